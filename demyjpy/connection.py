@@ -1,0 +1,204 @@
+"""The values of the engine: what is set up for all connections, and what is known about one.
+
+All are frozen: `demyjpy.pipeline` makes the next from the last. No decisions are made here.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+from attrs import field, frozen
+from attrs import validators as v
+from pyrsistent import pmap
+
+from demyjpy import events as ev
+from demyjpy.actions import Verdict
+from demyjpy.context import Context
+from demyjpy.errors import HandlerError
+from demyjpy.macros import NO_MACROS, Macros
+from demyjpy.negotiation import Agreement
+from demyjpy.registry import Handler
+from demyjpy.session import IN_MESSAGE, Phase
+from demyjpy.wire.codes import CHUNK_SIZE
+from demyjpy.wire.framing import NOTHING_UNREAD, Packet, Unread
+
+OnError: TypeAlias = (
+    Literal["tempfail", "accept", "reject"] | Callable[[Exception, ev.Event, Context], Context]
+)
+"""What is answered when a handler fails: a verdict, or a function ``(error, event, ctx) -> ctx``."""
+
+
+def _check_on_error(instance: object, attribute: object, value: object) -> None:
+    if value not in ("tempfail", "accept", "reject") and not callable(value):
+        raise HandlerError(
+            'expected on_error "tempfail", "accept", "reject" or a function '
+            f"(error, event, ctx) -> ctx, got {value!r}"
+        )
+
+
+@frozen
+class Limits:
+    """How much of anything one peer may send; all are checked before memory is spent.
+
+    ``packet``: the largest length field, in bytes (a larger one closes the connection). ``headers``
+    and ``message`` (bytes of header and body): beyond them the message is refused with 552;
+    ``recipients``: beyond it further ones are refused with 452. ``data_size``: the largest payload to
+    negotiate (65535: none; 262143 and 1048575 need an MTA built with MDS).
+    """
+
+    packet: int = field(default=1_048_577, validator=v.ge(CHUNK_SIZE + 1))
+    headers: int = field(default=10_000, validator=v.ge(1))
+    recipients: int = field(default=50_000, validator=v.ge(1))
+    message: int = field(default=1 << 30, validator=v.ge(1))
+    data_size: int = field(default=CHUNK_SIZE, validator=v.in_((CHUNK_SIZE, 262_143, 1_048_575)))
+
+
+@frozen
+class Step:
+    """One step of a session, as an observer sees it.
+
+    One for each handler that ran, or one for an event without handler. ``actions`` is what this
+    handler queued; ``answer`` the modifications and the verdict that go to the MTA now, ``sent`` the
+    same as bytes; both are empty but for the last handler of an event. ``error`` is what was wrong
+    with the handler; ``duration`` its time in seconds where the driver gave the engine a clock.
+    """
+
+    session: str
+    event: ev.Event
+    before: Context
+    after: Context
+    handler: Handler[Any] | None = None
+    actions: tuple[Any, ...] = ()
+    answer: tuple[Any, ...] = ()
+    sent: bytes = b""
+    error: Exception | None = None
+    duration: float | None = None
+
+
+Observer: TypeAlias = Callable[[Step], None]
+
+
+@frozen
+class Setup:
+    """What is the same for all connections of a server.
+
+    ``defers`` says which handlers the driver calls itself; the engine calls the others at once.
+    """
+
+    on_connect: Callable[[Context], Context]
+    on_error: OnError = field(default="tempfail", validator=_check_on_error)
+    limits: Limits = Limits()
+    observer: Observer | None = None
+    clock: Callable[[], float] | None = None
+    defers: Callable[[Handler[Any]], bool] = lambda handler: handler.blocking or handler.is_async
+
+
+@frozen
+class Station:
+    """An event on one connection: its packet, who handles it, and whether an answer is due."""
+
+    letter: int
+    name: str
+    decode: Callable[[bytes, bool], ev.Event]
+    chain: tuple[tuple[int, Handler[Any]], ...]
+    replies: bool
+
+
+@frozen
+class Job:
+    """An event on its way through the handlers of its station."""
+
+    station: Station
+    event: ev.Event
+    chain: tuple[tuple[int, Handler[Any]], ...]
+    """Those that are still to run."""
+    replies: bool = True
+    """Whether the MTA waits for what comes out."""
+    may_answer: bool = True
+    """Whether what comes out is up to the handlers."""
+    forced: Verdict | None = None
+    """What the library answers in place of the handlers."""
+    last_chunk: bool = False
+    """Body that came with the end of message: answered together with it."""
+    verdicts: tuple[tuple[int, Verdict], ...] = ()
+    """What those that ran answered, by filter."""
+    modifications: tuple[tuple[int, Any], ...] = ()
+    step: Step | None = None
+    """The step of the handler that ran last, for the observer."""
+
+
+@frozen
+class Call:
+    """A handler that the driver is to call; its outcome goes to `demyjpy.pipeline.resume`.
+
+    ``progress``: send `demyjpy.pipeline.PROGRESS` every so many seconds meanwhile.
+    """
+
+    handler: Handler[Any]
+    event: ev.Event
+    ctx: Context
+    progress: float | None
+
+
+@frozen
+class Trouble:
+    """Something for the log: what went wrong, where, and with which message.
+
+    ``handler`` is None where the MTA is to blame.
+    """
+
+    error: Exception
+    event: str | None = None
+    handler: str | None = None
+    queue_id: str | None = None
+
+
+@frozen
+class Connection:
+    """All that is known about one connection with an MTA.
+
+    A driver reads ``data_to_send``, ``call``, ``troubles`` and ``is_closed``; each holds what has come
+    up since the connection value before this one.
+    """
+
+    setup: Setup
+    session: str
+    data_to_send: bytes = b""
+    call: Call | None = None
+    troubles: tuple[Trouble, ...] = ()
+    is_closed: bool = False
+
+    phase: Phase = Phase.NEW
+    context: Context = pmap()
+    base: Context = pmap()
+    """What the next message starts from."""
+    initial: Context = pmap()
+    """What the next session on this socket starts from."""
+    macros: Macros = NO_MACROS
+    agreement: Agreement | None = None
+    stations: dict[int, Station] = field(factory=dict)
+    """By command letter; filled at negotiation, then only read."""
+    filters: int = 1
+    unread: Unread = NOTHING_UNREAD
+    packets: tuple[Packet, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    job: Job | None = None
+    """The one that waits for ``call``."""
+    is_ending: bool = False
+    """The peer is gone, but ``call`` is still out."""
+
+    done: frozenset[int] = frozenset()
+    """Filters that have accepted this message (or the connection)."""
+    connection_done: frozenset[int] = frozenset()
+    skipped: frozenset[int] = frozenset()
+    """Filters that want no more of this body."""
+    owed: Verdict | None = None
+    """A verdict that could not be given where it fell, because no answer was due."""
+    connection_owed: Verdict | None = None
+    headers: int = 0
+    recipients: int = 0
+    size: int = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it may be closed without harm: no message is open, nothing is being answered."""
+        return self.phase not in IN_MESSAGE and not self.call and not self.packets

@@ -1,0 +1,95 @@
+"""The context: a persistent map, and the functions that reach the engine's own keys in it.
+
+Handlers get a context and return one. The keys in `ENGINE_KEYS` belong to the engine; all others are
+the user's. Nothing here looks into handlers or packets.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+from pyrsistent import PMap, pmap
+
+from demyjpy.actions import Action
+from demyjpy.errors import HandlerError
+from demyjpy.macros import NO_MACROS
+
+Context: TypeAlias = PMap[str, Any]
+
+ENGINE_KEYS: Final = frozenset(
+    {
+        "handlers",
+        "actions",
+        "optional_actions",
+        "optional_events",
+        "events",
+        "macros",
+        "queue",
+        "connection",
+    }
+)
+"""The keys that the engine owns."""
+
+_EMPTY: Final[Context] = pmap(
+    {
+        "handlers": pmap(),
+        "actions": frozenset(),
+        "optional_actions": frozenset(),
+        "optional_events": frozenset(),
+        "events": frozenset(),
+        "macros": NO_MACROS,
+        "queue": (),
+        "connection": pmap(),
+    }
+)
+
+
+def new_context(values: Mapping[str, Any] | None = None) -> Context:
+    """The context of a connection that has just begun, with these values of the user's in it."""
+    return update(_EMPTY, check_state(values or {}))
+
+
+def update(ctx: Context, values: Mapping[str, Any]) -> Context:
+    """The context with these values in it; ``PMap.update``, typed."""
+    after: Context = ctx.update(values)
+    return after
+
+
+def check_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """State to put into a context; a key that is the engine's raises `HandlerError`."""
+    taken = ENGINE_KEYS & state.keys()
+    if taken:
+        raise HandlerError(
+            f"expected state under keys of your own, got {', '.join(sorted(taken))}: these belong to "
+            "the engine"
+        )
+    return dict(state)
+
+
+def send_action(ctx: Context, *actions: Action) -> Context:
+    """Queue actions, to be sent when the handler has returned and the whole plan was checked."""
+    return ctx.set("queue", (*ctx["queue"], *actions))
+
+
+def take_actions(ctx: Context) -> tuple[tuple[Any, ...], Context]:
+    """The queued actions, and the context without them."""
+    queue = ctx.get("queue", ())
+    return (tuple(queue), ctx.set("queue", ())) if queue else ((), ctx)
+
+
+def remember(ctx: Context, values: Mapping[str, Any] | None = None, **more: Any) -> Context:
+    """Store values that outlive the message; read them from ``ctx["connection"]``."""
+    return ctx.set("connection", update(ctx["connection"], {**(values or {}), **more}))
+
+
+def get_macro(ctx: Context, name: str) -> str | None:
+    """The macro in force, or None: ``get_macro(ctx, "i")``, ``"{auth_authen}"``, ``"auth_authen"``.
+
+    Looked up from the latest step to the earliest, as libmilter's ``smfi_getsymval`` does.
+    """
+    value: str | None = ctx["macros"].get(name)
+    return value
+
+
+def is_rejected_recipient(ctx: Context) -> bool:
+    """Whether the recipient at hand was refused by the MTA itself (``{rcpt_mailer}`` is ``error``)."""
+    return get_macro(ctx, "rcpt_mailer") == "error"

@@ -1,0 +1,65 @@
+"""Every exception that demyjpy raises, as one tree.
+
+Nothing else lives here. A message says what was expected and what came; the pieces are attributes,
+so that a program need not read the message.
+"""
+
+from collections.abc import Iterable
+
+
+class MilterError(Exception):
+    """The root of the tree: ``except MilterError`` catches whatever demyjpy raises itself."""
+
+
+class RemoteProtocolError(MilterError):
+    """The other side broke the protocol; the connection is closed.
+
+    ``expected`` and ``got`` say what, in words.
+    """
+
+    def __init__(self, expected: str, got: str) -> None:
+        super().__init__(f"expected {expected}, got {got}")
+        self.expected = expected
+        self.got = got
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.expected, self.got)
+
+
+class LocalProtocolError(MilterError, ValueError):
+    """We were about to say what the protocol does not allow; nothing of it was sent.
+
+    Raised by the action classes for a bad value, and for a plan that is not legal where it was made.
+    """
+
+
+class NegotiationError(MilterError):
+    """The MTA does not offer what the filter needs; the session is refused.
+
+    ``events`` and ``actions`` name what is missing.
+    """
+
+    def __init__(self, events: Iterable[str], actions: Iterable[str]) -> None:
+        self.events = tuple(sorted(events))
+        self.actions = tuple(sorted(actions))
+        parts = [
+            f"{kind} {', '.join(names)}"
+            for kind, names in (("events", self.events), ("actions", self.actions))
+            if names
+        ]
+        super().__init__(
+            f"the MTA does not offer what the filter requires: {'; '.join(parts)}. Upgrade the MTA "
+            "(or raise Postfix's milter_protocol), or declare them in optional_events= or "
+            "optional_actions="
+        )
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[str, ...], tuple[str, ...]]]:
+        return type(self), (self.events, self.actions)
+
+
+class HandlerError(MilterError):
+    """A handler misbehaved: it returned no context, or the filter is put together wrongly."""
+
+
+class AddressError(MilterError, ValueError):
+    """An address to listen on or connect to that cannot be read or used."""

@@ -1,0 +1,345 @@
+"""What handlers are made of and put together with: definition, defaults, merging, scoping.
+
+Everything here maps registries to registries or contexts to contexts. Calling a handler on a packet's
+way is `demyjpy.pipeline`'s.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from pyrsistent import PMap, pmap
+
+from demyjpy import actions as act
+from demyjpy import events as ev
+from demyjpy.actions import Verdict
+from demyjpy.codec import encode_event
+from demyjpy.context import ENGINE_KEYS, Context, send_action, take_actions, update
+from demyjpy.errors import HandlerError
+from demyjpy.negotiation import EVENT_NAMES, Wants, action_names, agree, sent_events
+from demyjpy.registry import Declarations, Handler, Registry
+
+
+def define_event_handlers(
+    handlers: Mapping[str, Callable[..., Any]] | None = None,
+    *,
+    actions: Iterable[str] = (),
+    optional_actions: Iterable[str] = (),
+    optional_events: Iterable[str] = (),
+    macros: Mapping[str, Iterable[str]] | None = None,
+    state: Mapping[str, Any] | None = None,
+) -> Registry:
+    """A registry: a map from event names to handlers, to which its decorators add.
+
+    ``actions`` (such as ``{"add_header"}``) must be granted by the MTA, ``optional_actions`` are used
+    if they are; ``optional_events`` may be missing from its offer. ``macros`` asks for macros by
+    event, where the MTA can be asked. ``state`` is what each connection's context starts with. What
+    cannot be right raises `HandlerError`.
+    """
+    declarations = Declarations(
+        actions=actions,
+        optional_actions=optional_actions,
+        optional_events=optional_events,
+        macros=macros or {},
+        state=state or {},
+    )
+    return Registry(handlers, declarations)
+
+
+def with_handlers(ctx: Context, handlers: Mapping[str, Callable[..., Any]]) -> Context:
+    """The context with a filter in it: its handlers, declarations and state.
+
+    This is what ``on_connect`` functions are for: ``lambda ctx: with_handlers(ctx, handlers)``.
+    """
+    registry = as_registry(handlers)
+    declared = {
+        "handlers": registry,
+        "actions": registry.actions,
+        "optional_actions": registry.optional_actions,
+        "optional_events": registry.optional_events,
+    }
+    return update(ctx, {**declared, **registry.state})
+
+
+def as_registry(handlers: Any) -> Registry:
+    """A registry as it is; any other map of event names to functions as a registry."""
+    if isinstance(handlers, Registry):
+        return handlers
+    if isinstance(handlers, Mapping):
+        return Registry(handlers)
+    raise HandlerError(f"expected a registry or a map of event names, got {handlers!r:.200}")
+
+
+def wants_of(ctx: Context) -> Wants:
+    """What the filter in a context asks of the MTA."""
+    registry = as_registry(ctx["handlers"])
+    events = frozenset(registry) & frozenset(EVENT_NAMES)
+    chains = {name: chain_of(registry, name) for name in events}
+    return Wants(
+        events=events,
+        optional_events=frozenset(ctx["optional_events"]),
+        quiet=frozenset(
+            name for name, chain in chains.items() if not any(handler.reply for _, handler in chain)
+        ),
+        actions=frozenset(ctx["actions"]),
+        optional_actions=frozenset(ctx["optional_actions"]),
+        macros=registry.macros,
+        rejected=any(handler.rejected for _, handler in chains.get("recipient", ())),
+    )
+
+
+# ------------------------------------------------------------------------------------- defaults
+def default_event_handler(event: ev.Event, ctx: Context) -> Context:
+    """What the library does where no handler is registered: negotiate, keep macros, continue."""
+    match event:
+        case ev.Options():
+            reply = agree(event, wants_of(ctx))
+            agreed = {
+                "events": sent_events(frozenset(ctx["handlers"]) & _SENDABLE, reply.version),
+                "actions": action_names(reply.actions),
+            }
+            return send_action(update(ctx, agreed), reply)
+        case ev.DefineMacros():
+            _, payload = encode_event(event)
+            return ctx.set("macros", ctx["macros"].define(payload[0], payload[1:]))
+        case _:
+            return ctx
+
+
+_SENDABLE: Final = frozenset(EVENT_NAMES)
+
+
+# -------------------------------------------------------------------------------------- merging
+STRICTNESS: Final[dict[type[Any], int]] = {
+    act.Accept: 0,
+    act.Skip: 1,
+    act.Continue: 2,
+    act.TemporaryFailure: 3,
+    act.Reject: 4,
+    act.Discard: 5,
+}
+"""How strict a verdict is. Accept is the mildest: that filter is done, the others are not."""
+
+
+def strictness(verdict: Verdict) -> int:
+    """The rank of a verdict; a reply of one's own ranks by its class."""
+    if isinstance(verdict, act.ReplyCode):
+        return STRICTNESS[act.TemporaryFailure if verdict.is_temporary else act.Reject]
+    return STRICTNESS[type(verdict)]
+
+
+def strictest(verdicts: Iterable[Verdict]) -> Verdict:
+    """The strictest verdict, the first of several equally strict; `Continue` if there is none."""
+    return max(verdicts, key=strictness, default=act.Continue())
+
+
+def chain_of(registry: Registry, event: str) -> tuple[tuple[int, Handler[Any]], ...]:
+    """The handlers of an event in order, each with the number of the filter that it belongs to."""
+    return tuple((number, part[event]) for number, part in enumerate(registry.parts) if event in part)
+
+
+def merge_handlers(*registries: Registry) -> Registry:
+    """One filter out of several: for each event their handlers run in this order.
+
+    Each sees the context that the one before returned. Declarations are united; two filters that
+    start the same key of the context with different values raise `HandlerError`: see `scoped`.
+    `Accept` from one means that it is done with the message (or connection), not that the mail is
+    accepted; what is answered is the strictest verdict. Merging is associative, an empty registry is
+    neutral, and merging one filter gives that filter.
+    """
+    parts = tuple(part for registry in registries for part in registry.parts if not _is_empty(part))
+    if len(parts) == 1:
+        return parts[0]
+    return Merged(parts)
+
+
+def _is_empty(registry: Registry) -> bool:
+    return not registry and registry.declarations == Declarations()
+
+
+class Merged(Registry):
+    """Several filters as one. Its parts are read when asked, so they may still grow."""
+
+    def __init__(self, parts: tuple[Registry, ...]) -> None:
+        self._parts = parts
+        super().__init__(None, unite([part.declarations for part in parts]))
+
+    @property
+    def parts(self) -> tuple[Registry, ...]:
+        return self._parts
+
+    def add(self, event: str, handler: Callable[..., Any], **options: Any) -> None:
+        raise HandlerError(
+            f"expected a handler for {event!r} to be registered with one of the filters, "
+            "got a merged registry: define it before merging, or merge one filter more"
+        )
+
+    def __getitem__(self, event: str) -> Handler[Any]:
+        handlers = [handler for _, handler in chain_of(self, event)]
+        if not handlers:
+            raise KeyError(event)
+        return compose(event, handlers, len(handlers) < len(self._parts))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(event for part in self._parts for event in part))
+
+    def __len__(self) -> int:
+        return len(tuple(iter(self)))
+
+
+def unite(declarations: Iterable[Declarations]) -> Declarations:
+    """All that several filters declare, as one; optional is only what none of them requires."""
+    actions: frozenset[str] = frozenset()
+    optional_actions: frozenset[str] = frozenset()
+    optional_events: frozenset[str] = frozenset()
+    macros: dict[str, tuple[str, ...]] = {}
+    state: dict[str, Any] = {}
+    for one in declarations:
+        actions |= one.actions
+        optional_actions |= one.optional_actions
+        optional_events |= one.optional_events
+        for event, names in one.macros.items():
+            macros[event] = tuple(dict.fromkeys((*macros.get(event, ()), *names)))
+        for key, value in one.state.items():
+            if key in state and state[key] != value:
+                raise HandlerError(
+                    f"expected one start value for {key!r}, got {state[key]!r} and {value!r} from "
+                    "two filters: give each a corner of its own with scoped()"
+                )
+            state[key] = value
+    return Declarations(actions, optional_actions - actions, optional_events, macros, state)
+
+
+def compose(event: str, handlers: list[Handler[Any]], others: bool) -> Handler[Any]:
+    """One handler that runs several, for calling by hand; the engine runs them one by one.
+
+    ``others`` is whether there are filters with nothing to say at this event: those continue.
+    """
+
+    def finish(ctx: Context, queues: list[tuple[Any, ...]]) -> Context:
+        verdicts = [own for queue in queues for own in (*filter(is_verdict, queue),)[:1]]
+        silent = others or len(verdicts) < len(queues)
+        verdict = strictest([*verdicts, *([act.Continue()] if silent else [])])
+        edits = [action for queue in queues for action in queue if not is_verdict(action)]
+        return send_action(ctx, *edits, *([] if verdict == act.Continue() else [verdict]))
+
+    async def run_async(event: Any, ctx: Context) -> Context:
+        before, ctx = take_actions(ctx)
+        queues = []
+        for handler in handlers:
+            result = handler(event, ctx)
+            queue, ctx = take_actions(await result if inspect.isawaitable(result) else result)
+            queues.append(queue)
+        return finish(send_action(ctx, *before), queues)
+
+    def run(event: Any, ctx: Context) -> Context:
+        before, ctx = take_actions(ctx)
+        queues = []
+        for handler in handlers:
+            queue, ctx = take_actions(handler(event, ctx))
+            queues.append(queue)
+        return finish(send_action(ctx, *before), queues)
+
+    is_async = any(handler.is_async for handler in handlers)
+    return Handler(
+        event,
+        run_async if is_async else run,
+        reply=any(handler.reply for handler in handlers),
+        blocking=not is_async and any(handler.blocking for handler in handlers),
+        rejected=any(handler.rejected for handler in handlers),
+        progress=min((h.progress for h in handlers if h.progress is not None), default=None),
+    )
+
+
+def is_verdict(action: object) -> bool:
+    """Whether an action is a verdict."""
+    return isinstance(action, (*STRICTNESS, act.ReplyCode))
+
+
+# -------------------------------------------------------------------------------------- scoping
+def scoped(name: str, registry: Registry) -> Registry:
+    """The same filter in a corner of its own: its keys are those of the map ``ctx[name]``.
+
+    It sees neither the other keys of the context nor what other filters remember; macros, events and
+    actions are shared.
+    """
+    if name in ENGINE_KEYS:
+        raise HandlerError(f"expected a scope of your own, got {name!r}, which is the engine's")
+    parts = tuple(Scoped(name, part) for part in registry.parts)
+    return parts[0] if len(parts) == 1 else Merged(parts)
+
+
+class Scoped(Registry):
+    """One filter in its corner. The inner one is read when asked, so it may still grow."""
+
+    def __init__(self, name: str, inner: Registry) -> None:
+        self._name, self._inner = name, inner
+        declared = inner.declarations
+        super().__init__(
+            None,
+            Declarations(
+                declared.actions,
+                declared.optional_actions,
+                declared.optional_events,
+                declared.macros,
+                {name: pmap(declared.state)},
+            ),
+        )
+
+    def add(self, event: str, handler: Callable[..., Any], **options: Any) -> None:
+        self._inner.add(event, handler, **options)
+
+    def __getitem__(self, event: str) -> Handler[Any]:
+        return wrap_scope(self._name, self._inner[event])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._inner)
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+
+def wrap_scope(name: str, handler: Handler[Any]) -> Handler[Any]:
+    """A handler that works in the corner ``name`` of the context that it gets."""
+    function = handler.function
+
+    if handler.is_async:
+
+        async def run_async(event: Any, ctx: Context) -> Context:
+            return leave_scope(name, ctx, await function(event, enter_scope(name, ctx)))
+
+        run: Callable[[Any, Context], Any] = run_async
+    else:
+
+        def run_plain(event: Any, ctx: Context) -> Context:
+            return leave_scope(name, ctx, function(event, enter_scope(name, ctx)))
+
+        run = run_plain
+
+    run.__wrapped__ = function  # type: ignore[attr-defined]  # logs name the user's function
+    return Handler(
+        handler.event, run, handler.reply, handler.blocking, handler.rejected, handler.progress
+    )
+
+
+def enter_scope(name: str, ctx: Context) -> Context:
+    """The context as seen from its corner ``name``."""
+    shared = {key: ctx[key] for key in ENGINE_KEYS}
+    own: PMap[str, Any] = ctx["connection"].get(name, pmap())
+    return update(pmap(ctx.get(name, pmap())), {**shared, "connection": own})
+
+
+def leave_scope(name: str, outer: Context, inner: Context) -> Context:
+    """The outer context after its corner ``name`` has become ``inner``."""
+    if not isinstance(inner, PMap):
+        return inner  # the engine says what is wrong with it
+    shared = {key: inner[key] for key in ENGINE_KEYS if key in inner and key != "connection"}
+    corner = inner.evolver()
+    for key in ENGINE_KEYS:
+        if key in inner:
+            corner.remove(key)
+    connection = outer["connection"]
+    remembered = inner.get("connection", pmap())
+    if remembered:
+        connection = connection.set(name, remembered)
+    return update(outer, {**shared, "connection": connection, name: corner.persistent()})

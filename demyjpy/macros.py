@@ -1,0 +1,95 @@
+"""Macros in force: stored as the MTA sent them, scoped, looked up and cleared as libmilter does.
+
+Two differences, both on purpose: what belongs to a message is dropped at its end, and what belongs
+to a recipient after that recipient, so that nothing is carried into the next. And names are the same
+with and without braces: ``auth_type`` finds ``{auth_type}``.
+
+A macro packet is kept as bytes until somebody asks: Postfix sends one before every header field and
+every chunk of the body.
+"""
+
+from typing import Final
+
+from attrs import frozen
+
+from demyjpy.wire.codes import Command
+from demyjpy.wire.fields import Definitions, take_strings
+
+_C = Command
+
+_SLOTS: Final[dict[int, int]] = {
+    _C.CONNECT: 0,
+    _C.HELO: 1,
+    _C.MAIL: 2,
+    _C.RCPT: 3,
+    _C.DATA: 4,
+    _C.EOH: 5,
+    _C.BODYEOB: 6,
+}
+"""Where the macros of a command are kept. Lookup goes from the last slot to the first."""
+
+_PASSING: Final = 7
+"""The slot of macros sent for any other command: in force for that one command, looked up first."""
+
+_RECIPIENT: Final = 3
+_OF_MESSAGE: Final = tuple(range(2, 8))
+
+_DROPPED_AT: Final[dict[int, tuple[int, ...]]] = {
+    _C.CONNECT: tuple(range(1, 8)),
+    _C.HELO: tuple(range(2, 8)),
+    _C.MAIL: tuple(range(3, 8)),
+    _C.RCPT: tuple(range(3, 8)),
+}
+"""Slots that end when this command comes, unless they were filled for it; else the passing one."""
+
+_AFTER_RECIPIENTS: Final[frozenset[int]] = frozenset({_C.DATA, _C.HEADER, _C.EOH, _C.BODY, _C.BODYEOB})
+"""Sendmail sends the macros of a recipient that it refuses and then no RCPT: they end here."""
+
+
+@frozen
+class Macros:
+    """The macros in force, as a value.
+
+    ``fresh`` is the set of slots, as bits, that were filled since the last command: those belong to
+    the commands to come.
+    """
+
+    slots: tuple[bytes | None, ...] = (None,) * 8
+    fresh: int = 0
+
+    def define(self, letter: int, payload: bytes) -> "Macros":
+        """With the macros of one packet: its target command's letter, and the strings after it."""
+        slot = _SLOTS.get(letter, _PASSING)
+        slots = (*self.slots[:slot], payload, *self.slots[slot + 1 :])
+        return Macros(slots, self.fresh | 1 << slot)
+
+    def arrive(self, letter: int) -> "Macros":
+        """As they are in force for the command that has now come."""
+        slots = self._drop(_DROPPED_AT.get(letter, (_PASSING,)))
+        if letter in _AFTER_RECIPIENTS and slots[_RECIPIENT] is not None:
+            slots = (*slots[:_RECIPIENT], None, *slots[_RECIPIENT + 1 :])
+        return self if slots is self.slots and not self.fresh else Macros(slots)
+
+    def end_message(self) -> "Macros":
+        """Without those of the message, but for those already sent for the next."""
+        slots = self._drop(_OF_MESSAGE)
+        return self if slots is self.slots else Macros(slots, self.fresh)
+
+    def _drop(self, dropped: tuple[int, ...]) -> tuple[bytes | None, ...]:
+        slots, fresh = self.slots, self.fresh
+        for slot in dropped:
+            if slots[slot] is not None and not fresh >> slot & 1:
+                slots = (*slots[:slot], None, *slots[slot + 1 :])
+        return slots
+
+    def get(self, name: str) -> str | None:
+        """The value of a macro, with or without braces around its name; None if not in force."""
+        for payload in reversed(self.slots):
+            if payload is not None:
+                found = Definitions.parse(take_strings(payload))
+                if name in found:
+                    return found[name]
+        return None
+
+
+NO_MACROS: Final = Macros()

@@ -1,0 +1,195 @@
+"""What the MTA offers and what the filter wants, to what both agree on.
+
+Never a bit that the MTA did not offer: Sendmail refuses unknown protocol bits, Postfix unknown
+actions. What cannot be switched off is answered by the library instead.
+"""
+
+from collections.abc import Mapping
+from functools import reduce
+from operator import or_
+from typing import Final, TypeAlias
+
+from attrs import evolve, field, frozen
+
+from demyjpy.actions import Negotiate
+from demyjpy.codec import EVENTS, ROW_OF_NAME
+from demyjpy.errors import LocalProtocolError, NegotiationError, RemoteProtocolError
+from demyjpy.events import Options
+from demyjpy.wire.codes import (
+    CHUNK_SIZE,
+    DATA_SIZES,
+    MAX_VERSION,
+    MIN_VERSION,
+    V1_ACTIONS,
+    V1_PROTOCOL,
+    ActionFlag,
+    ProtocolFlag,
+    Stage,
+)
+
+MacroLists: TypeAlias = tuple[tuple[int, tuple[str, ...]], ...]
+
+_A = ActionFlag
+_P = ProtocolFlag
+
+ACTION_FLAGS: Final = {
+    "add_header": _A.ADDHDRS,
+    "change_body": _A.CHGBODY,
+    "add_recipient": _A.ADDRCPT,
+    "add_recipient_par": _A.ADDRCPT_PAR,
+    "delete_recipient": _A.DELRCPT,
+    "change_header": _A.CHGHDRS,
+    "quarantine": _A.QUARANTINE,
+    "change_sender": _A.CHGFROM,
+    "choose_macros": _A.SETSYMLIST,
+}
+"""The names used in ``actions=`` and ``optional_actions=``, and the permission each stands for."""
+
+EVENT_NAMES: Final = tuple(
+    row.name for row in EVENTS.values() if row.name not in ("options", "define_macros", "quit_nc")
+)
+"""The events that an MTA may send and a filter may handle."""
+
+_EXTRAS: Final = _P.SKIP | _P.RCPT_REJ | _P.HDR_LEADSPC
+_SWITCHABLE: Final = tuple(row for row in EVENTS.values() if row.off)
+
+
+@frozen
+class Wants:
+    """What a filter declares. Events and actions by name; ``quiet`` are events never answered.
+
+    ``macros`` maps event names to macro names; ``rejected`` asks for recipients that the MTA refused.
+    """
+
+    events: frozenset[str] = frozenset()
+    optional_events: frozenset[str] = frozenset()
+    quiet: frozenset[str] = frozenset()
+    actions: frozenset[str] = frozenset()
+    optional_actions: frozenset[str] = frozenset()
+    macros: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    rejected: bool = False
+
+
+@frozen
+class Agreement:
+    """What holds for the rest of the connection, read off the answer to the MTA."""
+
+    reply: Negotiate
+    actions: frozenset[str]
+    leading_space: bool
+    may_skip: bool
+    reports_rejected: bool
+    data_size: int
+
+    @classmethod
+    def of(cls, reply: Negotiate) -> "Agreement":
+        """What an answer comes to.
+
+        ``leading_space``: header values go over the wire as they stand after the colon;
+        ``may_skip``: SKIP may be said; ``reports_rejected``: recipients that the MTA refused are
+        reported; ``data_size``: the largest payload in bytes that either side may send.
+        """
+        sizes = (size for bit, size in DATA_SIZES.items() if reply.protocol & bit)
+        return cls(
+            reply,
+            action_names(reply.actions),
+            leading_space=bool(reply.protocol & _P.HDR_LEADSPC),
+            may_skip=bool(reply.protocol & _P.SKIP),
+            reports_rejected=bool(reply.protocol & _P.RCPT_REJ),
+            data_size=next(sizes, CHUNK_SIZE),
+        )
+
+
+def agree(offer: Options, wants: Wants) -> Negotiate:
+    """The answer to an offer, or `NegotiationError` where something required is missing.
+
+    A protocol version below 2 raises `RemoteProtocolError`.
+    """
+    if offer.version < MIN_VERSION:
+        raise RemoteProtocolError(f"protocol version {MIN_VERSION} or later", f"version {offer.version}")
+    version = min(offer.version, MAX_VERSION)
+    offered_actions, offered = offered_flags(offer)
+    granted = action_names(offered_actions)
+    sent = sent_events(wants.events, version)
+    missing_actions = wants.actions - granted
+    missing_events = wants.events - sent - wants.optional_events
+    if missing_actions or missing_events:
+        raise NegotiationError(missing_events, missing_actions)
+    actions = (wants.actions | wants.optional_actions) & granted
+    lists: MacroLists = ()
+    if wants.macros and "choose_macros" in granted:
+        actions |= {"choose_macros"}
+        lists = macro_lists(wants.macros)
+    flags = reduce(or_, (ACTION_FLAGS[name] for name in actions), ActionFlag(0))
+    return Negotiate(version, flags, _steps(wants, sent) & offered, lists)
+
+
+def offered_flags(offer: Options) -> tuple[ActionFlag, ProtocolFlag]:
+    """The flags of an offer; nothing at all means those of version 1, as for libmilter."""
+    if not offer.actions and not offer.protocol:
+        return V1_ACTIONS, V1_PROTOCOL
+    return offer.actions, offer.protocol
+
+
+def action_names(flags: ActionFlag) -> frozenset[str]:
+    """Action flags by name."""
+    return frozenset(name for name, flag in ACTION_FLAGS.items() if flag & flags)
+
+
+def sent_events(events: frozenset[str], version: int) -> frozenset[str]:
+    """Those of the events that an MTA of this protocol version can send."""
+    return frozenset(name for name in events if ROW_OF_NAME[name].since <= version)
+
+
+def with_data_size(reply: Negotiate, offer: Options, wanted: int) -> Negotiate:
+    """The answer with the largest size bit that was offered and is at most ``wanted`` bytes."""
+    bits = (bit for bit, size in DATA_SIZES.items() if offer.protocol & bit and size <= wanted)
+    return evolve(reply, protocol=reply.protocol | next(bits, _P.NONE))
+
+
+def check_reply(reply: Negotiate, offer: Options) -> None:
+    """Refuse an answer that an MTA would refuse: a higher version, or a bit that it did not offer."""
+    offered_actions, offered = offered_flags(offer)
+    version = min(offer.version, MAX_VERSION)
+    if (
+        not MIN_VERSION <= reply.version <= version
+        or reply.actions & ~offered_actions
+        or reply.protocol & ~offered
+    ):
+        raise LocalProtocolError(
+            f"expected an answer within version {version}, {offered_actions!r} and {offered!r}, "
+            f"got {reply!r}"
+        )
+
+
+def _steps(wants: Wants, sent: frozenset[str]) -> ProtocolFlag:
+    """Every protocol bit that the filter would like, offered or not."""
+    off = (row.off for row in _SWITCHABLE if row.name not in sent)
+    quiet = (row.quiet for row in _SWITCHABLE if row.name in sent & wants.quiet)
+    extras = _EXTRAS if wants.rejected else _EXTRAS & ~_P.RCPT_REJ
+    return reduce(or_, (*off, *quiet), extras)
+
+
+def macro_lists(macros: Mapping[str, tuple[str, ...]]) -> MacroLists:
+    """Macro names by event as lists by stage.
+
+    Sendmail honours a list for end of message only if there is one for end of headers too, and
+    forgets its own for end of message if there is only the other: one stands in for both.
+    """
+    found = {_stage(name): names for name, names in macros.items()}
+    pair = (Stage.EOM, Stage.EOH)
+    for stage, other in (pair, pair[::-1]):
+        if stage in found:
+            found.setdefault(other, found[stage])
+    return tuple((int(stage), found[stage]) for stage in sorted(found))
+
+
+def _stage(name: str) -> Stage:
+    stage = ROW_OF_NAME[name].stage
+    if stage is None:
+        raise KeyError(name)
+    return stage
+
+
+MACRO_EVENTS: Final = tuple(row.name for row in EVENTS.values() if row.stage is not None)
+"""The events for which macros can be asked for."""

@@ -1,0 +1,140 @@
+"""What a handler's outcome comes to: a context and a plan, whatever it returned or raised.
+
+Also what several filters' outcomes come to together. Functions over values; the session's state is
+`demyjpy.turn`'s.
+"""
+
+import inspect
+from collections.abc import Iterable
+from typing import Any, Final
+
+from pyrsistent import PMap
+
+from demyjpy import actions as act
+from demyjpy.actions import Modification, Verdict
+from demyjpy.connection import Job, OnError
+from demyjpy.context import Context, take_actions
+from demyjpy.errors import HandlerError
+from demyjpy.handlers import strictest
+from demyjpy.plan import EMPTY_PLAN, LEGAL, Plan, check_plan
+from demyjpy.registry import Handler
+
+_CONTINUE: Final = act.Continue()
+
+_POLICIES: Final[dict[str, Verdict]] = {
+    "tempfail": act.TemporaryFailure(),
+    "accept": act.Accept(),
+    "reject": act.Reject(),
+}
+
+
+def as_exception(error: BaseException) -> Exception:
+    """What a handler raised, as an exception: ``sys.exit`` in a handler does not end the milter."""
+    if isinstance(error, Exception):
+        return error
+    problem = HandlerError(f"expected a handler to return a context, got {error!r}")
+    problem.__cause__ = error
+    return problem
+
+
+def take_outcome(outcome: Any, handler: Handler[Any]) -> tuple[tuple[Any, ...], Context]:
+    """What a handler queued, and its context without it; `HandlerError` if it returned neither."""
+    if inspect.iscoroutine(outcome):
+        outcome.close()
+        raise HandlerError(
+            f"expected {handler.name} to be a plain function, got a coroutine: async def handlers "
+            'need driver="asyncio"'
+        )
+    if not isinstance(outcome, PMap):
+        raise HandlerError(
+            f"expected {handler.name} to return a context, got {outcome!r:.200}"
+            + ("; is there a return at its end?" if outcome is None else "")
+        )
+    if "queue" not in outcome:
+        raise HandlerError(
+            f"expected {handler.name} to return a context made from the one it got, "
+            "got a map without the engine's keys"
+        )
+    return take_actions(outcome)
+
+
+def check_job(
+    job: Job, handler: Handler[Any], actions: tuple[Any, ...], granted: frozenset[str]
+) -> Plan:
+    """The plan that one handler made, or `LocalProtocolError`."""
+    if not actions:
+        return EMPTY_PLAN
+    if job.station.name == "options":
+        return Plan(actions)
+    if job.replies and not job.may_answer:  # a rejected recipient, to which Continue says nothing
+        actions = tuple(action for action in actions if action != _CONTINUE)
+    return check_plan(actions, job.station.name, handler.reply and job.may_answer, granted)
+
+
+def apply_policy(
+    on_error: OnError,
+    error: Exception,
+    job: Job,
+    handler: Handler[Any],
+    before: Context,
+    granted: frozenset[str],
+) -> tuple[Context, Plan, Exception | None]:
+    """What ``on_error`` makes of a handler that failed: a context, a plan, and its own failure."""
+    name = job.station.name
+    legal = LEGAL.get(name, ())
+    if not legal:
+        return before, EMPTY_PLAN, None
+    after, second = before, None
+    if callable(on_error):
+        try:
+            actions, after = take_outcome(on_error(error, job.event, before), handler)
+            plan = check_plan(actions, name, replies=True, granted=granted)
+        except Exception as failure:
+            after, plan, second = before, Plan((), act.TemporaryFailure()), failure
+    else:
+        plan = Plan((), _POLICIES[on_error])
+    if plan.verdict is not None and not isinstance(plan.verdict, legal):
+        plan = Plan((), _CONTINUE)
+    return after, plan, second
+
+
+def merge_verdicts(
+    job: Job,
+    filters: int,
+    done: frozenset[int],
+    skipped: frozenset[int],
+    readers: Iterable[int],
+) -> Verdict:
+    """What all filters together answer: the strictest of what each says or has said.
+
+    ``done`` are those that have accepted, ``skipped`` those that want no more of the body,
+    ``readers`` those that read bodies at all. A filter with nothing to say goes on.
+    """
+    if not job.may_answer:
+        return _CONTINUE
+    own = dict(job.verdicts)
+    at_body = job.station.name == "body"
+    no_readers = skipped | (frozenset(range(filters)) - frozenset(readers))
+    standing: list[Verdict] = []
+    for number in range(filters):
+        if number in done:
+            standing.append(act.Accept())
+        elif number in own:
+            standing.append(own[number])
+        elif at_body and number in no_readers:
+            standing.append(act.Skip())
+        else:
+            standing.append(_CONTINUE)
+    verdict = strictest(standing)
+    return verdict if isinstance(verdict, LEGAL[job.station.name]) else _CONTINUE
+
+
+def check_bodies(
+    edits: Iterable[tuple[int, Modification]], handlers: dict[int, Handler[Any]]
+) -> HandlerError | None:
+    """The error if more than one filter replaces the body: each saw the old one only."""
+    numbers = sorted({number for number, edit in edits if isinstance(edit, act.ReplaceBody)})
+    if len(numbers) < 2:
+        return None
+    names = ", ".join(handlers[number].name for number in numbers)
+    return HandlerError(f"expected at most one filter to replace the body, got {len(numbers)}: {names}")

@@ -1,0 +1,121 @@
+"""Shorthands that queue one action each: ``reject(ctx)`` for ``send_action(ctx, Reject())``.
+
+Each returns a new context and raises `LocalProtocolError` for a bad value. No decisions are made here.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from demyjpy import actions as act
+from demyjpy.actions import Verdict
+from demyjpy.context import Context, send_action
+from demyjpy.errors import LocalProtocolError
+
+
+def accept(ctx: Context) -> Context:
+    """Queue `Accept`."""
+    return send_action(ctx, act.Accept())
+
+
+def reject(
+    ctx: Context, enhanced: str | None = None, text: str | Iterable[str] = "", *, code: int = 550
+) -> Context:
+    """Queue a rejection: with the MTA's text, or with one's own and a code from 500 to 599.
+
+    ``reject(ctx)``, ``reject(ctx, "5.7.1", "no thanks")``, ``reject(ctx, "5.1.1", "who?", code=553)``.
+    """
+    return send_action(ctx, _refusal(act.Reject(), enhanced, text, code, 550, "reject"))
+
+
+def tempfail(
+    ctx: Context, enhanced: str | None = None, text: str | Iterable[str] = "", *, code: int = 451
+) -> Context:
+    """Queue a temporary failure: with the MTA's text, or with one's own and a code of 400 to 499."""
+    return send_action(ctx, _refusal(act.TemporaryFailure(), enhanced, text, code, 451, "tempfail"))
+
+
+def _refusal(
+    plain: Verdict,
+    enhanced: str | None,
+    text: str | Iterable[str],
+    code: int,
+    usual: int,
+    who: str,
+) -> Verdict:
+    first = usual // 100
+    if not isinstance(code, int) or code // 100 != first:
+        raise LocalProtocolError(f"{who}: expected a code from {first}00 to {first}99, got {code!r}")
+    if not enhanced and not text and code == usual:
+        return plain
+    return act.ReplyCode(code, enhanced, text)
+
+
+def discard(ctx: Context) -> Context:
+    """Queue `Discard`."""
+    return send_action(ctx, act.Discard())
+
+
+def skip(ctx: Context) -> Context:
+    """Queue `Skip`: no more of this message's body."""
+    return send_action(ctx, act.Skip())
+
+
+def add_header(ctx: Context, name: str, value: str | None = None, *, raw: str | None = None) -> Context:
+    """Queue `AddHeader`."""
+    return send_action(ctx, act.AddHeader(name, value, raw=raw))
+
+
+def insert_header(
+    ctx: Context, index: int, name: str, value: str | None = None, *, raw: str | None = None
+) -> Context:
+    """Queue `InsertHeader`."""
+    return send_action(ctx, act.InsertHeader(index, name, value, raw=raw))
+
+
+def change_header(
+    ctx: Context, index: int, name: str, value: str | None = None, *, raw: str | None = None
+) -> Context:
+    """Queue `ChangeHeader`."""
+    return send_action(ctx, act.ChangeHeader(index, name, value, raw=raw))
+
+
+def delete_header(ctx: Context, index: int, name: str) -> Context:
+    """Queue `DeleteHeader`."""
+    return send_action(ctx, act.DeleteHeader(index, name))
+
+
+def delete_headers(ctx: Context, name: str, indexes: Iterable[int]) -> Context:
+    """Queue `DeleteHeader` for several of one name, numbered as the filter saw them.
+
+    They are queued in descending order, which both MTAs understand alike.
+    """
+    descending = sorted(set(indexes), reverse=True)
+    return send_action(ctx, *(act.DeleteHeader(index, name) for index in descending))
+
+
+def replace_body(ctx: Context, data: bytes) -> Context:
+    """Queue `ReplaceBody`."""
+    return send_action(ctx, act.ReplaceBody(data))
+
+
+def add_recipient(
+    ctx: Context, address: str, parameters: Mapping[str, str | None] | str | None = None
+) -> Context:
+    """Queue `AddRecipient`."""
+    return send_action(ctx, act.AddRecipient(address, parameters))
+
+
+def delete_recipient(ctx: Context, address: str) -> Context:
+    """Queue `DeleteRecipient`."""
+    return send_action(ctx, act.DeleteRecipient(address))
+
+
+def change_sender(
+    ctx: Context, address: str, parameters: Mapping[str, str | None] | str | None = None
+) -> Context:
+    """Queue `ChangeSender`."""
+    return send_action(ctx, act.ChangeSender(address, parameters))
+
+
+def quarantine(ctx: Context, reason: str) -> Context:
+    """Queue `Quarantine`."""
+    return send_action(ctx, act.Quarantine(reason))

@@ -1,0 +1,613 @@
+"""One turn of the engine: from one `Connection` value to the next.
+
+A `Turn` is made, run and thrown away within one function of `demyjpy.pipeline`; nothing keeps it.
+It takes packets in order, sees what may be said (`session`), calls handlers or hands them to the
+driver, checks what they queued (`plan`) and settles the answer.
+"""
+
+from collections import deque
+from typing import Any, Final
+
+from attrs import evolve
+from pyrsistent import PMap
+
+from demyjpy import actions as act
+from demyjpy import events as ev
+from demyjpy.actions import Modification, Verdict
+from demyjpy.codec import EVENTS, encode_action, unknown_letter
+from demyjpy.connection import Call, Connection, Job, Station, Step, Trouble
+from demyjpy.context import Context
+from demyjpy.errors import HandlerError, LocalProtocolError, RemoteProtocolError
+from demyjpy.handlers import as_registry, strictest
+from demyjpy.macros import NO_MACROS, Macros
+from demyjpy.negotiation import Agreement, check_reply, with_data_size
+from demyjpy.outcomes import (
+    apply_policy,
+    as_exception,
+    check_bodies,
+    check_job,
+    merge_verdicts,
+    take_outcome,
+)
+from demyjpy.plan import EMPTY_PLAN, LEGAL, Plan, encode_answer, in_sending_order
+from demyjpy.registry import Handler
+from demyjpy.session import ABORTS, IN_MESSAGE, Phase, ends_message, receive
+from demyjpy.stations import DISCONNECT, MACRO, OPTNEG, QUIT_NC, agreed_stations, opening_stations
+from demyjpy.wire.codes import Command, Response
+from demyjpy.wire.framing import join_frame, split_frames
+
+_C = Command
+_CONNECT: Final = int(_C.CONNECT)
+_HELO: Final = int(_C.HELO)
+_MAIL: Final = int(_C.MAIL)
+_RCPT: Final = int(_C.RCPT)
+_HEADER: Final = int(_C.HEADER)
+_BODY: Final = int(_C.BODY)
+_BODYEOB: Final = int(_C.BODYEOB)
+_UNKNOWN: Final = int(_C.UNKNOWN)
+_ABORT: Final = int(_C.ABORT)
+_QUIT: Final = int(_C.QUIT)
+
+_TEARDOWN: Final = frozenset({_ABORT, _QUIT, QUIT_NC, DISCONNECT})
+"""What runs to its end although nobody listens any more."""
+
+_ANSWERED: Final = frozenset(letter for letter, row in EVENTS.items() if row.name in LEGAL)
+"""Letters of the events that a filter may answer."""
+
+_OF_DONE: Final = _ANSWERED | {_ABORT}
+"""Letters of the events that a filter no longer gets once it has accepted."""
+
+_CONTINUE: Final = act.Continue()
+_CONTINUE_PACKET: Final = join_frame(Response.CONTINUE)
+
+_TOO_BIG: Final = act.ReplyCode(552, "5.3.4", "Message too big for this filter")
+_TOO_MANY_RECIPIENTS: Final = act.ReplyCode(452, "4.5.3", "Too many recipients for this filter")
+
+
+class Turn:
+    """The state of one turn; see the module."""
+
+    __slots__ = (
+        "_agreement",
+        "_base",
+        "_call",
+        "_closed",
+        "_connection_done",
+        "_connection_owed",
+        "_ctx",
+        "_done",
+        "_ending",
+        "_filters",
+        "_headers",
+        "_initial",
+        "_job",
+        "_jobs",
+        "_macros",
+        "_out",
+        "_owed",
+        "_packets",
+        "_phase",
+        "_recipients",
+        "_session",
+        "_setup",
+        "_size",
+        "_skipped",
+        "_stations",
+        "_troubles",
+        "_unread",
+    )
+
+    def __init__(self, connection: Connection) -> None:
+        self._setup = connection.setup
+        self._session = connection.session
+        self._phase = connection.phase
+        self._ctx = connection.context
+        self._base = connection.base
+        self._initial = connection.initial
+        self._macros = connection.macros
+        self._agreement = connection.agreement
+        self._stations = connection.stations
+        self._filters = connection.filters
+        self._unread = connection.unread
+        self._packets = deque(connection.packets)
+        self._jobs = deque(connection.jobs)
+        self._job = connection.job
+        self._call = connection.call
+        self._ending = connection.is_ending
+        self._closed = connection.is_closed
+        self._done = connection.done
+        self._connection_done = connection.connection_done
+        self._skipped = connection.skipped
+        self._owed = connection.owed
+        self._connection_owed = connection.connection_owed
+        self._headers = connection.headers
+        self._recipients = connection.recipients
+        self._size = connection.size
+        self._out: list[bytes] = []
+        self._troubles: list[Trouble] = []
+
+    def result(self) -> Connection:
+        """The next value."""
+        return Connection(
+            self._setup,
+            self._session,
+            b"".join(self._out),
+            self._call,
+            tuple(self._troubles),
+            self._closed,
+            self._phase,
+            self._ctx,
+            self._base,
+            self._initial,
+            self._macros,
+            self._agreement,
+            self._stations,
+            self._filters,
+            self._unread,
+            tuple(self._packets),
+            tuple(self._jobs),
+            self._job,
+            self._ending,
+            self._done,
+            self._connection_done,
+            self._skipped,
+            self._owed,
+            self._connection_owed,
+            self._headers,
+            self._recipients,
+            self._size,
+        )
+
+    # ------------------------------------------------------------------------- what drivers say
+    def open(self, ctx: Context) -> None:
+        """A connection begins: the user's ``on_connect`` makes its context."""
+        try:
+            ctx = self._setup.on_connect(ctx)
+            if not isinstance(ctx, PMap):
+                raise HandlerError(f"expected on_connect to return a context, got {ctx!r:.200}")
+            registry = as_registry(ctx["handlers"])
+        except Exception as error:
+            self._trouble(error, "on_connect")
+            self._closed = True
+            return
+        self._ctx = self._initial = ctx
+        self._filters = len(registry.parts)
+        self._stations = opening_stations(registry)
+
+    def receive_data(self, data: bytes) -> None:
+        """Bytes have come."""
+        if not self._closed and not self._ending:
+            packets, self._unread = split_frames(self._unread, data, self._setup.limits.packet)
+            self._packets.extend(packets)
+
+    def resume(self, outcome: Context | Exception, duration: float | None) -> None:
+        """The call that was out has come back."""
+        call, job = self._call, self._job
+        if call is None or job is None:
+            raise LocalProtocolError("expected resume after a connection with a call, got no call")
+        self._call = self._job = None
+        job = self._absorb(job, call.handler, outcome, duration)
+        if job is not None and (job.station.letter in _TEARDOWN or not self._ending):
+            self._jobs.appendleft(job)
+        if self._ending:
+            self._ending = False
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """The peer is gone, or we leave it."""
+        if self._call:
+            self._ending = True
+            return
+        self._packets.clear()
+        if any(job.station.letter == DISCONNECT for job in self._jobs):
+            self._phase = Phase.CLOSED
+        if self._closed or self._phase is Phase.CLOSED:
+            return
+        self._end_open_message(refresh=True)
+        self._phase = Phase.CLOSED
+        self._jobs.append(self._farewell())
+
+    def run(self) -> None:
+        """Until there is nothing to do, or a handler is handed out."""
+        while self._call is None and not self._closed:
+            if self._jobs:
+                self._work(self._jobs.popleft())
+            elif self._packets:
+                try:
+                    self._receive(*self._packets.popleft())
+                except RemoteProtocolError as error:
+                    self._give_up(error)
+            elif self._unread.error and self._phase is not Phase.CLOSED:
+                self._give_up(self._unread.error)
+            else:
+                break
+
+    def _give_up(self, error: Exception) -> None:
+        self._trouble(error)
+        self.hang_up()
+
+    # ------------------------------------------------------------------------------ one packet
+    def _receive(self, letter: int, payload: bytes) -> None:
+        """Take one packet; `RemoteProtocolError` if it may not come, or not like this."""
+        if letter not in EVENTS:
+            raise unknown_letter("a command that the MTA sends", (letter, payload))
+        phase = self._phase
+        following = receive(phase, letter, self._connect_is_off())
+        if phase in IN_MESSAGE and letter in ABORTS:
+            self._end_open_message(refresh=letter not in (_MAIL, _HELO))
+            if letter != _ABORT:
+                self._packets.appendleft((letter, payload))
+            return
+        if letter == _ABORT:
+            self._observe(Step(self._session, ev.Abort(), self._ctx, self._ctx))
+            return
+        station = self._stations[letter]
+        if letter == MACRO:
+            self._define_macros(station, payload)
+            return
+        self._macros = self._macros.arrive(letter)
+        if letter == _BODYEOB and payload and self._stations[_BODY].chain:
+            # the last chunk may come with the end: one answer for both
+            self._packets.appendleft((_BODYEOB, b""))
+            self._phase = receive(phase, _BODY)
+            self._schedule(self._stations[_BODY], ev.Body(payload), payload, last_chunk=True)
+            return
+        event = station.decode(payload, self._agreement is not None and self._agreement.leading_space)
+        if letter == _BODYEOB:
+            following = Phase.BODY  # until it is answered, a message is open at its end too
+        if letter not in _TEARDOWN:
+            self._phase = following
+        if letter == _MAIL:
+            self._begin_message()
+        self._schedule(station, event, payload)
+
+    def _connect_is_off(self) -> bool:
+        return self._agreement is not None and "connect" not in self._ctx["events"]
+
+    def _define_macros(self, station: Station, payload: bytes) -> None:
+        if not payload:
+            raise RemoteProtocolError("a macro packet with the letter of its command", "nothing")
+        if station.chain:
+            self._schedule(station, station.decode(payload, False))
+        else:
+            self._macros = self._macros.define(payload[0], payload[1:])
+
+    def _begin_message(self) -> None:
+        self._base = self._ctx
+        self._done = self._connection_done
+        self._owed = self._connection_owed
+        self._skipped = frozenset()
+        self._headers = self._recipients = self._size = 0
+
+    def _over_limit(self, letter: int, payload: bytes) -> Verdict | None:
+        """Count; what is answered where a limit is passed. It is logged once a message."""
+        limits = self._setup.limits
+        passed = None
+        if letter == _RCPT:
+            self._recipients += 1
+            if self._recipients > limits.recipients:
+                passed, verdict = ("recipients", limits.recipients), _TOO_MANY_RECIPIENTS
+        elif letter in (_HEADER, _BODY):
+            self._size += len(payload)
+            self._headers += letter == _HEADER
+            verdict = _TOO_BIG
+            if self._size > limits.message:
+                passed = "bytes of message", limits.message
+            elif self._headers > limits.headers:
+                passed = "headers", limits.headers
+        if passed is None:
+            return None
+        what, limit = passed
+        if self._owed is None and self._recipients <= limits.recipients + 1:
+            error = RemoteProtocolError(f"at most {limit} {what} (an option: limits)", "more")
+            self._trouble(error, EVENTS[letter].name)
+        return verdict
+
+    def _schedule(
+        self, station: Station, event: ev.Event, payload: bytes = b"", last_chunk: bool = False
+    ) -> None:
+        """Set an event on its way."""
+        letter, replies, may_answer = station.letter, station.replies, station.replies
+        chain = self._still_due(station)
+        over = self._over_limit(letter, payload)
+        if over is not None and not replies:
+            self._owe(over, None, letter)
+        if letter == _RCPT and self._is_rejected():
+            chain = tuple((number, handler) for number, handler in chain if handler.rejected)
+            may_answer = False
+        forced = None
+        if letter in _ANSWERED and letter != _UNKNOWN and may_answer and not last_chunk:
+            forced = over or self._owed
+        if forced or (self._owed and self._phase in IN_MESSAGE):
+            chain = ()  # what will be answered is settled
+        self._jobs.append(Job(station, event, chain, replies, may_answer, forced, last_chunk))
+
+    def _is_rejected(self) -> bool:
+        """Whether the MTA itself has refused the recipient at hand."""
+        reports = self._agreement is not None and self._agreement.reports_rejected
+        return reports and self._macros.get("rcpt_mailer") == "error"
+
+    def _still_due(self, station: Station) -> tuple[tuple[int, Handler[Any]], ...]:
+        """The handlers of those filters that are not done with this message, or body."""
+        over = self._done | self._skipped if station.letter == _BODY else self._done
+        if not over or station.letter not in _OF_DONE:
+            return station.chain
+        return tuple((number, handler) for number, handler in station.chain if number not in over)
+
+    # ----------------------------------------------------------------------------- one event
+    def _work(self, job: Job) -> None:
+        """Run the handlers of an event, until the end or until one is for the driver to call."""
+        clock = self._setup.clock
+        while job.chain:
+            handler = job.chain[0][1]
+            letter = job.station.letter
+            if letter != _ABORT:
+                self._refresh_macros()
+            if self._setup.defers(handler):
+                self._job = job
+                progress = handler.progress if letter == _BODYEOB else None
+                self._call = Call(handler, job.event, self._ctx, progress)
+                return
+            started = clock() if clock else 0.0
+            outcome: Any
+            try:
+                outcome = handler.function(job.event, self._ctx)
+            except (Exception, SystemExit) as error:
+                outcome = as_exception(error)
+            following = self._absorb(job, handler, outcome, clock() - started if clock else None)
+            if following is None:
+                return
+            job = following
+        self._conclude(job)
+
+    def _refresh_macros(self) -> None:
+        """The context holds the macros in force, from the time that a handler may look."""
+        if self._ctx["macros"] is not self._macros:
+            self._ctx = self._ctx.set("macros", self._macros)
+
+    def _absorb(
+        self, job: Job, handler: Handler[Any], outcome: Any, duration: float | None
+    ) -> Job | None:
+        """Take what a handler returned or raised; None where the connection is given up."""
+        before, letter = self._ctx, job.station.letter
+        number = job.chain[0][0]
+        actions: tuple[Any, ...] = ()
+        error: Exception | None = None
+        plan, after = EMPTY_PLAN, before
+        if isinstance(outcome, Exception):
+            error = outcome
+        elif outcome is not before:
+            try:
+                actions, after = take_outcome(outcome, handler)
+                plan = check_job(job, handler, actions, self._granted())
+            except Exception as problem:
+                error = problem
+        if error is not None:
+            if letter == OPTNEG:
+                self._trouble(error, job.station.name, handler)
+                self.hang_up()
+                return None
+            after, plan = self._apply_policy(error, job, handler, number)
+        self._ctx = after
+        step = job.step
+        if self._setup.observer:
+            if step:
+                self._observe(step)
+            step = Step(
+                self._session,
+                job.event,
+                before,
+                after,
+                handler,
+                actions,
+                error=error,
+                duration=duration,
+            )
+        return evolve(
+            job,
+            chain=job.chain[1:],
+            verdicts=(*job.verdicts, (number, plan.verdict or _CONTINUE)),
+            modifications=(*job.modifications, *((number, edit) for edit in plan.modifications)),
+            step=step,
+        )
+
+    def _apply_policy(
+        self, error: Exception, job: Job, handler: Handler[Any], number: int
+    ) -> tuple[Context, Plan]:
+        """What ``on_error`` makes of a handler that failed: a context and a plan."""
+        name, letter = job.station.name, job.station.letter
+        self._trouble(error, name, handler)
+        on_error = self._setup.on_error
+        after, plan, second = apply_policy(on_error, error, job, handler, self._ctx, self._granted())
+        if second:
+            self._trouble(second, name, handler)
+        if job.may_answer:
+            return after, plan
+        if plan.verdict and not job.replies:
+            self._owe(plan.verdict, number, letter)
+        return after, EMPTY_PLAN
+
+    def _granted(self) -> frozenset[str]:
+        return self._agreement.actions if self._agreement else frozenset()
+
+    def _owe(self, verdict: Verdict, number: int | None, letter: int) -> None:
+        """Keep a verdict that cannot be given now, for the next event that is answered."""
+        of_connection = letter in (_CONNECT, _HELO)
+        if isinstance(verdict, act.Accept) and number is not None:
+            self._done |= {number}
+            if of_connection:
+                self._connection_done |= {number}
+        elif not isinstance(verdict, (act.Accept, act.Continue, act.Skip)):
+            self._owed = strictest([verdict, *([self._owed] if self._owed else [])])
+            if of_connection:
+                self._connection_owed = self._owed
+
+    # --------------------------------------------------------------------------- conclusions
+    def _conclude(self, job: Job) -> None:
+        """All handlers of an event have run."""
+        letter = job.station.letter
+        if letter in _ANSWERED:
+            self._settle(job)
+            return
+        if letter == OPTNEG:
+            self._conclude_options(job)
+            return
+        self._observe_job(job)
+        if letter == MACRO:
+            found = self._ctx.get("macros")
+            self._macros = found if isinstance(found, Macros) else self._macros
+        elif letter == _ABORT:
+            self._leave_message()
+        elif letter == _QUIT:
+            self.hang_up()
+        elif letter == QUIT_NC:
+            if self._phase is not Phase.CLOSED:
+                self._phase = Phase.READY
+                self._jobs.append(self._farewell())
+        elif self._phase is Phase.CLOSED:
+            self._closed = True
+        else:
+            self._renew()
+
+    def _conclude_options(self, job: Job) -> None:
+        """The negotiation is over: its answer holds for as long as the socket does."""
+        offer = job.event
+        replies = [one for _, one in job.modifications if isinstance(one, act.Negotiate)]
+        try:
+            if not replies or not isinstance(offer, ev.Options):
+                raise HandlerError(
+                    "expected the options handler to queue Negotiate, got no answer: call "
+                    "default_event_handler(event, ctx) in it"
+                )
+            check_reply(replies[-1], offer)
+            reply = with_data_size(replies[-1], offer, self._setup.limits.data_size)
+            packet = join_frame(*encode_action(reply))
+            self._agreement = Agreement.of(reply)
+            registry = as_registry(self._ctx["handlers"])
+            observed = self._setup.observer is not None
+            self._stations = agreed_stations(registry, reply, observed=observed)
+        except Exception as error:
+            self._trouble(error, "options")
+            self.hang_up()
+            return
+        self._initial = self._ctx
+        self._phase = Phase.READY
+        self._out.append(packet)
+        self._observe_job(job, (reply,), packet)
+
+    def _settle(self, job: Job) -> None:
+        """Decide the answer to an event, send it where one is due, and see what ends with it."""
+        letter = job.station.letter
+        verdict = job.forced or self._merge_verdicts(job)
+        edits: tuple[Modification, ...] = ()
+        if letter == _BODYEOB and not job.forced:
+            edits, verdict = self._merge_edits(job, verdict)
+        sent = b""
+        waits = job.last_chunk and isinstance(verdict, (act.Continue, act.Skip))
+        if job.replies and not waits:
+            leading_space = self._agreement is not None and self._agreement.leading_space
+            if verdict is _CONTINUE and not edits:
+                sent = _CONTINUE_PACKET
+            else:
+                sent = encode_answer(edits, verdict, leading_space)
+            self._out.append(sent)
+        self._observe_job(job, (*edits, verdict) if sent else (), sent)
+        if sent and self._phase in IN_MESSAGE and ends_message(letter, verdict):
+            if job.last_chunk:
+                self._packets.popleft()  # its end has been answered
+            self._end_message(self._surprised(job))
+
+    def _merge_verdicts(self, job: Job) -> Verdict:
+        """What all filters together answer; those that accept, or skip the body, are remembered."""
+        if job.station.letter == _BODY:
+            self._skipped |= {n for n, said in job.verdicts if isinstance(said, act.Skip)}
+        self._done |= {n for n, said in job.verdicts if isinstance(said, act.Accept)}
+        if job.station.letter in (_CONNECT, _HELO):
+            self._connection_done |= self._done
+        readers = (number for number, _ in self._stations[_BODY].chain)
+        verdict = merge_verdicts(job, self._filters, self._done, self._skipped, readers)
+        if isinstance(verdict, act.Skip) and not (self._agreement and self._agreement.may_skip):
+            return _CONTINUE
+        return verdict
+
+    def _merge_edits(self, job: Job, verdict: Verdict) -> tuple[tuple[Modification, ...], Verdict]:
+        """The edits of all filters, in order; two that replace the body are an error."""
+        handlers = dict(self._stations[_BODYEOB].chain)
+        error = check_bodies(job.modifications, handlers)
+        if error:
+            number = max(handlers)
+            _, plan = self._apply_policy(error, job, handlers[number], number)
+            return plan.modifications, strictest([plan.verdict or _CONTINUE, verdict])
+        return in_sending_order(edit for _, edit in job.modifications), verdict
+
+    # ------------------------------------------------------------------- the end of a message
+    def _surprised(self, job: Job) -> tuple[tuple[int, Handler[Any]], ...]:
+        """Abort handlers of filters that neither ended this message themselves nor saw its end."""
+        chain = self._still_due(self._stations[_ABORT])
+        if job.forced:
+            return chain
+        if job.station.letter == _BODYEOB:
+            return ()
+        own = dict(job.verdicts)
+        letter = job.station.letter
+        return tuple(
+            (number, handler)
+            for number, handler in chain
+            if number not in own or not ends_message(letter, own[number])
+        )
+
+    def _end_open_message(self, refresh: bool) -> None:
+        """The message that is open, if any, is given up."""
+        if self._phase in IN_MESSAGE:
+            if refresh:
+                self._refresh_macros()
+            self._end_message(self._still_due(self._stations[_ABORT]))
+
+    def _end_message(self, aborted: tuple[tuple[int, Handler[Any]], ...]) -> None:
+        self._phase = Phase.CONNECTED
+        if aborted or self._setup.observer:
+            self._jobs.append(Job(self._stations[_ABORT], ev.Abort(), aborted, replies=False))
+        else:
+            self._leave_message()
+
+    def _leave_message(self) -> None:
+        """Back to what stood before MAIL; what was remembered stays."""
+        connection = self._ctx.get("connection")
+        self._ctx = self._base
+        if isinstance(connection, PMap) and connection is not self._base["connection"]:
+            self._ctx = self._ctx.set("connection", connection)
+        self._macros = self._macros.end_message()
+        self._done = self._connection_done
+        self._owed = self._connection_owed
+        self._skipped = frozenset()
+
+    def _farewell(self) -> Job:
+        station = self._stations[DISCONNECT]
+        return Job(station, ev.Disconnect(), station.chain, replies=False)
+
+    def _renew(self) -> None:
+        """QUIT_NC: a new session begins on the same socket, with what was negotiated."""
+        self._ctx = self._initial
+        self._macros = NO_MACROS
+        self._done = self._connection_done = self._skipped = frozenset()
+        self._owed = self._connection_owed = None
+
+    # ------------------------------------------------------------------------- what is told
+    def _trouble(
+        self, error: Exception, event: str | None = None, handler: Handler[Any] | None = None
+    ) -> None:
+        queue_id = self._macros.get("i")
+        name = handler.name if handler else None
+        self._troubles.append(Trouble(error, event, name, queue_id))
+
+    def _observe_job(self, job: Job, answer: tuple[Any, ...] = (), sent: bytes = b"") -> None:
+        if self._setup.observer:
+            step = job.step or Step(self._session, job.event, self._ctx, self._ctx)
+            self._observe(evolve(step, answer=answer, sent=sent))
+
+    def _observe(self, step: Step) -> None:
+        if self._setup.observer:
+            try:
+                self._setup.observer(step)
+            except Exception as error:
+                self._trouble(error, "observer")

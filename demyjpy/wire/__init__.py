@@ -1,0 +1,1 @@
+"""The bytes of the milter protocol: numbers, fields, frames. No events, no I/O."""
