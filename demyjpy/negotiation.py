@@ -76,6 +76,7 @@ class Agreement:
 
     reply: Negotiate
     actions: frozenset[str]
+    connect_is_off: bool
     leading_space: bool
     may_skip: bool
     reports_rejected: bool
@@ -85,14 +86,16 @@ class Agreement:
     def of(cls, reply: Negotiate) -> "Agreement":
         """What an answer comes to.
 
-        ``leading_space``: header values go over the wire as they stand after the colon;
-        ``may_skip``: SKIP may be said; ``reports_rejected``: recipients that the MTA refused are
-        reported; ``data_size``: the largest payload in bytes that either side may send.
+        ``connect_is_off``: the MTA does not send CONNECT; ``leading_space``: header values go over
+        the wire as they stand after the colon; ``may_skip``: SKIP may be said; ``reports_rejected``:
+        recipients that the MTA refused are reported; ``data_size``: the largest payload in bytes that
+        either side may send.
         """
         sizes = (size for bit, size in DATA_SIZES.items() if reply.protocol & bit)
         return cls(
             reply,
             action_names(reply.actions),
+            connect_is_off=bool(reply.protocol & _P.NOCONNECT),
             leading_space=bool(reply.protocol & _P.HDR_LEADSPC),
             may_skip=bool(reply.protocol & _P.SKIP),
             reports_rejected=bool(reply.protocol & _P.RCPT_REJ),
@@ -125,10 +128,8 @@ def agree(offer: Options, wants: Wants) -> Negotiate:
 
 
 def offered_flags(offer: Options) -> tuple[ActionFlag, ProtocolFlag]:
-    """The flags of an offer; nothing at all means those of version 1, as for libmilter."""
-    if not offer.actions and not offer.protocol:
-        return V1_ACTIONS, V1_PROTOCOL
-    return offer.actions, offer.protocol
+    """The flags of an offer; a word without any means that of version 1, as for libmilter."""
+    return offer.actions or V1_ACTIONS, offer.protocol or V1_PROTOCOL
 
 
 def action_names(flags: ActionFlag) -> frozenset[str]:

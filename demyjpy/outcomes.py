@@ -13,7 +13,7 @@ from pyrsistent import PMap
 from demyjpy import actions as act
 from demyjpy.actions import Modification, Verdict
 from demyjpy.connection import Job, OnError
-from demyjpy.context import Context, take_actions
+from demyjpy.context import ENGINE_KEYS, Context, take_actions
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import strictest
 from demyjpy.plan import EMPTY_PLAN, LEGAL, Plan, check_plan
@@ -35,6 +35,15 @@ def as_exception(error: BaseException) -> Exception:
     problem = HandlerError(f"expected a handler to return a context, got {error!r}")
     problem.__cause__ = error
     return problem
+
+
+def check_context(ctx: Any) -> Context:
+    """The context that ``on_connect`` returned, or `HandlerError`."""
+    if not isinstance(ctx, PMap) or not ctx.keys() >= ENGINE_KEYS:
+        raise HandlerError(
+            f"expected on_connect to return a context made from the one it got, got {ctx!r:.200}"
+        )
+    return ctx
 
 
 def take_outcome(outcome: Any, handler: Handler[Any]) -> tuple[tuple[Any, ...], Context]:

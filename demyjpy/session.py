@@ -107,7 +107,7 @@ TRANSITIONS: Final[dict[Phase, dict[int, Phase]]] = {
 """Phase and command to the next phase. Steps that were switched off are simply not there."""
 
 
-def receive(phase: Phase, letter: int, connect_is_off: bool = False) -> Phase:
+def receive(phase: Phase, letter: int, *, connect_is_off: bool = False) -> Phase:
     """The phase after the MTA said this; `RemoteProtocolError` where it may not be said.
 
     ``connect_is_off`` is whether CONNECT was declined, so that HELO and MAIL may come first.

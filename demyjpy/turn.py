@@ -25,6 +25,7 @@ from demyjpy.outcomes import (
     apply_policy,
     as_exception,
     check_bodies,
+    check_context,
     check_job,
     merge_verdicts,
     take_outcome,
@@ -163,20 +164,18 @@ class Turn:
         """A connection begins: the user's ``on_connect`` makes its context."""
         try:
             ctx = self._setup.on_connect(ctx)
-            if not isinstance(ctx, PMap):
-                raise HandlerError(f"expected on_connect to return a context, got {ctx!r:.200}")
-            registry = as_registry(ctx["handlers"])
-        except Exception as error:
+            registry = as_registry(check_context(ctx)["handlers"])
+        except (Exception, SystemExit) as problem:
+            error = as_exception(problem)
             self._trouble(error, "on_connect")
             self._closed = True
             return
         self._ctx = self._initial = ctx
-        self._filters = len(registry.parts)
         self._stations = opening_stations(registry)
 
     def receive_data(self, data: bytes) -> None:
         """Bytes have come."""
-        if not self._closed and not self._ending:
+        if not self._closed and not self._ending and self._phase is not Phase.CLOSED:
             packets, self._unread = split_frames(self._unread, data, self._setup.limits.packet)
             self._packets.extend(packets)
 
@@ -232,7 +231,9 @@ class Turn:
         if letter not in EVENTS:
             raise unknown_letter("a command that the MTA sends", (letter, payload))
         phase = self._phase
-        following = receive(phase, letter, self._connect_is_off())
+        agreement = self._agreement
+        connect_is_off = agreement is not None and agreement.connect_is_off
+        following = receive(phase, letter, connect_is_off=connect_is_off)
         if phase in IN_MESSAGE and letter in ABORTS:
             self._end_open_message(refresh=letter not in (_MAIL, _HELO))
             if letter != _ABORT:
@@ -252,7 +253,7 @@ class Turn:
             self._phase = receive(phase, _BODY)
             self._schedule(self._stations[_BODY], ev.Body(payload), payload, last_chunk=True)
             return
-        event = station.decode(payload, self._agreement is not None and self._agreement.leading_space)
+        event = station.decode(payload, agreement is not None and agreement.leading_space)
         if letter == _BODYEOB:
             following = Phase.BODY  # until it is answered, a message is open at its end too
         if letter not in _TEARDOWN:
@@ -260,9 +261,6 @@ class Turn:
         if letter == _MAIL:
             self._begin_message()
         self._schedule(station, event, payload)
-
-    def _connect_is_off(self) -> bool:
-        return self._agreement is not None and "connect" not in self._ctx["events"]
 
     def _define_macros(self, station: Station, payload: bytes) -> None:
         if not payload:
@@ -362,7 +360,7 @@ class Turn:
 
     def _refresh_macros(self) -> None:
         """The context holds the macros in force, from the time that a handler may look."""
-        if self._ctx["macros"] is not self._macros:
+        if self._ctx.get("macros") is not self._macros:
             self._ctx = self._ctx.set("macros", self._macros)
 
     def _absorb(
@@ -484,6 +482,7 @@ class Turn:
             packet = join_frame(*encode_action(reply))
             self._agreement = Agreement.of(reply)
             registry = as_registry(self._ctx["handlers"])
+            self._filters = len(registry.parts)
             observed = self._setup.observer is not None
             self._stations = agreed_stations(registry, reply, observed=observed)
         except Exception as error:
@@ -545,7 +544,7 @@ class Turn:
         """Abort handlers of filters that neither ended this message themselves nor saw its end."""
         chain = self._still_due(self._stations[_ABORT])
         if job.forced:
-            return chain
+            return () if job.station.letter == _MAIL else chain
         if job.station.letter == _BODYEOB:
             return ()
         own = dict(job.verdicts)
@@ -574,7 +573,7 @@ class Turn:
         """Back to what stood before MAIL; what was remembered stays."""
         connection = self._ctx.get("connection")
         self._ctx = self._base
-        if isinstance(connection, PMap) and connection is not self._base["connection"]:
+        if isinstance(connection, PMap) and connection is not self._base.get("connection"):
             self._ctx = self._ctx.set("connection", connection)
         self._macros = self._macros.end_message()
         self._done = self._connection_done
