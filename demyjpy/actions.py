@@ -129,6 +129,11 @@ def _fits(*others: str) -> _Validator:
     return validate
 
 
+def _fits_with_address(instance: Any, attribute: "Attribute[Any]", value: Parameters) -> None:
+    if len(encode_text(instance.address + " ".join(value.as_words()))) > CHUNK_SIZE - 8:
+        _refuse(instance, attribute, f"of less than {CHUNK_SIZE - 8} bytes with the address", value)
+
+
 # ------------------------------------------------------------------------------------- verdicts
 @frozen
 class Continue:
@@ -320,7 +325,9 @@ class AddRecipient:
     """
 
     address: str = field(converter=_bare, validator=[_mail_address, _fits()])
-    parameters: Parameters = field(default=None, converter=_parameters, validator=_esmtp)
+    parameters: Parameters = field(
+        default=None, converter=_parameters, validator=[_esmtp, _fits_with_address]
+    )
 
 
 @frozen
@@ -338,7 +345,9 @@ class ChangeSender:
     """
 
     address: str = field(converter=_bare, validator=[_sender_address, _fits()])
-    parameters: Parameters = field(default=None, converter=_parameters, validator=_esmtp)
+    parameters: Parameters = field(
+        default=None, converter=_parameters, validator=[_esmtp, _fits_with_address]
+    )
 
 
 @frozen

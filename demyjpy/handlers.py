@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from attrs import evolve
 from pyrsistent import PMap, pmap
 
 from demyjpy import actions as act
@@ -147,26 +148,26 @@ def merge_handlers(*registries: Registry) -> Registry:
     accepted; what is answered is the strictest verdict. Merging is associative, an empty registry is
     neutral, and merging one filter gives that filter.
     """
-    parts = tuple(part for registry in registries for part in registry.parts if not _is_empty(part))
-    if len(parts) == 1:
-        return parts[0]
-    return Merged(parts)
-
-
-def _is_empty(registry: Registry) -> bool:
-    return not registry and registry.declarations == Declarations()
+    return registries[0] if len(registries) == 1 else Merged(registries)
 
 
 class Merged(Registry):
-    """Several filters as one. Its parts are read when asked, so they may still grow."""
+    """Several filters as one. They are read when asked, so they may still grow."""
 
-    def __init__(self, parts: tuple[Registry, ...]) -> None:
-        self._parts = parts
-        super().__init__(None, unite([part.declarations for part in parts]))
+    def __init__(self, registries: Iterable[Registry], state: Mapping[str, Any] | None = None) -> None:
+        self.merged = tuple(registries)
+        united = unite([one.declarations for one in self.merged])
+        super().__init__(None, united if state is None else evolve(united, state=state))
 
     @property
     def parts(self) -> tuple[Registry, ...]:
-        return self._parts
+        return tuple(part for one in self.merged for part in one.parts if part)
+
+    @property
+    def optional_events(self) -> frozenset[str]:
+        """The events that are optional for each filter that has a handler for them."""
+        required = {event for part in self.parts for event in part if event not in part.optional_events}
+        return self.declarations.optional_events - required
 
     def add(self, event: str, handler: Callable[..., Any], **options: Any) -> None:
         raise HandlerError(
@@ -178,10 +179,10 @@ class Merged(Registry):
         handlers = [handler for _, handler in chain_of(self, event)]
         if not handlers:
             raise KeyError(event)
-        return compose(event, handlers, len(handlers) < len(self._parts))
+        return compose(event, handlers, len(handlers) < len(self.parts))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(event for part in self._parts for event in part))
+        return iter(dict.fromkeys(event for part in self.parts for event in part))
 
     def __len__(self) -> int:
         return len(tuple(iter(self)))
@@ -265,26 +266,21 @@ def scoped(name: str, registry: Registry) -> Registry:
     """
     if name in ENGINE_KEYS:
         raise HandlerError(f"expected a scope of your own, got {name!r}, which is the engine's")
-    parts = tuple(Scoped(name, part) for part in registry.parts)
-    return parts[0] if len(parts) == 1 else Merged(parts)
+    return _scope(name, registry, {name: pmap(registry.state)})
+
+
+def _scope(name: str, registry: Registry, state: Mapping[str, Any]) -> Registry:
+    if isinstance(registry, Merged):
+        return Merged([_scope(name, one, {}) for one in registry.merged], state)
+    return Scoped(name, registry, state)
 
 
 class Scoped(Registry):
     """One filter in its corner. The inner one is read when asked, so it may still grow."""
 
-    def __init__(self, name: str, inner: Registry) -> None:
+    def __init__(self, name: str, inner: Registry, state: Mapping[str, Any]) -> None:
         self._name, self._inner = name, inner
-        declared = inner.declarations
-        super().__init__(
-            None,
-            Declarations(
-                declared.actions,
-                declared.optional_actions,
-                declared.optional_events,
-                declared.macros,
-                {name: pmap(declared.state)},
-            ),
-        )
+        super().__init__(None, evolve(inner.declarations, state=state))
 
     def add(self, event: str, handler: Callable[..., Any], **options: Any) -> None:
         self._inner.add(event, handler, **options)

@@ -76,7 +76,7 @@ class Agreement:
 
     reply: Negotiate
     actions: frozenset[str]
-    connect_is_off: bool
+    off: frozenset[int]
     leading_space: bool
     may_skip: bool
     reports_rejected: bool
@@ -86,7 +86,7 @@ class Agreement:
     def of(cls, reply: Negotiate) -> "Agreement":
         """What an answer comes to.
 
-        ``connect_is_off``: the MTA does not send CONNECT; ``leading_space``: header values go over
+        ``off``: the letters of the commands that are not sent; ``leading_space``: header values go over
         the wire as they stand after the colon; ``may_skip``: SKIP may be said; ``reports_rejected``:
         recipients that the MTA refused are reported; ``data_size``: the largest payload in bytes that
         either side may send.
@@ -95,7 +95,7 @@ class Agreement:
         return cls(
             reply,
             action_names(reply.actions),
-            connect_is_off=bool(reply.protocol & _P.NOCONNECT),
+            off=frozenset(int(row.letter) for row in _SWITCHABLE if row.off & reply.protocol),
             leading_space=bool(reply.protocol & _P.HDR_LEADSPC),
             may_skip=bool(reply.protocol & _P.SKIP),
             reports_rejected=bool(reply.protocol & _P.RCPT_REJ),

@@ -93,13 +93,14 @@ def apply_policy(
     legal = LEGAL.get(name, ())
     if not legal:
         return before, EMPTY_PLAN, None
-    after, second = before, None
+    after: Context = before
+    second: Exception | None = None
     if callable(on_error):
         try:
             actions, after = take_outcome(on_error(error, job.event, before), handler)
             plan = check_plan(actions, name, replies=True, granted=granted)
-        except Exception as failure:
-            after, plan, second = before, Plan((), act.TemporaryFailure()), failure
+        except (Exception, SystemExit) as failure:
+            after, plan, second = before, Plan((), act.TemporaryFailure()), as_exception(failure)
     else:
         plan = Plan((), _POLICIES[on_error])
     if plan.verdict is not None and not isinstance(plan.verdict, legal):

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from demyjpy import actions as act
 from demyjpy.actions import Modification, Verdict
-from demyjpy.codec import action_row, encode_action
+from demyjpy.codec import ActionRow, action_row, encode_action
 from demyjpy.errors import LocalProtocolError
 from demyjpy.negotiation import ACTION_FLAGS
 from demyjpy.wire.codes import CHUNK_SIZE, Response
@@ -60,11 +60,12 @@ def check_plan(actions: Iterable[Any], event: str, replies: bool, granted: froze
     modifications: list[Modification] = []
     verdict: Verdict | None = None
     for action in actions:
+        row = action_row(action)
         if isinstance(action, _VERDICTS):
             _check_verdict(action, verdict, event, replies)
             verdict = action
         else:
-            _check_modification(action, event, granted)
+            _check_modification(action, row, event, granted)
             modifications.append(action)
     return Plan(in_sending_order(modifications), verdict)
 
@@ -100,8 +101,7 @@ def _advice(verdict: Verdict) -> str:
     return "answer at an earlier or later event"
 
 
-def _check_modification(action: Any, event: str, granted: frozenset[str]) -> None:
-    row = action_row(action)
+def _check_modification(action: Any, row: ActionRow, event: str, granted: frozenset[str]) -> None:
     if not row.group or not row.needs:
         raise LocalProtocolError(f"expected an action that a filter may ask for, got {action!r}")
     if event != "end_of_message":

@@ -107,19 +107,38 @@ TRANSITIONS: Final[dict[Phase, dict[int, Phase]]] = {
 """Phase and command to the next phase. Steps that were switched off are simply not there."""
 
 
-def receive(phase: Phase, letter: int, *, connect_is_off: bool = False) -> Phase:
+_NEGOTIATED: Final = frozenset(Phase) - {Phase.NEW, Phase.READY, Phase.CLOSED}
+
+
+def receive(phase: Phase, letter: int, off: frozenset[int] = frozenset()) -> Phase:
     """The phase after the MTA said this; `RemoteProtocolError` where it may not be said.
 
-    ``connect_is_off`` is whether CONNECT was declined, so that HELO and MAIL may come first.
+    ``off`` are the commands that were declined. Without CONNECT a session begins with what follows
+    it, without MAIL a message begins with the first thing that is said about it.
     """
     following = TRANSITIONS[phase].get(letter)
-    if following is None and phase is Phase.READY and connect_is_off:
-        following = TRANSITIONS[Phase.CONNECTED].get(letter)
+    if following is None and phase is Phase.READY and _C.CONNECT in off:
+        phase = Phase.CONNECTED
+        following = TRANSITIONS[phase].get(letter)
+    if following is None and phase in _NEGOTIATED and opens_message(letter, off):
+        following = TRANSITIONS[Phase.MAIL].get(letter)
     if following is None:
         raise RemoteProtocolError(
             f"one of {describe(phase)}", f"{_describe_letter(letter)} while {phase.name}"
         )
     return following
+
+
+def opens_message(letter: int, off: frozenset[int]) -> bool:
+    """Whether a message may begin with this command."""
+    return letter == _C.MAIL or (_C.MAIL in off and letter in _MAIL)
+
+
+def gives_up(phase: Phase, letter: int, off: frozenset[int]) -> bool:
+    """Whether this command ends an open message without its end having been seen."""
+    if phase not in IN_MESSAGE:
+        return False
+    return letter in ABORTS or (letter not in TRANSITIONS[phase] and opens_message(letter, off))
 
 
 def describe(phase: Phase) -> str:

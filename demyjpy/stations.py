@@ -48,7 +48,7 @@ def _station(registry: Registry, letter: int, *, replies: bool) -> Station:
     row = EVENTS[letter]
     chain = chain_of(registry, "quit" if letter == QUIT_NC else row.name)
     takes_default = letter == OPTNEG or (letter == MACRO and chain)
-    if takes_default and len(chain) < len(registry.parts):
+    if takes_default and len(chain) < max(1, len(registry.parts)):
         # a filter that does not override it relies on the default
         chain = ((0, Handler(row.name, default_event_handler)), *chain)
     return Station(letter, row.name, row.decode, chain, replies)

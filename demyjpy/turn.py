@@ -32,7 +32,7 @@ from demyjpy.outcomes import (
 )
 from demyjpy.plan import EMPTY_PLAN, LEGAL, Plan, encode_answer, in_sending_order
 from demyjpy.registry import Handler
-from demyjpy.session import ABORTS, IN_MESSAGE, Phase, ends_message, receive
+from demyjpy.session import IN_MESSAGE, Phase, ends_message, gives_up, receive
 from demyjpy.stations import DISCONNECT, MACRO, OPTNEG, QUIT_NC, agreed_stations, opening_stations
 from demyjpy.wire.codes import Command, Response
 from demyjpy.wire.framing import join_frame, split_frames
@@ -232,10 +232,10 @@ class Turn:
             raise unknown_letter("a command that the MTA sends", (letter, payload))
         phase = self._phase
         agreement = self._agreement
-        connect_is_off = agreement is not None and agreement.connect_is_off
-        following = receive(phase, letter, connect_is_off=connect_is_off)
-        if phase in IN_MESSAGE and letter in ABORTS:
-            self._end_open_message(refresh=letter not in (_MAIL, _HELO))
+        off = agreement.off if agreement else frozenset[int]()
+        following = receive(phase, letter, off)
+        if gives_up(phase, letter, off):
+            self._end_open_message(refresh=letter in _TEARDOWN)
             if letter != _ABORT:
                 self._packets.appendleft((letter, payload))
             return
@@ -250,17 +250,20 @@ class Turn:
         if letter == _BODYEOB and payload and self._stations[_BODY].chain:
             # the last chunk may come with the end: one answer for both
             self._packets.appendleft((_BODYEOB, b""))
-            self._phase = receive(phase, _BODY)
+            self._enter(phase, receive(phase, _BODY, off))
             self._schedule(self._stations[_BODY], ev.Body(payload), payload, last_chunk=True)
             return
         event = station.decode(payload, agreement is not None and agreement.leading_space)
         if letter == _BODYEOB:
             following = Phase.BODY  # until it is answered, a message is open at its end too
         if letter not in _TEARDOWN:
-            self._phase = following
-        if letter == _MAIL:
-            self._begin_message()
+            self._enter(phase, following)
         self._schedule(station, event, payload)
+
+    def _enter(self, phase: Phase, following: Phase) -> None:
+        self._phase = following
+        if following in IN_MESSAGE and phase not in IN_MESSAGE:
+            self._begin_message()
 
     def _define_macros(self, station: Station, payload: bytes) -> None:
         if not payload:
@@ -314,8 +317,8 @@ class Turn:
             chain = tuple((number, handler) for number, handler in chain if handler.rejected)
             may_answer = False
         forced = None
-        if letter in _ANSWERED and letter != _UNKNOWN and may_answer and not last_chunk:
-            forced = over or self._owed
+        if letter in _ANSWERED and letter != _UNKNOWN and may_answer:
+            forced = over or (None if last_chunk else self._owed)
         if forced or (self._owed and self._phase in IN_MESSAGE):
             chain = ()  # what will be answered is settled
         self._jobs.append(Job(station, event, chain, replies, may_answer, forced, last_chunk))
@@ -608,5 +611,5 @@ class Turn:
         if self._setup.observer:
             try:
                 self._setup.observer(step)
-            except Exception as error:
-                self._trouble(error, "observer")
+            except (Exception, SystemExit) as error:
+                self._trouble(as_exception(error), "observer")
