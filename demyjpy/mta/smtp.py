@@ -5,9 +5,9 @@ the link and the answer back, and returns the session after the step and what ca
 and Sendmail do differently is asked of the profile.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from ipaddress import ip_address
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from attrs import evolve, field, frozen
 
@@ -20,6 +20,8 @@ from demyjpy.mta.message import Envelope, Field, Mail, Message
 from demyjpy.mta.profiles import Profile, Reply
 from demyjpy.wire.codes import ProtocolFlag, Stage
 from demyjpy.wire.framing import join_frame
+
+T = TypeVar("T")
 
 _OK: Final = Reply(250, "2.0.0 Ok")
 _REFUSALS: Final = (act.Reject, act.TemporaryFailure, act.ReplyCode)
@@ -287,17 +289,30 @@ def _data(
     if envelope is None or not envelope.recipients:
         reply = session.refusal or Reply(503 if envelope is None else 554, "5.5.1 No valid recipients")
         return session, reply, None
-    session, refusal = yield from _ask_all(session, "data", ev.Data())
-    mail: Mail | None = None
-    if refusal is None:
-        message = Message.parse(step.content)
-        session, refusal, mail = yield from _content(session, Mail(envelope, message))
-    session = yield from _end_transaction(session)
+    session, refusal = yield from ask_data(session)
     if refusal is not None:
         return session, refusal, None
-    if session.is_discarded or mail is None:
-        return session, _queued(session), None
-    return session, _queued(session), mail
+    return (yield from take_content(session, step.content))
+
+
+def ask_data(session: Session) -> StepPlay:
+    """The DATA command itself: the reply that refuses it, or None where 354 is due."""
+    session, refusal = yield from _ask_all(session, "data", ev.Data())
+    if refusal is not None:
+        session = yield from _end_transaction(session)
+    return session, refusal
+
+
+def take_content(
+    session: Session, content: bytes
+) -> Generator[Exchange, tuple[Link, Answer | None], tuple[Session, Reply, Mail | None]]:
+    """The message after 354: the reply to the final dot, and the mail if it is accepted."""
+    envelope = session.envelope or Envelope()
+    mail = Mail(envelope, Message.parse(content))
+    session, refusal, accepted = yield from _content(session, mail)
+    reply = refusal or _queued(session)
+    session = yield from _end_transaction(session)
+    return session, reply, None if refusal or session.is_discarded else accepted
 
 
 def _queued(session: Session) -> Reply:
@@ -559,3 +574,61 @@ def _peer(session: Session) -> str:
     if client.name:
         return f"{client.name} [{client.address}]"
     return f"unknown [{client.address}]" if session.profile.is_postfix else f"[{client.address}]"
+
+
+# ----------------------------------------------------------------------------------- carrying out
+class Carrier(Protocol):
+    """What can carry out an exchange: a socket, or a filter in memory."""
+
+    def carry_out(self, exchange: Exchange, /) -> tuple[Link, Answer | None]:
+        """Write, and read until the answer is complete, or raise `MilterFailedError`."""
+
+
+class AsyncCarrier(Protocol):
+    """The same under asyncio."""
+
+    async def carry_out(self, exchange: Exchange, /) -> tuple[Link, Answer | None]:
+        """Write, and read until the answer is complete, or raise `MilterFailedError`."""
+
+
+def play(generator: Generator[Exchange, tuple[Link, Answer | None], T], milters: Sequence[Carrier]) -> T:
+    """Carry out what a session asks for, with these milters."""
+    result, exchange = _advance(generator, None)
+    while exchange is not None:
+        try:
+            heard = milters[exchange.milter].carry_out(exchange)
+        except MilterFailedError as failure:
+            result, exchange = _advance(generator, failure)
+        else:
+            result, exchange = _advance(generator, heard)
+    return result  # type: ignore[return-value]  # set when there is nothing more to carry out
+
+
+async def play_async(
+    generator: Generator[Exchange, tuple[Link, Answer | None], T], milters: Sequence[AsyncCarrier]
+) -> T:
+    """The same under asyncio."""
+    result, exchange = _advance(generator, None)
+    while exchange is not None:
+        try:
+            heard = await milters[exchange.milter].carry_out(exchange)
+        except MilterFailedError as failure:
+            result, exchange = _advance(generator, failure)
+        else:
+            result, exchange = _advance(generator, heard)
+    return result  # type: ignore[return-value]  # set when there is nothing more to carry out
+
+
+def _advance(
+    generator: Generator[Exchange, tuple[Link, Answer | None], T],
+    heard: tuple[Link, Answer | None] | MilterFailedError | None,
+) -> tuple[T | None, Exchange | None]:
+    """The next thing to carry out, or what the session came to."""
+    try:
+        if heard is None:
+            return None, next(generator)
+        if isinstance(heard, MilterFailedError):
+            return None, generator.throw(heard)
+        return None, generator.send(heard)
+    except StopIteration as stop:
+        return stop.value, None

@@ -7,22 +7,20 @@ are decoded and applied, all in memory. The models of Postfix and Sendmail are `
 import asyncio
 import difflib
 import inspect
-from collections.abc import Generator, Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 from attrs import evolve
 
 from demyjpy import actions as act
 from demyjpy.connection import Connection, Limits, OnError, Setup, Step
 from demyjpy.mta import steps
-from demyjpy.mta.link import Answer, Link, MilterFailedError, hear
+from demyjpy.mta.link import Answer, Link, hear
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
-from demyjpy.mta.smtp import Exchange, Outcome, new_session, take_step
+from demyjpy.mta.smtp import Exchange, Outcome, new_session, play, take_step
 from demyjpy.pipeline import as_on_connect, hang_up, open_connection, receive_data, resume, run_call
 from demyjpy.testing.result import MessageResult, Played, Result
 from demyjpy.testing.script import Script
-
-T = TypeVar("T")
 
 
 class _Filter:
@@ -80,23 +78,6 @@ def _run_async(awaitable: Any) -> Any:
             return error
 
     return asyncio.run(wait())
-
-
-def play(generator: Generator[Exchange, tuple[Link, Answer | None], T], filters: Iterable[_Filter]) -> T:
-    """Carry out what a session asks for."""
-    filters = tuple(filters)
-    try:
-        exchange = next(generator)
-        while True:
-            try:
-                heard = filters[exchange.milter].carry_out(exchange)
-            except MilterFailedError as failure:
-                exchange = generator.throw(failure)
-            else:
-                exchange = generator.send(heard)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
 
 
 def run(

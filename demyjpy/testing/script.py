@@ -1,54 +1,68 @@
 """``session()``: an SMTP session as a value, built step by step, to be played by `demyjpy.testing.run`.
 
-A builder refuses what no SMTP client could make an MTA say to a milter, unless told ``raw=True``.
+A builder refuses what no SMTP client could make an MTA say to a milter, unless told ``raw=True``; the
+rules are `demyjpy.testing.legal`'s.
 """
 
 from email.message import Message as EmailMessage
-from email.policy import SMTP
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from attrs import evolve, frozen
 
 from demyjpy.errors import LocalProtocolError
+from demyjpy.events import strip_brackets
 from demyjpy.mta import steps
 from demyjpy.mta.steps import Step
+from demyjpy.testing.legal import check_step
 
 Content: TypeAlias = "str | bytes | Path | EmailMessage"
 
-_IN_MAIL: Final = (steps.Mail, steps.Rcpt)
+PLAIN: Final = "Subject: test\n\nHello\n"
+"""The message that ``message()`` sends."""
 
 
 @frozen
 class Script:
-    """Steps of an SMTP client, in order. Each method gives a new script with one step more."""
+    """Steps of an SMTP client, in order. Each method gives a new script with one step more.
+
+    Made by `session`. ``raw``: whatever the client says is taken, and the MTA answers as it would.
+    What is not legal otherwise raises `LocalProtocolError`.
+    """
 
     steps: tuple[Step, ...]
     raw: bool = False
 
     def then(self, *more: Step) -> "Script":
-        """With these steps behind."""
-        return evolve(self, steps=(*self.steps, *more))
+        """With these steps behind: frozen values of `demyjpy.mta.steps`."""
+        script = self
+        for step in more:
+            if not self.raw:
+                check_step(script.steps, step)
+            script = evolve(script, steps=(*script.steps, step))
+        return script
 
     def ehlo(self, name: str = "client.example", *, verb: str = "EHLO") -> "Script":
         """EHLO (or HELO); a second one resets what was begun."""
-        self._expect_text("a name", name)
-        return self._then(steps.Ehlo(name, verb))
+        return self.then(steps.Ehlo(name, verb))
 
     def starttls(self, **macros: str) -> "Script":
-        """STARTTLS; ``starttls(tls_version="TLSv1.3", cipher="...")`` gives the macros their values."""
-        return self._then(steps.StartTls(macros or {"tls_version": "TLSv1.3"}))
+        """STARTTLS; ``starttls(tls_version="TLSv1.3", cipher="...")`` gives the macros their values.
+
+        Behind it should stand a new ``ehlo()``.
+        """
+        return self.then(steps.StartTls(macros or {"tls_version": "TLSv1.3"}))
 
     def auth(self, user: str, kind: str = "PLAIN", **macros: str) -> "Script":
-        """AUTH as a user: ``{auth_authen}``, ``{auth_type}``."""
-        return self._then(steps.Auth({"auth_type": kind, "auth_authen": user, **macros}))
+        """AUTH as a user: ``{auth_authen}``, ``{auth_type}``, and further macros by name."""
+        return self.then(steps.Auth({"auth_type": kind, "auth_authen": user, **macros}))
 
     def mail(self, sender: str, *, raw: str | None = None, **parameters: str | None) -> "Script":
-        """MAIL FROM; ``""`` is the null sender. ``mail("a@b", SIZE="100", SMTPUTF8=None)``."""
-        self._expect_text("a sender", sender)
-        if isinstance(self._transaction(), _IN_MAIL):
-            self._refuse("RSET, EHLO or the message before a second MAIL")
-        return self._then(steps.Mail(sender, parameters, raw))
+        """MAIL FROM; ``""`` is the null sender. ``mail("a@b", SIZE="100", SMTPUTF8=None)``.
+
+        ``raw`` is the address as the client writes it, where that is not the address in ``<>``.
+        """
+        return self.then(steps.Mail(strip_brackets(sender), parameters, raw))
 
     def rcpt(
         self,
@@ -59,57 +73,31 @@ class Script:
         **parameters: str | None,
     ) -> "Script":
         """RCPT TO. ``refused="5.1.1 unknown user"``: the MTA refuses this recipient itself."""
-        self._expect_text("a recipient", address)
-        if not isinstance(self._transaction(), _IN_MAIL):
-            self._refuse("MAIL before RCPT")
-        return self._then(steps.Rcpt(address, parameters, raw, refused))
+        return self.then(steps.Rcpt(strip_brackets(address), parameters, raw, refused))
 
-    def message(self, content: Content = "Subject: test\n\nHello\n") -> "Script":
+    def message(self, content: Content = PLAIN) -> "Script":
         """DATA and a message: bytes, text, the path of an ``.eml`` file, or an `EmailMessage`.
 
-        A string without a line break is a path.
+        A string without a line break is a path; text and files may have LF line ends, bytes are sent
+        as they are.
         """
-        if not isinstance(self._transaction(), steps.Rcpt):
-            self._refuse("RCPT before a message")
-        return self._then(steps.Data(read_content(content)))
+        return self.then(steps.Data(read_content(content)))
 
     def rset(self) -> "Script":
         """RSET."""
-        return self._then(steps.Rset())
+        return self.then(steps.Rset())
 
     def command(self, line: str) -> "Script":
         """A command that the MTA does not know."""
-        self._expect_text("a command line", line)
-        return self._then(steps.Command(line))
+        return self.then(steps.Command(line))
 
     def quit(self) -> "Script":
-        """QUIT; a script that ends without it is ended with it."""
-        return self._then(steps.Quit())
+        """QUIT; a script that does not end is ended with it."""
+        return self.then(steps.Quit())
 
     def drop(self) -> "Script":
         """The client goes away without QUIT."""
-        return self._then(steps.Drop())
-
-    def _then(self, step: Step) -> "Script":
-        if isinstance(self.steps[-1], (steps.Quit, steps.Drop)):
-            self._refuse("nothing after the end of the session")
-        return self.then(step)
-
-    def _transaction(self) -> Step | None:
-        """The last step that says how far the mail transaction has come."""
-        passing = (steps.Command, steps.Auth)
-        return next((step for step in reversed(self.steps) if not isinstance(step, passing)), None)
-
-    def _expect_text(self, what: str, text: str) -> None:
-        if any(sign in text for sign in "\0\r\n"):
-            self._refuse(f"{what} without NUL, CR or LF (got {text!r})")
-
-    def _refuse(self, expected: str) -> None:
-        if not self.raw:
-            raise LocalProtocolError(
-                f"expected {expected}: no MTA would say that to a milter; session(raw=True) plays it "
-                "all the same"
-            )
+        return self.then(steps.Drop())
 
 
 def session(
@@ -124,16 +112,22 @@ def session(
 
     ``name`` is its verified host name, ``helo=None`` leaves EHLO out.
     """
-    script = Script((steps.Connect(client, name, port),), raw)
+    script = Script((), raw).then(steps.Connect(client, name, port))
     return script if helo is None else script.ehlo(helo)
 
 
 def read_content(content: Content) -> bytes:
-    """A message as bytes with CRLF line ends."""
+    """A message as bytes with CRLF line ends; `LocalProtocolError` for what is no message."""
     if isinstance(content, EmailMessage):
-        return content.as_bytes(policy=SMTP)
+        return content.as_bytes(policy=content.policy.clone(linesep="\r\n"))
     if isinstance(content, Path) or (isinstance(content, str) and "\n" not in content):
-        return _crlf(Path(content).read_bytes())
+        try:
+            return _crlf(Path(content).read_bytes())
+        except OSError as error:
+            raise LocalProtocolError(
+                f"expected a message as text of several lines, or the path of a file, got {content!r}: "
+                f"{error.strerror}"
+            ) from error
     if isinstance(content, str):
         return _crlf(content.encode("utf-8", "surrogateescape"))
     if isinstance(content, bytes):
