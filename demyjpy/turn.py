@@ -234,19 +234,23 @@ class Turn:
         agreement = self._agreement
         off = agreement.off if agreement else frozenset[int]()
         following = receive(phase, letter, off)
+        if letter in _TEARDOWN:
+            self._macros = self._macros.arrive(letter)
         if gives_up(phase, letter, off):
             self._end_open_message(refresh=letter in _TEARDOWN)
             if letter != _ABORT:
                 self._packets.appendleft((letter, payload))
             return
         if letter == _ABORT:
+            self._macros = self._macros.end_message()
             self._observe(Step(self._session, ev.Abort(), self._ctx, self._ctx))
             return
         station = self._stations[letter]
         if letter == MACRO:
             self._define_macros(station, payload)
             return
-        self._macros = self._macros.arrive(letter)
+        if letter not in _TEARDOWN:
+            self._macros = self._macros.arrive(letter)
         if letter == _BODYEOB and payload and self._stations[_BODY].chain:
             # the last chunk may come with the end: one answer for both
             self._packets.appendleft((_BODYEOB, b""))
@@ -455,7 +459,8 @@ class Turn:
             return
         self._observe_job(job)
         if letter == MACRO:
-            found = self._ctx.get("macros")
+            # A context keeps the macros of its own command: these are for the one to come.
+            found, self._ctx = self._ctx.get("macros"), self._ctx.set("macros", self._macros)
             self._macros = found if isinstance(found, Macros) else self._macros
         elif letter == _ABORT:
             self._leave_message()
