@@ -35,11 +35,13 @@ from demyjpy.context import (
     new_context,
     remember,
     send_action,
+    take_actions,
 )
 from demyjpy.drivers import AsyncServer, running, serve, start_milter
 from demyjpy.errors import (
     AddressError,
     HandlerError,
+    LimitError,
     LocalProtocolError,
     MilterError,
     NegotiationError,
@@ -120,6 +122,7 @@ __all__ = [
     "Header",
     "Hello",
     "InsertHeader",
+    "LimitError",
     "Limits",
     "LocalProtocolError",
     "Mail",
@@ -172,6 +175,7 @@ __all__ = [
     "serve",
     "skip",
     "start_milter",
+    "take_actions",
     "tempfail",
     "with_handlers",
 ]

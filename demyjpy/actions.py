@@ -86,13 +86,13 @@ def _is_parameters(value: Parameters) -> bool:
 
 
 def _bare(value: str) -> str:
-    return strip_brackets(value.strip()) if isinstance(value, str) else value
+    return strip_brackets(value.strip(" ")) if isinstance(value, str) else value
 
 
 def _parameters(value: Mapping[str, str | None] | str | None) -> Any:
     if isinstance(value, str):
         return Parameters.parse(value.split())
-    if value is None or isinstance(value, Mapping):
+    if value is None or (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
         return Parameters.of(value)
     return value
 

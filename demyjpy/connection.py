@@ -171,6 +171,8 @@ class Connection:
     context: Context = pmap()
     base: Context = pmap()
     """What the next message starts from."""
+    prelude: Context | None = None
+    """What stood before macros for a message to come, where a handler has seen those."""
     initial: Context = pmap()
     """What the next session on this socket starts from."""
     macros: Macros = NO_MACROS

@@ -26,6 +26,10 @@ class RemoteProtocolError(MilterError):
         return type(self), (self.expected, self.got)
 
 
+class LimitError(RemoteProtocolError):
+    """The other side sent more of something than `demyjpy.Limits` allows; the rest is refused."""
+
+
 class LocalProtocolError(MilterError, ValueError):
     """We were about to say what the protocol does not allow; nothing of it was sent.
 

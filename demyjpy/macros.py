@@ -40,7 +40,7 @@ _DROPPED_AT: Final[dict[int, tuple[int, ...]]] = {
     _C.MAIL: tuple(range(3, 8)),
     _C.RCPT: tuple(range(3, 8)),
 }
-"""Slots that end when this command comes, unless they were filled for it; else the passing one."""
+"""Slots that end when this command comes (at others the passing one), but for its own just filled."""
 
 _AFTER_RECIPIENTS: Final[frozenset[int]] = frozenset({_C.DATA, _C.HEADER, _C.EOH, _C.BODY, _C.BODYEOB})
 """Sendmail sends the macros of a recipient that it refuses and then no RCPT: they end here."""
@@ -65,20 +65,22 @@ class Macros:
 
     def arrive(self, letter: int) -> "Macros":
         """As they are in force for the command that has now come."""
-        slots = self._drop(_DROPPED_AT.get(letter, (_PASSING,)))
+        own = self.fresh & 1 << _SLOTS.get(letter, _PASSING)
+        slots = self._drop(_DROPPED_AT.get(letter, (_PASSING,)), own)
         if letter in _AFTER_RECIPIENTS and slots[_RECIPIENT] is not None:
             slots = (*slots[:_RECIPIENT], None, *slots[_RECIPIENT + 1 :])
         return self if slots is self.slots and not self.fresh else Macros(slots)
 
     def end_message(self) -> "Macros":
         """Without those of the message, but for those already sent for the next."""
-        slots = self._drop(_OF_MESSAGE)
+        slots = self._drop(_OF_MESSAGE, self.fresh)
         return self if slots is self.slots else Macros(slots, self.fresh)
 
-    def _drop(self, dropped: tuple[int, ...]) -> tuple[bytes | None, ...]:
-        slots, fresh = self.slots, self.fresh
+    def _drop(self, dropped: tuple[int, ...], spared: int) -> tuple[bytes | None, ...]:
+        """Without those slots, but for the ones whose bits are set."""
+        slots = self.slots
         for slot in dropped:
-            if slots[slot] is not None and not fresh >> slot & 1:
+            if slots[slot] is not None and not spared >> slot & 1:
                 slots = (*slots[:slot], None, *slots[slot + 1 :])
         return slots
 

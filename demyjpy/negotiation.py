@@ -154,8 +154,8 @@ def check_reply(reply: Negotiate, offer: Options) -> None:
     version = min(offer.version, MAX_VERSION)
     if (
         not MIN_VERSION <= reply.version <= version
-        or reply.actions & ~offered_actions
-        or reply.protocol & ~offered
+        or int(reply.actions) & ~int(offered_actions)
+        or int(reply.protocol) & ~int(offered)
     ):
         raise LocalProtocolError(
             f"expected an answer within version {version}, {offered_actions!r} and {offered!r}, "

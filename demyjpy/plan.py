@@ -83,7 +83,8 @@ def _check_verdict(verdict: Verdict, earlier: Verdict | None, event: str, replie
         )
     if not replies:
         raise LocalProtocolError(
-            f"expected no answer at {event}, where none was agreed (reply=False), got {verdict!r}"
+            f"expected no answer at {event}, where none is due (reply=False, or a recipient that the "
+            f"MTA refused), got {verdict!r}"
         )
     if earlier is not None:
         raise LocalProtocolError(f"expected one verdict at {event}, got {earlier!r} and {verdict!r}")

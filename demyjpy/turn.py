@@ -17,7 +17,7 @@ from demyjpy.actions import Modification, Verdict
 from demyjpy.codec import EVENTS, encode_action, unknown_letter
 from demyjpy.connection import Call, Connection, Job, Station, Step, Trouble
 from demyjpy.context import Context
-from demyjpy.errors import HandlerError, LocalProtocolError, RemoteProtocolError
+from demyjpy.errors import HandlerError, LimitError, LocalProtocolError, RemoteProtocolError
 from demyjpy.handlers import as_registry, strictest
 from demyjpy.macros import NO_MACROS, Macros
 from demyjpy.negotiation import Agreement, check_reply, with_data_size
@@ -88,6 +88,7 @@ class Turn:
         "_owed",
         "_packets",
         "_phase",
+        "_prelude",
         "_recipients",
         "_session",
         "_setup",
@@ -104,6 +105,7 @@ class Turn:
         self._phase = connection.phase
         self._ctx = connection.context
         self._base = connection.base
+        self._prelude = connection.prelude
         self._initial = connection.initial
         self._macros = connection.macros
         self._agreement = connection.agreement
@@ -139,6 +141,7 @@ class Turn:
             self._phase,
             self._ctx,
             self._base,
+            self._prelude,
             self._initial,
             self._macros,
             self._agreement,
@@ -234,19 +237,25 @@ class Turn:
         agreement = self._agreement
         off = agreement.off if agreement else frozenset[int]()
         following = receive(phase, letter, off)
+        if letter != MACRO and self._prelude is not None:
+            self._leave_prelude(following)
+        if letter in _TEARDOWN:
+            self._macros = self._macros.arrive(letter)
         if gives_up(phase, letter, off):
             self._end_open_message(refresh=letter in _TEARDOWN)
             if letter != _ABORT:
                 self._packets.appendleft((letter, payload))
             return
         if letter == _ABORT:
+            self._macros = self._macros.end_message()
             self._observe(Step(self._session, ev.Abort(), self._ctx, self._ctx))
             return
         station = self._stations[letter]
         if letter == MACRO:
             self._define_macros(station, payload)
             return
-        self._macros = self._macros.arrive(letter)
+        if letter not in _TEARDOWN:
+            self._macros = self._macros.arrive(letter)
         if letter == _BODYEOB and payload and self._stations[_BODY].chain:
             # the last chunk may come with the end: one answer for both
             self._packets.appendleft((_BODYEOB, b""))
@@ -265,16 +274,29 @@ class Turn:
         if following in IN_MESSAGE and phase not in IN_MESSAGE:
             self._begin_message()
 
+    def _leave_prelude(self, following: Phase) -> None:
+        """What a macro handler stored before a message belongs to that message, or to none."""
+        if self._phase not in IN_MESSAGE and following not in IN_MESSAGE:
+            self._ctx = self._remembering(self._prelude or self._ctx)
+            self._prelude = None
+
     def _define_macros(self, station: Station, payload: bytes) -> None:
         if not payload:
             raise RemoteProtocolError("a macro packet with the letter of its command", "nothing")
         if station.chain:
+            if (
+                self._phase not in IN_MESSAGE
+                and self._prelude is None
+                and payload[0] not in (_CONNECT, _HELO)
+            ):
+                self._prelude = self._ctx
             self._schedule(station, station.decode(payload, False))
         else:
             self._macros = self._macros.define(payload[0], payload[1:])
 
     def _begin_message(self) -> None:
-        self._base = self._ctx
+        self._base = self._ctx if self._prelude is None else self._prelude
+        self._prelude = None
         self._done = self._connection_done
         self._owed = self._connection_owed
         self._skipped = frozenset()
@@ -300,7 +322,7 @@ class Turn:
             return None
         what, limit = passed
         if self._owed is None and self._recipients <= limits.recipients + 1:
-            error = RemoteProtocolError(f"at most {limit} {what} (an option: limits)", "more")
+            error = LimitError(f"at most {limit} {what} (the option limits=)", "more")
             self._trouble(error, EVENTS[letter].name)
         return verdict
 
@@ -455,7 +477,8 @@ class Turn:
             return
         self._observe_job(job)
         if letter == MACRO:
-            found = self._ctx.get("macros")
+            # A context keeps the macros of its own command: these are for the one to come.
+            found, self._ctx = self._ctx.get("macros"), self._ctx.set("macros", self._macros)
             self._macros = found if isinstance(found, Macros) else self._macros
         elif letter == _ABORT:
             self._leave_message()
@@ -574,14 +597,18 @@ class Turn:
 
     def _leave_message(self) -> None:
         """Back to what stood before MAIL; what was remembered stays."""
-        connection = self._ctx.get("connection")
-        self._ctx = self._base
-        if isinstance(connection, PMap) and connection is not self._base.get("connection"):
-            self._ctx = self._ctx.set("connection", connection)
+        self._ctx = self._remembering(self._base)
         self._macros = self._macros.end_message()
         self._done = self._connection_done
         self._owed = self._connection_owed
         self._skipped = frozenset()
+
+    def _remembering(self, before: Context) -> Context:
+        """An earlier context, with what has been remembered since."""
+        connection = self._ctx.get("connection")
+        if isinstance(connection, PMap) and connection is not before.get("connection"):
+            return before.set("connection", connection)
+        return before
 
     def _farewell(self) -> Job:
         station = self._stations[DISCONNECT]

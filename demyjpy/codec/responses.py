@@ -15,7 +15,6 @@ from demyjpy.wire.codes import ActionFlag, Response
 from demyjpy.wire.fields import (
     encode_number,
     encode_string,
-    spell_macro,
     take_number,
     take_string,
 )
@@ -58,8 +57,7 @@ def _decode_negotiate(payload: bytes, leading_space: bool) -> act.Negotiate:
 def _encode_negotiate(action: act.Negotiate, leading_space: bool) -> bytes:
     words = encode_flags(action)
     lists = (
-        encode_number(stage, 4, "a macro stage")
-        + encode_string(" ".join(spell_macro(name) for name in names))
+        encode_number(stage, 4, "a macro stage") + encode_string(" ".join(names))
         for stage, names in action.macros
     )
     return words + b"".join(lists)

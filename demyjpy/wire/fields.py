@@ -159,6 +159,6 @@ class Definitions(_Words):
 
 
 def spell_macro(name: str) -> str:
-    """A macro's name as it goes over the wire: ``i`` bare, ``{auth_type}`` in braces."""
-    bare = Definitions.key_of(name)
-    return bare if len(bare) == 1 else f"{{{bare}}}"
+    """A macro's name as it goes over the wire: a long one in braces, ``i`` as it is given."""
+    is_bare = Definitions.key_of(name) == name
+    return f"{{{name}}}" if is_bare and len(name) > 1 else name

@@ -15,7 +15,7 @@ from demyjpy.wire.codes import CHUNK_SIZE
 Packet: TypeAlias = tuple[int, bytes]
 
 _LENGTH: Final = Struct("!I")
-_HEADER: Final = 5  # bytes of length and letter, without which nothing is known of a packet
+_HEADER: Final = 4  # bytes of length, without which nothing is known of a packet
 _FEW: Final = 64  # so many reads are kept apart before they are joined
 
 

@@ -1,0 +1,256 @@
+"""The command line's words: commands, options, their help and what each accepts."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any, Final, NoReturn, TypeVar
+
+from attrs import fields_dict
+
+from demyjpy.connection import Limits
+from demyjpy.drivers.address import parse_address
+from demyjpy.drivers.options import Options
+from demyjpy.errors import AddressError
+
+T = TypeVar("T")
+
+DEFAULT_ADDRESS: Final = "inet:20025@localhost"
+SHELLS: Final = ("bash", "zsh")
+_YEAR: Final = 366 * 86400.0
+
+_DESCRIPTION: Final = "Serve and check mail filters (milters) for Postfix and Sendmail."
+_EPILOG: Final = """\
+examples:
+  demyjpy run samples/bytecount.py:handlers
+  demyjpy run samples/bytecount.py --listen 'unix:/run/demyjpy/count.sock?group=postfix'
+  demyjpy run mycompany.filters:handlers --driver threads --workers 4
+  demyjpy check samples/bytecount.py
+  demyjpy --print-completion bash > /etc/bash_completion.d/demyjpy
+"""
+_RUN_EPILOG: Final = """\
+examples:
+  demyjpy run samples/bytecount.py:handlers --listen inet:20025@localhost
+  demyjpy run samples/bytecount.py --listen 'unix:/run/demyjpy/count.sock?mode=660&group=postfix'
+  demyjpy run mycompany.filters:handlers --workers 4 --on-error accept --log-level warning
+
+The lines for Postfix's main.cf and Sendmail's .mc go to standard output, the log to standard error.
+SIGTERM and SIGINT end it once the messages in flight are through (see --grace), a second one at once.
+Exit status: 0 after a signal, 1 if it cannot listen, 2 if the arguments or the filter are wrong.
+"""
+_CHECK_EPILOG: Final = """\
+examples:
+  demyjpy check samples/bytecount.py:handlers
+  demyjpy check mycompany.filters --driver threads
+  demyjpy check samples/bytecount.py --json | jq .problems
+
+Exit status: 0 if nothing is wrong, 1 if something is, 2 if the filter cannot be loaded.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An `argparse.ArgumentParser` that says what is wrong in one line."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
+        )
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _number(read: Callable[[str], T], expected: str, is_good: Callable[[T], bool]) -> Callable[[str], T]:
+    """Reads an argument, or says what was expected."""
+
+    def parse(text: str) -> T:
+        try:
+            value = read(text)
+        except ValueError:
+            pass
+        else:
+            if is_good(value):
+                return value
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+
+    return parse
+
+
+_COUNT: Final = _number(int, "a whole number from 1", lambda count: count >= 1)
+_SECONDS: Final = _number(
+    float, "a number of seconds above 0, at most a year's", lambda time: 0 < time <= _YEAR
+)
+_SECONDS_OR_0: Final = _number(
+    float, "a number of seconds from 0, at most a year's", lambda time: 0 <= time <= _YEAR
+)
+
+
+def _address(text: str) -> str:
+    try:
+        parse_address(text)
+    except AddressError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+class _Version(argparse.Action):
+    """``--version``, which is looked up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        print(parser.prog, version(parser.prog))
+        parser.exit()
+
+
+def version(distribution: str) -> str:
+    """The installed version of a distribution; what to say where it is run without being installed."""
+    from importlib import metadata  # noqa: PLC0415  # costs time that only --version needs
+
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+class _Completion(argparse.Action):
+    """``--print-completion``, by way of shtab."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: object, shell: Any, option: object = None
+    ) -> NoReturn:
+        try:
+            import shtab  # noqa: PLC0415  # an extra, and only this needs it
+        except ImportError:
+            parser.exit(1, f"{parser.prog}: completion needs shtab: pip install 'demyjpy[completion]'\n")
+        print(shtab.complete(build_parser(file=shtab.FILE), shell))
+        parser.exit()
+
+
+def build_parser(file: object = None) -> Parser:
+    """The parser; ``file`` is what shtab wants at arguments that are files.
+
+    What it parses has ``command``: ``"run"`` or ``"check"``.
+    """
+    parser = Parser(prog="demyjpy", description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
+    parser.add_argument(
+        "--print-completion",
+        action=_Completion,
+        choices=SHELLS,
+        help="print completion for a shell and end (needs shtab: demyjpy[completion])",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    run = commands.add_parser(
+        "run",
+        help="serve a filter",
+        description="Serve a filter, and print the lines that tell Postfix and Sendmail of it.",
+        epilog=_RUN_EPILOG,
+    )
+    check = commands.add_parser(
+        "check",
+        help="say what a filter will ask of the MTA, and what is wrong with it",
+        description="Load a filter; say what it will ask of the MTA, and what is wrong with it.",
+        epilog=_CHECK_EPILOG,
+    )
+    for command in (run, check):
+        _add_common(command, file)
+    _add_running(run)
+    _add_limits(run)
+    check.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _add_common(parser: Parser, file: object) -> None:
+    chosen = parser.add_argument(
+        "filter",
+        metavar="FILTER",
+        help="FILE.py[:NAME] or package.module[:NAME]; NAME is handlers if not given: a registry, a "
+        "map of event names to handlers, or a function ctx -> ctx",
+    )
+    chosen.complete = file  # type: ignore[attr-defined]  # read by shtab
+    parser.add_argument(
+        "--driver",
+        choices=("asyncio", "threads"),
+        default="asyncio",
+        help="how connections are served (default: %(default)s)",
+    )
+
+
+def _add_running(parser: Parser) -> None:
+    parser.add_argument(
+        "--listen",
+        metavar="ADDRESS",
+        type=_address,
+        default=DEFAULT_ADDRESS,
+        help="inet:PORT@HOST, inet6:PORT@HOST, unix:PATH[?mode=660&user=NAME&group=NAME], fd:NUMBER "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=_COUNT,
+        default=1,
+        help="processes that share the socket (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="least level that is logged (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--on-error",
+        choices=("tempfail", "accept", "reject"),
+        default=_default(Options, "on_error"),
+        help="the answer where a handler fails (default: %(default)s)",
+    )
+
+
+def _add_limits(parser: Parser) -> None:
+    group = parser.add_argument_group("limits and times")
+
+    def add(option: str, metavar: str, read: Callable[[str], float], default: float, text: str) -> None:
+        group.add_argument(
+            option, metavar=metavar, type=read, default=default, help=f"{text} (default: {default:.15g})"
+        )
+
+    for name, read, text in (
+        ("idle_timeout", _SECONDS, "close a connection on which the MTA says nothing for so long"),
+        ("write_timeout", _SECONDS, "close a connection on which the MTA reads nothing for so long"),
+        ("grace", _SECONDS_OR_0, "time for messages in flight when it is told to stop"),
+    ):
+        add(_option(name), "SECONDS", read, _default(Options, name), text)
+    for name, text in (
+        ("connections", "connections at once, in each worker; more wait"),
+        ("blocking_threads", "threads for blocking=True handlers (asyncio)"),
+    ):
+        add(_option(name), "N", _COUNT, _default(Options, name), text)
+    for name, metavar, text in (
+        ("headers", "N", "headers of a message; one with more is refused (552)"),
+        ("recipients", "N", "recipients of a message; further ones are refused (452)"),
+        ("message", "BYTES", "size of a message; a larger one is refused (552)"),
+    ):
+        add(f"--max-{name}", metavar, _COUNT, _default(Limits, name), text)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _default(owner: type[Any], name: str) -> Any:
+    return fields_dict(owner)[name].default
+
+
+def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options for `start_milter` that were given, or their defaults."""
+    names = (
+        "on_error",
+        "idle_timeout",
+        "write_timeout",
+        "grace",
+        "connections",
+        "blocking_threads",
+    )
+    limits = Limits(
+        headers=arguments.max_headers,
+        recipients=arguments.max_recipients,
+        message=arguments.max_message,
+    )
+    return {"limits": limits, **{name: getattr(arguments, name) for name in names}}

@@ -1,0 +1,75 @@
+"""The commands themselves, and how each ends: 0, or a line on standard error and 1 or 2."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from typing import Final
+
+from demyjpy.cli.arguments import build_parser, options_of
+from demyjpy.cli.checking import as_text, examine
+from demyjpy.cli.configuration import mta_lines
+from demyjpy.cli.loading import LoadError, load_filter
+from demyjpy.drivers import start_milter
+from demyjpy.drivers.address import parse_address
+from demyjpy.errors import AddressError, HandlerError
+
+_LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status. ``arguments`` are the program's own if not given.
+
+    `SystemExit` is raised for help, version and completion, and for arguments that are wrong.
+    """
+    parsed = build_parser().parse_args(arguments)
+    try:
+        return run(parsed) if parsed.command == "run" else check(parsed)
+    except (LoadError, HandlerError) as error:
+        return _complain(parsed, error, 2)
+    except BrokenPipeError:
+        # whoever read our output has gone; Python must not try again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (AddressError, OSError) as error:
+        return _complain(parsed, error, 1)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _complain(parsed: argparse.Namespace, error: Exception, status: int) -> int:
+    print(f"demyjpy {parsed.command}: {error}", file=sys.stderr)
+    return status
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """``demyjpy check``: 0, or 1 if something is wrong with the filter."""
+    with redirect_stdout(sys.stderr):  # whatever a filter prints is not the report
+        report = examine(load_filter(arguments.filter), arguments.driver)
+    print(report.as_json() if arguments.json else as_text(report), flush=True)
+    return 1 if report.problems else 0
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """``demyjpy run``: 0 when a signal has ended it."""
+    logging.basicConfig(format=_LOG_FORMAT, level=arguments.log_level.upper())
+    loaded = load_filter(arguments.filter)
+    start_milter(
+        arguments.listen,
+        loaded.on_connect,
+        driver=arguments.driver,
+        workers=arguments.workers,
+        on_ready=lambda address: _show_lines(arguments.listen, address),
+        **options_of(arguments),
+    )
+    return 0
+
+
+def _show_lines(listen: str, address: str) -> None:
+    """Print what to paste: ``address`` has the port that was chosen, ``listen`` mode and group."""
+    asked, actual = parse_address(listen), parse_address(address)
+    where = asked if asked.kind == "unix" else actual
+    print(mta_lines(where, is_inherited=asked.kind == "fd"), flush=True)
