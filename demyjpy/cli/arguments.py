@@ -2,28 +2,28 @@
 
 import argparse
 from collections.abc import Callable
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn
 
 from attrs import fields_dict
 
+from demyjpy.cli.mail_arguments import add_mail_commands
+from demyjpy.cli.words import COUNT, SECONDS, SECONDS_OR_0, Parser, address
 from demyjpy.connection import Limits
-from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.options import Options
-from demyjpy.errors import AddressError
-
-T = TypeVar("T")
 
 DEFAULT_ADDRESS: Final = "inet:20025@localhost"
 SHELLS: Final = ("bash", "zsh")
-_YEAR: Final = 366 * 86400.0
 
-_DESCRIPTION: Final = "Serve and check mail filters (milters) for Postfix and Sendmail."
+_DESCRIPTION: Final = "Serve, check and try mail filters (milters) for Postfix and Sendmail."
 _EPILOG: Final = """\
 examples:
   demyjpy run samples/bytecount.py:handlers
   demyjpy run samples/bytecount.py --listen 'unix:/run/demyjpy/count.sock?group=postfix'
   demyjpy run mycompany.filters:handlers --driver threads --workers 4
   demyjpy check samples/bytecount.py
+  demyjpy send --to inet:20025@localhost mail.eml
+  demyjpy mta --listen 2525 --milter inet:20025@localhost --maildir mail
+  demyjpy demo
   demyjpy --print-completion bash > /etc/bash_completion.d/demyjpy
 """
 _RUN_EPILOG: Final = """\
@@ -44,51 +44,6 @@ examples:
 
 Exit status: 0 if nothing is wrong, 1 if something is, 2 if the filter cannot be loaded.
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """An `argparse.ArgumentParser` that says what is wrong in one line."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(
-            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
-        )
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
-def _number(read: Callable[[str], T], expected: str, is_good: Callable[[T], bool]) -> Callable[[str], T]:
-    """Reads an argument, or says what was expected."""
-
-    def parse(text: str) -> T:
-        try:
-            value = read(text)
-        except ValueError:
-            pass
-        else:
-            if is_good(value):
-                return value
-        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
-
-    return parse
-
-
-_COUNT: Final = _number(int, "a whole number from 1", lambda count: count >= 1)
-_SECONDS: Final = _number(
-    float, "a number of seconds above 0, at most a year's", lambda time: 0 < time <= _YEAR
-)
-_SECONDS_OR_0: Final = _number(
-    float, "a number of seconds from 0, at most a year's", lambda time: 0 <= time <= _YEAR
-)
-
-
-def _address(text: str) -> str:
-    try:
-        parse_address(text)
-    except AddressError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
 
 
 class _Version(argparse.Action):
@@ -126,7 +81,7 @@ class _Completion(argparse.Action):
 def build_parser(file: object = None) -> Parser:
     """The parser; ``file`` is what shtab wants at arguments that are files.
 
-    What it parses has ``command``: ``"run"`` or ``"check"``.
+    What it parses has ``command``: ``"run"``, ``"check"``, ``"send"``, ``"mta"`` or ``"demo"``.
     """
     parser = Parser(prog="demyjpy", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
@@ -154,6 +109,7 @@ def build_parser(file: object = None) -> Parser:
     _add_running(run)
     _add_limits(run)
     check.add_argument("--json", action="store_true", help="print JSON")
+    add_mail_commands(commands, file)
     return parser
 
 
@@ -177,7 +133,7 @@ def _add_running(parser: Parser) -> None:
     parser.add_argument(
         "--listen",
         metavar="ADDRESS",
-        type=_address,
+        type=address,
         default=DEFAULT_ADDRESS,
         help="inet:PORT@HOST, inet6:PORT@HOST, unix:PATH[?mode=660&user=NAME&group=NAME], fd:NUMBER "
         "(default: %(default)s)",
@@ -185,7 +141,7 @@ def _add_running(parser: Parser) -> None:
     parser.add_argument(
         "--workers",
         metavar="N",
-        type=_COUNT,
+        type=COUNT,
         default=1,
         help="processes that share the socket (default: %(default)s)",
     )
@@ -212,22 +168,22 @@ def _add_limits(parser: Parser) -> None:
         )
 
     for name, read, text in (
-        ("idle_timeout", _SECONDS, "close a connection on which the MTA says nothing for so long"),
-        ("write_timeout", _SECONDS, "close a connection on which the MTA reads nothing for so long"),
-        ("grace", _SECONDS_OR_0, "time for messages in flight when it is told to stop"),
+        ("idle_timeout", SECONDS, "close a connection on which the MTA says nothing for so long"),
+        ("write_timeout", SECONDS, "close a connection on which the MTA reads nothing for so long"),
+        ("grace", SECONDS_OR_0, "time for messages in flight when it is told to stop"),
     ):
         add(_option(name), "SECONDS", read, _default(Options, name), text)
     for name, text in (
         ("connections", "connections at once, in each worker; more wait"),
         ("blocking_threads", "threads for blocking=True handlers (asyncio)"),
     ):
-        add(_option(name), "N", _COUNT, _default(Options, name), text)
+        add(_option(name), "N", COUNT, _default(Options, name), text)
     for name, metavar, text in (
         ("headers", "N", "headers of a message; one with more is refused (552)"),
         ("recipients", "N", "recipients of a message; further ones are refused (452)"),
         ("message", "BYTES", "size of a message; a larger one is refused (552)"),
     ):
-        add(f"--max-{name}", metavar, _COUNT, _default(Limits, name), text)
+        add(f"--max-{name}", metavar, COUNT, _default(Limits, name), text)
 
 
 def _option(name: str) -> str:

@@ -1,18 +1,20 @@
 """The commands themselves, and how each ends: 0, or a line on standard error and 1 or 2."""
 
 import argparse
+import importlib.util
 import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stdout
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout, suppress
+from typing import Any, Final
 
 from demyjpy.cli.arguments import build_parser, options_of
 from demyjpy.cli.checking import as_text, examine
 from demyjpy.cli.configuration import mta_lines
 from demyjpy.cli.loading import LoadError, load_filter
+from demyjpy.cli.words import InputError, MissingExtraError
 from demyjpy.drivers import start_milter
 from demyjpy.drivers.address import parse_address
 from demyjpy.errors import AddressError, HandlerError
@@ -27,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = build_parser().parse_args(arguments)
     try:
-        return run(parsed) if parsed.command == "run" else check(parsed)
-    except (LoadError, HandlerError) as error:
+        return _COMMANDS[parsed.command](parsed)
+    except (LoadError, HandlerError, InputError, MissingExtraError) as error:
         return _complain(parsed, error, 2)
     except BrokenPipeError:
         # whoever read our output has gone; Python must not try again at exit
@@ -73,3 +75,49 @@ def _show_lines(listen: str, address: str) -> None:
     asked, actual = parse_address(listen), parse_address(address)
     where = asked if asked.kind == "unix" else actual
     print(mta_lines(where, is_inherited=asked.kind == "fd"), flush=True)
+
+
+def send(arguments: argparse.Namespace) -> int:
+    """``demyjpy send``: the verdict."""
+    _print_anything()
+    from demyjpy.cli import sending  # noqa: PLC0415  # so that the other commands start fast
+
+    return sending.send(arguments)
+
+
+def mta(arguments: argparse.Namespace) -> int:
+    """``demyjpy mta``: 0 when a signal has ended it."""
+    _prepare_box()
+    from demyjpy.cli import boxing  # noqa: PLC0415  # alike, and it needs an extra
+
+    return boxing.mta(arguments)
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """``demyjpy demo``: 0 when all mails have been played."""
+    _prepare_box()
+    from demyjpy.cli import demonstrating  # noqa: PLC0415  # alike
+
+    return demonstrating.demo(arguments)
+
+
+def _print_anything() -> None:
+    """What the terminal's character set lacks is escaped, not an error."""
+    output: Any = sys.stdout
+    with suppress(AttributeError):
+        output.reconfigure(errors="backslashreplace")
+
+
+def _prepare_box() -> None:
+    _print_anything()
+    if importlib.util.find_spec("aiosmtpd") is None:
+        raise MissingExtraError("it needs aiosmtpd: pip install 'demyjpy[box]'")
+
+
+_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
+    "run": run,
+    "check": check,
+    "send": send,
+    "mta": mta,
+    "demo": demo,
+}

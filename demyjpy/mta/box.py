@@ -1,32 +1,35 @@
 """A mail server in a box: SMTP in, milters asked as Postfix would ask them, Maildir out.
 
-For trying a filter without installing an MTA; it relays nothing. SMTP itself is aiosmtpd's (the extra
-``box``); here it is joined to `demyjpy.mta.smtp`.
+For trying a filter without installing an MTA; it relays nothing. It needs aiosmtpd (the extra ``box``).
+Here are the server, what it has of an MTA, and where mail goes; a client's session is
+`demyjpy.mta.dialogue`'s.
 """
 
 import asyncio
-import functools
+import itertools
 import mailbox
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+import time
+from collections.abc import Callable, Mapping, Sequence
+from email.utils import formatdate
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
-from aiosmtpd.smtp import SMTP
+from attrs import field, frozen
 
-from demyjpy.drivers.address import Address, bound_address, listen, parse_address
-from demyjpy.mta import steps
-from demyjpy.mta.channel import AsyncChannel, Timeouts
-from demyjpy.mta.link import MilterFailedError
+from demyjpy.drivers.address import Address, bound_address, forget, listen, parse_address
+from demyjpy.mta.channel import Timeouts
+from demyjpy.mta.dialogue import Dialogue
 from demyjpy.mta.message import Mail
-from demyjpy.mta.profiles import Postfix, Profile, Reply
-from demyjpy.mta.smtp import Outcome, Session, ask_data, new_session, play_async, take_content, take_step
-from demyjpy.wire.fields import Parameters, encode_text
+from demyjpy.mta.profiles import DefaultAction, Postfix, Profile
+from demyjpy.mta.smtp import Outcome
+from demyjpy.wire.fields import encode_text
 
-_LONGEST_LINE: Final = 1 << 20
+HOST: Final = "box.example"
+MAX_MESSAGE: Final = 10_240_000
+"""Bytes of a message, as Postfix's ``message_size_limit``."""
 
-Report = Callable[["Dialogue", Outcome | str], None]
-"""Told of each step of each session: what came of it, or a line about the box itself."""
+Report = Callable[[int, "Outcome | str"], None]
+"""Told of each step: the number of the session, and what came of it, or a line about the box itself."""
 
 
 class Store:
@@ -34,206 +37,90 @@ class Store:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._box = mailbox.Maildir(str(self.path), create=True)
+        for part in ("tmp", "new", "cur"):
+            (self.path / part).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._box = mailbox.Maildir(self.path)
 
-    def add(self, mail: Mail) -> str:
-        """Store a mail as the MTA would deliver it; the file's path."""
-        box = self._box
-        if mail.quarantine is not None:
-            box = box.add_folder("quarantine")
+    def add(self, mail: Mail) -> Path:
+        """Store a mail as the MTA would deliver it, with LF line ends; the file."""
         lines = [f"Return-Path: <{mail.envelope.sender}>"]
         lines += [f"Delivered-To: {address}" for address in mail.envelope.addresses]
-        top = b"".join(encode_text(line) + b"\r\n" for line in lines)
-        key = box.add(top + bytes(mail.message))
-        return str(Path(box._path, box._lookup(key)))  # type: ignore[attr-defined]  # noqa: SLF001
+        top = b"".join(encode_text(line) + b"\n" for line in lines)
+        box, path = self._box, self.path
+        if mail.quarantine is not None:
+            box, path = box.add_folder("quarantine"), path / ".quarantine"
+        key = box.add(top + bytes(mail.message).replace(b"\r\n", b"\n"))
+        return path / "new" / key
 
 
-class Dialogue(SMTP):
-    """One SMTP client's connection."""
+@frozen(kw_only=True)
+class BoxProfile(Postfix):
+    """Postfix as it is now: with the real date, and ids from a source that all sessions share."""
 
-    line_length_limit = _LONGEST_LINE
+    host: str = HOST
+    ids: Callable[[int], str] = field(repr=False, eq=False)
 
-    def __init__(self, box: "Box") -> None:
-        super().__init__(
-            self,
-            hostname=box.profile.host,
-            ident="demyjpy",
-            enable_SMTPUTF8=True,
-            data_size_limit=None,
-            decode_data=False,
-            loop=asyncio.get_running_loop(),
-        )
-        self.box = box
-        self._session: Session = new_session(box.profile, len(box.milters))
-        self._channels: Sequence[AsyncChannel] = ()
-        self._smtp_methods = _Methods(self._smtp_methods, self._unknown)
+    def queue_id(self, number: int) -> str:
+        return self.ids(number)
 
-    # ------------------------------------------------------------------- from connect to the end
-    async def _handle_client(self) -> None:
-        async with AsyncExitStack() as stack:
-            self._channels = [
-                await stack.enter_async_context(LateChannel(where, self.box.timeouts))
-                for where in self.box.milters
-            ]
-            try:
-                reply = await self._take(self._peer())
-                if reply is not None and reply.is_refusal:
-                    await self.push(str(reply))
-                else:
-                    await super()._handle_client()
-            finally:
-                if not self._session.is_closed:
-                    await self._take(steps.Drop())
-                if self.transport is not None:
-                    self.transport.close()
+    def date(self) -> str:
+        return formatdate(localtime=True)
 
-    def _peer(self) -> steps.Connect:
-        peer: Any = self.session.peer if self.session else None
-        return steps.Connect(peer[0], _name_of(peer[0]), peer[1]) if peer else steps.Connect("")
-
-    async def _take(self, step: steps.Step) -> Reply | None:
-        self._session, outcome = await play_async(take_step(self._session, step), self._channels)
-        self.box.report(self, outcome)
-        return outcome.reply
-
-    # ------------------------------------------------------------------ what aiosmtpd asks about
-    async def handle_EHLO(  # noqa: N802  # the name that aiosmtpd looks for
-        self, server: SMTP, session: Any, envelope: Any, hostname: str, responses: list[str]
-    ) -> list[str]:
-        """EHLO."""
-        session.host_name = hostname
-        reply = await self._take(steps.Ehlo(hostname))
-        return responses if reply is None or not reply.is_refusal else [str(reply)]
-
-    async def handle_HELO(self, server: SMTP, session: Any, envelope: Any, hostname: str) -> str:  # noqa: N802
-        """HELO."""
-        session.host_name = hostname
-        return str(await self._take(steps.Ehlo(hostname, "HELO")))
-
-    async def handle_MAIL(  # noqa: N802
-        self, server: SMTP, session: Any, envelope: Any, address: str, options: list[str]
-    ) -> str:
-        """MAIL FROM."""
-        reply = await self._take(steps.Mail(address or "", Parameters.parse(options)))
-        if reply is not None and not reply.is_refusal:
-            envelope.mail_from = address
-            envelope.mail_options.extend(options)
-        return str(reply)
-
-    async def handle_RCPT(  # noqa: N802
-        self, server: SMTP, session: Any, envelope: Any, address: str, options: list[str]
-    ) -> str:
-        """RCPT TO."""
-        reply = await self._take(steps.Rcpt(address, Parameters.parse(options)))
-        if reply is not None and not reply.is_refusal:
-            envelope.rcpt_tos.append(address)
-            envelope.rcpt_options.extend(options)
-        return str(reply)
-
-    async def handle_RSET(self, server: SMTP, session: Any, envelope: Any) -> str:  # noqa: N802
-        """RSET."""
-        return str(await self._take(steps.Rset()))
-
-    async def handle_QUIT(self, server: SMTP, session: Any, envelope: Any) -> str:  # noqa: N802
-        """QUIT."""
-        return str(await self._take(steps.Quit()))
-
-    async def smtp_DATA(self, arg: str) -> None:  # noqa: N802
-        """DATA: the milters are asked before 354 is said."""
-        if self.envelope is None or not self.envelope.rcpt_tos or arg:
-            await super().smtp_DATA(arg)
-            return
-        self._session, refusal = await play_async(ask_data(self._session), self._channels)
-        if refusal is None:
-            await super().smtp_DATA(arg)
-            return
-        self.box.report(self, Outcome(steps.Data(b""), refusal, self._session.heard))
-        self._set_post_data_state()  # type: ignore[no-untyped-call]  # aiosmtpd's
-        await self.push(str(refusal))
-
-    async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> str:  # noqa: N802
-        """The message after 354."""
-        content: bytes = envelope.original_content
-        played = await play_async(take_content(self._session, content), self._channels)
-        self._session, reply, mail = played
-        outcome = Outcome(
-            steps.Data(content),
-            reply,
-            self._session.heard,
-            mail,
-            self._session.is_discarded,
-            self._session.failures,
-        )
-        if mail is not None:
-            try:
-                self.box.report(self, f"stored {self.box.store.add(mail)}")
-            except OSError as error:
-                self.box.report(self, f"cannot store: {error}")
-                return "451 4.3.0 Cannot store the message"
-        self.box.report(self, outcome)
-        return str(reply)
-
-    async def _unknown(self, command: str, arg: str | None) -> None:
-        line = f"{command} {arg}" if arg else command
-        await self.push(str(await self._take(steps.Command(line))))
-
-
-class _Methods(dict[str, Any]):
-    """aiosmtpd's table of commands; one that it does not have goes to the milters."""
-
-    def __init__(self, known: dict[str, Any], unknown: Callable[..., Any]) -> None:
-        super().__init__(known)
-        self._unknown = unknown
-
-    def get(self, command: str, default: Any = None) -> Any:
-        return super().get(command) or functools.partial(self._unknown, command)
-
-
-class LateChannel(AsyncChannel):
-    """A channel whose milter may be away: that shows when it is first asked, not before."""
-
-    _away: MilterFailedError | None = None
-
-    async def __aenter__(self) -> Self:
-        try:
-            return await super().__aenter__()
-        except MilterFailedError as failure:
-            self._away = failure
-            return self
-
-    async def carry_out(self, exchange: Any) -> Any:
-        if self._away is not None:
-            raise self._away
-        return await super().carry_out(exchange)
-
-
-def _name_of(address: str) -> str | None:
-    return "localhost" if address in ("127.0.0.1", "::1") else None
+    def message_id(self, queue_id: str) -> str:
+        return f"<{time.strftime('%Y%m%d%H%M%S')}.{queue_id}@{self.host}>"
 
 
 class Box:
     """The server; an async context manager that listens while it is entered.
 
-    ``address`` is where (a port, or ``inet:PORT@HOST``), ``milters`` whom to ask, in order, ``store``
-    where mail goes. ``report`` is told of every step.
+    ``address`` is where (a port, or ``inet:PORT@HOST``), ``milters`` whom to ask, in order: addresses,
+    or a mapping of names to addresses. ``store`` is where mail goes, ``report`` is told of every step.
+    ``default_action`` is what becomes of mail where a milter fails (``milter_default_action``).
     """
 
     def __init__(
         self,
         address: str | int,
-        milters: Sequence[str | int],
+        milters: Sequence[str | int] | Mapping[str, str | int],
         store: Store,
         *,
-        profile: Profile | None = None,
+        host: str = HOST,
+        default_action: DefaultAction = "tempfail",
+        max_message: int = MAX_MESSAGE,
         timeouts: Timeouts | None = None,
-        report: Report = lambda dialogue, what: None,
+        report: Report = lambda number, what: None,
     ) -> None:
         self._where = parse_address(address)
-        self.milters: list[Address] = [parse_address(one) for one in milters]
+        named = milters if isinstance(milters, Mapping) else {str(one): one for one in milters}
+        self.milters: dict[str, Address] = {name: parse_address(one) for name, one in named.items()}
         self.store = store
-        self.profile = profile or Postfix(host="box.example")
+        self.host = host
+        self.default_action: DefaultAction = default_action
+        self.max_message = max_message
         self.timeouts = timeouts or Timeouts()
         self.report = report
+        self.numbers = itertools.count(1)
+        self._ids = itertools.count(time.time_ns() // 1000)
+        self._sessions: dict[Dialogue, None] = {}
+        self._is_open = True
+
+    def new_queue_id(self) -> str:
+        """A queue id that no other message has, in this run or an earlier one."""
+        return f"{next(self._ids):X}"
+
+    def profile(self, ids: Callable[[int], str]) -> Profile:
+        """What one session is led by; ``ids`` gives the id of its n-th message."""
+        return BoxProfile(host=self.host, default_action=self.default_action, ids=ids)
+
+    def enter(self, dialogue: Dialogue) -> None:
+        """Keep a session, to end it when the box is left; none begins afterwards."""
+        self._sessions[dialogue] = None
+        if not self._is_open and dialogue.transport is not None:
+            dialogue.transport.close()
+
+    def forget(self, dialogue: Dialogue) -> None:
+        """A session is over."""
+        self._sessions.pop(dialogue, None)
 
     async def __aenter__(self) -> Self:
         sock = listen(self._where)
@@ -243,5 +130,8 @@ class Box:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        self._is_open = False
         self._server.close()
+        await asyncio.gather(*(dialogue.leave() for dialogue in self._sessions))
         await self._server.wait_closed()
+        forget(self._where)

@@ -5,7 +5,6 @@ a `MilterFailedError`, whatever it was: nothing listens, it hangs, it closes, it
 """
 
 import asyncio
-import contextlib
 import socket
 from typing import Final, Self
 
@@ -13,10 +12,12 @@ from attrs import field, frozen
 from attrs import validators as v
 
 from demyjpy.drivers.address import Address, parse_address
+from demyjpy.errors import AddressError
 from demyjpy.mta.link import Answer, Link, MilterFailedError, hear
 from demyjpy.mta.smtp import Exchange
 
 _READ_SIZE: Final = 65_536
+_CLOSED: Final = "the connection is closed"
 _CONTENT: Final = frozenset({"header", "end_of_headers", "body", "end_of_message"})
 
 
@@ -38,6 +39,8 @@ class Timeouts:
 
 
 def _failure(event: str | None, error: BaseException, timeout: float) -> MilterFailedError:
+    if isinstance(error, MilterFailedError):
+        return error
     if isinstance(error, TimeoutError):
         return MilterFailedError(event or "quit", f"no answer within {timeout:g} s")
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -48,11 +51,21 @@ def _cannot_connect(address: Address, error: BaseException, timeout: float) -> M
     return MilterFailedError("connecting", f"{address}: {_failure(None, error, timeout).reason}")
 
 
+def _where(address: str | int | Address) -> Address:
+    where = address if isinstance(address, Address) else parse_address(address)
+    if where.kind == "fd":
+        raise AddressError(f"expected the address of a milter, got {where}")
+    return where
+
+
 class Channel:
-    """A blocking connection with a milter; a context manager that is connected while it is entered."""
+    """A blocking connection with a milter; a context manager that is connected while it is entered.
+
+    It is closed as soon as the milter fails.
+    """
 
     def __init__(self, address: str | int | Address, timeouts: Timeouts | None = None) -> None:
-        self._address = address if isinstance(address, Address) else parse_address(address)
+        self._address = _where(address)
         self._timeouts = timeouts or Timeouts()
         self._socket: socket.socket | None = None
 
@@ -87,15 +100,16 @@ class Channel:
         timeout = self._timeouts.of(event)
         sock = self._socket
         if sock is None:
-            raise MilterFailedError(event or "quit", "the connection is closed")
+            raise MilterFailedError(event or "quit", _CLOSED)
+        answer: Answer | None = None
         try:
             sock.settimeout(timeout)
             for data in exchange.writes:
                 sock.sendall(data)
-            answer: Answer | None = None
             while event is not None and answer is None:
                 link, answer = hear(link, sock.recv(_READ_SIZE))
-        except OSError as error:
+        except (OSError, MilterFailedError) as error:
+            self.close()
             raise _failure(event, error, timeout) from error
         if exchange.closes:
             self.close()
@@ -106,7 +120,7 @@ class AsyncChannel:
     """The same under asyncio; an async context manager."""
 
     def __init__(self, address: str | int | Address, timeouts: Timeouts | None = None) -> None:
-        self._address = address if isinstance(address, Address) else parse_address(address)
+        self._address = _where(address)
         self._timeouts = timeouts or Timeouts()
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -129,12 +143,16 @@ class AsyncChannel:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, once all is written that the milter takes in time."""
         writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.close()
-            with contextlib.suppress(OSError):
+        if writer is None:
+            return
+        writer.close()
+        try:
+            async with asyncio.timeout(self._timeouts.command):
                 await writer.wait_closed()
+        except (OSError, TimeoutError):
+            writer.transport.abort()
 
     async def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
         """Write, and read until the answer is complete."""
@@ -142,7 +160,7 @@ class AsyncChannel:
         timeout = self._timeouts.of(event)
         reader, writer = self._reader, self._writer
         if reader is None or writer is None:
-            raise MilterFailedError(event or "quit", "the connection is closed")
+            raise MilterFailedError(event or "quit", _CLOSED)
         answer: Answer | None = None
         try:
             for data in exchange.writes:
@@ -153,7 +171,9 @@ class AsyncChannel:
                 async with asyncio.timeout(timeout):
                     data = await reader.read(_READ_SIZE)
                 link, answer = hear(link, data)
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, MilterFailedError) as error:
+            self._writer = None
+            writer.transport.abort()  # whatever is still to be written
             raise _failure(event, error, timeout) from error
         if exchange.closes:
             await self.close()

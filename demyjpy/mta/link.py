@@ -2,6 +2,7 @@
 
 Values and functions only: `say` gives the bytes for an event, `hear` takes the bytes that come back.
 No I/O and no SMTP here: a session of mail is `demyjpy.mta.smtp`'s, sockets are `demyjpy.mta.channel`'s.
+How an MTA takes what is not quite right is `Strictness`; what such packets mean, `demyjpy.mta.lenient`.
 """
 
 from typing import Final, TypeAlias
@@ -11,17 +12,27 @@ from attrs import evolve, frozen
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.actions import Action, Modification, Verdict
-from demyjpy.codec import EVENTS, ROW_OF_NAME, decode_action, encode_event
-from demyjpy.errors import LocalProtocolError, MilterError, RemoteProtocolError
-from demyjpy.wire.codes import (
-    CHUNK_SIZE,
-    MIN_VERSION,
-    ProtocolFlag,
-    Response,
-    Stage,
-)
+from demyjpy.codec import EVENTS, ROW_OF_NAME, encode_event
+from demyjpy.errors import LocalProtocolError
+from demyjpy.mta.lenient import FailureKind, MilterFailedError, Strictness, read_packet
+from demyjpy.wire.codes import CHUNK_SIZE, ActionFlag, ProtocolFlag, Response, Stage
 from demyjpy.wire.fields import show_bytes
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, Unread, join_frame, split_frames
+
+__all__ = [
+    "MAX_REPLY",
+    "Answer",
+    "FailureKind",
+    "Link",
+    "MacroPairs",
+    "MilterFailedError",
+    "Strictness",
+    "body_chunks",
+    "hear",
+    "macros",
+    "say",
+    "start",
+]
 
 MacroPairs: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -52,37 +63,6 @@ _EMPTY: Final = frozenset(
 _STAGES: Final = frozenset(int(stage) for stage in Stage)
 
 
-class MilterFailedError(MilterError):
-    """The milter cannot be used any more: it broke the protocol, hung, or went away.
-
-    ``event`` is the name of the event at which it happened.
-    """
-
-    def __init__(self, event: str, reason: str) -> None:
-        super().__init__(f"the milter failed at {event}: {reason}")
-        self.event = event
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        return type(self), (self.event, self.reason)
-
-
-@frozen
-class Strictness:
-    """How an MTA takes what is not quite right.
-
-    ``payloads``: bytes after a verdict are an error. ``protocol_bits``: so are protocol bits that were
-    not offered. ``progress_anywhere`` and ``skip_anywhere``: these are taken at every event.
-    ``shutdown``: SHUTDOWN is obeyed, not an error.
-    """
-
-    payloads: bool
-    protocol_bits: bool
-    progress_anywhere: bool
-    skip_anywhere: bool
-    shutdown: bool
-
-
 @frozen
 class Answer:
     """What a milter said to one event: edits in order, the verdict, and signs of life before it."""
@@ -96,7 +76,7 @@ class Answer:
 class Link:
     """One connection with a milter, from the MTA's side.
 
-    ``event`` is the one whose answer is awaited.
+    ``event`` is the one whose answer is awaited; ``last`` the letter of the packet heard before.
     """
 
     offer: ev.Options
@@ -104,6 +84,8 @@ class Link:
     agreement: act.Negotiate | None = None
     event: str | None = None
     heard: Answer = Answer()
+    last: int = 0
+    has_lied: bool = False
     unread: Unread = NOTHING_UNREAD
     warnings: tuple[str, ...] = ()
 
@@ -144,13 +126,17 @@ def macros(name: str, pairs: MacroPairs) -> bytes:
 
 
 def say(link: Link, event: ev.Event) -> tuple[Link, bytes]:
-    """The packet for an event. Whether its answer is awaited now is ``link.event``."""
+    """The packet for an event. Whether its answer is awaited now is ``link.event``.
+
+    What does not fit a packet raises `LocalProtocolError`.
+    """
     if link.event is not None:
         raise LocalProtocolError(f"expected the answer to {link.event} before {event!r:.100}")
     letter, payload = encode_event(event, link.leading_space)
     name = EVENTS[letter].name
     frame = join_frame(letter, payload)
-    return evolve(link, event=name if link.replies_to(name) else None, heard=Answer()), frame
+    awaited = name if link.replies_to(name) else None
+    return evolve(link, event=awaited, heard=Answer(), last=0, has_lied=False), frame
 
 
 def body_chunks(body: bytes) -> list[ev.Body]:
@@ -171,11 +157,11 @@ def hear(link: Link, data: bytes) -> tuple[Link, Answer | None]:
     packets, unread = split_frames(link.unread, data, MAX_REPLY)
     link = evolve(link, unread=unread)
     for number, packet in enumerate(packets):
-        link = _take(link, name, packet)
+        link = evolve(_take(link, name, packet), last=packet[0])
         if link.event is None:
             surplus = len(packets) - number - 1
             if surplus:
-                # No MTA notices: it takes them for the answer to what it says next.
+                # A real MTA takes them for the answer to what it says next.
                 link = _warn(link, f"{surplus} packets more than the answer to {name}")
             return link, link.heard
     if unread.error:
@@ -185,43 +171,53 @@ def hear(link: Link, data: bytes) -> tuple[Link, Answer | None]:
 
 def _take(link: Link, name: str, packet: Packet) -> Link:
     letter, payload = packet
-    try:
-        action = decode_action(packet, link.leading_space)
-    except RemoteProtocolError as error:
-        if letter == Response.REPLYCODE and name != "options":
-            return _end(link, act.ReplyCode(451, "4.3.5", "Server configuration problem"), str(error))
-        raise MilterFailedError(name, str(error)) from error
+    strictness = link.strictness
+    action, warning = read_packet(packet, name, link.leading_space, strictness)
+    if warning:
+        link = _warn(link, warning)
+    if action is None:
+        return link
     if name == "options":
         return _negotiated(link, action)
-    if payload and letter in _EMPTY and link.strictness.payloads:
+    if payload and letter in _EMPTY and strictness.payloads:
         raise MilterFailedError(name, f"expected nothing after {action!r}, got {show_bytes(payload)}")
     at_end = name == "end_of_message"
-    strictness = link.strictness
     match action:
         case act.Progress() if at_end or strictness.progress_anywhere:
             return evolve(link, heard=evolve(link.heard, progress=link.heard.progress + 1))
         case act.Shutdown() if strictness.shutdown:
-            return evolve(link, event=None, heard=evolve(link.heard, verdict=action))
-        case act.Skip() if name != "body" and not strictness.skip_anywhere:
-            raise MilterFailedError(name, "expected SKIP at body only")
+            return _answered(link, action)
+        case act.Skip() if at_end and not strictness.skip_at_end:
+            raise MilterFailedError(name, "expected no SKIP at end of message", "nonsense")
         case act.Negotiate() | act.Progress() | act.Shutdown() | act.ConnectionFailed():
-            raise MilterFailedError(name, f"expected an answer to {name}, got {action!r}")
+            raise MilterFailedError(name, f"expected an answer to {name}, got {action!r}", "nonsense")
     if isinstance(action, _VERDICTS):
-        return evolve(link, event=None, heard=evolve(link.heard, verdict=action))
+        return _answered(link, action)
     if not at_end:
-        raise MilterFailedError(
-            name, f"expected modifications at end of message only, got {action!r:.200}"
-        )
-    return _edit(link, action)
+        expected = "expected modifications at end of message only"
+        raise MilterFailedError(name, f"{expected}, got {action!r:.200}", "nonsense")
+    return _edited(link, action)
 
 
-def _end(link: Link, verdict: Verdict, warning: str) -> Link:
-    return _warn(evolve(link, event=None, heard=evolve(link.heard, verdict=verdict)), warning)
+def _answered(link: Link, verdict: Verdict | act.Shutdown) -> Link:
+    heard = evolve(link.heard, verdict=verdict)
+    if link.has_lied and isinstance(verdict, (act.Continue, act.Accept)):
+        heard = Answer(act.TemporaryFailure(), progress=heard.progress)
+    return evolve(link, event=None, heard=heard)
 
 
-def _edit(link: Link, action: Modification) -> Link:
-    edits = (*link.heard.modifications, action)
-    return evolve(link, heard=evolve(link.heard, modifications=edits))
+def _edited(link: Link, action: Modification) -> Link:
+    heard, strictness = link.heard, link.strictness
+    if isinstance(action, act.ReplaceBody):
+        asked = link.agreement.actions if link.agreement else ActionFlag(0)
+        if strictness.body_permission and not asked & ActionFlag.CHGBODY:
+            return _warn(evolve(link, has_lied=True), "a new body, for which it had not asked")
+        is_second = any(isinstance(edit, act.ReplaceBody) for edit in heard.modifications)
+        if is_second and link.last != Response.REPLBODY and strictness.body_in_one:
+            raise MilterFailedError(
+                "end_of_message", "expected the new body without other packets in between", "misuse"
+            )
+    return evolve(link, heard=evolve(heard, modifications=(*heard.modifications, action)))
 
 
 def _warn(link: Link, warning: str) -> Link:
@@ -230,24 +226,32 @@ def _warn(link: Link, warning: str) -> Link:
 
 def _negotiated(link: Link, action: Action) -> Link:
     """Check the milter's answer to the offer as the MTA does."""
-    offer = link.offer
+    offer, strictness = link.offer, link.strictness
     if not isinstance(action, act.Negotiate):
         raise MilterFailedError("options", f"expected the answer to the offer, got {action!r}")
-    if not MIN_VERSION <= action.version <= offer.version:
+    version = strictness.version(action.version, offer.version)
+    if version is None:
         raise MilterFailedError(
-            "options",
-            f"expected a version from {MIN_VERSION} to {offer.version}, got {action.version}",
+            "options", f"expected a version up to {offer.version}, got {action.version}"
         )
-    if action.actions & ~offer.actions:
+    # as numbers: the inverse of flags lacks the bits that have no name
+    if int(action.actions) & ~int(offer.actions):
         raise MilterFailedError(
             "options", f"expected actions within {offer.actions!r}, got {action.actions!r}"
         )
-    extra = action.protocol & ~offer.protocol
-    if extra and link.strictness.protocol_bits:
-        raise MilterFailedError("options", f"expected protocol bits within the offer, got {extra!r} too")
-    known = tuple((stage, names) for stage, names in action.macros if stage in _STAGES)
-    for stage, _ in action.macros:
-        if stage not in _STAGES:
-            link = _warn(link, f"macros for a stage {stage} that does not exist")
-    agreed = evolve(action, protocol=ProtocolFlag(action.protocol & offer.protocol), macros=known)
+    extra = int(action.protocol) & ~int(offer.protocol)
+    if extra and strictness.protocol_bits:
+        raise MilterFailedError(
+            "options", f"expected protocol bits within the offer, got {extra:#x} too"
+        )
+    known: list[tuple[int, tuple[str, ...]]] = []
+    for stage, names in action.macros:
+        if stage in _STAGES:
+            known.append((stage, names))
+            continue
+        link = _warn(link, f"macros for a stage {stage} that does not exist")
+        if strictness.stages:
+            break
+    protocol = ProtocolFlag(action.protocol & offer.protocol)
+    agreed = evolve(action, version=version, protocol=protocol, macros=tuple(known))
     return evolve(link, agreement=agreed, event=None)

@@ -60,12 +60,16 @@ class Mail:
 
 @frozen
 class Rcpt:
-    """RCPT TO. ``refused`` is the MTA's own reply where it refuses the recipient itself."""
+    """RCPT TO. ``refused`` is the MTA's own reply where it refuses the recipient itself.
+
+    ``by_rule``: it does so by an access list or rule, of which Sendmail tells no milter in any case.
+    """
 
     address: str
     parameters: Parameters = field(default=None, converter=_parameters)
     raw: str | None = None
     refused: str | None = None
+    by_rule: bool = False
 
 
 @frozen

@@ -1,4 +1,6 @@
-"""Tests for filters: a session in, an equality out. See `run` and `session`."""
+"""Tests for filters: a session in, an equality out. See `run`, `session` and `check_filter`."""
+
+from typing import TYPE_CHECKING, Any
 
 from demyjpy.mta.message import Envelope, Field, Mail, Message
 from demyjpy.mta.profiles import Postfix, Reply, Sendmail
@@ -6,6 +8,9 @@ from demyjpy.testing.direct import context
 from demyjpy.testing.result import MessageResult, Played, Result
 from demyjpy.testing.run import run
 from demyjpy.testing.script import Script, session
+
+if TYPE_CHECKING:
+    from demyjpy.testing.strategies import check_filter as check_filter
 
 __all__ = [
     "Envelope",
@@ -23,3 +28,12 @@ __all__ = [
     "run",
     "session",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`check_filter` needs Hypothesis, which is loaded only for it."""
+    if name != "check_filter":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from demyjpy.testing.strategies import check_filter  # noqa: PLC0415
+
+    return check_filter

@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from demyjpy.errors import LocalProtocolError
 from demyjpy.mta import steps
+from demyjpy.mta.profiles import Reply
 from demyjpy.mta.smtp import Outcome
 from demyjpy.mta.steps import Step
 from demyjpy.testing.script import Script
@@ -12,7 +14,6 @@ from demyjpy.testing.script import Script
 _RUN: Final = re.compile(rb"(.)\1{63,}", re.DOTALL)
 _LONG_LINE: Final = 100
 _MOST_LINES: Final = 20
-_CONTENT: Final = frozenset({"header", "end_of_headers", "body", "end_of_message"})
 
 
 # ------------------------------------------------------------------------------------ as dialogue
@@ -22,55 +23,51 @@ def dialogue(outcomes: Iterable[Outcome]) -> list[str]:
 
 
 def _lines_of(outcome: Outcome) -> list[str]:
-    lines = [f"C: {line}" for line in _said(outcome.step)]
-    reply = [] if outcome.reply is None else [f"S: {line}" for line in str(outcome.reply).split("\n")]
-    if isinstance(outcome.step, steps.Data):
-        if not _is_content_asked(outcome):
-            return ["C: DATA", *reply]
-        lines = ["C: DATA", "S: 354 End data with <CR><LF>.<CR><LF>", *lines, "C: ."]
-    if isinstance(outcome.step, (steps.Connect, steps.Drop)):
-        lines = [line.replace("C: ", "-- ", 1) for line in lines]
-    return [*lines, *reply]
+    step = outcome.step
+    reply = _reply_lines(outcome.reply)
+    if isinstance(step, (steps.Connect, steps.Drop)):
+        return [f"-- {_said(step)}", *reply]
+    if isinstance(step, steps.Data) and outcome.interim is not None:
+        content = [f"C: {line}" for line in content_lines(step.content)]
+        return ["C: DATA", *_reply_lines(outcome.interim), *content, "C: .", *reply]
+    return [f"C: {_said(step)}", *reply]
 
 
-def _is_content_asked(outcome: Outcome) -> bool:
-    """Whether DATA itself was taken, so that the message was sent."""
-    refused = outcome.reply is not None and outcome.reply.is_refusal
-    asked = {heard.event for heard in outcome.heard} | {one.event for one in outcome.failures}
-    return not refused or bool(asked & _CONTENT)
+def _reply_lines(reply: Reply | None) -> list[str]:
+    if reply is None:
+        return []
+    *first, last = (show(line) for line in reply.text.split("\n"))
+    return [*(f"S: {reply.code}-{line}" for line in first), f"S: {reply.code} {last}"]
 
 
-def _said(step: Step) -> list[str]:
+def _said(step: Step) -> str:
     match step:
         case steps.Connect():
             where = step.address or "standard input"
-            return [f"connected: {where}" + (f" ({step.name})" if step.name else "")]
+            return f"connected: {where}" + (f" ({show(step.name)})" if step.name else "")
         case steps.Drop():
-            return ["disconnected"]
+            return "disconnected"
         case steps.Ehlo():
-            return [f"{step.verb} {show(step.name)}"]
-        case steps.StartTls():
-            return ["STARTTLS"]
+            return f"{step.verb} {show(step.name)}"
         case steps.Auth():
             macros = dict(step.macros)
-            return [f"AUTH {macros.get('auth_type', '')} ({show(macros.get('auth_authen', ''))})"]
+            return f"AUTH {macros.get('auth_type', '')} ({show(macros.get('auth_authen', ''))})"
         case steps.Mail():
-            return [_envelope_line("MAIL FROM", step.raw or f"<{step.sender}>", step)]
+            return _envelope_line("MAIL FROM", step.raw or f"<{step.sender}>", step)
         case steps.Rcpt():
-            return [_envelope_line("RCPT TO", step.raw or f"<{step.address}>", step)]
-        case steps.Data():
-            return _content_lines(step.content)
+            return _envelope_line("RCPT TO", step.raw or f"<{step.address}>", step)
         case steps.Command():
-            return [show(step.line)]
+            return show(step.line)
         case _:
-            return [type(step).__name__.upper()]
+            return type(step).__name__.upper()
 
 
 def _envelope_line(verb: str, address: str, step: steps.Mail | steps.Rcpt) -> str:
     return show(" ".join((f"{verb}:{address}", *step.parameters.as_words())))
 
 
-def _content_lines(content: bytes) -> list[str]:
+def content_lines(content: bytes) -> list[str]:
+    """A message or body line by line, long lines and long texts shortened."""
     lines = content.split(b"\r\n")
     if lines[-1] == b"":
         lines.pop()
@@ -103,16 +100,26 @@ def show(text: str) -> str:
 # ---------------------------------------------------------------------------------------- as code
 def as_code(script: Script) -> str:
     """The expression that builds a script, to be pasted into a test."""
-    return "".join(_code_of(step) for step in script.steps)
+    helo: dict[str, str | None]
+    match script.steps:
+        case (steps.Connect() as first, steps.Ehlo(verb="EHLO") as hello, *rest):
+            helo = {"helo": hello.name} if hello.name != "client.example" else {}
+        case (first, *rest):
+            helo = {"helo": None}
+    return _start(first, helo) + "".join(_code_of(step) for step in rest)
+
+
+def _start(step: Step, helo: Mapping[str, object]) -> str:
+    if not isinstance(step, steps.Connect):
+        raise LocalProtocolError(f"expected a script that begins with session(), got {step!r}")
+    given = {"client": step.address, "name": step.name, "port": step.port}
+    usual = {"client": "192.0.2.1", "name": None, "port": 40000}
+    changed = {key: value for key, value in given.items() if value != usual[key]}
+    return f"session({_options({**changed, **helo})})"
 
 
 def _code_of(step: Step) -> str:
     match step:
-        case steps.Connect():
-            given = {"client": step.address, "name": step.name, "port": step.port}
-            usual = {"client": "192.0.2.1", "name": None, "port": 40000}
-            changed = {key: value for key, value in given.items() if value != usual[key]}
-            return f"session({_options({**changed, 'helo': None})})"
         case steps.Ehlo():
             verb = {} if step.verb == "EHLO" else {"verb": step.verb}
             return f".ehlo({_arguments(step.name, verb)})"
@@ -156,4 +163,4 @@ def _short(data: bytes) -> str:
         parts += [repr(data[at : found.start()])] if found.start() > at else []
         parts.append(f"{found[0][:1]!r} * {len(found[0])}")
         at = found.end()
-    return " + ".join([*parts, *([repr(data[at:])] if at < len(data) else [])])
+    return " + ".join([*parts, *([repr(data[at:])] if at < len(data) or not parts else [])])

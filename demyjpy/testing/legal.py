@@ -5,9 +5,9 @@ itself (501, 503 ...) and never reach a milter. Values and functions only.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
-from typing import Final
+from typing import Any, Final
 
 from demyjpy.errors import LocalProtocolError
 from demyjpy.mta import steps
@@ -18,8 +18,10 @@ LONGEST_LINE: Final = 2048
 """Bytes in a command line, with CRLF (Postfix's ``line_length_limit``, Sendmail's ``MAXLINE``)."""
 
 KNOWN_VERBS: Final = frozenset(
-    "AUTH BDAT DATA EHLO ETRN EXPN HELO HELP MAIL NOOP QUIT RCPT RSET STARTTLS VERB VRFY XCLIENT "
-    "XFORWARD".split()
+    {
+        *("AUTH", "BDAT", "DATA", "EHLO", "ETRN", "EXPN", "HELO", "HELP", "MAIL", "NOOP", "QUIT"),
+        *("RCPT", "RSET", "STARTTLS", "VERB", "VRFY", "XCLIENT", "XFORWARD"),
+    }
 )
 """Commands that MTAs answer themselves: no milter hears of them."""
 
@@ -32,38 +34,9 @@ def check_step(before: Sequence[Step], step: Step) -> None:
     """Nothing, or `LocalProtocolError` where no MTA would pass this step on to a milter."""
     if before and isinstance(before[-1], _ENDS):
         refuse("nothing after the end of the session", step)
-    match step:
-        case steps.Connect():
-            _check_connect(step)
-        case steps.Ehlo():
-            if step.verb not in ("EHLO", "HELO"):
-                refuse("EHLO or HELO", step.verb)
-            _check_text("a name without spaces", step.name, spaces=False)
-        case steps.StartTls():
-            if _ehlo_is_missing(before):
-                refuse("EHLO before STARTTLS", step)
-            if any(isinstance(one, steps.StartTls) for one in before):
-                refuse("STARTTLS once", step)
-        case steps.Auth():
-            _check_auth(before, step)
-        case steps.Mail():
-            if is_in_mail(before):
-                refuse("RSET, EHLO or the message before a second MAIL", step)
-            _check_text("a sender", step.sender, step.raw, empty=True, extra=step.parameters)
-            _check_parameters(step.parameters)
-        case steps.Rcpt():
-            if not is_in_mail(before):
-                refuse("MAIL before RCPT", step)
-            _check_text("a recipient", step.address, step.raw, step.refused, extra=step.parameters)
-            _check_parameters(step.parameters)
-        case steps.Data():
-            if not isinstance(last_word(before), steps.Rcpt):
-                refuse("RCPT before a message", step)
-        case steps.Command():
-            _check_text("a command line", step.line)
-            verb = step.line.split()[0].upper() if step.line.split() else ""
-            if not verb or verb in KNOWN_VERBS:
-                refuse("a command that the MTA does not know", step.line)
+    check = _CHECKS.get(type(step))
+    if check is not None:
+        check(before, step)
 
 
 def last_word(before: Sequence[Step]) -> Step | None:
@@ -84,7 +57,7 @@ def refuse(expected: str, got: object) -> None:
     )
 
 
-def _check_connect(step: steps.Connect) -> None:
+def _check_connect(before: Sequence[Step], step: steps.Connect) -> None:
     try:
         step.address and ip_address(step.address)
     except ValueError:
@@ -95,6 +68,19 @@ def _check_connect(step: steps.Connect) -> None:
         _check_text("a host name without spaces", step.name, spaces=False)
 
 
+def _check_ehlo(before: Sequence[Step], step: steps.Ehlo) -> None:
+    if step.verb not in ("EHLO", "HELO"):
+        refuse("EHLO or HELO", step.verb)
+    _check_text("a name without spaces", step.name, spaces=False)
+
+
+def _check_starttls(before: Sequence[Step], step: steps.StartTls) -> None:
+    if _ehlo_is_missing(before):
+        refuse("EHLO before STARTTLS", step)
+    if any(isinstance(one, steps.StartTls) for one in before):
+        refuse("STARTTLS once", step)
+
+
 def _check_auth(before: Sequence[Step], step: steps.Auth) -> None:
     if _ehlo_is_missing(before):
         refuse("EHLO before AUTH", step)
@@ -102,6 +88,44 @@ def _check_auth(before: Sequence[Step], step: steps.Auth) -> None:
         refuse("AUTH once", step)
     if is_in_mail(before):
         refuse("AUTH before MAIL", step)
+
+
+def _check_mail(before: Sequence[Step], step: steps.Mail) -> None:
+    if is_in_mail(before):
+        refuse("RSET, EHLO or the message before a second MAIL", step)
+    _check_text("a sender", step.sender, step.raw, empty=True, extra=step.parameters)
+    _check_parameters(step.parameters)
+
+
+def _check_rcpt(before: Sequence[Step], step: steps.Rcpt) -> None:
+    if not is_in_mail(before):
+        refuse("MAIL before RCPT", step)
+    _check_text("a recipient", step.address, step.raw, step.refused, extra=step.parameters)
+    _check_parameters(step.parameters)
+
+
+def _check_data(before: Sequence[Step], step: steps.Data) -> None:
+    if not isinstance(last_word(before), steps.Rcpt):
+        refuse("RCPT before a message", step)
+
+
+def _check_command(before: Sequence[Step], step: steps.Command) -> None:
+    _check_text("a command line", step.line)
+    words = step.line.split()
+    if not words or words[0].upper() in KNOWN_VERBS:
+        refuse("a command that the MTA does not know", step.line)
+
+
+_CHECKS: Final[dict[type[Any], Callable[[Sequence[Step], Any], None]]] = {
+    steps.Connect: _check_connect,
+    steps.Ehlo: _check_ehlo,
+    steps.StartTls: _check_starttls,
+    steps.Auth: _check_auth,
+    steps.Mail: _check_mail,
+    steps.Rcpt: _check_rcpt,
+    steps.Data: _check_data,
+    steps.Command: _check_command,
+}
 
 
 def _ehlo_is_missing(before: Sequence[Step]) -> bool:

@@ -4,80 +4,27 @@ No socket, no thread, no sleep: the session is encoded, the engine decodes it an
 are decoded and applied, all in memory. The models of Postfix and Sendmail are `demyjpy.mta`'s.
 """
 
-import asyncio
-import difflib
-import inspect
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from demyjpy import actions as act
-from demyjpy.connection import Connection, Limits, OnError, Setup, Step
+from demyjpy.connection import Limits, OnError, Setup
+from demyjpy.context import Context
+from demyjpy.drivers.report import log_trouble
 from demyjpy.mta import steps
-from demyjpy.mta.link import Answer, Link, hear
-from demyjpy.mta.profiles import Postfix, Profile, Sendmail
-from demyjpy.mta.smtp import Exchange, Outcome, new_session, play, take_step
-from demyjpy.pipeline import as_on_connect, hang_up, open_connection, receive_data, resume, run_call
-from demyjpy.testing.result import MessageResult, Played, Result
+from demyjpy.mta.profiles import Postfix, Profile, Reply, Sendmail
+from demyjpy.mta.smtp import Carrier, Outcome, Session, new_session, play, take_step
+from demyjpy.mta.steps import Step
+from demyjpy.pipeline import as_on_connect
+from demyjpy.testing.engine import Chunk, MemoryFilter
+from demyjpy.testing.explain import compare_mtas
+from demyjpy.testing.result import AnyVerdict, MessageResult, Played, Result
 from demyjpy.testing.script import Script
 
-
-class _Filter:
-    """The engine in memory, as a driver runs it: one connection at a time."""
-
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
-        self._observed: list[Step] = []
-        self.troubles: list[str] = []
-        setup = evolve(setup, observer=self._observed.append)
-        self.connection = self._follow(open_connection(setup, "test"))
-
-    def take_observed(self) -> tuple[Step, ...]:
-        taken = tuple(self._observed)
-        self._observed.clear()
-        return taken
-
-    def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
-        """Write, and read the answer; `MilterFailedError` as over a socket."""
-        link, answer = exchange.link, None
-        for data in exchange.writes:
-            self.connection = self._follow(receive_data(self.connection, data))
-            sent = b"".join(self._sent)
-            if link.event is not None and sent:
-                link, answer = hear(link, sent)
-        if link.event is not None and answer is None:
-            link, answer = hear(link, b"")
-        if exchange.closes:
-            self.end()
-        return link, answer
-
-    def end(self) -> None:
-        """The MTA closes the connection."""
-        self.connection = self._follow(hang_up(self.connection))
-
-    def _follow(self, connection: Connection) -> Connection:
-        self._sent: list[bytes] = []
-        while True:
-            self._sent.append(connection.data_to_send)
-            self.troubles += [f"{type(one.error).__name__}: {one.error}" for one in connection.troubles]
-            call = connection.call
-            if call is None:
-                return connection
-            outcome = run_call(call)
-            if inspect.isawaitable(outcome):
-                outcome = _run_async(outcome)
-            connection = resume(connection, outcome)
-
-
-def _run_async(awaitable: Any) -> Any:
-    async def wait() -> Any:
-        try:
-            return await awaitable
-        except Exception as error:  # noqa: BLE001  # what a handler raises is the engine's to judge
-            return error
-
-    return asyncio.run(wait())
+_REFUSALS: Final = (act.Reject, act.TemporaryFailure, act.ReplyCode, act.Shutdown)
+_RESETS: Final = (steps.Rset, steps.StartTls, steps.Quit, steps.Drop)
 
 
 def run(
@@ -85,104 +32,148 @@ def run(
     script: Script,
     *,
     mta: Profile | None = None,
+    chunk: Chunk | None = None,
     on_error: OnError = "tempfail",
     limits: Limits | None = None,
 ) -> Result:
     """Play a session at a filter, as an MTA would.
 
     ``handlers`` is a registry or an ``on_connect`` function. ``mta`` is `Postfix()` or `Sendmail()`;
-    without it both are played, and it is an `AssertionError` if they would not deliver the same.
-    ``on_error`` and ``limits`` as for `demyjpy.start_milter`.
+    without it both are played, and it is an `AssertionError` if they would not do the same with the
+    messages; the result is then Postfix's. ``chunk``: cut bodies into pieces of so many bytes, or of
+    these sizes one after the other, the last one for the rest. ``on_error`` and ``limits`` as for
+    `demyjpy.start_milter`. What goes wrong in the filter is logged as there, and in
+    ``result.troubles``.
     """
     setup = Setup(as_on_connect(handlers), on_error, limits or Limits())
-    if mta is not None:
-        return _run_one(setup, script, mta)
-    postfix, sendmail = (_run_one(setup, script, one) for one in (Postfix(), Sendmail()))
-    difference = compare(postfix, sendmail)
-    if difference:
-        raise AssertionError(
-            "Postfix and Sendmail would not do the same (say which one is meant with mta=Postfix() or "
-            "mta=Sendmail()):\n" + difference
-        )
-    return postfix
+    results = [play_script(setup, script, one, chunk=chunk) for one in profiles_of(mta)]
+    for result in results:
+        for trouble in result.troubles:
+            log_trouble(trouble, f"test ({result.mta.name})")
+    return agreed(results)
 
 
-def _run_one(setup: Setup, script: Script, profile: Profile) -> Result:
-    milter = _Filter(setup)
-    session = new_session(profile)
-    played: list[Played] = []
-    whole = script.steps
-    if not isinstance(whole[-1], (steps.Quit, steps.Drop)):
-        whole = (*whole, steps.Quit())
-    for step in whole:
-        if session.is_closed:
-            break
-        session, outcome = play(take_step(session, step), [milter])
-        played.append(Played(outcome, milter.connection.context, milter.take_observed()))
-    milter.end()
-    observed = tuple(step for one in played for step in one.observed) + milter.take_observed()
-    return Result(profile, tuple(played), _messages(played), observed, tuple(milter.troubles))
+def profiles_of(mta: Profile | None) -> tuple[Profile, ...]:
+    """The one that is meant, or both."""
+    return (Postfix(), Sendmail()) if mta is None else (mta,)
 
 
-def _messages(played: Iterable[Played]) -> list[MessageResult]:
-    """What became of each message: each MAIL begins one, until DATA, or a refusal that ends it."""
+def agreed(results: Sequence[Result]) -> Result:
+    """The first of these results; `AssertionError` if others do something else with the messages."""
+    for other in results[1:]:
+        difference = compare_mtas(results[0], other)
+        if difference:
+            raise AssertionError(
+                "expected Postfix and Sendmail to do the same with the mail, or a test that says which "
+                f"one it means (mta=Postfix() or mta=Sendmail()), got:\n{difference}"
+            )
+    return results[0]
+
+
+@frozen
+class Past:
+    """What a session begins its first message with, as if there had been others before it.
+
+    ``remembered`` is ``ctx["connection"]``, ``messages`` their number.
+    """
+
+    remembered: Context
+    messages: int
+
+
+def play_script(
+    setup: Setup,
+    script: Script,
+    profile: Profile,
+    *,
+    chunk: Chunk | None = None,
+    past: Past | None = None,
+    beside: Callable[[Carrier], Carrier] = lambda carrier: carrier,
+) -> Result:
+    """One session at a filter in memory, under one MTA.
+
+    ``beside`` may put itself between the MTA and the filter, to do something else meanwhile.
+    """
+    with MemoryFilter(setup, chunk) as milter:
+        carrier = beside(milter)
+        session = new_session(profile)
+        played: list[Played] = []
+        for step in ending(script):
+            if session.is_closed:
+                break
+            if past is not None and isinstance(step, steps.Mail):
+                milter.remember(past.remembered)
+                session, past = evolve(session, messages=past.messages), None
+            for one in as_said(step, session, script):
+                before = session
+                session, outcome = play(take_step(session, one), [carrier])
+                is_in_mail = before.envelope is not None
+                observed = milter.take_observed()
+                played.append(Played(outcome, milter.context, observed, is_in_mail, before.messages))
+        milter.end()
+        seen = tuple(step for one in played for step in one.observed) + milter.take_observed()
+        return Result(profile, tuple(played), messages_of(played), seen, tuple(milter.troubles))
+
+
+def ending(script: Script) -> tuple[Step, ...]:
+    """The steps of a script, with QUIT if it has no end."""
+    ends = script.steps and isinstance(script.steps[-1], (steps.Quit, steps.Drop))
+    return script.steps if ends else (*script.steps, steps.Quit())
+
+
+def as_said(step: Step, session: Session, script: Script) -> tuple[Step, ...]:
+    """What the client says for a step: RSET before MAIL, if its last message was refused and is open."""
+    is_open = session.envelope is not None and isinstance(step, steps.Mail)
+    return (steps.Rset(), step) if is_open and not script.raw else (step,)
+
+
+# -------------------------------------------------------------------------- what became of messages
+def messages_of(played: Iterable[Played]) -> list[MessageResult]:
+    """What became of each message that came to an end.
+
+    A message ends with DATA, with the refusal of MAIL, or with that of its only recipients. One that
+    is given up (RSET, EHLO, the end of the session) before is none.
+    """
     messages: list[MessageResult] = []
-    recipients: list[MessageResult] = []
-    for one in played:
-        outcome = one.outcome
-        match outcome.step:
-            case steps.Mail() if outcome.reply and outcome.reply.is_refusal:
-                messages.append(_refused(outcome))
+    standing: AnyVerdict | None = None
+    """What the connection was refused with."""
+    recipients: list[Outcome] | None = None
+    """Of the message that is open."""
+    for outcome in (one.outcome for one in played):
+        step, reply = outcome.step, outcome.reply
+        if recipients is not None and isinstance(step, (steps.Mail, steps.Ehlo, *_RESETS)):
+            messages += _all_refused(recipients)
+            recipients = None
+        match step:
+            case steps.Connect() | steps.Ehlo():
+                standing = _refusal(outcome) or standing
+            case steps.Mail() if reply is not None and reply.is_refusal:
+                messages.append(MessageResult(_refusal(outcome) or standing, reply))
             case steps.Mail():
                 recipients = []
-            case steps.Rcpt() if outcome.reply and outcome.reply.is_refusal:
-                recipients.append(_refused(outcome))
-            case steps.Data() if outcome.reply:
-                messages.append(_ended(outcome, recipients))
-    return messages
+            case steps.Rcpt() if recipients is not None:
+                recipients.append(outcome)
+            case steps.Data() if recipients is not None and reply is not None:
+                messages += _all_refused(recipients) or [_ended(outcome, reply)]
+                recipients = None
+    return messages + _all_refused(recipients or [])
 
 
-def _refused(outcome: Outcome) -> MessageResult:
-    assert_reply = outcome.reply
-    if assert_reply is None:
-        raise AssertionError("expected a reply to a refused step, got none")
-    last = outcome.heard[-1].answer.verdict if outcome.heard else act.TemporaryFailure()
-    return MessageResult(last, assert_reply)
+def _refusal(outcome: Outcome) -> AnyVerdict | None:
+    verdicts = [heard.answer.verdict for heard in outcome.heard]
+    return next((one for one in verdicts if isinstance(one, _REFUSALS)), None)
 
 
-def _ended(outcome: Outcome, refused: list[MessageResult]) -> MessageResult:
-    reply = outcome.reply
-    if reply is None:
-        raise AssertionError("expected a reply to DATA, got none")
-    if not outcome.heard and refused and reply.is_refusal:
-        return refused[-1]  # no recipient was left
+def _all_refused(recipients: Sequence[Outcome]) -> list[MessageResult]:
+    """The last refusal, if there were recipients and each was refused."""
+    replies = [one.reply for one in recipients if one.reply is not None and one.reply.is_refusal]
+    if not replies or len(replies) < len(recipients):
+        return []
+    return [MessageResult(_refusal(recipients[-1]), replies[-1])]
+
+
+def _ended(outcome: Outcome, reply: Reply) -> MessageResult:
     edits = tuple(edit for heard in outcome.heard for edit in heard.answer.modifications)
     if outcome.mail is not None:
         return MessageResult(act.Accept(), reply, edits, outcome.mail)
-    if not reply.is_refusal:
-        return MessageResult(act.Discard(), reply)
-    return _refused(outcome)
-
-
-# -------------------------------------------------------------------------------- differences
-def compare(one: Result, other: Result) -> str:
-    """How two results differ in what is delivered and refused, as a diff; ``""`` if they do not."""
-    lines = difflib.unified_diff(
-        _describe(one), _describe(other), one.mta.name, other.mta.name, lineterm="", n=2
-    )
-    return "\n".join(lines)
-
-
-def _describe(result: Result) -> list[str]:
-    lines: list[str] = []
-    for number, message in enumerate(result.messages, 1):
-        lines.append(f"message {number}: {type(message.verdict).__name__} ({message.reply.code})")
-        if message.mail is not None:
-            lines.append(f"MAIL FROM:<{message.sender}> {message.mail.envelope.parameters}")
-            lines += [
-                f"RCPT TO:<{address}> {parameters}"
-                for address, parameters in message.mail.envelope.recipients
-            ]
-            lines.append(f"quarantine: {message.quarantine}")
-            lines += bytes(message.message).decode("utf-8", "replace").splitlines()
-    return lines
+    return MessageResult(_refusal(outcome) if reply.is_refusal else act.Discard(), reply, edits)

@@ -56,7 +56,7 @@ def what_is_missing(prefix: Path = PREFIX) -> str | None:
     return None if shutil.which("m4") else "m4 is not installed"
 
 
-def _run(*command: str | Path, cwd: str | None = None) -> str:
+def run_loudly(*command: str | Path, cwd: str | None = None) -> str:
     """Run a command as shown on stdout; its own output only matters if it fails."""
     print("+", *command, flush=True)
     done = subprocess.run(
@@ -81,10 +81,10 @@ def _unpack(name: str, prefix: Path) -> set[str]:
     libraries: set[str] = set()
     with tempfile.TemporaryDirectory() as downloads:
         Path(downloads).chmod(0o777)  # apt downloads as its own user
-        _run("apt-get", "download", "-q", *PACKAGES[name], cwd=downloads)
+        run_loudly("apt-get", "download", "-q", *PACKAGES[name], cwd=downloads)
         for package in sorted(Path(downloads).glob("*.deb")):
-            _run("dpkg", "-x", package, root)
-            depends = _run("dpkg-deb", "-f", package, "Depends")
+            run_loudly("dpkg", "-x", package, root)
+            depends = run_loudly("dpkg-deb", "-f", package, "Depends")
             libraries |= set(re.findall(r"(?:^|, )(lib[a-z0-9.+-]+)", depends))
     for directory in (prefix, root):
         directory.chmod(0o755)  # Postfix's user walks in here
@@ -101,10 +101,10 @@ def fetch(prefix: Path = PREFIX) -> None:
     if os.geteuid() != 0:
         sys.exit(f"{reason}; only root can fetch it")
     print(f"{reason}: fetching", flush=True)
-    _run("apt-get", "update", "-q")
+    run_loudly("apt-get", "update", "-q")
     libraries = set().union(*(_unpack(name, prefix) for name in PACKAGES))
     options = ("-y", "-q", "--no-install-recommends", "--no-upgrade")
-    _run("apt-get", "install", *options, *TOOLS, *sorted(libraries))
+    run_loudly("apt-get", "install", *options, *TOOLS, *sorted(libraries))
     for name in PACKAGES:
         (prefix / name / ".complete").touch()
     still_missing = what_is_missing(prefix)

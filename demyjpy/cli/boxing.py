@@ -1,0 +1,147 @@
+"""``demyjpy mta``: the mail server in a box as a program, which prints each session as it goes."""
+
+import argparse
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from attrs import define, field
+
+from demyjpy.cli.show import Paint, paint_for, plural, safe, step_lines
+from demyjpy.drivers.address import Address
+from demyjpy.errors import AddressError
+from demyjpy.mta import steps
+from demyjpy.mta.box import Box, Store
+from demyjpy.mta.channel import Timeouts
+from demyjpy.mta.smtp import Outcome
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+@define
+class Journal:
+    """Prints what the box reports, and counts it. ``on_error`` is told if nobody reads it any more."""
+
+    names: Sequence[str]
+    paint: Paint
+    on_error: Callable[[OSError], None]
+    sessions: set[int] = field(factory=set)
+    stored: int = 0
+    refused: int = 0
+    discarded: int = 0
+
+    def __call__(self, number: int, what: Outcome | str) -> None:
+        """Take a report: see `demyjpy.mta.box.Report`."""
+        self.sessions.add(number)
+        if isinstance(what, Outcome):
+            self._count(what)
+            lines = list(step_lines(what, self.names, self.paint))
+        else:
+            lines = [f"    {safe(what)}"]
+        mark = self.paint("dim", f"#{number} ")
+        try:
+            print(*(f"{mark}{line}" for line in lines), sep="\n", flush=True)
+        except OSError as error:
+            self.on_error(error)
+
+    def _count(self, outcome: Outcome) -> None:
+        if not isinstance(outcome.step, steps.Data) or outcome.reply is None:
+            return
+        if outcome.reply.is_refusal:
+            self.refused += 1
+        elif outcome.mail is None:
+            self.discarded += 1
+        else:
+            self.stored += 1
+
+    def summary(self) -> str:
+        """What has been counted."""
+        return (
+            f"{plural(len(self.sessions), 'session')}: {plural(self.stored, 'mail')} stored, "
+            f"{self.refused} refused, {self.discarded} discarded"
+        )
+
+
+@asynccontextmanager
+async def until_signal() -> AsyncIterator["asyncio.Future[None]"]:
+    """A future that is done when the program is told to end; its exception, if any, ends it at once."""
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[None] = loop.create_future()
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, tell, told, None)
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+
+def tell(told: "asyncio.Future[None]", error: OSError | None) -> None:
+    """Let a future of `until_signal` be done, if it is not."""
+    if told.done():
+        return
+    if error is None:
+        told.set_result(None)
+    else:
+        told.set_exception(error)
+
+
+def open_store(directory: str) -> Store:
+    """The Maildir, made if there is none."""
+    try:
+        return Store(directory)
+    except OSError as error:
+        raise AddressError(f"cannot store mail in {directory}: {error.strerror or error}") from error
+
+
+def smtp_server(address: Address) -> str:
+    """An address as swaks and people write it."""
+    if address.kind == "unix":
+        return address.path
+    return (
+        f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
+    )
+
+
+def swaks_line(address: Address) -> str:
+    """The command that sends a mail there."""
+    option = "--socket" if address.kind == "unix" else "--server"
+    return f"swaks {option} {smtp_server(address)} --from ann@example.org --to bob@example.net"
+
+
+def mta(arguments: argparse.Namespace) -> int:
+    """``demyjpy mta``: 0 when a signal has ended it."""
+    asyncio.run(_serve(arguments, open_store(arguments.maildir)))
+    return 0
+
+
+async def _serve(arguments: argparse.Namespace, store: Store) -> None:
+    milters = dict(arguments.milters or ())
+    async with until_signal() as told:
+        journal = Journal(list(milters), paint_for(arguments.color), lambda error: tell(told, error))
+        box = Box(
+            arguments.listen,
+            milters,
+            store,
+            host=arguments.host,
+            default_action=arguments.default_action,
+            max_message=arguments.max_message,
+            timeouts=Timeouts(
+                arguments.connect_timeout, arguments.command_timeout, arguments.content_timeout
+            ),
+            report=journal,
+        )
+        async with box:
+            print(f"SMTP on {smtp_server(box.address)}, mail to {store.path}", flush=True)
+            for name, address in box.milters.items():
+                shown = safe(name) if name == str(address) else f"{safe(name)} ({address})"
+                print(f"milter {shown}", flush=True)
+            if not milters:
+                print("no milter is asked: give --milter ADDRESS", flush=True)
+            print(f"try: {swaks_line(box.address)}", flush=True)
+            await told
+        print(journal.summary(), flush=True)

@@ -1,0 +1,17 @@
+"""The filter that ``demyjpy demo`` shows if none is given: it tells each message's size in a header."""
+
+from demyjpy import Body, Context, EndOfMessage, add_header, define_event_handlers
+
+handlers = define_event_handlers(actions={"add_header"}, state={"byte_count": 0})
+
+
+@handlers.body(reply=False)
+def count(event: Body, ctx: Context) -> Context:
+    """The body comes in chunks; an observer need not answer."""
+    return ctx.set("byte_count", ctx["byte_count"] + len(event.data))
+
+
+@handlers.end_of_message
+def report(event: EndOfMessage, ctx: Context) -> Context:
+    """Only here a message may be changed."""
+    return add_header(ctx, "X-Message-Size", str(ctx["byte_count"]))

@@ -1,0 +1,164 @@
+"""``demyjpy demo``: a filter, the mail server in a box, and a handful of mails through both."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import smtplib
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from typing import Final
+
+from attrs import define, field
+
+from demyjpy.cli import demo_filter
+from demyjpy.cli.boxing import Journal, open_store, smtp_server, swaks_line, tell, until_signal
+from demyjpy.cli.loading import Loaded, load_filter
+from demyjpy.cli.sample_mails import Sample, samples
+from demyjpy.cli.sending import STATUSES, Sent, failure_words, verdict_line
+from demyjpy.cli.show import Paint, diff_lines, paint_for, plural, safe, said, shorten
+from demyjpy.drivers import running
+from demyjpy.drivers.address import Address
+from demyjpy.mta import steps
+from demyjpy.mta.box import Box, Store
+from demyjpy.mta.message import Envelope, Mail, Message
+from demyjpy.mta.smtp import Outcome
+from demyjpy.wire.fields import Parameters
+
+_ANYWHERE: Final = "inet:0@127.0.0.1"
+_SMTP_TIMEOUT: Final = 900.0  # seconds; the filter's own timeouts are shorter
+_OWN: Final = Loaded("a counter of bytes", "registry", demo_filter.handlers)
+
+
+@define
+class Watch:
+    """Keeps what the box reports about one mail after the other."""
+
+    outcomes: list[Outcome] = field(factory=list)
+    notes: list[str] = field(factory=list)
+
+    def __call__(self, number: int, what: Outcome | str) -> None:
+        """Take a report: see `demyjpy.mta.box.Report`."""
+        if isinstance(what, Outcome):
+            self.outcomes.append(what)
+        elif not what.startswith("stored "):
+            self.notes.append(what)
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """``demyjpy demo``: 0, or 69 if the filter failed."""
+    logging.basicConfig(format="%(levelname)s %(message)s", level="WARNING")
+    loaded = load_filter(arguments.filter) if arguments.filter else _OWN
+    with ExitStack() as stack:
+        where = arguments.maildir or stack.enter_context(tempfile.TemporaryDirectory(prefix="demyjpy-"))
+        store = open_store(where)
+        address = stack.enter_context(running(loaded.on_connect, driver=arguments.driver))
+        return asyncio.run(_demonstrate(arguments, loaded, address, store))
+
+
+async def _demonstrate(arguments: argparse.Namespace, loaded: Loaded, address: str, store: Store) -> int:
+    paint = paint_for(arguments.color)
+    watch = Watch()
+    async with until_signal() as told, Box(_ANYWHERE, {"filter": address}, store, report=watch) as box:
+        print("A filter and a mail server, both on this machine. Mail goes to the server by SMTP; the")
+        print("server asks the filter about it by the milter protocol, as Postfix would.\n")
+        print(f"filter  {safe(loaded.name)}, listens on {address}")
+        print(
+            f"server  takes SMTP on {smtp_server(box.address)}, stores mail in {store.path}", flush=True
+        )
+        mailing = asyncio.create_task(_send_all(box.address, watch, paint))
+        await asyncio.wait((mailing, told), return_when=asyncio.FIRST_COMPLETED)
+        if not mailing.done():
+            mailing.cancel()
+            return 0 if arguments.stay else 128 + signal.SIGINT
+        status = mailing.result()
+        if arguments.stay:
+            box.report = journal = Journal(["filter"], paint, lambda error: tell(told, error))
+            print(f"\nup until Ctrl-C, for more mail:\n  {swaks_line(box.address)}\n", flush=True)
+            await told
+            print(journal.summary(), flush=True)
+        else:
+            _show_next(arguments.filter)
+    return status
+
+
+def _show_next(chosen: str | None) -> None:
+    """What a new user may do now."""
+    print("\nnext:")
+    if not chosen:
+        print(
+            "  demyjpy demo FILE.py:NAME   the same with a filter of yours (docs/tutorial.md makes one)"
+        )
+    print("  demyjpy demo --stay         stays up, for mail that you send (docs/box.md)")
+    print(
+        "  demyjpy send --to ADDRESS MAIL   plays one mail at any milter (docs/sending.md)", flush=True
+    )
+
+
+async def _send_all(address: Address, watch: Watch, paint: Paint) -> int:
+    """Send the mails one by one and show what comes of each; the exit status."""
+    begun = time.monotonic()
+    results: list[Sent] = []
+    mails = samples()
+    for number, sample in enumerate(mails, 1):
+        watch.outcomes.clear()
+        watch.notes.clear()
+        await asyncio.to_thread(_send, sample, address)
+        sent = _result(sample, tuple(watch.outcomes))
+        results.append(sent)
+        print(f"\n{paint('bold', f'{number}/{len(mails)} {sample.title}')}, {len(sample.content)} bytes")
+        notes = [f"  {paint('red', safe(note))}" for note in watch.notes]
+        print(*_lines(sent, paint), *notes, sep="\n", flush=True)
+    took = time.monotonic() - begun
+    sent_all = paint("bold", f"{plural(len(mails), 'mail')} in {took:.1f} s")
+    print(f"\n{sent_all}: {_tally(results)}", flush=True)
+    return STATUSES["failed"] if any(sent.failure for sent in results) else 0
+
+
+def _send(sample: Sample, address: Address) -> None:
+    """One mail by SMTP; what the server made of it is told by the server."""
+    with (
+        suppress(OSError),
+        smtplib.SMTP(address.host, address.port, "demo.example", _SMTP_TIMEOUT) as client,
+    ):
+        options = sample.options if client.has_extn("8bitmime") else ()
+        client.sendmail(sample.sender, sample.recipients, sample.content, options)
+
+
+def _result(sample: Sample, outcomes: tuple[Outcome, ...]) -> Sent:
+    taken = [one for one in outcomes if one.reply is not None and not one.reply.is_refusal]
+    recipients = [one.step for one in taken if isinstance(one.step, steps.Rcpt)]
+    senders = [one.step for one in taken if isinstance(one.step, steps.Mail)]
+    envelope = Envelope(
+        sample.sender,
+        senders[0].parameters if senders else Parameters(),
+        tuple((one.address, one.parameters) for one in recipients),
+    )
+    failures = [failure for one in outcomes for failure in one.failures]
+    before = Mail(envelope, Message.parse(sample.content))
+    return Sent(outcomes, before, (), failures[0] if failures else None)
+
+
+def _lines(sent: Sent, paint: Paint) -> Iterator[str]:
+    """What became of a mail: SMTP, what the filter said in the end, what it changed."""
+    for outcome in sent.outcomes:
+        if isinstance(outcome.step, (steps.Mail, steps.Rcpt, steps.Data)):
+            replied = f"{said(outcome.step):<40} {shorten(str(outcome.reply).replace(chr(10), ' / '))}"
+            yield f"  {replied}"
+    if sent.failure is not None:
+        yield f"  {paint('red', failure_words(sent.failure))}"
+        return
+    yield f"  {verdict_line(sent, paint)}"
+    if sent.after is not None:
+        yield from (f"    {line}" for line in diff_lines(sent.before, sent.after, paint))
+
+
+def _tally(results: Sequence[Sent]) -> str:
+    """How many mails met which end."""
+    counts = Counter(sent.verdict for sent in results)
+    changed = sum(sent.after is not None and bool(sent.edits) for sent in results)
+    words = [f"{count} {verdict}" for verdict, count in counts.items()]
+    return f"{', '.join(words)}; {changed} changed by the filter"

@@ -1,0 +1,301 @@
+"""``demyjpy send``: one mail, played at a running milter as an MTA would do it."""
+
+import argparse
+import asyncio
+import email.policy
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from email.parser import BytesHeaderParser
+from email.utils import getaddresses
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+from attrs import evolve, field, frozen
+
+from demyjpy.actions import Modification
+from demyjpy.cli.sent_json import as_json
+from demyjpy.cli.show import Paint, diff_lines, paint_for, plural, safe, shorten, step_lines
+from demyjpy.cli.words import InputError
+from demyjpy.mta import steps
+from demyjpy.mta.channel import Timeouts
+from demyjpy.mta.late import LateChannel
+from demyjpy.mta.link import MilterFailedError
+from demyjpy.mta.message import Envelope, Mail
+from demyjpy.mta.path import split_path
+from demyjpy.mta.profiles import Postfix, Profile, Sendmail
+from demyjpy.mta.smtp import Outcome, new_session, play_async, take_step
+from demyjpy.wire.fields import spell_macro
+
+Word: TypeAlias = Literal["accepted", "rejected", "discarded", "quarantined", "failed", "tempfailed"]
+
+STATUSES: Final[Mapping[Word, int]] = {
+    "accepted": 0,
+    "rejected": 1,
+    "discarded": 3,
+    "quarantined": 4,
+    "failed": 69,  # EX_UNAVAILABLE
+    "tempfailed": 75,  # EX_TEMPFAIL
+}
+SENDER: Final = "sender@example.org"
+RECIPIENT: Final = "recipient@example.net"
+
+
+class _Given:
+    """A profile in which some macros have the values that the user wants."""
+
+    given: Mapping[str, str]
+
+    def fixed_macros(self) -> dict[str, str]:
+        known: dict[str, str] = super().fixed_macros()  # type: ignore[misc]  # the profile's
+        return {**known, **self.given}
+
+    def queue_id(self, number: int) -> str:
+        own: str = super().queue_id(number)  # type: ignore[misc]  # the profile's
+        return self.given.get("i", own)
+
+
+@frozen(kw_only=True)
+class GivenPostfix(_Given, Postfix):
+    """Postfix, with ``given`` macros by bare name."""
+
+    given: Mapping[str, str] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class GivenSendmail(_Given, Sendmail):
+    """Sendmail, with ``given`` macros by bare name."""
+
+    given: Mapping[str, str] = field(factory=dict)
+
+
+def profile_of(mta: str, given: Mapping[str, str]) -> Profile:
+    """An MTA that sends these macros too: those that it never sends, with the connection."""
+    profile: Profile = GivenPostfix(given=given) if mta == "postfix" else GivenSendmail(given=given)
+    known = {name.strip("{}") for names in profile.macros.values() for name in names}
+    more = tuple(spell_macro(name) for name in given if name not in known)
+    macros = {**profile.macros, "connect": (*profile.macros.get("connect", ()), *more)}
+    return evolve(profile, macros=macros)
+
+
+@frozen
+class Sent:
+    """What came of a mail: every step, and ``before``, the mail as the milter got it."""
+
+    outcomes: tuple[Outcome, ...]
+    before: Mail
+    warnings: tuple[str, ...] = ()
+    failure: MilterFailedError | None = None
+
+    @property
+    def after(self) -> Mail | None:
+        """The mail as it would be delivered."""
+        return next((one.mail for one in self.outcomes if one.mail is not None), None)
+
+    @property
+    def edits(self) -> list[Modification]:
+        """What the milter changed."""
+        heard = [one for outcome in self.outcomes for one in outcome.heard]
+        return [edit for one in heard for edit in one.answer.modifications]
+
+    @property
+    def decisive(self) -> Outcome | None:
+        """The step at which it was decided; None for a milter that failed."""
+        if self.failure:
+            return None
+        said = [one for one in self.outcomes if one.reply is not None]
+        data = [one for one in said if isinstance(one.step, steps.Data)]
+        refused = [one for one in said if one.reply and one.reply.is_refusal]
+        return (data or refused or said)[-1]
+
+    @property
+    def verdict(self) -> Word:
+        """What became of it, in a word."""
+        decisive, after = self.decisive, self.after
+        if decisive is None:
+            return "failed"
+        if after is not None:
+            return "accepted" if after.quarantine is None else "quarantined"
+        if any(one.is_discarded for one in self.outcomes):
+            return "discarded"
+        return "tempfailed" if decisive.reply and decisive.reply.code < 500 else "rejected"
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        return STATUSES[self.verdict]
+
+
+# --------------------------------------------------------------------------------------- playing
+def steps_of(arguments: argparse.Namespace, content: bytes) -> list[steps.Step]:
+    """What the client does."""
+    address, name = arguments.client
+    sender, recipients = _from_header(content)
+    raw, sender, parameters = _split(arguments.sender or sender)
+    script: list[steps.Step] = [
+        steps.Connect(address, name),
+        steps.Ehlo(arguments.helo),
+        steps.Mail(sender, parameters, raw),
+    ]
+    for recipient in arguments.recipients or recipients:
+        raw, recipient, parameters = _split(recipient)  # noqa: PLW2901  # without its parameters
+        script.append(steps.Rcpt(recipient, parameters, raw))
+    return [*script, steps.Data(content), steps.Quit()]
+
+
+def _split(text: str) -> Any:
+    raw, address, parameters = split_path(text) or ("", "", None)
+    return (raw if raw.startswith("<") else f"<{raw}>"), address, parameters
+
+
+def _from_header(content: bytes) -> tuple[str, list[str]]:
+    """The envelope that the header suggests: From, and To and Cc."""
+    header = BytesHeaderParser(policy=email.policy.compat32).parsebytes(content)
+
+    def found(*names: str) -> list[str]:
+        values = [str(value) for name in names for value in header.get_all(name, ())]
+        addresses = [f"<{address}>" for _, address in getaddresses(values) if "@" in address]
+        return list(dict.fromkeys(one for one in addresses if split_path(one) and "\0" not in one))
+
+    return (found("From") or [SENDER])[0], found("To", "Cc") or [RECIPIENT]
+
+
+def _is_over(outcomes: Sequence[Outcome], step: steps.Step) -> bool:
+    """Whether a step is left out because of what came before."""
+    last = outcomes[-1]
+    refused = last.reply is not None and last.reply.is_refusal
+    if isinstance(step, steps.Data):
+        recipients = [one for one in outcomes if isinstance(one.step, steps.Rcpt)]
+        return all(one.reply is None or one.reply.is_refusal for one in recipients)
+    if isinstance(step, steps.Quit):
+        return bool(last.failures) or (last.reply is not None and last.reply.code == 421)
+    return bool(last.failures) or (refused and not isinstance(last.step, steps.Rcpt))
+
+
+async def play_mail(
+    arguments: argparse.Namespace,
+    content: bytes,
+    profile: Profile,
+    report: Callable[[Outcome], None],
+) -> Sent:
+    """Play a mail; ``report`` is told of each step as soon as it is done."""
+    script = steps_of(arguments, content)
+    timeouts = Timeouts(arguments.connect_timeout, arguments.command_timeout, arguments.content_timeout)
+    session = new_session(profile)
+    outcomes: list[Outcome] = []
+    channel = LateChannel(arguments.to, timeouts)
+    late: MilterFailedError | None = None
+    try:
+        async with asyncio.timeout(arguments.deadline), channel:
+            for step in script:
+                if outcomes and _is_over(outcomes, step):
+                    continue
+                session, outcome = await play_async(take_step(session, step), [channel])
+                outcomes.append(outcome)
+                report(outcome)
+    except TimeoutError:
+        late = MilterFailedError(channel.waits_for, f"not done within {arguments.deadline:g} s")
+    failures = [failure for one in outcomes for failure in one.failures]
+    failure = late or (failures[0] if failures else None)
+    warnings = session.sides[0].link.warnings
+    return Sent(tuple(outcomes), _before(profile, outcomes, script), warnings, failure)
+
+
+def _before(profile: Profile, outcomes: Sequence[Outcome], script: Sequence[steps.Step]) -> Mail:
+    """The mail as the milter got it, with the recipients that were not refused."""
+    envelope, content, client = Envelope(), b"", steps.Connect()
+    for step in script:
+        match step:
+            case steps.Connect():
+                client = step
+            case steps.Mail():
+                envelope = Envelope(step.sender, step.parameters)
+            case steps.Data():
+                content = step.content
+    taken = [one for one in outcomes if one.reply is not None and not one.reply.is_refusal]
+    recipients = tuple(
+        (one.step.address, one.step.parameters) for one in taken if isinstance(one.step, steps.Rcpt)
+    )
+    message = profile.take_in(content, envelope.sender, profile.queue_id(1), client)
+    return Mail(evolve(envelope, recipients=recipients), message)
+
+
+# --------------------------------------------------------------------------------------- showing
+def summary(sent: Sent) -> str:
+    """The last line: what became of the mail, and where that was decided."""
+    after, decisive = sent.after, sent.decisive
+    if after is not None:
+        taken = len(sent.before.envelope.recipients)
+        asked = sum(isinstance(one.step, steps.Rcpt) for one in sent.outcomes)
+        some = f" for {taken} of {plural(asked, 'recipient')}" if taken < asked else ""
+        what = f"with {plural(len(sent.edits), 'change')}" if sent.edits else "without changes"
+        held = f": {safe(after.quarantine)}" if after.quarantine is not None else ""
+        return f"{sent.verdict}{some}, {what}{held}"
+    if decisive is None or decisive.reply is None:
+        return sent.verdict
+    event = decisive.heard[-1].event if decisive.heard else type(decisive.step).__name__.lower()
+    if sent.verdict == "discarded":
+        event = next(
+            heard.event for one in sent.outcomes if one.is_discarded for heard in one.heard[-1:]
+        )
+        return f"discarded at {event}: the client is told that all is well, nothing is delivered"
+    return f"{sent.verdict} at {event}: {shorten(' / '.join(str(decisive.reply).split(chr(10))))}"
+
+
+def show_sent(sent: Sent, paint: Paint) -> None:
+    """Print what changed, and what became of the mail."""
+    after = sent.after
+    if after is not None:
+        lines = diff_lines(sent.before, after, paint)
+        print("", "changed:" if lines else "nothing is changed", *lines, "", sep="\n")
+    else:
+        print()
+    print(verdict_line(sent, paint), flush=True)
+
+
+def verdict_line(sent: Sent, paint: Paint) -> str:
+    """The last line, in the colour of the verdict."""
+    colours = {"accepted": "green", "quarantined": "yellow", "tempfailed": "yellow"}
+    return paint(colours.get(sent.verdict, "red"), summary(sent))
+
+
+def read_mail(name: str) -> bytes:
+    """The mail in a file or on standard input, with CRLF; a mailbox's line above it is left out."""
+    try:
+        content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {name}: {error.strerror}") from error
+    if content.startswith(b"From "):
+        content = content.partition(b"\n")[2]
+    return content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+def send(arguments: argparse.Namespace) -> int:
+    """``demyjpy send``: the verdict as an exit status."""
+    content = read_mail(arguments.mail)
+    profile = profile_of(arguments.mta, dict(arguments.macros or ()))
+    paint = paint_for(arguments.color)
+    names = ["milter"]
+
+    def report(outcome: Outcome) -> None:
+        if not arguments.json:
+            print(*step_lines(outcome, names, paint, failures=False), sep="\n", flush=True)
+
+    sent = asyncio.run(play_mail(arguments, content, profile, report))
+    if arguments.json:
+        print(as_json(sent, arguments.to, profile), flush=True)
+    for warning in sent.warnings:
+        print(f"demyjpy send: warning: {safe(warning)}", file=sys.stderr)
+    if sent.failure is not None:
+        print(f"demyjpy send: {arguments.to}: {failure_words(sent.failure)}", file=sys.stderr)
+    elif not arguments.json:
+        show_sent(sent, paint)
+    return sent.status
+
+
+def failure_words(failure: MilterFailedError) -> str:
+    """In one line, what a milter did wrong and at which step."""
+    if failure.event == "connecting":
+        return f"cannot connect: {safe(failure.reason).rpartition(': ')[2]}"
+    if failure.event == "options":
+        return f"no milter answers there: at the negotiation: {safe(failure.reason)}"
+    return f"the milter failed at {failure.event}: {safe(failure.reason)}"

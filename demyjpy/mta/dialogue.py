@@ -1,0 +1,302 @@
+"""An SMTP client's conversation with the box: what it may say, and what it is told.
+
+Lines and dots are aiosmtpd's, what the milters are asked is `demyjpy.mta.smtp`'s; the server around it
+is `demyjpy.mta.box`.
+"""
+
+import asyncio
+import functools
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from aiosmtpd.smtp import SMTP
+from attrs import evolve
+
+from demyjpy.mta import steps
+from demyjpy.mta.late import LateChannel
+from demyjpy.mta.message import Mail
+from demyjpy.mta.path import split_path
+from demyjpy.mta.profiles import Reply
+from demyjpy.mta.smtp import Outcome, Session, ask_data, new_session, play_async, take_content, take_step
+from demyjpy.wire.fields import Parameters, encode_text
+
+if TYPE_CHECKING:
+    from demyjpy.mta.box import Box
+
+_LONGEST_LINE: Final = 1 << 20
+_NAMES: Final = {"127.0.0.1": "localhost", "::1": "localhost"}
+_IDLE: Final = 1800.0  # seconds after which a client that says nothing is left
+_PARAMETERS: Final = {
+    "FROM": ("SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"),
+    "TO": ("NOTIFY", "ORCPT"),
+}
+_NOT_HERE: Final = frozenset({"STARTTLS", "AUTH", "EXPN"})
+_EXTENSIONS: Final = ("PIPELINING", "SIZE", "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8")
+
+
+class Dialogue(SMTP):
+    """One SMTP client's connection."""
+
+    line_length_limit = _LONGEST_LINE
+    command_size_limit = 4096
+
+    def __init__(self, box: "Box") -> None:
+        super().__init__(
+            _Hooks(self),
+            timeout=_IDLE,
+            hostname=box.host,
+            ident="ESMTP demyjpy",
+            enable_SMTPUTF8=True,
+            data_size_limit=box.max_message,
+            loop=asyncio.get_running_loop(),
+        )
+        self.box = box
+        self.number = next(box.numbers)
+        profile = box.profile(functools.cache(lambda number: box.new_queue_id()))
+        self._state: Session = new_session(profile, len(box.milters))
+        self._channels: Sequence[LateChannel] = ()
+        self._answer: Reply | None = None
+        self._smtp_methods = _Methods(self._smtp_methods, self._unknown)
+
+    # ------------------------------------------------------------------- from connect to the end
+    async def _handle_client(self) -> None:
+        """All of a session; aiosmtpd's part is between the greeting and the end."""
+        with suppress(OSError):  # a client that is gone is no error
+            async with AsyncExitStack() as stack:
+                self._channels = [
+                    await stack.enter_async_context(LateChannel(where, self.box.timeouts))
+                    for where in self.box.milters.values()
+                ]
+                try:
+                    await self._converse()
+                finally:
+                    if not self._state.is_closed:
+                        await self._take(steps.Drop())
+                    self._writer.close()
+
+    async def _converse(self) -> None:
+        session: Any = self.session
+        session.host_name = "?"  # like Postfix, it does not insist on EHLO
+        peer = session.peer
+        known = steps.Connect(peer[0], _NAMES.get(peer[0]), peer[1]) if peer else steps.Connect("")
+        greeting = await self._take(known)
+        if greeting.is_refusal:
+            await self.push(_wire(greeting))
+        else:
+            await super()._handle_client()
+
+    async def _take(self, step: steps.Step) -> Reply:
+        self._state, outcome = await play_async(take_step(self._state, step), self._channels)
+        self.box.report(self.number, outcome)
+        return outcome.reply or Reply(250, "2.0.0 Ok")
+
+    async def _say(self, reply: Reply) -> None:
+        """Send a reply; 221 and 421 are the last that is said (aiosmtpd closes, then)."""
+        await self.push(_wire(reply))
+        if reply.code in (221, 421):
+            raise ConnectionResetError
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there."""
+        super().connection_made(transport)
+        self.box.enter(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """It is gone."""
+        super().connection_lost(error)
+        self.box.forget(self)
+
+    async def leave(self) -> None:
+        """Tell the client that the box closes, and end the session."""
+        transport: Any = self.transport
+        transport.write(_wire(Reply(421, "4.3.2 The box is closing")) + b"\r\n")
+        task: Any = self._handler_coroutine
+        task.cancel()
+        await asyncio.wait((task,))
+        if transport.get_write_buffer_size():
+            transport.abort()  # it does not read, and may never
+        else:
+            transport.close()
+
+    def _cb_client_connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        only_lines: Any = _Reader(reader)
+        super()._cb_client_connected(only_lines, writer)
+
+    def eof_received(self) -> bool | None:
+        """A client that says no more still gets its answers, unlike with aiosmtpd alone."""
+        return asyncio.StreamReaderProtocol.eof_received(self)
+
+    async def explain(self, error: Exception) -> bytes:
+        """What the client is told where something went wrong: it keeps its mail."""
+        self.box.report(self.number, f"internal error: {error!r}")
+        return b"451 4.3.0 Internal error"
+
+    # ------------------------------------------------------------------------ what a client says
+    async def smtp_EHLO(self, arg: str | None) -> None:  # noqa: N802  # the name that aiosmtpd looks for
+        """EHLO."""
+        await self._hello("EHLO", arg)
+
+    async def smtp_HELO(self, arg: str | None) -> None:  # noqa: N802
+        """HELO."""
+        await self._hello("HELO", arg)
+
+    async def _hello(self, verb: str, name: str | None) -> None:
+        if not name:
+            await self._say(Reply(501, f"5.5.4 Syntax: {verb} hostname"))
+            return
+        self._set_rset_state()  # type: ignore[no-untyped-call]  # aiosmtpd's
+        session: Any = self.session
+        session.extended_smtp = verb == "EHLO"
+        session.host_name = name
+        reply = await self._take(steps.Ehlo(name, verb))
+        if reply.is_refusal or verb == "HELO":
+            await self._say(reply)
+            return
+        size = f"SIZE {self.box.max_message}"
+        extensions = (size if one == "SIZE" else one for one in _EXTENSIONS)
+        await self._say(Reply(250, "\n".join((self.box.host, *extensions))))
+
+    async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802
+        """MAIL FROM."""
+        path = await self._path("FROM", arg)
+        if path is None:
+            return
+        raw, sender, parameters = path
+        size = parameters.get("SIZE") or "0"
+        if size.isdigit() and int(size) > self.box.max_message:
+            await self._say(Reply(552, "5.3.4 Message size exceeds fixed limit"))
+        else:
+            await self._say(await self._take(steps.Mail(sender, parameters, raw)))
+
+    async def smtp_RCPT(self, arg: str | None) -> None:  # noqa: N802
+        """RCPT TO."""
+        path = await self._path("TO", arg)
+        if path is None:
+            return
+        raw, address, parameters = path
+        if not address:
+            await self._say(Reply(501, "5.1.3 Bad recipient address syntax"))
+            return
+        await self._say(await self._take(steps.Rcpt(address, parameters, raw)))
+
+    async def _path(self, keyword: str, arg: str | None) -> tuple[str, str, Parameters] | None:
+        """What stands behind ``FROM:`` or ``TO:``, or None once the client has been told."""
+        start, colon, rest = (arg or "").partition(":")
+        path = split_path(rest) if colon and start.strip().upper() == keyword else None
+        if path is None:
+            verb = "MAIL" if keyword == "FROM" else "RCPT"
+            await self._say(Reply(501, f"5.5.4 Syntax: {verb} {keyword}:<address>"))
+            return None
+        for parameter in path[2]:
+            if parameter not in _PARAMETERS[keyword]:
+                await self._say(Reply(555, f"5.5.4 Unsupported option: {parameter}"))
+                return None
+        return path
+
+    async def smtp_RSET(self, arg: str | None) -> None:  # noqa: N802
+        """RSET."""
+        self._set_rset_state()  # type: ignore[no-untyped-call]  # aiosmtpd's
+        await self._say(await self._take(steps.Rset()))
+
+    async def smtp_QUIT(self, arg: str | None) -> None:  # noqa: N802
+        """QUIT."""
+        await self._say(await self._take(steps.Quit()))
+
+    async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802
+        """DATA: the milters are asked before 354 is said; the message comes to `take_message`."""
+        self._state = evolve(self._state, heard=(), failures=())
+        self._state, refusal = await play_async(ask_data(self._state), self._channels)
+        if refusal is not None:
+            self._report_message(b"", refusal, None)
+            await self._say(refusal)
+            return
+        envelope: Any = self.envelope
+        envelope.rcpt_tos[:] = self._state.envelope.addresses if self._state.envelope else ()
+        self._answer = None
+        await super().smtp_DATA("")
+        if self._answer is None:  # aiosmtpd has refused it: a line or all of it is too long
+            await self._take(steps.Rset())
+        elif self._answer.code == 421:
+            raise ConnectionResetError
+
+    async def take_message(self, content: bytes) -> bytes:
+        """Ask the milters about a message, and store it; the reply to the final dot."""
+        played = await play_async(take_content(self._state, content), self._channels)
+        self._state, reply, mail = played
+        if mail is not None:
+            try:
+                stored = self.box.store.add(mail)
+            except OSError as error:
+                self.box.report(self.number, f"cannot store: {error}")
+                reply, mail = Reply(451, "4.3.0 Cannot store the message"), None
+            else:
+                self.box.report(self.number, f"stored {stored}")
+        self._report_message(content, reply, mail)
+        self._answer = reply
+        return _wire(reply)
+
+    def _report_message(self, content: bytes, reply: Reply, mail: Mail | None) -> None:
+        state = self._state
+        outcome = Outcome(
+            steps.Data(content),
+            reply,
+            state.heard,
+            mail,
+            mail is None and not reply.is_refusal,
+            state.failures,
+        )
+        self.box.report(self.number, outcome)
+
+    async def _unknown(self, command: str, arg: str | None) -> None:
+        line = f"{command} {arg}" if arg else command
+        await self._say(await self._take(steps.Command(line)))
+
+
+def _wire(reply: Reply) -> bytes:
+    """A reply as it is sent, without its last line end."""
+    *lines, last = reply.text.split("\n")
+    return encode_text(
+        "\r\n".join([*(f"{reply.code}-{line}" for line in lines), f"{reply.code} {last}"])
+    )
+
+
+class _Reader:
+    """What aiosmtpd reads from; the end is a lost connection, which it understands."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self.read = reader.read
+
+    async def readuntil(self, separator: bytes = b"\n") -> bytes:
+        """A line."""
+        try:
+            return await self._reader.readuntil(separator)
+        except asyncio.IncompleteReadError as error:
+            raise ConnectionResetError from error
+
+
+class _Methods(dict[str, Any]):
+    """aiosmtpd's table of commands; one that it does not have goes to the milters."""
+
+    def __init__(self, known: dict[str, Any], unknown: Callable[..., Any]) -> None:
+        super().__init__((name, known[name]) for name in known if name not in _NOT_HERE)
+        self._unknown = unknown
+
+    def get(self, command: str, default: Any = None) -> Any:
+        return super().get(command) or functools.partial(self._unknown, command)
+
+
+class _Hooks:
+    """What aiosmtpd calls back."""
+
+    def __init__(self, dialogue: Dialogue) -> None:
+        self._dialogue = dialogue
+
+    async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> bytes:  # noqa: N802
+        """The message after 354."""
+        return await self._dialogue.take_message(envelope.original_content)
+
+    async def handle_exception(self, error: Exception) -> bytes:
+        """Whatever went wrong."""
+        return await self._dialogue.explain(error)

@@ -1,0 +1,51 @@
+"""A channel for a milter that may be away or go away: what that means shows when it is asked.
+
+An MTA takes an SMTP session even where its milter cannot be reached; the first question has no answer
+then. And it does not mind if what needs no answer (an observer's event, ABORT, QUIT) reaches nobody:
+that, too, shows at the next question.
+"""
+
+from typing import Final, Self
+
+from demyjpy.drivers.address import Address
+from demyjpy.mta.channel import AsyncChannel, Timeouts
+from demyjpy.mta.link import Answer, Link, MilterFailedError
+from demyjpy.mta.smtp import Exchange
+
+_CLOSED: Final = "it closed the connection"
+
+
+class LateChannel(AsyncChannel):
+    """An `AsyncChannel` on which only a question fails; ``waits_for`` is the last one asked."""
+
+    def __init__(self, address: str | int | Address, timeouts: Timeouts | None = None) -> None:
+        super().__init__(address, timeouts)
+        self.waits_for = "connecting"
+        self._gone: MilterFailedError | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await super().__aenter__()
+        except MilterFailedError as failure:
+            self._gone = failure
+        return self
+
+    async def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
+        """Write, and read until the answer is complete; fails only where there should be one."""
+        event = exchange.link.event
+        self.waits_for = event or self.waits_for
+        if self._gone is None:
+            try:
+                return await super().carry_out(exchange)
+            except MilterFailedError as failure:
+                self._gone = failure if event else MilterFailedError(failure.event, _CLOSED)
+        if event is None:
+            return exchange.link, None
+        raise self._gone_at(event)
+
+    def _gone_at(self, event: str) -> MilterFailedError:
+        """Why there is no answer at an event."""
+        gone = self._gone
+        if gone is None or gone.event == "connecting":
+            return gone or MilterFailedError(event, _CLOSED)
+        return MilterFailedError(event, gone.reason)

@@ -1,0 +1,252 @@
+"""The stock properties: what holds for every good filter, whatever it is for.
+
+Each takes a `Trial` and tells the first thing that is wrong, or None. `PROPERTIES` lists them in the
+order in which they are looked at.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from difflib import SequenceMatcher
+from itertools import product
+from typing import Final
+
+from attrs import evolve, frozen
+
+from demyjpy.actions import Action
+from demyjpy.codec import action_row
+from demyjpy.connection import Step
+from demyjpy.errors import LocalProtocolError, NegotiationError
+from demyjpy.handlers import is_verdict
+from demyjpy.mta.message import Field, Message
+from demyjpy.negotiation import action_names
+from demyjpy.testing.dialogue import show
+from demyjpy.testing.explain import compare_mtas, diff, mail_lines
+from demyjpy.testing.result import Played, Result, name_of
+from demyjpy.testing.strategies.trial import Trial, alone
+from demyjpy.wire.fields import decode_text
+
+_LOST: Final = re.compile(r"[^!->@-~]+")
+"""White space, and what a filter writes for characters that it cannot read."""
+
+_LONG_ENOUGH: Final = 4
+
+
+@frozen
+class Finding:
+    """What is wrong: in words, in which session, and what differs."""
+
+    words: str
+    result: Result
+    details: str = ""
+
+
+# ------------------------------------------------------------------------------------- negotiation
+def check_negotiation(trial: Trial) -> Finding | None:
+    """It negotiates what it uses, and does without what is not granted."""
+    for result in trial.results:
+        found = _negotiation_errors(result)
+        if found:
+            return Finding(found, result)
+    if not trial.has_options or any(_errors(result) for result in trial.results):
+        return None
+    poor = trial.play_poor()
+    wrong = _errors(poor)
+    if not wrong:
+        return None
+    return Finding("it fails where the MTA offers no more than it requires", poor, _told(wrong))
+
+
+def _negotiation_errors(result: Result) -> str:
+    refused = [one.error for one in result.troubles if isinstance(one.error, NegotiationError)]
+    if refused:
+        return f"it asks for what is not offered: {refused[0]}"
+    for step in result.observed:
+        missing = {name for action in step.actions for name in _needed(action)} - step.before["actions"]
+        if missing:
+            return f"it uses {', '.join(sorted(missing))} without declaring it in actions="
+    return ""
+
+
+def _needed(action: Action) -> frozenset[str]:
+    try:
+        needs = action_row(action).needs
+    except LocalProtocolError:
+        return frozenset()
+    return action_names(needs) if needs else frozenset()
+
+
+# ---------------------------------------------------------------------------------------- verdicts
+def check_verdicts(trial: Trial) -> Finding | None:
+    """It answers once, and only where an answer is due."""
+    for result in trial.results:
+        for step in result.observed:
+            verdicts = [repr(action) for action in step.actions if is_verdict(action)]
+            event = name_of(step.event)
+            if len(verdicts) > 1:
+                words = f"at {event} it answers {len(verdicts)} times: {', '.join(verdicts)}"
+                return Finding(words, result)
+            if verdicts and isinstance(step.error, LocalProtocolError):
+                return Finding(f"at {event} it may not answer {verdicts[0]}", result, _told([step]))
+    return None
+
+
+# ------------------------------------------------------------------------------------------ errors
+def check_errors(trial: Trial) -> Finding | None:
+    """It never raises, and returns a context that can be used."""
+    for result in trial.results:
+        wrong = _errors(result)
+        if wrong:
+            return Finding(f"it fails at {name_of(wrong[0].event)}", result, _told(wrong[:1]))
+        if result.troubles:
+            error = result.troubles[0].error
+            return Finding("the session is broken off", result, f"{type(error).__name__}: {error}")
+    return None
+
+
+def _errors(result: Result) -> list[Step]:
+    return [step for step in result.observed if step.error is not None]
+
+
+def _told(wrong: Sequence[Step]) -> str:
+    step = wrong[0]
+    handler = step.handler.name if step.handler else "the filter"
+    return f"{handler}({step.event!r:.200}): {type(step.error).__name__}: {step.error}"
+
+
+# --------------------------------------------------------------------------------------- untouched
+def check_untouched(trial: Trial) -> Finding | None:
+    """Header fields and bodies that it does not mean to change stay as they are, byte for byte.
+
+    A field is changed without being meant if what it says is the same and only its form is not (white
+    space, folding, bytes that are no ASCII), or if it is kept within a new one but for such bytes.
+    """
+    edited = [any(message.actions for message in result.messages) for result in trial.results]
+    for number in range(len(edited)) if any(edited) else ():
+        result, plain = trial.results[number], trial.plain[number]
+        for played, untouched in zip(result.steps, plain.steps, strict=False):
+            old, new = untouched.outcome.mail, played.outcome.mail
+            if old is not None and new is not None:
+                mangled = next(_mangled(old.message, new.message), None)
+                if mangled:
+                    return Finding("it changes the form of what it means to keep", result, mangled)
+    return None
+
+
+def _mangled(old: Message, new: Message) -> Iterator[str]:
+    gone, come = _changed(_own(old), _own(new))
+    for before, after in product(gone, come):
+        if before.is_named(after.name) and _is_mangled(before.raw, after.raw):
+            was, now = (show(f"{one.name}:{one.raw}") for one in (before, after))
+            yield f"-{was}\n+{now}"
+    before_body, after_body = decode_text(old.body), decode_text(new.body)
+    if before_body != after_body and _is_mangled(before_body, after_body):
+        yield f"-body {old.body!r:.300}\n+body {new.body!r:.300}"
+
+
+def _own(message: Message) -> list[Field]:
+    return [one for one in message.fields if one.owner == "message" and not one.is_deleted]
+
+
+def _changed(old: Sequence[Field], new: Sequence[Field]) -> tuple[list[Field], list[Field]]:
+    """The fields that are gone, and those that have come."""
+    gone: list[Field] = []
+    come: list[Field] = []
+    for kind, i, j, k, m in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind != "equal":
+            gone += old[i:j]
+            come += new[k:m]
+    return gone, come
+
+
+def _is_mangled(old: str, new: str) -> bool:
+    loose_old, loose_new = _LOST.sub("", old), _LOST.sub("", new)
+    if loose_old == loose_new:
+        return old != new
+    kept = len(loose_old) >= _LONG_ENOUGH and loose_old in loose_new
+    return kept and "".join(old.split()) not in "".join(new.split())
+
+
+# ------------------------------------------------------------------------------------------ chunks
+def check_chunks(trial: Trial) -> Finding | None:
+    """What becomes of a message does not depend on how its body is cut."""
+    if not trial.reads_bodies:
+        return None
+    pieces = trial.play_in_pieces()
+    difference = _difference(trial.result.steps, pieces.steps, "uncut", "in pieces")
+    if not difference:
+        return None
+    sizes = ", ".join(map(str, trial.example.chunk))
+    words = f"with a body in pieces of {sizes} ... bytes the outcome is another"
+    return Finding(words, pieces, difference)
+
+
+# ------------------------------------------------------------------------------------------- leaks
+def check_leaks(trial: Trial) -> Finding | None:
+    """Nothing leaks from one message to another, but what is remembered for the connection.
+
+    The same session comes to the same again, also with another connection beside it. And a message
+    comes to the same as alone on a connection that remembers (``ctx["connection"]``) as much.
+    """
+    first = trial.result
+    beside = _difference(first.steps, trial.play_beside().steps, "alone", "beside another connection")
+    again = beside and _difference(first.steps, trial.play().steps, "once", "again")
+    if again:
+        return Finding("the same session comes to something else when it is played again", first, again)
+    if beside:
+        return Finding("another connection at the same time changes what it does", first, beside)
+    for one in alone(first.steps):
+        own = trial.play_other(one.script, past=one.past)
+        lone, here = own.steps[one.before :][: one.end - one.start], first.steps[one.start : one.end]
+        leak = _difference(lone, here, "alone", "in this session")
+        if leak:
+            return Finding(f"message {one.number} comes to something else than alone", first, leak)
+    return None
+
+
+# -------------------------------------------------------------------------------------------- MTAs
+def check_mtas(trial: Trial) -> Finding | None:
+    """Postfix and Sendmail do the same with the mail, but for the place of added header fields.
+
+    Looked at where they do without the filter.
+    """
+    for other in trial.results[1:]:
+        difference = compare_mtas(trial.result, other, any_place=True)
+        if difference and not any(compare_mtas(trial.plain[0], one) for one in trial.plain[1:]):
+            words = f"{trial.result.mta.name} and {other.mta.name} do not do the same"
+            return Finding(words, trial.result, difference)
+    return None
+
+
+def _difference(one: Sequence[Played], other: Sequence[Played], name: str, other_name: str) -> str:
+    """How the outcomes of steps differ; the edits themselves may, if they come to the same."""
+    if [_essence(played) for played in one] == [_essence(played) for played in other]:
+        return ""
+    lines = diff(_essence_lines(one), _essence_lines(other), name, other_name)
+    return lines or "only in what is left out here of long lines"
+
+
+def _essence(played: Played) -> object:
+    return played.reply, played.outcome.mail
+
+
+def _essence_lines(all_played: Sequence[Played]) -> list[str]:
+    lines: list[str] = []
+    for played in all_played:
+        lines.append(show(str(played.reply)))
+        if played.outcome.mail is not None:
+            message = played.outcome.mail.message
+            own = evolve(message, fields=tuple(_own(message)))
+            lines += mail_lines(evolve(played.outcome.mail, message=own))
+    return lines
+
+
+PROPERTIES: Final[dict[str, tuple[str, Callable[[Trial], Finding | None]]]] = {
+    "negotiation": ("it negotiates what it uses", check_negotiation),
+    "verdicts": ("it gives exactly one verdict", check_verdicts),
+    "errors": ("it never raises", check_errors),
+    "untouched": ("what it does not mean to touch stays byte-identical", check_untouched),
+    "leaks": ("nothing leaks between messages", check_leaks),
+    "chunks": ("the result does not depend on how the body is cut", check_chunks),
+    "mtas": ("both MTAs do the same", check_mtas),
+}
+"""By short name: the property in words, and its check."""

@@ -1,0 +1,209 @@
+"""`check_filter`: finds each planted bug, shows it in a short dialogue, and leaves good filters alone."""
+
+import asyncio
+import re
+
+import pytest
+
+from demyjpy import (
+    LocalProtocolError,
+    accept,
+    add_header,
+    add_recipient,
+    define_event_handlers,
+    delete_headers,
+    merge_handlers,
+    quarantine,
+    reject,
+    remember,
+    scoped,
+    tempfail,
+    with_handlers,
+)
+from demyjpy.testing import Postfix, Sendmail
+from demyjpy.testing.strategies import check_filter
+from demyjpy.testing.strategies.properties import PROPERTIES
+from tests.testing import planted
+from tests.testing.planted import PLANTED
+
+
+def story_of(handlers, **options) -> str:
+    with pytest.raises(AssertionError) as caught:
+        check_filter(handlers, **{"max_examples": 1, **options})
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("make", PLANTED, ids=lambda make: make.__name__)
+def test_a_planted_bug_is_found_and_reads_at_a_glance(make):
+    """The story tells the property in words, a dialogue of few lines, and the code that plays it."""
+    story = story_of(make())
+    first, *lines = story.splitlines()
+    assert first.startswith(f"expected of a filter: {PROPERTIES[PLANTED[make]][0]}; got: ")
+    dialogue = [line for line in lines if re.match(r"(C|S|--): ?|-- ", line)]
+    assert 3 < len(dialogue) <= 22
+    assert lines[-1].startswith("run(handlers, session(")
+    assert len(lines[-1]) < 200
+
+
+def test_a_story_shows_what_differs():
+    """Here the recipients of a message that was given up are counted with the next."""
+    story = story_of(planted.keeps_by_client())
+    assert "got: message 2 comes to something else than alone" in story
+    assert "C: RSET" in story
+    assert "-X-Recipients: 1\n+X-Recipients: 2" in story
+
+
+def test_a_story_names_the_handler_that_fails():
+    """With its event and its error."""
+    story = story_of(planted.raises())
+    assert "got: it fails at recipient" in story
+    assert "judge(Recipient(address='postmaster'" in story
+    assert "ValueError: not enough values to unpack" in story
+
+
+def test_chance_finds_what_no_classic_session_has():
+    """A third message on a connection is none of the classics."""
+    handlers = define_event_handlers()
+
+    @handlers.mail
+    def judge(event, ctx):
+        count = ctx["connection"].get("count", 0) + 1
+        return 1 / 0 if count == 3 else remember(ctx, count=count)
+
+    story = story_of(handlers, max_examples=50, mta=Postfix())
+    assert "ZeroDivisionError" in story
+    assert story.count("MAIL FROM") == 3
+
+
+def good_filter():
+    """Does many things, and all of them well."""
+    handlers = define_event_handlers(
+        actions={"add_header", "change_header", "add_recipient"},
+        optional_actions={"quarantine"},
+        optional_events={"data", "unknown"},
+        macros={"end_of_message": ("i",)},
+        state={"n": 0, "seen": 0, "hello": None},
+    )
+
+    @handlers.hello(reply=False)
+    def note_hello(event, ctx):
+        return ctx.set("hello", event.greeting)
+
+    @handlers.unknown
+    def unknown(event, ctx):
+        return tempfail(ctx) if event.command.startswith("GET") else ctx
+
+    @handlers.data
+    async def data(event, ctx):
+        await asyncio.sleep(0)
+        return ctx
+
+    @handlers.mail
+    def greet(event, ctx):
+        return remember(ctx, mails=ctx["connection"].get("mails", 0) + 1)
+
+    @handlers.header(reply=False)
+    def note(event, ctx):
+        return ctx.set("seen", ctx["seen"] + 1) if event.name.lower() == "x-test" else ctx
+
+    @handlers.body
+    def count(event, ctx):
+        return ctx.set("n", ctx["n"] + len(event.data))
+
+    @handlers.end_of_message
+    def write(event, ctx):
+        ctx = add_header(ctx, "X-Seen", f"{ctx['n']} of {ctx['connection']['mails']}, {ctx['hello']!a}")
+        ctx = delete_headers(ctx, "X-Test", range(1, ctx["seen"] + 1))
+        ctx = add_recipient(ctx, "archive@example.org")
+        if ctx["n"] > 1000 and "quarantine" in ctx["actions"]:
+            return quarantine(ctx, "large")
+        return ctx
+
+    return handlers
+
+
+def judging_filter():
+    """Refuses early."""
+    handlers = define_event_handlers()
+
+    @handlers.connect
+    def judge_client(event, ctx):
+        return reject(ctx) if event.family == "6" else ctx
+
+    @handlers.recipient
+    def judge(event, ctx):
+        return reject(ctx, "5.1.1", "No such user") if event.address == "postmaster" else ctx
+
+    @handlers.header
+    def done(event, ctx):
+        return accept(ctx) if event.value == "hello" else ctx
+
+    return handlers
+
+
+@pytest.mark.parametrize(
+    "handlers",
+    [
+        define_event_handlers(),
+        good_filter(),
+        merge_handlers(scoped("a", good_filter()), judging_filter()),
+        lambda ctx: with_handlers(ctx, good_filter()),
+    ],
+    ids=["empty", "good", "merged", "function"],
+)
+def test_a_good_filter_passes(handlers):
+    """Whatever is remembered on purpose, asked for by macro or done only where it is granted."""
+    check_filter(handlers, max_examples=15)
+
+
+def test_one_mta_may_be_meant():
+    """The other is not played."""
+    check_filter(planted.differs_between_mtas(), mta=Sendmail(), max_examples=1)
+    assert "C: MAIL" in story_of(planted.mangles_a_header(), mta=Sendmail())
+
+
+def test_errors_may_be_answered_on_purpose():
+    """With on_error= a handler may raise; other properties must hold nevertheless."""
+    check_filter(planted.raises(), on_error="reject", max_examples=1)
+    assert "exactly one verdict" in story_of(planted.answers_twice(), on_error="accept")
+
+
+def test_properties_that_do_not_hold_on_purpose_are_skipped():
+    """By their short names; another name is an error."""
+    check_filter(planted.counts_forever(), skip={"leaks", "chunks", "mtas"}, max_examples=1)
+    with pytest.raises(LocalProtocolError, match="names among negotiation, .*; got leak$"):
+        check_filter(good_filter(), skip={"leak"})
+
+
+def test_what_no_mta_grants_is_no_negotiation():
+    """A filter that answers the offer itself, and asks for too much or not at all, is found."""
+    wrong = define_event_handlers({"options": lambda event, ctx: ctx})
+    assert "the session is broken off" in story_of(wrong)
+
+
+def test_a_filter_that_is_refused_by_the_mta_is_told():
+    """NegotiationError names what is missing."""
+    from demyjpy.events import Options  # noqa: PLC0415
+
+    handlers = define_event_handlers(actions={"quarantine"})
+    story = story_of(handlers, mta=Postfix(offer=Options(6, 0x1, 0x1FFFFF)))
+    assert "it asks for what is not offered" in story
+    assert "quarantine" in story
+
+
+def test_what_is_no_action_is_an_error_of_the_handler():
+    """Anything may be queued."""
+    handlers = define_event_handlers()
+
+    @handlers.mail
+    def judge(event, ctx):
+        return ctx.set("queue", ("no action",))
+
+    assert "expected an action, got 'no action'" in story_of(handlers)
+
+
+def test_it_can_be_imported_from_the_kit():
+    """As the other names of `demyjpy.testing`."""
+    from demyjpy.testing import check_filter as same  # noqa: PLC0415
+
+    assert same is check_filter

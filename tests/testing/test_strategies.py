@@ -1,0 +1,120 @@
+"""The strategies: legal sessions with everything nasty in them, made of a filter's own words."""
+
+import re
+
+from hypothesis import find, given, settings
+from hypothesis import strategies as st
+
+from demyjpy import define_event_handlers, merge_handlers, reject, scoped
+from demyjpy.mta import steps
+from demyjpy.testing import Postfix, Script, Sendmail, run, session
+from demyjpy.testing.strategies import addresses, bodies, chunks, headers, messages, sessions, words_of
+
+IDLE = define_event_handlers()
+FEW = settings(max_examples=30, deadline=None)
+
+
+@FEW
+@given(script=sessions(), chunk=chunks(), mta=st.sampled_from((Postfix(), Sendmail())))
+def test_sessions_are_legal(script, chunk, mta):
+    """Each can be built step by step, and be played under either MTA, with bodies cut at will."""
+    assert Script(()).then(*script.steps) == script
+    result = run(IDLE, script, mta=mta, chunk=chunk)
+    assert result.troubles == result.failures == ()
+
+
+def shortest(wanted, strategy=None):
+    strategy = sessions() if strategy is None else strategy
+    return find(strategy, wanted, settings=settings(max_examples=5000, deadline=None, database=None))
+
+
+def has(*kinds):
+    return lambda script: all(any(isinstance(step, kind) for step in script.steps) for kind in kinds)
+
+
+def test_sessions_shrink_to_short_dialogues():
+    """Nothing stays that is not needed."""
+    first = session().steps
+    assert shortest(lambda script: True).steps == first
+    assert shortest(has(steps.Data)) == session().mail("alice@example.org").rcpt(
+        "alice@example.org"
+    ).message(b"\r\n")
+    assert [type(step) for step in shortest(has(steps.Drop)).steps] == [
+        steps.Connect,
+        steps.Ehlo,
+        steps.Drop,
+    ]
+
+
+def test_everything_nasty_can_come():
+    """Null sender, refused recipients, two RSET, TLS, AUTH, commands, a disconnect within a message."""
+    assert shortest(has(steps.StartTls, steps.Auth, steps.Command))
+    null = shortest(lambda script: any(getattr(step, "sender", None) == "" for step in script.steps))
+    assert null.steps[2].sender == ""
+    twice = (steps.Rset(), steps.Rset())
+    assert shortest(lambda script: any(pair == twice for pair in zip(script.steps, script.steps[1:])))
+    assert shortest(lambda script: any(getattr(step, "refused", None) for step in script.steps))
+    gone = shortest(lambda script: script.steps[-1] == steps.Drop() and has(steps.Mail)(script))
+    assert [type(step) for step in gone.steps[2:]] == [steps.Mail, steps.Drop]
+    assert shortest(lambda script: not has(steps.Ehlo)(script))
+
+
+def test_bodies_and_header_fields_have_their_edges():
+    """64 KiB, no line end, 8 bit, folds, a bare CR."""
+    assert len(shortest(lambda body: len(body) > 65535, bodies())) < 65600
+    assert shortest(lambda body: body and not body.endswith(b"\n"), bodies())
+    assert shortest(lambda field: not field.isascii(), headers())
+    assert shortest(lambda field: b"\r\n " in field, headers())
+    assert shortest(lambda field: re.search(rb"\r[^\n]", field), headers())
+    assert shortest(lambda message: True, messages()) == b"\r\n"
+
+
+def test_words_are_used():
+    """As text, as names and as addresses, where they may be one."""
+    words = ("X-Spam", "lottery", "spam.example", "joe@spam.example")
+    assert shortest(lambda field: field.startswith(b"X-Spam: "), headers(words))
+    assert shortest(lambda body: b"lottery" in body, bodies(words))
+    for address in ("alice@spam.example", "joe@spam.example"):
+        assert shortest(lambda found, wanted=address: found == wanted, addresses(words)) == address
+
+
+LIMITS = {"spam.example": 3}
+TEXTS = ("one", b"tw\xf6", "line\nbreak", "x" * 100)
+
+
+def helper(text):
+    """This text is no word."""
+    return text in LIMITS or text in TEXTS
+
+
+def words_filter():
+    own = {"of a closure"}
+    handlers = define_event_handlers()
+
+    @handlers.mail
+    def judge(event, ctx):
+        """Nor is this."""
+        if helper(event.sender) or any(word in event.sender for word in ("lottery", *own)):
+            return reject(ctx, "5.7.1", "No")
+        return ctx
+
+    @handlers.hello
+    class Judge:
+        def __call__(self, event, ctx):
+            return ctx
+
+    return handlers
+
+
+def test_the_words_of_a_filter_are_its_constants():
+    """Of its functions, of those that they call, and of what they look things up in; no docstrings."""
+    expected = ("5.7.1", "No", "lottery", "of a closure", "one", "spam.example", "tw\udcf6")
+    found = words_of(words_filter())
+    assert found == expected
+    assert words_of(merge_handlers(IDLE, scoped("a", words_filter()))) == expected
+    assert words_of(IDLE) == ()
+
+
+def test_examples_become_simpler_one_by_one():
+    """A check of what is left when everything may be taken away is in test_check_filter."""
+    assert run(IDLE, shortest(has(steps.Data))).is_delivered
