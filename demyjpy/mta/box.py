@@ -132,6 +132,6 @@ class Box:
     async def __aexit__(self, *exc: object) -> None:
         self._is_open = False
         self._server.close()
-        await asyncio.gather(*(dialogue.leave() for dialogue in self._sessions))
+        await asyncio.gather(*[dialogue.leave() for dialogue in self._sessions])
         await self._server.wait_closed()
         forget(self._where)

@@ -6,7 +6,7 @@ is `demyjpy.mta.box`.
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -107,17 +107,13 @@ class Dialogue(SMTP):
         super().connection_lost(error)
         self.box.forget(self)
 
-    async def leave(self) -> None:
-        """Tell the client that the box closes, and end the session."""
+    def leave(self) -> Coroutine[Any, Any, None]:
+        """Tell the client that the box closes, and end the session; await it to see it ended."""
         transport: Any = self.transport
         transport.write(_wire(Reply(421, "4.3.2 The box is closing")) + b"\r\n")
         task: Any = self._handler_coroutine
         task.cancel()
-        await asyncio.wait((task,))
-        if transport.get_write_buffer_size():
-            transport.abort()  # it does not read, and may never
-        else:
-            transport.close()
+        return _ended(task, transport)
 
     def _cb_client_connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         only_lines: Any = _Reader(reader)
@@ -251,6 +247,15 @@ class Dialogue(SMTP):
     async def _unknown(self, command: str, arg: str | None) -> None:
         line = f"{command} {arg}" if arg else command
         await self._say(await self._take(steps.Command(line)))
+
+
+async def _ended(task: "asyncio.Task[None]", transport: Any) -> None:
+    """Wait for the end of a session and close its connection."""
+    await asyncio.wait((task,))
+    if transport.get_write_buffer_size():
+        transport.abort()  # the client does not read, and may never
+    else:
+        transport.close()
 
 
 def _wire(reply: Reply) -> bytes:

@@ -1,22 +1,19 @@
-"""How a session reads: as an SMTP dialogue, and as the code that builds it. Text only, for messages."""
+"""How a session reads: as an SMTP dialogue. Text only, for messages."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
-from demyjpy.errors import LocalProtocolError
 from demyjpy.mta import steps
 from demyjpy.mta.profiles import Reply
 from demyjpy.mta.smtp import Outcome
 from demyjpy.mta.steps import Step
-from demyjpy.testing.script import Script
 
 _RUN: Final = re.compile(rb"(.)\1{63,}", re.DOTALL)
 _LONG_LINE: Final = 100
 _MOST_LINES: Final = 20
 
 
-# ------------------------------------------------------------------------------------ as dialogue
 def dialogue(outcomes: Iterable[Outcome]) -> list[str]:
     """Lines that begin with ``C:`` (the client) and ``S:`` (the MTA)."""
     return [line for outcome in outcomes for line in _lines_of(outcome)]
@@ -90,77 +87,9 @@ def _show_line(line: bytes) -> str:
 
 def show(text: str) -> str:
     """Text on one line: bytes that are no UTF-8 and control characters are escaped."""
-    return "".join(
-        one if one.isprintable() else one.encode("utf-8", "surrogateescape").decode("latin-1")
-        .encode("unicode_escape").decode("ascii")
-        for one in text
-    )
+    return "".join(one if one.isprintable() else _escape(one) for one in text)
 
 
-# ---------------------------------------------------------------------------------------- as code
-def as_code(script: Script) -> str:
-    """The expression that builds a script, to be pasted into a test."""
-    helo: dict[str, str | None]
-    match script.steps:
-        case (steps.Connect() as first, steps.Ehlo(verb="EHLO") as hello, *rest):
-            helo = {"helo": hello.name} if hello.name != "client.example" else {}
-        case (first, *rest):
-            helo = {"helo": None}
-    return _start(first, helo) + "".join(_code_of(step) for step in rest)
-
-
-def _start(step: Step, helo: Mapping[str, object]) -> str:
-    if not isinstance(step, steps.Connect):
-        raise LocalProtocolError(f"expected a script that begins with session(), got {step!r}")
-    given = {"client": step.address, "name": step.name, "port": step.port}
-    usual = {"client": "192.0.2.1", "name": None, "port": 40000}
-    changed = {key: value for key, value in given.items() if value != usual[key]}
-    return f"session({_options({**changed, **helo})})"
-
-
-def _code_of(step: Step) -> str:
-    match step:
-        case steps.Ehlo():
-            verb = {} if step.verb == "EHLO" else {"verb": step.verb}
-            return f".ehlo({_arguments(step.name, verb)})"
-        case steps.StartTls():
-            return f".starttls({_options(dict(step.macros))})"
-        case steps.Auth():
-            macros = dict(step.macros)
-            user, kind = macros.pop("auth_authen", ""), macros.pop("auth_type", "PLAIN")
-            return f".auth({_arguments(user, {'kind': kind, **macros})})"
-        case steps.Mail():
-            raw = {} if step.raw is None else {"raw": step.raw}
-            return f".mail({_arguments(step.sender, {**raw, **dict(step.parameters.words)})})"
-        case steps.Rcpt():
-            own = {"raw": step.raw, "refused": step.refused}
-            set_own = {key: value for key, value in own.items() if value is not None}
-            return f".rcpt({_arguments(step.address, {**set_own, **dict(step.parameters.words)})})"
-        case steps.Data():
-            return f".message({_short(step.content)})"
-        case steps.Command():
-            return f".command({step.line!r})"
-        case _:
-            return f".{type(step).__name__.lower()}()"
-
-
-def _arguments(first: str, options: Mapping[str, object]) -> str:
-    return ", ".join(filter(None, (repr(first), _options(options))))
-
-
-def _options(options: Mapping[str, object]) -> str:
-    return ", ".join(
-        f"{key}={value!r}" if key.isidentifier() else f"**{{{key!r}: {value!r}}}"
-        for key, value in options.items()
-    )
-
-
-def _short(data: bytes) -> str:
-    """Bytes as code; a long run of one byte as a product."""
-    parts: list[str] = []
-    at = 0
-    for found in _RUN.finditer(data):
-        parts += [repr(data[at : found.start()])] if found.start() > at else []
-        parts.append(f"{found[0][:1]!r} * {len(found[0])}")
-        at = found.end()
-    return " + ".join([*parts, *([repr(data[at:])] if at < len(data) or not parts else [])])
+def _escape(sign: str) -> str:
+    """The bytes of a sign, as they would be written in Python."""
+    return repr(sign.encode("utf-8", "surrogateescape"))[2:-1]

@@ -14,6 +14,7 @@ from demyjpy.errors import LocalProtocolError
 from demyjpy.events import strip_brackets
 from demyjpy.mta import steps
 from demyjpy.mta.steps import Step
+from demyjpy.testing.code import as_code
 from demyjpy.testing.legal import check_step
 
 Content: TypeAlias = "str | bytes | Path | EmailMessage"
@@ -22,7 +23,7 @@ PLAIN: Final = "Subject: test\n\nHello\n"
 """The message that ``message()`` sends."""
 
 
-@frozen
+@frozen(repr=False)
 class Script:
     """Steps of an SMTP client, in order. Each method gives a new script with one step more.
 
@@ -32,6 +33,9 @@ class Script:
 
     steps: tuple[Step, ...]
     raw: bool = False
+
+    def __repr__(self) -> str:
+        return as_code(self.steps)
 
     def then(self, *more: Step) -> "Script":
         """With these steps behind: frozen values of `demyjpy.mta.steps`."""

@@ -21,7 +21,7 @@ def filter_with_state():
 
     @handlers.end_of_message
     def report(event, ctx):
-        return add_header(ctx, "X-Size", str(ctx["byte_count"])) if "add_header" in ctx["actions"] else ctx
+        return add_header(ctx, "X-Size", str(ctx["byte_count"]))
 
     return handlers
 

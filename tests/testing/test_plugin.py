@@ -18,9 +18,7 @@ def judge(event, ctx):
     return ctx if get_macro(ctx, "i") else reject(ctx, "5.7.1", "no queue id")
 """
 
-IS_INSTALLED = any(
-    point.value == "demyjpy.testing.plugin" for point in entry_points(group="pytest11")
-)
+IS_INSTALLED = any(point.value == "demyjpy.testing.plugin" for point in entry_points(group="pytest11"))
 
 
 @pytest.fixture

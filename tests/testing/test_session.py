@@ -10,6 +10,7 @@ from demyjpy import LocalProtocolError, define_event_handlers, get_macro, rememb
 from demyjpy.mta import steps
 from demyjpy.testing import Postfix, Sendmail, run, session
 
+EMPTY_KEY = {"": "1"}
 BEGUN = session().mail("a@b").rcpt("c@d")
 
 
@@ -91,8 +92,8 @@ def test_macros_are_those_that_the_mta_would_send(mta):
         lambda: session().mail("a" * 2048),
         lambda: session().mail("a@b", SIZE="1 2"),
         lambda: session().mail("a@b", SIZE=""),
-        lambda: session().mail("a@b", **{"": "1"}),
-        lambda: session().mail("a@b", **{"A_B": "1"}),
+        lambda: session().mail("a@b", **EMPTY_KEY),
+        lambda: session().mail("a@b", A_B="1"),
         lambda: session().rcpt("c@d"),
         lambda: BEGUN.message().rcpt("c@d"),
         lambda: BEGUN.rcpt(""),

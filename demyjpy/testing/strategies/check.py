@@ -12,7 +12,6 @@ from demyjpy.connection import OnError, Setup
 from demyjpy.errors import LocalProtocolError
 from demyjpy.mta.profiles import Profile
 from demyjpy.pipeline import as_on_connect
-from demyjpy.testing.dialogue import as_code
 from demyjpy.testing.run import profiles_of
 from demyjpy.testing.strategies.classics import classics
 from demyjpy.testing.strategies.properties import PROPERTIES, Finding
@@ -50,7 +49,13 @@ def check_filter(
     left_out = {*skip, *(() if on_error is None else ("errors",))}
     setup = Setup(as_on_connect(handlers), on_error or "tempfail")
     search = _Search(setup, profiles_of(mta), left_out)
-    words = words_of(handlers)
+    try:
+        words = words_of(handlers)
+    except Exception as error:
+        raise AssertionError(
+            "expected of a filter: it never raises; got: on_connect failed: "
+            f"{type(error).__name__}: {error}"
+        ) from error
     wrong = next(filter(search.goes_wrong, classics(words)), None)
     if wrong is None:
         wrong = _find(search.goes_wrong, words, max_examples, seed)
@@ -110,7 +115,6 @@ class _Search:
         if finding is None:
             raise LookupError("expected an example that goes wrong")
         property_in_words = PROPERTIES[self._wanted[0]][0]
-        script = example.script
         return "\n".join(
             [
                 f"expected of a filter: {property_in_words}; got: {finding.words}",
@@ -118,6 +122,6 @@ class _Search:
                 finding.result.dialogue,
                 *(["", finding.details] if finding.details else []),
                 "",
-                f"run(handlers, {as_code(script)})",
+                f"run(handlers, {example.script!r})",
             ]
         )

@@ -66,16 +66,15 @@ def _headers(words: Sequence[str]) -> Iterator[bytes]:
     values += [f" hello{between}hello" for between in BREAKS]
     for value in values:
         yield encode_text("".join(f"{name}:{value}\r\n" for name in header_names(words))) + b"\r\n"
-    for name in header_names(words):
-        yield encode_text(f"{name}: hello\r\n{name.upper()}:again\r\n{name}:\r\n\r\n")
+    names = header_names(words)
+    several = (f"{name}: hello\r\n{name.upper()}:again\r\n{name}:\r\n" for name in names)
+    yield encode_text("".join(several)) + b"\r\n"
 
 
 def _bodies(words: Sequence[str]) -> Iterator[bytes]:
     """Every line in one body, and across the edges of the pieces in which bodies come."""
     lines = [*LINES, *map(encode_text, words)]
     yield b"\r\n" + b"\r\n".join(lines)
-    for line in lines:
-        yield b"\r\n" + line + b"\r\n"
     yield b"\r\n" + b"x" * CHUNK_SIZE
     for word in map(encode_text, words):
         yield b"\r\n" + b"x" * (CHUNK_SIZE - len(word) // 2) + word + b"\r\n"

@@ -1,0 +1,74 @@
+"""How a session is written: the code that builds given steps. Text only."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from demyjpy.mta import steps
+from demyjpy.mta.steps import Step
+
+_RUN: Final = re.compile(rb"(.)\1{63,}", re.DOTALL)
+
+
+def as_code(some: Sequence[Step]) -> str:
+    """The expression that builds a script of these steps, to be pasted into a test."""
+    helo: dict[str, str | None] = {"helo": None}
+    match some:
+        case (steps.Connect() as first, steps.Ehlo(verb="EHLO") as hello, *rest):
+            helo = {"helo": hello.name} if hello.name != "client.example" else {}
+        case (steps.Connect() as first, *rest):
+            pass
+        case _:
+            return f"Script({tuple(some)!r})"
+    given = {"client": first.address, "name": first.name, "port": first.port}
+    usual = {"client": "192.0.2.1", "name": None, "port": 40000}
+    changed = {key: value for key, value in given.items() if value != usual[key]}
+    return f"session({_options({**changed, **helo})})" + "".join(_code_of(step) for step in rest)
+
+
+def _code_of(step: Step) -> str:
+    match step:
+        case steps.Ehlo():
+            verb = {} if step.verb == "EHLO" else {"verb": step.verb}
+            return f".ehlo({_arguments(step.name, verb)})"
+        case steps.StartTls():
+            return f".starttls({_options(dict(step.macros))})"
+        case steps.Auth():
+            macros = dict(step.macros)
+            user, kind = macros.pop("auth_authen", ""), macros.pop("auth_type", "PLAIN")
+            return f".auth({_arguments(user, {'kind': kind, **macros})})"
+        case steps.Mail():
+            raw = {} if step.raw is None else {"raw": step.raw}
+            return f".mail({_arguments(step.sender, {**raw, **dict(step.parameters.words)})})"
+        case steps.Rcpt():
+            own = {"raw": step.raw, "refused": step.refused}
+            set_own = {key: value for key, value in own.items() if value is not None}
+            return f".rcpt({_arguments(step.address, {**set_own, **dict(step.parameters.words)})})"
+        case steps.Data():
+            return f".message({_short(step.content)})"
+        case steps.Command():
+            return f".command({step.line!r})"
+        case _:
+            return f".{type(step).__name__.lower()}()"
+
+
+def _arguments(first: str, options: Mapping[str, object]) -> str:
+    return ", ".join(filter(None, (repr(first), _options(options))))
+
+
+def _options(options: Mapping[str, object]) -> str:
+    return ", ".join(
+        f"{key}={value!r}" if key.isidentifier() else f"**{{{key!r}: {value!r}}}"
+        for key, value in options.items()
+    )
+
+
+def _short(data: bytes) -> str:
+    """Bytes as code; a long run of one byte as a product."""
+    parts: list[str] = []
+    at = 0
+    for found in _RUN.finditer(data):
+        parts += [repr(data[at : found.start()])] if found.start() > at else []
+        parts.append(f"{found[0][:1]!r} * {len(found[0])}")
+        at = found.end()
+    return " + ".join([*parts, *([repr(data[at:])] if at < len(data) or not parts else [])])
