@@ -11,7 +11,7 @@ from attrs import fields
 
 import demyjpy
 from demyjpy.cli.arguments import build_parser
-from demyjpy.connection import Limits
+from demyjpy.limits import Limits
 from demyjpy.drivers.options import Options
 from demyjpy.negotiation import ACTION_FLAGS
 from demyjpy.plan import LEGAL
