@@ -593,6 +593,8 @@ class Turn:
 
     def _observe_job(self, job: Job, answer: tuple[Any, ...] = (), sent: bytes = b"") -> None:
         if self._setup.observer:
+            if job.step is None and job.station.letter in _ANSWERED:
+                self._refresh_macros()  # an observer looks where no handler did
             step = job.step or Step(self._session, job.event, self._ctx, self._ctx)
             self._observe(evolve(step, answer=answer, sent=sent))
 
