@@ -20,7 +20,7 @@ from demyjpy.wire.codes import MACROS_PER_STAGE
 from demyjpy.wire.fields import spell_macro
 
 E = TypeVar("E")
-R = TypeVar("R", Context, Awaitable[Context])
+R = TypeVar("R", bound=Context | Awaitable[Context])
 
 HANDLER_NAMES: Final = (*EVENT_NAMES, "disconnect", "options", "define_macros")
 """The names under which a handler may be registered."""
