@@ -338,10 +338,10 @@ def _timeval(seconds: float) -> bytes:
 def run(listener: Listener, on_connect: Any, options: Options, started: Started) -> None:
     """Serve until told to stop; ``started`` is given the function that does it."""
     server = ThreadServer(listener, on_connect, options)
-    server.start()
     asked: deque[bool] = deque()
     closed = threading.Event()
-    with Bell() as bell:
+    with Bell() as bell:  # before connections can take the last descriptors
+        server.start()
 
         def stop(at_once: bool) -> None:
             asked.append(at_once)
