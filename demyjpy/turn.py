@@ -270,6 +270,8 @@ class Turn:
     def _define_macros(self, station: Station, payload: bytes) -> None:
         if not payload:
             raise RemoteProtocolError("a macro packet with the letter of its command", "nothing")
+        if payload[0] in (_MAIL, _HELO) and self._phase in IN_MESSAGE:
+            self._refresh_macros()  # for the abort handlers of the message that these may end
         if station.chain:
             if (
                 self._phase not in IN_MESSAGE

@@ -187,3 +187,10 @@ def test_a_macro_handler_is_watched_like_any_other():
     step = next(step for step in steps if isinstance(step.event, ev.DefineMacros))
     assert (get_macro(step.before, "i"), get_macro(step.after, "i")) == (None, "1")
     assert step.event == ev.DefineMacros("mail", {"i": "1"})
+
+
+def test_the_abort_of_a_message_is_watched_with_that_messages_macros():
+    """Not with those already sent for the next."""
+    steps, _ = watch({"mail": keep}, *OPENING, macros("M", i="1"), MAIL, macros("M", i="2"), MAIL, ABORT)
+    aborts = [step for step in steps if isinstance(step.event, ev.Abort)]
+    assert [get_macro(step.before, "i") for step in aborts] == ["1", "2"]

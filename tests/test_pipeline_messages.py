@@ -14,6 +14,7 @@ from tests.engine import (
     ABORT,
     BODY,
     CONNECT,
+    DATA,
     EOM,
     HELO,
     MAIL,
@@ -104,6 +105,42 @@ def test_a_macro_is_seen_by_the_event_it_was_sent_for_and_later_ones():
         ("Mail", "3"),
         ("EndOfMessage", "3"),
     ]
+
+
+ENDS = [
+    ("ABORT", lambda session: session.say(ABORT), "1"),
+    ("QUIT", lambda session: session.say(QUIT), "1"),
+    ("the end of the connection", lambda session: session.hang_up(), "1"),
+    ("another message", lambda session: session.say(macros("M", i="2"), MAIL), "1"),
+]
+
+
+@pytest.mark.parametrize(("what", "end", "value"), ENDS, ids=[row[0] for row in ENDS])
+def test_the_abort_handler_sees_the_macros_of_its_message(what, end, value):
+    """As they were in force at its last command, also where no handler ran for that."""
+    handlers, calls = note("mail", "abort")
+    session = play(handlers, offer(steps=0x40), CONNECT, MAIL, macros("T", i="1"), DATA)
+    end(session)
+    assert [get_macro(ctx, "i") for name, ctx in calls if name == "Abort"] == [value]
+
+
+def test_macros_of_a_command_that_never_came_end_with_the_message():
+    """Sendmail sends those of a recipient that it refuses, and then no RCPT."""
+    handlers, calls = note("mail")
+    play(
+        handlers,
+        *OPENING,
+        MAIL,
+        macros("R", x="1"),
+        macros("L", y="1"),
+        ABORT,
+        MAIL,
+        macros("R", x="1"),
+        ABORT,
+        ABORT,
+    )
+    play(handlers, *OPENING, macros("M", x="1"), ABORT, MAIL)
+    assert [(get_macro(ctx, "x"), get_macro(ctx, "y")) for _, ctx in calls] == [(None, None)] * 3
 
 
 def test_an_override_of_define_macros_may_call_the_default():
