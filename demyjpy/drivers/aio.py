@@ -15,6 +15,7 @@ from demyjpy.drivers.options import Options, SessionNames
 from demyjpy.drivers.pool import Pool
 from demyjpy.drivers.report import UNFINISHED, log, report, report_closed
 from demyjpy.drivers.signals import Bell, Started
+from demyjpy.events import Abort, Disconnect
 from demyjpy.outcomes import as_exception
 from demyjpy.pipeline import (
     PROGRESS,
@@ -63,8 +64,7 @@ class AsyncServer:
         self._listener = where if isinstance(where, Listener) else listen(where)
         self.address = str(self._listener.address)
         self._loop = asyncio.get_running_loop()
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._over = asyncio.Event()
         self._names = SessionNames()
         self._pool = Pool(self._options.blocking_threads)
         self._sweeper = self._loop.call_later(self._period(), self._sweep)
@@ -86,26 +86,32 @@ class AsyncServer:
             session.leave_if_idle()
         try:
             await self._wait_empty(self._options.grace if grace is None else grace)
-            self.cut()
+            self._cut()
             await self._wait_empty(_PARTING)
         finally:
-            self.cut()  # where closing itself is cancelled
+            self._cut()  # where closing itself is cancelled
             self._sweeper.cancel()
             self._end_threads()
+
+    def hurry(self) -> None:
+        """The grace period of `close` is over."""
+        self._over.set()
+
+    async def _wait_empty(self, seconds: float) -> None:
+        """Until the last session is gone, or so long, or until there is hurry."""
+        if self._sessions:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._over.wait()
+        self._over.clear()
+
+    def _cut(self) -> None:
+        for session in tuple(self._sessions):
+            session.cut()
 
     def _end_threads(self) -> None:
         if not self._sessions:  # whose last handlers may need one
             self._pool.close()
-
-    def cut(self) -> None:
-        """End all sessions now."""
-        for session in tuple(self._sessions):
-            session.cut()
-
-    async def _wait_empty(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._empty.wait()
 
     # ------------------------------------------------------------------------------- accepting
     def _resume_accepting(self) -> None:
@@ -135,18 +141,15 @@ class AsyncServer:
             sock.setblocking(False)
             session = _Session(self, self._setup, self._names.next())
             self._sessions.add(session)
-            self._empty.clear()
             session.begin(sock)
 
     def forget_session(self, session: "_Session") -> None:
         """A session has ended."""
         self._sessions.discard(session)
-        if not self._sessions:
-            self._empty.set()
-        if self.stopping:
+        self._resume_accepting()
+        if self.stopping and not self._sessions:
+            self._over.set()
             self._end_threads()
-        else:
-            self._resume_accepting()
 
     def _sweep(self) -> None:
         now = self._loop.time()
@@ -296,13 +299,14 @@ class _Session(asyncio.Protocol):
             self._follow(hang_up(self._connection))
 
     def cut(self) -> None:
-        """End the session now, and the handler that still runs (which is reported then)."""
+        """End the session now. A handler that still runs is cancelled, which is reported then."""
         if self._transport is not None:
             if self._running is None and not self._transport.is_closing():
                 report_closed(self._connection, UNFINISHED)
             self._transport.abort()
             self._follow(hang_up(self._connection))
-        if self._running is not None:
+        call = self._connection.call
+        if self._running and call and not isinstance(call.event, Abort | Disconnect):  # which are due
             self._running.cancel(UNFINISHED)
 
     def check_time(self, now: float, options: Options) -> None:
@@ -340,7 +344,7 @@ def run(listener: Listener, on_connect: Any, options: Options, started: Started)
         def stop(at_once: bool) -> None:
             told.set()
             if at_once:
-                server.cut()
+                server.hurry()
 
         def stop_soon(at_once: bool) -> None:
             with suppress(RuntimeError):  # it has stopped already

@@ -43,7 +43,7 @@ def start_milter(
     """
     run, chosen = _prepare(driver, on_connect, options)
     _check_workers(workers)
-    with closing(listen(parse_address(address))) as listener, obeyed() as requests:
+    with obeyed() as requests, closing(listen(parse_address(address))) as listener:
         actual = str(listener.address)
         log.info("listening on %s (driver %s, workers %d)", actual, driver, workers)
         if on_ready:

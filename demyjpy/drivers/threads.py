@@ -228,9 +228,9 @@ class _Session:
             self._half_sent = data[self._socket.send(data, socket.MSG_DONTWAIT) :]
 
     def _is_gone(self) -> bool:
-        """Whether the peer has closed the connection while a handler ran."""
+        """Whether the connection was closed, by the peer or by us, while a handler ran."""
         try:
-            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            return self._is_left or not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
         except OSError:
@@ -276,6 +276,7 @@ class _Session:
     def cut(self, why: str) -> None:
         """End the session now; its thread finds the connection closed."""
         report_closed(self._connection, why)
+        self._is_left = True
         self._shut(socket.SHUT_RDWR)
 
     def _shut(self, how: int) -> None:

@@ -16,11 +16,6 @@ class Row(NamedTuple):
     condition: str
     result: str
 
-    @property
-    def is_ours(self) -> bool:
-        """Whether it is about what there is: everything but the MTA's side."""
-        return self.side in ("F", "B")
-
 
 _TEXT = """
 1 B framing | packet without payload is encoded | length 1, then the letter

@@ -171,6 +171,21 @@ def test_handlers_not_begun_when_it_stops(notes, gate, log):
     assert len(log.take()) == 3
 
 
+@pytest.mark.parametrize("kind", ["blocking", "async"])
+def test_last_handlers_when_it_stops(kind, notes, gate):
+    """Handlers of the end of a connection may finish even when the grace period is over."""
+    handlers = define_event_handlers()
+    way = Way("asyncio", kind)
+    way.add(handlers, "connect", lambda event, ctx: ctx)
+    way.add_slow(handlers, "disconnect", gate, lambda event, ctx: notes.add("disconnect") or ctx)
+    opening = threading.Timer(0.2, gate.set)
+    with running(handlers, grace=0) as address, Peer(address) as peer:
+        peer.begin()
+        opening.start()
+    opening.join()
+    assert notes.all() == ["disconnect"]
+
+
 def interrupt(event: Any, ctx: Any) -> Any:
     """As a handler does in which Ctrl-C is made up."""
     raise KeyboardInterrupt

@@ -54,6 +54,8 @@ def test_a_message_in_flight_is_finished(driver, tmp_path):
 
 
 SLOW = """
+handlers.add("mail", lambda event, ctx: ctx)
+
 @handlers.end_of_message(blocking=True)
 def slow(event, ctx):
     say("at work")

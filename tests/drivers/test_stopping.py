@@ -148,7 +148,7 @@ def test_a_handler_that_hangs_is_left_behind(way, notes, gate, log, tmp_path):
         milter(tmp_path, handlers, driver=way.driver, grace=0.2) as server,
         Peer(server.address) as peer,
     ):
-        peer.begin().begin_message().say(EndOfMessage())
+        peer.begin().begin_message().say(EndOfMessage(), *MESSAGE)
         server.stop()
         assert peer.has_ended()
         server.join()
