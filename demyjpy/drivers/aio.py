@@ -222,6 +222,7 @@ class _Session(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._stop_progress()
         self._follow(hang_up(self._connection))
 
     def pause_writing(self) -> None:
@@ -265,22 +266,27 @@ class _Session(asyncio.Protocol):
         self._started = self._loop.time()
         self._running = self._server.call(call)
         self._running.add_done_callback(self._called)
-        if call.progress is not None:
-            self._keepalive = self._loop.call_later(call.progress, self._progress, call.progress)
+        if call.progress is not None and self._transport is not None:
+            self._send_progress_later(self._transport, call.progress)
 
-    def _progress(self, period: float) -> None:
-        if self._transport is not None:
-            self._transport.write(PROGRESS)
-        self._keepalive = self._loop.call_later(period, self._progress, period)
+    def _send_progress_later(self, transport: asyncio.Transport, period: float) -> None:
+        self._keepalive = self._loop.call_later(period, self._send_progress, transport, period)
+
+    def _send_progress(self, transport: asyncio.Transport, period: float) -> None:
+        transport.write(PROGRESS)
+        self._send_progress_later(transport, period)
+
+    def _stop_progress(self) -> None:
+        if self._keepalive is not None:
+            self._keepalive.cancel()
+            self._keepalive = None
 
     def _called(self, future: "asyncio.Future[Any]") -> None:
         # a turn of the loop later it has seen whether the peer went while the handler ran
         self._loop.call_soon(self._finish, future)
 
     def _finish(self, future: "asyncio.Future[Any]") -> None:
-        if self._keepalive is not None:
-            self._keepalive.cancel()
-            self._keepalive = None
+        self._stop_progress()
         self._running = None
         self._read(not self._is_full)
         try:
