@@ -27,7 +27,7 @@ from demyjpy.actions import (
     TemporaryFailure,
     Verdict,
 )
-from demyjpy.connection import Limits, Observer, OnError, Step
+from demyjpy.connection import Observer, OnError, Step
 from demyjpy.context import (
     Context,
     get_macro,
@@ -73,6 +73,7 @@ from demyjpy.handlers import (
     scoped,
     with_handlers,
 )
+from demyjpy.limits import Limits
 from demyjpy.registry import Handler, Registry
 from demyjpy.shorthands import (
     accept,

@@ -7,18 +7,18 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 from attrs import field, frozen
-from attrs import validators as v
 from pyrsistent import pmap
 
 from demyjpy import events as ev
 from demyjpy.actions import Verdict
 from demyjpy.context import Context
 from demyjpy.errors import HandlerError
+from demyjpy.limits import NOTHING_COUNTED, Counts, Limits
 from demyjpy.macros import NO_MACROS, Macros
 from demyjpy.negotiation import Agreement
 from demyjpy.registry import Handler
 from demyjpy.session import IN_MESSAGE, Phase
-from demyjpy.wire.codes import CHUNK_SIZE
+from demyjpy.standing import CLEAR, Standing
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, Unread
 
 OnError: TypeAlias = (
@@ -33,23 +33,6 @@ def _check_on_error(instance: object, attribute: object, value: object) -> None:
             'expected on_error "tempfail", "accept", "reject" or a function '
             f"(error, event, ctx) -> ctx, got {value!r}"
         )
-
-
-@frozen
-class Limits:
-    """How much of anything one peer may send; all are checked before memory is spent.
-
-    ``packet``: the largest length field, in bytes (a larger one closes the connection). ``headers``
-    and ``message`` (bytes of header and body): beyond them the message is refused with 552;
-    ``recipients``: beyond it further ones are refused with 452. ``data_size``: the largest payload to
-    negotiate (65535: none; 262143 and 1048575 need an MTA built with MDS).
-    """
-
-    packet: int = field(default=1_048_577, validator=v.ge(CHUNK_SIZE + 1))
-    headers: int = field(default=10_000, validator=v.ge(1))
-    recipients: int = field(default=50_000, validator=v.ge(1))
-    message: int = field(default=1 << 30, validator=v.ge(1))
-    data_size: int = field(default=CHUNK_SIZE, validator=v.in_((CHUNK_SIZE, 262_143, 1_048_575)))
 
 
 @frozen
@@ -188,17 +171,8 @@ class Connection:
     is_ending: bool = False
     """The peer is gone, but ``call`` is still out."""
 
-    done: frozenset[int] = frozenset()
-    """Filters that have accepted this message (or the connection)."""
-    connection_done: frozenset[int] = frozenset()
-    skipped: frozenset[int] = frozenset()
-    """Filters that want no more of this body."""
-    owed: Verdict | None = None
-    """A verdict that could not be given where it fell, because no answer was due."""
-    connection_owed: Verdict | None = None
-    headers: int = 0
-    recipients: int = 0
-    size: int = 0
+    standing: Standing = CLEAR
+    counts: Counts = NOTHING_COUNTED
 
     @property
     def is_idle(self) -> bool:

@@ -54,9 +54,16 @@ def update(ctx: Context, values: Mapping[str, Any]) -> Context:
     return after
 
 
+def check_mapping(what: str, given: Any) -> Mapping[Any, Any]:
+    """A mapping as it is; anything else raises `HandlerError`."""
+    if not isinstance(given, Mapping):
+        raise HandlerError(f"expected {what} as a mapping, got {given!r:.200}")
+    return given
+
+
 def check_state(state: Mapping[str, Any]) -> dict[str, Any]:
     """State to put into a context; a key that is the engine's raises `HandlerError`."""
-    taken = ENGINE_KEYS & state.keys()
+    taken = ENGINE_KEYS & check_mapping("state", state).keys()
     if taken:
         raise HandlerError(
             f"expected state under keys of your own, got {', '.join(sorted(taken))}: these belong to "
@@ -76,7 +83,7 @@ def take_actions(ctx: Context) -> tuple[tuple[Any, ...], Context]:
     return (tuple(queue), ctx.set("queue", ())) if queue else ((), ctx)
 
 
-def remember(ctx: Context, values: Mapping[str, Any] | None = None, **more: Any) -> Context:
+def remember(ctx: Context, values: Mapping[str, Any] | None = None, /, **more: Any) -> Context:
     """Store values that outlive the message; read them from ``ctx["connection"]``."""
     return ctx.set("connection", update(ctx["connection"], {**(values or {}), **more}))
 

@@ -18,6 +18,7 @@ from demyjpy.errors import HandlerError
 from demyjpy.handlers import strictest
 from demyjpy.plan import EMPTY_PLAN, LEGAL, Plan, check_plan
 from demyjpy.registry import Handler
+from demyjpy.standing import Standing
 
 _CONTINUE: Final = act.Continue()
 
@@ -59,7 +60,7 @@ def take_outcome(outcome: Any, handler: Handler[Any]) -> tuple[tuple[Any, ...], 
             f"expected {handler.name} to return a context, got {outcome!r:.200}"
             + ("; is there a return at its end?" if outcome is None else "")
         )
-    if "queue" not in outcome:
+    if "queue" not in outcome or "connection" not in outcome:
         raise HandlerError(
             f"expected {handler.name} to return a context made from the one it got, "
             "got a map without the engine's keys"
@@ -111,31 +112,29 @@ def apply_policy(
 def merge_verdicts(
     job: Job,
     filters: int,
-    done: frozenset[int],
-    skipped: frozenset[int],
+    standing: Standing,
     readers: Iterable[int],
 ) -> Verdict:
     """What all filters together answer: the strictest of what each says or has said.
 
-    ``done`` are those that have accepted, ``skipped`` those that want no more of the body,
-    ``readers`` those that read bodies at all. A filter with nothing to say goes on.
+    ``readers`` are those that read bodies at all. A filter with nothing to say goes on.
     """
     if not job.may_answer:
         return _CONTINUE
     own = dict(job.verdicts)
     at_body = job.station.name == "body"
-    no_readers = skipped | (frozenset(range(filters)) - frozenset(readers))
-    standing: list[Verdict] = []
+    no_readers = standing.skipped | (frozenset(range(filters)) - frozenset(readers))
+    verdicts: list[Verdict] = []
     for number in range(filters):
-        if number in done:
-            standing.append(act.Accept())
+        if number in standing.done:
+            verdicts.append(act.Accept())
         elif number in own:
-            standing.append(own[number])
+            verdicts.append(own[number])
         elif at_body and number in no_readers:
-            standing.append(act.Skip())
+            verdicts.append(act.Skip())
         else:
-            standing.append(_CONTINUE)
-    verdict = strictest(standing)
+            verdicts.append(_CONTINUE)
+    verdict = strictest(verdicts)
     return verdict if isinstance(verdict, LEGAL[job.station.name]) else _CONTINUE
 
 

@@ -19,6 +19,7 @@ from demyjpy.connection import Call, Connection, Job, Station, Step, Trouble
 from demyjpy.context import Context
 from demyjpy.errors import HandlerError, LimitError, LocalProtocolError, RemoteProtocolError
 from demyjpy.handlers import as_registry, strictest
+from demyjpy.limits import NOTHING_COUNTED
 from demyjpy.macros import NO_MACROS, Macros
 from demyjpy.negotiation import Agreement, check_reply, with_data_size
 from demyjpy.outcomes import (
@@ -33,6 +34,7 @@ from demyjpy.outcomes import (
 from demyjpy.plan import EMPTY_PLAN, LEGAL, Plan, encode_answer, in_sending_order
 from demyjpy.registry import Handler
 from demyjpy.session import IN_MESSAGE, Phase, ends_message, gives_up, receive
+from demyjpy.standing import CLEAR
 from demyjpy.stations import DISCONNECT, MACRO, OPTNEG, QUIT_NC, agreed_stations, opening_stations
 from demyjpy.wire.codes import Command, Response
 from demyjpy.wire.framing import join_frame, split_frames
@@ -55,6 +57,9 @@ _TEARDOWN: Final = frozenset({_ABORT, _QUIT, QUIT_NC, DISCONNECT})
 _ANSWERED: Final = frozenset(letter for letter, row in EVENTS.items() if row.name in LEGAL)
 """Letters of the events that a filter may answer."""
 
+_OF_CONNECTION: Final = frozenset({_CONNECT, _HELO})
+"""Letters of the events whose verdicts hold for the connection."""
+
 _OF_DONE: Final = _ANSWERED | {_ABORT}
 """Letters of the events that a filter no longer gets once it has accepted."""
 
@@ -73,27 +78,21 @@ class Turn:
         "_base",
         "_call",
         "_closed",
-        "_connection_done",
-        "_connection_owed",
+        "_counts",
         "_ctx",
-        "_done",
         "_ending",
         "_filters",
-        "_headers",
         "_initial",
         "_job",
         "_jobs",
         "_macros",
         "_out",
-        "_owed",
         "_packets",
         "_phase",
         "_prelude",
-        "_recipients",
         "_session",
         "_setup",
-        "_size",
-        "_skipped",
+        "_standing",
         "_stations",
         "_troubles",
         "_unread",
@@ -118,14 +117,8 @@ class Turn:
         self._call = connection.call
         self._ending = connection.is_ending
         self._closed = connection.is_closed
-        self._done = connection.done
-        self._connection_done = connection.connection_done
-        self._skipped = connection.skipped
-        self._owed = connection.owed
-        self._connection_owed = connection.connection_owed
-        self._headers = connection.headers
-        self._recipients = connection.recipients
-        self._size = connection.size
+        self._standing = connection.standing
+        self._counts = connection.counts
         self._out: list[bytes] = []
         self._troubles: list[Trouble] = []
 
@@ -152,14 +145,8 @@ class Turn:
             tuple(self._jobs),
             self._job,
             self._ending,
-            self._done,
-            self._connection_done,
-            self._skipped,
-            self._owed,
-            self._connection_owed,
-            self._headers,
-            self._recipients,
-            self._size,
+            self._standing,
+            self._counts,
         )
 
     # ------------------------------------------------------------------------- what drivers say
@@ -283,6 +270,8 @@ class Turn:
     def _define_macros(self, station: Station, payload: bytes) -> None:
         if not payload:
             raise RemoteProtocolError("a macro packet with the letter of its command", "nothing")
+        if payload[0] in (_MAIL, _HELO) and self._phase in IN_MESSAGE:
+            self._refresh_macros()  # for the abort handlers of the message that these may end
         if station.chain:
             if (
                 self._phase not in IN_MESSAGE
@@ -297,34 +286,22 @@ class Turn:
     def _begin_message(self) -> None:
         self._base = self._ctx if self._prelude is None else self._prelude
         self._prelude = None
-        self._done = self._connection_done
-        self._owed = self._connection_owed
-        self._skipped = frozenset()
-        self._headers = self._recipients = self._size = 0
+        self._standing = self._standing.between_messages()
+        self._counts = NOTHING_COUNTED
 
     def _over_limit(self, letter: int, payload: bytes) -> Verdict | None:
         """Count; what is answered where a limit is passed. It is logged once a message."""
-        limits = self._setup.limits
-        passed = None
-        if letter == _RCPT:
-            self._recipients += 1
-            if self._recipients > limits.recipients:
-                passed, verdict = ("recipients", limits.recipients), _TOO_MANY_RECIPIENTS
-        elif letter in (_HEADER, _BODY):
-            self._size += len(payload)
-            self._headers += letter == _HEADER
-            verdict = _TOO_BIG
-            if self._size > limits.message:
-                passed = "bytes of message", limits.message
-            elif self._headers > limits.headers:
-                passed = "headers", limits.headers
+        before, limits = self._counts, self._setup.limits
+        self._counts = before.count(letter, payload)
+        if self._counts is before:
+            return None
+        passed = self._counts.passed(letter, limits)
         if passed is None:
             return None
-        what, limit = passed
-        if self._owed is None and self._recipients <= limits.recipients + 1:
-            error = LimitError(f"at most {limit} {what} (the option limits=)", "more")
+        if self._standing.owed is None and before.passed(letter, limits) is None:
+            error = LimitError(f"at most {passed} (the option limits=)", "more")
             self._trouble(error, EVENTS[letter].name)
-        return verdict
+        return _TOO_MANY_RECIPIENTS if letter == _RCPT else _TOO_BIG
 
     def _schedule(
         self, station: Station, event: ev.Event, payload: bytes = b"", last_chunk: bool = False
@@ -334,15 +311,16 @@ class Turn:
         chain = self._still_due(station)
         over = self._over_limit(letter, payload)
         if over is not None and not replies:
-            self._owe(over, None, letter)
+            self._standing = self._standing.owe(over, None, of_connection=False)
         if letter == _RCPT and self._is_rejected():
             chain = tuple((number, handler) for number, handler in chain if handler.rejected)
             may_answer = False
         forced = None
-        if letter in _ANSWERED and letter != _UNKNOWN and may_answer:
-            forced = over or (None if last_chunk else self._owed)
-        if forced or (self._owed and self._phase in IN_MESSAGE):
-            chain = ()  # what will be answered is settled
+        if letter in _ANSWERED and letter != _UNKNOWN:
+            if may_answer:
+                forced = over or (None if last_chunk else self._standing.owed)
+            if forced or (self._standing.owed and self._phase in IN_MESSAGE):
+                chain = ()  # what will be answered is settled
         self._jobs.append(Job(station, event, chain, replies, may_answer, forced, last_chunk))
 
     def _is_rejected(self) -> bool:
@@ -352,7 +330,8 @@ class Turn:
 
     def _still_due(self, station: Station) -> tuple[tuple[int, Handler[Any]], ...]:
         """The handlers of those filters that are not done with this message, or body."""
-        over = self._done | self._skipped if station.letter == _BODY else self._done
+        standing = self._standing
+        over = standing.done | standing.skipped if station.letter == _BODY else standing.done
         if not over or station.letter not in _OF_DONE:
             return station.chain
         return tuple((number, handler) for number, handler in station.chain if number not in over)
@@ -447,23 +426,12 @@ class Turn:
         if job.may_answer:
             return after, plan
         if plan.verdict and not job.replies:
-            self._owe(plan.verdict, number, letter)
+            of_connection = letter in _OF_CONNECTION
+            self._standing = self._standing.owe(plan.verdict, number, of_connection=of_connection)
         return after, EMPTY_PLAN
 
     def _granted(self) -> frozenset[str]:
         return self._agreement.actions if self._agreement else frozenset()
-
-    def _owe(self, verdict: Verdict, number: int | None, letter: int) -> None:
-        """Keep a verdict that cannot be given now, for the next event that is answered."""
-        of_connection = letter in (_CONNECT, _HELO)
-        if isinstance(verdict, act.Accept) and number is not None:
-            self._done |= {number}
-            if of_connection:
-                self._connection_done |= {number}
-        elif not isinstance(verdict, (act.Accept, act.Continue, act.Skip)):
-            self._owed = strictest([verdict, *([self._owed] if self._owed else [])])
-            if of_connection:
-                self._connection_owed = self._owed
 
     # --------------------------------------------------------------------------- conclusions
     def _conclude(self, job: Job) -> None:
@@ -544,13 +512,10 @@ class Turn:
 
     def _merge_verdicts(self, job: Job) -> Verdict:
         """What all filters together answer; those that accept, or skip the body, are remembered."""
-        if job.station.letter == _BODY:
-            self._skipped |= {n for n, said in job.verdicts if isinstance(said, act.Skip)}
-        self._done |= {n for n, said in job.verdicts if isinstance(said, act.Accept)}
-        if job.station.letter in (_CONNECT, _HELO):
-            self._connection_done |= self._done
+        of_connection = job.station.letter in _OF_CONNECTION
+        self._standing = self._standing.hear(job.verdicts, of_connection=of_connection)
         readers = (number for number, _ in self._stations[_BODY].chain)
-        verdict = merge_verdicts(job, self._filters, self._done, self._skipped, readers)
+        verdict = merge_verdicts(job, self._filters, self._standing, readers)
         if isinstance(verdict, act.Skip) and not (self._agreement and self._agreement.may_skip):
             return _CONTINUE
         return verdict
@@ -560,7 +525,7 @@ class Turn:
         handlers = dict(self._stations[_BODYEOB].chain)
         error = check_bodies(job.modifications, handlers)
         if error:
-            number = max(handlers)
+            number = max(n for n, edit in job.modifications if isinstance(edit, act.ReplaceBody))
             _, plan = self._apply_policy(error, job, handlers[number], number)
             return plan.modifications, strictest([plan.verdict or _CONTINUE, verdict])
         return in_sending_order(edit for _, edit in job.modifications), verdict
@@ -586,11 +551,13 @@ class Turn:
         if self._phase in IN_MESSAGE:
             if refresh:
                 self._refresh_macros()
-            self._end_message(self._still_due(self._stations[_ABORT]))
+            self._end_message(self._still_due(self._stations[_ABORT]), given_up=True)
 
-    def _end_message(self, aborted: tuple[tuple[int, Handler[Any]], ...]) -> None:
+    def _end_message(
+        self, aborted: tuple[tuple[int, Handler[Any]], ...], *, given_up: bool = False
+    ) -> None:
         self._phase = Phase.CONNECTED
-        if aborted or self._setup.observer:
+        if aborted or (given_up and self._setup.observer):
             self._jobs.append(Job(self._stations[_ABORT], ev.Abort(), aborted, replies=False))
         else:
             self._leave_message()
@@ -599,9 +566,7 @@ class Turn:
         """Back to what stood before MAIL; what was remembered stays."""
         self._ctx = self._remembering(self._base)
         self._macros = self._macros.end_message()
-        self._done = self._connection_done
-        self._owed = self._connection_owed
-        self._skipped = frozenset()
+        self._standing = self._standing.between_messages()
 
     def _remembering(self, before: Context) -> Context:
         """An earlier context, with what has been remembered since."""
@@ -618,8 +583,7 @@ class Turn:
         """QUIT_NC: a new session begins on the same socket, with what was negotiated."""
         self._ctx = self._initial
         self._macros = NO_MACROS
-        self._done = self._connection_done = self._skipped = frozenset()
-        self._owed = self._connection_owed = None
+        self._standing = CLEAR
 
     # ------------------------------------------------------------------------- what is told
     def _trouble(
@@ -631,6 +595,8 @@ class Turn:
 
     def _observe_job(self, job: Job, answer: tuple[Any, ...] = (), sent: bytes = b"") -> None:
         if self._setup.observer:
+            if job.step is None and job.station.letter in _ANSWERED:
+                self._refresh_macros()  # an observer looks where no handler did
             step = job.step or Step(self._session, job.event, self._ctx, self._ctx)
             self._observe(evolve(step, answer=answer, sent=sent))
 

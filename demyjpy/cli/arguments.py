@@ -8,8 +8,8 @@ from attrs import fields_dict
 
 from demyjpy.cli.mail_arguments import add_mail_commands
 from demyjpy.cli.words import COUNT, SECONDS, SECONDS_OR_0, Parser, address
-from demyjpy.connection import Limits
 from demyjpy.drivers.options import Options
+from demyjpy.limits import Limits
 
 DEFAULT_ADDRESS: Final = "inet:20025@localhost"
 SHELLS: Final = ("bash", "zsh")

@@ -10,9 +10,10 @@ from typing import Any, Final
 from attrs import evolve, frozen
 
 from demyjpy import actions as act
-from demyjpy.connection import Limits, OnError, Setup
+from demyjpy.connection import OnError, Setup
 from demyjpy.context import Context
 from demyjpy.drivers.report import log_trouble
+from demyjpy.limits import Limits
 from demyjpy.mta import steps
 from demyjpy.mta.profiles import Postfix, Profile, Reply, Sendmail
 from demyjpy.mta.smtp import Carrier, Outcome, Session, new_session, play, take_step

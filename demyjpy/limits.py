@@ -1,0 +1,69 @@
+"""How much one peer may send, and how much of a message it has sent. Values; no answers, no log."""
+
+from typing import Final
+
+from attrs import evolve, field, frozen
+from attrs import validators as v
+
+from demyjpy.wire.codes import CHUNK_SIZE, Command
+
+_RCPT: Final = int(Command.RCPT)
+_HEADER: Final = int(Command.HEADER)
+_BODY: Final = int(Command.BODY)
+
+
+@frozen
+class Limits:
+    """How much of anything one peer may send; all are checked before memory is spent.
+
+    ``packet``: the largest length field, in bytes (a larger one closes the connection). ``headers``
+    and ``message`` (bytes of header and body): beyond them the message is refused with 552;
+    ``recipients``: beyond it further ones are refused with 452. ``data_size``: the largest payload to
+    negotiate (65535: none; 262143 and 1048575 need an MTA built with MDS).
+    """
+
+    packet: int = field(default=1_048_577, validator=v.ge(CHUNK_SIZE + 1))
+    headers: int = field(default=10_000, validator=v.ge(1))
+    recipients: int = field(default=50_000, validator=v.ge(1))
+    message: int = field(default=1 << 30, validator=v.ge(1))
+    data_size: int = field(default=CHUNK_SIZE, validator=v.in_((CHUNK_SIZE, 262_143, 1_048_575)))
+
+    def __attrs_post_init__(self) -> None:
+        if self.packet <= self.data_size:
+            raise ValueError(
+                f"expected packet to be more than data_size, got {self.packet} and {self.data_size}: "
+                "what is agreed on has to fit"
+            )
+
+
+@frozen
+class Counts:
+    """How much of a message has come: recipients, header fields, bytes of header and body."""
+
+    recipients: int = 0
+    headers: int = 0
+    size: int = 0
+
+    def count(self, letter: int, payload: bytes) -> "Counts":
+        """With one packet more; packets that have no limit do not count."""
+        if letter == _RCPT:
+            return evolve(self, recipients=self.recipients + 1)
+        if letter == _HEADER:
+            return evolve(self, headers=self.headers + 1, size=self.size + len(payload))
+        if letter == _BODY:
+            return evolve(self, size=self.size + len(payload))
+        return self
+
+    def passed(self, letter: int, limits: Limits) -> str | None:
+        """The limit that the last packet, with this letter, has passed, in words; None for none."""
+        if letter == _RCPT:
+            over = self.recipients > limits.recipients
+            return f"{limits.recipients} recipients" if over else None
+        if self.size > limits.message:
+            return f"{limits.message} bytes of message"
+        if self.headers > limits.headers:
+            return f"{limits.headers} headers"
+        return None
+
+
+NOTHING_COUNTED: Final = Counts()
