@@ -25,7 +25,8 @@ from demyjpy.testing.run import Past, play_script
 from demyjpy.testing.script import Script, session
 from demyjpy.wire.codes import ActionFlag, ProtocolFlag
 
-_PIECES: Final = 40
+_PIECES: Final = 500
+"""How many a body is cut into at most: words in a short one are cut anywhere, long ones cost no seconds."""
 _OLD_STEPS: Final = ProtocolFlag(0x7F)
 """The steps that could be declined under version 2."""
 
@@ -96,7 +97,7 @@ class Trial:
         return play_script(self.setup, script, self.profiles[0], **options)
 
     def play_in_pieces(self) -> Result:
-        """With bodies cut as the example says; the rest of large ones into some forty."""
+        """With bodies cut as the example says, the rest of large ones in larger pieces."""
         contents = [step.content for step in self.example.script.steps if isinstance(step, steps.Data)]
         longest = max(map(len, contents), default=0)
         rest = max(self.example.chunk[-1], longest // _PIECES)
