@@ -6,7 +6,7 @@ rules are `demyjpy.testing.legal`'s.
 
 from email.message import Message as EmailMessage
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from attrs import evolve, frozen
 
@@ -36,6 +36,10 @@ class Script:
 
     def __repr__(self) -> str:
         return as_code(self.steps)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # IPython's protocol
+        """As code for Hypothesis and IPython, too, who would write out every attribute."""
+        printer.text(repr(self))
 
     def then(self, *more: Step) -> "Script":
         """With these steps behind: frozen values of `demyjpy.mta.steps`."""

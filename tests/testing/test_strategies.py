@@ -58,7 +58,8 @@ def test_sessions_shrink_to_short_dialogues():
 
 def test_everything_nasty_can_come():
     """Null sender, refused recipients, two RSET, TLS, AUTH, commands, a disconnect within a message."""
-    assert find_one(has(steps.StartTls, steps.Auth, steps.Command))
+    for kind in (steps.StartTls, steps.Auth, steps.Command):
+        assert find_one(has(kind))
     assert find_one(lambda script: any(getattr(step, "sender", None) == "" for step in script.steps))
     twice = (steps.Rset(), steps.Rset())
     assert find_one(lambda script: any(pair == twice for pair in pairwise(script.steps)))
@@ -88,6 +89,20 @@ def test_words_are_used():
     assert find_one(lambda body: b"lottery" in body, bodies(words))
     for address in ("alice@spam.example", "joe@spam.example"):
         assert find_one(lambda found, wanted=address: found == wanted, addresses(words)) == address
+
+
+def test_a_falsifying_example_is_code():
+    """Hypothesis prints a session as it is written in a test, however large its body."""
+
+    @settings(FEW, database=None, max_examples=1000, phases=(Phase.generate,))
+    @given(script=sessions(most=1))
+    def no_large_bodies(script):
+        assert all(len(step.content) < 65535 for step in script.steps if isinstance(step, steps.Data))
+
+    with pytest.raises(AssertionError) as caught:
+        no_large_bodies()
+    notes = "\n".join(caught.value.__notes__)
+    assert re.search(r"script=session\(.*\.mail\(.*\.message\(.*b'x' \* \d{5}", notes)
 
 
 LIMITS = {"spam.example": 3}

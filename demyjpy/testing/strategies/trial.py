@@ -26,7 +26,7 @@ from demyjpy.testing.script import Script, session
 from demyjpy.wire.codes import ActionFlag, ProtocolFlag
 
 _PIECES: Final = 500
-"""How many a body is cut into at most: words in a short one are cut anywhere, long ones cost no seconds."""
+"""How many a body is cut into at most: short ones anywhere, long ones without costing seconds."""
 _OLD_STEPS: Final = ProtocolFlag(0x7F)
 """The steps that could be declined under version 2."""
 
