@@ -6,7 +6,8 @@ from typing import Any, Final, NoReturn
 
 from attrs import fields_dict
 
-from demyjpy.cli.mail_arguments import add_mail_commands
+from demyjpy.cli.mail_arguments import add_mail_commands, add_recording
+from demyjpy.cli.trace_arguments import add_trace_commands
 from demyjpy.cli.words import COUNT, SECONDS, SECONDS_OR_0, Parser, address
 from demyjpy.drivers.options import Options
 from demyjpy.limits import Limits
@@ -81,7 +82,7 @@ class _Completion(argparse.Action):
 def build_parser(file: object = None) -> Parser:
     """The parser; ``file`` is what shtab wants at arguments that are files.
 
-    What it parses has ``command``: ``"run"``, ``"check"``, ``"send"``, ``"mta"`` or ``"demo"``.
+    What it parses has ``command``, the name of one of the commands.
     """
     parser = Parser(prog="demyjpy", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
@@ -107,9 +108,11 @@ def build_parser(file: object = None) -> Parser:
     for command in (run, check):
         _add_common(command, file)
     _add_running(run)
+    add_recording(run)
     _add_limits(run)
     check.add_argument("--json", action="store_true", help="print JSON")
     add_mail_commands(commands, file)
+    add_trace_commands(commands, file)
     return parser
 
 

@@ -15,9 +15,10 @@ from demyjpy.cli.checking import as_text, examine
 from demyjpy.cli.configuration import mta_lines
 from demyjpy.cli.loading import LoadError, load_filter
 from demyjpy.cli.words import InputError, MissingExtraError
-from demyjpy.drivers import start_milter
 from demyjpy.drivers.address import parse_address
 from demyjpy.errors import AddressError, HandlerError
+from demyjpy.starting import start_milter
+from demyjpy.trace.octets import TraceError
 
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
 
@@ -29,14 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = build_parser().parse_args(arguments)
     try:
-        return _COMMANDS[parsed.command](parsed)
+        return COMMANDS[parsed.command](parsed)
     except (LoadError, HandlerError, InputError, MissingExtraError) as error:
         return _complain(parsed, error, 2)
     except BrokenPipeError:
         # whoever read our output has gone; Python must not try again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (AddressError, OSError) as error:
+    except (AddressError, TraceError, OSError) as error:
         return _complain(parsed, error, 1)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -65,6 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
         driver=arguments.driver,
         workers=arguments.workers,
         on_ready=lambda address: _show_lines(arguments.listen, address),
+        record=arguments.record,
+        record_raw=arguments.record_raw,
         **options_of(arguments),
     )
     return 0
@@ -101,6 +104,14 @@ def demo(arguments: argparse.Namespace) -> int:
     return demonstrating.demo(arguments)
 
 
+def trace(arguments: argparse.Namespace) -> int:
+    """``demyjpy trace``: 0, or 1 if something in the files could not be read."""
+    _print_anything()
+    from demyjpy.cli import tracing  # noqa: PLC0415  # alike
+
+    return tracing.trace(arguments)
+
+
 def _print_anything() -> None:
     """What the terminal's character set lacks is escaped, not an error."""
     output: Any = sys.stdout
@@ -114,10 +125,12 @@ def _prepare_box() -> None:
         raise MissingExtraError("it needs aiosmtpd: pip install 'demyjpy[box]'")
 
 
-_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
+COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "run": run,
     "check": check,
     "send": send,
     "mta": mta,
     "demo": demo,
+    "trace": trace,
 }
+"""The commands by name."""

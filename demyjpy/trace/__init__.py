@@ -1,0 +1,26 @@
+"""Recorded sessions: written, read, replayed, explained. See docs/trace.md."""
+
+from demyjpy.trace.exchanges import Exchange
+from demyjpy.trace.messages import Message
+from demyjpy.trace.moments import Moment
+from demyjpy.trace.octets import TraceError
+from demyjpy.trace.reading import Reading, load
+from demyjpy.trace.session import Trace
+from demyjpy.trace.values import Cut, Other
+from demyjpy.trace.writing import Recorder, Tray, WireRecorder, write
+
+__all__ = [
+    "Cut",
+    "Exchange",
+    "Message",
+    "Moment",
+    "Other",
+    "Reading",
+    "Recorder",
+    "Trace",
+    "TraceError",
+    "Tray",
+    "WireRecorder",
+    "load",
+    "write",
+]
