@@ -112,6 +112,14 @@ def trace(arguments: argparse.Namespace) -> int:
     return tracing.trace(arguments)
 
 
+def replay(arguments: argparse.Namespace) -> int:
+    """``demyjpy replay``: 0 if nothing differs."""
+    _print_anything()
+    from demyjpy.cli import replaying  # noqa: PLC0415  # alike
+
+    return replaying.replay(arguments)
+
+
 def _print_anything() -> None:
     """What the terminal's character set lacks is escaped, not an error."""
     output: Any = sys.stdout
@@ -132,5 +140,6 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "mta": mta,
     "demo": demo,
     "trace": trace,
+    "replay": replay,
 }
 """The commands by name."""

@@ -1,9 +1,9 @@
-"""The words of the commands about recorded sessions: ``trace``."""
+"""The words of the commands about recorded sessions: ``trace``, ``replay``."""
 
 import argparse
 from typing import Final
 
-from demyjpy.cli.words import Parser
+from demyjpy.cli.words import COUNT, Parser
 
 _TRACE_EPILOG: Final = """\
 examples:
@@ -14,6 +14,21 @@ examples:
 A file may be a trace (.jsonl, compressed as .gz or .zst too) or a capture of packets as the tests have
 them. Whatever cannot be read is counted and named on standard error.
 Exit status: 0 if all could be read, 1 if something could not, 2 if the arguments are wrong.
+"""
+_REPLAY_EPILOG: Final = """\
+examples:
+  demyjpy replay traces/*.jsonl myfilter.py:handlers
+  demyjpy replay november.jsonl.gz mycompany.filters:handlers --meaning
+  demyjpy replay traces/*.jsonl --diff old.py:handlers new.py:handlers
+  demyjpy replay traces/*.jsonl --diff old.py new.py --json | jq .summary
+  demyjpy replay trace.jsonl myfilter.py:handlers --step --queue-id 4F2A1B
+  demyjpy replay trace.jsonl
+
+Offline: no socket is opened. Answers are compared with the recorded ones byte for byte; with --meaning
+verdicts and changes of each message, which is right for a filter that was ported from another library.
+Without a filter the recorded answers are played themselves, which shows whether a recording is whole.
+Exit status: 0 if nothing differs, 1 if something does, 2 if the arguments are wrong, 3 if nothing
+differs but a handler is not pure (it answers something else when it is run again).
 """
 
 
@@ -32,8 +47,66 @@ def add_trace_commands(commands: "argparse._SubParsersAction[Parser]", file: obj
         help="write all sessions there, compressed if it ends in .gz or .zst",
     )
     trace.add_argument("--json", action="store_true", help="print JSON, a line a message")
+    replay = commands.add_parser(
+        "replay",
+        help="run recorded sessions through a filter, and compare",
+        description="Run recorded sessions through a filter, or two; say what it answers differently.",
+        epilog=_REPLAY_EPILOG,
+    )
+    _add_replaying(replay, file)
 
 
 def _add_traces(command: Parser, file: object) -> None:
     traces = command.add_argument("traces", metavar="TRACE", nargs="+", help="a file with sessions")
     traces.complete = file  # type: ignore[attr-defined]  # read by shtab
+
+
+def _add_replaying(replay: Parser, file: object) -> None:
+    traces = replay.add_argument(
+        "traces",
+        metavar="TRACE ... [FILTER]",
+        nargs="+",
+        help="files with sessions; then FILE.py[:NAME] or package.module[:NAME]",
+    )
+    traces.complete = file  # type: ignore[attr-defined]  # read by shtab
+    replay.add_argument(
+        "--diff",
+        nargs=2,
+        metavar=("OLD", "NEW"),
+        help="compare two filters with one another, not one with the recording",
+    )
+    replay.add_argument(
+        "--meaning",
+        action="store_true",
+        help="compare verdicts and changes of each message, not bytes",
+    )
+    replay.add_argument(
+        "--once",
+        action="store_true",
+        help="run each session once only; handlers that are not pure are not found then",
+    )
+    replay.add_argument(
+        "--on-error",
+        choices=("tempfail", "accept", "reject"),
+        default="tempfail",
+        help="the answer where a handler fails (default: %(default)s)",
+    )
+    replay.add_argument(
+        "--jobs", metavar="N", type=COUNT, help="processes (default: as many as processors)"
+    )
+    replay.add_argument(
+        "--show",
+        metavar="N",
+        type=COUNT,
+        default=20,
+        help="differences that are told in full (default: %(default)s); all are counted",
+    )
+    replay.add_argument("--json", action="store_true", help="print JSON: a line a session that differs")
+    replay.add_argument(
+        "--step", action="store_true", help="show each step instead; with Enter to the next"
+    )
+    _add_choice(replay)
+
+
+def _add_choice(command: Parser) -> None:
+    command.add_argument("--queue-id", metavar="ID", help="only the session with this queue id")

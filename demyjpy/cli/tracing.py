@@ -90,6 +90,8 @@ def envelope(message: Message) -> str:
 
 def ending(message: Message) -> str:
     """What became of it, and where that was decided."""
+    if message.outcome == "undecided":
+        return "undecided: it goes on, and the recording ends there"
     words = message.outcome
     if message.at != "end_of_message" or message.outcome not in ("accepted", "quarantined"):
         words += f" at {message.at}"

@@ -59,11 +59,6 @@ class Exchange:
         """What the filter said, packet by packet."""
         return tuple(split_frames(NOTHING_UNREAD, self.reply, LONGEST_PACKET)[0])
 
-    @property
-    def has_answer(self) -> bool:
-        """Whether there is an answer, other than signs of life."""
-        return any(letter != ord("p") for letter, _ in self.replies)
-
 
 @frozen
 class Understood:
@@ -80,16 +75,15 @@ def understand(records: Iterable[Record]) -> Understood:
     leading_space = False
     heard: list[bytes] = []
     answers: list[Record] = []
-    begun: tuple[Record, bytes] | None = None
+    begun: tuple[Record, bytes, Packet] | None = None
 
     def finish() -> None:
         if begun is None:
             return
-        (packet,), _ = split_frames(NOTHING_UNREAD, begun[1], LONGEST_PACKET)
         exchanges.append(
             Exchange(
                 len(exchanges) + 1,
-                packet,
+                begun[2],
                 begun[1],
                 b"".join(heard),
                 time_of(begun[0]),
@@ -105,9 +99,10 @@ def understand(records: Iterable[Record]) -> Understood:
             direction = record["direction"]
             if direction == "mta":
                 data = _data_of(record, leading_space, _event_of)
-                if _is_packet(data):
+                packets, unread = split_frames(NOTHING_UNREAD, data, LONGEST_PACKET)
+                if len(packets) == 1 and unread is NOTHING_UNREAD:
                     finish()
-                    begun, heard, answers = (record, data), [], []
+                    begun, heard, answers = (record, data, packets[0]), [], []
                 else:
                     problems.append(f"record {number}: {_problem_of(record)}")
             elif direction == "filter":
@@ -162,11 +157,6 @@ def actions_of(record: Record, key: str) -> tuple[Action, ...]:
     if not isinstance(found, list | tuple):
         raise TraceError(f"expected a list under {key}, got {found!r:.60}")
     return tuple(load_action(one) for one in found)
-
-
-def _is_packet(data: bytes) -> bool:
-    packets, unread = split_frames(NOTHING_UNREAD, data, LONGEST_PACKET)
-    return len(packets) == 1 and unread is NOTHING_UNREAD
 
 
 def _problem_of(record: Record) -> str:

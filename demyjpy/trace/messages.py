@@ -24,6 +24,7 @@ _C: Final = Command
 _OF_MESSAGE: Final = frozenset({_C.MAIL, _C.RCPT, _C.DATA, _C.HEADER, _C.EOH, _C.BODY, _C.BODYEOB})
 _GIVES_UP: Final = frozenset({_C.MAIL, _C.HELO, _C.ABORT, _C.QUIT, _C.QUIT_NC})
 _VERDICTS: Final = frozenset(klass for legal in LEGAL.values() for klass in legal)
+_USUAL: Final[dict[bytes, Verdict | None]] = {b"": None, b"\0\0\0\1c": act.Continue()}
 
 
 @frozen
@@ -57,6 +58,8 @@ class Turn:
     @property
     def verdict(self) -> Verdict | None:
         """The verdict in it, or None."""
+        if self.reply in _USUAL:  # nearly always; the rest takes longer
+            return _USUAL[self.reply]
         found = [one for one in self.actions if type(one) in _VERDICTS]
         return found[-1] if found else None
 
@@ -177,7 +180,7 @@ class _Reader:
         message = self.open
         message.last = exchange.number
         message.queue_id = exchange.queue_id or message.queue_id
-        event = _event_of(turn)
+        event = _event_of(turn) if exchange.letter in (_C.MAIL, _C.RCPT) else None
         if isinstance(event, ev.Mail):
             message.sender = event.sender
         elif isinstance(event, ev.Recipient):

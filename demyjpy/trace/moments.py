@@ -72,7 +72,7 @@ def _moment(ctx: Context, group: list[Record]) -> tuple[Context, Moment]:
         tuple(_lenient(others, "actions")),
         tuple(_lenient(others, "answer")),
         tuple(f"{one.get('type')}: {one.get('text')}" for one in _dicts(others, "error")),
-        sum(one for one in durations if isinstance(one, float)),
+        sum(one for one in durations if isinstance(one, int | float)),
         time_of(first),
     )
 
