@@ -120,6 +120,14 @@ def replay(arguments: argparse.Namespace) -> int:
     return replaying.replay(arguments)
 
 
+def snoop(arguments: argparse.Namespace) -> int:
+    """``demyjpy snoop``: 0 when a signal has ended it."""
+    _print_anything()
+    from demyjpy.cli import snooping  # noqa: PLC0415  # alike
+
+    return snooping.snoop(arguments)
+
+
 def _print_anything() -> None:
     """What the terminal's character set lacks is escaped, not an error."""
     output: Any = sys.stdout
@@ -141,5 +149,6 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "demo": demo,
     "trace": trace,
     "replay": replay,
+    "snoop": snoop,
 }
 """The commands by name."""

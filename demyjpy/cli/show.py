@@ -19,7 +19,16 @@ from demyjpy.mta.message import Mail
 from demyjpy.mta.smtp import Heard, Outcome
 from demyjpy.wire.fields import Parameters, decode_text, encode_text
 
-_CODES: Final = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
+_CODES: Final = {
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "blue": "34",
+    "magenta": "35",
+    "cyan": "36",
+    "bold": "1",
+    "dim": "2",
+}
 _LONGEST: Final = 160  # characters of a line that are shown
 _LONGEST_RUN: Final = 12  # lines of a kind that are shown one after the other
 _CONTEXT: Final = 2

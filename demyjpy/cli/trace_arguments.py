@@ -1,9 +1,10 @@
-"""The words of the commands about recorded sessions: ``trace``, ``replay``."""
+"""The words of the commands about recorded sessions: ``trace``, ``replay``, ``snoop``."""
 
 import argparse
 from typing import Final
 
-from demyjpy.cli.words import COUNT, Parser
+from demyjpy.cli.mail_arguments import add_recording
+from demyjpy.cli.words import COUNT, SECONDS_OR_0, Parser, address, reachable
 
 _TRACE_EPILOG: Final = """\
 examples:
@@ -30,6 +31,18 @@ Without a filter the recorded answers are played themselves, which shows whether
 Exit status: 0 if nothing differs, 1 if something does, 2 if the arguments are wrong, 3 if nothing
 differs but a handler is not pure (it answers something else when it is run again).
 """
+_SNOOP_EPILOG: Final = """\
+examples:
+  demyjpy snoop --listen inet:20026@localhost --to inet:20025@localhost
+  demyjpy snoop --listen unix:/run/demyjpy/snoop.sock?group=postfix --to unix:/run/opendkim.sock
+  demyjpy snoop --listen 20026 --to 20025 --record traces --quiet
+
+Put it in front of any milter, in any language, and tell the MTA its address instead. Bytes go through
+untouched and at once; while the milter is away, nobody listens here either. What is odd is marked with
+!!: an answer that is not due, a change that was not negotiated, 8 seconds without an answer.
+SIGTERM and SIGINT end it when the sessions are over (see --grace), a second one at once.
+Exit status: 0 after a signal, 1 if it cannot listen or record, 2 if the arguments are wrong.
+"""
 
 
 def add_trace_commands(commands: "argparse._SubParsersAction[Parser]", file: object) -> None:
@@ -54,6 +67,13 @@ def add_trace_commands(commands: "argparse._SubParsersAction[Parser]", file: obj
         epilog=_REPLAY_EPILOG,
     )
     _add_replaying(replay, file)
+    snoop = commands.add_parser(
+        "snoop",
+        help="see, and record, what an MTA and any milter say to each other",
+        description="Stand between an MTA and a milter; show and record what they say to each other.",
+        epilog=_SNOOP_EPILOG,
+    )
+    _add_snooping(snoop)
 
 
 def _add_traces(command: Parser, file: object) -> None:
@@ -110,3 +130,36 @@ def _add_replaying(replay: Parser, file: object) -> None:
 
 def _add_choice(command: Parser) -> None:
     command.add_argument("--queue-id", metavar="ID", help="only the session with this queue id")
+
+
+def _add_snooping(snoop: Parser) -> None:
+    snoop.add_argument(
+        "--listen",
+        metavar="ADDRESS",
+        type=address,
+        required=True,
+        help="where the MTA finds it: inet:PORT@HOST, inet6:PORT@HOST, "
+        "unix:PATH[?mode=660&user=NAME&group=NAME], fd:NUMBER",
+    )
+    snoop.add_argument(
+        "--to",
+        metavar="ADDRESS",
+        type=reachable,
+        required=True,
+        help="the milter: inet:PORT@HOST, inet6:PORT@HOST, unix:PATH",
+    )
+    add_recording(snoop)
+    snoop.add_argument("--quiet", action="store_true", help="show nothing; for recording only")
+    snoop.add_argument(
+        "--grace",
+        metavar="SECONDS",
+        type=SECONDS_OR_0,
+        default=30.0,
+        help="time for open sessions when it is told to stop (default: 30)",
+    )
+    snoop.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="colours: auto is on a terminal only (default: %(default)s)",
+    )

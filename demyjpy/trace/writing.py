@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, Final, Protocol, Self
 
 from demyjpy.connection import Step
 from demyjpy.drivers.report import log
@@ -138,10 +138,20 @@ class Recorder:
         self._tray.close()
 
 
+class Writer(Protocol):
+    """What takes records: a `Tray`, or something in front of it."""
+
+    def write(self, records: Iterable[Record], *, flush: bool = False) -> None:
+        """Write records, if that is still possible."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
 class WireRecorder:
     """One session between an MTA and a filter, recorded from its bytes."""
 
-    def __init__(self, tray: Tray | None, session: str, *, raw: bool = False) -> None:
+    def __init__(self, tray: Writer | None, session: str, *, raw: bool = False) -> None:
         self._tray = tray
         self.tape = WireTape(session, raw)
 
