@@ -13,7 +13,7 @@ from demyjpy.context import Context, send_action
 from demyjpy.handlers import define_event_handlers, with_handlers
 from demyjpy.registry import Registry
 from demyjpy.trace.messages import Turn
-from demyjpy.trace.replaying import agreement_of, is_unanswered
+from demyjpy.trace.replaying import agreement_of, declined_in, is_unanswered
 from demyjpy.trace.session import Trace
 
 _EVENTS = tuple(row.name for row in EVENTS.values() if row.replies and row.name != "options")
@@ -30,11 +30,15 @@ def recorded_filter(trace: Trace) -> Callable[[Context], Context]:
         for one in trace.exchanges
         if one.name in _EVENTS and one.name not in quiet and not is_unanswered(one, agreed)
     )
-    return lambda ctx: with_handlers(ctx, _registry(deque(answers), quiet, agreed))
+    names = [name for name in _EVENTS if name not in declined_in(trace)]
+    return lambda ctx: with_handlers(ctx, _registry(deque(answers), names, quiet, agreed))
 
 
 def _registry(
-    answers: "deque[tuple[Any, ...]]", quiet: frozenset[str], agreed: act.Negotiate | None
+    answers: "deque[tuple[Any, ...]]",
+    names: list[str],
+    quiet: frozenset[str],
+    agreed: act.Negotiate | None,
 ) -> Registry:
     def answer(event: Any, ctx: Context) -> Context:
         return send_action(ctx, *answers.popleft()) if answers else ctx
@@ -43,7 +47,7 @@ def _registry(
         return ctx
 
     handlers = define_event_handlers()
-    for name in _EVENTS:
+    for name in names:
         options = {"rejected": True} if name == "recipient" else {}
         handlers.add(name, listen if name in quiet else answer, **options)
     for name in ("abort", "quit"):

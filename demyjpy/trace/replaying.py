@@ -12,9 +12,13 @@ from demyjpy import actions as act
 from demyjpy.actions import Verdict
 from demyjpy.codec import EVENTS, decode_event, encode_event
 from demyjpy.connection import OnError, Setup, Step, Trouble
+from demyjpy.context import Context
 from demyjpy.errors import MilterError
+from demyjpy.handlers import as_registry, merge_handlers
 from demyjpy.limits import Limits
+from demyjpy.outcomes import check_context
 from demyjpy.pipeline import as_on_connect
+from demyjpy.registry import Registry
 from demyjpy.session import ends_message
 from demyjpy.trace.exchanges import Exchange
 from demyjpy.trace.messages import Message, Turn, messages_of, outcome_of
@@ -42,10 +46,44 @@ class Filter:
     on_error: OnError = "tempfail"
     limits: Limits = field(factory=Limits)
 
-    def setup(self, steps: list[Step] | None) -> Setup:
-        """For the engine; ``steps`` is a list that takes the steps."""
+    def setup(self, trace: Trace, steps: list[Step] | None, gaps: list[str]) -> Setup:
+        """For the engine; ``steps`` takes the steps, ``gaps`` the events that the trace cannot have.
+
+        The filter is played without handlers for those: the recorded one had declined them.
+        """
+        on_connect = as_on_connect(self.on_connect)
+        declined = declined_in(trace)
+
+        def connect(ctx: Context) -> Context:
+            ctx = check_context(on_connect(ctx))
+            wanted = declined & frozenset(ctx["handlers"])
+            if not wanted:
+                return ctx
+            gaps[:] = sorted(wanted)
+            return ctx.set("handlers", _without(as_registry(ctx["handlers"]), wanted))
+
         observer = None if steps is None else steps.append
-        return Setup(as_on_connect(self.on_connect), self.on_error, self.limits, observer)
+        return Setup(connect, self.on_error, self.limits, observer)
+
+
+def declined_in(trace: Trace) -> frozenset[str]:
+    """The events that the recorded filter had declined, and that were not said."""
+    agreed = agreement_of(trace)
+    if agreed is None:
+        return frozenset()
+    said = {exchange.letter for exchange in trace.exchanges}
+    rows = ((letter, row) for letter, row in EVENTS.items() if row.off & agreed.protocol)
+    return frozenset(row.name for letter, row in rows if letter not in said)
+
+
+def _without(registry: Registry, events: frozenset[str]) -> Registry:
+    """The same filter without handlers for these events."""
+    return merge_handlers(
+        *(
+            Registry({name: part[name] for name in part if name not in events}, part.declarations)
+            for part in registry.parts
+        )
+    )
 
 
 @frozen
@@ -77,7 +115,8 @@ class Replayed:
 def replay(trace: Trace, played: Filter, *, observed: bool = False) -> Replayed:
     """Play a session through a filter; ``observed``: keep the engine's steps."""
     steps: list[Step] = []
-    mta = _Mta(Player(played.setup(steps if observed else None), trace.name))
+    gaps: list[str] = []
+    mta = _Mta(Player(played.setup(trace, steps if observed else None, gaps), trace.name))
     turns: list[Turn] = []
     groups: list[tuple[Step, ...]] = []
     with mta.player:
@@ -88,7 +127,7 @@ def replay(trace: Trace, played: Filter, *, observed: bool = False) -> Replayed:
         mta.player.end()
     if groups:
         groups[-1] += tuple(steps)
-    return Replayed(trace, tuple(turns), tuple(mta.player.troubles), tuple(groups), mta.gaps)
+    return Replayed(trace, tuple(turns), tuple(mta.player.troubles), tuple(groups), tuple(gaps))
 
 
 class _Mta:
@@ -96,7 +135,6 @@ class _Mta:
 
     def __init__(self, player: Player) -> None:
         self.player = player
-        self.gaps: tuple[str, ...] = ()
         self.leading_space = False
         self._skips: str | None = None
         self._off: frozenset[int] = frozenset()
@@ -154,10 +192,6 @@ class _Mta:
         self.leading_space = bool(protocol & ProtocolFlag.HDR_LEADSPC)
         answers = Turn(exchange, exchange.reply).actions
         recorded = [int(one.protocol) for one in answers if isinstance(one, act.Negotiate)]
-        if recorded:
-            self.gaps = tuple(
-                row.name for row in EVENTS.values() if row.off & recorded[-1] & ~int(protocol)
-            )
         # what an MTA has said although it was declined, it says again
         off = int(protocol) & ~(recorded[-1] if recorded else 0)
         self._off = frozenset(letter for letter, row in EVENTS.items() if row.off & off)
@@ -176,7 +210,7 @@ def _what_ends(letter: int, verdict: Verdict) -> str | None:
 
 def replay_at_once(trace: Trace, played: Filter) -> bytes:
     """All that a filter says to all that was recorded: the fast way to see that nothing differs."""
-    with Player(played.setup(None), trace.name) as player:
+    with Player(played.setup(trace, None, []), trace.name) as player:
         said = player.say(b"".join(exchange.sent for exchange in trace.exchanges))
         player.end()
     return said
