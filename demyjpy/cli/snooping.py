@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import logging
-import sys
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -39,6 +38,8 @@ class Outbox:
     def __exit__(self, *exc: object) -> None:
         self._waiting.put(None)
         self._thread.join(_PARTING)
+        if self.dropped:
+            log.warning("%d lines or records were dropped: nobody took them", self.dropped)
 
     def put(self, write: Callable[[], object]) -> None:
         """Have something written, in order."""
@@ -108,16 +109,14 @@ def snoop(arguments: argparse.Namespace) -> int:
     logging.basicConfig(format="%(message)s", level="INFO")
     tray = Tray(arguments.record, "demyjpy snoop").prepare() if arguments.record else None
     with Outbox() as outbox:
-        asyncio.run(_serve(arguments, tray, outbox))
-        if tray is not None:
-            outbox.put(tray.close)
-    if outbox.dropped:
-        print(f"demyjpy snoop: {outbox.dropped} lines or records were dropped", file=sys.stderr)
+        late = None if tray is None else LateTray(tray, outbox)
+        asyncio.run(_serve(arguments, late, outbox))
+        if late is not None:
+            late.close()
     return 0
 
 
-async def _serve(arguments: argparse.Namespace, tray: Tray | None, outbox: Outbox) -> None:
-    late = None if tray is None else LateTray(tray, outbox)
+async def _serve(arguments: argparse.Namespace, late: LateTray | None, outbox: Outbox) -> None:
     screen = Screen(paint_for(arguments.color), outbox)
 
     def ignore(session: str, records: list[Record]) -> None:

@@ -23,7 +23,6 @@ Report: TypeAlias = Callable[[str, list[Record]], None]
 PATIENCE: Final = 8.0
 """Seconds without an answer after which that is told: Sendmail gives a filter 10."""
 
-_ACCEPTS: Final = 64  # connections taken at one wake-up
 _PAUSE: Final = 0.1  # seconds between two looks whether a milter that was away is back
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: the other side sees a reset, not an end
 
@@ -56,15 +55,13 @@ class Snooper:
         self._is_stopping = False
 
     async def __aenter__(self) -> Self:
-        self._listener = listen(self.address)
-        self.address = self._listener.address
+        listener = listen(self.address)
+        self.address = listener.address
+        self._listen(listener)
         try:
             await self._look()
         except OSError as error:
-            self._listen()
             self.milter_is_away(error)
-        else:
-            self._listen()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -85,9 +82,10 @@ class Snooper:
             session.cut()
 
     # ------------------------------------------------------------------------------- listening
-    def _listen(self) -> None:
-        if self._listener is not None:
-            asyncio.get_running_loop().add_reader(self._listener.socket.fileno(), self._accept)
+    def _listen(self, listener: Listener) -> None:
+        self._listener = listener
+        sock = listener.socket
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._accept, sock)
 
     def _shut(self, *, keep_file: bool = False) -> None:
         """Listen no more; a Unix socket's file stays where the milter's own is there, too."""
@@ -99,18 +97,15 @@ class Snooper:
             else:
                 listener.close()
 
-    def _accept(self) -> None:
-        for _ in range(_ACCEPTS):
-            try:
-                sock, _ = self._listener.socket.accept() if self._listener else (None, None)
-            except OSError:  # no more, for now
-                return
-            if sock is None:
-                return
-            sock.setblocking(False)
-            session = _Session(self, self._names.next())
-            self._sessions.add(session)
-            self.start(session.begin(sock))
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            sock, _ = listener.accept()
+        except OSError:  # it has gone again, or there are too many: the next one waits
+            return
+        sock.setblocking(False)
+        session = _Session(self, self._names.next())
+        self._sessions.add(session)
+        self.start(session.begin(sock))
 
     def start(self, coroutine: Any) -> "asyncio.Task[Any]":
         """Run something beside; the loop itself keeps no task alive."""
@@ -139,8 +134,7 @@ class Snooper:
             await asyncio.sleep(_PAUSE)
             with suppress(OSError):
                 await self._look()
-                self._listener = listen(self.address)
-        self._listen()
+                self._listen(listen(self.address))
         log.warning("the milter at %s is back", self.to)
 
     async def _look(self) -> None:
@@ -166,7 +160,7 @@ class _Session:
         self._is_watching = True
         self._awaited: str | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._connecting: asyncio.Task[None] | None = None
+        self._connecting: list[asyncio.Task[None]] = []
         self._first: _Side | None = None
         """The one that ended first."""
         self._have_ended: set[_Side] = set()
@@ -182,7 +176,7 @@ class _Session:
         """A connection is there: the MTA's waits for the milter's."""
         if side is self.front:
             side.pause()
-            self._connecting = self._snooper.start(self._connect())
+            self._connecting.append(self._snooper.start(self._connect()))
 
     async def _connect(self) -> None:
         try:
@@ -194,8 +188,6 @@ class _Session:
             self._snooper.milter_is_away(error)
         else:
             self.front.resume()
-            if self.front.is_gone:
-                self.back.close()
 
     def said(self, side: "_Side", data: bytes) -> None:
         """Bytes: on they go; what they are is looked at after that."""
@@ -216,8 +208,8 @@ class _Session:
         self._first = self._first or side
         other = self._other(side)
         self._end(str(error or ""))
-        if self._connecting is not None:
-            self._connecting.cancel()
+        for task in self._connecting:
+            task.cancel()
         if error is not None:
             other.reset()
         else:
@@ -235,6 +227,7 @@ class _Session:
     def hold(self, side: "_Side", is_full: bool) -> None:
         """One side takes no more for now: so the other is not read."""
         other = self._other(side)
+        other.is_held = is_full
         if is_full:
             other.pause()
         else:
@@ -285,7 +278,7 @@ class _Side(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._socket: Any = None
         self._is_tcp = False
-        self.was_made = self.is_gone = False
+        self.was_made = self.is_gone = self.is_held = False
 
     # ------------------------------------------------------------------------- asyncio says
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -318,39 +311,36 @@ class _Side(asyncio.Protocol):
         self._session.hold(self, False)
 
     # ---------------------------------------------------------------------- the session says
-    @property
-    def _open(self) -> asyncio.Transport | None:
-        transport = self._transport
-        return None if transport is None or transport.is_closing() else transport
+    def _do(self, what: Callable[[asyncio.Transport], None]) -> None:
+        """Do it with the connection, if there is one."""
+        if self._transport is not None and not self._transport.is_closing():
+            with suppress(OSError):  # it is gone, and asyncio will say so
+                what(self._transport)
 
     def write(self, data: bytes) -> None:
         """Send; what nobody takes any more is dropped."""
-        if self._open is not None:
-            self._open.write(data)
+        self._do(lambda transport: transport.write(data))
 
     def write_eof(self) -> None:
-        """Say no more; where both have said so, the connections end."""
-        if self._open is not None:
-            with suppress(OSError):  # it is gone, and asyncio will say so
-                self._open.write_eof()
+        """Say no more."""
+        self._do(lambda transport: transport.write_eof())
 
     def pause(self) -> None:
         """Read no more for now."""
-        if self._open is not None:
-            self._open.pause_reading()
+        self._do(lambda transport: transport.pause_reading())
 
     def resume(self) -> None:
         """Read on."""
-        if self._open is not None:
-            self._open.resume_reading()
+        self._do(lambda transport: transport.resume_reading())
 
     def close(self) -> None:
         """End the connection when all is sent."""
-        if self._open is not None:
-            self._open.close()
+        self._do(lambda transport: transport.close())
 
     def reset(self) -> None:
         """End the connection as one that breaks."""
-        if self._open is not None:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self._open.abort()
+        self._do(self._reset)
+
+    def _reset(self, transport: asyncio.Transport) -> None:
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        transport.abort()

@@ -162,6 +162,38 @@ def test_what_it_cannot_read_goes_through_all_the_same() -> None:
     assert "a packet length from 1 to" in str(seen[0]["problem"])
 
 
+def test_a_milter_that_reads_slowly_holds_up_the_mta_and_no_memory() -> None:
+    """What it does not take is not read; when it does, all goes through."""
+    released = threading.Event()
+
+    def read_late(sock: socket.socket) -> None:
+        released.wait(PATIENCE)
+        echo(sock)
+
+    with listening(read_late) as milter:
+
+        async def inside(snooper: Snooper, seen: Seen) -> None:
+            data = b"x" * (16 << 20)
+
+            def say() -> None:
+                with client(snooper.address) as sock:
+                    sock.sendall(data)
+                    sock.shutdown(socket.SHUT_WR)
+
+            task = asyncio.create_task(asyncio.to_thread(say))
+            await until(
+                lambda: any(
+                    one.front.was_made and one.back.was_made and one.front.is_held
+                    for one in snooper._sessions
+                )
+            )
+            released.set()
+            await task
+
+        seen = snooping(milter, inside)
+    assert seen[-1]["how"] == "mta"
+
+
 def test_a_milter_that_closes_closes_the_mta() -> None:
     """With an end, or a reset, as it came; who was first is told."""
 
@@ -284,6 +316,7 @@ def test_closing_ends_the_sessions_that_are_left() -> None:
             with client(snooper.address) as sock:
                 sock.sendall(join([offer()]))
                 await until(lambda: bool(seen))
+                snooper._accept(snooper._listener.socket)  # type: ignore[union-attr]  # who came has gone
                 await snooper.close(0.05)
                 assert await asyncio.to_thread(sock.recv, 1) == b""
 
@@ -347,6 +380,7 @@ def test_an_outbox_drops_what_is_too_much(
     with outbox:
         pass
     assert "ZeroDivisionError" in caplog.text
+    assert "1 lines or records were dropped" in caplog.text
     assert not done.is_set()
 
 
