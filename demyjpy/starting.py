@@ -1,4 +1,4 @@
-"""`start_milter` with what hangs on the observer: recording.
+"""`start_milter` with what hangs on the observer: recording, explaining.
 
 It adds nothing else to `demyjpy.drivers.start_milter`: without these options it is the same.
 """
@@ -22,6 +22,7 @@ def start_milter(
     on_ready: Callable[[str], None] | None = None,
     record: str | Path | None = None,
     record_raw: bool = False,
+    explain: bool = False,
     observer: Observer | None = None,
     **options: Any,
 ) -> None:
@@ -31,9 +32,9 @@ def start_milter(
     ``ctx -> ctx`` that is called once a connection (see `with_handlers`). ``driver``: ``"asyncio"``
     or ``"threads"``. ``workers``: processes that share the socket. ``on_ready`` is called with the
     address once it listens. ``record``: a directory into which every session is recorded;
-    ``record_raw``: with all packets as bytes. Other options are those of
-    `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread that is not the main
-    one no signal is handled.
+    ``record_raw``: with all packets as bytes. ``explain``: a line in the log for each message. Other
+    options are those of `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread
+    that is not the main one no signal is handled.
 
     Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run,
     `demyjpy.trace.TraceError` where it cannot record.
@@ -46,6 +47,10 @@ def start_milter(
             recorder = Recorder(record, raw=record_raw)
             stack.callback(recorder.close)
             observers.append(recorder)
+        if explain:
+            from demyjpy.trace.explaining import Explainer  # noqa: PLC0415  # alike
+
+            observers.append(Explainer())
         start_without(
             address,
             on_connect,

@@ -109,6 +109,9 @@ def build_parser(file: object = None) -> Parser:
         _add_common(command, file)
     _add_running(run)
     add_recording(run)
+    run.add_argument(
+        "--explain", action="store_true", help="log a line for each message: what became of it, and why"
+    )
     _add_limits(run)
     check.add_argument("--json", action="store_true", help="print JSON")
     add_mail_commands(commands, file)

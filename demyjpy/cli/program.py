@@ -68,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         on_ready=lambda address: _show_lines(arguments.listen, address),
         record=arguments.record,
         record_raw=arguments.record_raw,
+        explain=arguments.explain,
         **options_of(arguments),
     )
     return 0
@@ -128,6 +129,14 @@ def snoop(arguments: argparse.Namespace) -> int:
     return snooping.snoop(arguments)
 
 
+def explain(arguments: argparse.Namespace) -> int:
+    """``demyjpy explain``: 0 if there was a message to explain."""
+    _print_anything()
+    from demyjpy.cli import explaining  # noqa: PLC0415  # alike
+
+    return explaining.explain(arguments)
+
+
 def _print_anything() -> None:
     """What the terminal's character set lacks is escaped, not an error."""
     output: Any = sys.stdout
@@ -150,5 +159,6 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "trace": trace,
     "replay": replay,
     "snoop": snoop,
+    "explain": explain,
 }
 """The commands by name."""

@@ -1,46 +1,26 @@
 """What a replay found, as JSON and as text. Values only: contexts become what a trace would hold."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from attrs import define, evolve, field
 
-from demyjpy import actions as act
-from demyjpy.cli.show import plural, safe, shorten, verdict_words
-from demyjpy.cli.tracing import change_words, ending, envelope, message_json
+from demyjpy.cli.tracing import message_json
 from demyjpy.context import ENGINE_KEYS, Context, new_context
 from demyjpy.trace.comparing import KINDS, Compared, Difference, Impure, MessageDifference
 from demyjpy.trace.messages import Message
 from demyjpy.trace.octets import dump_text
 from demyjpy.trace.values import changes, load_value
-
-
-def words_of(action: Any) -> str:
-    """An action in words."""
-    if isinstance(action, act.Negotiate):
-        return (
-            f"negotiates version {action.version}, actions {int(action.actions):#x}, "
-            f"steps {int(action.protocol):#x}" + (", and asks for macros" if action.macros else "")
-        )
-    is_verdict = isinstance(
-        action,
-        act.Continue
-        | act.Accept
-        | act.Reject
-        | act.TemporaryFailure
-        | act.Discard
-        | act.Skip
-        | act.ReplyCode
-        | act.Progress
-        | act.Shutdown
-        | act.ConnectionFailed,
-    )
-    return verdict_words(action) if is_verdict else change_words(action)
-
-
-def answer_words(actions: Iterable[Any]) -> str:
-    """All that was said to an event, in words."""
-    return "; ".join(map(words_of, actions)) or "nothing"
+from demyjpy.trace.words import (
+    change_words,
+    ending,
+    envelope,
+    plural,
+    safe,
+    shorten,
+    verdict_words,
+    words_of,
+)
 
 
 def context_words(ctx: Context) -> dict[str, str]:

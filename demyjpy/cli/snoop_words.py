@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from demyjpy import actions as act
 from demyjpy import events as ev
-from demyjpy.cli.replay_words import words_of
 from demyjpy.cli.show import Paint, plural, safe, shorten
 from demyjpy.codec import EVENTS
 from demyjpy.errors import MilterError
 from demyjpy.negotiation import action_names
 from demyjpy.trace.fields import load_action, load_event
 from demyjpy.trace.records import Record
+from demyjpy.trace.words import words_of
 from demyjpy.wire.codes import ProtocolFlag
 
 COLOURS: Final = ("cyan", "magenta", "blue", "green", "yellow")

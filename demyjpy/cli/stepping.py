@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from demyjpy.cli.checking import place_of
-from demyjpy.cli.replay_words import answer_words, context_words
+from demyjpy.cli.replay_words import context_words
 from demyjpy.cli.show import Paint, safe, shorten
 from demyjpy.connection import Step
 from demyjpy.context import Context
 from demyjpy.trace.fields import name_of
 from demyjpy.trace.moments import Moment
 from demyjpy.trace.session import Trace
+from demyjpy.trace.words import answer_words
 
 
 def show_steps(trace: Trace, handlers: Any, paint: Paint) -> None:

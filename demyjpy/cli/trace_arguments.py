@@ -1,4 +1,4 @@
-"""The words of the commands about recorded sessions: ``trace``, ``replay``, ``snoop``."""
+"""The words of the commands about recorded sessions: ``trace``, ``replay``, ``explain``, ``snoop``."""
 
 import argparse
 from typing import Final
@@ -30,6 +30,15 @@ verdicts and changes of each message, which is right for a filter that was porte
 Without a filter the recorded answers are played themselves, which shows whether a recording is whole.
 Exit status: 0 if nothing differs, 1 if something does, 2 if the arguments are wrong, 3 if nothing
 differs but a handler is not pure (it answers something else when it is run again).
+"""
+_EXPLAIN_EPILOG: Final = """\
+examples:
+  demyjpy explain traces/*.jsonl --queue-id 4F2A1B
+  demyjpy explain trace.jsonl
+
+Who said what, which handler decided, which changes were made, and which came to nothing because the
+mail was refused. Without --queue-id: all messages.
+Exit status: 0, or 1 if there is no such message, 2 if the arguments are wrong.
 """
 _SNOOP_EPILOG: Final = """\
 examples:
@@ -67,6 +76,14 @@ def add_trace_commands(commands: "argparse._SubParsersAction[Parser]", file: obj
         epilog=_REPLAY_EPILOG,
     )
     _add_replaying(replay, file)
+    explain = commands.add_parser(
+        "explain",
+        help="say in full sentences what was done to a mail, and why",
+        description="Say in full sentences what a filter did to a recorded mail, and why.",
+        epilog=_EXPLAIN_EPILOG,
+    )
+    _add_traces(explain, file)
+    explain.add_argument("--queue-id", metavar="ID", help="only messages with this queue id")
     snoop = commands.add_parser(
         "snoop",
         help="see, and record, what an MTA and any milter say to each other",

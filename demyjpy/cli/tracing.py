@@ -8,12 +8,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from demyjpy.cli.show import edit_words, plural, safe, shorten, verdict_words
 from demyjpy.cli.words import InputError
-from demyjpy.trace.messages import Message, Unreadable
+from demyjpy.trace.messages import Message
 from demyjpy.trace.octets import TraceError, dump_text
 from demyjpy.trace.reading import Reading
 from demyjpy.trace.session import Trace
+from demyjpy.trace.words import (
+    change_words,
+    ending,
+    envelope,
+    plural,
+    safe,
+    shorten,
+    verdict_words,
+)
 from demyjpy.trace.writing import write
 
 
@@ -78,35 +86,6 @@ def message_line(message: Message) -> str:
     when = datetime.fromtimestamp(message.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     words = [when, safe(message.name), envelope(message), ending(message)]
     return shorten("  ".join(words))
-
-
-def envelope(message: Message) -> str:
-    """Sender and recipients."""
-    sender = "?" if message.sender is None else f"<{message.sender}>"
-    first = f"<{message.recipients[0]}>" if message.recipients else "?"
-    more = f" and {len(message.recipients) - 1} more" if len(message.recipients) > 1 else ""
-    return safe(f"{sender} -> {first}{more}")
-
-
-def ending(message: Message) -> str:
-    """What became of it, and where that was decided."""
-    if message.outcome == "undecided":
-        return "undecided: it goes on, and the recording ends there"
-    words = message.outcome
-    if message.at != "end_of_message" or message.outcome not in ("accepted", "quarantined"):
-        words += f" at {message.at}"
-    if message.verdict is not None and type(message.verdict).__name__ == "ReplyCode":
-        words += f" ({verdict_words(message.verdict)})"
-    if message.edits:
-        words += f", {plural(len(message.edits), 'change')}"
-    return words
-
-
-def change_words(edit: Any) -> str:
-    """A change in words, also one that nobody understands."""
-    if isinstance(edit, Unreadable):
-        return f"a packet {edit.letter!r} that cannot be read"
-    return edit_words(edit)
 
 
 def message_json(message: Message) -> dict[str, Any]:

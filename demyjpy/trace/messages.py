@@ -3,7 +3,7 @@
 It is read off turns, recorded or replayed: what the MTA said, and what a filter said to it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from attrs import define, field, frozen
@@ -40,13 +40,14 @@ class Turn:
     """What the MTA said, and what a filter said to it.
 
     ``is_skipped``: with this filter an MTA would not have said it. ``leading_space`` is of the filter's
-    own agreement.
+    own agreement. ``is_again``: the same was there before, and now its answer is.
     """
 
     exchange: Exchange
     reply: bytes
     leading_space: bool = False
     is_skipped: bool = False
+    is_again: bool = False
 
     @property
     def actions(self) -> tuple[Any, ...]:
@@ -148,7 +149,7 @@ class _Reader:
 
     def take(self, turn: Turn) -> Iterator[Message]:
         letter, name = turn.exchange.letter, turn.exchange.name
-        if self.open is not None and letter in _GIVES_UP:
+        if self.open is not None and letter in _GIVES_UP and not turn.is_again:
             yield self._given_up(name)
         if letter in (_C.CONNECT, _C.HELO):
             self._greet(turn)
@@ -184,7 +185,8 @@ class _Reader:
         if isinstance(event, ev.Mail):
             message.sender = event.sender
         elif isinstance(event, ev.Recipient):
-            message.recipients.append(event.address)
+            if not turn.is_again:
+                message.recipients.append(event.address)
             if verdict is not None and outcome_of(verdict) != "accepted":
                 message.refused.append((event.address, verdict))
         if turn.is_skipped and self.standing is not None and is_first:
@@ -232,6 +234,12 @@ def _event_of(turn: Turn) -> ev.Event | None:
         return turn.exchange.event
     except MilterError:
         return None
+
+
+def reading_messages(session: str) -> Callable[[Turn], list[Message]]:
+    """A function that takes the turns of a session one by one, and gives the messages that end there."""
+    reader = _Reader(session)
+    return lambda turn: list(reader.take(turn))
 
 
 def messages_of(session: str, turns: Iterable[Turn]) -> list[Message]:

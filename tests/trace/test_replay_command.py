@@ -16,7 +16,7 @@ from attrs import evolve
 from demyjpy import actions as act
 from demyjpy import add_header, define_event_handlers, reject
 from demyjpy.cli.replay_jobs import Task, _batches, filter_of, run_all
-from demyjpy.cli.replay_words import Tally, answer_words, compared_json, session_lines, words_of
+from demyjpy.cli.replay_words import Tally, compared_json, session_lines
 from demyjpy.cli.show import Paint
 from demyjpy.cli.stepping import show_steps
 from demyjpy.testing import Postfix, session
@@ -26,6 +26,7 @@ from demyjpy.trace.comparing import Compared, _pairs_that_differ, compare_messag
 from demyjpy.trace.messages import Unreadable
 from demyjpy.trace.reading import Reading
 from demyjpy.trace.replaying import Filter
+from demyjpy.trace.words import answer_words, words_of
 from tests.engine import MAIL, MESSAGE, OPENING, QUIT, RCPT, packet
 from tests.trace.sessions import CAPTURES, ROOT, watched
 
