@@ -1,4 +1,4 @@
-"""`start_milter` with what hangs on the observer: recording, explaining.
+"""`start_milter` with what hangs on the observer: recording, explaining, the flight recorder.
 
 It adds nothing else to `demyjpy.drivers.start_milter`: without these options it is the same.
 """
@@ -6,11 +6,14 @@ It adds nothing else to `demyjpy.drivers.start_milter`: without these options it
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from demyjpy.connection import Observer, Step
 from demyjpy.drivers.start import Driver
 from demyjpy.drivers.start import start_milter as start_without
+
+if TYPE_CHECKING:
+    from demyjpy.trace.flight import FlightRecorder
 
 
 def start_milter(
@@ -23,6 +26,7 @@ def start_milter(
     record: str | Path | None = None,
     record_raw: bool = False,
     explain: bool = False,
+    flight: "FlightRecorder | None" = None,
     observer: Observer | None = None,
     **options: Any,
 ) -> None:
@@ -32,9 +36,10 @@ def start_milter(
     ``ctx -> ctx`` that is called once a connection (see `with_handlers`). ``driver``: ``"asyncio"``
     or ``"threads"``. ``workers``: processes that share the socket. ``on_ready`` is called with the
     address once it listens. ``record``: a directory into which every session is recorded;
-    ``record_raw``: with all packets as bytes. ``explain``: a line in the log for each message. Other
-    options are those of `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread
-    that is not the main one no signal is handled.
+    ``record_raw``: with all packets as bytes. ``explain``: a line in the log for each message.
+    ``flight``: a `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile. Other options are
+    those of `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread that is not
+    the main one no signal is handled.
 
     Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run,
     `demyjpy.trace.TraceError` where it cannot record.
@@ -51,6 +56,9 @@ def start_milter(
             from demyjpy.trace.explaining import Explainer  # noqa: PLC0415  # alike
 
             observers.append(Explainer())
+        if flight is not None:
+            stack.enter_context(flight.obeying_signal())
+            observers.append(flight)
         start_without(
             address,
             on_connect,

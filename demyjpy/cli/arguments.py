@@ -109,6 +109,7 @@ def build_parser(file: object = None) -> Parser:
         _add_common(command, file)
     _add_running(run)
     add_recording(run)
+    _add_flight(run)
     run.add_argument(
         "--explain", action="store_true", help="log a line for each message: what became of it, and why"
     )
@@ -162,6 +163,24 @@ def _add_running(parser: Parser) -> None:
         choices=("tempfail", "accept", "reject"),
         default=_default(Options, "on_error"),
         help="the answer where a handler fails (default: %(default)s)",
+    )
+
+
+def _add_flight(run: Parser) -> None:
+    group = run.add_argument_group("flight recorder: the last sessions in memory (docs/flight.md)")
+    group.add_argument(
+        "--flight",
+        metavar="DIRECTORY",
+        help="write a session there when a handler fails or takes over 10 s; all of them at SIGUSR1",
+    )
+    group.add_argument(
+        "--flight-keep",
+        choices=("envelope", "headers", "all"),
+        default="envelope",
+        help="what is kept of a mail (default: %(default)s)",
+    )
+    group.add_argument(
+        "--flight-hash", action="store_true", help="keep hashes of the envelope's addresses only"
     )
 
 

@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import logging
 import os
+import secrets
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -69,9 +70,21 @@ def run(arguments: argparse.Namespace) -> int:
         record=arguments.record,
         record_raw=arguments.record_raw,
         explain=arguments.explain,
+        flight=_flight(arguments),
         **options_of(arguments),
     )
     return 0
+
+
+def _flight(arguments: argparse.Namespace) -> Any:
+    """The flight recorder, where it is asked for."""
+    if arguments.flight is None:
+        return None
+    from demyjpy.trace import FlightRecorder, Privacy  # noqa: PLC0415  # alike
+
+    salt = secrets.token_bytes(16)
+    privacy = Privacy(keep=arguments.flight_keep, hash_addresses=arguments.flight_hash, salt=salt)
+    return FlightRecorder(arguments.flight, privacy=privacy)
 
 
 def _show_lines(listen: str, address: str) -> None:
