@@ -1,4 +1,4 @@
-"""`start_milter` with what hangs on the observer: recording, explaining, the flight recorder.
+"""`start_milter` with what hangs on the observer: recording, explaining and the like.
 
 It adds nothing else to `demyjpy.drivers.start_milter`: without these options it is the same.
 """
@@ -27,6 +27,7 @@ def start_milter(
     record_raw: bool = False,
     explain: bool = False,
     flight: "FlightRecorder | None" = None,
+    capsules: str | Path | None = None,
     observer: Observer | None = None,
     **options: Any,
 ) -> None:
@@ -37,9 +38,10 @@ def start_milter(
     or ``"threads"``. ``workers``: processes that share the socket. ``on_ready`` is called with the
     address once it listens. ``record``: a directory into which every session is recorded;
     ``record_raw``: with all packets as bytes. ``explain``: a line in the log for each message.
-    ``flight``: a `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile. Other options are
-    those of `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread that is not
-    the main one no signal is handled.
+    ``flight``: a `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile. ``capsules``: a
+    directory into which each failure of a handler is written. Other options are those of
+    `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread that is not the main
+    one no signal is handled.
 
     Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run,
     `demyjpy.trace.TraceError` where it cannot record.
@@ -59,6 +61,10 @@ def start_milter(
         if flight is not None:
             stack.enter_context(flight.obeying_signal())
             observers.append(flight)
+        if capsules is not None:
+            from demyjpy.trace.capsule import CapsuleMaker  # noqa: PLC0415  # alike
+
+            observers.append(CapsuleMaker(capsules))
         start_without(
             address,
             on_connect,

@@ -111,6 +111,9 @@ def build_parser(file: object = None) -> Parser:
     add_recording(run)
     _add_flight(run)
     run.add_argument(
+        "--capsules", metavar="DIRECTORY", help="write a file there for each failure of a handler"
+    )
+    run.add_argument(
         "--explain", action="store_true", help="log a line for each message: what became of it, and why"
     )
     _add_limits(run)

@@ -71,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         record_raw=arguments.record_raw,
         explain=arguments.explain,
         flight=_flight(arguments),
+        capsules=arguments.capsules,
         **options_of(arguments),
     )
     return 0
@@ -150,6 +151,14 @@ def explain(arguments: argparse.Namespace) -> int:
     return explaining.explain(arguments)
 
 
+def capsule(arguments: argparse.Namespace) -> int:
+    """``demyjpy capsule``: 0 if the failure could be shown, or the test made."""
+    _print_anything()
+    from demyjpy.cli import capsules  # noqa: PLC0415  # alike
+
+    return capsules.capsule(arguments)
+
+
 def _print_anything() -> None:
     """What the terminal's character set lacks is escaped, not an error."""
     output: Any = sys.stdout
@@ -173,5 +182,6 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "replay": replay,
     "snoop": snoop,
     "explain": explain,
+    "capsule": capsule,
 }
 """The commands by name."""

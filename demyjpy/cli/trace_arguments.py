@@ -40,6 +40,16 @@ Who said what, which handler decided, which changes were made, and which came to
 mail was refused. Without --queue-id: all messages.
 Exit status: 0, or 1 if there is no such message, 2 if the arguments are wrong.
 """
+_CAPSULE_EPILOG: Final = """\
+examples:
+  demyjpy capsule capsules/20261121T120000Z-5a6aa0f5-1-1.capsule.jsonl
+  demyjpy capsule FILE --test tests/test_failure.py --filter myfilter.py:handlers
+
+Capsules are written by demyjpy run --capsules DIRECTORY. The test plays the session at the filter, and
+fails as the handler does; where a session of an SMTP client would not make it fail, the test plays the
+recorded session itself.
+Exit status: 0, 1 if the handler does not fail when it is played again, 2 if the arguments are wrong.
+"""
 _SNOOP_EPILOG: Final = """\
 examples:
   demyjpy snoop --listen inet:20026@localhost --to inet:20025@localhost
@@ -84,6 +94,13 @@ def add_trace_commands(commands: "argparse._SubParsersAction[Parser]", file: obj
     )
     _add_traces(explain, file)
     explain.add_argument("--queue-id", metavar="ID", help="only messages with this queue id")
+    capsule = commands.add_parser(
+        "capsule",
+        help="show a recorded failure of a handler, and make a test of it",
+        description="Show a recorded failure of a handler; make a pytest that fails the same way.",
+        epilog=_CAPSULE_EPILOG,
+    )
+    _add_capsule(capsule, file)
     snoop = commands.add_parser(
         "snoop",
         help="see, and record, what an MTA and any milter say to each other",
@@ -179,4 +196,15 @@ def _add_snooping(snoop: Parser) -> None:
         choices=("auto", "always", "never"),
         default="auto",
         help="colours: auto is on a terminal only (default: %(default)s)",
+    )
+
+
+def _add_capsule(capsule: Parser, file: object) -> None:
+    chosen = capsule.add_argument("capsule", metavar="FILE", help="the capsule")
+    chosen.complete = file  # type: ignore[attr-defined]  # read by shtab
+    capsule.add_argument("--test", metavar="FILE.py", help="write a test there, instead of showing it")
+    capsule.add_argument(
+        "--filter",
+        metavar="FILTER",
+        help="FILE.py[:NAME] or package.module[:NAME] (default: handlers in the file of the handler)",
     )

@@ -1,5 +1,6 @@
 """Recorded sessions: written, read, replayed, explained. See docs/trace.md."""
 
+from demyjpy.trace.capsule import Capsule, CapsuleMaker, load_capsule
 from demyjpy.trace.exchanges import Exchange
 from demyjpy.trace.explaining import Explainer
 from demyjpy.trace.flight import FlightRecorder, Triggers
@@ -13,6 +14,8 @@ from demyjpy.trace.values import Cut, Other
 from demyjpy.trace.writing import Recorder, Tray, WireRecorder, write
 
 __all__ = [
+    "Capsule",
+    "CapsuleMaker",
     "Cut",
     "Exchange",
     "Explainer",
@@ -29,5 +32,6 @@ __all__ = [
     "Triggers",
     "WireRecorder",
     "load",
+    "load_capsule",
     "write",
 ]

@@ -32,6 +32,7 @@ from demyjpy.trace import (
 from demyjpy.trace.reading import dump_record
 from demyjpy.trace.records import header
 from tests.engine import join, offer
+from tests.integration.ports import wait_until
 from tests.trace.sessions import CAPTURES, ROOT, WHOLE, tagger, watched
 
 
@@ -258,6 +259,7 @@ def test_the_server_and_the_kit_record_alike(driver: Any, tmp_path: Path) -> Non
     recorder = Recorder(directory)
     with running(tagger(), driver=driver, observer=recorder) as address:
         play_at(address)
+        wait_until(lambda: not recorder._tapes, "the end of the session")
     recorder.close()
     recorder.close()
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
