@@ -109,9 +109,8 @@ def test_each_session_has_its_own_period(way, gate, periods):
         return with_handlers(ctx, handlers)
 
     with running(on_connect, driver=way.driver) as address, ExitStack() as stack:
-        peers = []
-        for _ in periods:  # one begins after the other: on_connect gives the periods in this order
-            peers.append(stack.enter_context(Peer(address)).begin().begin_message())
+        # One begins after the other: on_connect gives the periods in this order.
+        peers = [stack.enter_context(Peer(address)).begin().begin_message() for _ in periods]
         for peer in peers:
             peer.say(EndOfMessage())
         hear_progress(peers[periods.index(OFTEN)], 3)
