@@ -16,7 +16,7 @@ from typing import Final, Self
 
 from attrs import field, frozen
 
-from demyjpy.drivers.address import Address, bound_address, forget, listen, parse_address
+from demyjpy.drivers.address import Address, listen, parse_address
 from demyjpy.mta.channel import Timeouts
 from demyjpy.mta.dialogue import Dialogue
 from demyjpy.mta.message import Mail
@@ -123,15 +123,17 @@ class Box:
         self._sessions.pop(dialogue, None)
 
     async def __aenter__(self) -> Self:
-        sock = listen(self._where)
-        self.address = bound_address(self._where, sock)
+        self._listener = listen(self._where)
+        self.address = self._listener.address
         loop = asyncio.get_running_loop()
+        # asyncio closes the socket that it is given, and the listener wants to close its own
+        sock = self._listener.socket.dup()
         self._server = await loop.create_server(lambda: Dialogue(self), sock=sock)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         self._is_open = False
         self._server.close()
+        self._listener.close()
         await asyncio.gather(*[dialogue.leave() for dialogue in self._sessions])
         await self._server.wait_closed()
-        forget(self._where)
