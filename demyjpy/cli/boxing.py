@@ -33,7 +33,7 @@ class Journal:
     discarded: int = 0
 
     def __call__(self, number: int, what: Outcome | str) -> None:
-        """Take a report: see `demyjpy.mta.box.Report`."""
+        """Take a report: see `demyjpy.mta.dialogue.Report`."""
         self.sessions.add(number)
         if isinstance(what, Outcome):
             self._count(what)

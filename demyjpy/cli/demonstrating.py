@@ -18,7 +18,7 @@ from demyjpy.cli import demo_filter
 from demyjpy.cli.boxing import Journal, open_store, smtp_server, swaks_line, tell, until_signal
 from demyjpy.cli.loading import Loaded, load_filter
 from demyjpy.cli.sample_mails import Sample, samples
-from demyjpy.cli.sending import STATUSES, Sent, failure_words, verdict_line
+from demyjpy.cli.sent import STATUSES, Sent, failure_words, verdict_line
 from demyjpy.cli.show import Paint, diff_lines, paint_for, plural, safe, said, shorten
 from demyjpy.drivers import running
 from demyjpy.drivers.address import Address
@@ -41,7 +41,7 @@ class Watch:
     notes: list[str] = field(factory=list)
 
     def __call__(self, number: int, what: Outcome | str) -> None:
-        """Take a report: see `demyjpy.mta.box.Report`."""
+        """Take a report: see `demyjpy.mta.dialogue.Report`."""
         if isinstance(what, Outcome):
             self.outcomes.append(what)
         elif not what.startswith("stored "):

@@ -5,6 +5,8 @@ a `MilterFailedError`, whatever it was: nothing listens, it hangs, it closes, it
 """
 
 import asyncio
+import os
+import re
 import socket
 from typing import Final, Self
 
@@ -43,8 +45,15 @@ def _failure(event: str | None, error: BaseException, timeout: float) -> MilterF
         return error
     if isinstance(error, TimeoutError):
         return MilterFailedError(event or "quit", f"no answer within {timeout:g} s")
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return MilterFailedError(event or "quit", reason)
+    return MilterFailedError(event or "quit", _reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    """What the system says; asyncio puts words of its own around it."""
+    number = re.search(r"\[Errno (\d+)\]", str(error))
+    if number:
+        return os.strerror(int(number[1]))
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _cannot_connect(address: Address, error: BaseException, timeout: float) -> MilterFailedError:

@@ -6,23 +6,23 @@ is `demyjpy.mta.box`.
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 from aiosmtpd.smtp import SMTP
 from attrs import evolve
 
+from demyjpy.drivers.address import Address
 from demyjpy.mta import steps
+from demyjpy.mta.channel import Timeouts
 from demyjpy.mta.late import LateChannel
 from demyjpy.mta.message import Mail
 from demyjpy.mta.path import split_path
-from demyjpy.mta.profiles import Reply
+from demyjpy.mta.profiles import Profile, Reply
 from demyjpy.mta.smtp import Outcome, Session, ask_data, new_session, play_async, take_content, take_step
 from demyjpy.wire.fields import Parameters, encode_text
-
-if TYPE_CHECKING:
-    from demyjpy.mta.box import Box
 
 _LONGEST_LINE: Final = 1 << 20
 _NAMES: Final = {"127.0.0.1": "localhost", "::1": "localhost"}
@@ -35,13 +35,54 @@ _NOT_HERE: Final = frozenset({"STARTTLS", "AUTH", "EXPN"})
 _EXTENSIONS: Final = ("PIPELINING", "SIZE", "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8")
 
 
+Report = Callable[[int, Outcome | str], None]
+"""Told of each step: the number of the session, and what came of it, or a line about the box itself."""
+
+
+class Keeper(Protocol):
+    """Where mail goes."""
+
+    def add(self, mail: Mail) -> Path:
+        """Store a mail; the file."""
+
+
+class House(Protocol):
+    """The server around a conversation: what it needs of `demyjpy.mta.box.Box`."""
+
+    host: str
+    max_message: int
+    numbers: Iterator[int]
+    timeouts: Timeouts
+    report: Report
+
+    @property
+    def milters(self) -> Mapping[str, Address]:
+        """Whom to ask, in order."""
+
+    @property
+    def store(self) -> Keeper:
+        """Where mail goes."""
+
+    def new_queue_id(self) -> str:
+        """A queue id that no other message has."""
+
+    def profile(self, ids: Callable[[int], str]) -> Profile:
+        """What one session is led by."""
+
+    def enter(self, dialogue: "Dialogue") -> None:
+        """Keep a session."""
+
+    def forget(self, dialogue: "Dialogue") -> None:
+        """A session is over."""
+
+
 class Dialogue(SMTP):
     """One SMTP client's connection."""
 
     line_length_limit = _LONGEST_LINE
     command_size_limit = 4096
 
-    def __init__(self, box: "Box") -> None:
+    def __init__(self, box: House) -> None:
         super().__init__(
             _Hooks(self),
             timeout=_IDLE,

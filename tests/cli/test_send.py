@@ -35,7 +35,7 @@ from demyjpy import (
     send_action,
 )
 from demyjpy.actions import Shutdown
-from demyjpy.cli.sending import Sent, summary
+from demyjpy.cli.sent import Sent, summary
 from demyjpy.cli.show import Paint, diff_lines, verdict_words
 from demyjpy.mta.link import MilterFailedError
 from demyjpy.mta.message import Envelope, Mail, Message
