@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from demyjpy.cli.sent import Sent, failure_words, verdict_line
+from demyjpy.cli.sent import Sent, verdict_line
 from demyjpy.cli.sent_json import as_json
-from demyjpy.cli.show import Paint, diff_lines, paint_for, safe, step_lines
+from demyjpy.cli.show import Paint, diff_lines, failure_words, paint_for, safe, step_lines
 from demyjpy.cli.words import InputError
 from demyjpy.mta import steps
 from demyjpy.mta.channel import Timeouts

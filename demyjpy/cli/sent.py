@@ -97,12 +97,3 @@ def verdict_line(sent: Sent, paint: Paint) -> str:
     """The last line, in the colour of the verdict."""
     colours = {"accepted": "green", "quarantined": "yellow", "tempfailed": "yellow"}
     return paint(colours.get(sent.verdict, "red"), summary(sent))
-
-
-def failure_words(failure: MilterFailedError) -> str:
-    """In one line, what a milter did wrong and at which step."""
-    if failure.event == "connecting":
-        return f"cannot connect: {safe(failure.reason).rpartition(': ')[2]}"
-    if failure.event == "options":
-        return f"no milter answers there: at the negotiation: {safe(failure.reason)}"
-    return f"the milter failed at {failure.event}: {safe(failure.reason)}"

@@ -242,7 +242,7 @@ class Dialogue(SMTP):
 
     async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802
         """DATA: the milters are asked before 354 is said; the message comes to `take_message`."""
-        self._state = evolve(self._state, heard=(), failures=())
+        self._state = evolve(self._state, heard=(), failed=())
         self._state, refusal = await play_async(ask_data(self._state), self._channels)
         if refusal is not None:
             self._report_message(b"", refusal, None)
@@ -281,7 +281,7 @@ class Dialogue(SMTP):
             state.heard,
             mail,
             mail is None and not reply.is_refusal,
-            state.failures,
+            state.failed,
         )
         self.box.report(self.number, outcome)
 
