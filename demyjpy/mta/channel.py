@@ -133,6 +133,7 @@ class AsyncChannel:
         self._timeouts = timeouts or Timeouts()
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._transport: asyncio.WriteTransport | None = None
 
     async def __aenter__(self) -> Self:
         timeout = self._timeouts.connect
@@ -146,6 +147,7 @@ class AsyncChannel:
         except (OSError, TimeoutError) as error:
             raise _cannot_connect(address, error, timeout) from error
         self._reader, self._writer = opened
+        self._transport = self._writer.transport
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -162,6 +164,11 @@ class AsyncChannel:
                 await writer.wait_closed()
         except (OSError, TimeoutError):
             writer.transport.abort()
+
+    def abort(self) -> None:
+        """Cut the connection: nobody waits any more for what is still to be written."""
+        if self._transport is not None:
+            self._transport.abort()
 
     async def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
         """Write, and read until the answer is complete."""

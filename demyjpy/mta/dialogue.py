@@ -27,6 +27,7 @@ from demyjpy.wire.fields import Parameters, encode_text
 _LONGEST_LINE: Final = 1 << 20
 _NAMES: Final = {"127.0.0.1": "localhost", "::1": "localhost"}
 _IDLE: Final = 1800.0  # seconds after which a client that says nothing is left
+_PARTING: Final = 1.0  # seconds for milters to be told of the end of a session
 _PARAMETERS: Final = {
     "FROM": ("SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"),
     "TO": ("NOTIFY", "ORCPT"),
@@ -154,7 +155,18 @@ class Dialogue(SMTP):
         transport.write(_wire(Reply(421, "4.3.2 The box is closing")) + b"\r\n")
         task: Any = self._handler_coroutine
         task.cancel()
-        return _ended(task, transport)
+        return self._ended(task, transport)
+
+    async def _ended(self, task: "asyncio.Task[None]", transport: Any) -> None:
+        """Wait for the end of the session and close its connection."""
+        if (await asyncio.wait((task,), timeout=_PARTING))[1]:
+            for channel in self._channels:
+                channel.abort()
+            await asyncio.wait((task,))
+        if transport.get_write_buffer_size():
+            transport.abort()  # the client does not read, and may never
+        else:
+            transport.close()
 
     def _cb_client_connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         only_lines: Any = _Reader(reader)
@@ -288,15 +300,6 @@ class Dialogue(SMTP):
     async def _unknown(self, command: str, arg: str | None) -> None:
         line = f"{command} {arg}" if arg else command
         await self._say(await self._take(steps.Command(line)))
-
-
-async def _ended(task: "asyncio.Task[None]", transport: Any) -> None:
-    """Wait for the end of a session and close its connection."""
-    await asyncio.wait((task,))
-    if transport.get_write_buffer_size():
-        transport.abort()  # the client does not read, and may never
-    else:
-        transport.close()
 
 
 def _wire(reply: Reply) -> bytes:

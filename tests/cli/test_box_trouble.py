@@ -19,7 +19,7 @@ from demyjpy.mta.box import Box, Store
 from demyjpy.mta.channel import Timeouts
 from demyjpy.mta.dialogue import Dialogue
 from tests.cli.boxes import MAIL, serving
-from tests.cli.servers import PATIENCE, answering, listening
+from tests.cli.servers import OBSERVING, PATIENCE, answering, listening, packets
 
 
 @pytest.mark.parametrize("letter", ["O", "R", "T", "L", "B", "E"])
@@ -150,6 +150,35 @@ def test_leaving_the_box_does_not_wait_for_a_client_that_reads_nothing(maildir: 
         return b""
 
     assert b"421" not in asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+def test_leaving_the_box_does_not_wait_for_a_milter_that_reads_nothing(maildir: Path) -> None:
+    """Even where a message is on its way to it; the client keeps its mail."""
+    stuck, released = threading.Event(), threading.Event()
+
+    def behave(client: socket.socket) -> None:
+        client.sendall(OBSERVING)
+        for letter in packets(client):
+            if letter == b"B":
+                stuck.set()
+                released.wait(PATIENCE)
+
+    timeouts = Timeouts(1, 10 * PATIENCE, 10 * PATIENCE)
+    with ExitStack() as stack:
+        milter = stack.enter_context(listening(behave))
+        stack.callback(released.set)
+        client = stack.enter_context(socket.socket())
+        with serving(maildir, milter, timeouts=timeouts) as box:
+            client.settimeout(PATIENCE)
+            client.connect(("127.0.0.1", box.port))
+            for line in ("EHLO c.example", "MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>", "DATA"):
+                client.recv(1024)
+                client.sendall(f"{line}\r\n".encode())
+            assert client.recv(1024).startswith(b"354 ")
+            client.sendall(MAIL + b"x" * 98 + b"\r\n" + (b"y" * 98 + b"\r\n") * 90_000 + b".\r\n")
+            assert stuck.wait(PATIENCE)
+        assert client.recv(1024).startswith(b"421 ")
+        assert box.stored() == []
 
 
 def test_data_that_a_milter_refuses_may_be_tried_again(maildir: Path) -> None:

@@ -10,12 +10,9 @@ import pytest
 from demyjpy.actions import Shutdown
 from demyjpy.cli.show import verdict_words
 from tests.cli.conftest import MAIL
-from tests.cli.servers import answering, frame, listening, silent
+from tests.cli.servers import OBSERVING, answering, frame, listening, silent
 
 Run = Callable[..., tuple[int, str, str]]
-
-NO_REPLIES = 0xFF080
-"""All ``SMFIP_NR_*``: the milter answers at the end of a message only."""
 
 
 def one_line(result: tuple[int, str, str]) -> str:
@@ -113,10 +110,9 @@ def test_a_milter_that_dies_while_nobody_waits_for_it_fails_at_the_next_question
     run: Run, tmp_path: Path
 ) -> None:
     """An observer's events need no answer; the end of the message does."""
-    agreed = frame(b"O", b"\0\0\0\6\0\0\1\xff" + NO_REPLIES.to_bytes(4, "big"))
 
     def behave(client: socket.socket) -> None:
-        client.sendall(agreed)
+        client.sendall(OBSERVING)
         seen = b""
         while b"Subject" not in seen:
             seen += client.recv(1024)
@@ -125,9 +121,8 @@ def test_a_milter_that_dies_while_nobody_waits_for_it_fails_at_the_next_question
     path.write_bytes(MAIL + b"x\n" * 1_000_000)
     with listening(behave) as address:
         error = one_line(run("send", "--to", address, path))
-    assert error == (
-        f"demyjpy send: {address}: the milter failed at end_of_message: it closed the connection"
-    )
+    # which of the system's words it is depends on how much was on its way
+    assert error.startswith(f"demyjpy send: {address}: the milter failed at end_of_message: ")
 
 
 def test_a_milter_that_shuts_down_is_no_failure(run: Run, mail: Path) -> None:
