@@ -15,7 +15,7 @@ from demyjpy.cli.boxing import tell
 from demyjpy.cli.demonstrating import program_name
 from demyjpy.cli.sample_mails import samples
 from tests.cli.conftest import MAIL
-from tests.cli.servers import PATIENCE, program, read_until
+from tests.cli.servers import PATIENCE, ROOT, program, read_until
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -82,6 +82,16 @@ def test_the_demo_shows_what_its_own_filter_does(run: Run, tmp_path: Path) -> No
     stored = [path.read_bytes() for path in (tmp_path / "mail/new").iterdir()]
     bodies = {sample.content.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n") for sample in samples()}
     assert {mail.partition(b"\n\n")[2] for mail in stored} == bodies
+
+
+def test_the_page_about_the_demo_shows_what_it_prints(run: Run) -> None:
+    """Line by line, but for what is different each time."""
+    page = (ROOT / "docs/box.md").read_text()
+    shown = re.findall(r"```text\n(A filter.*?)```", page, re.DOTALL)[0].splitlines()
+    printed = run("demo")[1]
+    varies = r":[1-9]\d{2,4}\b|/tmp/[^,]*|as [0-9A-F]+|in [0-9.]+ s"
+    lines = [re.sub(varies, "#", line) for line in printed.splitlines()]
+    assert [line for line in shown if line != "[...]" and re.sub(varies, "#", line) not in lines] == []
 
 
 def test_the_demo_of_a_filter_shows_every_verdict(run: Run, write: Any) -> None:
