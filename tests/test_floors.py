@@ -70,6 +70,7 @@ FLOORS = (
     "mta.path",
     "mta.channel",
     "mta.late",
+    "mta.lines",
     "mta.dialogue",
     "mta.box",
     "mta",

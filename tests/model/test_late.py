@@ -38,6 +38,7 @@ def test_a_milter_that_is_away_is_told_at_each_question(tmp_path):
             for _ in range(2):
                 with pytest.raises(MilterFailedError, match=r"failed at connecting: .*No such file"):
                     await channel.carry_out(ASKED)
+            channel.abort()  # there is nothing to cut
 
     asyncio.run(main())
 
