@@ -235,6 +235,7 @@ class Turn:
             return
         if letter == _ABORT:
             self._macros = self._macros.end_message()
+            self._refresh_macros()  # what stood before MAIL may hold older ones
             self._observe(Step(self._session, ev.Abort(), self._ctx, self._ctx))
             return
         station = self._stations[letter]
