@@ -162,6 +162,8 @@ class Connection:
     agreement: Agreement | None = None
     stations: dict[int, Station] = field(factory=dict)
     """By command letter; filled at negotiation, then only read."""
+    lane: Any = None
+    """The plain cases of it, as `demyjpy.lane` takes them."""
     filters: int = 1
     unread: Unread = NOTHING_UNREAD
     packets: tuple[Packet, ...] = ()

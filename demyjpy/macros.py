@@ -28,7 +28,7 @@ _SLOTS: Final[dict[int, int]] = {
 }
 """Where the macros of a command are kept. Lookup goes from the last slot to the first."""
 
-_PASSING: Final = 7
+PASSING: Final = 7
 """The slot of macros sent for any other command: in force for that one command, looked up first."""
 
 _RECIPIENT: Final = 3
@@ -59,14 +59,14 @@ class Macros:
 
     def define(self, letter: int, payload: bytes) -> "Macros":
         """With the macros of one packet: its target command's letter, and the strings after it."""
-        slot = _SLOTS.get(letter, _PASSING)
+        slot = _SLOTS.get(letter, PASSING)
         slots = (*self.slots[:slot], payload, *self.slots[slot + 1 :])
         return Macros(slots, self.fresh | 1 << slot)
 
     def arrive(self, letter: int) -> "Macros":
         """As they are in force for the command that has now come."""
-        own = self.fresh & 1 << _SLOTS.get(letter, _PASSING)
-        slots = self._drop(_DROPPED_AT.get(letter, (_PASSING,)), own)
+        own = self.fresh & 1 << _SLOTS.get(letter, PASSING)
+        slots = self._drop(_DROPPED_AT.get(letter, (PASSING,)), own)
         if letter in _AFTER_RECIPIENTS and slots[_RECIPIENT] is not None:
             slots = (*slots[:_RECIPIENT], None, *slots[_RECIPIENT + 1 :])
         return self if slots is self.slots and not self.fresh else Macros(slots)

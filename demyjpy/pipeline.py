@@ -12,10 +12,11 @@ from demyjpy.connection import Call, Connection, Setup
 from demyjpy.context import Context, new_context
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import as_registry, with_handlers
+from demyjpy.lane import is_plain, take_lane
 from demyjpy.outcomes import as_exception
 from demyjpy.turn import Turn
 from demyjpy.wire.codes import Response
-from demyjpy.wire.framing import join_frame
+from demyjpy.wire.framing import join_frame, split_frames
 
 PROGRESS: Final = join_frame(Response.PROGRESS)
 """What keeps the MTA waiting at end of message."""
@@ -43,8 +44,16 @@ def open_connection(setup: Setup, session: str = "") -> Connection:
 
 def receive_data(connection: Connection, data: bytes) -> Connection:
     """After the MTA sent bytes. While a call is out they are only kept."""
-    turn = Turn(connection)
-    turn.receive_data(data)
+    if is_plain(connection):
+        packets, unread = split_frames(connection.unread, data, connection.setup.limits.packet)
+        taken = take_lane(connection, packets, unread)
+        if isinstance(taken, Connection):
+            return taken
+        turn = Turn(taken.connection)
+        turn.take_over(taken)
+    else:
+        turn = Turn(connection)
+        turn.receive_data(data)
     turn.run()
     return turn.result()
 

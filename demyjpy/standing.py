@@ -48,6 +48,8 @@ class Standing:
 
     def between_messages(self) -> "Standing":
         """With what holds for the connection only."""
+        if not self.done_for_good and self.owed_for_good is None:
+            return CLEAR
         return Standing(
             self.done_for_good, self.done_for_good, frozenset(), self.owed_for_good, self.owed_for_good
         )

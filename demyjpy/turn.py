@@ -9,7 +9,6 @@ from collections import deque
 from typing import Any, Final
 
 from attrs import evolve
-from pyrsistent import PMap
 
 from demyjpy import actions as act
 from demyjpy import events as ev
@@ -19,6 +18,7 @@ from demyjpy.connection import Call, Connection, Job, Station, Step, Trouble
 from demyjpy.context import Context
 from demyjpy.errors import HandlerError, LimitError, LocalProtocolError, RemoteProtocolError
 from demyjpy.handlers import as_registry, strictest
+from demyjpy.lane import Handover, make_lane, remembering
 from demyjpy.limits import NOTHING_COUNTED
 from demyjpy.macros import NO_MACROS, Macros
 from demyjpy.negotiation import Agreement, check_reply, with_data_size
@@ -73,31 +73,6 @@ _TOO_MANY_RECIPIENTS: Final = act.ReplyCode(452, "4.5.3", "Too many recipients f
 class Turn:
     """The state of one turn; see the module."""
 
-    __slots__ = (
-        "_agreement",
-        "_base",
-        "_call",
-        "_closed",
-        "_counts",
-        "_ctx",
-        "_ending",
-        "_filters",
-        "_initial",
-        "_job",
-        "_jobs",
-        "_macros",
-        "_out",
-        "_packets",
-        "_phase",
-        "_prelude",
-        "_session",
-        "_setup",
-        "_standing",
-        "_stations",
-        "_troubles",
-        "_unread",
-    )
-
     def __init__(self, connection: Connection) -> None:
         self._setup = connection.setup
         self._session = connection.session
@@ -109,6 +84,7 @@ class Turn:
         self._macros = connection.macros
         self._agreement = connection.agreement
         self._stations = connection.stations
+        self._lane = connection.lane
         self._filters = connection.filters
         self._unread = connection.unread
         self._packets = deque(connection.packets)
@@ -139,6 +115,7 @@ class Turn:
             self._macros,
             self._agreement,
             self._stations,
+            self._lane,
             self._filters,
             self._unread,
             tuple(self._packets),
@@ -168,6 +145,16 @@ class Turn:
         if not self._closed and not self._ending and self._phase is not Phase.CLOSED:
             packets, self._unread = split_frames(self._unread, data, self._setup.limits.packet)
             self._packets.extend(packets)
+
+    def take_over(self, handover: Handover) -> None:
+        """Go on where the lane ended."""
+        self._out.append(handover.connection.data_to_send)
+        self._packets.extend(handover.packets)
+        if handover.job is not None:
+            handler = handover.job.chain[0][1]
+            job = self._absorb(handover.job, handler, handover.outcome, None)
+            if job is not None:
+                self._jobs.append(job)
 
     def resume(self, outcome: Context | Exception, duration: float | None) -> None:
         """The call that was out has come back."""
@@ -264,7 +251,7 @@ class Turn:
     def _leave_prelude(self, following: Phase) -> None:
         """What a macro handler stored before a message belongs to that message, or to none."""
         if self._phase not in IN_MESSAGE and following not in IN_MESSAGE:
-            self._ctx = self._remembering(self._prelude or self._ctx)
+            self._ctx = remembering(self._ctx, self._prelude or self._ctx)
             self._prelude = None
 
     def _define_macros(self, station: Station, payload: bytes) -> None:
@@ -476,6 +463,7 @@ class Turn:
             self._filters = len(registry.parts)
             observed = self._setup.observer is not None
             self._stations = agreed_stations(registry, reply, observed=observed)
+            self._lane = make_lane(self._setup, self._stations, self._agreement)
         except Exception as error:
             self._trouble(error, "options")
             self.hang_up()
@@ -561,16 +549,9 @@ class Turn:
 
     def _leave_message(self) -> None:
         """Back to what stood before MAIL; what was remembered stays."""
-        self._ctx = self._remembering(self._base)
+        self._ctx = remembering(self._ctx, self._base)
         self._macros = self._macros.end_message()
         self._standing = self._standing.between_messages()
-
-    def _remembering(self, before: Context) -> Context:
-        """An earlier context, with what has been remembered since."""
-        connection = self._ctx.get("connection")
-        if isinstance(connection, PMap) and connection is not before.get("connection"):
-            return before.set("connection", connection)
-        return before
 
     def _farewell(self) -> Job:
         station = self._stations[DISCONNECT]
