@@ -76,7 +76,7 @@ def take_actions(ctx: Context) -> tuple[tuple[Any, ...], Context]:
     return (tuple(queue), ctx.set("queue", ())) if queue else ((), ctx)
 
 
-def remember(ctx: Context, values: Mapping[str, Any] | None = None, **more: Any) -> Context:
+def remember(ctx: Context, values: Mapping[str, Any] | None = None, /, **more: Any) -> Context:
     """Store values that outlive the message; read them from ``ctx["connection"]``."""
     return ctx.set("connection", update(ctx["connection"], {**(values or {}), **more}))
 

@@ -327,15 +327,14 @@ def enter_scope(name: str, ctx: Context) -> Context:
 
 def leave_scope(name: str, outer: Context, inner: Context) -> Context:
     """The outer context after its corner ``name`` has become ``inner``."""
-    if not isinstance(inner, PMap):
+    if not isinstance(inner, PMap) or not inner.keys() >= ENGINE_KEYS:
         return inner  # the engine says what is wrong with it
-    shared = {key: inner[key] for key in ENGINE_KEYS if key in inner and key != "connection"}
+    shared = {key: inner[key] for key in ENGINE_KEYS if key != "connection"}
     corner = inner.evolver()
     for key in ENGINE_KEYS:
-        if key in inner:
-            corner.remove(key)
+        corner.remove(key)
     connection = outer["connection"]
-    remembered = inner.get("connection", pmap())
-    if remembered:
+    remembered = inner["connection"]
+    if remembered or name in connection:
         connection = connection.set(name, remembered)
     return update(outer, {**shared, "connection": connection, name: corner.persistent()})

@@ -28,6 +28,13 @@ class Limits:
     message: int = field(default=1 << 30, validator=v.ge(1))
     data_size: int = field(default=CHUNK_SIZE, validator=v.in_((CHUNK_SIZE, 262_143, 1_048_575)))
 
+    def __attrs_post_init__(self) -> None:
+        if self.packet <= self.data_size:
+            raise ValueError(
+                f"expected packet to be more than data_size, got {self.packet} and {self.data_size}: "
+                "what is agreed on has to fit"
+            )
+
 
 @frozen
 class Counts:

@@ -60,7 +60,7 @@ def take_outcome(outcome: Any, handler: Handler[Any]) -> tuple[tuple[Any, ...], 
             f"expected {handler.name} to return a context, got {outcome!r:.200}"
             + ("; is there a return at its end?" if outcome is None else "")
         )
-    if "queue" not in outcome:
+    if "queue" not in outcome or "connection" not in outcome:
         raise HandlerError(
             f"expected {handler.name} to return a context made from the one it got, "
             "got a map without the engine's keys"

@@ -301,10 +301,11 @@ class Turn:
             chain = tuple((number, handler) for number, handler in chain if handler.rejected)
             may_answer = False
         forced = None
-        if letter in _ANSWERED and letter != _UNKNOWN and may_answer:
-            forced = over or (None if last_chunk else self._standing.owed)
-        if forced or (self._standing.owed and self._phase in IN_MESSAGE):
-            chain = ()  # what will be answered is settled
+        if letter in _ANSWERED and letter != _UNKNOWN:
+            if may_answer:
+                forced = over or (None if last_chunk else self._standing.owed)
+            if forced or (self._standing.owed and self._phase in IN_MESSAGE):
+                chain = ()  # what will be answered is settled
         self._jobs.append(Job(station, event, chain, replies, may_answer, forced, last_chunk))
 
     def _is_rejected(self) -> bool:
@@ -510,7 +511,7 @@ class Turn:
         handlers = dict(self._stations[_BODYEOB].chain)
         error = check_bodies(job.modifications, handlers)
         if error:
-            number = max(handlers)
+            number = max(n for n, edit in job.modifications if isinstance(edit, act.ReplaceBody))
             _, plan = self._apply_policy(error, job, handlers[number], number)
             return plan.modifications, strictest([plan.verdict or _CONTINUE, verdict])
         return in_sending_order(edit for _, edit in job.modifications), verdict

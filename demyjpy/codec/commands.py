@@ -80,7 +80,7 @@ def _decode_macros(payload: bytes, leading_space: bool) -> ev.DefineMacros:
 
 def _encode_macros(event: ev.DefineMacros, leading_space: bool) -> bytes:
     row = ROW_OF_NAME.get(event.event)
-    if row is None and len(event.event) != 1:
+    if row is None and not (len(event.event) == 1 and event.event <= "\xff"):
         raise LocalProtocolError(f"expected an event name or a letter, got {event.event!r}")
     letter = bytes((row.letter,)) if row else event.event.encode("latin-1")
     words = event.definitions.words
