@@ -192,7 +192,8 @@ def take_lane(connection: Connection, packets: list[Packet], unread: Unread) -> 
                 outcome = as_exception(error)
             answer = route.answer
             if outcome is not ctx:
-                queue = outcome.get("queue", _NO_QUEUE) if isinstance(outcome, PMap) else _NO_QUEUE
+                is_context = isinstance(outcome, PMap) and "connection" in outcome
+                queue = outcome.get("queue", _NO_QUEUE) if is_context else _NO_QUEUE
                 edited = _edited(queue, agreement) if queue and letter == _BODYEOB else None
                 if edited is not None:
                     answer = edited
