@@ -54,9 +54,16 @@ def update(ctx: Context, values: Mapping[str, Any]) -> Context:
     return after
 
 
+def check_mapping(what: str, given: Any) -> Mapping[Any, Any]:
+    """A mapping as it is; anything else raises `HandlerError`."""
+    if not isinstance(given, Mapping):
+        raise HandlerError(f"expected {what} as a mapping, got {given!r:.200}")
+    return given
+
+
 def check_state(state: Mapping[str, Any]) -> dict[str, Any]:
     """State to put into a context; a key that is the engine's raises `HandlerError`."""
-    taken = ENGINE_KEYS & state.keys()
+    taken = ENGINE_KEYS & check_mapping("state", state).keys()
     if taken:
         raise HandlerError(
             f"expected state under keys of your own, got {', '.join(sorted(taken))}: these belong to "

@@ -5,6 +5,7 @@ handlers is `demyjpy.pipeline`'s.
 """
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Generic, Protocol, TypeVar, overload
 
@@ -12,14 +13,14 @@ from attrs import field, frozen
 
 from demyjpy import events as ev
 from demyjpy.codec import ROW_OF_NAME
-from demyjpy.context import Context, check_state
+from demyjpy.context import Context, check_mapping, check_state
 from demyjpy.errors import HandlerError
 from demyjpy.negotiation import ACTION_FLAGS, EVENT_NAMES, MACRO_EVENTS
 from demyjpy.wire.codes import MACROS_PER_STAGE
 from demyjpy.wire.fields import spell_macro
 
 E = TypeVar("E")
-R = TypeVar("R", Context, Awaitable[Context])
+R = TypeVar("R", bound=Context | Awaitable[Context])
 
 HANDLER_NAMES: Final = (*EVENT_NAMES, "disconnect", "options", "define_macros")
 """The names under which a handler may be registered."""
@@ -63,7 +64,9 @@ class Handler(Generic[E]):
             raise HandlerError(f"expected rejected=True only at 'recipient', got {self.event!r}")
         if self.is_async and self.blocking:
             raise HandlerError(f"expected either async def or blocking=True, got both at {self.event!r}")
-        if self.progress is not None and not self.progress > 0:
+        if self.progress is not None and not (
+            isinstance(self.progress, (int, float)) and self.progress > 0
+        ):
             raise HandlerError(f"expected progress in seconds or None, got {self.progress!r}")
 
     def __call__(self, event: E, ctx: Context) -> Any:
@@ -78,36 +81,38 @@ class Handler(Generic[E]):
 
 
 def _names(kind: str, given: Iterable[str], known: Iterable[str]) -> frozenset[str]:
-    if isinstance(given, str):
-        raise HandlerError(f"expected a set of names as {kind}, got the string {given!r}")
-    names = frozenset(given)
-    known = tuple(known)
-    unknown = sorted(map(str, names - set(known)))
+    names, known = _items(f"a set of names as {kind}", given), tuple(known)
+    unknown = sorted(str(name) for name in names if name not in known)
     if unknown:
         raise HandlerError(f"expected {kind} among {', '.join(known)}; got {', '.join(unknown)}")
-    return names
+    return frozenset(names)
+
+
+def _items(expected: str, given: Any) -> tuple[Any, ...]:
+    """What is in a collection; a string is none."""
+    if isinstance(given, str):
+        raise HandlerError(f"expected {expected}, got the string {given!r}")
+    if not isinstance(given, Iterable):
+        raise HandlerError(f"expected {expected}, got {given!r:.200}")
+    return tuple(given)
 
 
 def _macro_names(macros: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
-    _names("events in macros=", macros, MACRO_EVENTS)
-    for event, names in macros.items():
-        if isinstance(names, str):
-            raise HandlerError(
-                f"expected a tuple of macro names for {event!r}, got the string {names!r}"
-            )
-    spelled = {
-        event: tuple(dict.fromkeys(spell_macro(name) for name in names))
-        for event, names in macros.items()
-    }
-    for event, found in spelled.items():
-        if len(found) > MACROS_PER_STAGE:
+    _names("events in macros=", check_mapping("macros", macros), MACRO_EVENTS)
+    spelled = {}
+    for event, given in macros.items():
+        names = _items(f"a tuple of macro names for {event!r}", given)
+        for name in names:
+            if not isinstance(name, str) or not re.fullmatch(
+                r"\{[^\s,{}\0-\x1f]+\}|[^\s,{}\0-\x1f]+", name
+            ):
+                raise HandlerError(f"expected a macro name such as i or {{auth_type}}, got {name!r}")
+        spelled[event] = tuple(dict.fromkeys(map(spell_macro, names)))
+        if len(spelled[event]) > MACROS_PER_STAGE:
             raise HandlerError(
                 f"expected at most {MACROS_PER_STAGE} macros for {event!r}, as Sendmail does, "
-                f"got {len(found)}"
+                f"got {len(spelled[event])}"
             )
-        for name in found:
-            if not name.isprintable() or " " in name or "," in name or name == "{}":
-                raise HandlerError(f"expected a macro name such as i or {{auth_type}}, got {name!r}")
     return spelled
 
 
@@ -143,7 +148,7 @@ class Registry(Mapping[str, Handler[Any]]):
     ) -> None:
         self.declarations = declarations or Declarations()
         self._handlers: dict[str, Handler[Any]] = {}
-        for event, handler in (handlers or {}).items():
+        for event, handler in check_mapping("handlers", handlers or {}).items():
             self.add(event, handler)
 
     def add(self, event: str, handler: Callable[..., Any], **options: Any) -> None:

@@ -257,6 +257,8 @@ class Turn:
     def _define_macros(self, station: Station, payload: bytes) -> None:
         if not payload:
             raise RemoteProtocolError("a macro packet with the letter of its command", "nothing")
+        if payload[0] in (_MAIL, _HELO) and self._phase in IN_MESSAGE:
+            self._refresh_macros()  # for the abort handlers of the message that these may end
         if station.chain:
             if (
                 self._phase not in IN_MESSAGE
@@ -574,6 +576,8 @@ class Turn:
 
     def _observe_job(self, job: Job, answer: tuple[Any, ...] = (), sent: bytes = b"") -> None:
         if self._setup.observer:
+            if job.step is None and job.station.letter in _ANSWERED:
+                self._refresh_macros()  # an observer looks where no handler did
             step = job.step or Step(self._session, job.event, self._ctx, self._ctx)
             self._observe(evolve(step, answer=answer, sent=sent))
 

@@ -12,7 +12,10 @@ from attrs import define, field
 from demyjpy.actions import Action
 from demyjpy.codec import decode_action
 from demyjpy.connection import Connection, Setup, Trouble
+from demyjpy.context import Context
+from demyjpy.handlers import define_event_handlers
 from demyjpy.pipeline import as_on_connect, hang_up, open_connection, receive_data, resume, run_call
+from demyjpy.registry import Registry
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frames
 
 ALL_ACTIONS = 0x1FF
@@ -131,6 +134,22 @@ class Session:
     def is_closed(self) -> bool:
         """Whether the engine is done with it."""
         return self.connection.is_closed
+
+
+def keep(event: Any, ctx: Context) -> Context:
+    """A handler that does nothing."""
+    return ctx
+
+
+def note(*names: str) -> tuple[Registry, list[tuple[str, Context]]]:
+    """A filter that writes down what it is called with, and in which context."""
+    calls: list[tuple[str, Context]] = []
+
+    def handle(event: Any, ctx: Context) -> Context:
+        calls.append((type(event).__name__, ctx))
+        return ctx
+
+    return define_event_handlers(dict.fromkeys(names, handle)), calls
 
 
 def play(handlers: Any, *packets: Packet, **setup: Any) -> Session:

@@ -19,9 +19,9 @@ from demyjpy.cli import main
 from demyjpy.cli.arguments import build_parser, options_of, version
 from demyjpy.cli.configuration import mta_lines
 from demyjpy.cli.loading import LoadError, explain, load_filter
-from demyjpy.limits import Limits
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.options import Options
+from demyjpy.limits import Limits
 from demyjpy.registry import Registry
 from tests.engine import MAIL, join, offer, packet
 

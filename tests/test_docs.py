@@ -11,8 +11,8 @@ from attrs import fields
 
 import demyjpy
 from demyjpy.cli.arguments import build_parser
-from demyjpy.limits import Limits
 from demyjpy.drivers.options import Options
+from demyjpy.limits import Limits
 from demyjpy.negotiation import ACTION_FLAGS
 from demyjpy.plan import LEGAL
 from demyjpy.registry import HANDLER_NAMES, Registry

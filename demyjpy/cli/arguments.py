@@ -6,10 +6,10 @@ from typing import Any, Final, NoReturn, TypeVar
 
 from attrs import fields_dict
 
-from demyjpy.limits import Limits
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.options import Options
 from demyjpy.errors import AddressError
+from demyjpy.limits import Limits
 
 T = TypeVar("T")
 

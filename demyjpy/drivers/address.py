@@ -8,7 +8,7 @@ import re
 import shutil
 import socket
 import stat
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from urllib.parse import parse_qsl
@@ -28,6 +28,10 @@ SPELLINGS: Final = (
 
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted (the system may allow fewer)."""
+
+_PORT: Final = re.compile("[0-9]{1,5}")
+_FD: Final = re.compile("[0-9]{1,9}")
+_MODE: Final = re.compile("0?[0-7]{3}")
 
 
 @frozen
@@ -68,15 +72,15 @@ def parse_address(text: str | int) -> Address:
         return Address("inet", host="localhost", port=_port(text, text))
     if text[:1] in ("/", "."):
         return _unix(text, text)
-    kind, colon, rest = text.partition(":")
-    match kind.lower() if colon and rest else "":
+    kind, _, rest = text.partition(":")
+    match kind.lower() if rest else "":
         case "unix" | "local":
             return _unix(rest, text)
         case "inet":
             return _inet("inet", rest, text)
         case "inet6":
             return _inet("inet6", rest, text)
-        case "fd" if rest.isascii() and rest.isdigit():
+        case "fd" if _FD.fullmatch(rest):
             return Address("fd", fd=int(rest))
     raise AddressError(f"expected an address such as {SPELLINGS}; got {text!r}")
 
@@ -85,13 +89,15 @@ def _inet(kind: Kind, rest: str, text: str) -> Address:
     port, at, host = rest.partition("@")
     if not at:
         host, _, port = rest.rpartition(":")
+        if ":" in host and host[0] != "[":
+            port = rest  # an IPv6 address without brackets: where it ends cannot be told
     host = host.removeprefix("[").removesuffix("]")
     local = "::1" if kind == "inet6" else "localhost"
     return Address(kind, host=host or local, port=_port(port, text))
 
 
 def _port(port: str, text: str) -> int:
-    if port.isascii() and port.isdigit() and int(port) <= 65535:
+    if _PORT.fullmatch(port) and int(port) <= 65535:
         return int(port)
     raise AddressError(f"expected a port from 0 to 65535, got {port!r} in {text!r}: {SPELLINGS}")
 
@@ -99,11 +105,11 @@ def _port(port: str, text: str) -> int:
 def _unix(rest: str, text: str) -> Address:
     path, _, query = rest.partition("?")
     address = Address("unix", path=path)
-    if not path:
-        raise AddressError(f"expected a path, got none in {text!r}: {SPELLINGS}")
+    if not path or "\0" in path:
+        raise AddressError(f"expected a path, got {path!r} in {text!r}: {SPELLINGS}")
     for key, value in parse_qsl(query, keep_blank_values=True):
         match key:
-            case "mode" if re.fullmatch("0?[0-7]{3}", value):
+            case "mode" if _MODE.fullmatch(value):
                 address = evolve(address, mode=int(value, 8))
             case "user" if value:
                 address = evolve(address, user=value)
@@ -124,8 +130,36 @@ def as_postfix(address: Address) -> str:
     return str(address)
 
 
-def listen(address: Address, *, reuse_port: bool = False) -> socket.socket:
-    """A listening socket, not blocking; `AddressError` says why there is none.
+@frozen
+class Listener:
+    """A listening socket, not blocking, and the file that goes with a Unix socket.
+
+    ``address`` is where it listens, with the port that the system chose. ``file`` is the identity of
+    the file to remove with it: by the time, another program may listen at the same path.
+    """
+
+    socket: socket.socket
+    address: Address
+    file: tuple[int, int] | None = None
+
+    def close(self) -> None:
+        """Listen no more. Once is enough, twice does no harm."""
+        if self.socket.fileno() < 0:
+            return
+        with suppress(OSError):
+            # before the socket is closed: until then the system gives the file's number to no other
+            if self.file and self.file == _identity(self.address.path):
+                Path(self.address.path).unlink()
+        self.socket.close()
+
+
+def _identity(path: str) -> tuple[int, int]:
+    found = os.lstat(path)
+    return found.st_dev, found.st_ino
+
+
+def listen(address: Address) -> Listener:
+    """Listen there; `AddressError` says why that is not possible.
 
     The file of a Unix socket that nobody listens on is replaced; one that is in use, or that is no
     socket, is refused.
@@ -137,45 +171,44 @@ def listen(address: Address, *, reuse_port: bool = False) -> socket.socket:
             case "fd":
                 return _adopt(address)
             case _:
-                return _listen_inet(address, reuse_port)
-    except OSError as error:
-        raise AddressError(f"cannot listen on {address}: {error.strerror or error}") from error
+                return _listen_inet(address)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AddressError(f"cannot listen on {address}: {reason}") from error
 
 
-def _listen_inet(address: Address, reuse_port: bool) -> socket.socket:
+def _listen_inet(address: Address) -> Listener:
     family = socket.AF_INET6 if address.kind == "inet6" or ":" in address.host else socket.AF_INET
     found = socket.getaddrinfo(
         address.host, address.port, family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
-    sock = socket.socket(found[0][0], socket.SOCK_STREAM)
-    try:
+    with ExitStack() as undo:
+        sock = undo.enter_context(socket.socket(family, socket.SOCK_STREAM))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(found[0][4])
-        return _ready(sock)
-    except OSError:
-        sock.close()
-        raise
+        _begin(sock)
+        undo.pop_all()
+        return Listener(sock, evolve(address, port=sock.getsockname()[1]))
 
 
-def _listen_unix(address: Address) -> socket.socket:
+def _listen_unix(address: Address) -> Listener:
     _make_way(address.path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
+    with ExitStack() as undo:
+        sock = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         # nobody may connect before mode and owner are as they should be
         before = os.umask(0o177)
         try:
             sock.bind(address.path)
         finally:
             os.umask(before)
+        undo.callback(Path(address.path).unlink)
         _give(address)
-        return _ready(sock)
-    except OSError:
-        sock.close()
-        raise
+        _begin(sock)
+        listener = Listener(sock, address, _identity(address.path))
+        undo.pop_all()
+        return listener
 
 
 def _make_way(path: str) -> None:
@@ -187,56 +220,48 @@ def _make_way(path: str) -> None:
     if not stat.S_ISSOCK(found.st_mode):
         raise AddressError(f"cannot listen on unix:{path}: the file there is no socket; remove it")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             Path(path).unlink()
             return
+        except BlockingIOError:
+            pass  # its backlog is full, so it has one
     raise AddressError(f"cannot listen on unix:{path}: another program listens there")
 
 
 def _give(address: Address) -> None:
     """Owner and mode of a new socket file: by default only its owner may connect."""
-    if address.user is not None or address.group is not None:
-        try:
-            shutil.chown(address.path, address.user, address.group)
-        except LookupError as error:
-            raise AddressError(f"cannot listen on {address}: {error}") from None
+    try:
+        if address.user is not None:
+            shutil.chown(address.path, user=address.user)
+        if address.group is not None:
+            shutil.chown(address.path, group=address.group)
+    except LookupError as error:
+        raise AddressError(f"cannot listen on {address}: {error}") from None
     mode = address.mode
     if mode is None:
         mode = 0o660 if address.group else 0o600
     Path(address.path).chmod(mode)
 
 
-def _adopt(address: Address) -> socket.socket:
+def _adopt(address: Address) -> Listener:
     """The inherited socket, which must listen already (as one from systemd does)."""
-    sock = socket.socket(fileno=os.dup(address.fd))
-    if sock.type != socket.SOCK_STREAM:
-        sock.close()
-        raise AddressError(f"cannot listen on {address}: expected a stream socket")
-    return _ready(sock)
+    if not stat.S_ISSOCK(os.fstat(address.fd).st_mode):
+        raise AddressError(f"cannot listen on {address}: expected a socket, got another kind of file")
+    with ExitStack() as undo:
+        sock = undo.enter_context(socket.socket(fileno=os.dup(address.fd)))
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise AddressError(f"cannot listen on {address}: expected a socket that listens")
+        _begin(sock)
+        undo.pop_all()
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return Listener(sock, Address("unix", path=os.fsdecode(name)))
+    return Listener(sock, Address("inet6" if sock.family == socket.AF_INET6 else "inet", *name[:2]))
 
 
-def _ready(sock: socket.socket) -> socket.socket:
+def _begin(sock: socket.socket) -> None:
     sock.listen(BACKLOG)
     sock.setblocking(False)
-    return sock
-
-
-def bound_address(address: Address, sock: socket.socket) -> Address:
-    """The address as it turned out: with the port that the system chose."""
-    name = sock.getsockname()
-    if address.kind in ("inet", "inet6"):
-        return evolve(address, port=name[1])
-    if address.kind == "unix":
-        return address
-    if sock.family == socket.AF_UNIX:
-        return Address("unix", path=str(name))
-    return Address("inet6" if sock.family == socket.AF_INET6 else "inet", name[0], name[1])
-
-
-def forget(address: Address) -> None:
-    """Remove the file of a Unix socket that we listened on."""
-    if address.kind == "unix":
-        with suppress(OSError):
-            Path(address.path).unlink()

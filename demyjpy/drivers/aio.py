@@ -6,18 +6,19 @@ ones in a pool of threads, ``async def`` ones as tasks. Nothing is decided here 
 
 import asyncio
 import socket
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, Self
 
 from demyjpy.connection import Call, Connection, Setup
-from demyjpy.drivers.address import Address, bound_address, forget, listen, parse_address
+from demyjpy.drivers.address import Address, Listener, listen, parse_address
 from demyjpy.drivers.options import Options, SessionNames
-from demyjpy.drivers.report import log, report
+from demyjpy.drivers.pool import Pool
+from demyjpy.drivers.report import UNFINISHED, log, report, report_closed
+from demyjpy.drivers.signals import Bell, Started
+from demyjpy.events import Abort, Disconnect
+from demyjpy.outcomes import as_exception
 from demyjpy.pipeline import (
     PROGRESS,
-    as_exception,
     hang_up,
     open_connection,
     receive_data,
@@ -28,6 +29,7 @@ from demyjpy.pipeline import (
 
 _ACCEPTS: Final = 64  # connections taken at one wake-up, so that those open get their turn
 _PAUSE: Final = 1.0  # seconds until accepting is tried again when the system has no more sockets
+_PARTING: Final = 1.0  # seconds for the last handlers of sessions that were cut
 
 
 class AsyncServer:
@@ -38,14 +40,13 @@ class AsyncServer:
     """
 
     def __init__(
-        self, address: Address | socket.socket, on_connect: Any, options: Options | None = None
+        self, address: Address | Listener, on_connect: Any, options: Options | None = None
     ) -> None:
         self._where = address
         self._options = options or Options()
         self._setup = self._options.setup(
             on_connect, lambda handler: handler.blocking or handler.is_async
         )
-        self._names = SessionNames()
         self._sessions: set[_Session] = set()
         self._accepting = False
         self.stopping = False
@@ -59,15 +60,13 @@ class AsyncServer:
 
     async def start(self) -> None:
         """Listen. `AddressError` says why that is not possible."""
-        self._loop = asyncio.get_running_loop()
-        self._empty = asyncio.Event()
-        self._empty.set()
-        self._pool = ThreadPoolExecutor(self._options.blocking_threads, "demyjpy-handler")
         where = self._where
-        self._socket = where if isinstance(where, socket.socket) else listen(where)
-        address = Address("fd") if isinstance(where, socket.socket) else where
-        self.address = str(bound_address(address, self._socket))
-        self._owned = address
+        self._listener = where if isinstance(where, Listener) else listen(where)
+        self.address = str(self._listener.address)
+        self._loop = asyncio.get_running_loop()
+        self._over = asyncio.Event()
+        self._names = SessionNames()
+        self._pool = Pool(self._options.blocking_threads)
         self._sweeper = self._loop.call_later(self._period(), self._sweep)
         self._resume_accepting()
 
@@ -75,37 +74,55 @@ class AsyncServer:
         return min(30.0, self._options.idle_timeout / 4, self._options.write_timeout / 4)
 
     async def close(self, grace: float | None = None) -> None:
-        """Stop accepting; end sessions between messages now, others after theirs, all after
-        ``grace`` seconds (default: the option). Returns when the last is gone.
+        """Stop accepting, end all sessions, and return when the last is gone.
+
+        Those between messages end now, others after theirs, all after ``grace`` seconds (default:
+        the option).
         """
         self.stopping = True
         self._pause_accepting()
-        self._sweeper.cancel()
-        self._socket.close()
-        forget(self._owned)
+        self._listener.close()
         for session in tuple(self._sessions):
             session.leave_if_idle()
-        await self._wait_empty(self._options.grace if grace is None else grace)
+        try:
+            await self._wait_empty(self._options.grace if grace is None else grace)
+            self._cut()
+            await self._wait_empty(_PARTING)
+        finally:
+            self._cut()  # where closing itself is cancelled
+            self._sweeper.cancel()
+            self._end_threads()
+
+    def hurry(self) -> None:
+        """The grace period of `close` is over."""
+        self._over.set()
+
+    async def _wait_empty(self, seconds: float) -> None:
+        """Until the last session is gone, or so long, or until there is hurry."""
+        if self._sessions:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._over.wait()
+        self._over.clear()
+
+    def _cut(self) -> None:
         for session in tuple(self._sessions):
             session.cut()
-        await self._wait_empty(1.0)
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _wait_empty(self, timeout: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._empty.wait()
+    def _end_threads(self) -> None:
+        if not self._sessions:  # whose last handlers may need one
+            self._pool.close()
 
     # ------------------------------------------------------------------------------- accepting
     def _resume_accepting(self) -> None:
         if not self._accepting and not self.stopping:
             self._accepting = True
-            self._loop.add_reader(self._socket.fileno(), self._accept)
+            self._loop.add_reader(self._listener.socket.fileno(), self._accept)
 
     def _pause_accepting(self) -> None:
         if self._accepting:
             self._accepting = False
-            self._loop.remove_reader(self._socket.fileno())
+            self._loop.remove_reader(self._listener.socket.fileno())
 
     def _accept(self) -> None:
         for _ in range(_ACCEPTS):
@@ -113,8 +130,8 @@ class AsyncServer:
                 self._pause_accepting()  # until a session ends
                 return
             try:
-                sock, _ = self._socket.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                sock, _ = self._listener.socket.accept()
+            except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:
                 log.error("cannot accept connections: %s; trying again in %s s", error, _PAUSE)
@@ -122,25 +139,22 @@ class AsyncServer:
                 self._loop.call_later(_PAUSE, self._resume_accepting)
                 return
             sock.setblocking(False)
-            if sock.family != socket.AF_UNIX:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             session = _Session(self, self._setup, self._names.next())
             self._sessions.add(session)
-            self._empty.clear()
-            task = self._loop.create_task(self._loop.connect_accepted_socket(lambda s=session: s, sock))
-            session.keep(task)
+            session.begin(sock)
 
     def forget_session(self, session: "_Session") -> None:
         """A session has ended."""
         self._sessions.discard(session)
-        if not self._sessions:
-            self._empty.set()
         self._resume_accepting()
+        if self.stopping and not self._sessions:
+            self._over.set()
+            self._end_threads()
 
     def _sweep(self) -> None:
         now = self._loop.time()
         for session in tuple(self._sessions):
-            session.check_time(now, self._options.idle_timeout, self._options.write_timeout)
+            session.check_time(now, self._options)
         self._sweeper = self._loop.call_later(self._period(), self._sweep)
 
     # ------------------------------------------------------------------------ calling handlers
@@ -148,7 +162,7 @@ class AsyncServer:
         """Run a handler that must not run in the loop itself."""
         if call.handler.is_async:
             return self._loop.create_task(run_call_async(call))
-        return self._loop.run_in_executor(self._pool, run_call, call)
+        return asyncio.wrap_future(self._pool.submit(run_call, call), loop=self._loop)
 
 
 class _Session(asyncio.Protocol):
@@ -156,38 +170,46 @@ class _Session(asyncio.Protocol):
 
     __slots__ = (
         "_connection",
+        "_is_full",
         "_keepalive",
         "_loop",
+        "_making",
+        "_moved",
         "_running",
         "_seen",
         "_server",
         "_started",
-        "_stuck",
-        "_task",
         "_transport",
+        "_unsent",
     )
-    _transport: asyncio.Transport | None
 
     def __init__(self, server: AsyncServer, setup: Setup, name: str) -> None:
         self._server = server
         self._connection: Connection = Connection(setup, name)
-        self._transport = None
+        self._making: asyncio.Task[Any] | None = None
+        self._transport: asyncio.Transport | None = None
         self._running: asyncio.Future[Any] | None = None
         self._keepalive: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._seen = self._loop.time()
-        self._stuck: float | None = None
+        self._seen = self._moved = self._loop.time()
+        self._unsent = 0
+        self._is_full = False
 
-    def keep(self, task: "asyncio.Task[Any]") -> None:
-        """Hold the task that makes the transport until it is done."""
-        self._task: asyncio.Task[Any] | None = task
-        task.add_done_callback(self._made)
+    def begin(self, sock: socket.socket) -> None:
+        """Have a transport made for an accepted socket."""
 
-    def _made(self, task: "asyncio.Task[Any]") -> None:
-        self._task = None
-        if self._transport is None:  # it failed, or the server was closed meanwhile
-            if not task.cancelled() and task.exception():
-                log.error("cannot serve a connection: %s", task.exception())
+        def protocol() -> _Session:
+            return self
+
+        # kept here because the loop keeps no task alive
+        self._making = self._loop.create_task(self._loop.connect_accepted_socket(protocol, sock))
+        self._making.add_done_callback(lambda task: self._made(task, sock))
+
+    def _made(self, task: "asyncio.Task[Any]", sock: socket.socket) -> None:
+        self._making = None
+        if task.cancelled() or task.exception():  # a program may cancel whatever runs in its loop
+            report_closed(self._connection, "it could not begin")
+            sock.close()
             self._server.forget_session(self)
 
     # ---------------------------------------------------------------------- what asyncio says
@@ -196,19 +218,19 @@ class _Session(asyncio.Protocol):
         self._follow(open_connection(self._connection.setup, self._connection.session))
 
     def data_received(self, data: bytes) -> None:
-        self._seen = self._loop.time()
         self._follow(receive_data(self._connection, data))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._stop_progress()
         self._follow(hang_up(self._connection))
 
     def pause_writing(self) -> None:
-        self._stuck = self._loop.time()
+        self._is_full = True
         self._read(False)
 
     def resume_writing(self) -> None:
-        self._stuck = None
+        self._is_full = False
         self._read(self._running is None)
 
     def _read(self, wanted: bool) -> None:
@@ -222,8 +244,7 @@ class _Session(asyncio.Protocol):
     def _follow(self, connection: Connection) -> None:
         """Do what the engine wants done."""
         self._connection = connection
-        if connection.troubles:
-            report(connection)
+        report(connection)
         transport = self._transport
         if connection.data_to_send and transport is not None:
             transport.write(connection.data_to_send)
@@ -239,30 +260,43 @@ class _Session(asyncio.Protocol):
                 self._server.forget_session(self)
         elif self._server.stopping and connection.is_idle:
             self._follow(hang_up(connection))
+        self._seen = self._loop.time()  # now it is the MTA's turn
 
     def _call(self, call: Call) -> None:
         self._started = self._loop.time()
         self._running = self._server.call(call)
         self._running.add_done_callback(self._called)
-        if call.progress is not None:
-            self._keepalive = self._loop.call_later(call.progress, self._progress, call.progress)
+        if call.progress is not None and self._transport is not None:
+            self._send_progress_later(self._transport, call.progress)
 
-    def _progress(self, period: float) -> None:
-        if self._transport is not None:
-            self._transport.write(PROGRESS)
-        self._keepalive = self._loop.call_later(period, self._progress, period)
+    def _send_progress_later(self, transport: asyncio.Transport, period: float) -> None:
+        self._keepalive = self._loop.call_later(period, self._send_progress, transport, period)
 
-    def _called(self, future: "asyncio.Future[Any]") -> None:
+    def _send_progress(self, transport: asyncio.Transport, period: float) -> None:
+        transport.write(PROGRESS)
+        self._send_progress_later(transport, period)
+
+    def _stop_progress(self) -> None:
         if self._keepalive is not None:
             self._keepalive.cancel()
             self._keepalive = None
+
+    def _called(self, future: "asyncio.Future[Any]") -> None:
+        # a turn of the loop later it has seen whether the peer went while the handler ran
+        self._loop.call_soon(self._finish, future)
+
+    def _finish(self, future: "asyncio.Future[Any]") -> None:
+        self._stop_progress()
         self._running = None
-        self._read(self._stuck is None)
+        self._read(not self._is_full)
         try:
             outcome = future.result()
-        except BaseException as error:  # noqa: BLE001  # cancelled, or the pool was shut down
+        except BaseException as error:  # noqa: BLE001  # what ends a task is no end of the milter
             outcome = as_exception(error)
-        self._follow(resume(self._connection, outcome, self._loop.time() - self._started))
+        connection = self._connection
+        if self._transport is not None and self._transport.is_closing():
+            connection = hang_up(connection)
+        self._follow(resume(connection, outcome, self._loop.time() - self._started))
 
     # ---------------------------------------------------------------------- what the server says
     def leave_if_idle(self) -> None:
@@ -271,22 +305,28 @@ class _Session(asyncio.Protocol):
             self._follow(hang_up(self._connection))
 
     def cut(self) -> None:
-        """End the session now."""
-        if self._running is not None:
-            self._running.cancel()
+        """End the session now. A handler that still runs is cancelled, which is reported then."""
         if self._transport is not None:
+            if self._running is None and not self._transport.is_closing():
+                report_closed(self._connection, UNFINISHED)
             self._transport.abort()
+            self._follow(hang_up(self._connection))
+        call = self._connection.call
+        if self._running and call and not isinstance(call.event, Abort | Disconnect):  # which are due
+            self._running.cancel(UNFINISHED)
 
-    def check_time(self, now: float, idle_timeout: float, write_timeout: float) -> None:
+    def check_time(self, now: float, options: Options) -> None:
         """End the session of a peer that says nothing, or reads nothing, for too long."""
         if self._running is not None or self._transport is None:
             return
-        name = self._connection.session
-        if self._stuck is not None and now - self._stuck > write_timeout:
-            log.warning("session %s: closed: the MTA read nothing for %g s", name, write_timeout)
+        unsent = self._transport.get_write_buffer_size()
+        if unsent != self._unsent:
+            self._unsent, self._moved = unsent, now
+        if unsent and now - self._moved > options.write_timeout:
+            report_closed(self._connection, f"the MTA read nothing for {options.write_timeout:g} s")
             self._transport.abort()
-        elif now - self._seen > idle_timeout:
-            log.warning("session %s: closed: the MTA said nothing for %g s", name, idle_timeout)
+        elif now - self._seen > options.idle_timeout:
+            report_closed(self._connection, f"the MTA said nothing for {options.idle_timeout:g} s")
             self._transport.abort()
 
 
@@ -299,27 +339,32 @@ def serve(address: str | int, on_connect: Any, **options: Any) -> AsyncServer:
     return AsyncServer(parse_address(address), on_connect, Options(**options))
 
 
-def run(
-    sock: socket.socket,
-    on_connect: Any,
-    options: Options,
-    stop: "Callable[[Callable[[], None]], None]",
-) -> None:
-    """Serve a listening socket until told to stop; ``stop`` is given the function that does it."""
+def run(listener: Listener, on_connect: Any, options: Options, started: Started) -> None:
+    """Serve until told to stop; ``started`` is given the function that does it."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        told: asyncio.Queue[None] = asyncio.Queue()
-        server = AsyncServer(sock, on_connect, options)
-        await server.start()
-        stop(lambda: loop.call_soon_threadsafe(told.put_nowait, None))
-        await told.get()
-        closing = loop.create_task(server.close())
-        again = loop.create_task(told.get())
-        await asyncio.wait({closing, again}, return_when=asyncio.FIRST_COMPLETED)
-        again.cancel()
-        if not closing.done():  # told twice: at once
-            closing.cancel()
-            await server.close(grace=0)
+        server = AsyncServer(listener, on_connect, options)
+        told = asyncio.Event()
+
+        def stop(at_once: bool) -> None:
+            told.set()
+            if at_once:
+                server.hurry()
+
+        def stop_soon(at_once: bool) -> None:
+            with suppress(RuntimeError):  # it has stopped already
+                loop.call_soon_threadsafe(stop, at_once)
+
+        with Bell() as bell:
+            loop.add_reader(bell.fileno(), bell.wait, 0.0)  # signals are handled on waking up
+            await server.start()
+            try:
+                started(stop_soon)
+                await told.wait()
+                await server.close()
+            finally:
+                await server.close(grace=0)  # where KeyboardInterrupt ends the loop
+            loop.remove_reader(bell.fileno())
 
     asyncio.run(main())

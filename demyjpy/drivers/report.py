@@ -12,15 +12,23 @@ from demyjpy.errors import NegotiationError, RemoteProtocolError
 log: Final = logging.getLogger("demyjpy")
 
 
+UNFINISHED: Final = "it had not finished when the milter stopped"
+
+
 def report(connection: Connection) -> None:
     """Log what has gone wrong on a connection: one record each, a traceback for handlers only."""
     for trouble in connection.troubles:
         log_trouble(trouble, connection.session)
 
 
+def report_closed(connection: Connection, why: str) -> None:
+    """Log that a connection is closed by us, and not because of what was said on it."""
+    log.warning("%s: closed: %s", _where(connection.session, connection.macros.get("i")), why)
+
+
 def log_trouble(trouble: Trouble, session: str) -> None:
     """One record: session, queue id, event, handler, what happened."""
-    where = f"session {session}: queue id {trouble.queue_id or '-'}"
+    where = _where(session, trouble.queue_id)
     error = trouble.error
     if isinstance(error, RemoteProtocolError):
         log.warning("%s: the MTA broke the protocol: %s", where, error)
@@ -36,3 +44,9 @@ def log_trouble(trouble: Trouble, session: str) -> None:
             error,
             exc_info=error,
         )
+
+
+def _where(session: str, queue_id: str | None) -> str:
+    shown = queue_id or "-"
+    # whoever can connect can send a queue id: it must neither forge a line nor break its encoding
+    return f"session {session}: queue id {shown if shown.isprintable() else ascii(shown)}"

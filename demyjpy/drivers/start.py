@@ -1,25 +1,25 @@
 """Starting a milter: for a program of its own (`start_milter`) and for tests (`running`)."""
 
-import queue
-import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
 from typing import Any, Final, Literal, TypeAlias
 
+from attrs import evolve
+
 from demyjpy.drivers import aio, threads
-from demyjpy.drivers.address import bound_address, forget, listen, parse_address
+from demyjpy.drivers.address import Listener, listen, parse_address
 from demyjpy.drivers.options import Options
 from demyjpy.drivers.report import log
+from demyjpy.drivers.signals import Started, Stop, obeyed
 from demyjpy.drivers.workers import Workers
 from demyjpy.errors import HandlerError
-from demyjpy.pipeline import as_on_connect
 
 Driver: TypeAlias = Literal["asyncio", "threads"]
+_Run: TypeAlias = Callable[[Listener, Any, Options, Started], None]
 
-_RUN: Final[dict[str, Callable[..., None]]] = {"asyncio": aio.run, "threads": threads.run}
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-_START_TIME: Final = 30.0  # seconds in which a background milter must have begun to listen
+_RUN: Final[dict[str, _Run]] = {"asyncio": aio.run, "threads": threads.run}
 
 
 def start_milter(
@@ -42,54 +42,40 @@ def start_milter(
     Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run.
     """
     run, chosen = _prepare(driver, on_connect, options)
-    if not isinstance(workers, int) or workers < 1:
-        raise HandlerError(f"expected workers to be a number from 1, got {workers!r}")
-    where = parse_address(address)
-    sock = listen(where)
-    try:
-        actual = str(bound_address(where, sock))
+    _check_workers(workers)
+    with obeyed() as requests, closing(listen(parse_address(address))) as listener:
+        actual = str(listener.address)
         log.info("listening on %s (driver %s, workers %d)", actual, driver, workers)
         if on_ready:
             on_ready(actual)
-        with _signals_restored():
-            if workers == 1:
-                run(sock, on_connect, chosen, _stop_on_signals)
-            else:
-                Workers(workers, lambda: run(sock, on_connect, chosen, _stop_on_signals)).run()
-    finally:
-        sock.close()
-        forget(where)
+        if workers == 1:
+            run(listener, on_connect, chosen, requests.started)
+        else:
+            shared = evolve(listener, file=None)  # its file is the parent's
+            Workers(
+                workers, listener, lambda started: run(shared, on_connect, chosen, started), chosen.grace
+            ).run(requests.started)
 
 
-def _prepare(
-    driver: str, on_connect: Any, options: dict[str, Any]
-) -> tuple[Callable[..., None], Options]:
+def _prepare(driver: str, on_connect: Any, options: dict[str, Any]) -> tuple[_Run, Options]:
     """The driver and its options, or an error before anything is opened."""
     if driver not in _RUN:
         raise HandlerError(f"expected driver {' or '.join(map(repr, _RUN))}, got {driver!r}")
-    as_on_connect(on_connect)
+    chosen = Options(**options)
+    chosen.setup(on_connect, lambda handler: False)
     if driver == "threads":
         threads.refuse_async(on_connect)
-    return _RUN[driver], Options(**options)
+    return _RUN[driver], chosen
 
 
-def _stop_on_signals(stop: Callable[[], None]) -> None:
-    if threading.current_thread() is threading.main_thread():
-        for number in _SIGNALS:
-            signal.signal(number, lambda *_: stop())
-
-
-@contextmanager
-def _signals_restored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _check_workers(workers: int) -> None:
+    if not isinstance(workers, int) or workers < 1:
+        raise HandlerError(f"expected workers to be a number from 1, got {workers!r}")
+    if workers > 1 and threading.current_thread() is not threading.main_thread():
+        raise HandlerError(
+            f"expected workers=1 in a thread that is not the main one, got {workers}: their parent "
+            "has to handle signals"
+        )
 
 
 @contextmanager
@@ -106,16 +92,20 @@ def running(
     default grace period here is 1 second.
     """
     run, chosen = _prepare(driver, on_connect, {"grace": 1.0, **options})
-    where = parse_address(address)
-    sock = listen(where)
-    stops: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-    arguments = (sock, on_connect, chosen, stops.put)
-    thread = threading.Thread(target=run, args=arguments, name=f"demyjpy-{driver}", daemon=True)
-    thread.start()
-    try:
-        stop = stops.get(timeout=_START_TIME)
-        yield str(bound_address(where, sock))
-    finally:
-        stop()
-        thread.join()
-        forget(where)
+    with closing(listen(parse_address(address))) as listener:
+        begun: Future[Stop] = Future()
+
+        def serve() -> None:
+            try:
+                run(listener, on_connect, chosen, begun.set_result)
+            except Exception as error:  # noqa: BLE001  # it is the caller's
+                begun.set_exception(error)
+
+        thread = threading.Thread(target=serve, name=f"demyjpy-{driver}", daemon=True)
+        thread.start()
+        stop = begun.result()
+        try:
+            yield str(listener.address)
+        finally:
+            stop(False)
+            thread.join()

@@ -4,39 +4,42 @@ For filters that block everywhere, or whose libraries know no event loop. Nothin
 about mail.
 """
 
-import contextlib
 import selectors
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Final, Self
 
 from demyjpy.connection import Call, Connection
-from demyjpy.drivers.address import Address, bound_address, forget, listen
+from demyjpy.drivers.address import Address, Listener, listen
 from demyjpy.drivers.options import Options, SessionNames
-from demyjpy.drivers.report import log, report
+from demyjpy.drivers.report import UNFINISHED, log, report, report_closed
+from demyjpy.drivers.signals import Bell, Started
 from demyjpy.errors import HandlerError
-from demyjpy.handlers import chain_of
+from demyjpy.handlers import as_registry, chain_of
 from demyjpy.pipeline import PROGRESS, hang_up, open_connection, receive_data, resume, run_call
-from demyjpy.registry import Handler, Registry
+from demyjpy.registry import Handler
 
 _READ_SIZE: Final = 262_144
 _PAUSE: Final = 1.0  # seconds until accepting is tried again when the system has no more sockets
-_TICK: Final = 0.25  # seconds: how exactly PROGRESS keeps its times
+_PARTING: Final = 1.0  # seconds for the last handlers of sessions that were cut
 
 
 def _is_deferred(handler: Handler[Any]) -> bool:
-    """Only what needs PROGRESS while it runs comes back to the driver."""
-    return handler.event == "end_of_message" and handler.progress is not None
+    """Only what may need PROGRESS while it runs comes back to the driver."""
+    return handler.event == "end_of_message"
 
 
 def refuse_async(on_connect: Any) -> None:
     """Raise `HandlerError` for a registry with an ``async def`` handler: there is no event loop."""
-    if isinstance(on_connect, Registry):
-        for event in on_connect:
-            for _, handler in chain_of(on_connect, event):
+    if isinstance(on_connect, Mapping):
+        registry = as_registry(on_connect)
+        for event in registry:
+            for _, handler in chain_of(registry, event):
                 if handler.is_async:
                     raise HandlerError(
                         f'expected plain handlers with driver="threads", got async def '
@@ -52,16 +55,17 @@ class ThreadServer:
     """
 
     def __init__(
-        self, address: Address | socket.socket, on_connect: Any, options: Options | None = None
+        self, address: Address | Listener, on_connect: Any, options: Options | None = None
     ) -> None:
+        refuse_async(on_connect)
         self._where = address
-        self._options = options or Options()
-        self._setup = self._options.setup(on_connect, _is_deferred)
-        self._names = SessionNames()
+        self.options = options or Options()
+        self.setup = self.options.setup(on_connect, _is_deferred)
         self._sessions: set[_Session] = set()
         self._changed = threading.Condition()
-        self._keepalive = _Keepalive()
+        self.keepalive = _Keepalive()
         self.stopping = False
+        self._is_hurried = False
 
     def __enter__(self) -> Self:
         self.start()
@@ -73,64 +77,71 @@ class ThreadServer:
     def start(self) -> None:
         """Listen. `AddressError` says why that is not possible."""
         where = self._where
-        self._socket = where if isinstance(where, socket.socket) else listen(where)
-        self._owned = Address("fd") if isinstance(where, socket.socket) else where
-        self.address = str(bound_address(self._owned, self._socket))
+        self._listener = where if isinstance(where, Listener) else listen(where)
+        self.address = str(self._listener.address)
+        self._names = SessionNames()
+        self._selector = selectors.DefaultSelector()
         # Closing a socket does not wake up who waits on it: one byte here does.
         self._wake, self._woken = socket.socketpair()
+        self._selector.register(self._listener.socket, selectors.EVENT_READ)
+        self._selector.register(self._woken, selectors.EVENT_READ)
         self._acceptor = threading.Thread(target=self._accept_all, name="demyjpy-accept", daemon=True)
         self._acceptor.start()
-        self._keepalive.start()
+        self.keepalive.start()
 
     def close(self, grace: float | None = None) -> None:
-        """Stop accepting; end sessions between messages now, others after theirs, all after
-        ``grace`` seconds (default: the option). Returns when the last is gone.
+        """Stop accepting, end all sessions, and return when the last is gone.
+
+        Those between messages end now, others after theirs, all after ``grace`` seconds (default:
+        the option).
         """
-        self.stopping = True
+        with self._changed:
+            self.stopping = True
+            self._changed.notify_all()
         self._wake.send(b"x")
         self._acceptor.join()
-        self._socket.close()
+        self._selector.close()
         self._wake.close()
         self._woken.close()
-        forget(self._owned)
+        self._listener.close()
         with self._changed:
             for session in self._sessions:
                 session.leave_if_idle()
             self._changed.wait_for(
-                lambda: not self._sessions, self._options.grace if grace is None else grace
+                lambda: self._is_hurried or not self._sessions,
+                self.options.grace if grace is None else grace,
             )
             for session in self._sessions:
-                session.cut()
-            self._changed.wait_for(lambda: not self._sessions, 1.0)
-        self._keepalive.stop()
+                session.cut(UNFINISHED)
+            self._changed.wait_for(lambda: not self._sessions, _PARTING)
+        self.keepalive.stop()
 
-    def cut_all(self) -> None:
-        """End all sessions now."""
+    def hurry(self) -> None:
+        """The grace period of `close` is over."""
         with self._changed:
-            for session in self._sessions:
-                session.cut()
+            self._is_hurried = True
+            self._changed.notify_all()
 
+    # ------------------------------------------------------------------------------- accepting
     def _accept_all(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._socket, selectors.EVENT_READ)
-            selector.register(self._woken, selectors.EVENT_READ)
-            while not self.stopping:
-                selector.select()
-                if not self.stopping:
-                    self._accept()
+        while not self.stopping:
+            self._selector.select()
+            with self._changed:  # more than that wait in the backlog
+                self._changed.wait_for(
+                    lambda: len(self._sessions) < self.options.connections or self.stopping
+                )
+            if not self.stopping:
+                self._accept()
 
     def _accept(self) -> None:
-        with self._changed:  # more than that wait in the backlog
-            self._changed.wait_for(
-                lambda: len(self._sessions) < self._options.connections or self.stopping
-            )
         try:
-            sock, _ = self._socket.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
+            sock, _ = self._listener.socket.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # another process was faster, or the peer is gone
         except OSError as error:
             log.error("cannot accept connections: %s; trying again in %s s", error, _PAUSE)
-            time.sleep(_PAUSE)
+            with self._changed:
+                self._changed.wait_for(lambda: self.stopping, _PAUSE)
             return
         session = _Session(self, sock, self._names.next())
         with self._changed:
@@ -139,10 +150,10 @@ class ThreadServer:
             threading.Thread(target=session.serve, name="demyjpy-session", daemon=True).start()
         except RuntimeError as error:
             log.error("cannot serve a connection: %s", error)
-            sock.close()
-            self._forget_session(session)
+            session.end()
 
-    def _forget_session(self, session: "_Session") -> None:
+    def forget_session(self, session: "_Session") -> None:
+        """A session has ended."""
         with self._changed:
             self._sessions.discard(session)
             self._changed.notify_all()
@@ -153,8 +164,12 @@ class _Session:
 
     def __init__(self, server: ThreadServer, sock: socket.socket, name: str) -> None:
         self._server = server
+        self._options = server.options
         self._socket = sock
-        self._connection = Connection(server._setup, name)
+        self._connection = Connection(server.setup, name)
+        self._lock = threading.Lock()
+        self._is_reading = self._is_left = False
+        self._half_sent = b""
 
     def serve(self) -> None:
         """Until the connection ends."""
@@ -168,78 +183,105 @@ class _Session:
                 else:
                     self._connection = hang_up(self._connection)
         finally:
-            self._socket.close()
-            self._server._forget_session(self)
+            self.end()
+
+    def end(self) -> None:
+        """The connection has ended."""
+        self._socket.close()
+        self._server.forget_session(self)
 
     def _prepare(self) -> None:
-        options = self._server._options
         sock = self._socket
         sock.setblocking(True)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # the kernel's own timeouts: settimeout() would cost a poll() for each read
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(options.idle_timeout))
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(options.write_timeout))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._options.idle_timeout))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self._options.write_timeout))
 
     def _follow(self) -> bool:
         """Do what the engine wants done; whether there is more to read."""
         while True:
             connection = self._connection
-            if connection.troubles:
-                report(connection)
+            report(connection)
             if connection.data_to_send:
                 self._send(connection.data_to_send)
             if connection.call is not None:
                 started = time.perf_counter()
                 outcome = self._call(connection.call)
-                self._connection = resume(connection, outcome, time.perf_counter() - started)
-            elif connection.is_closed:
-                return False
-            elif self._server.stopping and connection.is_idle:
-                self._connection = hang_up(connection)
+                duration = time.perf_counter() - started
+                if self._is_gone():
+                    connection = hang_up(connection)
+                self._connection = resume(connection, outcome, duration)
             else:
-                return True
+                return not connection.is_closed
 
     def _call(self, call: Call) -> Any:
         if call.progress is None:
             return run_call(call)
-        with self._server._keepalive.watching(self._progress, call.progress):
+        with self._server.keepalive.watching(self._progress, call.progress):
             return run_call(call)
 
     def _progress(self) -> None:
-        with contextlib.suppress(OSError):
-            self._socket.send(PROGRESS, socket.MSG_DONTWAIT)
+        with suppress(OSError):
+            data = self._half_sent or PROGRESS
+            self._half_sent = data[self._socket.send(data, socket.MSG_DONTWAIT) :]
+
+    def _is_gone(self) -> bool:
+        """Whether the connection was closed, by the peer or by us, while a handler ran."""
+        try:
+            return self._is_left or not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def _send(self, data: bytes) -> None:
         try:
-            self._socket.sendall(data)
+            self._socket.sendall(self._half_sent + data)
+            self._half_sent = b""
         except BlockingIOError:
-            name, timeout = self._connection.session, self._server._options.write_timeout
-            log.warning("session %s: closed: the MTA read nothing for %g s", name, timeout)
-            self.cut()
+            self.cut(f"the MTA read nothing for {self._options.write_timeout:g} s")
         except OSError:
-            self.cut()  # reading says that the peer is gone
+            pass  # reading says that the peer is gone
 
     def _read(self) -> bytes:
+        """What the peer says; nothing when the session is over."""
+        with self._lock:
+            if self._server.stopping and self._connection.is_idle:
+                return b""
+            self._is_reading = True
+        data = self._receive()
+        with self._lock:
+            self._is_reading = False
+            # what came just when we left is not begun with: its message would be given up
+            return b"" if self._is_left else data
+
+    def _receive(self) -> bytes:
         try:
             return self._socket.recv(_READ_SIZE)
         except BlockingIOError:
-            name, timeout = self._connection.session, self._server._options.idle_timeout
-            log.warning("session %s: closed: the MTA said nothing for %g s", name, timeout)
+            self.cut(f"the MTA said nothing for {self._options.idle_timeout:g} s")
         except OSError:
             pass
         return b""
 
     def leave_if_idle(self) -> None:
         """End the session, unless a message is on its way."""
-        if self._connection.is_idle:
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RD)
+        with self._lock:
+            if self._is_reading and self._connection.is_idle:
+                self._is_left = True
+                self._shut(socket.SHUT_RD)
 
-    def cut(self) -> None:
+    def cut(self, why: str) -> None:
         """End the session now; its thread finds the connection closed."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        report_closed(self._connection, why)
+        self._is_left = True
+        self._shut(socket.SHUT_RDWR)
+
+    def _shut(self, how: int) -> None:
+        with suppress(OSError):
+            self._socket.shutdown(how)
 
 
 class _Keepalive:
@@ -247,37 +289,45 @@ class _Keepalive:
 
     def __init__(self) -> None:
         self._due: dict[int, tuple[float, float, Callable[[], None]]] = {}
-        self._lock = threading.Lock()
-        self._stopped = threading.Event()
+        self._next = float("inf")
+        self._changed = threading.Condition()
+        self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="demyjpy-progress", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        self._stopped.set()
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify()
         self._thread.join()
 
-    @contextlib.contextmanager
-    def watching(self, send: Callable[[], None], period: float) -> Any:
+    @contextmanager
+    def watching(self, send: Callable[[], None], period: float) -> Iterator[None]:
         """While the block runs, ``send`` is called every ``period`` seconds; never after it."""
         key = threading.get_ident()
-        with self._lock:
-            self._due[key] = (time.monotonic() + period, period, send)
+        with self._changed:
+            due = time.monotonic() + period
+            self._due[key] = (due, period, send)
+            if due < self._next:
+                self._changed.notify()
         try:
             yield
         finally:
-            with self._lock:
+            with self._changed:
                 del self._due[key]
 
     def _run(self) -> None:
-        while not self._stopped.wait(_TICK):
-            now = time.monotonic()
-            with self._lock:
+        with self._changed:
+            while not self._is_stopped:
+                now = time.monotonic()
                 for key, (due, period, send) in self._due.items():
                     if now >= due:
                         send()
                         self._due[key] = (now + period, period, send)
+                self._next = min((due for due, _, _ in self._due.values()), default=float("inf"))
+                self._changed.wait(min(self._next - now, threading.TIMEOUT_MAX))
 
 
 def _timeval(seconds: float) -> bytes:
@@ -286,21 +336,30 @@ def _timeval(seconds: float) -> bytes:
     return struct.pack("ll", *divmod(micro, 1_000_000))
 
 
-def run(
-    sock: socket.socket,
-    on_connect: Any,
-    options: Options,
-    stop: Callable[[Callable[[], None]], None],
-) -> None:
-    """Serve a listening socket until told to stop; ``stop`` is given the function that does it."""
-    told = threading.Semaphore(0)
-    server = ThreadServer(sock, on_connect, options)
-    server.start()
-    stop(told.release)
-    told.acquire()
-    closing = threading.Thread(target=server.close, name="demyjpy-close", daemon=True)
-    closing.start()
-    while closing.is_alive():
-        if told.acquire(timeout=0.05):  # told twice: at once
-            server.cut_all()
-    closing.join()
+def run(listener: Listener, on_connect: Any, options: Options, started: Started) -> None:
+    """Serve until told to stop; ``started`` is given the function that does it."""
+    server = ThreadServer(listener, on_connect, options)
+    asked: deque[bool] = deque()
+    closed = threading.Event()
+    with Bell() as bell:  # before connections can take the last descriptors
+        server.start()
+
+        def stop(at_once: bool) -> None:
+            asked.append(at_once)
+            bell.ring()
+
+        def close() -> None:
+            server.close()
+            closed.set()
+            bell.ring()
+
+        started(stop)
+        while not asked:
+            bell.wait()
+        closing = threading.Thread(target=close, name="demyjpy-close", daemon=True)
+        closing.start()
+        while not closed.is_set():
+            if any(asked):
+                server.hurry()
+            bell.wait()
+        closing.join()

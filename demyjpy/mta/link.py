@@ -1,0 +1,257 @@
+"""The MTA's side of one connection with a milter: what is said to it, and what its answers mean.
+
+Values and functions only: `say` gives the bytes for an event, `hear` takes the bytes that come back.
+No I/O and no SMTP here: a session of mail is `demyjpy.mta.smtp`'s, sockets are `demyjpy.mta.channel`'s.
+How an MTA takes what is not quite right is `Strictness`; what such packets mean, `demyjpy.mta.lenient`.
+"""
+
+from typing import Final, TypeAlias
+
+from attrs import evolve, frozen
+
+from demyjpy import actions as act
+from demyjpy import events as ev
+from demyjpy.actions import Action, Modification, Verdict
+from demyjpy.codec import EVENTS, ROW_OF_NAME, encode_event
+from demyjpy.errors import LocalProtocolError
+from demyjpy.mta.lenient import FailureKind, MilterFailedError, Strictness, read_packet
+from demyjpy.wire.codes import CHUNK_SIZE, ActionFlag, ProtocolFlag, Response, Stage
+from demyjpy.wire.fields import show_bytes
+from demyjpy.wire.framing import NOTHING_UNREAD, Packet, Unread, join_frame, split_frames
+
+__all__ = [
+    "MAX_REPLY",
+    "Answer",
+    "FailureKind",
+    "Link",
+    "MacroPairs",
+    "MilterFailedError",
+    "Strictness",
+    "body_chunks",
+    "hear",
+    "macros",
+    "say",
+    "start",
+]
+
+MacroPairs: TypeAlias = tuple[tuple[str, str], ...]
+
+MAX_REPLY: Final = 1 << 29
+"""The longest packet that Postfix accepts from a milter, in bytes."""
+
+_VERDICTS: Final = (
+    act.Continue,
+    act.Accept,
+    act.Reject,
+    act.TemporaryFailure,
+    act.Discard,
+    act.ReplyCode,
+    act.Skip,
+)
+_EMPTY: Final = frozenset(
+    {
+        Response.CONTINUE,
+        Response.ACCEPT,
+        Response.REJECT,
+        Response.TEMPFAIL,
+        Response.DISCARD,
+        Response.SKIP,
+        Response.PROGRESS,
+        Response.SHUTDOWN,
+    }
+)
+_STAGES: Final = frozenset(int(stage) for stage in Stage)
+
+
+@frozen
+class Answer:
+    """What a milter said to one event: edits in order, the verdict, and signs of life before it."""
+
+    verdict: Verdict | act.Shutdown = act.Continue()
+    modifications: tuple[Modification, ...] = ()
+    progress: int = 0
+
+
+@frozen
+class Link:
+    """One connection with a milter, from the MTA's side.
+
+    ``event`` is the one whose answer is awaited; ``last`` the letter of the packet heard before.
+    """
+
+    offer: ev.Options
+    strictness: Strictness
+    agreement: act.Negotiate | None = None
+    event: str | None = None
+    heard: Answer = Answer()
+    last: int = 0
+    has_lied: bool = False
+    unread: Unread = NOTHING_UNREAD
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def leading_space(self) -> bool:
+        """Whether header values go over the wire as they stand after the colon."""
+        return self.has(ProtocolFlag.HDR_LEADSPC)
+
+    def has(self, flag: ProtocolFlag) -> bool:
+        """Whether a protocol flag was agreed on."""
+        return self.agreement is not None and bool(self.agreement.protocol & flag)
+
+    def wants(self, name: str) -> bool:
+        """Whether an event is to be sent at all: asked for, and known to that protocol version."""
+        row = ROW_OF_NAME[name]
+        version = self.agreement.version if self.agreement else 0
+        return version >= row.since and not self.has(row.off)
+
+    def replies_to(self, name: str) -> bool:
+        """Whether an answer to an event is due."""
+        row = ROW_OF_NAME[name]
+        return row.replies and not self.has(row.quiet)
+
+    def macro_names(self, stage: Stage) -> tuple[str, ...] | None:
+        """The macros that the filter asked for at a stage, or None."""
+        lists = dict(self.agreement.macros) if self.agreement else {}
+        return lists.get(int(stage))
+
+
+def start(link: Link) -> tuple[Link, bytes]:
+    """The offer, with which everything begins; its answer is awaited."""
+    return evolve(link, event="options"), join_frame(*encode_event(link.offer))
+
+
+def macros(name: str, pairs: MacroPairs) -> bytes:
+    """The packet with the macros of an event."""
+    return join_frame(*encode_event(ev.DefineMacros(name, pairs)))
+
+
+def say(link: Link, event: ev.Event) -> tuple[Link, bytes]:
+    """The packet for an event. Whether its answer is awaited now is ``link.event``.
+
+    What does not fit a packet raises `LocalProtocolError`.
+    """
+    if link.event is not None:
+        raise LocalProtocolError(f"expected the answer to {link.event} before {event!r:.100}")
+    letter, payload = encode_event(event, link.leading_space)
+    name = EVENTS[letter].name
+    frame = join_frame(letter, payload)
+    awaited = name if link.replies_to(name) else None
+    return evolve(link, event=awaited, heard=Answer(), last=0, has_lied=False), frame
+
+
+def body_chunks(body: bytes) -> list[ev.Body]:
+    """A body as the MTA cuts it: 65535 bytes each but the last; none for an empty one."""
+    return [ev.Body(body[at : at + CHUNK_SIZE]) for at in range(0, len(body), CHUNK_SIZE)]
+
+
+def hear(link: Link, data: bytes) -> tuple[Link, Answer | None]:
+    """After bytes from the milter: the answer once it is complete.
+
+    Empty ``data`` is the end of the connection. What no milter may say raises `MilterFailedError`.
+    """
+    name = link.event
+    if name is None:
+        raise LocalProtocolError("expected to wait for an answer, got bytes without one")
+    if not data:
+        raise MilterFailedError(name, "it closed the connection instead of answering")
+    packets, unread = split_frames(link.unread, data, MAX_REPLY)
+    link = evolve(link, unread=unread)
+    for number, packet in enumerate(packets):
+        link = evolve(_take(link, name, packet), last=packet[0])
+        if link.event is None:
+            surplus = len(packets) - number - 1
+            if surplus:
+                # A real MTA takes them for the answer to what it says next.
+                link = _warn(link, f"{surplus} packets more than the answer to {name}")
+            return link, link.heard
+    if unread.error:
+        raise MilterFailedError(name, str(unread.error))
+    return link, None
+
+
+def _take(link: Link, name: str, packet: Packet) -> Link:
+    letter, payload = packet
+    strictness = link.strictness
+    action, warning = read_packet(packet, name, link.leading_space, strictness)
+    if warning:
+        link = _warn(link, warning)
+    if action is None:
+        return link
+    if name == "options":
+        return _negotiated(link, action)
+    if payload and letter in _EMPTY and strictness.payloads:
+        raise MilterFailedError(name, f"expected nothing after {action!r}, got {show_bytes(payload)}")
+    at_end = name == "end_of_message"
+    match action:
+        case act.Progress() if at_end or strictness.progress_anywhere:
+            return evolve(link, heard=evolve(link.heard, progress=link.heard.progress + 1))
+        case act.Shutdown() if strictness.shutdown:
+            return _answered(link, action)
+        case act.Skip() if at_end and not strictness.skip_at_end:
+            raise MilterFailedError(name, "expected no SKIP at end of message", "nonsense")
+        case act.Negotiate() | act.Progress() | act.Shutdown() | act.ConnectionFailed():
+            raise MilterFailedError(name, f"expected an answer to {name}, got {action!r}", "nonsense")
+    if isinstance(action, _VERDICTS):
+        return _answered(link, action)
+    if not at_end:
+        expected = "expected modifications at end of message only"
+        raise MilterFailedError(name, f"{expected}, got {action!r:.200}", "nonsense")
+    return _edited(link, action)
+
+
+def _answered(link: Link, verdict: Verdict | act.Shutdown) -> Link:
+    heard = evolve(link.heard, verdict=verdict)
+    if link.has_lied and isinstance(verdict, (act.Continue, act.Accept)):
+        heard = Answer(act.TemporaryFailure(), progress=heard.progress)
+    return evolve(link, event=None, heard=heard)
+
+
+def _edited(link: Link, action: Modification) -> Link:
+    heard, strictness = link.heard, link.strictness
+    if isinstance(action, act.ReplaceBody):
+        asked = link.agreement.actions if link.agreement else ActionFlag(0)
+        if strictness.body_permission and not asked & ActionFlag.CHGBODY:
+            return _warn(evolve(link, has_lied=True), "a new body, for which it had not asked")
+        is_second = any(isinstance(edit, act.ReplaceBody) for edit in heard.modifications)
+        if is_second and link.last != Response.REPLBODY and strictness.body_in_one:
+            raise MilterFailedError(
+                "end_of_message", "expected the new body without other packets in between", "misuse"
+            )
+    return evolve(link, heard=evolve(heard, modifications=(*heard.modifications, action)))
+
+
+def _warn(link: Link, warning: str) -> Link:
+    return evolve(link, warnings=(*link.warnings, warning))
+
+
+def _negotiated(link: Link, action: Action) -> Link:
+    """Check the milter's answer to the offer as the MTA does."""
+    offer, strictness = link.offer, link.strictness
+    if not isinstance(action, act.Negotiate):
+        raise MilterFailedError("options", f"expected the answer to the offer, got {action!r}")
+    version = strictness.version(action.version, offer.version)
+    if version is None:
+        raise MilterFailedError(
+            "options", f"expected a version up to {offer.version}, got {action.version}"
+        )
+    # as numbers: the inverse of flags lacks the bits that have no name
+    if int(action.actions) & ~int(offer.actions):
+        raise MilterFailedError(
+            "options", f"expected actions within {offer.actions!r}, got {action.actions!r}"
+        )
+    extra = int(action.protocol) & ~int(offer.protocol)
+    if extra and strictness.protocol_bits:
+        raise MilterFailedError(
+            "options", f"expected protocol bits within the offer, got {extra:#x} too"
+        )
+    known: list[tuple[int, tuple[str, ...]]] = []
+    for stage, names in action.macros:
+        if stage in _STAGES:
+            known.append((stage, names))
+            continue
+        link = _warn(link, f"macros for a stage {stage} that does not exist")
+        if strictness.stages:
+            break
+    protocol = ProtocolFlag(action.protocol & offer.protocol)
+    agreed = evolve(action, version=version, protocol=protocol, macros=tuple(known))
+    return evolve(link, agreement=agreed, event=None)

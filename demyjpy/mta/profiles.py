@@ -1,0 +1,7 @@
+"""The MTAs that are modelled, as data: `Postfix` and `Sendmail`, each from a module of its own."""
+
+from demyjpy.mta.postfix import Postfix
+from demyjpy.mta.profile import DATE, OFFER, DefaultAction, Profile, Reply
+from demyjpy.mta.sendmail import Sendmail
+
+__all__ = ["DATE", "OFFER", "DefaultAction", "Postfix", "Profile", "Reply", "Sendmail"]

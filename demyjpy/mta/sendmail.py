@@ -1,0 +1,217 @@
+"""Sendmail at a milter's side: its macros, replies, and what it makes of a message.
+
+Facts are those of the protocol file, sections 8 to 16, of Sendmail's Operation Guide, and of Sendmail
+8.17.1.9 itself, asked by ``tests/model``.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv6Address, ip_address
+from typing import Final
+
+from attrs import evolve, field, frozen
+
+from demyjpy import actions as act
+from demyjpy import events as ev
+from demyjpy.actions import Modification, Verdict
+from demyjpy.mta import steps
+from demyjpy.mta.edits import SENDMAIL_DEFAULTS, sendmail_edit
+from demyjpy.mta.lenient import MilterFailedError, Strictness
+from demyjpy.mta.message import Field, Mail, Message
+from demyjpy.mta.profile import CONTENT, Profile, Reply
+from demyjpy.wire.fields import decode_text, encode_text
+
+_MACROS: Final[Mapping[str, tuple[str, ...]]] = {
+    "connect": ("j", "_", "{daemon_name}", "{if_name}", "{if_addr}"),
+    "hello": ("{tls_version}", "{cipher}", "{cipher_bits}", "{cert_subject}", "{cert_issuer}"),
+    "mail": (
+        "i",
+        "{auth_type}",
+        "{auth_authen}",
+        "{auth_ssf}",
+        "{auth_author}",
+        "{mail_mailer}",
+        "{mail_host}",
+        "{mail_addr}",
+    ),
+    "recipient": ("{rcpt_mailer}", "{rcpt_host}", "{rcpt_addr}"),
+    "end_of_message": ("{msg_id}",),
+}
+
+_SAYS: Final[Mapping[str, tuple[int, str]]] = {
+    "greeting": (220, "{host} ESMTP Sendmail {release}/{release}; {date}"),
+    "greeting of refusal": (554, "{host} ESMTP not accepting messages"),
+    "greeting of farewell": (421, "4.7.0 {host} closing connection"),
+    "hello": (250, "{host} Hello {client}, pleased to meet you"),
+    "starttls": (220, "2.0.0 Ready to start TLS"),
+    "auth": (235, "2.0.0 OK Authenticated"),
+    "mail": (250, "2.1.0 {address}... Sender ok"),
+    "recipient": (250, "2.1.5 {address}... Recipient ok"),
+    "refused": (550, "{enhanced} {address}... {text}"),
+    "data": (354, "End data with <CR><LF>.<CR><LF>"),
+    "queued": (250, "2.0.0 {queue_id} Message accepted for delivery"),
+    "rset": (250, "2.0.0 Reset state"),
+    "quit": (221, "2.0.0 {host} closing connection"),
+    "unknown": (500, '5.5.1 Command unrecognized: "{line}"'),
+    "nested": (503, "5.5.0 Sender already specified"),
+    "no mail before recipient": (503, "5.0.0 Need MAIL before RCPT"),
+    "no mail before data": (503, "5.0.0 Need MAIL command"),
+    "no recipient": (503, "5.0.0 Need RCPT (recipient)"),
+}
+_WITH_ADDRESS: Final = frozenset({450, 550, 553})
+_UNSENT: Final = ("Return-Path", "Bcc", "Resent-Bcc", "Content-Length", "Full-Name")
+_LONGEST_FIELD: Final = 2303
+"""Bytes of one line of a header field that it keeps; a longer one it breaks at `_LONGEST_LINE`."""
+_LONGEST_LINE: Final = 2039
+
+
+@frozen(kw_only=True)
+class Sendmail(Profile):
+    """Sendmail (8.17.1.9 was measured)."""
+
+    name: str = field(default="sendmail", init=False)
+    release: str = "8.17.1.9"
+    host: str = "sendmail.test"
+    macros: Mapping[str, tuple[str, ...]] = field(factory=lambda: _MACROS)
+    strictness: Strictness = Strictness(
+        payloads=False,
+        newer=False,
+        stages=True,
+        edits=False,
+        body_in_one=False,
+        body_permission=True,
+    )
+
+    def fixed_macros(self) -> dict[str, str]:
+        return {
+            "j": self.host,
+            "v": self.release,
+            "daemon_name": "MTA",
+            "if_name": self.host,
+            "if_addr": "192.0.2.25",
+            "mail_host": self.next_hop,
+            "mail_mailer": "relay",
+            "rcpt_host": self.next_hop,
+            "rcpt_mailer": "relay",
+        }
+
+    def queue_id(self, number: int) -> str:
+        return f"6AL70{number:03d}001234"
+
+    def stage_of(self, name: str) -> str | None:
+        return name
+
+    def sends_macros_unasked(self, name: str) -> bool:
+        return name in ("connect", "hello", "mail", "recipient", "data")
+
+    def connect_event(self, client: steps.Connect) -> ev.Connect:
+        if not client.address:  # on standard input
+            return ev.Connect("localhost", "U")
+        address = ip_address(client.address)
+        raw = str(address)
+        if isinstance(address, IPv6Address):
+            if address.ipv4_mapped:
+                address = address.ipv4_mapped
+                raw = str(address)
+            else:
+                raw = "IPv6:" + ":".join(f"{int(part, 16):x}" for part in address.exploded.split(":"))
+        return ev.Connect(client.name or f"[{raw}]", str(address.version), address, client.port, raw=raw)
+
+    def says(self, what: str, **values: str) -> Reply:
+        code, text = _SAYS[what]
+        own = {"host": self.host, "release": self.release, "date": self.date()}
+        return Reply(code, text.format(**own, **values))
+
+    def refusal(self, verdict: Verdict, name: str, address: str = "") -> Reply:
+        match verdict:
+            case act.ReplyCode():
+                is_named = name in ("mail", "recipient") and verdict.code in _WITH_ADDRESS
+                return _reply(verdict, f"{address}... " if address and is_named else "")
+            case act.TemporaryFailure():
+                return Reply(451, "4.3.2 Please try again later")
+            case _ if name in CONTENT:
+                return Reply(554, "5.7.1 Command rejected")
+            case _ if name in ("connect", "hello"):
+                return Reply(550, "5.0.0 Command rejected")
+            case _:
+                shown = f"{address}... " if name in ("mail", "recipient") else ""
+                return Reply(550, f"5.7.1 {shown}Command rejected")
+
+    def failure(self, error: MilterFailedError, name: str, address: str = "") -> Reply | None:
+        if self.passes_unseen:
+            return None
+        return self.refusal(self.default_verdict, name, address)
+
+    def refused_sender(self, step: steps.Mail) -> Reply | None:
+        raw = step.raw if step.raw is not None else f"<{step.sender}>"
+        if raw.isascii():
+            return None
+        seven = bytes(byte & 0x7F for byte in encode_text(raw)).decode("ascii")
+        shown = re.sub(r"[\0-\x1f]", "?", seven)
+        return Reply(501, f'5.1.7 8-bit character in mailbox address "{shown}"')
+
+    def refused_content(self, content: bytes) -> Reply | None:
+        found = re.search(rb"\r(?!\n)|(?<!\r)\n", content)
+        if found is None:
+            return None
+        what = "carriage return (CR)" if found[0] == b"\r" else "linefeed (LF)"
+        return Reply(421, f"4.5.0 Bare {what} not allowed")
+
+    def take_in(self, content: bytes, sender: str, queue_id: str, client: steps.Connect) -> Message:
+        if content.startswith(b"From "):
+            content = content.partition(b"\r\n")[2]
+        message = Message.parse(content)
+        return evolve(message, fields=(*self._defaults(message, sender, queue_id), *message.fields))
+
+    def _defaults(self, message: Message, sender: str, queue_id: str) -> Iterable[Field]:
+        """Its own fields, which no milter sees; most are never sent."""
+        is_resent = any(one.name.lower().startswith("resent-") for one in message.fields)
+        resent = "Resent-" if is_resent else ""
+        full_name = message["Full-Name"]
+        values = {
+            f"{resent}Date": self.date(),
+            f"{resent}From": f"{full_name} <{sender}>" if full_name else sender,
+            f"{resent}Message-Id": self.message_id(queue_id),
+        }
+        for name in SENDMAIL_DEFAULTS:
+            is_unsent = name not in values or name in message
+            yield Field(name, f" {values.get(name, '')}", owner="mta", is_deleted=is_unsent)
+
+    def own_fields(self, session: str, queue_id: str, message: Message) -> tuple[Field, ...]:
+        by = f"by {self.host} ({self.release}/{self.release}) with ESMTP id {queue_id}"
+        return (Field("Received", f" from {session}\n\t{by};\n\t{self.date()}", owner="mta"),)
+
+    def edit(self, mail: Mail, edits: Iterable[Modification]) -> Mail:
+        return sendmail_edit(mail, edits)
+
+    def deliver(self, mail: Mail) -> Mail:
+        message = mail.message.without(*_UNSENT)
+        written = tuple(evolve(one, raw=_written(one)) for one in message.fields)
+        return evolve(mail, message=evolve(message, fields=written))
+
+
+def _reply(verdict: act.ReplyCode, address: str) -> Reply:
+    """A reply as it sends it: always with an enhanced code, if only in the first line."""
+    start = f"{verdict.enhanced} " if verdict.enhanced else ""
+    first, *others = verdict.lines
+    found = re.match(r"[245]\.\d{1,3}\.\d{1,3} ", first)
+    if not start and found:  # of another class than the code
+        first = first.removeprefix(found[0])
+        head = found[0]
+    else:
+        head = start or f"{verdict.code // 100}.0.0 "
+    lines = (f"{head}{address}{first}", *(start + line for line in others))
+    return Reply(verdict.code, "\n".join(lines))
+
+
+def _written(one: Field) -> str:
+    """The text of a field as it writes it: cut, and long lines broken with ``!``."""
+    lines = encode_text(f"{one.name}:{one.raw}").split(b"\n")
+    written = []
+    for line in lines:
+        rest = line[:_LONGEST_FIELD]
+        while len(rest) > _LONGEST_LINE:
+            written.append(rest[:_LONGEST_LINE] + b"!")
+            rest = b" " + rest[_LONGEST_LINE:]
+        written.append(rest)
+    return decode_text(b"\n".join(written))[len(one.name) + 1 :]

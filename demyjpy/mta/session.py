@@ -1,0 +1,142 @@
+"""An SMTP session as an MTA with milters knows it: values, and what is yielded to a driver."""
+
+from collections.abc import Generator
+from typing import TypeAlias, TypeVar
+
+from attrs import evolve, field, frozen
+
+from demyjpy.mta import steps
+from demyjpy.mta.lenient import MilterFailedError
+from demyjpy.mta.link import Answer, Link
+from demyjpy.mta.message import Envelope, Mail
+from demyjpy.mta.profile import Profile, Reply
+
+T = TypeVar("T")
+
+
+@frozen
+class Exchange:
+    """For a driver: write these to a milter, each at once; read until its answer is complete.
+
+    ``link.event`` is the event whose answer is awaited, or None where there is none. ``closes``: close
+    the connection afterwards.
+    """
+
+    milter: int
+    writes: tuple[bytes, ...]
+    link: Link
+    closes: bool = False
+
+
+CarriedOut: TypeAlias = tuple[Link, Answer | None] | MilterFailedError
+"""What came of an exchange: the link and the answer if one was awaited, or why there is none."""
+
+Talk: TypeAlias = Generator[Exchange, CarriedOut, T]
+"""What asks a driver for exchanges with milters, and comes to something in the end."""
+
+
+@frozen
+class Side:
+    """One milter of a session.
+
+    ``is_off``: its connection is closed. ``is_deaf``: nothing more is said to it but QUIT (Sendmail's
+    way with SKIP). ``is_silent``: nothing more about this message. ``is_done``: nothing more until the
+    next message (or HELO), not even unknown commands (Sendmail). ``in_message``: it has been told of a
+    message whose end it has not seen. ``skips`` are events that it has enough of. ``refusal`` is what
+    Postfix answers to every command since this milter refused the client.
+    """
+
+    link: Link
+    is_off: bool = False
+    is_deaf: bool = False
+    is_silent: bool = False
+    is_done: bool = False
+    in_message: bool = False
+    skips: frozenset[str] = frozenset()
+    refusal: Reply | None = None
+    failure: MilterFailedError | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection on which something can be said."""
+        is_connected = self.link.agreement is not None
+        return is_connected and not self.is_off and self.failure is None
+
+
+@frozen
+class Heard:
+    """What one milter answered to one event."""
+
+    milter: int
+    event: str
+    answer: Answer
+
+
+@frozen
+class Outcome:
+    """What came of a step: the reply, who answered what, and the mail as it would be delivered.
+
+    ``interim`` is the reply 354 to DATA, where it was given.
+    """
+
+    step: steps.Step
+    reply: Reply | None
+    heard: tuple[Heard, ...] = ()
+    mail: Mail | None = None
+    is_discarded: bool = False
+    failures: tuple[MilterFailedError, ...] = ()
+    interim: Reply | None = None
+
+
+@frozen
+class Session:
+    """All that an MTA knows about one SMTP session.
+
+    ``refusal`` is what Sendmail answers since a milter refused the client: to MAIL, or if
+    ``refuses_all`` to every command of a transaction.
+    """
+
+    profile: Profile
+    sides: tuple[Side, ...]
+    client: steps.Connect = steps.Connect()
+    helo: str | None = None
+    tls: tuple[tuple[str, str], ...] = ()
+    auth: tuple[tuple[str, str], ...] = ()
+    refusal: Reply | None = None
+    refuses_all: bool = False
+    is_closed: bool = False
+    envelope: Envelope | None = None
+    raw_sender: str = ""
+    is_queued: bool = False
+    is_discarded: bool = False
+    messages: int = 0
+    message_id: str = ""
+    heard: tuple[Heard, ...] = field(default=(), repr=False)
+    failures: tuple[MilterFailedError, ...] = ()
+
+    @property
+    def queue_id(self) -> str:
+        """The queue id of the message that is on its way, or was the last."""
+        return self.profile.queue_id(self.messages)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether mail is handed in by a program on the same machine, without a client."""
+        return not self.client.address
+
+    @property
+    def is_acted(self) -> bool:
+        """Whether Postfix's cleanup(8) acts the session for mail that came without SMTP."""
+        return self.is_local and self.profile.is_postfix
+
+
+def new_session(profile: Profile, milters: int = 1) -> Session:
+    """A session that has not begun, with so many milters."""
+    link = Link(profile.offer, profile.strictness)
+    return Session(profile, tuple(Side(link) for _ in range(milters)))
+
+
+def with_side(session: Session, number: int, side: Side) -> Session:
+    """The session after a change in one of its milters."""
+    sides = session.sides
+    return evolve(session, sides=(*sides[:number], side, *sides[number + 1 :]))

@@ -1,0 +1,198 @@
+"""Filters that do anything: what Hypothesis chooses, as handlers that write down what they saw.
+
+What a handler does depends on its event and on the context of its filter alone, so that the same
+session means the same whenever it is played again. Each filter keeps its notes under a key of its own.
+"""
+
+from collections.abc import Callable
+from typing import Any
+from zlib import crc32
+
+from attrs import define, field, frozen
+from hypothesis import strategies as st
+from pyrsistent import pmap
+
+from demyjpy import actions as act
+from demyjpy.context import ENGINE_KEYS, Context, get_macro, remember, send_action
+from demyjpy.handlers import default_event_handler, define_event_handlers
+from demyjpy.registry import QUIETABLE, Registry
+
+MESSAGE_EVENTS = ("mail", "recipient", "data", "header", "end_of_headers", "body", "end_of_message")
+CONNECTION_EVENTS = ("connect", "hello", "unknown")
+UNANSWERED = ("abort", "quit", "disconnect")
+OVERRIDES = ("options", "define_macros")
+MACROS = ("i", "j", "auth_authen", "rcpt_mailer", "x")
+GRANTED = frozenset(
+    {"add_header", "change_body", "add_recipient", "add_recipient_par", "delete_recipient", "quarantine"}
+)
+
+
+class FailureError(Exception):
+    """What a handler raises here."""
+
+
+class OddAccept(act.Accept):
+    """A user's own class of action."""
+
+
+def _raise(error: type[BaseException]) -> Any:
+    raise error("handler")
+
+
+Behaviour = Callable[[Context], Any]
+GOOD: dict[str, Behaviour] = {
+    "continue": lambda ctx: ctx,
+    "say_continue": lambda ctx: send_action(ctx, act.Continue()),
+    "note": lambda ctx: ctx.set("note", True),
+}
+VERDICTS: dict[str, Behaviour] = {
+    "accept": lambda ctx: send_action(ctx, act.Accept()),
+    "reject": lambda ctx: send_action(ctx, act.Reject()),
+    "tempfail": lambda ctx: send_action(ctx, act.TemporaryFailure()),
+    "discard": lambda ctx: send_action(ctx, act.Discard()),
+    "skip": lambda ctx: send_action(ctx, act.Skip()),
+    "reply": lambda ctx: send_action(ctx, act.ReplyCode(550, "5.7.1", "no %")),
+    "reply later": lambda ctx: send_action(ctx, act.ReplyCode(451, "4.7.1", ["not", "now"])),
+}
+EDITS: dict[str, Behaviour] = {
+    "add_header": lambda ctx: send_action(ctx, act.AddHeader("X-Note", "1")),
+    "replace": lambda ctx: send_action(ctx, act.ReplaceBody(b"one"), act.ReplaceBody(b"two")),
+    "edit and reject": lambda ctx: send_action(ctx, act.Quarantine("x"), act.Reject()),
+    "recipient": lambda ctx: send_action(ctx, act.AddRecipient("a@b", "NOTIFY=NEVER")),
+}
+BAD: dict[str, Behaviour] = {
+    "raise": lambda ctx: _raise(FailureError),
+    "exit": lambda ctx: _raise(SystemExit),
+    "none": lambda ctx: None,
+    "number": lambda ctx: 5,
+    "dict": lambda ctx: {},
+    "queue and raise": lambda ctx: (send_action(ctx, act.Reject()), _raise(FailureError)),
+    "not granted": lambda ctx: send_action(ctx, act.ChangeSender("x")),
+    "two verdicts": lambda ctx: send_action(ctx, act.Reject(), act.Accept()),
+    "no action": lambda ctx: send_action(ctx, "reject"),  # type: ignore[arg-type]
+    "progress": lambda ctx: send_action(ctx, act.Progress()),
+    "negotiate": lambda ctx: send_action(ctx, act.Negotiate(6, 0, 0)),
+    "odd action": lambda ctx: send_action(ctx, OddAccept()),
+}
+SABOTAGE: dict[str, Behaviour] = {
+    "empty map": lambda ctx: pmap(),
+    "only a queue": lambda ctx: pmap({"queue": ()}),
+    "queue of junk": lambda ctx: ctx.set("queue", 5),
+    "no macros": lambda ctx: ctx.remove("macros"),
+    "no connection": lambda ctx: ctx.remove("connection"),
+    "junk connection": lambda ctx: ctx.set("connection", 5),
+    "junk macros": lambda ctx: ctx.set("macros", ["i"]),
+    "junk events": lambda ctx: ctx.set("events", None),
+    "junk handlers": lambda ctx: ctx.set("handlers", 5),
+    "huge": lambda ctx: send_action(ctx, *[act.AddRecipient("a@b", f"X={'x' * 60_000}")] * 2),
+    "remember": lambda ctx: remember(ctx, {"more": 1}),
+}
+BEHAVIOURS = {**GOOD, **VERDICTS, **EDITS, **BAD, **SABOTAGE}
+
+
+@frozen
+class Seen:
+    """One call of a handler: which filter's, with what, and what it saw of the context."""
+
+    number: int
+    event: Any
+    view: Any
+
+    @property
+    def name(self) -> str:
+        """The event's class."""
+        return type(self.event).__name__
+
+
+@define
+class Notebook:
+    """What the handlers of one session saw, in order."""
+
+    calls: list[Seen] = field(factory=list)
+
+    def of(self, *names: str) -> list[Seen]:
+        """The calls with these classes of event."""
+        return [one for one in self.calls if one.name in names]
+
+
+@frozen
+class AnyFilter:
+    """A filter as Hypothesis chose it: event name to options and to what it does."""
+
+    handlers: dict[str, tuple[tuple[str, ...], bool]]
+    """Behaviours by name, and whether the handler is an observer."""
+    number: int = 0
+
+    def registry(self, notebook: Notebook) -> Registry:
+        """The filter, writing into this notebook."""
+        registry = define_event_handlers(optional_actions=GRANTED, optional_events=(*QUIETABLE,))
+        for name, (script, quiet) in self.handlers.items():
+            options = {"reply": False} if quiet and name in QUIETABLE else {}
+            if name == "recipient":
+                options["rejected"] = len(script) > 2
+            registry.add(name, self._handler(name, script, notebook), **options)
+        return registry
+
+    def _handler(self, name: str, script: tuple[str, ...], notebook: Notebook) -> Any:
+        key = f"path of {self.number}"
+
+        def handle(event: Any, ctx: Context) -> Any:
+            view = look(ctx)
+            notebook.calls.append(Seen(self.number, event, view))
+            behaviour = script[crc32(repr((event, ctx.get(key))).encode(errors="replace")) % len(script)]
+            if name in OVERRIDES:
+                ctx = default_event_handler(event, ctx)
+            elif name in MESSAGE_EVENTS:
+                ctx = ctx.set(key, (*ctx.get(key, ()), name))
+            elif name in ("connect", "hello"):
+                ctx = ctx.set(f"{name} of {self.number}", repr(event))
+            if name == "unknown" and behaviour == "note":
+                return ctx  # between messages it would stay, and rightly so
+            return BEHAVIOURS[behaviour](ctx)
+
+        handle.__qualname__ = name
+        return handle
+
+
+def look(ctx: Context) -> Any:
+    """What a handler can see in a context: the user's keys, the macros, what was remembered."""
+    own = {key: value for key, value in ctx.items() if key not in ENGINE_KEYS}
+    return own, {name: get_macro(ctx, name) for name in MACROS}, ctx.get("connection"), ctx["queue"]
+
+
+def scripts(names: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[tuple[str, ...], bool]]:
+    """What one handler does."""
+    return st.tuples(st.lists(names, min_size=1, max_size=3).map(tuple), st.booleans())
+
+
+def filters_of(
+    *kinds: dict[str, Behaviour], events: tuple[str, ...] = (*CONNECTION_EVENTS, *MESSAGE_EVENTS)
+) -> st.SearchStrategy[AnyFilter]:
+    """Filters whose handlers do these things."""
+    names = st.sampled_from(["continue", "note", *(name for kind in kinds for name in kind)])
+    quiet = scripts(st.sampled_from(["continue", "raise", "none"]))
+    return st.builds(
+        lambda answered, others: AnyFilter({**answered, **others}),
+        st.dictionaries(st.sampled_from(events), scripts(names), max_size=len(events)),
+        st.dictionaries(st.sampled_from(UNANSWERED), quiet, max_size=3),
+    )
+
+
+any_filters = st.one_of(
+    filters_of(GOOD, VERDICTS, EDITS),
+    filters_of(GOOD, VERDICTS, EDITS, BAD, SABOTAGE),
+    filters_of(GOOD, VERDICTS, BAD, events=(*CONNECTION_EVENTS, *MESSAGE_EVENTS, *OVERRIDES)),
+)
+"""Filters that do anything, good and bad."""
+
+
+def several(filters: st.SearchStrategy[AnyFilter]) -> st.SearchStrategy[list[AnyFilter]]:
+    """From one filter to three."""
+    return st.lists(filters, min_size=1, max_size=3).map(
+        lambda found: [AnyFilter(one.handlers, number) for number, one in enumerate(found)]
+    )
+
+
+several_filters = several(any_filters)
+tidy_filters = several(filters_of(GOOD, VERDICTS, EDITS, BAD))
+"""Filters that may fail, but put nothing into the context that outlives a message by right."""

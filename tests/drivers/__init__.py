@@ -1,0 +1,1 @@
+"""The drivers: real sockets, threads, processes and signals, all on loopback."""

@@ -1,0 +1,47 @@
+"""Accepting connections when the system has no more descriptors to give."""
+
+from contextlib import ExitStack
+
+from demyjpy import Continue
+from tests.drivers.peer import Peer
+from tests.drivers.program import program
+
+FEW_DESCRIPTORS = """
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+def on_ready(address):
+    used = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 12, hard))
+    say("ready", address)
+
+start_milter("inet:0@127.0.0.1", handlers, driver=sys.argv[1], on_ready=on_ready)
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+say("stopped")
+"""
+
+
+def test_accepting_is_tried_again(driver):
+    """Who cannot be accepted waits, and those that are served notice nothing."""
+    with program(FEW_DESCRIPTORS, driver) as milter, ExitStack() as stack:
+        address = milter.address()
+        peers = [stack.enter_context(Peer(address)) for _ in range(30)]
+        peers[0].begin()
+        milter.wait_for("ERROR cannot accept connections: .* Too many open files; trying again in 1.0 s")
+        assert peers[0].message() == (Continue(),)
+        for peer in peers[:20]:
+            peer.vanish()
+        assert peers[20].begin().message() == (Continue(),)
+        milter.tell()
+        milter.end()
+
+
+def test_stopping_while_accepting_is_put_off(driver):
+    """A milter that waits for descriptors can be stopped."""
+    with program(FEW_DESCRIPTORS, driver) as milter, ExitStack() as stack:
+        address = milter.address()
+        peers = [stack.enter_context(Peer(address)) for _ in range(30)]
+        milter.wait_for("ERROR cannot accept connections: .* Too many open files; trying again in 1.0 s")
+        milter.tell()
+        for peer in peers:
+            peer.drain()
+        assert milter.end()[-1] == "stopped"

@@ -1,0 +1,188 @@
+"""How a listening socket comes from an address, and how it goes."""
+
+import grp
+import os
+import pwd
+import socket
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from demyjpy import AddressError
+from demyjpy.drivers.address import Address, Listener, listen, parse_address
+
+
+def listening(text: object) -> "closing[Listener]":
+    """Listens while the block runs."""
+    return closing(listen(parse_address(str(text))))
+
+
+def accepts(listener: Listener) -> bool:
+    """Whether one can connect there."""
+    with socket.socket(listener.socket.family) as client:
+        client.connect(listener.socket.getsockname())
+        listener.socket.setblocking(True)
+        listener.socket.settimeout(10)
+        listener.socket.accept()[0].close()
+    return True
+
+
+@pytest.mark.parametrize("text", ["inet:0@127.0.0.1", "inet:0@localhost", "inet6:0@::1", "inet:0@::1"])
+def test_a_free_port(text):
+    """With port 0 the system chooses one, and the listener knows which."""
+    with listening(text) as listener:
+        assert listener.address.port == listener.socket.getsockname()[1] > 0
+        assert listener.address.host == parse_address(text).host
+        assert accepts(listener)
+
+
+def test_a_port_that_is_taken():
+    """A port on which another program listens is refused."""
+    with listening("inet:0@127.0.0.1") as listener:
+        text = str(listener.address)
+        with pytest.raises(AddressError, match=f"cannot listen on {text}: Address already in use"):
+            listening(text)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".example", "256.256.256.256"])
+def test_a_host_that_is_none(host):
+    """A host name that means nothing is refused."""
+    with pytest.raises(AddressError, match=f"cannot listen on inet:0@{host}: "):
+        listening(f"inet:0@{host}")
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize(("query", "mode"), [("", 0o600), ("?mode=666", 0o666), ("?mode=0640", 0o640)])
+def test_the_mode_of_a_file(tmp_path, query, mode):
+    """The file of a Unix socket has the mode asked for; else only its owner may connect."""
+    path = tmp_path / "x.sock"
+    with listening(f"{path}{query}") as listener:
+        assert mode_of(path) == mode
+        assert accepts(listener)
+    assert not path.exists()
+
+
+def test_the_owner_of_a_file(tmp_path):
+    """The file of a Unix socket belongs to the user and group asked for; the group may connect."""
+    path = tmp_path / "x.sock"
+    user = pwd.getpwuid(os.getuid()).pw_name
+    group = grp.getgrgid(os.getgid()).gr_name
+    with listening(f"{path}?user={user}&group={group}"):
+        assert (path.owner(), path.group()) == (user, group)
+        assert mode_of(path) == 0o660
+
+
+@pytest.mark.parametrize("option", ["group=no-such-group", "user=no-such-user"])
+def test_an_owner_that_does_not_exist(tmp_path, option):
+    """Where the file cannot be given away nothing is left of it."""
+    with pytest.raises(AddressError, match=r"no such (user|group): 'no-such"):
+        listening(tmp_path / f"x.sock?{option}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stale_file_is_replaced(tmp_path):
+    """The file of a socket on which nobody listens any more is replaced."""
+    path = tmp_path / "x.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    with listening(path) as listener:
+        assert accepts(listener)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("waiting", [0, 3])
+def test_a_live_socket_is_refused(tmp_path, waiting):
+    """A socket on which another program listens is refused, also where that has a full backlog."""
+    path = tmp_path / "x.sock"
+    with socket.socket(socket.AF_UNIX) as live:
+        live.bind(str(path))
+        live.listen(1)
+        clients = [socket.socket(socket.AF_UNIX) for _ in range(waiting)]
+        for client in clients:
+            client.setblocking(False)
+            client.connect_ex(str(path))
+        with pytest.raises(AddressError, match="another program listens there"):
+            listening(path)
+        for client in clients:
+            client.close()
+    assert path.exists()
+
+
+def test_a_file_that_is_no_socket_is_refused(tmp_path):
+    """A file that is no socket is refused, and stays as it is."""
+    path = tmp_path / "x.sock"
+    path.write_text("precious")
+    with pytest.raises(AddressError, match="the file there is no socket; remove it"):
+        listening(path)
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("missing/x.sock", "No such file or directory"), ("x" * 200, "path too long")]
+)
+def test_a_path_that_cannot_be(tmp_path, name, reason):
+    """A path where no socket can be is refused with the reason."""
+    with pytest.raises(AddressError, match=reason):
+        listening(tmp_path / name)
+
+
+def test_only_its_own_file_is_removed(tmp_path):
+    """A file that another program has put in its place stays when the listener is closed."""
+    path = tmp_path / "x.sock"
+    first = listen(parse_address(path))
+    path.unlink()
+    with listening(path) as second:
+        first.close()
+        first.close()
+        assert accepts(second)
+    assert not path.exists()
+
+
+def test_a_file_that_is_gone(tmp_path):
+    """A file that somebody has removed is no trouble."""
+    path = tmp_path / "x.sock"
+    with listening(path):
+        path.unlink()
+
+
+@pytest.mark.parametrize("text", ["inet:0@127.0.0.1", "inet6:0@::1", "unix"])
+def test_an_inherited_socket(tmp_path, text):
+    """A socket that listens already is taken over by its number; its file is not ours to remove."""
+    path = tmp_path / "x.sock"
+    where = parse_address(path if text == "unix" else text)
+    with closing(listen(where)) as mother:
+        with listening(f"fd:{mother.socket.fileno()}") as child:
+            assert child.address == mother.address
+            assert accepts(child)
+        assert accepts(mother)
+        assert path.exists() == (text == "unix")
+
+
+def test_an_inherited_socket_that_does_not_listen():
+    """A socket that does not listen, or is closed, is refused, and so is any other file."""
+    with socket.socket() as idle:
+        number = idle.fileno()
+        with pytest.raises(AddressError, match=f"fd:{number}: expected a socket that listens"):
+            listening(f"fd:{number}")
+    with pytest.raises(AddressError, match=f"fd:{number}: Bad file descriptor"):
+        listening(f"fd:{number}")
+    with (
+        Path(os.devnull).open() as file,
+        pytest.raises(AddressError, match="expected a socket, got another"),
+    ):
+        listening(f"fd:{file.fileno()}")
+
+
+def test_an_abstract_socket():
+    """A socket without a file, as Linux has them, can be inherited."""
+    with socket.socket(socket.AF_UNIX) as mother:
+        mother.bind("")
+        mother.listen()
+        with closing(listen(Address("fd", fd=mother.fileno()))) as child:
+            assert accepts(child)
+            assert child.address.path.startswith("\0")

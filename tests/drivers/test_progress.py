@@ -1,0 +1,121 @@
+"""Signs of life while a handler takes its time at end of message."""
+
+import time
+from typing import Any
+
+import pytest
+
+from demyjpy import (
+    AddHeader,
+    Continue,
+    EndOfMessage,
+    Progress,
+    ReplaceBody,
+    add_header,
+    define_event_handlers,
+    replace_body,
+    running,
+    with_handlers,
+)
+from tests.drivers.filters import Way
+from tests.drivers.peer import CONTENT, ENVELOPE, Peer
+
+OFTEN = 0.05
+RARELY = 60.0
+
+
+def hear_progress(peer: Peer, count: int) -> None:
+    """Wait for so many signs of life."""
+    assert [peer.hear() for _ in range(count)] == [Progress()] * count
+
+
+def test_progress_is_sent_while_a_handler_works(way, gate):
+    """The MTA gets PROGRESS again and again until the verdict."""
+    handlers = define_event_handlers()
+    way.add_slow(handlers, "end_of_message", gate, progress=OFTEN)
+    with running(handlers, driver=way.driver) as address, Peer(address) as peer:
+        peer.begin().begin_message().say(EndOfMessage())
+        hear_progress(peer, 5)
+        gate.set()
+        assert peer.hear_answer()[-1] == Continue()
+
+
+def test_no_progress_after_the_verdict(way, gate):
+    """After the verdict nothing comes that was not asked for."""
+    handlers = define_event_handlers()
+    way.add(handlers, "mail", lambda event, ctx: ctx)
+    way.add_slow(handlers, "end_of_message", gate, progress=OFTEN)
+    with running(handlers, driver=way.driver) as address, Peer(address) as peer:
+        peer.begin().begin_message().say(EndOfMessage())
+        hear_progress(peer, 1)
+        gate.set()
+        assert peer.hear_answer()[-1] == Continue()
+        time.sleep(5 * OFTEN)
+        assert peer.ask(ENVELOPE[0]) == Continue()
+
+
+def test_no_progress_among_modifications(way, gate):
+    """Signs of life come before the modifications, never among them."""
+
+    def edit(event: Any, ctx: Any) -> Any:
+        return add_header(replace_body(ctx, b"x" * 1_000_000), "X-Name", "value")
+
+    handlers = define_event_handlers(actions={"add_header", "change_body"})
+    way.add_slow(handlers, "end_of_message", gate, edit, progress=OFTEN)
+    with running(handlers, driver=way.driver) as address, Peer(address) as peer:
+        peer.begin().begin_message().say(EndOfMessage())
+        hear_progress(peer, 2)
+        gate.set()
+        kinds = [type(action) for action in peer.hear_answer()]
+    while kinds[0] is Progress:
+        kinds.pop(0)
+    assert kinds == [AddHeader, *[ReplaceBody] * 16, Continue]
+
+
+def test_no_progress_where_none_is_wanted(way, gate):
+    """With progress=None the MTA hears nothing until the verdict."""
+    handlers = define_event_handlers()
+    way.add_slow(handlers, "end_of_message", gate, progress=None)
+    with running(handlers, driver=way.driver) as address, Peer(address) as peer:
+        peer.begin().begin_message().say(EndOfMessage())
+        time.sleep(0.2)
+        gate.set()
+        assert peer.hear_answer() == (Continue(),)
+
+
+@pytest.mark.parametrize("kind", ["blocking", "async"])
+def test_no_progress_before_the_end_of_message(kind, gate):
+    """A handler of another event sends no sign of life: Sendmail would take it for garbage."""
+    way, handlers = Way("asyncio", kind), define_event_handlers()
+    handlers.add("end_of_message", lambda event, ctx: ctx, progress=OFTEN)
+    way.add_slow(handlers, "body", gate)
+    with running(handlers, driver="asyncio") as address, Peer(address) as peer:
+        peer.begin().say(*ENVELOPE, *CONTENT)
+        time.sleep(4 * OFTEN)
+        gate.set()
+        assert peer.hear_answers(*ENVELOPE, *CONTENT)[-1] == (Continue(),)
+        assert peer.finish_message() == (Continue(),)
+
+
+@pytest.mark.parametrize("periods", [(RARELY, OFTEN), (OFTEN, RARELY)])
+def test_each_session_has_its_own_period(way, gate, periods):
+    """Handlers at work at the same time are each reported in their own time, whichever began first."""
+    to_come = list(periods)
+
+    def on_connect(ctx: Any) -> Any:
+        handlers = define_event_handlers()
+        way.add_slow(handlers, "end_of_message", gate, progress=to_come.pop(0))
+        return with_handlers(ctx, handlers)
+
+    with (
+        running(on_connect, driver=way.driver) as address,
+        Peer(address) as first,
+        Peer(address) as second,
+    ):
+        peers = [peer.begin().begin_message() for peer in (first, second)]
+        for peer in peers:
+            peer.say(EndOfMessage())
+        hear_progress(peers[periods.index(OFTEN)], 3)
+        gate.set()
+        assert peers[periods.index(RARELY)].hear_answer() == (Continue(),)
+        assert peers[periods.index(OFTEN)].hear_answer()[-1] == Continue()

@@ -1,0 +1,258 @@
+"""`start_milter`, as a program of its own."""
+
+import signal
+import socket
+import threading
+from typing import Any
+
+import pytest
+
+from demyjpy import (
+    AddressError,
+    Continue,
+    EndOfMessage,
+    HandlerError,
+    define_event_handlers,
+    running,
+    start_milter,
+)
+from tests.drivers.peer import MESSAGE, WAIT, Peer
+from tests.drivers.program import program
+
+SIMPLE = """
+handlers.add("mail", lambda event, ctx: ctx)
+start_milter(sys.argv[1], handlers, driver=sys.argv[2], on_ready=on_ready)
+say("stopped", signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, len(threading.enumerate()))
+"""
+ANYWHERE = "inet:0@127.0.0.1"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it(driver, number):
+    """SIGTERM and SIGINT stop a milter, which then returns and leaves signals as they were."""
+    with program(SIMPLE, ANYWHERE, driver) as milter:
+        with Peer(milter.address()) as peer:
+            assert peer.begin().message() == (Continue(),)
+            milter.tell(number)
+            assert peer.has_ended()
+        assert milter.end()[-1] == "stopped True 1"
+        assert milter.troubles() == []
+
+
+def test_a_message_in_flight_is_finished(driver, tmp_path):
+    """After the signal the message in flight is finished; the file of the socket is gone."""
+    with program(SIMPLE, f"unix:{tmp_path}/x.sock", driver) as milter:
+        with Peer(milter.address()) as peer:
+            peer.begin().ask(MESSAGE[0])
+            milter.tell()
+            for event in MESSAGE[1:-1]:
+                assert peer.ask(event) in (None, Continue())
+            assert peer.finish_message() == (Continue(),)
+            assert peer.has_ended()
+        assert "stopped" in milter.end()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+SLOW = """
+handlers.add("mail", lambda event, ctx: ctx)
+
+@handlers.end_of_message(blocking=True)
+def slow(event, ctx):
+    say("at work")
+    time.sleep(1000)
+handlers.add("disconnect", lambda event, ctx: say("disconnected") or ctx)
+start_milter("inet:0@127.0.0.1", handlers, driver=sys.argv[1], grace=1000, on_ready=on_ready)
+say("stopped")
+"""
+
+
+def test_a_second_signal_stops_it_at_once(driver):
+    """A second signal ends what is still in flight, and no handler that hangs keeps the program."""
+    with program(SLOW, driver) as milter:
+        address = milter.address()
+        with Peer(address) as idle, Peer(address) as busy:
+            idle.begin().begin_message()
+            busy.begin().begin_message().say(EndOfMessage())
+            milter.wait_for("at work")
+            milter.tell(signal.SIGTERM)
+            milter.tell(signal.SIGINT)
+            busy.drain()
+            idle.drain()
+            assert milter.end()[-1] == "stopped"
+    troubles = [line for line in milter.lines if line.startswith(("WARNING", "ERROR"))]
+    assert len(troubles) == 2
+    assert all("it had not finished when the milter stopped" in line for line in troubles)
+
+
+def test_a_third_signal_ends_a_program_that_hangs():
+    """Where a handler blocks the event loop, the third signal does what it does without a milter."""
+    with program(SLOW.replace("blocking=True", ""), "asyncio") as milter:
+        with Peer(milter.address()) as peer:
+            peer.begin().begin_message().say(EndOfMessage())
+            milter.wait_for("at work")
+            milter.tell(signal.SIGTERM)
+            milter.tell_until_ended(signal.SIGINT)
+        assert milter.wait() == -signal.SIGINT
+        assert "KeyboardInterrupt" in milter.lines
+
+
+def test_a_signal_may_come_early(driver):
+    """A signal that comes before the milter serves is not lost."""
+    script = """
+def on_ready(address):
+    os.kill(os.getpid(), signal.SIGTERM)
+    say("killed")
+start_milter("inet:0@127.0.0.1", handlers, driver=sys.argv[1], on_ready=on_ready)
+say("stopped")
+"""
+    with program(script, driver) as milter:
+        assert milter.end()[-2:] == ["killed", "stopped"]
+
+
+def test_it_can_be_started_again(driver):
+    """A program may start one milter after the other, at the same address."""
+    script = """
+for number in range(2):
+    start_milter(sys.argv[1], handlers, driver=sys.argv[2], on_ready=on_ready)
+say("stopped")
+"""
+    with running({}, driver=driver) as free:
+        pass
+    with program(script, free, driver) as milter:
+        for _ in range(2):
+            with Peer(milter.address()) as peer:
+                peer.begin()
+                milter.tell()
+                assert peer.has_ended()
+        assert milter.end()[-1] == "stopped"
+
+
+def test_the_log_says_where_it_listens(driver):
+    """A program that asks for nothing finds the address in its log."""
+    script = 'start_milter("inet:0@127.0.0.1", handlers, driver=sys.argv[1])'
+    with program(script, driver) as milter:
+        with Peer(milter.wait_for(rf"INFO listening on (\S+) \(driver {driver}, workers 1\)")) as peer:
+            peer.begin()
+            milter.tell()
+            assert peer.has_ended()
+        milter.end()
+
+
+def test_an_inherited_socket(driver):
+    """A socket that a supervisor listens on is taken over by its number."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        fd = listener.fileno()
+        with program(SIMPLE, f"fd:{fd}", driver, fds=(fd,)) as milter:
+            address = milter.address()
+            assert address == f"inet:{listener.getsockname()[1]}@127.0.0.1"
+            with Peer(address) as peer:
+                assert peer.begin().message() == (Continue(),)
+                milter.tell()
+                assert peer.has_ended()
+            milter.end()
+
+
+def test_in_another_thread(driver):
+    """In a thread that is not the main one a milter serves without handling signals."""
+    script = """
+arguments = {"driver": sys.argv[1], "on_ready": on_ready}
+threading.Thread(target=start_milter, args=(0, handlers), kwargs=arguments, daemon=True).start()
+sys.stdin.read()
+"""
+    script = script.replace("sys.stdin.read()", "signal.sigwait({signal.SIGUSR1})")
+    script = "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})\n" + script
+    with program(script, driver) as milter:
+        with Peer(milter.address()) as peer:
+            peer.begin()
+        milter.tell(signal.SIGUSR1)
+        milter.end()
+
+
+def test_workers_need_the_main_thread():
+    """Several workers are refused in a thread that is not the main one."""
+    errors: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            start_milter(0, {}, workers=2)
+        except HandlerError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join(WAIT)
+    (error,) = errors
+    assert "expected workers=1 in a thread that is not the main one, got 2" in str(error)
+
+
+async def async_handler(event: Any, ctx: Any) -> Any:
+    """One that needs an event loop."""
+    return ctx
+
+
+BAD = {
+    "driver": ({"driver": "trio"}, HandlerError, "expected driver 'asyncio' or 'threads', got 'trio'"),
+    "workers": ({"workers": 0}, HandlerError, "expected workers to be a number from 1, got 0"),
+    "workers type": ({"workers": "2"}, HandlerError, "expected workers to be a number from 1, got '2'"),
+    "filter": ({"on_connect": 42}, HandlerError, "expected a registry or a function ctx -> ctx, got 42"),
+    "on_error": ({"on_error": "panic"}, HandlerError, "expected on_error .* got 'panic'"),
+    "async": (
+        {"driver": "threads", "on_connect": define_event_handlers({"body": async_handler})},
+        HandlerError,
+        r"expected plain handlers .*got async def tests\.drivers\.\S+async_handler at body",
+    ),
+    "async map": (
+        {"driver": "threads", "on_connect": {"body": async_handler}},
+        HandlerError,
+        'use driver="asyncio"',
+    ),
+    "option": ({"graze": 1}, TypeError, "graze"),
+    "time": ({"idle_timeout": 0}, ValueError, "idle_timeout"),
+    "limits": ({"limits": 3}, TypeError, "limits"),
+    "connections": ({"connections": 0}, ValueError, "connections"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_run_is_refused_first(name, tmp_path):
+    """A filter or an option that cannot be right is refused before anything is opened."""
+    options, kind, message = BAD[name]
+    path = tmp_path / "x.sock"
+    path.write_text("not touched")
+    arguments = {"on_connect": {}, **options}
+    for start in (start_milter, running_once):
+        if start is start_milter or "workers" not in options:
+            with pytest.raises(kind, match=message):
+                start(address=path, **arguments)
+
+
+def running_once(**arguments: Any) -> None:
+    """`running`, begun and left."""
+    with running(**arguments):
+        pass
+
+
+def test_an_address_that_cannot_be_used(tmp_path):
+    """Where it cannot listen, starting raises `AddressError`."""
+    path = tmp_path / "x.sock"
+    path.write_text("not touched")
+    for start in (start_milter, running_once):
+        with pytest.raises(AddressError, match="the file there is no socket"):
+            start(address=path, on_connect={})
+
+
+def test_a_driver_that_cannot_start(driver):
+    """What keeps a driver from starting in the background is raised where it was asked for."""
+    script = """
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")), 64))
+try:
+    with running(handlers, driver=sys.argv[1]):
+        pass
+except OSError as error:
+    say("failed", error.strerror)
+"""
+    with program(script.replace("/proc/self/fd", "/proc/self/fd"), driver) as milter:
+        milter.wait_for("failed Too many open files")
+        milter.wait()

@@ -1,0 +1,362 @@
+"""What is put to the real servers and to their models alike: SMTP dialogues with scripted milters.
+
+A case is data: what each milter answers to which command, and what the client says. What the real
+servers made of each is in ``recorded.jsonl``, written by ``python -m tests.model.record``.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from attrs import field, frozen
+
+from tests.integration.scenario import Mta
+from tests.integration.smtp import Step
+
+Answers = Mapping[str, bytes]
+"""Bytes for a command, by its letter, or letter and number: ``R1`` is the second RCPT. Empty: close."""
+
+
+def packet(letter: str, payload: bytes = b"") -> bytes:
+    """A whole packet."""
+    return (len(payload) + 1).to_bytes(4, "big") + letter.encode() + payload
+
+
+def number(value: int) -> bytes:
+    """Four bytes, network order."""
+    return value.to_bytes(4, "big")
+
+
+def reply(text: str) -> bytes:
+    """REPLYCODE."""
+    return packet("y", text.encode() + b"\0")
+
+
+def negotiation(version: int = 6, actions: int = 0x1FF, protocol: int = 0x400) -> bytes:
+    """The answer to the offer."""
+    return packet("O", number(version) + number(actions) + number(protocol))
+
+
+CONTINUE: Final = packet("c")
+
+MESSAGE: Final = (
+    b"From: a@test\r\nTo: b@test\r\nSubject: s\r\nDate: Sat, 21 Nov 2026 10:00:00 +0000\r\n"
+    b"Message-ID: <1@c.test>\r\n\r\nbody\r\n"
+)
+BARE: Final = b"Subject: s\r\n\r\nbody\r\n"
+MAIL: Final = "MAIL FROM:<a@test>"
+RCPT: Final = "RCPT TO:<b@test>"
+ONE: Final = ("EHLO c.test", MAIL, RCPT, MESSAGE, "QUIT")
+
+
+@frozen
+class Case:
+    """One dialogue. ``answers`` has one entry a milter; what it does not say is CONTINUE.
+
+    ``mtas`` are the servers that survive it: an ACCEPT or DISCARD at an unknown command makes the
+    smtpd(8) of Postfix 3.7.11 dump core.
+    """
+
+    name: str
+    answers: tuple[Answers, ...] = ({},)
+    steps: tuple[Step, ...] = field(default=ONE, repr=False)
+    mtas: tuple[Mta, ...] = ("postfix", "sendmail")
+
+
+def at_end(name: str, *packets: bytes, message: bytes = MESSAGE) -> Case:
+    """What a milter says to the end of the message before it continues."""
+    steps = ("EHLO c.test", MAIL, RCPT, message, "QUIT")
+    return Case(f"edit: {name}", ({"E": b"".join(packets) + CONTINUE},), steps)
+
+
+def seen(name: str, message: bytes, mail: str = MAIL) -> Case:
+    """A message as the server takes it."""
+    return Case(f"message: {name}", steps=("EHLO c.test", mail, RCPT, message, "QUIT"))
+
+
+VERDICTS: Final[Answers] = {
+    "accept": packet("a"),
+    "reject": packet("r"),
+    "tempfail": packet("t"),
+    "discard": packet("d"),
+    "skip": packet("s"),
+    "reply 554": reply("554 5.7.9 no"),
+    "reply 452": reply("452 4.7.9 no"),
+    "reply 421": reply("421 4.7.0 bye"),
+    "bad reply": reply("250 ok"),
+    "SHUTDOWN": packet("4"),
+    "an unknown letter": packet("Z"),
+    "an edit": packet("h", b"X-A\0v\0"),
+    "PROGRESS, then continue": packet("p") + CONTINUE,
+    "no answer, and closes": b"",
+}
+"""What a milter may say to a command, right or wrong."""
+
+_LONG_TALK: Final = (
+    *("EHLO c.test", "XFOO bar", "RSET", MAIL, RCPT, "RCPT TO:<c@test>", MESSAGE, "XFOO"),
+    *("EHLO d.test", MAIL, RCPT, MESSAGE, "QUIT"),
+)
+_TALK_OF_TWO: Final = (
+    *("EHLO c.test", "XFOO", MAIL, RCPT, "RCPT TO:<c@test>", MESSAGE, "RSET"),
+    *(MAIL, RCPT, MESSAGE, "QUIT"),
+)
+
+
+def _survivors(name: str, letter: str) -> tuple[Mta, ...]:
+    dies = letter == "U" and name in ("accept", "discard")
+    return ("sendmail",) if dies else ("postfix", "sendmail")
+
+
+def _verdicts() -> Iterator[Case]:
+    for name, answer in VERDICTS.items():
+        for letter in "CHUMRTLNBE":
+            yield Case(
+                f"{name} at {letter}", ({f"{letter}0": answer},), _LONG_TALK, _survivors(name, letter)
+            )
+
+
+def _two() -> Iterator[Case]:
+    for name in ("accept", "reject", "tempfail", "discard", "reply 554", "no answer, and closes"):
+        for letter in "CHUMRTLNBE":
+            answer = {f"{letter}0": VERDICTS[name]}
+            survivors = _survivors(name, letter)
+            yield Case(f"{name} at {letter} by the first of two", (answer, {}), _TALK_OF_TWO, survivors)
+            yield Case(f"{name} at {letter} by the second of two", ({}, answer), _TALK_OF_TWO, survivors)
+
+
+def _replies() -> Iterator[Case]:
+    steps = (
+        *("EHLO c.test", MAIL, MAIL, RCPT, "RCPT TO:<c@test>", "RCPT TO:<d@test>", MESSAGE, "RSET"),
+        *(MAIL, "RCPT TO:<e@test>", MESSAGE, "QUIT"),
+    )
+    for code in (450, 451, 452, 453, 454, 459, 500, 501, 530, 550, 551, 552, 553, 554, 555):
+        own = f"{code} {code // 100}.7.9"
+        answers = {
+            "M0": reply(f"{own} m"),
+            "R0": reply(f"{own} r"),
+            "R1": reply(f"{code} r"),
+            "T0": reply(f"{own} t"),
+            "E0": reply(f"{code} e"),
+        }
+        yield Case(f"replies {code}", (answers,), steps)
+    for name, answer in {
+        "code only": reply("550"),
+        "code and space": reply("550 "),
+        "of another class": reply("550 4.7.1 no"),
+        "with a lone percent sign": reply("550 5.7.1 100% no"),
+        "with two percent signs": reply("550 5.7.1 100%% no"),
+        "of letters": reply("abc"),
+        "of two lines": reply("550-5.7.1 a\r\n550 5.7.1 b"),
+        "of two lines without enhanced code": reply("550-a\r\n550 b"),
+    }.items():
+        for letter in "MRTE":
+            yield Case(f"a reply {name} at {letter}", ({letter: answer},))
+
+
+_OPTIONS: Final[Answers] = {
+    "version 0": negotiation(0),
+    "version 1": negotiation(1),
+    "version 2": negotiation(2),
+    "version 3": negotiation(3),
+    "version 4": negotiation(4),
+    "version 7": negotiation(7),
+    "actions that were not offered": negotiation(actions=0xFFFF),
+    "protocol bits that were not offered": negotiation(protocol=0x400400),
+    "eleven bytes": packet("O", bytes(11)),
+    "continue": CONTINUE,
+    "no steps": negotiation(protocol=0x37F),
+    "no replies": negotiation(protocol=0xFF080),
+    "RCPT_REJ": negotiation(protocol=0x800),
+    "leading space": negotiation(protocol=0x100000),
+    "macro lists": packet("O", negotiation()[5:] + number(0) + b"j\0" + number(3) + b"{rcpt_addr}, i\0"),
+    "macros for end of message": packet("O", negotiation()[5:] + number(5) + b"i j\0"),
+    "macros for end of headers": packet("O", negotiation()[5:] + number(6) + b"i j\0"),
+    "macros for both ends": packet("O", negotiation()[5:] + number(5) + b"i\0" + number(6) + b"j\0"),
+    "no macros at MAIL": packet("O", negotiation()[5:] + number(2) + b"\0"),
+    "macros for a stage 9": packet("O", negotiation()[5:] + number(9) + b"j\0" + number(2) + b"j\0"),
+}
+_OPTIONS_TALK: Final = (
+    *("EHLO c.test", "XFOO bar", MAIL, "RCPT TO:<x@refused.test>", RCPT, "RCPT TO:<c@test>"),
+    *(MESSAGE, "QUIT"),
+)
+
+
+def _negotiations() -> Iterator[Case]:
+    for name, answer in _OPTIONS.items():
+        quiet = dict.fromkeys("CHUMRTLNB", b"-") if name == "no replies" else {}
+        yield Case(f"negotiates: {name}", ({"O": answer, **quiet},), _OPTIONS_TALK)
+
+
+def _orders() -> Iterator[Case]:
+    yield Case("commands out of order", steps=(
+        *("EHLO c.test", RCPT, MESSAGE, MAIL, MESSAGE, "MAIL FROM:<c@test>", RCPT, RCPT, MAIL, MESSAGE),
+        *(MESSAGE, "QUIT"),
+    ))  # fmt: skip
+    yield Case("no EHLO", steps=(MAIL, RCPT, MESSAGE, "HELO c.test", "EHLO d.test", "QUIT"))
+    yield Case("resets", steps=(
+        *("EHLO c.test", "RSET", MAIL, "RSET", "RSET", MAIL, "EHLO d.test", MAIL, RCPT, MESSAGE, "RSET"),
+        *("EHLO e.test", "QUIT"),
+    ))  # fmt: skip
+    yield Case("gone after RCPT", steps=("EHLO c.test", MAIL, RCPT))
+    yield Case("gone after a message", steps=ONE[:-1])
+    yield Case("gone at once", steps=())
+    yield Case("QUIT in a transaction", steps=("EHLO c.test", MAIL, RCPT, "QUIT"))
+    yield Case("only a refused recipient", steps=(
+        "EHLO c.test", MAIL, "RCPT TO:<x@refused.test>", MESSAGE, "QUIT",
+    ))  # fmt: skip
+    yield Case("one recipient twice", steps=("EHLO c.test", MAIL, RCPT, RCPT, MESSAGE, "QUIT"))
+    for sender in ("grüße@test", "grüße@test SMTPUTF8"):
+        address, space, parameter = sender.partition(" ")
+        yield Case(
+            f"a sender in UTF-8{space}{parameter}",
+            steps=("EHLO c.test", f"MAIL FROM:<{address}>{space}{parameter}", RCPT, MESSAGE, "QUIT"),
+        )
+    yield Case(
+        "capitals", steps=("EHLO c.test", "mail FROM:<A.B@Test>", "RCPT to:<B@TEST>", MESSAGE, "QUIT")
+    )
+    yield Case(
+        "no brackets", steps=("EHLO c.test", "MAIL FROM:a@test", "RCPT TO:b@test", MESSAGE, "QUIT")
+    )
+
+
+_TEXT: Final = MESSAGE[: MESSAGE.index(b"body")]
+
+
+def _messages() -> Iterator[Case]:
+    yield seen("bare", BARE)
+    yield seen("bare, from the null sender", BARE, "MAIL FROM:<>")
+    yield seen("no header", b"\r\nbody\r\n")
+    yield seen("no header, no empty line", b"body line one\r\nline two\r\n")
+    yield seen("nothing", b"")
+    yield seen(
+        "a line in the header that is none", b"Subject: s\r\nno colon here\r\nTo: b@test\r\n\r\nbody\r\n"
+    )
+    yield seen("space before colons", b"Subject : s\r\nTo\t: b@test\r\n\r\nbody\r\n")
+    yield seen("begins with a continuation", b" cont\r\nSubject: s\r\n\r\nbody\r\n")
+    yield seen("begins with From", b"From a@test Sat Nov 21 10:00:00 2026\r\nSubject: s\r\n\r\nbody\r\n")
+    yield seen("bare CR and LF", _TEXT + b"a\rb\r\nc\nd\r\n\r\r\ne\r\n")
+    yield seen("bare LF in the header", b"Subject: s\nTo: b@test\n\nbody\n")
+    yield seen("NUL and 8 bit", _TEXT + b"a\0b\r\n\xff\xfe\r\n")
+    yield seen("8 bit, declared", _TEXT + b"gr\xc3\xbc\r\n", f"{MAIL} BODY=8BITMIME")
+    yield seen("header of 5000", b"X-Long: " + b"v" * 5000 + b"\r\n" + MESSAGE)
+    yield seen(
+        "header of 72000, folded", b"X-Long: " + b"\r\n ".join([b"v" * 900] * 80) + b"\r\n" + MESSAGE
+    )
+    yield seen("trace and blind copies", b"Return-Path: <x@test>\r\nBcc: z@test\r\nContent-Length: 5\r\n"
+               b"Resent-Bcc: y@test\r\nFull-Name: Joe\r\nReceived: by x\r\n" + MESSAGE)  # fmt: skip
+    yield seen("resent", b"Resent-From: r@test\r\n" + MESSAGE)
+    yield seen(
+        "odd headers",
+        b"X-A:\r\nX-B:  two\r\nX-C:\ttab\r\nX-D: one\r\n\ttwo\r\nX-E: \r\n one\r\n" + MESSAGE,
+    )
+    yield seen(
+        "several of a kind", b"To: x@test\r\nSubject: first\r\nFrom: z@test\r\nDate: d\r\n" + MESSAGE
+    )
+
+
+def header(letter: str, name: bytes, value: bytes, index: int | None = None) -> bytes:
+    """ADDHEADER, INSHEADER or CHGHEADER."""
+    place = b"" if index is None else number(index)
+    return packet(letter, place + name + b"\0" + value + b"\0")
+
+
+def _header_edits() -> Iterator[Case]:
+    for name, value in {
+        "3000 bytes": b"v" * 3000,
+        "59996 bytes, folded": b"\n ".join([b"v" * 900] * 67)[:59996],
+        "65000 bytes": b"v" * 65000,
+        "65000 bytes, folded": b"\n ".join([b"v" * 900] * 72),
+        "LF without white space": b"v\nX-B: w",
+        "LF and a tab": b"v\n\tw",
+    }.items():
+        yield at_end(f"add a header of {name}", header("h", b"X-A", value))
+        yield at_end(f"change to a header of {name}", header("m", b"Subject", value, 1))
+    edits = {
+        "add From": header("h", b"From", b"<n@test>"),
+        "add Message-Id": header("h", b"Message-Id", b"<9@test>"),
+        "add Received": header("h", b"Received", b"by x"),
+        "add Date": header("h", b"Date", b"Thu, 1 Jan 2026 00:00:00 +0000"),
+        "change From 1": header("m", b"From", b"<n@test>", 1),
+        "change From 2": header("m", b"From", b"<n@test>", 2),
+        "change Date 0": header("m", b"Date", b"Thu, 1 Jan 2026 00:00:00 +0000", 0),
+        "change Message-Id 1": header("m", b"MESSAGE-ID", b"<9@test>", 1),
+        "change Received 1": header("m", b"Received", b"by x", 1),
+        "change To 3": header("m", b"To", b"c@test", 3),
+        "delete From": header("m", b"From", b"", 1),
+        "delete Date": header("m", b"Date", b"", 1),
+        "delete Message-Id": header("m", b"Message-Id", b"", 1),
+        "delete Received": header("m", b"Received", b"", 1),
+        **{
+            f"insert at {n}": header("i", b"X-I", b"v", n)
+            for n in (0, 1, 2, 3, 5, 7, 8, 9, 10, 11, 12, 99)
+        },
+        "insert From at 0, change From 1": (
+            header("i", b"From", b"<i@test>", 0) + header("m", b"From", b"<n@test>", 1)
+        ),
+        "insert three": (
+            header("i", b"X-I", b"v", 0) + header("i", b"X-J", b"v", 2) + header("i", b"X-K", b"v", 11)
+        ),
+        "add, change, delete, add": (
+            header("h", b"X-A", b"1")
+            + header("m", b"X-A", b"2", 1)
+            + header("m", b"X-A", b"", 1)
+            + header("h", b"X-A", b"3")
+        ),
+        "delete, then change the same": header("m", b"Subject", b"", 1)
+        + header("m", b"Subject", b"n", 1),
+        "delete, then add the same": header("m", b"Subject", b"", 1) + header("h", b"Subject", b"n"),
+        "delete, then delete the next": header("m", b"To", b"", 1) + header("m", b"To", b"", 2),
+    }
+    several = b"To: x@test\r\nSubject: first\r\n" + MESSAGE
+    for name, packets in edits.items():
+        yield at_end(name, packets)
+        yield at_end(f"{name}, in a bare message", packets, message=BARE)
+        yield at_end(f"{name}, in one with several of a name", packets, message=several)
+
+
+def _other_edits() -> Iterator[Case]:
+    add, delete = packet("+", b"<n@test>\0"), packet("-", b"<n@test>\0")
+    edits = {
+        "body, PROGRESS, body": packet("b", b"one\r\n") + packet("p") + packet("b", b"two\r\n"),
+        "body, header, body": packet("b", b"one\r\n")
+        + header("h", b"X-A", b"v")
+        + packet("b", b"two\r\n"),
+        "body with bare CR and LF": packet("b", b"a\nb\rc\r\r\nd"),
+        "body with an empty line at the end": packet("b", b"a\r\n\r\n"),
+        "body with NUL": packet("b", b"a\0b"),
+        "add twice, delete": add + add + delete,
+        "delete, add the same": packet("-", b"<b@test>\0") + packet("+", b"<b@test>\0"),
+        "add without brackets": packet("+", b"n@test\0"),
+        "add one there, in capitals": packet("+", b"<B@TEST>\0"),
+        "delete without brackets": packet("-", b"b@test\0"),
+        "delete in capitals": packet("-", b"<B@TEST>\0"),
+        "add with parameters": packet("2", b"<n@test>\0NOTIFY=NEVER ORCPT=rfc822;o@test\0"),
+        "add with a parameter unknown": packet("2", b"<n@test>\0FOO=BAR\0"),
+        "change sender": packet("e", b"<n@test>\0"),
+        "change sender to none": packet("e", b"<>\0"),
+        "change sender, parameters": packet("e", b"<n@test>\0RET=FULL ENVID=x\0"),
+        "change sender, parameters unknown": packet("e", b"<n@test>\0FOO=BAR\0"),
+        "quarantine": packet("q", b"odd\0"),
+        "quarantine and discard": packet("q", b"odd\0") + packet("d"),
+        "edits, then reject": header("h", b"X-A", b"v") + packet("r"),
+        "without the final NUL": packet("h", b"X-A\0v"),
+        "with one string more": packet("h", b"X-A\0v\0w\0"),
+        "an answer and a byte more": packet("c", b"x"),
+    }
+    for name, packets in edits.items():
+        yield at_end(name, packets)
+    not_asked = {"O": negotiation(actions=0), "E": packet("b", b"new\r\n") + CONTINUE}
+    yield Case("edit: body without having asked", (not_asked,))
+    not_asked = {"O": negotiation(actions=0), "E": header("h", b"X-A", b"v") + CONTINUE}
+    yield Case("edit: header without having asked", (not_asked,))
+
+
+CASES: Final = (
+    *_verdicts(),
+    *_two(),
+    *_replies(),
+    *_negotiations(),
+    *_orders(),
+    *_messages(),
+    *_header_edits(),
+    *_other_edits(),
+)

@@ -1,0 +1,154 @@
+"""A filter in memory, as an MTA meets it: bytes in, bytes out, handlers called in between.
+
+It drives the same engine as `demyjpy.drivers` do, for one connection, without a socket.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, repeat
+from typing import Any, Final, Self, TypeAlias
+
+from attrs import evolve
+
+from demyjpy import actions as act
+from demyjpy.connection import Call, Connection, Setup, Step, Trouble
+from demyjpy.context import Context
+from demyjpy.errors import LocalProtocolError
+from demyjpy.mta.link import MAX_REPLY, Answer, Link, hear
+from demyjpy.mta.smtp import Exchange
+from demyjpy.pipeline import (
+    hang_up,
+    open_connection,
+    receive_data,
+    resume,
+    run_call,
+    run_call_async,
+)
+from demyjpy.wire.codes import CHUNK_SIZE, Command
+from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, split_frames
+
+Chunk: TypeAlias = int | Sequence[int]
+"""How long pieces of a body are, in bytes: all alike, or one after the other, the last for the rest."""
+
+_BODY: Final = int(Command.BODY)
+
+
+class MemoryFilter:
+    """One connection with a filter; a context manager, which ends the event loop of async handlers.
+
+    ``chunk``: cut the body into such pieces instead of 65535 bytes. It carries out what
+    `demyjpy.mta.smtp.play` asks for.
+    """
+
+    def __init__(self, setup: Setup, chunk: Chunk | None = None) -> None:
+        self._sizes = check_chunk(chunk)
+        self._observed: list[Step] = []
+        self._runner = asyncio.Runner()
+        self.troubles: list[Trouble] = []
+        setup = evolve(setup, observer=self._observed.append)
+        self.connection, _ = self._follow(open_connection(setup, "test"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._runner.close()
+
+    @property
+    def context(self) -> Context:
+        """The context as it stands between two events."""
+        return self.connection.context
+
+    def remember(self, remembered: Any) -> None:
+        """Let the connection remember this (``ctx["connection"]``) instead of what it does."""
+        ctx = self.connection.context.set("connection", remembered)
+        self.connection = evolve(self.connection, context=ctx)
+
+    def take_observed(self) -> tuple[Step, ...]:
+        """The engine's steps since this was asked last."""
+        taken = tuple(self._observed)
+        self._observed.clear()
+        return taken
+
+    def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
+        """Write, and read the answer; `MilterFailedError` as over a socket."""
+        link: Link = exchange.link
+        answer: Answer | None = None
+        for data in self._cut(exchange.writes):
+            self.connection, sent = self._follow(receive_data(self.connection, data))
+            if exchange.link.event is None or not sent:
+                continue
+            # Of a body in pieces each is answered; the first that does not go on is the answer.
+            link, answer = hear(exchange.link, sent)
+            if answer is None or answer.verdict != act.Continue():
+                break
+        if link.event is not None and answer is None:
+            link, answer = hear(link, b"")
+        if exchange.closes:
+            self.end()
+        return link, answer
+
+    def end(self) -> None:
+        """The MTA closes the connection."""
+        self.connection, _ = self._follow(hang_up(self.connection))
+
+    def _follow(self, connection: Connection) -> tuple[Connection, bytes]:
+        """Run what the engine hands out, until it waits for bytes; also all that it sends."""
+        sent = [connection.data_to_send]
+        self.troubles += connection.troubles
+        while connection.call is not None:
+            connection = resume(connection, self._run(connection.call))
+            sent.append(connection.data_to_send)
+            self.troubles += connection.troubles
+        return connection, b"".join(sent)
+
+    def _run(self, call: Call) -> Context | Exception:
+        if not call.handler.is_async:
+            return run_call(call)
+        if _is_in_loop():
+            raise LocalProtocolError(
+                "expected run() outside of an event loop, for the filter has async handlers, got it in "
+                "one: await asyncio.to_thread(run, handlers, script)"
+            )
+        return self._runner.run(run_call_async(call))
+
+    def _cut(self, writes: Iterable[bytes]) -> Iterator[bytes]:
+        """The writes, each packet with a part of the body in pieces."""
+        if not self._sizes:
+            yield from writes
+            return
+        for data in writes:
+            packets, _ = split_frames(NOTHING_UNREAD, data, MAX_REPLY)
+            before = b"".join(join_frame(*packet) for packet in packets if packet[0] != _BODY)
+            bodies = [payload for letter, payload in packets if letter == _BODY]
+            if not bodies:
+                yield data
+            for body in bodies:
+                for piece in cut(body, self._sizes):
+                    yield before + join_frame(_BODY, piece)
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def check_chunk(chunk: Chunk | None) -> tuple[int, ...]:
+    """Sizes of pieces, none for no cutting; `LocalProtocolError` where one is impossible."""
+    sizes = () if chunk is None else (chunk,) if isinstance(chunk, int) else tuple(chunk)
+    if any(not isinstance(size, int) or not 1 <= size <= CHUNK_SIZE for size in sizes):
+        raise LocalProtocolError(f"expected chunk= in bytes from 1 to {CHUNK_SIZE}, got {chunk!r}")
+    return sizes
+
+
+def cut(body: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
+    """A body in pieces of these sizes, the last size for the rest."""
+    at = 0
+    for size in chain(sizes, repeat(sizes[-1])):
+        if at >= len(body):
+            return
+        yield body[at : at + size]
+        at += size

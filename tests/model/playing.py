@@ -1,0 +1,164 @@
+"""Playing in the models what is put to the real servers, with an outcome of the same shape."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from attrs import frozen
+
+from demyjpy.connection import Setup
+from demyjpy.mta import steps
+from demyjpy.mta.link import Answer, Link, hear
+from demyjpy.mta.message import Mail
+from demyjpy.mta.path import split_path
+from demyjpy.mta.profiles import Postfix, Profile, Sendmail
+from demyjpy.mta.smtp import Carrier, Exchange, Outcome, new_session, play, take_step
+from demyjpy.pipeline import as_on_connect
+from tests.integration.scenario import Expected, Mta, Scenario, as_expected, ordered
+from tests.integration.scenario import Mail as DeliveredMail
+from tests.integration.smtp import CLOSED, Delivery, Step
+from tests.model.cases import CONTINUE, Answers, Case, negotiation
+from tests.model.engine import MemoryFilter
+
+PROFILES: Final[dict[Mta, Profile]] = {
+    "postfix": Postfix(next_hop="[127.0.0.1]"),
+    "sendmail": Sendmail(next_hop="[127.0.0.1]"),
+}
+REFUSED: Final = "5.1.1 refused by the server"
+
+
+@frozen
+class Played:
+    """What a client saw, what was delivered, and what was held."""
+
+    replies: tuple[str, ...]
+    delivered: tuple[DeliveredMail, ...]
+    held: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+
+
+def as_steps(said: Step) -> steps.Step:
+    """What a client says, as a step."""
+    if isinstance(said, bytes):
+        return steps.Data(said)
+    verb, _, argument = said.partition(" ")
+    match verb.upper():
+        case "EHLO" | "HELO":
+            return steps.Ehlo(argument, verb)
+        case "MAIL":
+            raw, address, parameters = _path(argument)
+            return steps.Mail(address, parameters, raw)
+        case "RCPT":
+            raw, address, parameters = _path(argument)
+            refused = REFUSED if address.endswith("@refused.test") else None
+            return steps.Rcpt(address, parameters, raw, refused, by_rule=True)
+        case "RSET":
+            return steps.Rset()
+        case "QUIT":
+            return steps.Quit()
+        case _:
+            return steps.Command(said)
+
+
+def _path(argument: str) -> Any:
+    path = split_path(argument.partition(":")[2])
+    if path is None:
+        raise ValueError(f"expected FROM:<a@b> or TO:<a@b>, got {argument!r}")
+    return path
+
+
+def play_steps(
+    profile: Profile, said: Iterable[Step], milters: Sequence[Carrier], client: str = "127.0.0.1"
+) -> Played:
+    """A whole session; after the last step the client is gone."""
+    session = new_session(profile, len(milters))
+    name = "localhost" if client == "127.0.0.1" else None
+    replies: list[str] = []
+    outcomes: list[Outcome] = []
+    todo: list[steps.Step] = [steps.Connect(client, name), *map(as_steps, said)]
+    for step in todo:
+        if session.is_closed:
+            replies.append(CLOSED)
+            continue
+        session, outcome = play(take_step(session, step), milters)
+        replies += [str(reply) for reply in (outcome.interim, outcome.reply) if reply]
+        outcomes.append(outcome)
+    if not session.is_closed:
+        session, outcome = play(take_step(session, steps.Drop()), milters)
+        outcomes.append(outcome)
+    mails = [outcome.mail for outcome in outcomes if outcome.mail]
+    held = tuple(_held(profile, mail) for mail in mails if mail.quarantine is not None)
+    delivered = ordered(_delivered(mail) for mail in mails if mail.quarantine is None)
+    return Played(tuple(replies), delivered, held, tuple(outcomes))
+
+
+def _held(profile: Profile, mail: Mail) -> str:
+    reason = None if profile.is_postfix else mail.quarantine
+    return f"{mail.envelope.sender}: {reason}"
+
+
+def _delivered(mail: Mail) -> DeliveredMail:
+    """As the next hop gets it: RFC 5321 paths, the message as bytes."""
+    envelope = mail.envelope
+    content = bytes(mail.message)
+    sender = " ".join([envelope.sender, *_passed_on(envelope.parameters.as_words())])
+    recipients = tuple(
+        " ".join([address, *parameters.as_words()]) for address, parameters in envelope.recipients
+    )
+    return DeliveredMail.from_delivery(Delivery(sender, recipients, content))
+
+
+def _passed_on(words: Iterable[str]) -> list[str]:
+    """SIZE is said by each hop for itself."""
+    return [word for word in words if not word.upper().startswith("SIZE=")]
+
+
+def play_scenario(scenario: Scenario, mta: Mta) -> Expected:
+    """What comes of a scenario; replies as far as they agree with it are cut to what it says."""
+    setup = Setup(as_on_connect(scenario.handlers), scenario.on_error)
+    with MemoryFilter(setup) as milter:
+        played = play_steps(PROFILES[mta], scenario.steps, [milter], scenario.client)
+        milter.end()
+    wanted = scenario.expected(mta).replies
+    return Expected(as_expected(played.replies, wanted), played.delivered, played.held)
+
+
+class ScriptedFilter:
+    """A milter that says what a case tells it to, and keeps what it hears."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+        self._counts: dict[str, int] = {}
+        self.heard: list[bytes] = []
+
+    def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
+        """Write, and read the answer."""
+        said = b""
+        for frame in _frames(b"".join(exchange.writes)):
+            self.heard.append(frame)
+            letter = chr(frame[0])
+            if letter not in "DAQ":
+                said = self._answer(letter)
+        if exchange.link.event is None:
+            return exchange.link, None
+        link, answer = hear(exchange.link, said)
+        return (link, answer) if answer else hear(link, b"")  # says no more, and a server has no time
+
+    def _answer(self, letter: str) -> bytes:
+        count = self._counts.get(letter, 0)
+        self._counts[letter] = count + 1
+        default = negotiation() if letter == "O" else CONTINUE
+        return self._answers.get(f"{letter}{count}", self._answers.get(letter, default))
+
+
+def _frames(data: bytes) -> Iterable[bytes]:
+    while data:
+        size = 4 + int.from_bytes(data[:4], "big")
+        yield data[4:size]
+        data = data[size:]
+
+
+def play_case(case: Case, mta: Mta) -> tuple[Played, list[list[bytes]]]:
+    """What comes of a case, and what each milter heard."""
+    milters = [ScriptedFilter(answers) for answers in case.answers]
+    played = play_steps(PROFILES[mta], case.steps, milters)
+    return played, [milter.heard for milter in milters]

@@ -1,0 +1,104 @@
+"""Macros in force: stored by their command, looked up from the last, dropped in time."""
+
+import pytest
+
+from demyjpy.macros import NO_MACROS, Macros
+from demyjpy.wire.codes import Command
+
+C = Command
+
+
+def after(script: str) -> Macros:
+    """Macros after a script: ``DM:i=1`` defines, ``M`` is the command, ``.`` the end of a message."""
+    macros = NO_MACROS
+    for word in script.split():
+        if word == ".":
+            macros = macros.end_message()
+        elif word[0] == "D" and ":" in word:
+            pairs = [pair.partition("=")[::2] for pair in word[3:].split(",") if pair]
+            strings = b"".join(text.encode() + b"\0" for pair in pairs for text in pair)
+            macros = macros.define(ord(word[1]), strings)
+        else:
+            macros = macros.arrive(ord(word))
+    return macros
+
+
+LOOKUPS = [
+    ("nothing was sent", "", None),
+    ("sent for a command", "DM:i=1 M", "1"),
+    ("sent before, not yet for the command that is there", "DM:i=1", "1"),
+    ("the later stage wins", "DC:i=1 C DH:i=2 H", "2"),
+    ("the later stage wins, whatever the order", "DE:i=2 DN:i=1 E", "2"),
+    ("a name that is missing later is found earlier", "DC:i=1 C DH:j=2 H DM:k=3 M", "1"),
+    ("one packet replaces the one before", "DM:i=1,j=1 DM:j=2 M", None),
+    ("an empty packet empties", "DM:i=1 M DM: M", None),
+    ("empty values are values", "DM:i= M", ""),
+    ("HELO drops what belongs to messages", "DC:j=1 C DM:i=1 M H", None),
+    ("HELO keeps its own", "DH:i=1 H", "1"),
+    ("CONNECT drops all but its own", "DC:j=9 DH:i=1 C", None),
+    ("CONNECT keeps its own", "DC:i=1 C H M", "1"),
+    ("a new message drops what came after MAIL", "DT:i=1 T M", None),
+    ("MAIL keeps its own", "DM:i=1 M R R T L N B E", "1"),
+    ("MAIL drops what was sent for a recipient before", "DR:i=1 DM:j=1 M", None),
+    ("a recipient keeps its own", "DM:j=1 M DR:i=1 R", "1"),
+    ("the next recipient has none of it", "DM:j=1 M DR:i=1 R R", None),
+    ("nor has DATA", "M DR:i=1 R T", None),
+    ("nor has a header", "M DR:i=1 R L", None),
+    ("nor have those of a recipient that never came", "M DR:i=1 T", None),
+    ("DATA, end of headers and end of message stay", "M DT:i=1 T L N B E", "1"),
+    ("those of a header are for that header", "M DL:i=1 L", "1"),
+    ("the next header has none of it", "M DL:i=1 L L", None),
+    ("those of a header win over all others", "DE:i=2 DL:i=1 L", "1"),
+    ("those of a body chunk end with it", "M DB:i=1 B E", None),
+    ("those of an unknown command end with it", "DU:i=1 U M", None),
+    ("a letter that nobody knows is stored like these", "DX:i=1", "1"),
+    ("the end of a message drops its macros", "DM:i=1 M E .", None),
+    ("and keeps those of the connection", "DC:i=1 C DH:j=1 H DM:k=1 M E .", "1"),
+    ("and those sent for the next message", "M E DM:i=1 .", "1"),
+]
+
+
+@pytest.mark.parametrize(("what", "script", "value"), LOOKUPS, ids=[row[0] for row in LOOKUPS])
+def test_the_macro_in_force(what, script, value):
+    """After this script the macro i has this value."""
+    assert after(script).get("i") == value
+
+
+@pytest.mark.parametrize("sent", ["i", "{i}"])
+@pytest.mark.parametrize("asked", ["i", "{i}"])
+def test_braces_make_no_difference(sent, asked):
+    """I and {i} are one macro, however it was sent and is asked for."""
+    assert NO_MACROS.define(C.MAIL, f"{sent}\0value\0".encode()).get(asked) == "value"
+
+
+def test_a_name_without_value_has_none():
+    """An odd number of strings: the last name has no value."""
+    macros = NO_MACROS.define(C.MAIL, b"i\x001\0j\0")
+    assert macros.get("i") == "1"
+    assert macros.get("j") is None
+
+
+def test_within_a_packet_the_first_counts():
+    """As libmilter reads it."""
+    assert NO_MACROS.define(C.MAIL, b"i\x001\0i\x002\0").get("i") == "1"
+
+
+def test_a_value_without_value_hides_earlier_ones():
+    """The name is there, so the search ends."""
+    macros = NO_MACROS.define(C.CONNECT, b"i\x001\0").define(C.MAIL, b"i\0")
+    assert macros.get("i") is None
+
+
+@pytest.mark.parametrize("letter", [C.CONNECT, C.HELO, C.MAIL, C.RCPT, C.DATA, C.BODYEOB, C.UNKNOWN])
+def test_where_nothing_changes_the_value_stays_the_same(letter):
+    """No new objects for packets without macros, of which a mail has many."""
+    assert NO_MACROS.arrive(letter) is NO_MACROS
+    assert NO_MACROS.end_message() is NO_MACROS
+
+
+def test_macros_are_values():
+    """Defining gives new macros; the old ones are as they were, and equal ones are equal."""
+    one = NO_MACROS.define(C.MAIL, b"i\x001\0")
+    assert NO_MACROS.get("i") is None
+    assert one == NO_MACROS.define(C.MAIL, b"i\x001\0")
+    assert hash(one) == hash(NO_MACROS.define(C.MAIL, b"i\x001\0"))
