@@ -18,7 +18,7 @@ from demyjpy.connection import Call, Connection, Job, Station, Step, Trouble
 from demyjpy.context import Context
 from demyjpy.errors import HandlerError, LimitError, LocalProtocolError, RemoteProtocolError
 from demyjpy.handlers import as_registry, strictest
-from demyjpy.lane import Handover, make_lane, remembering
+from demyjpy.lane import Handover, make_routes, remembering
 from demyjpy.limits import NOTHING_COUNTED
 from demyjpy.macros import NO_MACROS, Macros
 from demyjpy.negotiation import Agreement, check_reply, with_data_size
@@ -84,7 +84,7 @@ class Turn:
         self._macros = connection.macros
         self._agreement = connection.agreement
         self._stations = connection.stations
-        self._lane = connection.lane
+        self._routes = connection.routes
         self._filters = connection.filters
         self._unread = connection.unread
         self._packets = deque(connection.packets)
@@ -115,7 +115,7 @@ class Turn:
             self._macros,
             self._agreement,
             self._stations,
-            self._lane,
+            self._routes,
             self._filters,
             self._unread,
             tuple(self._packets),
@@ -149,7 +149,6 @@ class Turn:
     def take_over(self, handover: Handover) -> None:
         """Go on where the lane ended."""
         self._out.append(handover.connection.data_to_send)
-        self._packets.extend(handover.packets)
         if handover.job is not None:
             handler = handover.job.chain[0][1]
             job = self._absorb(handover.job, handler, handover.outcome, None)
@@ -466,7 +465,7 @@ class Turn:
             self._filters = len(registry.parts)
             observed = self._setup.observer is not None
             self._stations = agreed_stations(registry, reply, observed=observed)
-            self._lane = make_lane(self._setup, self._stations, self._agreement)
+            self._routes = make_routes(self._setup, self._stations, self._agreement)
         except Exception as error:
             self._trouble(error, "options")
             self.hang_up()
@@ -496,6 +495,7 @@ class Turn:
         if sent and self._phase in IN_MESSAGE and ends_message(letter, verdict):
             if job.last_chunk:
                 self._packets.popleft()  # its end has been answered
+            self._refresh_macros()  # for abort handlers, where no other has looked
             self._end_message(self._surprised(job))
 
     def _merge_verdicts(self, job: Job) -> Verdict:

@@ -38,6 +38,7 @@ FLOORS = (
     "connection",
     "outcomes",
     "stations",
+    "lane",
     "turn",
     "pipeline",
     # 5: the only I/O
