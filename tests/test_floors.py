@@ -30,6 +30,7 @@ FLOORS = (
     "plan",
     "limits",
     # 4: handlers, and a packet's way through them
+    "smallmap",
     "context",
     "shorthands",
     "registry",
