@@ -23,7 +23,7 @@ from demyjpy.connection import Connection, Job, Setup, Station
 from demyjpy.context import Context
 from demyjpy.errors import LocalProtocolError, RemoteProtocolError
 from demyjpy.limits import Counts
-from demyjpy.macros import PASSING, Macros
+from demyjpy.macros import Macros
 from demyjpy.negotiation import Agreement
 from demyjpy.outcomes import as_exception
 from demyjpy.plan import check_plan, encode_answer
@@ -56,7 +56,6 @@ _LETTERS: Final = tuple(
         _C.ABORT,
     )
 )
-_REPEATED: Final = frozenset({_HEADER, _BODY})
 _OPENING: Final = frozenset({_HELO, _MAIL})
 
 _take_length: Final = Struct("!I").unpack_from
@@ -162,7 +161,8 @@ def take_lane(connection: Connection) -> Lane:
     recipients, headers, size = counts.recipients, counts.headers, counts.size
     here = routes[phase]
     shown: Macros | None = None  # those that ctx is known to hold
-    repeated = 0  # the command to which the macros of the last one like it apply again
+    told_for: int | None = None  # the command for which macros have come
+    told = b""  # those macros
     is_changed = True  # whether a handler has changed the context of this message
     packets: list[Packet] = []
     job: Job | None = None
@@ -189,14 +189,12 @@ def take_lane(connection: Connection) -> Lane:
             if letter == MACRO:
                 if length < 2:
                     break
-                target, told = data[at + 5], data[at + 6 : after]
+                target = data[at + 5]
                 if target in _OPENING and phase in IN_MESSAGE:
                     break
-                if target in _REPEATED and not macros.fresh and macros.slots[PASSING] == told:
-                    repeated = target  # Postfix: the same ones before each header field
-                else:
-                    macros = macros.define(target, told)
-                    repeated = 0
+                if told_for is not None:
+                    macros = macros.define(told_for, told)
+                told_for, told = target, data[at + 6 : after]
                 at = after
                 continue
             payload = data[at + 5 : after]
@@ -223,11 +221,13 @@ def take_lane(connection: Connection) -> Lane:
                     break
                 recipients += 1
             at = after
-            if repeated != letter:
-                if repeated:
-                    macros = macros.define(repeated, macros.slots[PASSING] or b"")
+            if told_for == letter:
+                macros = macros.meet(letter, told)
+            else:
+                if told_for is not None:
+                    macros = macros.define(told_for, told)
                 macros = macros.arrive(letter)
-            repeated = 0
+            told_for = None
             if route.begins:
                 base = ctx
                 is_changed = False
@@ -270,8 +270,8 @@ def take_lane(connection: Connection) -> Lane:
             packets, unread = split_frames(NOTHING_UNREAD, data[at:], limits.packet)
             if packets or unread.error or job is not None:
                 break
-    if repeated:
-        macros = macros.define(repeated, macros.slots[PASSING] or b"")
+    if told_for is not None:
+        macros = macros.define(told_for, told)
     after_all = Connection(
         connection.setup,
         connection.session,

@@ -45,6 +45,19 @@ _DROPPED_AT: Final[dict[int, tuple[int, ...]]] = {
 _AFTER_RECIPIENTS: Final[frozenset[int]] = frozenset({_C.DATA, _C.HEADER, _C.EOH, _C.BODY, _C.BODYEOB})
 """Sendmail sends the macros of a recipient that it refuses and then no RCPT: they end here."""
 
+_MET_PASSING: Final[tuple[int, tuple[int, ...]]] = (PASSING, ())
+_MET: Final[dict[int, tuple[int, tuple[int, ...]]]] = {
+    letter: (
+        _SLOTS.get(letter, PASSING),
+        (
+            *_DROPPED_AT.get(letter, (PASSING,)),
+            *((_RECIPIENT,) if letter in _AFTER_RECIPIENTS else ()),
+        ),
+    )
+    for letter in (*_SLOTS, *_AFTER_RECIPIENTS)
+}
+"""For a command that comes with macros: their slot, and the slots that end."""
+
 
 @frozen
 class Macros:
@@ -70,6 +83,21 @@ class Macros:
         if letter in _AFTER_RECIPIENTS and slots[_RECIPIENT] is not None:
             slots = (*slots[:_RECIPIENT], None, *slots[_RECIPIENT + 1 :])
         return self if slots is self.slots and not self.fresh else Macros(slots)
+
+    def meet(self, letter: int, payload: bytes) -> "Macros":
+        """As after `define` and `arrive`, in one: a command comes with the macros sent for it.
+
+        Often nothing changes: Postfix sends the same ones before each header field.
+        """
+        if self.fresh:
+            return self.define(letter, payload).arrive(letter)
+        slot, ended = _MET.get(letter, _MET_PASSING)
+        slots = [*self.slots]
+        for one in ended:
+            slots[one] = None
+        slots[slot] = payload
+        after = (*slots,)
+        return self if after == self.slots else Macros(after)
 
     def end_message(self) -> "Macros":
         """Without those of the message, but for those already sent for the next."""

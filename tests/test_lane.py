@@ -70,7 +70,7 @@ odd = st.sampled_from(
             macros("L", i="4711"),
             macros("H"),
         ),
-        *(macros("x", i="5"), packet("D"), packet("E", b"last"), packet("L", b"x"), packet("?")),
+        *(macros("x", i="5"), packet("D"), macros("\0", i="6"), packet("E", b"last"), packet("L", b"x"), packet("?")),
     ]
 )
 
