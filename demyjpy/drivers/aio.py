@@ -29,6 +29,7 @@ from demyjpy.pipeline import (
 )
 
 _ACCEPTS: Final = 64  # connections taken at one wake-up, so that those open get their turn
+_READ_SIZE: Final = 262_144
 _PAUSE: Final = 1.0  # seconds until accepting is tried again when the system has no more sockets
 _PARTING: Final = 1.0  # seconds for the last handlers of sessions that were cut
 
@@ -49,6 +50,9 @@ class AsyncServer:
             on_connect, lambda handler: handler.blocking or handler.is_async
         )
         self._sessions: set[_Session] = set()
+        # One for all, for what is read is taken out before anybody else reads. A new one for each read,
+        # as `asyncio.Protocol` gets it, is so large that malloc() asks the kernel for it every time.
+        self.buffer = memoryview(bytearray(_READ_SIZE))
         self._accepting = False
         self.stopping = False
 
@@ -166,10 +170,11 @@ class AsyncServer:
         return asyncio.wrap_future(self._pool.submit(run_call, call), loop=self._loop)
 
 
-class _Session(asyncio.Protocol):
+class _Session(asyncio.BufferedProtocol):
     """One connection: bytes to the engine and back. ``_line`` is all that is known of it."""
 
     __slots__ = (
+        "_buffer",
         "_is_full",
         "_keepalive",
         "_line",
@@ -186,6 +191,7 @@ class _Session(asyncio.Protocol):
 
     def __init__(self, server: AsyncServer, setup: Setup, name: str) -> None:
         self._server = server
+        self._buffer = server.buffer
         self._line = Line(Connection(setup, name))
         self._making: asyncio.Task[Any] | None = None
         self._transport: asyncio.Transport | None = None
@@ -219,8 +225,11 @@ class _Session(asyncio.Protocol):
         connection = self._line.connection
         self._follow(open_connection(connection.setup, connection.session))
 
-    def data_received(self, data: bytes) -> None:
-        answer = self._line.receive_data(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        answer = self._line.receive_data(bytes(self._buffer[:nbytes]))
         if answer is None:
             self._follow(self._line.connection)
             return
