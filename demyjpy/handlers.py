@@ -95,11 +95,10 @@ def default_event_handler(event: ev.Event, ctx: Context) -> Context:
     """What the library does where no handler is registered: negotiate, keep macros, continue."""
     match event:
         case ev.Options():
-            reply = agree(event, wants_of(ctx))
-            agreed = {
-                "events": sent_events(frozenset(ctx["handlers"]) & _SENDABLE, reply.version),
-                "actions": action_names(reply.actions),
-            }
+            reply, agreed = as_registry(ctx["handlers"]).once(
+                ("options", event, *(frozenset(ctx[key]) for key in _DECLARED)),
+                lambda: _agree(event, ctx),
+            )
             return send_action(update(ctx, agreed), reply)
         case ev.DefineMacros():
             _, payload = encode_event(event)
@@ -109,6 +108,14 @@ def default_event_handler(event: ev.Event, ctx: Context) -> Context:
 
 
 _SENDABLE: Final = frozenset(EVENT_NAMES)
+_DECLARED: Final = ("actions", "optional_actions", "optional_events")
+
+
+def _agree(offer: ev.Options, ctx: Context) -> tuple[act.Negotiate, dict[str, frozenset[str]]]:
+    """The answer to an offer, and what it comes to, for the context."""
+    reply = agree(offer, wants_of(ctx))
+    events = sent_events(frozenset(ctx["handlers"]) & _SENDABLE, reply.version)
+    return reply, {"events": events, "actions": action_names(reply.actions)}
 
 
 # -------------------------------------------------------------------------------------- merging
@@ -328,7 +335,7 @@ def enter_scope(name: str, ctx: Context) -> Context:
 
 def leave_scope(name: str, outer: Context, inner: Context) -> Context:
     """The outer context after its corner ``name`` has become ``inner``."""
-    if not isinstance(inner, PMap) or not inner.keys() >= ENGINE_KEYS:
+    if not isinstance(inner, PMap) or not all(key in inner for key in ENGINE_KEYS):
         return inner  # the engine says what is wrong with it
     shared = {key: inner[key] for key in ENGINE_KEYS if key != "connection"}
     corner = small_map({key: value for key, value in inner.items() if key not in ENGINE_KEYS})

@@ -45,6 +45,7 @@ _ABORT: Final = int(_C.ABORT)
 _LETTERS: Final = tuple(
     int(letter)
     for letter in (
+        _C.CONNECT,
         _C.HELO,
         _C.MAIL,
         _C.RCPT,
@@ -95,7 +96,7 @@ def make_routes(setup: Setup, stations: dict[int, Station], agreement: Agreement
             for letter in letters
             if (route := _route(setup, stations[letter], phase, agreement.off)) is not None
         }
-        for phase in (Phase.CONNECTED, *IN_MESSAGE)
+        for phase in (Phase.READY, Phase.CONNECTED, *IN_MESSAGE)
     }
 
 

@@ -41,7 +41,7 @@ _VERDICTS: Final[_Classes] = (*_MESSAGE, act.Skip)
 _NAMES: Final = {flag: name for name, flag in ACTION_FLAGS.items()}
 
 
-_BARE: Final = {
+_BARE: Final[dict[type[Any], bytes]] = {
     type(verdict): join_frame(*encode_action(verdict))
     for verdict in (
         *(act.Continue(), act.Accept(), act.Reject(), act.TemporaryFailure(), act.Discard(), act.Skip()),

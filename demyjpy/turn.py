@@ -14,11 +14,11 @@ from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.actions import Modification, Verdict
 from demyjpy.codec import EVENTS, encode_action, unknown_letter
-from demyjpy.connection import Call, Connection, Job, Station, Step, Trouble
+from demyjpy.connection import Call, Connection, Job, Setup, Station, Step, Trouble
 from demyjpy.context import Context
 from demyjpy.errors import HandlerError, LimitError, LocalProtocolError, RemoteProtocolError
 from demyjpy.handlers import as_registry, strictest
-from demyjpy.lane import Handover, make_routes, remembering
+from demyjpy.lane import Handover, Routes, make_routes, remembering
 from demyjpy.limits import NOTHING_COUNTED
 from demyjpy.macros import NO_MACROS, Macros
 from demyjpy.negotiation import Agreement, check_reply, with_data_size
@@ -32,7 +32,7 @@ from demyjpy.outcomes import (
     take_outcome,
 )
 from demyjpy.plan import EMPTY_PLAN, LEGAL, Plan, encode_answer, in_sending_order
-from demyjpy.registry import Handler
+from demyjpy.registry import Handler, Registry
 from demyjpy.session import IN_MESSAGE, Phase, ends_message, gives_up, receive
 from demyjpy.standing import CLEAR
 from demyjpy.stations import DISCONNECT, MACRO, OPTNEG, QUIT_NC, agreed_stations, opening_stations
@@ -68,6 +68,18 @@ _CONTINUE_PACKET: Final = join_frame(Response.CONTINUE)
 
 _TOO_BIG: Final = act.ReplyCode(552, "5.3.4", "Message too big for this filter")
 _TOO_MANY_RECIPIENTS: Final = act.ReplyCode(452, "4.5.3", "Too many recipients for this filter")
+
+
+def _settle_options(
+    setup: Setup, registry: Registry, offer: ev.Options, said: act.Negotiate
+) -> tuple[Agreement, dict[int, Station], Routes | None, bytes]:
+    """What an answer to an offer comes to: for the connection, and as bytes; or why it may not be."""
+    check_reply(said, offer)
+    reply = with_data_size(said, offer, setup.limits.data_size)
+    agreement = Agreement.of(reply)
+    stations = agreed_stations(registry, reply, observed=setup.observer is not None)
+    routes = make_routes(setup, stations, agreement)
+    return agreement, stations, routes, join_frame(*encode_action(reply))
 
 
 class Turn:
@@ -221,6 +233,8 @@ class Turn:
             return
         if letter == _ABORT:
             self._macros = self._macros.end_message()
+            if self._setup.observer:
+                self._refresh_macros()
             self._observe(Step(self._session, ev.Abort(), self._ctx, self._ctx))
             return
         station = self._stations[letter]
@@ -457,23 +471,22 @@ class Turn:
                     "expected the options handler to queue Negotiate, got no answer: call "
                     "default_event_handler(event, ctx) in it"
                 )
-            check_reply(replies[-1], offer)
-            reply = with_data_size(replies[-1], offer, self._setup.limits.data_size)
-            packet = join_frame(*encode_action(reply))
-            self._agreement = Agreement.of(reply)
             registry = as_registry(self._ctx["handlers"])
-            self._filters = len(registry.parts)
-            observed = self._setup.observer is not None
-            self._stations = agreed_stations(registry, reply, observed=observed)
-            self._routes = make_routes(self._setup, self._stations, self._agreement)
+            setup, said = self._setup, replies[-1]
+            settled = registry.once(
+                ("settled", offer, said, setup.limits.data_size, setup.observer is None, setup.defers),
+                lambda: _settle_options(setup, registry, offer, said),
+            )
         except Exception as error:
             self._trouble(error, "options")
             self.hang_up()
             return
+        self._agreement, self._stations, self._routes, packet = settled
+        self._filters = len(registry.parts)
         self._initial = self._ctx
         self._phase = Phase.READY
         self._out.append(packet)
-        self._observe_job(job, (reply,), packet)
+        self._observe_job(job, (self._agreement.reply,), packet)
 
     def _settle(self, job: Job) -> None:
         """Decide the answer to an event, send it where one is due, and see what ends with it."""
