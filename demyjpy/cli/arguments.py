@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from attrs import fields_dict
 
 from demyjpy.drivers.address import parse_address
-from demyjpy.drivers.options import Options
+from demyjpy.drivers.options import LOOPS, Options
 from demyjpy.errors import AddressError
 from demyjpy.limits import Limits
 
@@ -190,6 +190,12 @@ def _add_running(parser: Parser) -> None:
         help="processes that share the socket (default: %(default)s)",
     )
     parser.add_argument(
+        "--loop",
+        choices=LOOPS,
+        default=_default(Options, "loop"),
+        help="event loop of the asyncio driver; uvloop has to be installed (default: %(default)s)",
+    )
+    parser.add_argument(
         "--log-level",
         choices=("debug", "info", "warning", "error"),
         default="info",
@@ -247,6 +253,7 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "grace",
         "connections",
         "blocking_threads",
+        "loop",
     )
     limits = Limits(
         headers=arguments.max_headers,

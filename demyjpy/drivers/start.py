@@ -65,6 +65,11 @@ def _prepare(driver: str, on_connect: Any, options: dict[str, Any]) -> tuple[_Ru
     chosen.setup(on_connect, lambda handler: False)
     if driver == "threads":
         threads.refuse_async(on_connect)
+        if chosen.loop != "asyncio":
+            raise HandlerError(
+                f'expected loop= with driver="asyncio" only, got {chosen.loop!r} with "threads"'
+            )
+    aio.loop_factory(chosen.loop)
     return _RUN[driver], chosen
 
 
