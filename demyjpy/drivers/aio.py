@@ -133,7 +133,7 @@ class AsyncServer:
             self._loop.remove_reader(self._listener.socket.fileno())
 
     def _accept(self) -> None:
-        for _ in range(_ACCEPTS):
+        for _ in range(1 if self._listener.is_shared else _ACCEPTS):  # or the first to wake gets all
             if len(self._sessions) >= self._options.connections:
                 self._pause_accepting()  # until a session ends
                 return
