@@ -164,8 +164,7 @@ class Turn:
         if handover.job is not None:
             handler = handover.job.chain[0][1]
             job = self._absorb(handover.job, handler, handover.outcome, None)
-            if job is not None:
-                self._jobs.append(job)
+            self._jobs.extend([job] if job else [])
 
     def resume(self, outcome: Context | Exception, duration: float | None) -> None:
         """The call that was out has come back."""

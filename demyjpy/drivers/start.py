@@ -49,16 +49,28 @@ def start_milter(
         log.info("listening on %s (driver %s, workers %d)", actual, driver, workers)
         if on_ready:
             on_ready(actual)
-        # What is here now, is here to stay: the garbage collector need not look at it again and again,
-        # and workers share its memory for as long as nobody writes there.
-        gc.freeze()
-        if workers == 1:
-            run(listener, on_connect, chosen, requests.started)
-        else:
+        with _frozen():
+            if workers == 1:
+                run(listener, on_connect, chosen, requests.started)
+                return
             shared = evolve(listener, file=None, is_shared=True)  # its file is the parent's
             Workers(
                 workers, listener, lambda started: run(shared, on_connect, chosen, started), chosen.grace
             ).run(requests.started)
+
+
+@contextmanager
+def _frozen() -> Iterator[None]:
+    """What is there when a milter starts, is there to stay.
+
+    The garbage collector need not look at it again and again, and workers share its memory for as long
+    as nobody writes there.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _prepare(driver: str, on_connect: Any, options: dict[str, Any]) -> tuple[_Run, Options]:
