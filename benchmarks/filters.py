@@ -1,19 +1,16 @@
-"""Our side of the benchmarks: the filters that the peers have too, and some that only we run.
+"""Our side of the benchmarks: the filters that the peers have, too.
 
 They are written as a user of the library would write them, and run by ``demyjpy run``. ``noop`` and
 ``bytecount`` answer the same events as the peers' programs; the ``_unanswered`` ones do the same with
 ``reply=False`` wherever the library lets them.
 """
 
-import email
-import email.policy
 from typing import Any
 
 from demyjpy import (
     Body,
     Context,
     EndOfMessage,
-    Header,
     Mail,
     Registry,
     add_header,
@@ -64,28 +61,3 @@ noop = make_noop(reply=True)
 noop_unanswered = make_noop(reply=False)
 bytecount = make_bytecount(reply=True)
 bytecount_unanswered = make_bytecount(reply=False)
-
-work = define_event_handlers(actions={"add_header"}, state={"head": "", "body": b""})
-"""A filter with something to do: it parses each mail and counts its different words."""
-
-
-@work.header(reply=False)
-def keep_header(event: Header, ctx: Context) -> Context:
-    """One more line of the head."""
-    return ctx.set("head", f"{ctx['head']}{event.name}:{event.raw}\n")
-
-
-@work.body(reply=False)
-def keep_body(event: Body, ctx: Context) -> Context:
-    """One more chunk; the mails of this job have one."""
-    return ctx.set("body", ctx["body"] + event.data)
-
-
-@work.end_of_message
-def read(event: EndOfMessage, ctx: Context) -> Context:
-    """A millisecond or so of Python."""
-    data = ctx["head"].encode("utf-8", "surrogateescape") + b"\n" + ctx["body"]
-    mail = email.message_from_bytes(data, policy=email.policy.default)
-    words = set(mail.get_content().split()) | set(str(mail["subject"]).split())
-    sized = add_header(ctx, "X-Message-Size", str(len(ctx["body"])))
-    return add_header(sized, "X-Message-Words", str(len(words)))

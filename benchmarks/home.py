@@ -27,6 +27,7 @@ PINS: Final = {
     "kilter": ("kilter.service==0.3.1", "kilter.protocol==0.6.0", "anyio==4.16.0"),
     "ppm": ("purepythonmilter==0.0.1", "attrs==26.1.0"),
     "plm": ("python-libmilter==2.0.0",),
+    "instructions": ("attrs==26.1.0", "pyrsistent==0.20.0"),
     "mta": ("attrs==26.1.0", "aiosmtpd==1.4.6", "pyrsistent==0.20.0"),
 }
 """What each virtual environment holds. ``demyjpy`` itself is run from the checkout."""
@@ -135,6 +136,13 @@ def describe() -> dict[str, str]:
         "demyjpy": f"commit {commit or 'unknown'}",
         "libmilter": _first_line("dpkg-query", "-W", "-f=${Version}", "libmilter-dev") or "unknown",
         "libraries": ", ".join(
-            sorted({pin.replace("==", " ") for name in PINS if name != "mta" for pin in PINS[name]})
+            sorted(
+                {
+                    pin.replace("==", " ")
+                    for name in PINS
+                    if name not in ("mta", "instructions")
+                    for pin in PINS[name]
+                }
+            )
         ),
     }

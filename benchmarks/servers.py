@@ -46,7 +46,7 @@ class Server:
         self.address = f"unix:{self._where}" if job.unix else f"inet:{self._where}@127.0.0.1"
         names = {
             "filter": job.filter + subject.suffix,
-            "filters": str(HERE / "filters.py"),
+            "filters": str(HERE / ("working.py" if job.filter == "work" else "filters.py")),
             "where": self._where,
             "address": f"{self.address}?mode=666" if job.unix else self.address,
             "peers": str(HERE / "peers"),
