@@ -9,6 +9,7 @@ The servers are those of ``tests/integration``, unpacked below ``/var/tmp/demyjp
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -48,7 +49,7 @@ def _accepts(port: int) -> bool:
 def running_sink() -> Iterator[int]:
     """smtp-sink, which throws all mail away; its port."""
     port = free_port()
-    command = [_program("smtp-sink"), f"127.0.0.1:{port}", "1000"]
+    command = [_program("smtp-sink"), "-u", "nobody", f"127.0.0.1:{port}", "1000"]
     with subprocess.Popen(command, env=_environment()) as process:
         try:
             wait_until(lambda: _accepts(port), "smtp-sink accepts mail")
@@ -91,6 +92,10 @@ def main() -> None:
         at_once = send(server.port, arguments.mails, arguments.sessions)
         server.settle()
         log = server.new_log_lines()
+    sent = len(re.findall(r"status=sent|stat=Sent", log))
+    wanted = arguments.sessions * 2 + arguments.mails // 2 + arguments.mails
+    if sent < wanted:
+        sys.exit(f"expected {wanted} mails to be passed on, got {sent}; the log ends: {log[-800:]}")
     figures = {
         "ms_a_mail": one_by_one * 1e3 / (arguments.mails // 2),
         "mails_s": arguments.mails / at_once,
