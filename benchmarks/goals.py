@@ -99,7 +99,7 @@ def _measured_in(subject: str, jobs: Iterable[str]) -> list[str]:
 
 def _times_peer(peer: str, limit: float, jobs: Iterable[str], where: str) -> Goal:
     return Goal(
-        f"{SUBJECTS[peer].label}, {where}",
+        f"messages a second ÷ {SUBJECTS[peer].label}'s, {where}",
         "demyjpy",
         limit,
         tuple(Comparison(job, "demyjpy", "rate", peer) for job in _measured_in(peer, jobs)),

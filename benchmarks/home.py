@@ -78,7 +78,7 @@ def ensure_venv(name: str) -> None:
     say(f"+ {directory}: {' '.join(PINS[name])}")
     shutil.rmtree(directory, ignore_errors=True)
     subprocess.run([PYTHON, "-m", "venv", directory], check=True, stdout=subprocess.DEVNULL)
-    pip = [venv_python(name), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    pip = [str(venv_python(name)), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     done = subprocess.run([*pip, *PINS[name]], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{done.stderr}\npip could not install {' '.join(PINS[name])} into {directory}")

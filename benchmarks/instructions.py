@@ -1,13 +1,13 @@
 """What a session costs the pure engine in instructions, and whether that has grown.
 
-    python3 -m benchmarks.instructions              # compare with the baseline; exit status 1 if dearer
-    python3 -m benchmarks.instructions --renew      # write the baseline anew
-    python3 -m benchmarks.instructions --profile noop   # the functions of the interpreter that it goes to
+    python3 -m benchmarks.instructions                    # exit status 1 if one is dearer
+    python3 -m benchmarks.instructions --renew            # write the baseline anew
+    python3 -m benchmarks.instructions --profile noop     # where in the interpreter they go
 
 Valgrind's callgrind counts the instructions of a session played N times and 2 N times
-(`benchmarks.sessions`); the difference is N sessions without the start of the interpreter. Same code,
-same figure within a part in a thousand; whatever else the machine does. The figures of another Python,
-C library or release of our dependencies are others: with those nothing is compared.
+(`benchmarks.sessions`); the difference is N sessions without the start of the interpreter. It is the
+same within a part in a thousand, whatever else the machine does. With another Python, C library or
+release of our dependencies the figures are others: then nothing is compared.
 """
 
 import argparse

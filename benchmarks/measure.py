@@ -140,7 +140,7 @@ def _run_idle(server: Server, job: Job) -> Record:
 
 
 def _run_mta(address: str | None, job: Job, timing: Timing) -> Record:
-    command = [venv_python("mta"), "-m", "benchmarks.mtas", "--mta", job.mta]
+    command = [str(venv_python("mta")), "-m", "benchmarks.mtas", "--mta", job.mta]
     command += ["--mails", str(timing.mails), "--sessions", str(job.connections)]
     command += ["--milter", address] if address else []
     try:

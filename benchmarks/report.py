@@ -188,7 +188,7 @@ def plots(figures: Figures) -> dict[str, str]:
 
 
 def _about(figures: Figures) -> str:
-    lines = []
+    lines: list[str] = []
     for about in figures.about():
         lines += (
             f"- {about['date']}: `{about['command']}`",

@@ -62,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=int, help="of each job (default: 5; --quick: 1)")
     parser.add_argument("--seconds", type=float, help="of each run (default: 2.5; --quick: 0.4)")
-    parser.add_argument("--mails", type=int, help="through an MTA in a run (default: 200; --quick: 40)")
+    parser.add_argument("--mails", type=int, help="through an MTA in a run (default: 200; --quick: 16)")
     parser.add_argument("--quick", action="store_true", help="one short round, without the slow peers")
     parser.add_argument("--list", action="store_true", help="print jobs and subjects, and end")
     parser.add_argument("--records", type=Path, default=HOME / "records.jsonl", help="(%(default)s)")
@@ -150,7 +150,7 @@ def _measure_all(options: argparse.Namespace, figures: Figures) -> Figures:
     timing = Timing(
         options.seconds or (0.4 if options.quick else 2.5),
         0.1 if options.quick else 0.5,
-        options.mails or (40 if options.quick else 200),
+        options.mails or (16 if options.quick else 200),
     )
     plan = [
         (JOBS[name], [SUBJECTS[subject] for subject in names if JOBS[name].has(SUBJECTS[subject])])

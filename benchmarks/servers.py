@@ -116,7 +116,7 @@ class Server:
     def stop(self) -> None:
         """Ask it to end, then make it; with all that it started."""
         pids = self.pids
-        for number, seconds in ((signal.SIGTERM, 1.0), (signal.SIGKILL, 5.0)):
+        for number, seconds in ((signal.SIGTERM, 0.3), (signal.SIGKILL, 5.0)):
             for pid in pids:
                 try:
                     os.kill(pid, number)
