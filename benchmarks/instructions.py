@@ -31,7 +31,7 @@ TOLERANCE: Final = 0.10
 """By how much a session may cost more than the baseline says."""
 RENEW: Final = "python3 -m benchmarks.instructions --renew"
 
-TIMES: Final = {"noop": 20, "bytecount": 40, "body-10mb": 2, "merged": 12, "refused-recipient": 40}
+TIMES: Final = {"noop": 16, "bytecount": 20, "body-10mb": 1, "merged": 8, "refused-recipient": 20}
 """Each session, and how often it is played: N."""
 
 _VENV: Final = "instructions"

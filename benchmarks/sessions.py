@@ -64,7 +64,8 @@ _HEADERS: Final = tuple(
     packets
     for name, value in {
         "Received": "from client.example.net (client.example.net [198.51.100.7])\n\t"
-        "by relay.example.net with ESMTPS id 4RkT2x0Vqz9s0\n\tfor <rcpt@example.org>; Tue, 14 Nov 2023 22:13:20 +0000",
+        "by relay.example.net with ESMTPS id 4RkT2x0Vqz9s0\n\t"
+        "for <rcpt@example.org>; Tue, 14 Nov 2023 22:13:20 +0000",
         "From": '"A. Sender" <sender@example.net>',
         "To": '"B. Recipient" <rcpt@example.org>',
         "Subject": "Quarterly figures and a few notes for the meeting",
