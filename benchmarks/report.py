@@ -22,6 +22,11 @@ Postfix's side, a message at a time on each connection, and shares the machine w
 uses several processors has less of them here than on a larger machine.
 """
 
+_QUICK: Final = """\
+> **From a quick run**: short, one round, other work on the machine. It shows that every job works; what the
+> figures say, let a whole run tell.
+"""
+
 PLOTS: Final = {
     "benchmarks-noop": ("noop over TCP: messages a second ÷ libmilter's", "noop-tcp-"),
     "benchmarks-bytecount-unix": (
@@ -211,13 +216,13 @@ def write_page(figures: Figures, notes: str = "") -> str:
     jobs = [f"### {job.title}\n\n{_TABLES[job.kind](figures, job)}" for job in figures.jobs()]
     sections = (
         "# Benchmarks",
+        _QUICK.strip() if any("--quick" in about["command"] for about in figures.about()) else "",
         _INTRO.strip(),
         "Measured with:\n\n" + _about(figures),
         "## Goals",
         goals_table(figures),
         notes.strip(),
-        "## Beside libmilter",
-        pictures,
+        f"## Beside libmilter\n\n{pictures}" if pictures else "",
         "## What reply=False brings",
         "The same filter, without an answer wherever the library lets it. CPU is the milter's.",
         unanswered_table(figures),
