@@ -56,12 +56,13 @@ def compare(counts: Mapping[str, int], baseline: Mapping[str, int]) -> list[Verd
             verdicts.append(Verdict(f"{name}: {count:,}, not in the baseline; renew it: {RENEW}", True))
             continue
         change = count / before - 1
+        is_dearer = count > before * (1 + TOLERANCE)
         text = f"{name}: {count:,} instructions, {change:+.1%}"
-        if change > TOLERANCE:
+        if is_dearer:
             text += f": expected at most {TOLERANCE:.0%} over {before:,}; profile it, or renew: {RENEW}"
         elif change < -TOLERANCE:
             text += f": cheaper than the baseline; make that the mark: {RENEW}"
-        verdicts.append(Verdict(text, change > TOLERANCE))
+        verdicts.append(Verdict(text, is_dearer))
     return verdicts
 
 

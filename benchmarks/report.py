@@ -23,8 +23,8 @@ uses several processors has less of them here than on a larger machine.
 """
 
 _QUICK: Final = """\
-> **From a quick run**: short, one round, other work on the machine. It shows that every job works; what the
-> figures say, let a whole run tell.
+> **From a quick run**: short, one round, other work on the machine. It shows that every job works, and
+> says little about speed: that takes a whole run.
 """
 
 PLOTS: Final = {

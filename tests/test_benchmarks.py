@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -155,7 +155,7 @@ def test_plots_are_svg_for_light_and_dark(recorded: Figures) -> None:
     for name, text in drawn.items():
         assert name.endswith(".svg")
         assert "prefers-color-scheme: dark" in text
-        root = ElementTree.fromstring(text)
+        root = ET.fromstring(text)
         widths = [float(bar.get("width", "0")) for bar in root.iter("{http://www.w3.org/2000/svg}rect")]
         assert widths
         assert all(0 < width < 600 for width in widths)
