@@ -64,7 +64,7 @@ def load_command(job: Job, timing: Timing, address: str) -> list[str]:
     seconds, warm = timing.seconds * job.stretch, timing.warm * job.stretch
     command = [str(LOAD), "-c", str(job.connections), "-b", str(job.body), "-T", str(_LIMIT)]
     if job.kind == "idle":
-        return [*command, "-I", str(_IDLE_SECONDS), address]
+        return [*command, "-I", str(_IDLE_SECONDS), "-e", "1", address]
     command += ["-m", str(job.messages), "-t", str(seconds), "-w", str(warm)]
     if job.filter != "noop":  # bodies of changing sizes: a count of the last message is seen
         command += ["-J", "97", "-X", "X-Message-Size"]
@@ -127,9 +127,13 @@ def _run_idle(server: Server, job: Job) -> Record:
         cpu = cpu_seconds(pids)
         time.sleep(2)
         cpu = cpu_seconds(pids) - cpu
-        end = _last_json(load.stdout.read())
-    if ready.get("idle_ready") != job.connections:
-        return {"failed": f"expected {job.connections} connections, got {ready.get('idle_ready', 0)}"}
+        end = _last_json(load.stdout.read()) or ready
+    up = ready.get("idle_ready", 0)
+    if up != job.connections:
+        return {
+            "failed": f"expected {job.connections} connections, got {up} and "
+            f"{end.get('errors', 0)} errors; the server wrote: {server.output()}"
+        }
     return {
         "kb_each": (idle_kb - base_kb) / job.connections,
         "base_mb": base_kb / 1024,

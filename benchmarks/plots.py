@@ -16,9 +16,11 @@ _STYLE: Final = """\
 text { font: 13px system-ui, sans-serif; fill: #1f2328; }
 .title { font-weight: 600; font-size: 15px; }
 .group { font-weight: 600; }
+.value { paint-order: stroke; stroke: #ffffff; stroke-width: 4px; }
 .bar { fill: #8c959f; } .own { fill: #0969da; } .line { stroke: #1f2328; stroke-dasharray: 3 3; }
 @media (prefers-color-scheme: dark) {
-  text { fill: #e6edf3; } .bar { fill: #6e7681; } .own { fill: #58a6ff; } .line { stroke: #e6edf3; }
+  text { fill: #e6edf3; } .value { stroke: #0d1117; }
+  .bar { fill: #6e7681; } .own { fill: #58a6ff; } .line { stroke: #e6edf3; }
 }
 """
 
@@ -56,22 +58,25 @@ def draw(title: str, groups: Sequence[Group], *, mark: float = 1.0, unit: str = 
     logarithmic = bool(values) and max(values) > 30 * min(values)
     low = min([*values, mark]) * 0.8 if logarithmic else 0.0
     high = max([*values, mark]) * 1.02
-    parts, y = [], 30
+    parts: list[str] = []
+    y = 30
+    mark_x = _LABEL + _position(mark, low, high, logarithmic=logarithmic)
     for group in groups:
         y += _GAP
         parts.append(f'<text class="group" x="8" y="{y}">{escape(group.title)}</text>')
-        top = y + 6
+        top, values_of_bars = y + 6, []
         for bar in group.bars:
             y += _ROW
             length = max(1.0, _position(bar.value, low, high, logarithmic=logarithmic))
-            kind = "bar own" if bar.own else "bar"
+            kind, end = "bar own" if bar.own else "bar", _LABEL + length + 6
             parts += (
                 f'<text x="{_LABEL - 8}" y="{y}" text-anchor="end">{escape(bar.label)}</text>',
                 f'<rect class="{kind}" x="{_LABEL}" y="{y - 12}" width="{length:.1f}" height="15"/>',
-                f'<text x="{_LABEL + length + 6:.1f}" y="{y}">{_tell(bar.value)} {unit}</text>',
             )
-        x = _LABEL + _position(mark, low, high, logarithmic=logarithmic)
-        parts.append(f'<line class="line" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{y + 6}"/>')
+            told = f"{_tell(bar.value)} {unit}"
+            values_of_bars.append(f'<text class="value" x="{end:.1f}" y="{y}">{told}</text>')
+        line = f'x1="{mark_x:.1f}" x2="{mark_x:.1f}" y1="{top}" y2="{y + 6}"'
+        parts += (f'<line class="line" {line}/>', *values_of_bars)
     height = y + 20
     scale = ", logarithmic" if logarithmic else ""
     body = "\n".join(parts)
