@@ -9,7 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -32,14 +32,9 @@ PINS: Final = {
 }
 """What each virtual environment holds. ``demyjpy`` itself is run from the checkout."""
 
-_PACKAGES: Final = {
-    "/usr/include/libmilter/mfapi.h": "libmilter-dev",
-    "/usr/bin/cc": "gcc",
-    "/usr/include/stdio.h": "libc6-dev",
-    "/usr/include/python3.11/Python.h": "python3-dev",
-    "/usr/lib/python3.11/ensurepip/__init__.py": "python3-venv",
-}
-"""A file that must be there, and the package of Debian 12 that has it."""
+_HAS_HEADERS: Final = (
+    "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('include'), 'Python.h').stat()"
+)
 
 
 def say(text: str) -> None:
@@ -52,9 +47,21 @@ def venv_python(name: str) -> Path:
     return HOME / "venv" / name / "bin/python"
 
 
-def install_packages(names: Iterable[str]) -> None:
-    """Debian packages, by apt-get; `SystemExit` with the command for anyone but root."""
-    wanted = sorted(names)
+def _python_can(statement: str) -> bool:
+    return subprocess.run([PYTHON, "-c", statement], capture_output=True, check=False).returncode == 0
+
+
+def install(*names: str) -> None:
+    """Those of these packages of Debian that are not there; `SystemExit` for anyone but root."""
+    is_there: dict[str, Callable[[], bool]] = {
+        "gcc": lambda: shutil.which("cc") is not None,
+        "libc6-dev": Path("/usr/include/stdio.h").exists,
+        "libmilter-dev": Path("/usr/include/libmilter/mfapi.h").exists,
+        "python3-dev": lambda: _python_can(_HAS_HEADERS),
+        "python3-venv": lambda: _python_can("import ensurepip, venv"),
+        "valgrind": lambda: shutil.which("valgrind") is not None,
+    }
+    wanted = [name for name in names if not is_there[name]()]
     if not wanted:
         return
     command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *wanted]
@@ -98,12 +105,11 @@ def _build(program: Path, sources: Iterable[Path], *libraries: str) -> None:
 def set_up(venvs: Iterable[str], *, libmilter: bool) -> None:
     """All that a run needs: the load generator always, the rest as it is asked for."""
     wanted = set(venvs)
-    needed = dict(_PACKAGES)
-    if not libmilter and "pymilter" not in wanted:
-        del needed["/usr/include/libmilter/mfapi.h"]
-    if PYTHON != "/usr/bin/python3":  # somebody else's interpreter: no Debian headers for that
-        needed = {path: name for path, name in needed.items() if "python" not in path}
-    install_packages(name for path, name in needed.items() if not Path(path).exists())
+    install("gcc", "libc6-dev", *(["python3-venv"] if wanted else []))
+    if libmilter or "pymilter" in wanted:
+        install("libmilter-dev")
+    if "pymilter" in wanted:  # there are no wheels of it
+        install("python3-dev")
     _build(LOAD, (HERE / "load").glob("*.[ch]"))
     if libmilter:
         _build(LIBMILTER_PEER, [HERE / "peers/libmilter_peer.c"], "-lmilter", "-lpthread")

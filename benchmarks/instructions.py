@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.home import HERE, PYTHON, ROOT, ensure_venv, install_packages, venv_python
+from benchmarks.home import HERE, PYTHON, ROOT, ensure_venv, install, venv_python
 
 BASELINE: Final = HERE / "instructions.json"
 TOLERANCE: Final = 0.10
@@ -176,8 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not Path(PYTHON).exists():
         print(f"skipped: expected an interpreter at {PYTHON}, got none")
         return 0
-    needed = {"/usr/bin/valgrind": "valgrind", "/usr/lib/python3.11/ensurepip": "python3-venv"}
-    install_packages(package for path, package in needed.items() if not Path(path).exists())
+    install("valgrind", "python3-venv")
     ensure_venv(_VENV)
     if options.profile:
         profile(options.profile)

@@ -52,6 +52,7 @@ def _own(name: str, label: str, *options: str, suffix: str = "", needs: str = ""
 SUBJECTS: Final = {
     subject.name: subject
     for subject in (
+        Subject("none", "no milter", ()),
         Subject("libmilter", "libmilter (C)", ("{libmilter_peer}", *_PEER)),
         Subject("pymilter", "pymilter", ("{python}", "{peers}/pymilter_peer.py", *_PEER), "pymilter"),
         Subject("kilter", "kilter", ("{python}", "{peers}/kilter_peer.py", *_PEER), "kilter"),
@@ -77,7 +78,6 @@ SUBJECTS: Final = {
         _own("demyjpy-threads", "demyjpy (threads)", "--driver", "threads"),
         _own("demyjpy-workers", "demyjpy (asyncio, 2 workers)", "--workers", "2"),
         _own("demyjpy-unanswered", "demyjpy (asyncio, reply=False)", suffix="_unanswered"),
-        Subject("none", "no milter", ()),
     )
 }
 
@@ -125,7 +125,7 @@ def _load(filter_name: str, connections: int, *, unix: bool = False) -> Job:
         filter=filter_name,
         unix=unix,
         connections=connections,
-        stretch=2 if connections >= 500 else 1,
+        stretch=3 if connections >= 500 else 1,
     )
 
 

@@ -75,13 +75,16 @@ def build_parser() -> argparse.ArgumentParser:
 @cache
 def _run_help() -> str:
     """What ``demyjpy run`` can do here."""
-    return subprocess.run(
+    done = subprocess.run(
         [venv_python("demyjpy"), "-m", "demyjpy", "run", "--help"],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        check=True,
-    ).stdout
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(f"{done.stderr}\nexpected `demyjpy run --help` to work, got status {done.returncode}")
+    return done.stdout
 
 
 def _absence(subject: Subject) -> str:

@@ -26,7 +26,7 @@ def keep_body(event: Body, ctx: Context) -> Context:
 
 @work.end_of_message
 def read(event: EndOfMessage, ctx: Context) -> Context:
-    """A millisecond or so of Python."""
+    """Half a millisecond or so of Python."""
     data = ctx["head"].encode("utf-8", "surrogateescape") + b"\n" + ctx["body"]
     mail = email.message_from_bytes(data, policy=email.policy.default)
     words = set(mail.get_content().split()) | set(str(mail["subject"]).split())
