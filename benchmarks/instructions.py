@@ -2,7 +2,7 @@
 
     python3 -m benchmarks.instructions                    # exit status 1 if one is dearer
     python3 -m benchmarks.instructions --renew            # write the baseline anew
-    python3 -m benchmarks.instructions --profile noop     # where in the interpreter they go
+    python3 -m benchmarks.instructions --profile noop     # which functions take its time
 
 Valgrind's callgrind counts the instructions of a session played N times and 2 N times
 (`benchmarks.sessions`); the difference is N sessions without the start of the interpreter. It is the
@@ -17,7 +17,6 @@ import platform
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -144,12 +143,9 @@ def differences(now: Mapping[str, str], then: Mapping[str, str]) -> list[str]:
 
 
 def profile(name: str) -> None:
-    """Where the instructions of a session go, as callgrind_annotate tells."""
-    with tempfile.TemporaryDirectory() as directory:
-        out = Path(directory) / "callgrind.out"
-        tool = ("valgrind", "--tool=callgrind", f"--callgrind-out-file={out}")
-        _run(_command(name, TIMES[name], *tool))
-        subprocess.run(["callgrind_annotate", out], check=True)
+    """Where the time of a session goes, function by function of Python's."""
+    python = [str(venv_python(_VENV)), "-m", "cProfile", "-s", "tottime", "-m", "benchmarks.sessions"]
+    subprocess.run([*python, name, str(20 * TIMES[name])], cwd=ROOT, check=True)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -162,7 +158,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("sessions", nargs="*", metavar="SESSION", help=f"of: {', '.join(TIMES)}")
     parser.add_argument("--renew", action="store_true", help="write the baseline")
-    parser.add_argument("--profile", metavar="SESSION", choices=TIMES, help="print where they go")
+    parser.add_argument(
+        "--profile", metavar="SESSION", choices=TIMES, help="print which functions take its time"
+    )
     return parser
 
 
@@ -176,11 +174,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not Path(PYTHON).exists():
         print(f"skipped: expected an interpreter at {PYTHON}, got none")
         return 0
-    install("valgrind", "python3-venv")
+    install("python3-venv")
     ensure_venv(_VENV)
     if options.profile:
         profile(options.profile)
         return 0
+    install("valgrind")
     now = versions()
     kept = json.loads(BASELINE.read_text()) if BASELINE.exists() else {"versions": {}, "sessions": {}}
     changed = differences(now, kept["versions"])
