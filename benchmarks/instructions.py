@@ -6,8 +6,8 @@
 
 Valgrind's callgrind counts the instructions of a session played N times and 2 N times
 (`benchmarks.sessions`); the difference is N sessions without the start of the interpreter. It is the
-same within a part in a thousand, whatever else the machine does. With another Python, C library or
-release of our dependencies the figures are others: then nothing is compared.
+same within half a per cent, whatever else the machine does. With another Python, C library or release
+of our dependencies the figures are others: then nothing is compared.
 """
 
 import argparse
