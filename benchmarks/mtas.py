@@ -69,6 +69,19 @@ def send(port: int, mails: int, sessions: int) -> float:
     return time.monotonic() - start
 
 
+def _wait_for_mails(server: Server, wanted: int) -> str:
+    """The server's log, once it says that so many mails were passed on; or `SystemExit`."""
+    log, sent = "", 0
+    end = time.monotonic() + 30
+    while sent < wanted:
+        if time.monotonic() > end:
+            sys.exit(f"expected {wanted} mails to be passed on, got {sent}; the log ends: {log[-800:]}")
+        time.sleep(0.05)
+        log += server.new_log_lines() + "\n"
+        sent = len(re.findall(r"status=sent|stat=Sent", log))
+    return log
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="Send mail through a real mail server.")
@@ -90,12 +103,7 @@ def main() -> None:
         one_by_one = send(server.port, arguments.mails // 2, 1)
         server.settle()
         at_once = send(server.port, arguments.mails, arguments.sessions)
-        server.settle()
-        log = server.new_log_lines()
-    sent = len(re.findall(r"status=sent|stat=Sent", log))
-    wanted = arguments.sessions * 2 + arguments.mails // 2 + arguments.mails
-    if sent < wanted:
-        sys.exit(f"expected {wanted} mails to be passed on, got {sent}; the log ends: {log[-800:]}")
+        log = _wait_for_mails(server, arguments.sessions * 2 + arguments.mails // 2 + arguments.mails)
     figures = {
         "ms_a_mail": one_by_one * 1e3 / (arguments.mails // 2),
         "mails_s": arguments.mails / at_once,
