@@ -86,14 +86,18 @@ def test_a_second_signal_stops_it_at_once(driver):
 
 def test_a_third_signal_ends_a_program_that_hangs():
     """Where a handler blocks the event loop, the third signal does what it does without a milter."""
-    with program(SLOW.replace("blocking=True", ""), "asyncio") as milter:
+    # under nohup SIGINT is ignored, and would be again
+    script = "signal.signal(signal.SIGINT, signal.default_int_handler)" + SLOW.replace(
+        "blocking=True", ""
+    )
+    with program(script, "asyncio") as milter:
         with Peer(milter.address()) as peer:
             peer.begin().begin_message().say(EndOfMessage())
             milter.wait_for("at work")
             milter.tell(signal.SIGTERM)
             milter.tell_until_ended(signal.SIGINT)
         assert milter.wait() == -signal.SIGINT
-        assert "KeyboardInterrupt" in milter.lines
+        assert any("KeyboardInterrupt" in line for line in milter.lines)
 
 
 def test_a_signal_may_come_early(driver):
