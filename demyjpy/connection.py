@@ -166,6 +166,8 @@ class Connection:
     agreement: Agreement | None = None
     stations: dict[int, Station] = field(factory=dict)
     """By command letter; filled at negotiation, then only read."""
+    routes: Any = None
+    """Those of it that are plain, as `demyjpy.lane` takes them; None where there are none."""
     filters: int = 1
     unread: Unread = NOTHING_UNREAD
     packets: tuple[Packet, ...] = ()
@@ -177,6 +179,11 @@ class Connection:
 
     standing: Standing = CLEAR
     counts: Counts = NOTHING_COUNTED
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing tells the MTA that its last bytes have come, now or soon."""
+        return not (self.data_to_send or self.call or self.is_closed)
 
     @property
     def is_idle(self) -> bool:

@@ -331,6 +331,7 @@ def test_filter_is_loaded_from_a_module_of_the_current_directory(write: Callable
             "expected a filter in missing.py, got: No such file or directory; a filter is given as",
         ),
         ("./good", "expected a filter in ./good, got: No such file or directory; did you mean good.py?"),
+        (f"./{'x' * 300}", "File name too long; a filter is given as FILE.py:NAME"),
         ("./", "expected a filter in ./, got: Is a directory"),
         ("missing:x", "expected the module missing, got: No module named 'missing'; looked in"),
         ("good.handlers", "expected the module good.handlers, got: No module named 'good.handlers'"),

@@ -24,15 +24,16 @@ class Journal:
     paint: Paint
     on_error: Callable[[OSError], None]
     sessions: set[int] = field(factory=set)
+    tried: dict[int, bool] = field(factory=dict)  # sessions with recipients: whether one was taken
     stored: int = 0
     refused: int = 0
     discarded: int = 0
 
     def __call__(self, number: int, what: Outcome | str) -> None:
-        """Take a report: see `demyjpy.mta.box.Report`."""
+        """Take a report: see `demyjpy.mta.dialogue.Report`."""
         self.sessions.add(number)
         if isinstance(what, Outcome):
-            self._count(what)
+            self._count(number, what)
             lines = list(step_lines(what, self.names, self.paint))
         else:
             lines = [f"    {safe(what)}"]
@@ -42,15 +43,21 @@ class Journal:
         except OSError as error:
             self.on_error(error)
 
-    def _count(self, outcome: Outcome) -> None:
-        if not isinstance(outcome.step, steps.Data) or outcome.reply is None:
-            return
-        if outcome.reply.is_refusal:
-            self.refused += 1
-        elif outcome.mail is None:
-            self.discarded += 1
-        else:
-            self.stored += 1
+    def _count(self, number: int, outcome: Outcome) -> None:
+        """A mail is refused as a whole, or at all its recipients."""
+        is_refused = outcome.reply is not None and outcome.reply.is_refusal
+        match outcome.step:
+            case steps.Command():
+                return
+            case steps.Rcpt():
+                self.tried[number] = self.tried.get(number, False) or not is_refused
+                return
+            case steps.Data() if not is_refused:
+                self.stored += outcome.mail is not None
+                self.discarded += outcome.mail is None
+        is_given_up = not self.tried.pop(number, True)
+        is_whole = is_refused and isinstance(outcome.step, (steps.Mail, steps.Data))
+        self.refused += is_given_up or is_whole
 
     def summary(self) -> str:
         """What has been counted."""

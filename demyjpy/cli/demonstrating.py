@@ -3,13 +3,17 @@
 import argparse
 import asyncio
 import logging
+import shlex
+import shutil
 import signal
 import smtplib
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Final
 
 from attrs import define, field
@@ -18,8 +22,8 @@ from demyjpy.cli import demo_filter
 from demyjpy.cli.boxing import Journal, open_store, smtp_server, swaks_line
 from demyjpy.cli.loading import Loaded, load_filter
 from demyjpy.cli.sample_mails import Sample, samples
-from demyjpy.cli.sending import STATUSES, Sent, failure_words, verdict_line
-from demyjpy.cli.show import Paint, diff_lines, paint_for, plural, safe, said, shorten
+from demyjpy.cli.sent import STATUSES, Sent, verdict_line
+from demyjpy.cli.show import Paint, diff_lines, failure_words, paint_for, plural, safe, said, shorten
 from demyjpy.cli.waiting import tell, until_signal
 from demyjpy.drivers import running
 from demyjpy.drivers.address import Address
@@ -31,7 +35,7 @@ from demyjpy.wire.fields import Parameters
 
 _ANYWHERE: Final = "inet:0@127.0.0.1"
 _SMTP_TIMEOUT: Final = 900.0  # seconds; the filter's own timeouts are shorter
-_OWN: Final = Loaded("a counter of bytes", "registry", demo_filter.handlers)
+_OWN: Final = Loaded("demyjpy.cli.demo_filter:handlers", "registry", demo_filter.handlers)
 
 
 @define
@@ -42,7 +46,7 @@ class Watch:
     notes: list[str] = field(factory=list)
 
     def __call__(self, number: int, what: Outcome | str) -> None:
-        """Take a report: see `demyjpy.mta.box.Report`."""
+        """Take a report: see `demyjpy.mta.dialogue.Report`."""
         if isinstance(what, Outcome):
             self.outcomes.append(what)
         elif not what.startswith("stored "):
@@ -66,10 +70,11 @@ async def _demonstrate(arguments: argparse.Namespace, loaded: Loaded, address: s
     async with until_signal() as told, Box(_ANYWHERE, {"filter": address}, store, report=watch) as box:
         print("A filter and a mail server, both on this machine. Mail goes to the server by SMTP; the")
         print("server asks the filter about it by the milter protocol, as Postfix would.\n")
-        print(f"filter  {safe(loaded.name)}, listens on {address}")
-        print(
-            f"server  takes SMTP on {smtp_server(box.address)}, stores mail in {store.path}", flush=True
-        )
+        print(f"filter  {safe(loaded.name)} on {address}")
+        if not arguments.filter:
+            print("        counts the bytes of each body and tells them in a header, X-Message-Size")
+        kept = "" if arguments.maildir else ", until the end"
+        print(f"server  SMTP on {smtp_server(box.address)}, mail to {store.path}{kept}", flush=True)
         mailing = asyncio.create_task(_send_all(box.address, watch, paint))
         await asyncio.wait((mailing, told), return_when=asyncio.FIRST_COMPLETED)
         if not mailing.done():
@@ -82,21 +87,32 @@ async def _demonstrate(arguments: argparse.Namespace, loaded: Loaded, address: s
             await told
             print(journal.summary(), flush=True)
         else:
-            _show_next(arguments.filter)
+            print("\nnext:", *_next_lines(arguments.filter), sep="\n", flush=True)
     return status
 
 
-def _show_next(chosen: str | None) -> None:
-    """What a new user may do now."""
-    print("\nnext:")
-    if not chosen:
-        print(
-            "  demyjpy demo FILE.py:NAME   the same with a filter of yours (docs/tutorial.md makes one)"
-        )
-    print("  demyjpy demo --stay         stays up, for mail that you send (docs/box.md)")
-    print(
-        "  demyjpy send --to ADDRESS MAIL   plays one mail at any milter (docs/sending.md)", flush=True
-    )
+def _next_lines(chosen: str | None) -> Iterator[str]:
+    """What a new user may do now, as it can be typed."""
+    program, words = program_name(), shlex.quote(chosen) if chosen else ""
+    if chosen:
+        rows = [(f"demo {words} --stay", "stays up, for mail that you send")]
+    else:
+        rows = [
+            ("demo --stay", "stays up, for mail that you send"),
+            ("demo FILE.py:NAME", "the same with a filter of yours (docs/tutorial.md makes one)"),
+        ]
+    rows.append(("send --to ADDRESS MAIL", "plays one mail at any milter (docs/sending.md)"))
+    longest = max(len(command) for command, _ in rows)
+    yield from (f"  {program} {command:{longest}}  {text}" for command, text in rows)
+
+
+def program_name() -> str:
+    """How this program was called, to be typed again."""
+    called = sys.argv[0]
+    if Path(called).name != "demyjpy":
+        return "python -m demyjpy"
+    found = shutil.which("demyjpy")
+    return "demyjpy" if found and Path(found).resolve() == Path(called).resolve() else called
 
 
 async def _send_all(address: Address, watch: Watch, paint: Paint) -> int:

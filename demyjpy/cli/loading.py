@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec
 from pathlib import Path
@@ -125,8 +126,9 @@ def _load_file(source: str) -> ModuleType:
 
 def _other_file(path: Path) -> str:
     other = Path(f"{path}.py")
-    if other.is_file():
-        return f"did you mean {other}?"
+    with suppress(OSError):  # it may not be looked for
+        if other.is_file():
+            return f"did you mean {other}?"
     return f"a filter is given as {SPELLINGS}"
 
 

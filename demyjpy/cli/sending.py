@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from email.parser import BytesHeaderParser
 from email.utils import getaddresses
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from demyjpy.actions import Modification
+from demyjpy.cli.sent import Sent, verdict_line
 from demyjpy.cli.sent_json import as_json
-from demyjpy.cli.show import Paint, diff_lines, paint_for, plural, safe, shorten, step_lines
+from demyjpy.cli.show import Paint, diff_lines, failure_words, paint_for, safe, step_lines
 from demyjpy.cli.words import InputError
 from demyjpy.mta import steps
 from demyjpy.mta.channel import Timeouts, untapped
@@ -28,16 +28,6 @@ from demyjpy.mta.smtp import Outcome, new_session, play_async, take_step
 from demyjpy.trace.writing import Tray, WireRecorder
 from demyjpy.wire.fields import spell_macro
 
-Word: TypeAlias = Literal["accepted", "rejected", "discarded", "quarantined", "failed", "tempfailed"]
-
-STATUSES: Final[Mapping[Word, int]] = {
-    "accepted": 0,
-    "rejected": 1,
-    "discarded": 3,
-    "quarantined": 4,
-    "failed": 69,  # EX_UNAVAILABLE
-    "tempfailed": 75,  # EX_TEMPFAIL
-}
 SENDER: Final = "sender@example.org"
 RECIPIENT: Final = "recipient@example.net"
 
@@ -77,54 +67,6 @@ def profile_of(mta: str, given: Mapping[str, str]) -> Profile:
     more = tuple(spell_macro(name) for name in given if name not in known)
     macros = {**profile.macros, "connect": (*profile.macros.get("connect", ()), *more)}
     return evolve(profile, macros=macros)
-
-
-@frozen
-class Sent:
-    """What came of a mail: every step, and ``before``, the mail as the milter got it."""
-
-    outcomes: tuple[Outcome, ...]
-    before: Mail
-    warnings: tuple[str, ...] = ()
-    failure: MilterFailedError | None = None
-
-    @property
-    def after(self) -> Mail | None:
-        """The mail as it would be delivered."""
-        return next((one.mail for one in self.outcomes if one.mail is not None), None)
-
-    @property
-    def edits(self) -> list[Modification]:
-        """What the milter changed."""
-        heard = [one for outcome in self.outcomes for one in outcome.heard]
-        return [edit for one in heard for edit in one.answer.modifications]
-
-    @property
-    def decisive(self) -> Outcome | None:
-        """The step at which it was decided; None for a milter that failed."""
-        if self.failure:
-            return None
-        said = [one for one in self.outcomes if one.reply is not None]
-        data = [one for one in said if isinstance(one.step, steps.Data)]
-        refused = [one for one in said if one.reply and one.reply.is_refusal]
-        return (data or refused or said)[-1]
-
-    @property
-    def verdict(self) -> Word:
-        """What became of it, in a word."""
-        decisive, after = self.decisive, self.after
-        if decisive is None:
-            return "failed"
-        if after is not None:
-            return "accepted" if after.quarantine is None else "quarantined"
-        if any(one.is_discarded for one in self.outcomes):
-            return "discarded"
-        return "tempfailed" if decisive.reply and decisive.reply.code < 500 else "rejected"
-
-    @property
-    def status(self) -> int:
-        """The exit status."""
-        return STATUSES[self.verdict]
 
 
 # --------------------------------------------------------------------------------------- playing
@@ -234,27 +176,6 @@ def _before(profile: Profile, outcomes: Sequence[Outcome], script: Sequence[step
 
 
 # --------------------------------------------------------------------------------------- showing
-def summary(sent: Sent) -> str:
-    """The last line: what became of the mail, and where that was decided."""
-    after, decisive = sent.after, sent.decisive
-    if after is not None:
-        taken = len(sent.before.envelope.recipients)
-        asked = sum(isinstance(one.step, steps.Rcpt) for one in sent.outcomes)
-        some = f" for {taken} of {plural(asked, 'recipient')}" if taken < asked else ""
-        what = f"with {plural(len(sent.edits), 'change')}" if sent.edits else "without changes"
-        held = f": {safe(after.quarantine)}" if after.quarantine is not None else ""
-        return f"{sent.verdict}{some}, {what}{held}"
-    if decisive is None or decisive.reply is None:
-        return sent.verdict
-    event = decisive.heard[-1].event if decisive.heard else type(decisive.step).__name__.lower()
-    if sent.verdict == "discarded":
-        event = next(
-            heard.event for one in sent.outcomes if one.is_discarded for heard in one.heard[-1:]
-        )
-        return f"discarded at {event}: the client is told that all is well, nothing is delivered"
-    return f"{sent.verdict} at {event}: {shorten(' / '.join(str(decisive.reply).split(chr(10))))}"
-
-
 def show_sent(sent: Sent, paint: Paint) -> None:
     """Print what changed, and what became of the mail."""
     after = sent.after
@@ -264,12 +185,6 @@ def show_sent(sent: Sent, paint: Paint) -> None:
     else:
         print()
     print(verdict_line(sent, paint), flush=True)
-
-
-def verdict_line(sent: Sent, paint: Paint) -> str:
-    """The last line, in the colour of the verdict."""
-    colours = {"accepted": "green", "quarantined": "yellow", "tempfailed": "yellow"}
-    return paint(colours.get(sent.verdict, "red"), summary(sent))
 
 
 def read_mail(name: str) -> bytes:
@@ -304,12 +219,3 @@ def send(arguments: argparse.Namespace) -> int:
     elif not arguments.json:
         show_sent(sent, paint)
     return sent.status
-
-
-def failure_words(failure: MilterFailedError) -> str:
-    """In one line, what a milter did wrong and at which step."""
-    if failure.event == "connecting":
-        return f"cannot connect: {safe(failure.reason).rpartition(': ')[2]}"
-    if failure.event == "options":
-        return f"no milter answers there: at the negotiation: {safe(failure.reason)}"
-    return f"the milter failed at {failure.event}: {safe(failure.reason)}"

@@ -6,21 +6,19 @@ message as it would be delivered is there as base64, too, byte for byte.
 
 import base64
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import asdict, has
 
+from demyjpy.cli.sent import Sent
 from demyjpy.cli.show import own_header
 from demyjpy.mta.message import Mail, Message
 from demyjpy.mta.profiles import Profile
 from demyjpy.mta.smtp import Heard, Outcome
 from demyjpy.wire.fields import Parameters
 
-if TYPE_CHECKING:
-    from demyjpy.cli.sending import Sent
 
-
-def as_json(sent: "Sent", milter: str, profile: Profile) -> str:
+def as_json(sent: Sent, milter: str, profile: Profile) -> str:
     """All of it; see docs/sending.md for the keys."""
     decisive, after = sent.decisive, sent.after
     reply = decisive.reply if decisive else None

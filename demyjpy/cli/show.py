@@ -12,7 +12,7 @@ from typing import Final
 from attrs import frozen
 
 from demyjpy.mta import steps
-from demyjpy.mta.link import Answer
+from demyjpy.mta.link import Answer, MilterFailedError
 from demyjpy.mta.message import Mail
 from demyjpy.mta.smtp import Heard, Outcome
 from demyjpy.trace.words import edit_words, path_words, plural, safe, shorten, verdict_words
@@ -23,6 +23,7 @@ __all__ = [
     "answer_lines",
     "diff_lines",
     "edit_words",
+    "failure_words",
     "own_header",
     "paint_for",
     "plural",
@@ -64,6 +65,15 @@ def paint_for(choice: str) -> Paint:
 
 
 # ------------------------------------------------------------------------------------- in words
+def failure_words(failure: MilterFailedError) -> str:
+    """In one line, what a milter did wrong and at which step."""
+    if failure.event == "connecting":
+        return f"cannot connect: {safe(failure.reason).rpartition(': ')[2]}"
+    if failure.event == "options":
+        return f"no milter answers there: at the negotiation: {safe(failure.reason)}"
+    return f"the milter failed at {failure.event}: {safe(failure.reason)}"
+
+
 def said(step: steps.Step) -> str:
     """What the client did, as an SMTP line where there is one."""
     match step:
@@ -127,7 +137,9 @@ def step_lines(
     yield line.rstrip()
     yield from (f"    {line}" for line in answer_lines(outcome.heard, names))
     if failures:
-        yield from (f"    {paint('red', safe(str(failure)))}" for failure in outcome.failures)
+        for one in outcome.failed:
+            words = f"{safe(names[one.milter])}: {failure_words(one.error)}"
+            yield f"    {paint('red', words)}"
 
 
 # -------------------------------------------------------------------------------------- as diff

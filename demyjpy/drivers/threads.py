@@ -19,12 +19,14 @@ from demyjpy.drivers.address import Address, Listener, listen
 from demyjpy.drivers.options import Options, SessionNames
 from demyjpy.drivers.report import UNFINISHED, log, report, report_closed
 from demyjpy.drivers.signals import Bell, Started
+from demyjpy.drivers.sockets import acknowledge, acknowledgeable
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import as_registry, chain_of
-from demyjpy.pipeline import PROGRESS, hang_up, open_connection, receive_data, resume, run_call
+from demyjpy.pipeline import PROGRESS, Line, hang_up, open_connection, resume, run_call
 from demyjpy.registry import Handler
 
-_READ_SIZE: Final = 262_144
+_READ_SIZE: Final = 100_000  # over 128 kB, malloc() asks the kernel for the memory of each read
+_NOTICEABLE: Final = 0.005  # seconds of a handler, after which a look at the peer is worth a system call
 _PAUSE: Final = 1.0  # seconds until accepting is tried again when the system has no more sockets
 _PARTING: Final = 1.0  # seconds for the last handlers of sessions that were cut
 
@@ -160,13 +162,13 @@ class ThreadServer:
 
 
 class _Session:
-    """One connection and its thread. ``_connection`` is all that is known of it."""
+    """One connection and its thread. ``_line`` is all that is known of it."""
 
     def __init__(self, server: ThreadServer, sock: socket.socket, name: str) -> None:
         self._server = server
         self._options = server.options
         self._socket = sock
-        self._connection = Connection(server.setup, name)
+        self._line = Line(Connection(server.setup, name))
         self._lock = threading.Lock()
         self._is_reading = self._is_left = False
         self._half_sent = b""
@@ -175,13 +177,21 @@ class _Session:
         """Until the connection ends."""
         try:
             self._prepare()
-            self._connection = open_connection(self._connection.setup, self._connection.session)
-            while self._follow():
+            begun = self._line.connection
+            self._line.connection = open_connection(begun.setup, begun.session)
+            answer: bytes | None = None
+            late = acknowledgeable(self._socket)
+            while answer is not None or self._follow():
                 data = self._read()
                 if data:
-                    self._connection = receive_data(self._connection, data)
+                    answer = self._line.receive_data(data)
+                    if answer:
+                        self._send(answer)
+                    elif late and (answer is not None or self._line.connection.is_silent):
+                        acknowledge(late)
                 else:
-                    self._connection = hang_up(self._connection)
+                    answer = None
+                    self._line.connection = hang_up(self._line.connection)
         finally:
             self.end()
 
@@ -202,7 +212,7 @@ class _Session:
     def _follow(self) -> bool:
         """Do what the engine wants done; whether there is more to read."""
         while True:
-            connection = self._connection
+            connection = self._line.connection
             report(connection)
             if connection.data_to_send:
                 self._send(connection.data_to_send)
@@ -210,9 +220,9 @@ class _Session:
                 started = time.perf_counter()
                 outcome = self._call(connection.call)
                 duration = time.perf_counter() - started
-                if self._is_gone():
+                if duration > _NOTICEABLE and self._is_gone():
                     connection = hang_up(connection)
-                self._connection = resume(connection, outcome, duration)
+                self._line.connection = resume(connection, outcome, duration)
             else:
                 return not connection.is_closed
 
@@ -241,14 +251,16 @@ class _Session:
             self._socket.sendall(self._half_sent + data)
             self._half_sent = b""
         except BlockingIOError:
-            self.cut(f"the MTA read nothing for {self._options.write_timeout:g} s")
+            self._break_off(
+                self._line.connection, f"the MTA read nothing for {self._options.write_timeout:g} s"
+            )
         except OSError:
             pass  # reading says that the peer is gone
 
     def _read(self) -> bytes:
         """What the peer says; nothing when the session is over."""
         with self._lock:
-            if self._server.stopping and self._connection.is_idle:
+            if self._server.stopping and self._line.connection.is_idle:
                 return b""
             self._is_reading = True
         data = self._receive()
@@ -261,7 +273,9 @@ class _Session:
         try:
             return self._socket.recv(_READ_SIZE)
         except BlockingIOError:
-            self.cut(f"the MTA said nothing for {self._options.idle_timeout:g} s")
+            self._break_off(
+                self._line.connection, f"the MTA said nothing for {self._options.idle_timeout:g} s"
+            )
         except OSError:
             pass
         return b""
@@ -269,13 +283,18 @@ class _Session:
     def leave_if_idle(self) -> None:
         """End the session, unless a message is on its way."""
         with self._lock:
-            if self._is_reading and self._connection.is_idle:
+            if self._is_reading and self._line.connection.is_idle:
                 self._is_left = True
                 self._shut(socket.SHUT_RD)
 
     def cut(self, why: str) -> None:
-        """End the session now; its thread finds the connection closed."""
-        report_closed(self._connection, why)
+        """From another thread: end the session now; its own finds the connection closed."""
+        with self._lock:
+            known = self._line.connection if self._is_reading else self._line.outline
+        self._break_off(known, why)
+
+    def _break_off(self, known: Connection, why: str) -> None:
+        report_closed(known, why)
         self._is_left = True
         self._shut(socket.SHUT_RDWR)
 

@@ -10,7 +10,7 @@ from demyjpy.errors import LocalProtocolError
 from demyjpy.mta.lenient import MilterFailedError
 from demyjpy.mta.link import Answer, Link, say, start
 from demyjpy.mta.profile import CONTENT, Reply
-from demyjpy.mta.session import Exchange, Heard, Session, Talk, with_side
+from demyjpy.mta.session import Exchange, Failed, Heard, Session, Talk, with_side
 from demyjpy.mta.values import macro_packet
 from demyjpy.mta.verdicts import refuse_client, settle
 from demyjpy.wire.codes import ProtocolFlag
@@ -106,7 +106,7 @@ def _failed(
         kept = failure
     side = evolve(session.sides[number], failure=kept, in_message=False)
     session = with_side(session, number, evolve(side, link=evolve(side.link, event=None)))
-    session = evolve(session, failures=(*session.failures, failure))
+    session = evolve(session, failed=(*session.failed, Failed(number, failure)))
     is_late = failure.kind == "nonsense" and name not in CONTENT and name != "connect"
     if is_late and not profile.is_postfix:
         reply = None  # Sendmail: from the next command on

@@ -9,27 +9,23 @@ import asyncio
 import itertools
 import mailbox
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.utils import formatdate
 from pathlib import Path
 from typing import Final, Self
 
 from attrs import field, frozen
 
-from demyjpy.drivers.address import Address, bound_address, forget, listen, parse_address
+from demyjpy.drivers.address import Address, listen, parse_address
 from demyjpy.mta.channel import Timeouts
-from demyjpy.mta.dialogue import Dialogue
+from demyjpy.mta.dialogue import Dialogue, Report
 from demyjpy.mta.message import Mail
 from demyjpy.mta.profiles import DefaultAction, Postfix, Profile
-from demyjpy.mta.smtp import Outcome
 from demyjpy.wire.fields import encode_text
 
 HOST: Final = "box.example"
 MAX_MESSAGE: Final = 10_240_000
 """Bytes of a message, as Postfix's ``message_size_limit``."""
-
-Report = Callable[[int, "Outcome | str"], None]
-"""Told of each step: the number of the session, and what came of it, or a line about the box itself."""
 
 
 class Store:
@@ -99,7 +95,7 @@ class Box:
         self.max_message = max_message
         self.timeouts = timeouts or Timeouts()
         self.report = report
-        self.numbers = itertools.count(1)
+        self.numbers: Iterator[int] = itertools.count(1)
         self._ids = itertools.count(time.time_ns() // 1000)
         self._sessions: dict[Dialogue, None] = {}
         self._is_open = True
@@ -123,15 +119,17 @@ class Box:
         self._sessions.pop(dialogue, None)
 
     async def __aenter__(self) -> Self:
-        sock = listen(self._where)
-        self.address = bound_address(self._where, sock)
+        self._listener = listen(self._where)
+        self.address = self._listener.address
         loop = asyncio.get_running_loop()
+        # asyncio closes the socket that it is given, and the listener wants to close its own
+        sock = self._listener.socket.dup()
         self._server = await loop.create_server(lambda: Dialogue(self), sock=sock)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         self._is_open = False
         self._server.close()
+        self._listener.close()
         await asyncio.gather(*[dialogue.leave() for dialogue in self._sessions])
         await self._server.wait_closed()
-        forget(self._where)

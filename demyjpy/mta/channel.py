@@ -5,6 +5,8 @@ a `MilterFailedError`, whatever it was: nothing listens, it hangs, it closes, it
 """
 
 import asyncio
+import os
+import re
 import socket
 from collections.abc import Callable
 from typing import Final, Self
@@ -44,8 +46,15 @@ def _failure(event: str | None, error: BaseException, timeout: float) -> MilterF
         return error
     if isinstance(error, TimeoutError):
         return MilterFailedError(event or "quit", f"no answer within {timeout:g} s")
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return MilterFailedError(event or "quit", reason)
+    return MilterFailedError(event or "quit", _reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    """What the system says; asyncio puts words of its own around it."""
+    number = re.search(r"\[Errno (\d+)\]", str(error))
+    if number:
+        return os.strerror(int(number[1]))
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _cannot_connect(address: Address, error: BaseException, timeout: float) -> MilterFailedError:
@@ -138,6 +147,7 @@ class AsyncChannel:
         self._tap = tap
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._transport: asyncio.WriteTransport | None = None
 
     async def __aenter__(self) -> Self:
         timeout = self._timeouts.connect
@@ -151,6 +161,7 @@ class AsyncChannel:
         except (OSError, TimeoutError) as error:
             raise _cannot_connect(address, error, timeout) from error
         self._reader, self._writer = opened
+        self._transport = self._writer.transport
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -167,6 +178,11 @@ class AsyncChannel:
                 await writer.wait_closed()
         except (OSError, TimeoutError):
             writer.transport.abort()
+
+    def abort(self) -> None:
+        """Cut the connection: nobody waits any more for what is still to be written."""
+        if self._transport is not None:
+            self._transport.abort()
 
     async def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
         """Write, and read until the answer is complete."""

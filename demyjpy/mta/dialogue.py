@@ -6,33 +6,75 @@ is `demyjpy.mta.box`.
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 from aiosmtpd.smtp import SMTP
 from attrs import evolve
 
+from demyjpy.drivers.address import Address
 from demyjpy.mta import steps
+from demyjpy.mta.channel import Timeouts
 from demyjpy.mta.late import LateChannel
+from demyjpy.mta.lines import Methods, Reader, wire
 from demyjpy.mta.message import Mail
 from demyjpy.mta.path import split_path
-from demyjpy.mta.profiles import Reply
+from demyjpy.mta.profiles import Profile, Reply
 from demyjpy.mta.smtp import Outcome, Session, ask_data, new_session, play_async, take_content, take_step
-from demyjpy.wire.fields import Parameters, encode_text
-
-if TYPE_CHECKING:
-    from demyjpy.mta.box import Box
+from demyjpy.wire.fields import Parameters
 
 _LONGEST_LINE: Final = 1 << 20
 _NAMES: Final = {"127.0.0.1": "localhost", "::1": "localhost"}
 _IDLE: Final = 1800.0  # seconds after which a client that says nothing is left
+_PARTING: Final = 1.0  # seconds for milters to be told of the end of a session
 _PARAMETERS: Final = {
     "FROM": ("SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"),
     "TO": ("NOTIFY", "ORCPT"),
 }
-_NOT_HERE: Final = frozenset({"STARTTLS", "AUTH", "EXPN"})
 _EXTENSIONS: Final = ("PIPELINING", "SIZE", "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8")
+
+
+Report = Callable[[int, Outcome | str], None]
+"""Told of each step: the number of the session, and what came of it, or a line about the box itself."""
+
+
+class Keeper(Protocol):
+    """Where mail goes."""
+
+    def add(self, mail: Mail) -> Path:
+        """Store a mail; the file."""
+
+
+class House(Protocol):
+    """The server around a conversation: what it needs of `demyjpy.mta.box.Box`."""
+
+    host: str
+    max_message: int
+    numbers: Iterator[int]
+    timeouts: Timeouts
+    report: Report
+
+    @property
+    def milters(self) -> Mapping[str, Address]:
+        """Whom to ask, in order."""
+
+    @property
+    def store(self) -> Keeper:
+        """Where mail goes."""
+
+    def new_queue_id(self) -> str:
+        """A queue id that no other message has."""
+
+    def profile(self, ids: Callable[[int], str]) -> Profile:
+        """What one session is led by."""
+
+    def enter(self, dialogue: "Dialogue") -> None:
+        """Keep a session."""
+
+    def forget(self, dialogue: "Dialogue") -> None:
+        """A session is over."""
 
 
 class Dialogue(SMTP):
@@ -41,7 +83,7 @@ class Dialogue(SMTP):
     line_length_limit = _LONGEST_LINE
     command_size_limit = 4096
 
-    def __init__(self, box: "Box") -> None:
+    def __init__(self, box: House) -> None:
         super().__init__(
             _Hooks(self),
             timeout=_IDLE,
@@ -57,7 +99,7 @@ class Dialogue(SMTP):
         self._state: Session = new_session(profile, len(box.milters))
         self._channels: Sequence[LateChannel] = ()
         self._answer: Reply | None = None
-        self._smtp_methods = _Methods(self._smtp_methods, self._unknown)
+        self._smtp_methods = Methods(self._smtp_methods, self._unknown)
 
     # ------------------------------------------------------------------- from connect to the end
     async def _handle_client(self) -> None:
@@ -82,7 +124,7 @@ class Dialogue(SMTP):
         known = steps.Connect(peer[0], _NAMES.get(peer[0]), peer[1]) if peer else steps.Connect("")
         greeting = await self._take(known)
         if greeting.is_refusal:
-            await self.push(_wire(greeting))
+            await self.push(wire(greeting))
         else:
             await super()._handle_client()
 
@@ -93,7 +135,7 @@ class Dialogue(SMTP):
 
     async def _say(self, reply: Reply) -> None:
         """Send a reply; 221 and 421 are the last that is said (aiosmtpd closes, then)."""
-        await self.push(_wire(reply))
+        await self.push(wire(reply))
         if reply.code in (221, 421):
             raise ConnectionResetError
 
@@ -110,13 +152,24 @@ class Dialogue(SMTP):
     def leave(self) -> Coroutine[Any, Any, None]:
         """Tell the client that the box closes, and end the session; await it to see it ended."""
         transport: Any = self.transport
-        transport.write(_wire(Reply(421, "4.3.2 The box is closing")) + b"\r\n")
+        transport.write(wire(Reply(421, "4.3.2 The box is closing")) + b"\r\n")
         task: Any = self._handler_coroutine
         task.cancel()
-        return _ended(task, transport)
+        return self._ended(task, transport)
+
+    async def _ended(self, task: "asyncio.Task[None]", transport: Any) -> None:
+        """Wait for the end of the session and close its connection."""
+        if (await asyncio.wait((task,), timeout=_PARTING))[1]:
+            for channel in self._channels:
+                channel.abort()
+            await asyncio.wait((task,))
+        if transport.get_write_buffer_size():
+            transport.abort()  # the client does not read, and may never
+        else:
+            transport.close()
 
     def _cb_client_connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        only_lines: Any = _Reader(reader)
+        only_lines: Any = Reader(reader)
         super()._cb_client_connected(only_lines, writer)
 
     def eof_received(self) -> bool | None:
@@ -190,18 +243,30 @@ class Dialogue(SMTP):
                 return None
         return path
 
+    async def _has_argument(self, verb: str, arg: str | None) -> bool:
+        """Whether a client has said too much; if so, it has been told."""
+        if arg:
+            await self._say(Reply(501, f"5.5.4 Syntax: {verb}"))
+        return bool(arg)
+
     async def smtp_RSET(self, arg: str | None) -> None:  # noqa: N802
         """RSET."""
+        if await self._has_argument("RSET", arg):
+            return
         self._set_rset_state()  # type: ignore[no-untyped-call]  # aiosmtpd's
         await self._say(await self._take(steps.Rset()))
 
     async def smtp_QUIT(self, arg: str | None) -> None:  # noqa: N802
         """QUIT."""
+        if await self._has_argument("QUIT", arg):
+            return
         await self._say(await self._take(steps.Quit()))
 
     async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802
         """DATA: the milters are asked before 354 is said; the message comes to `take_message`."""
-        self._state = evolve(self._state, heard=(), failures=())
+        if await self._has_argument("DATA", arg):
+            return
+        self._state = evolve(self._state, heard=(), failed=())
         self._state, refusal = await play_async(ask_data(self._state), self._channels)
         if refusal is not None:
             self._report_message(b"", refusal, None)
@@ -230,7 +295,7 @@ class Dialogue(SMTP):
                 self.box.report(self.number, f"stored {stored}")
         self._report_message(content, reply, mail)
         self._answer = reply
-        return _wire(reply)
+        return wire(reply)
 
     def _report_message(self, content: bytes, reply: Reply, mail: Mail | None) -> None:
         state = self._state
@@ -240,56 +305,13 @@ class Dialogue(SMTP):
             state.heard,
             mail,
             mail is None and not reply.is_refusal,
-            state.failures,
+            state.failed,
         )
         self.box.report(self.number, outcome)
 
     async def _unknown(self, command: str, arg: str | None) -> None:
         line = f"{command} {arg}" if arg else command
         await self._say(await self._take(steps.Command(line)))
-
-
-async def _ended(task: "asyncio.Task[None]", transport: Any) -> None:
-    """Wait for the end of a session and close its connection."""
-    await asyncio.wait((task,))
-    if transport.get_write_buffer_size():
-        transport.abort()  # the client does not read, and may never
-    else:
-        transport.close()
-
-
-def _wire(reply: Reply) -> bytes:
-    """A reply as it is sent, without its last line end."""
-    *lines, last = reply.text.split("\n")
-    return encode_text(
-        "\r\n".join([*(f"{reply.code}-{line}" for line in lines), f"{reply.code} {last}"])
-    )
-
-
-class _Reader:
-    """What aiosmtpd reads from; the end is a lost connection, which it understands."""
-
-    def __init__(self, reader: asyncio.StreamReader) -> None:
-        self._reader = reader
-        self.read = reader.read
-
-    async def readuntil(self, separator: bytes = b"\n") -> bytes:
-        """A line."""
-        try:
-            return await self._reader.readuntil(separator)
-        except asyncio.IncompleteReadError as error:
-            raise ConnectionResetError from error
-
-
-class _Methods(dict[str, Any]):
-    """aiosmtpd's table of commands; one that it does not have goes to the milters."""
-
-    def __init__(self, known: dict[str, Any], unknown: Callable[..., Any]) -> None:
-        super().__init__((name, known[name]) for name in known if name not in _NOT_HERE)
-        self._unknown = unknown
-
-    def get(self, command: str, default: Any = None) -> Any:
-        return super().get(command) or functools.partial(self._unknown, command)
 
 
 class _Hooks:

@@ -44,7 +44,9 @@ class LateChannel(AsyncChannel):
             try:
                 return await super().carry_out(exchange)
             except MilterFailedError as failure:
-                self._gone = failure if event else MilterFailedError(failure.event, _CLOSED)
+                self._gone = failure
+                if event is not None:
+                    raise
         if event is None:
             return exchange.link, None
         raise self._gone_at(event)
@@ -52,6 +54,4 @@ class LateChannel(AsyncChannel):
     def _gone_at(self, event: str) -> MilterFailedError:
         """Why there is no answer at an event."""
         gone = self._gone
-        if gone is None or gone.event == "connecting":
-            return gone or MilterFailedError(event, _CLOSED)
-        return MilterFailedError(event, gone.reason)
+        return gone if gone and gone.event == "connecting" else MilterFailedError(event, _CLOSED)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Final
 
-from attrs import evolve, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 from demyjpy import actions as act
 from demyjpy import events as ev
@@ -17,7 +17,14 @@ from demyjpy.mta import steps
 from demyjpy.mta.edits import POSTFIX_HEADER_LIMIT, postfix_edit
 from demyjpy.mta.lenient import MilterFailedError, Strictness
 from demyjpy.mta.message import Field, Mail, Message, cut_header
-from demyjpy.mta.profile import Profile, Reply
+from demyjpy.mta.profile import OFFER, Offers, Profile, Reply, offer_of
+from demyjpy.wire.codes import ActionFlag, ProtocolFlag
+
+_OFFERS: Final[Offers] = (
+    ((2, 3), ev.Options(2, ActionFlag(0x3F), ProtocolFlag(0x7F))),
+    ((2, 6), OFFER),
+)
+"""Its default ``milter_protocol`` was 2 before 2.6."""
 
 _MACROS: Final[Mapping[str, tuple[str, ...]]] = {
     "connect": ("j", "{daemon_name}", "{daemon_addr}", "v", "_"),
@@ -67,7 +74,7 @@ _LOCAL: Final = frozenset({"", "127.0.0.1", "::1"})
 
 @frozen(kw_only=True)
 class Postfix(Profile):
-    """Postfix; ``release`` decides what it does with unknown commands (3.7.11 was measured).
+    """Postfix; ``release`` decides what it offers, and tells of unknown commands (3.7.11 was measured).
 
     ``local_clients`` are those to whose mail it adds missing header fields
     (``local_header_rewrite_clients``).
@@ -75,6 +82,9 @@ class Postfix(Profile):
 
     name: str = field(default="postfix", init=False)
     release: str = "3.7.11"
+    offer: ev.Options = field(
+        default=Factory(lambda self: offer_of(_OFFERS, self.release), takes_self=True)
+    )
     host: str = "postfix.test"
     macros: Mapping[str, tuple[str, ...]] = field(factory=lambda: _MACROS)
     local_clients: frozenset[str] = _LOCAL

@@ -9,6 +9,7 @@ from attrs import frozen
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.actions import Modification, Verdict
+from demyjpy.errors import LocalProtocolError
 from demyjpy.mta import steps
 from demyjpy.mta.lenient import MilterFailedError, Strictness
 from demyjpy.mta.message import Field, Mail, Message
@@ -16,8 +17,27 @@ from demyjpy.wire.codes import ActionFlag, ProtocolFlag
 
 DefaultAction: TypeAlias = Literal["accept", "tempfail", "reject", "shutdown", "quarantine"]
 
+Offers: TypeAlias = tuple[tuple[tuple[int, ...], ev.Options], ...]
+"""What releases offer: the first of them, as numbers, and the offer; in their order."""
+
 OFFER: Final = ev.Options(6, ActionFlag(0x1FF), ProtocolFlag(0x1FFFFF))
 """What Sendmail from 8.14.1 and Postfix from 2.6 offer."""
+
+
+def offer_of(offers: Offers, release: str) -> ev.Options:
+    """What a release offers: the entry of the last one that is not later.
+
+    `LocalProtocolError` for what is no release, and for one before milters.
+    """
+    try:
+        wanted = tuple(int(part) for part in release.split("."))
+        return [offer for first, offer in offers if first <= wanted][-1]
+    except (ValueError, IndexError):
+        oldest = ".".join(map(str, offers[0][0]))
+        raise LocalProtocolError(
+            f"expected a release such as {oldest} or later, got {release!r}; offer= says what others do"
+        ) from None
+
 
 DATE: Final = "Thu, 1 Jan 2026 00:00:00 +0000"
 """The date that the models write: a session gives the same bytes whenever it is played."""
@@ -46,7 +66,8 @@ class Reply:
 class Profile(ABC):
     """An MTA at a milter's side. `Postfix` and `Sendmail` fill in what differs.
 
-    ``host`` is its own name, ``offer`` what it offers in negotiation, ``default_action`` what it does
+    ``host`` is its own name, ``offer`` what it offers in negotiation (if not given, what its ``release``
+    did), ``default_action`` what it does
     without its milter (``milter_default_action``, ``F=``), ``next_hop`` where it sends mail.
     """
 
@@ -55,7 +76,7 @@ class Profile(ABC):
     host: str
     macros: Mapping[str, tuple[str, ...]]
     strictness: Strictness
-    offer: ev.Options = OFFER
+    offer: ev.Options
     default_action: DefaultAction = "tempfail"
     next_hop: str = "[192.0.2.25]"
 

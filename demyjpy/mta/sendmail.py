@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
-from attrs import evolve, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 from demyjpy import actions as act
 from demyjpy import events as ev
@@ -18,8 +18,17 @@ from demyjpy.mta import steps
 from demyjpy.mta.edits import SENDMAIL_DEFAULTS, sendmail_edit
 from demyjpy.mta.lenient import MilterFailedError, Strictness
 from demyjpy.mta.message import Field, Mail, Message
-from demyjpy.mta.profile import CONTENT, Profile, Reply
+from demyjpy.mta.profile import CONTENT, OFFER, Offers, Profile, Reply, offer_of
+from demyjpy.wire.codes import ActionFlag, ProtocolFlag
 from demyjpy.wire.fields import decode_text, encode_text
+
+_OFFERS: Final[Offers] = (
+    ((8, 12), ev.Options(2, ActionFlag(0x1F), ProtocolFlag(0x7F))),
+    ((8, 13), ev.Options(2, ActionFlag(0x3F), ProtocolFlag(0x7F))),
+    ((8, 14), ev.Options(6, ActionFlag(0xFF), ProtocolFlag(0x1FFFFF))),
+    ((8, 14, 1), OFFER),
+)
+"""8.14.0 forgot to offer SETSYMLIST."""
 
 _MACROS: Final[Mapping[str, tuple[str, ...]]] = {
     "connect": ("j", "_", "{daemon_name}", "{if_name}", "{if_addr}"),
@@ -67,10 +76,13 @@ _LONGEST_LINE: Final = 2039
 
 @frozen(kw_only=True)
 class Sendmail(Profile):
-    """Sendmail (8.17.1.9 was measured)."""
+    """Sendmail; ``release`` decides what it offers (8.17.1.9 was measured)."""
 
     name: str = field(default="sendmail", init=False)
     release: str = "8.17.1.9"
+    offer: ev.Options = field(
+        default=Factory(lambda self: offer_of(_OFFERS, self.release), takes_self=True)
+    )
     host: str = "sendmail.test"
     macros: Mapping[str, tuple[str, ...]] = field(factory=lambda: _MACROS)
     strictness: Strictness = Strictness(

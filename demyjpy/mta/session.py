@@ -73,8 +73,16 @@ class Heard:
 
 
 @frozen
+class Failed:
+    """Why one milter cannot be used any more."""
+
+    milter: int
+    error: MilterFailedError
+
+
+@frozen
 class Outcome:
-    """What came of a step: the reply, who answered what, and the mail as it would be delivered.
+    """What came of a step: the reply, who answered what or failed, and the mail that would be delivered.
 
     ``interim`` is the reply 354 to DATA, where it was given.
     """
@@ -84,8 +92,13 @@ class Outcome:
     heard: tuple[Heard, ...] = ()
     mail: Mail | None = None
     is_discarded: bool = False
-    failures: tuple[MilterFailedError, ...] = ()
+    failed: tuple[Failed, ...] = ()
     interim: Reply | None = None
+
+    @property
+    def failures(self) -> tuple[MilterFailedError, ...]:
+        """Why milters failed."""
+        return tuple(one.error for one in self.failed)
 
 
 @frozen
@@ -112,7 +125,7 @@ class Session:
     messages: int = 0
     message_id: str = ""
     heard: tuple[Heard, ...] = field(default=(), repr=False)
-    failures: tuple[MilterFailedError, ...] = ()
+    failed: tuple[Failed, ...] = ()
 
     @property
     def queue_id(self) -> str:

@@ -146,9 +146,9 @@ def check_chunk(chunk: Chunk | None) -> tuple[int, ...]:
 
 def cut(body: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
     """A body in pieces of these sizes, the last size for the rest."""
+    lengths = chain(sizes, repeat(sizes[-1]))
     at = 0
-    for size in chain(sizes, repeat(sizes[-1])):
-        if at >= len(body):
-            return
-        yield body[at : at + size]
-        at += size
+    while at < len(body):
+        end = at + next(lengths)
+        yield body[at:end]
+        at = end

@@ -13,6 +13,7 @@ from demyjpy import actions as act
 from demyjpy.connection import OnError, Setup
 from demyjpy.context import Context
 from demyjpy.drivers.report import log_trouble
+from demyjpy.errors import LocalProtocolError
 from demyjpy.limits import Limits
 from demyjpy.mta import steps
 from demyjpy.mta.profiles import Postfix, Profile, Reply, Sendmail
@@ -55,7 +56,9 @@ def run(
 
 
 def profiles_of(mta: Profile | None) -> tuple[Profile, ...]:
-    """The one that is meant, or both."""
+    """The one that is meant, or both; `LocalProtocolError` for what is none."""
+    if not isinstance(mta, Profile | None):
+        raise LocalProtocolError(f"expected mta=Postfix() or mta=Sendmail(), got {mta!r:.200}")
     return (Postfix(), Sendmail()) if mta is None else (mta,)
 
 
@@ -117,7 +120,9 @@ def play_script(
 
 
 def ending(script: Script) -> tuple[Step, ...]:
-    """The steps of a script, with QUIT if it has no end."""
+    """The steps of a script, with QUIT if it has no end; `LocalProtocolError` for what is no script."""
+    if not isinstance(script, Script):
+        raise LocalProtocolError(f"expected a script, made with session(...), got {script!r:.200}")
     ends = script.steps and isinstance(script.steps[-1], (steps.Quit, steps.Drop))
     return script.steps if ends else (*script.steps, steps.Quit())
 

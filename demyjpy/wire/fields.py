@@ -38,12 +38,12 @@ def take_string(data: bytes, what: str) -> tuple[str, bytes]:
     text, nul, rest = data.partition(b"\0")
     if not nul:
         raise RemoteProtocolError(f"{what} that ends in NUL", show_bytes(data))
-    return decode_text(text), rest
+    return text.decode("utf-8", "surrogateescape"), rest
 
 
 def take_strings(data: bytes) -> tuple[str, ...]:
     """All complete ``STR``; a trailing fragment without NUL is dropped, as libmilter does."""
-    return tuple(decode_text(part) for part in data.split(b"\0")[:-1])
+    return tuple([decode_text(part) for part in data.split(b"\0")[:-1]])
 
 
 def take_number(data: bytes, size: int, what: str) -> tuple[int, bytes]:
@@ -82,10 +82,18 @@ class _Words(Mapping[str, str | None]):
     __slots__ = ("_found", "words")
 
     words: tuple[tuple[str, str | None], ...]
+    _found: dict[str, str | None]
 
     def __init__(self, words: Iterable[tuple[str, str | None]] = ()) -> None:
         self.words = tuple(words)
-        self._found = {self.key_of(name): value for name, value in reversed(self.words)}
+
+    def _by_key(self) -> dict[str, str | None]:
+        """Made when somebody looks, for most do not."""
+        try:
+            return self._found
+        except AttributeError:
+            self._found = {self.key_of(name): value for name, value in reversed(self.words)}
+            return self._found
 
     @staticmethod
     def key_of(name: str) -> str:
@@ -93,21 +101,21 @@ class _Words(Mapping[str, str | None]):
         raise NotImplementedError
 
     def __getitem__(self, name: str) -> str | None:
-        return self._found[self.key_of(name)]
+        return self._by_key()[self.key_of(name)]
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(self.key_of(name) for name, _ in self.words))
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._by_key())
 
     def __hash__(self) -> int:
-        return hash(frozenset(self._found.items()))
+        return hash(frozenset(self._by_key().items()))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mapping):
             return NotImplemented
-        return self._found == dict(other)
+        return self._by_key() == dict(other)
 
     def __repr__(self) -> str:
         return repr({name: self[name] for name in self})
@@ -134,8 +142,8 @@ class Parameters(_Words):
     @classmethod
     def parse(cls, words: Iterable[str]) -> Self:
         """From ``KEY=value`` and ``KEY``, split at the first ``=`` only."""
-        pairs = (word.partition("=") for word in words)
-        return cls((key, value if equals else None) for key, equals, value in pairs)
+        pairs = [word.partition("=") for word in words]
+        return cls([(key, value if equals else None) for key, equals, value in pairs])
 
     def as_words(self) -> tuple[str, ...]:
         """``KEY=value`` and ``KEY``, as they came."""

@@ -33,3 +33,9 @@ def mail(tmp_path: Path) -> Path:
     path = tmp_path / "mail.eml"
     path.write_bytes(MAIL)
     return path
+
+
+@pytest.fixture
+def maildir(tmp_path: Path) -> Path:
+    """Where a box stores mail."""
+    return tmp_path / "mail"

@@ -18,6 +18,8 @@ PATIENCE = 30.0  # seconds
 def listening(behave: Callable[[socket.socket], None]) -> Iterator[str]:
     """A server that does the same to each client, one after the other; its address as of a milter."""
     with socket.create_server(("127.0.0.1", 0)) as server:
+        # what is not read is soon too much to be sent
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
 
         def serve() -> None:
             while True:
@@ -43,6 +45,10 @@ def frame(letter: bytes, payload: bytes = b"") -> bytes:
 
 AGREED = frame(b"O", b"\0\0\0\6" + b"\0\0\1\xff" + b"\0\0\0\0")
 """An answer to the offer: all actions, all events."""
+
+
+OBSERVING = frame(b"O", b"\0\0\0\6" + b"\0\0\1\xff" + (0xFF080).to_bytes(4, "big"))
+"""The same of a milter that answers at the end of a message only: all of ``SMFIP_NR_*``."""
 
 
 def packets(client: socket.socket) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 import re
 import signal
 import smtplib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 
 from demyjpy.cli.boxing import tell
+from demyjpy.cli.demonstrating import program_name
 from demyjpy.cli.sample_mails import samples
 from tests.cli.conftest import MAIL
-from tests.cli.servers import PATIENCE, program, read_until
+from tests.cli.servers import PATIENCE, ROOT, program, read_until
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -59,8 +61,8 @@ def test_the_demo_shows_what_its_own_filter_does(run: Run, tmp_path: Path) -> No
     assert (status, errors) == (0, "")
     blocks = [block.splitlines() for block in re.sub(r" {2,}(?=250 )", " ", output).split("\n\n")]
     assert len(blocks) == 2 + len(samples()) + 2
-    assert blocks[1][0].startswith("filter  a counter of bytes, listens on inet:")
-    assert blocks[1][1].startswith("server  takes SMTP on 127.0.0.1:")
+    assert blocks[1][0].startswith("filter  demyjpy.cli.demo_filter:handlers on inet:")
+    assert re.fullmatch(rf"server  SMTP on 127.0.0.1:\d+, mail to {tmp_path}/mail", blocks[1][2])
     queue_id = blocks[2][3].rpartition(" ")[2]
     assert blocks[2] == [
         "1/6 a plain mail, 262 bytes",
@@ -80,6 +82,17 @@ def test_the_demo_shows_what_its_own_filter_does(run: Run, tmp_path: Path) -> No
     stored = [path.read_bytes() for path in (tmp_path / "mail/new").iterdir()]
     bodies = {sample.content.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n") for sample in samples()}
     assert {mail.partition(b"\n\n")[2] for mail in stored} == bodies
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/box.md"])
+def test_pages_show_what_it_prints(run: Run, page: str) -> None:
+    """Line by line, but for what is different each time."""
+    blocks = re.findall(r"```text\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    (shown,) = (block for block in blocks if "1/6 a plain mail" in block)
+    varies = r":[1-9]\d{2,4}\b|/tmp/[^,]*|as [0-9A-F]+|in [0-9.]+ s"
+    printed = re.sub(varies, "#", run("demo")[1])
+    for part in re.sub(varies, "#", shown).split("[...]\n"):
+        assert part in printed
 
 
 def test_the_demo_of_a_filter_shows_every_verdict(run: Run, write: Any) -> None:
@@ -164,7 +177,8 @@ def test_it_stays_up_until_a_signal(end: int) -> None:
         output, errors = started.communicate(timeout=PATIENCE)
     assert (started.returncode, errors) == (0, "")
     assert output == "1 session: 1 mail stored, 0 refused, 0 discarded\n"
-    assert not Path(lines[4].rpartition(" ")[2]).exists()
+    (server,) = (line for line in lines if line.startswith("server  SMTP"))
+    assert not Path(server.rpartition("mail to ")[2].removesuffix(", until the end")).exists()
 
 
 @pytest.mark.parametrize(("stay", "status"), [([], 130), (["--stay"], 0)])
@@ -204,6 +218,20 @@ def test_it_is_told_to_end_only_once() -> None:
         return told.done()
 
     assert asyncio.run(main())
+
+
+def test_what_to_do_next_can_be_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With the program as it was called: by its path, by its name, or by Python."""
+    script = tmp_path / "demyjpy"
+    script.write_text("")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert program_name() == str(script)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program_name() == "demyjpy"
+    monkeypatch.setattr(sys, "argv", ["/x/demyjpy/__main__.py"])
+    assert program_name() == "python -m demyjpy"
 
 
 def test_the_samples_are_what_a_filter_may_meet() -> None:

@@ -1,17 +1,12 @@
-"""`demyjpy send`: one mail, played at a running milter; verdict, diff, JSON, and whatever goes wrong."""
+"""`demyjpy send`: one mail, played at a running milter; the verdict, the diff, what may be chosen."""
 
-import base64
 import io
-import json
-import socket
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
 
 from demyjpy import (
     Accept,
@@ -19,7 +14,6 @@ from demyjpy import (
     AddRecipient,
     ChangeHeader,
     ChangeSender,
-    Continue,
     DeleteHeader,
     DeleteRecipient,
     Discard,
@@ -34,31 +28,11 @@ from demyjpy import (
     running,
     send_action,
 )
-from demyjpy.actions import Shutdown
-from demyjpy.cli.sending import Sent, summary
-from demyjpy.cli.show import Paint, diff_lines, verdict_words
-from demyjpy.mta.link import MilterFailedError
-from demyjpy.mta.message import Envelope, Mail, Message
 from tests.cli.conftest import MAIL
-from tests.cli.servers import answering, frame, listening, program, silent
+from tests.cli.filters import doing
+from tests.cli.servers import program
 
 Run = Callable[..., tuple[int, str, str]]
-
-ALL = (
-    "add_header change_header change_body quarantine change_sender "
-    "add_recipient add_recipient_par delete_recipient"
-)
-
-
-NO_REPLIES = 0xFF080
-"""All ``SMFIP_NR_*``: the milter answers at the end of a message only."""
-
-
-def doing(*actions: Any, at: str = "end_of_message") -> Any:
-    """A filter that asks for actions at an event."""
-    return define_event_handlers(
-        {at: lambda event, ctx: send_action(ctx, *actions)}, actions=ALL.split()
-    )
 
 
 def test_a_mail_that_is_changed_is_shown_as_a_diff(run: Run, mail: Path) -> None:
@@ -285,195 +259,6 @@ def test_the_mail_may_come_from_standard_input(run: Run, monkeypatch: pytest.Mon
     assert "DATA, 139 bytes" in output
 
 
-# ----------------------------------------------------------------------------------------- JSON
-def test_json_has_all_of_it(run: Run, tmp_path: Path) -> None:
-    """Steps, answers, changes, and the mail before and after, as text that any reader takes."""
-    path = tmp_path / "mail"
-    path.write_bytes(MAIL.replace(b"hi", b"\xff\xfe") + b"\x80\x00\n")
-    edits = (ReplaceBody(b"new \xff\r\n"), ChangeSender("x@example.org", "RET=HDRS"))
-    with running(doing(*edits)) as address:
-        status, output, errors = run("send", "--to", address, path, "--json")
-    assert (status, errors) == (0, "")
-    assert "\\ud" not in output
-    found = json.loads(output)
-    assert found["milter"] == address
-    assert found["mta"] == {"name": "postfix", "release": "3.7.11"}
-    assert (found["verdict"], found["exit_status"]) == ("accepted", 0)
-    assert found["reply"] == {"code": 250, "text": "2.0.0 Ok: queued as 4D3E5F0001"}
-    assert (found["failure"], found["warnings"]) == (None, [])
-    assert [one["step"] for one in found["steps"]] == ["connect", "ehlo", "mail", "rcpt", "data", "quit"]
-    assert found["steps"][2]["sender"] == "ann@example.org"
-    assert found["steps"][4]["answers"][-1]["event"] == "end_of_message"
-    assert found["steps"][4]["answers"][-1]["verdict"] == {"action": "Continue"}
-    assert found["modifications"] == [
-        {"action": "ChangeSender", "address": "x@example.org", "parameters": ["RET=HDRS"]},
-        {"action": "ReplaceBody", "data": "new \\xff\r\n"},
-    ]
-    delivered = found["delivered"]
-    assert (found["sent"]["sender"], delivered["sender"]) == ("ann@example.org", "x@example.org")
-    assert delivered["recipients"] == [{"address": "bob@example.net", "parameters": []}]
-    assert {"name": "Subject", "raw": " \\xff\\xfe"} in delivered["header"]
-    assert delivered["body"] == "new \\xff\r\n"
-    message = base64.b64decode(delivered["message_base64"])
-    assert message == MAIL.replace(b"\n", b"\r\n").replace(b"hi", b"\xff\xfe").replace(
-        b"hello", b"new \xff"
-    )
-    before = base64.b64decode(found["sent"]["message_base64"])
-    assert before == path.read_bytes().replace(b"\n", b"\r\n")
-
-
-def test_json_of_a_failure_says_it(run: Run, mail: Path) -> None:
-    """The event and the reason; nothing is delivered."""
-    with listening(answering(M=b"")) as address:
-        status, output, errors = run("send", "--to", address, mail, "--json")
-    found = json.loads(output)
-    assert (status, found["verdict"], found["exit_status"]) == (69, "failed", 69)
-    assert found["failure"]["event"] == "mail"
-    assert (found["reply"], found["delivered"]) == (None, None)
-    assert errors.count("\n") == 1
-
-
-# ------------------------------------------------------------------------------------ bad milters
-def one_line(result: tuple[int, str, str]) -> str:
-    """The only line of errors of a run that found the milter wanting."""
-    status, output, errors = result
-    assert status == 69, (output, errors)
-    assert errors.count("\n") == 1, errors
-    assert "Traceback" not in errors
-    return errors.rstrip("\n")
-
-
-def test_where_nothing_listens_it_says_so(run: Run, mail: Path, tmp_path: Path) -> None:
-    """TCP and Unix sockets."""
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-    error = one_line(run("send", "--to", f"inet:{port}@127.0.0.1", mail))
-    assert error.startswith(f"demyjpy send: inet:{port}@127.0.0.1: cannot connect: ")
-    path = tmp_path / "none.sock"
-    assert one_line(run("send", "--to", f"unix:{path}", mail)) == (
-        f"demyjpy send: unix:{path}: cannot connect: No such file or directory"
-    )
-
-
-@pytest.mark.parametrize(
-    "greeting",
-    [
-        b"220 mx.example ESMTP Postfix\r\n",
-        b"HTTP/1.1 400 Bad Request\r\n\r\n",
-        b"SSH-2.0-OpenSSH_9.2\r\n",
-        b"\0\0\0\1c",
-    ],
-)
-def test_what_is_no_milter_is_told_by_its_answer(run: Run, mail: Path, greeting: bytes) -> None:
-    """An SMTP, HTTP or SSH server, or a packet that is no answer to the offer."""
-    with listening(lambda client: (client.sendall(greeting), silent(client))[0]) as address:
-        error = one_line(run("send", "--to", address, mail))
-    assert error.startswith(f"demyjpy send: {address}: no milter answers there: at the negotiation: ")
-
-
-@pytest.mark.parametrize(
-    ("option", "behave", "error"),
-    [
-        (
-            "--command-timeout",
-            silent,
-            "no milter answers there: at the negotiation: no answer within 0.2 s",
-        ),
-        ("--command-timeout", answering(M=None), "the milter failed at mail: no answer within 0.2 s"),
-        ("--content-timeout", answering(B=None), "the milter failed at body: no answer within 0.2 s"),
-    ],
-)
-def test_a_milter_that_hangs_is_left(run: Run, mail: Path, option: str, behave: Any, error: str) -> None:
-    """With the step, after the timeout for it."""
-    with listening(behave) as address:
-        begun = time.monotonic()
-        got = one_line(run("send", "--to", address, mail, option, "0.2"))
-    assert got == f"demyjpy send: {address}: {error}"
-    assert time.monotonic() - begun < 20
-
-
-def test_a_milter_that_shows_signs_of_life_for_ever_meets_the_deadline(run: Run, mail: Path) -> None:
-    """PROGRESS restarts a timeout, but not the deadline."""
-
-    def behave(client: socket.socket) -> None:
-        client.settimeout(30)
-        answering(E=frame(b"p") * 3)(client)
-
-    with listening(behave) as address:
-        error = one_line(run("send", "--to", address, mail, "--deadline", "0.5"))
-    assert (
-        error == f"demyjpy send: {address}: the milter failed at end_of_message: not done within 0.5 s"
-    )
-
-
-@pytest.mark.parametrize(
-    ("answers", "start"),
-    [
-        ({"H": frame(b"z", b"\xff\0")}, "the milter failed at hello: "),
-        ({"M": b"\0\0\0\0"}, "the milter failed at mail: "),
-        ({"R": b"\xff\xff\xff\xff\xff"}, "the milter failed at recipient: "),
-        ({"B": b""}, "the milter failed at body: it closed the connection"),
-        ({"L": b""}, "the milter failed at header: it closed the connection"),
-        ({"E": b"\0\0\0\5c"}, "the milter failed at end_of_message: "),
-    ],
-    ids=str,
-)
-def test_garbage_and_a_closed_connection_are_told_with_the_step(
-    run: Run, mail: Path, answers: dict[str, bytes], start: str
-) -> None:
-    """Whatever the milter says, it is one line and status 69."""
-    with listening(answering(**answers)) as address:
-        error = one_line(run("send", "--to", address, mail, "--content-timeout", "1"))
-    assert error.startswith(f"demyjpy send: {address}: {start}")
-
-
-def test_a_milter_that_dies_while_nobody_waits_for_it_fails_at_the_next_question(
-    run: Run, tmp_path: Path
-) -> None:
-    """An observer's events need no answer; the end of the message does."""
-    agreed = frame(b"O", b"\0\0\0\6\0\0\1\xff" + NO_REPLIES.to_bytes(4, "big"))
-
-    def behave(client: socket.socket) -> None:
-        client.sendall(agreed)
-        seen = b""
-        while b"Subject" not in seen:
-            seen += client.recv(1024)
-
-    path = tmp_path / "long.eml"
-    path.write_bytes(MAIL + b"x\n" * 1_000_000)
-    with listening(behave) as address:
-        error = one_line(run("send", "--to", address, path))
-    assert error == (
-        f"demyjpy send: {address}: the milter failed at end_of_message: it closed the connection"
-    )
-
-
-def test_a_milter_that_shuts_down_is_no_failure(run: Run, mail: Path) -> None:
-    """SHUTDOWN ends the SMTP session with 421, as Postfix has it; there is no QUIT."""
-    with listening(answering(M=frame(b"4"))) as address:
-        status, output, _ = run("send", "--to", address, mail)
-    assert status == 75
-    assert "QUIT" not in output
-    assert output.splitlines()[-1].startswith("tempfailed at mail: 421")
-    assert verdict_words(Shutdown()) == "shutdown"
-
-
-def test_signs_of_life_are_told(run: Run, mail: Path) -> None:
-    """How many came before the answer."""
-    with listening(answering(E=frame(b"p") * 2 + frame(b"c"))) as address:
-        status, output, _ = run("send", "--to", address, mail)
-    assert status == 0
-    assert "    milter: end_of_message: continue, after 2 signs of life" in output.splitlines()
-
-
-def test_what_is_odd_but_harmless_is_a_warning(run: Run, mail: Path) -> None:
-    """A packet more than the answer is told, and the mail goes on."""
-    with listening(answering(M=frame(b"c") + frame(b"c"))) as address:
-        status, _, errors = run("send", "--to", address, mail, "--content-timeout", "5")
-    assert errors.startswith("demyjpy send: warning: ")
-    assert status in (0, 69)
-
-
 # ----------------------------------------------------------------------------------------- usage
 @pytest.mark.parametrize(
     ("arguments", "error"),
@@ -530,66 +315,3 @@ def test_colours_can_be_had_anywhere(run: Run, mail: Path) -> None:
     assert "\x1b[31m-Subject: hi\x1b[0m" in output
     assert "\x1b[32m+Subject: \\x1b[31mred\\x07\x1b[0m" in output
     assert "\x1b[32maccepted, with 1 change\x1b[0m" in output
-
-
-# ------------------------------------------------------------------------------------------- diff
-def mail_of(body: str, header: str = "A: 1\nB: 2\nC: 3\nD: 4\nE: 5\n") -> Mail:
-    return Mail(Envelope("a@b"), Message.parse(f"{header}\n{body}".encode()))
-
-
-def diff(before: Mail, after: Mail) -> list[str]:
-    return diff_lines(before, after, Paint(is_on=False))
-
-
-def test_a_diff_shows_little_around_what_changed() -> None:
-    """Two lines above and below; the middle of what is equal between two changes is left out."""
-    lines = [f"{number}" for number in range(40)]
-    other = [*lines[:5], "five", *lines[6:20], "twenty", *lines[21:]]
-    assert diff(mail_of("\n".join(lines)), mail_of("\n".join(other))) == [
-        " 3", " 4", "-5", "+five", " 6", " 7", " [10 lines more, 38 bytes]",
-        " 18", " 19", "-20", "+twenty", " 21", " 22",
-    ]  # fmt: skip
-
-
-def test_a_long_diff_is_shortened() -> None:
-    """Many lines of a kind, and very long ones."""
-    after = mail_of("".join(f"{number}\n" for number in range(100)) + "x" * 500)
-    lines = diff(mail_of("old\n"), after)
-    assert lines[0] == "-old"
-    assert lines[1:7] == [f"+{number}" for number in range(6)]
-    assert lines[7] == "+[89 lines more, 352 bytes]"
-    assert lines[-1] == f"+{'x' * 160} [340 more]"
-
-
-def test_a_huge_diff_is_not_computed_line_by_line() -> None:
-    """Old and new one after the other, in no time."""
-    old = "".join(f"a{number}\n" for number in range(20_000))
-    new = "".join(f"b{number}\n" for number in range(20_000))
-    begun = time.monotonic()
-    lines = diff(mail_of(old), mail_of(new))
-    assert len(lines) == 26
-    assert time.monotonic() - begun < 5
-
-
-def test_a_diff_of_equal_mails_is_empty() -> None:
-    """No line at all."""
-    assert diff(mail_of("x"), mail_of("x")) == []
-
-
-def test_what_failed_has_no_more_to_say_than_that() -> None:
-    """The reason goes to standard error."""
-    failure = MilterFailedError("mail", "no")
-    assert summary(Sent((), mail_of(""), (), failure)) == "failed"
-
-
-def test_bytes_that_are_no_text_are_escaped() -> None:
-    """As are control characters."""
-    before, after = mail_of("x"), mail_of("x")
-    after = evolve(after, message=evolve(after.message, body=b"\xff\t\x1b\r\n"))
-    assert diff(before, after) == ["-x", "+\\xff\t\\x1b"]
-
-
-def test_verdicts_have_short_names() -> None:
-    """As they are said in the handlers' shorthands."""
-    verdicts = (Continue(), TemporaryFailure(), ReplyCode(451, None, "x"))
-    assert [verdict_words(one) for one in verdicts] == ["continue", "tempfail", "reply 451 x"]

@@ -1,6 +1,7 @@
 """Signs of life while a handler takes its time at end of message."""
 
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -107,12 +108,9 @@ def test_each_session_has_its_own_period(way, gate, periods):
         way.add_slow(handlers, "end_of_message", gate, progress=to_come.pop(0))
         return with_handlers(ctx, handlers)
 
-    with (
-        running(on_connect, driver=way.driver) as address,
-        Peer(address) as first,
-        Peer(address) as second,
-    ):
-        peers = [peer.begin().begin_message() for peer in (first, second)]
+    with running(on_connect, driver=way.driver) as address, ExitStack() as stack:
+        # One begins after the other: on_connect gives the periods in this order.
+        peers = [stack.enter_context(Peer(address)).begin().begin_message() for _ in periods]
         for peer in peers:
             peer.say(EndOfMessage())
         hear_progress(peers[periods.index(OFTEN)], 3)

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Final
 
@@ -46,26 +47,37 @@ def pymilter_python(prefix: Path = PREFIX) -> Path:
 
 
 def c_filter(prefix: Path = PREFIX) -> Path:
-    """The filter in C, over libmilter."""
-    return prefix / "c_filter"
+    """The filter in C, over libmilter; one of another source has another name."""
+    return prefix / f"c_filter-{zlib.crc32(SOURCE.read_bytes()):08x}"
 
 
 def what_is_missing(prefix: Path = PREFIX) -> str | None:
     """Why the foreign milters cannot run from ``prefix``, or None if they can."""
-    for program in (opendkim(prefix), miltertest(prefix), pymilter_python(prefix), c_filter(prefix)):
-        if not program.exists():
-            return f"no {program.name} below {prefix}"
     for program in (opendkim(prefix), miltertest(prefix), c_filter(prefix)):
-        done = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
-        absent = re.findall(r"(\S+) => not found", done.stdout)
-        if absent:
-            return f"{program.name} lacks the libraries {', '.join(absent)}"
-    if c_filter(prefix).stat().st_mtime < SOURCE.stat().st_mtime:
-        return f"{c_filter(prefix)} is older than its source"
-    command = [pymilter_python(prefix), "-c", "import Milter"]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        return f"{pymilter_python(prefix)} cannot import Milter"
-    return None
+        reason = _lacks(program)
+        if reason:
+            return reason
+    return None if _has_pymilter(prefix) else f"{pymilter_python(prefix)} cannot import Milter"
+
+
+def _lacks(program: Path) -> str | None:
+    """Why a program cannot run, or None if it can."""
+    if not program.exists():
+        return f"no {program.name} below {program.parent}"
+    done = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
+    absent = re.findall(r"(\S+) => not found", done.stdout)
+    return f"{program.name} lacks the libraries {', '.join(absent)}" if absent else None
+
+
+def _has_pymilter(prefix: Path) -> bool:
+    python = pymilter_python(prefix)
+    command = [python, "-c", "import Milter"]
+    return python.exists() and not subprocess.run(command, capture_output=True, check=False).returncode
+
+
+def _can_build() -> bool:
+    """Whether there is a compiler, and the header of libmilter."""
+    return shutil.which("cc") is not None and Path("/usr/include/libmilter/mfapi.h").exists()
 
 
 def _unpack(prefix: Path) -> set[str]:
@@ -84,13 +96,17 @@ def _unpack(prefix: Path) -> set[str]:
     return libraries
 
 
-def _build(prefix: Path) -> None:
-    """Build pymilter where it can be imported, and compile the filter in C."""
+def _build_pymilter(prefix: Path) -> None:
+    """Build pymilter where it can be imported."""
     environment = prefix / "pymilter"
     shutil.rmtree(environment, ignore_errors=True)
     run_loudly(sys.executable, "-m", "venv", environment)
     pip = (environment / "bin/pip", "install", "-q", "--disable-pip-version-check")
     run_loudly(*pip, PYMILTER)
+
+
+def _compile(prefix: Path) -> None:
+    """Compile the filter in C."""
     run_loudly("cc", "-Wall", "-O1", "-o", c_filter(prefix), SOURCE, "-lmilter", "-lpthread")
 
 
@@ -103,12 +119,16 @@ def fetch(prefix: Path = PREFIX) -> None:
     if os.geteuid() != 0:
         sys.exit(f"{reason}; only root can fetch it")
     print(f"{reason}: fetching", flush=True)
-    run_loudly("apt-get", "update", "-q")
     prefix.mkdir(parents=True, exist_ok=True)
-    libraries = _unpack(prefix)
-    options = ("-y", "-q", "--no-install-recommends", "--no-upgrade")
-    run_loudly("apt-get", "install", *options, *BUILD, *sorted(libraries))
-    _build(prefix)
+    if any(_lacks(program) for program in (opendkim(prefix), miltertest(prefix))) or not _can_build():
+        run_loudly("apt-get", "update", "-q")
+        libraries = _unpack(prefix)
+        options = ("-y", "-q", "--no-install-recommends", "--no-upgrade")
+        run_loudly("apt-get", "install", *options, *BUILD, *sorted(libraries))
+    if not _has_pymilter(prefix):
+        _build_pymilter(prefix)
+    if _lacks(c_filter(prefix)):
+        _compile(prefix)
     still_missing = what_is_missing(prefix)
     if still_missing:
         sys.exit(still_missing)

@@ -40,6 +40,7 @@ def started(command: list[str | Path], path: Path) -> Iterator[str]:
 
 
 def _wait_for(path: Path, program: "subprocess.Popen[bytes]") -> None:
+    # they do not say when they listen: it has to be tried
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and program.poll() is None:
         with socket.socket(socket.AF_UNIX) as probe:

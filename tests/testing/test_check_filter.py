@@ -10,7 +10,9 @@ from demyjpy import (
     accept,
     add_header,
     add_recipient,
+    default_event_handler,
     define_event_handlers,
+    delete_header,
     delete_headers,
     merge_handlers,
     quarantine,
@@ -203,6 +205,46 @@ def test_a_filter_that_never_works_is_played_to_the_end():
     """Where errors are answered on purpose, a filter that the MTA cannot use is no error."""
     unusable = define_event_handlers({"options": lambda event, ctx: ctx})
     check_filter(unusable, on_error="accept", max_examples=1)
+
+
+def test_a_filter_may_serve_one_connection_at_a_time():
+    """The other connection is then refused, which changes nothing for the first."""
+    open_connections = []
+
+    def negotiate(event, ctx):
+        open_connections.append(event)
+        return ctx if len(open_connections) > 1 else default_event_handler(event, ctx)
+
+    def leave(event, ctx):
+        open_connections.pop()
+        return ctx
+
+    handlers = define_event_handlers({"options": negotiate, "disconnect": leave})
+    check_filter(handlers, on_error="accept", max_examples=1)
+
+
+def test_a_filter_may_need_events_of_later_versions():
+    """An MTA that offers only what it requires offers those."""
+    handlers = define_event_handlers(
+        {"data": lambda event, ctx: ctx, "unknown": lambda event, ctx: ctx},
+        optional_actions={"quarantine"},
+    )
+    check_filter(handlers, max_examples=1)
+
+
+def test_a_filter_may_change_what_it_added():
+    """The place of the field is then no longer the MTA's."""
+    handlers = define_event_handlers(actions={"add_header", "change_header"}, state={"is_marked": False})
+
+    @handlers.header
+    def look(event, ctx):
+        return ctx.set("is_marked", ctx["is_marked"] or event.name.lower() == "x-mark")
+
+    @handlers.end_of_message
+    def mark(event, ctx):
+        return ctx if ctx["is_marked"] else delete_header(add_header(ctx, "X-Mark", "one"), 1, "X-Mark")
+
+    check_filter(handlers, max_examples=1)
 
 
 def test_a_filter_that_cannot_begin_is_an_error():

@@ -7,7 +7,7 @@ import pytest
 pytest_plugins = ["pytester"]
 
 FILTER = """
-from demyjpy import EndOfMessage, add_header, define_event_handlers, get_macro, reject
+from demyjpy import EndOfMessage, add_header, define_event_handlers, get_macro, reject, tempfail
 from demyjpy.testing import Postfix, Sendmail, context, run, session
 
 SCRIPT = session().mail("a@b").rcpt("c@d").message("Subject: x\\n\\n")
@@ -88,6 +88,18 @@ def test(milter_server, milter_mta):
     outcome(code, "--milter-mta=sendmail").assert_outcomes(passed=1)
 
 
+def test_a_session_over_a_socket_may_end_early(outcome):
+    """421 closes it: what the client would have said next is not said."""
+    code = """
+def test(milter_server):
+    early = define_event_handlers({"mail": lambda event, ctx: tempfail(ctx, "4.7.0", "bye", code=421)})
+    result = milter_server(early).run(SCRIPT, mta=Postfix())
+    assert result.replies[-1] == "421 4.7.0 bye"
+    assert len(result.steps) == 3
+"""
+    outcome(code).assert_outcomes(passed=1)
+
+
 def test_a_server_is_asked_by_both_mtas(outcome):
     """And they must agree there, too."""
     code = """
@@ -122,7 +134,7 @@ def test_operator():
     result.assert_outcomes(failed=4)
     result.stdout.fnmatch_lines(
         [
-            "*PMap == PMap (- expected, + got)*",
+            "*Context == Context (- expected, + got)*",
             "*- n: 1*",
             "*+ n: 0*",
             "*+ queued: AddHeader(name='X'*",

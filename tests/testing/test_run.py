@@ -331,3 +331,47 @@ def test_results_are_equal_if_the_same_came_of_the_same():
     script = session().mail("a@b").rcpt("c@d").message("Subject: x\n\n")
     assert run(tagger(), script) == run(tagger(), script)
     assert run(tagger(), script) != run(define_event_handlers(), script)
+
+
+@pytest.mark.parametrize("mta", [Postfix, "postfix"])
+def test_what_is_no_mta_is_refused(mta):
+    """With what was expected."""
+    with pytest.raises(LocalProtocolError, match=r"expected mta=Postfix\(\) or mta=Sendmail\(\), got"):
+        run(define_event_handlers(), session(), mta=mta)
+
+
+def test_what_is_no_script_is_refused():
+    """A session is made with session()."""
+    with pytest.raises(LocalProtocolError, match=r"expected a script, made with session.*'mail'"):
+        run(define_event_handlers(), "mail")
+
+
+@pytest.mark.parametrize(
+    ("mta", "version", "actions"),
+    [
+        (Sendmail(release="8.12.11"), 2, 0x1F),
+        (Sendmail(release="8.13.8"), 2, 0x3F),
+        (Sendmail(release="8.14.0"), 6, 0xFF),
+        (Sendmail(release="8.18.1"), 6, 0x1FF),
+        (Postfix(release="2.5.17"), 2, 0x3F),
+        (Postfix(release="3.9.0"), 6, 0x1FF),
+    ],
+)
+def test_an_mta_offers_what_its_release_did(mta, version, actions):
+    """A filter that asks for no more is served by it."""
+    assert (mta.offer.version, mta.offer.actions) == (version, actions)
+    handlers = define_event_handlers(actions={"add_header"})
+
+    @handlers.end_of_message
+    def mark(event, ctx):
+        return add_header(ctx, "X-Mark", "1")
+
+    result = run(handlers, session().mail("a@b").rcpt("c@d").message(), mta=mta)
+    assert result.message["X-Mark"] == "1"
+
+
+@pytest.mark.parametrize("release", ["2.2", "new"])
+def test_a_release_without_milters_is_refused(release):
+    """The first that had them is named."""
+    with pytest.raises(LocalProtocolError, match=f"such as 2.3 or later, got '{release}'"):
+        Postfix(release=release)

@@ -169,7 +169,7 @@ def _is_mangled(old: str, new: str) -> bool:
 # ------------------------------------------------------------------------------------------ chunks
 def check_chunks(trial: Trial) -> Finding | None:
     """What becomes of a message does not depend on how its body is cut."""
-    if not trial.reads_bodies:
+    if not trial.may_be_cut:
         return None
     pieces = trial.play_in_pieces()
     difference = _difference(trial.result.steps, pieces.steps, "uncut", "in pieces")

@@ -14,6 +14,7 @@ from demyjpy.events import Options
 from demyjpy.handlers import as_registry
 from demyjpy.mta import steps
 from demyjpy.mta.link import Answer, Link, MilterFailedError
+from demyjpy.mta.message import Message
 from demyjpy.mta.profiles import Profile
 from demyjpy.mta.smtp import Carrier, Exchange, new_session, take_step
 from demyjpy.negotiation import ACTION_FLAGS, EVENT_NAMES
@@ -83,9 +84,14 @@ class Trial:
         return bool(self.context["optional_actions"] or self.context["optional_events"])
 
     @property
-    def reads_bodies(self) -> bool:
-        """Whether it sees bodies at all."""
-        return "body" in as_registry(self.context["handlers"])
+    def may_be_cut(self) -> bool:
+        """Whether the filter sees bodies, and one of the session's has more than a byte."""
+        sees_bodies = "body" in as_registry(self.context["handlers"])
+        return sees_bodies and any(len(Message.parse(one).body) > 1 for one in self._contents)
+
+    @property
+    def _contents(self) -> list[bytes]:
+        return [step.content for step in self.example.script.steps if isinstance(step, steps.Data)]
 
     def play(self, **options: Any) -> Result:
         """The session again, after an ordinary one."""
@@ -98,8 +104,7 @@ class Trial:
 
     def play_in_pieces(self) -> Result:
         """With bodies cut as the example says, the rest of large ones in larger pieces."""
-        contents = [step.content for step in self.example.script.steps if isinstance(step, steps.Data)]
-        longest = max(map(len, contents), default=0)
+        longest = max(map(len, self._contents), default=0)
         rest = max(self.example.chunk[-1], longest // _PIECES)
         return play_script(
             self.setup,

@@ -1,0 +1,99 @@
+"""What came of a mail that was played at a milter: the verdict, and how it is said in a line."""
+
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
+
+from attrs import frozen
+
+from demyjpy.actions import Modification
+from demyjpy.cli.show import Paint, plural, safe, shorten
+from demyjpy.mta import steps
+from demyjpy.mta.link import MilterFailedError
+from demyjpy.mta.message import Mail
+from demyjpy.mta.smtp import Outcome
+
+Word: TypeAlias = Literal["accepted", "rejected", "discarded", "quarantined", "failed", "tempfailed"]
+
+STATUSES: Final[Mapping[Word, int]] = {
+    "accepted": 0,
+    "rejected": 1,
+    "discarded": 3,
+    "quarantined": 4,
+    "failed": 69,  # EX_UNAVAILABLE
+    "tempfailed": 75,  # EX_TEMPFAIL
+}
+
+
+@frozen
+class Sent:
+    """What came of a mail: every step, and ``before``, the mail as the milter got it."""
+
+    outcomes: tuple[Outcome, ...]
+    before: Mail
+    warnings: tuple[str, ...] = ()
+    failure: MilterFailedError | None = None
+
+    @property
+    def after(self) -> Mail | None:
+        """The mail as it would be delivered."""
+        return next((one.mail for one in self.outcomes if one.mail is not None), None)
+
+    @property
+    def edits(self) -> list[Modification]:
+        """What the milter changed."""
+        heard = [one for outcome in self.outcomes for one in outcome.heard]
+        return [edit for one in heard for edit in one.answer.modifications]
+
+    @property
+    def decisive(self) -> Outcome | None:
+        """The step at which it was decided; None for a milter that failed."""
+        if self.failure:
+            return None
+        said = [one for one in self.outcomes if one.reply is not None]
+        data = [one for one in said if isinstance(one.step, steps.Data)]
+        refused = [one for one in said if one.reply and one.reply.is_refusal]
+        return (data or refused or said)[-1]
+
+    @property
+    def verdict(self) -> Word:
+        """What became of it, in a word."""
+        decisive, after = self.decisive, self.after
+        if decisive is None:
+            return "failed"
+        if after is not None:
+            return "accepted" if after.quarantine is None else "quarantined"
+        if any(one.is_discarded for one in self.outcomes):
+            return "discarded"
+        return "tempfailed" if decisive.reply and decisive.reply.code < 500 else "rejected"
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        return STATUSES[self.verdict]
+
+
+def summary(sent: Sent) -> str:
+    """The last line: what became of the mail, and where that was decided."""
+    after, decisive = sent.after, sent.decisive
+    if after is not None:
+        taken = len(sent.before.envelope.recipients)
+        asked = sum(isinstance(one.step, steps.Rcpt) for one in sent.outcomes)
+        some = f" for {taken} of {plural(asked, 'recipient')}" if taken < asked else ""
+        what = f"with {plural(len(sent.edits), 'change')}" if sent.edits else "without changes"
+        held = f": {safe(after.quarantine)}" if after.quarantine is not None else ""
+        return f"{sent.verdict}{some}, {what}{held}"
+    if decisive is None or decisive.reply is None:
+        return sent.verdict
+    event = decisive.heard[-1].event if decisive.heard else type(decisive.step).__name__.lower()
+    if sent.verdict == "discarded":
+        event = next(
+            heard.event for one in sent.outcomes if one.is_discarded for heard in one.heard[-1:]
+        )
+        return f"discarded at {event}: the client is told that all is well, nothing is delivered"
+    return f"{sent.verdict} at {event}: {shorten(' / '.join(str(decisive.reply).split(chr(10))))}"
+
+
+def verdict_line(sent: Sent, paint: Paint) -> str:
+    """The last line, in the colour of the verdict."""
+    colours = {"accepted": "green", "quarantined": "yellow", "tempfailed": "yellow"}
+    return paint(colours.get(sent.verdict, "red"), summary(sent))
