@@ -1,5 +1,6 @@
 """Recorded sessions: written, read, replayed, explained. See docs/trace.md."""
 
+from demyjpy.trace.canaries import canary, sender_domain
 from demyjpy.trace.capsule import Capsule, CapsuleMaker, load_capsule
 from demyjpy.trace.exchanges import Exchange
 from demyjpy.trace.explaining import Explainer
@@ -10,6 +11,7 @@ from demyjpy.trace.octets import TraceError
 from demyjpy.trace.privacy import Privacy
 from demyjpy.trace.reading import Reading, load
 from demyjpy.trace.session import Trace
+from demyjpy.trace.shadowing import shadow
 from demyjpy.trace.values import Cut, Other
 from demyjpy.trace.writing import Recorder, Tray, WireRecorder, write
 
@@ -31,7 +33,10 @@ __all__ = [
     "Tray",
     "Triggers",
     "WireRecorder",
+    "canary",
     "load",
     "load_capsule",
+    "sender_domain",
+    "shadow",
     "write",
 ]

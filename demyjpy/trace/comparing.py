@@ -177,7 +177,7 @@ def _compare(trace: Trace, old: Replayed, played: Filter, *, twice: bool) -> Com
     )
     again = replay(trace, played).replies if twice else new.replies
     is_pure = again == new.replies
-    differing = _pairs_that_differ(old.messages, new.messages)
+    differing = pairs_that_differ(old.messages, new.messages)
     if not differing and is_pure:
         return found
     observed = replay(trace, played, observed=True)
@@ -190,11 +190,11 @@ def _compare(trace: Trace, old: Replayed, played: Filter, *, twice: bool) -> Com
 
 def _differing(trace: Trace, replayed: Replayed) -> tuple[MessageDifference, ...]:
     old = Replayed(trace, tuple(recorded_turns(trace.exchanges)))
-    pairs = _pairs_that_differ(old.messages, replayed.messages)
+    pairs = pairs_that_differ(old.messages, replayed.messages)
     return tuple(evolve(one, why=_why(one, old, replayed)) for one in pairs)
 
 
-def _pairs_that_differ(old: Iterable[Message], new: Iterable[Message]) -> list[MessageDifference]:
+def pairs_that_differ(old: Iterable[Message], new: Iterable[Message]) -> list[MessageDifference]:
     """Messages that begin at the same place and are not the same in the end."""
     others = {message.first: message for message in new}
     found = []

@@ -26,6 +26,10 @@ class Player:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the event loop, if there is one."""
         if self._runner is not None:
             self._runner.close()
 

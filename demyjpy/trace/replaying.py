@@ -116,7 +116,7 @@ def replay(trace: Trace, played: Filter, *, observed: bool = False) -> Replayed:
     """Play a session through a filter; ``observed``: keep the engine's steps."""
     steps: list[Step] = []
     gaps: list[str] = []
-    mta = _Mta(Player(played.setup(trace, steps if observed else None, gaps), trace.name))
+    mta = Mta(Player(played.setup(trace, steps if observed else None, gaps), trace.name))
     turns: list[Turn] = []
     groups: list[tuple[Step, ...]] = []
     with mta.player:
@@ -130,8 +130,8 @@ def replay(trace: Trace, played: Filter, *, observed: bool = False) -> Replayed:
     return Replayed(trace, tuple(turns), tuple(mta.player.troubles), tuple(groups), tuple(gaps))
 
 
-class _Mta:
-    """What an MTA knows of a session with this filter."""
+class Mta:
+    """What an MTA knows of a session with the filter behind ``player``."""
 
     def __init__(self, player: Player) -> None:
         self.player = player
@@ -141,7 +141,7 @@ class _Mta:
         self._recipients = self._refused = 0
 
     def say(self, exchange: Exchange) -> Turn:
-        """One packet of the MTA's, if it would say it."""
+        """One packet of the MTA's, if it would say it; and what is said to it."""
         if self._is_skipped(exchange):
             return Turn(exchange, b"", self.leading_space, is_skipped=True)
         reply = self.player.say(self._data_of(exchange))

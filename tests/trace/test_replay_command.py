@@ -22,7 +22,7 @@ from demyjpy.cli.stepping import show_steps
 from demyjpy.testing import Postfix, session
 from demyjpy.testing import run as play
 from demyjpy.trace import Trace, TraceError, write
-from demyjpy.trace.comparing import Compared, _pairs_that_differ, compare_messages
+from demyjpy.trace.comparing import Compared, compare_messages, pairs_that_differ
 from demyjpy.trace.messages import Unreadable
 from demyjpy.trace.reading import Reading
 from demyjpy.trace.replaying import Filter
@@ -353,7 +353,7 @@ def test_each_kind_of_difference_has_words() -> None:
         "refused recipients: none -> bad (reject)",
     ]
     old, new = trace.messages[0], evolve(trace.messages[0], first=99)
-    (one,) = _pairs_that_differ([old], [new])
+    (one,) = pairs_that_differ([old], [new])
     assert one.new.outcome == "never begun"
     never = Compared("s", "", 1, differing=(one,))
     assert list(session_lines(compared_json(never)))[1:] == ["    verdict: accepted -> never begun at "]
