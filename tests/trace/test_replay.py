@@ -32,7 +32,9 @@ from demyjpy.trace.comparing import compare_bytes, compare_filters, compare_mess
 from demyjpy.trace.parrot import recorded_filter
 from demyjpy.trace.replaying import Filter, agreement_of, expected_of, replay
 from demyjpy.trace.tapes import WireTape
+from tests.anyfilters import Notebook, any_filters
 from tests.engine import (
+    ABORT,
     BODY,
     CONNECT,
     EOM,
@@ -92,6 +94,14 @@ def test_any_session_replays(script: Any, is_postfix: bool) -> None:
     trace = run(tagger(), script, mta=Postfix() if is_postfix else Sendmail()).trace
     assert compare_bytes(trace, Filter(tagger())).is_same
     assert compare_bytes(trace, Filter(recorded_filter(trace))).is_same
+
+
+@given(any_filters, st.lists(st.sampled_from([*MESSAGE, ABORT, HELO, macros("R", i="1")])))
+def test_any_filter_replays(any_filter: Any, packets: list[Any]) -> None:
+    """Also one that fails, returns nonsense, or breaks its context: at the same places, each time."""
+    trace = recorded(any_filter.registry(Notebook()), *OPENING, *packets, QUIT)
+    found = compare_bytes(trace, Filter(any_filter.registry(Notebook())))
+    assert (found.is_same, found.impure) == (True, ())
 
 
 def test_the_first_difference_is_told_with_its_step_context_and_handler() -> None:
