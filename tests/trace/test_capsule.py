@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from demyjpy import define_event_handlers
+from demyjpy.cli.capsules import code_of
 from demyjpy.testing import Postfix, session
 from demyjpy.testing import run as play
 from demyjpy.trace import CapsuleMaker, TraceError, load, load_capsule
@@ -270,3 +271,9 @@ def test_run_writes_capsules(run: Run, mail: Path, tmp_path: Path, filter_path: 
         assert run("send", mail, "--to", f"unix:{tmp_path}/s")[0] == 75
     (path,) = (tmp_path / "c").iterdir()
     assert load_capsule(path).error == "ValueError"
+
+
+def test_what_the_kit_cannot_play_becomes_no_script(tmp_path: Path, filter_path: Path) -> None:
+    """The recording is played then."""
+    (path,) = capsules_of(tmp_path / "c", {"unknown": divmod}, *OPENING, UNKNOWN)
+    assert code_of(load_capsule(path), str(filter_path), "no filter") is None

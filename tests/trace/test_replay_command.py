@@ -22,13 +22,13 @@ from demyjpy.cli.stepping import show_steps
 from demyjpy.testing import Postfix, session
 from demyjpy.testing import run as play
 from demyjpy.trace import Trace, TraceError, write
-from demyjpy.trace.comparing import Compared, compare_messages, pairs_that_differ
+from demyjpy.trace.comparing import Compared, compare_bytes, compare_messages, pairs_that_differ
 from demyjpy.trace.messages import Unreadable
 from demyjpy.trace.reading import Reading
 from demyjpy.trace.replaying import Filter
 from demyjpy.trace.words import answer_words, words_of
 from tests.engine import MAIL, MESSAGE, OPENING, QUIT, RCPT, packet
-from tests.trace.sessions import CAPTURES, ROOT, watched
+from tests.trace.sessions import CAPTURES, ROOT, tagger, watched
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -320,21 +320,42 @@ def test_step_tells_recorded_errors_and_times(capsys: pytest.CaptureFixture[str]
     assert "None" in capsys.readouterr().out
 
 
-def test_step_waits_on_a_terminal(traces: Path) -> None:
+def test_step_waits_on_a_terminal() -> None:
     """For Enter, or q to end."""
     master, slave = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", "demyjpy", "replay", str(traces), "--step", "--queue-id", "NOQUEUE"],
+        [sys.executable, "-m", "demyjpy", "replay", str(CAPTURES[0]), "--step"],
         env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"},
         stdin=slave,
         stdout=slave,
         stderr=slave,
-        cwd=traces.parent,
     ) as started:
         os.write(master, b"\nq\n")
-        started.wait(30)
+        assert started.wait(30) == 0
     os.close(slave)
+    output = os.read(master, 65536).decode()
     os.close(master)
+    assert output.count("Enter: next, q: end") == 2
+
+
+def test_step_marks_what_comes_and_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    """A key that is new, and one that is gone."""
+    handlers = {
+        "mail": lambda event, ctx: ctx.set("seen", 1),
+        "recipient": lambda event, ctx: ctx.remove("seen"),
+    }
+    trace = Trace.of_steps(watched(handlers, *OPENING, MAIL, RCPT)[0])
+    show_steps(trace, handlers, Paint(False))
+    lines = capsys.readouterr().out.splitlines()
+    assert "       + seen = 1" in lines
+    assert "       - seen = 1" in lines
+
+
+def test_another_negotiation_comes_with_advice() -> None:
+    """It differs in bytes, and need not differ in meaning."""
+    trace = Trace.of_steps(watched({"mail": lambda event, ctx: ctx}, *OPENING, MAIL, QUIT)[0])
+    found = compared_json(compare_bytes(trace, Filter(tagger())))
+    assert any("--meaning compares" in line for line in session_lines(found))
 
 
 def test_each_kind_of_difference_has_words() -> None:
