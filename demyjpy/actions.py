@@ -58,6 +58,8 @@ def _is_text(value: object) -> bool:
 
 
 def _is_encodable(value: str) -> bool:
+    if value.isascii():
+        return True
     try:
         encode_text(value)
     except LocalProtocolError:
@@ -72,6 +74,8 @@ def _is_index(first: int) -> Callable[[object], bool]:
 def _is_header_value(value: object) -> bool:
     if not isinstance(value, str) or "\0" in value or "\r" in value or not _is_encodable(value):
         return False
+    if "\n" not in value:
+        return True
     return all(line[:1] in (" ", "\t") and line.strip() for line in value.split("\n")[1:])
 
 
@@ -122,8 +126,10 @@ def _fits(*others: str) -> _Validator:
     """The attribute and ``others`` together fit one packet, with an index and the NULs."""
 
     def validate(instance: object, attribute: "Attribute[Any]", value: str) -> None:
-        size = sum(len(encode_text(getattr(instance, name))) for name in others)
-        if size + len(encode_text(value)) > CHUNK_SIZE - 8:
+        size = len(encode_text(value))
+        for name in others:
+            size += len(encode_text(getattr(instance, name)))
+        if size > CHUNK_SIZE - 8:
             _refuse(instance, attribute, f"of less than {CHUNK_SIZE - 8} bytes", value)
 
     return validate

@@ -162,6 +162,8 @@ class Connection:
     agreement: Agreement | None = None
     stations: dict[int, Station] = field(factory=dict)
     """By command letter; filled at negotiation, then only read."""
+    routes: Any = None
+    """Those of it that are plain, as `demyjpy.lane` takes them; None where there are none."""
     filters: int = 1
     unread: Unread = NOTHING_UNREAD
     packets: tuple[Packet, ...] = ()

@@ -7,11 +7,12 @@ the user's. Nothing here looks into handlers or packets.
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
-from pyrsistent import PMap, pmap
+from pyrsistent import PMap
 
 from demyjpy.actions import Action
 from demyjpy.errors import HandlerError
 from demyjpy.macros import NO_MACROS
+from demyjpy.smallmap import small_map
 
 Context: TypeAlias = PMap[str, Any]
 
@@ -29,16 +30,16 @@ ENGINE_KEYS: Final = frozenset(
 )
 """The keys that the engine owns."""
 
-_EMPTY: Final[Context] = pmap(
+_EMPTY: Final[Context] = small_map(
     {
-        "handlers": pmap(),
+        "handlers": small_map({}),
         "actions": frozenset(),
         "optional_actions": frozenset(),
         "optional_events": frozenset(),
         "events": frozenset(),
         "macros": NO_MACROS,
         "queue": (),
-        "connection": pmap(),
+        "connection": small_map({}),
     }
 )
 

@@ -25,7 +25,7 @@ def strip_brackets(address: str) -> str:
 
 
 def _parameters(given: Words | None) -> Parameters:
-    return Parameters.of(given)
+    return given if type(given) is Parameters else Parameters.of(given)
 
 
 def _definitions(given: Words | None) -> Definitions:
@@ -146,7 +146,7 @@ class Header:
     @classmethod
     def from_raw(cls, name: str, raw: str) -> "Header":
         """The field whose text after the colon is exactly ``raw``."""
-        return cls(name, raw[1:] if raw[:1] == " " else raw, raw=raw)
+        return cls(name, raw.removeprefix(" "), raw=raw)
 
 
 @frozen

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from attrs import evolve
-from pyrsistent import PMap, pmap
+from pyrsistent import PMap
 
 from demyjpy import actions as act
 from demyjpy import events as ev
@@ -19,6 +19,7 @@ from demyjpy.context import ENGINE_KEYS, Context, send_action, take_actions, upd
 from demyjpy.errors import HandlerError
 from demyjpy.negotiation import EVENT_NAMES, Wants, action_names, agree, sent_events
 from demyjpy.registry import Declarations, Handler, Registry
+from demyjpy.smallmap import small_map
 
 
 def define_event_handlers(
@@ -94,11 +95,10 @@ def default_event_handler(event: ev.Event, ctx: Context) -> Context:
     """What the library does where no handler is registered: negotiate, keep macros, continue."""
     match event:
         case ev.Options():
-            reply = agree(event, wants_of(ctx))
-            agreed = {
-                "events": sent_events(frozenset(ctx["handlers"]) & _SENDABLE, reply.version),
-                "actions": action_names(reply.actions),
-            }
+            reply, agreed = as_registry(ctx["handlers"]).once(
+                ("options", event, *(frozenset(ctx[key]) for key in _DECLARED)),
+                lambda: _agree(event, ctx),
+            )
             return send_action(update(ctx, agreed), reply)
         case ev.DefineMacros():
             _, payload = encode_event(event)
@@ -108,6 +108,14 @@ def default_event_handler(event: ev.Event, ctx: Context) -> Context:
 
 
 _SENDABLE: Final = frozenset(EVENT_NAMES)
+_DECLARED: Final = ("actions", "optional_actions", "optional_events")
+
+
+def _agree(offer: ev.Options, ctx: Context) -> tuple[act.Negotiate, dict[str, frozenset[str]]]:
+    """The answer to an offer, and what it comes to, for the context."""
+    reply = agree(offer, wants_of(ctx))
+    events = sent_events(frozenset(ctx["handlers"]) & _SENDABLE, reply.version)
+    return reply, {"events": events, "actions": action_names(reply.actions)}
 
 
 # -------------------------------------------------------------------------------------- merging
@@ -266,7 +274,7 @@ def scoped(name: str, registry: Registry) -> Registry:
     """
     if name in ENGINE_KEYS:
         raise HandlerError(f"expected a scope of your own, got {name!r}, which is the engine's")
-    return _scope(name, registry, {name: pmap(registry.state)})
+    return _scope(name, registry, {name: small_map(registry.state)})
 
 
 def _scope(name: str, registry: Registry, state: Mapping[str, Any]) -> Registry:
@@ -321,20 +329,18 @@ def wrap_scope(name: str, handler: Handler[Any]) -> Handler[Any]:
 def enter_scope(name: str, ctx: Context) -> Context:
     """The context as seen from its corner ``name``."""
     shared = {key: ctx[key] for key in ENGINE_KEYS}
-    own: PMap[str, Any] = ctx["connection"].get(name, pmap())
-    return update(pmap(ctx.get(name, pmap())), {**shared, "connection": own})
+    own: PMap[str, Any] = ctx["connection"].get(name, small_map({}))
+    return small_map({**ctx.get(name, {}), **shared, "connection": own})
 
 
 def leave_scope(name: str, outer: Context, inner: Context) -> Context:
     """The outer context after its corner ``name`` has become ``inner``."""
-    if not isinstance(inner, PMap) or not inner.keys() >= ENGINE_KEYS:
+    if not isinstance(inner, PMap) or not all(key in inner for key in ENGINE_KEYS):
         return inner  # the engine says what is wrong with it
     shared = {key: inner[key] for key in ENGINE_KEYS if key != "connection"}
-    corner = inner.evolver()
-    for key in ENGINE_KEYS:
-        corner.remove(key)
+    corner = small_map({key: value for key, value in inner.items() if key not in ENGINE_KEYS})
     connection = outer["connection"]
     remembered = inner["connection"]
     if remembered or name in connection:
         connection = connection.set(name, remembered)
-    return update(outer, {**shared, "connection": connection, name: corner.persistent()})
+    return update(outer, {**shared, "connection": connection, name: corner})

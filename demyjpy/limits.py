@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from attrs import validators as v
 
 from demyjpy.wire.codes import CHUNK_SIZE, Command
@@ -47,11 +47,11 @@ class Counts:
     def count(self, letter: int, payload: bytes) -> "Counts":
         """With one packet more; packets that have no limit do not count."""
         if letter == _RCPT:
-            return evolve(self, recipients=self.recipients + 1)
+            return Counts(self.recipients + 1, self.headers, self.size)
         if letter == _HEADER:
-            return evolve(self, headers=self.headers + 1, size=self.size + len(payload))
+            return Counts(self.recipients, self.headers + 1, self.size + len(payload))
         if letter == _BODY:
-            return evolve(self, size=self.size + len(payload))
+            return Counts(self.recipients, self.headers, self.size + len(payload))
         return self
 
     def passed(self, letter: int, limits: Limits) -> str | None:

@@ -28,7 +28,7 @@ _SLOTS: Final[dict[int, int]] = {
 }
 """Where the macros of a command are kept. Lookup goes from the last slot to the first."""
 
-_PASSING: Final = 7
+PASSING: Final = 7
 """The slot of macros sent for any other command: in force for that one command, looked up first."""
 
 _RECIPIENT: Final = 3
@@ -45,6 +45,19 @@ _DROPPED_AT: Final[dict[int, tuple[int, ...]]] = {
 _AFTER_RECIPIENTS: Final[frozenset[int]] = frozenset({_C.DATA, _C.HEADER, _C.EOH, _C.BODY, _C.BODYEOB})
 """Sendmail sends the macros of a recipient that it refuses and then no RCPT: they end here."""
 
+_MET_PASSING: Final[tuple[int, tuple[int, ...]]] = (PASSING, ())
+_MET: Final[dict[int, tuple[int, tuple[int, ...]]]] = {
+    letter: (
+        _SLOTS.get(letter, PASSING),
+        (
+            *_DROPPED_AT.get(letter, (PASSING,)),
+            *((_RECIPIENT,) if letter in _AFTER_RECIPIENTS else ()),
+        ),
+    )
+    for letter in (*_SLOTS, *_AFTER_RECIPIENTS)
+}
+"""For a command that comes with macros: their slot, and the slots that end."""
+
 
 @frozen
 class Macros:
@@ -59,17 +72,32 @@ class Macros:
 
     def define(self, letter: int, payload: bytes) -> "Macros":
         """With the macros of one packet: its target command's letter, and the strings after it."""
-        slot = _SLOTS.get(letter, _PASSING)
+        slot = _SLOTS.get(letter, PASSING)
         slots = (*self.slots[:slot], payload, *self.slots[slot + 1 :])
         return Macros(slots, self.fresh | 1 << slot)
 
     def arrive(self, letter: int) -> "Macros":
         """As they are in force for the command that has now come."""
-        own = self.fresh & 1 << _SLOTS.get(letter, _PASSING)
-        slots = self._drop(_DROPPED_AT.get(letter, (_PASSING,)), own)
+        own = self.fresh & 1 << _SLOTS.get(letter, PASSING)
+        slots = self._drop(_DROPPED_AT.get(letter, (PASSING,)), own)
         if letter in _AFTER_RECIPIENTS and slots[_RECIPIENT] is not None:
             slots = (*slots[:_RECIPIENT], None, *slots[_RECIPIENT + 1 :])
         return self if slots is self.slots and not self.fresh else Macros(slots)
+
+    def meet(self, letter: int, payload: bytes) -> "Macros":
+        """As after `define` and `arrive`, in one: a command comes with the macros sent for it.
+
+        Often nothing changes: Postfix sends the same ones before each header field.
+        """
+        if self.fresh:
+            return self.define(letter, payload).arrive(letter)
+        slot, ended = _MET.get(letter, _MET_PASSING)
+        slots = [*self.slots]
+        for one in ended:
+            slots[one] = None
+        slots[slot] = payload
+        after = (*slots,)
+        return self if after == self.slots else Macros(after)
 
     def end_message(self) -> "Macros":
         """Without those of the message, but for those already sent for the next."""

@@ -40,7 +40,7 @@ def as_exception(error: BaseException) -> Exception:
 
 def check_context(ctx: Any) -> Context:
     """The context that ``on_connect`` returned, or `HandlerError`."""
-    if not isinstance(ctx, PMap) or not ctx.keys() >= ENGINE_KEYS:
+    if not isinstance(ctx, PMap) or not all(key in ctx for key in ENGINE_KEYS):
         raise HandlerError(
             f"expected on_connect to return a context made from the one it got, got {ctx!r:.200}"
         )

@@ -2,16 +2,19 @@
 
 The functions here take a `Connection` and return the next one. They do no I/O: a driver reads bytes
 and gives them to `receive_data`, sends ``data_to_send``, runs ``call`` and gives its outcome to
-`resume`, and says `hang_up` when the peer is gone. What is decided, is decided here.
+`resume`, and says `hang_up` when the peer is gone. What is decided, is decided here. A driver that is
+in a hurry holds a `Line` in place of the value, and asks for the value where it needs one.
 """
 
 from collections.abc import Mapping
+from inspect import GEN_SUSPENDED, getgeneratorstate
 from typing import Any, Final
 
 from demyjpy.connection import Call, Connection, Setup
 from demyjpy.context import Context, new_context
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import as_registry, with_handlers
+from demyjpy.lane import Handover, Lane, is_plain, take_lane
 from demyjpy.outcomes import as_exception
 from demyjpy.turn import Turn
 from demyjpy.wire.codes import Response
@@ -45,6 +48,55 @@ def receive_data(connection: Connection, data: bytes) -> Connection:
     """After the MTA sent bytes. While a call is out they are only kept."""
     turn = Turn(connection)
     turn.receive_data(data)
+    turn.run()
+    return turn.result()
+
+
+class Line:
+    """A connection as a driver holds it: in the lane for as long as it can be, else a value."""
+
+    __slots__ = ("_connection", "_lane")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    @property
+    def connection(self) -> Connection:
+        """All that is known now. Asking ends the lane, until the next read.
+
+        While another thread is in the lane, it is what was known before that.
+        """
+        if self._lane is not None and getgeneratorstate(self._lane) == GEN_SUSPENDED:
+            try:
+                self._lane.send(None)
+            except StopIteration as end:
+                self.connection = end.value.connection
+        return self._connection
+
+    @connection.setter
+    def connection(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lane: Lane | None = None
+
+    def receive_data(self, data: bytes) -> bytes | None:
+        """Bytes have come: what to send, if that is all; None where ``connection`` says more."""
+        if self._lane is None:
+            if not is_plain(self._connection):
+                self.connection = receive_data(self._connection, data)
+                return None
+            self._lane = take_lane(self._connection)
+            next(self._lane)
+        try:
+            return self._lane.send(data)
+        except StopIteration as end:
+            self.connection = go_on(end.value)
+            return None
+
+
+def go_on(handover: Handover) -> Connection:
+    """After the lane has ended."""
+    turn = Turn(handover.connection)
+    turn.take_over(handover)
     turn.run()
     return turn.result()
 

@@ -41,6 +41,15 @@ _VERDICTS: Final[_Classes] = (*_MESSAGE, act.Skip)
 _NAMES: Final = {flag: name for name, flag in ACTION_FLAGS.items()}
 
 
+_BARE: Final[dict[type[Any], bytes]] = {
+    type(verdict): join_frame(*encode_action(verdict))
+    for verdict in (
+        *(act.Continue(), act.Accept(), act.Reject(), act.TemporaryFailure(), act.Discard(), act.Skip()),
+    )
+}
+"""The packets of verdicts that say no more than their letter."""
+
+
 @frozen
 class Plan:
     """A legal plan: modifications in the order in which they are sent, and a verdict or none."""
@@ -72,7 +81,10 @@ def check_plan(actions: Iterable[Any], event: str, replies: bool, granted: froze
 
 def in_sending_order(modifications: Iterable[Modification]) -> tuple[Modification, ...]:
     """Header, envelope, body, quarantine; within each as they were queued."""
-    return tuple(sorted(modifications, key=lambda action: action_row(action).group))
+    queued = tuple(modifications)
+    if len(queued) < 2:
+        return queued
+    return tuple(sorted(queued, key=lambda action: action_row(action).group))
 
 
 def _check_verdict(verdict: Verdict, earlier: Verdict | None, event: str, replies: bool) -> None:
@@ -137,7 +149,7 @@ def encode_answer(modifications: Iterable[Modification], verdict: Verdict, leadi
             packets.append(join_frame(*encode_action(action, leading_space)))
     if body is not None:
         packets[at:at] = _split_body(b"".join(body))
-    packets.append(join_frame(*encode_action(verdict)))
+    packets.append(_BARE.get(type(verdict)) or join_frame(*encode_action(verdict)))
     return b"".join(packets)
 
 

@@ -6,7 +6,7 @@ handlers is `demyjpy.pipeline`'s.
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Final, Generic, Protocol, TypeVar, overload
 
 from attrs import field, frozen
@@ -20,10 +20,13 @@ from demyjpy.wire.codes import MACROS_PER_STAGE
 from demyjpy.wire.fields import spell_macro
 
 E = TypeVar("E")
+T = TypeVar("T")
 R = TypeVar("R", bound=Context | Awaitable[Context])
 
 HANDLER_NAMES: Final = (*EVENT_NAMES, "disconnect", "options", "define_macros")
 """The names under which a handler may be registered."""
+
+_MOST_MADE: Final = 64  # keys come from what MTAs offer, which is up to them
 
 QUIETABLE: Final = tuple(name for name in EVENT_NAMES if ROW_OF_NAME[name].quiet)
 """The events whose handler may be declared ``reply=False``."""
@@ -148,6 +151,7 @@ class Registry(Mapping[str, Handler[Any]]):
     ) -> None:
         self.declarations = declarations or Declarations()
         self._handlers: dict[str, Handler[Any]] = {}
+        self._made: dict[Any, Any] = {}
         for event, handler in check_mapping("handlers", handlers or {}).items():
             self.add(event, handler)
 
@@ -185,6 +189,19 @@ class Registry(Mapping[str, Handler[Any]]):
 
     def __eq__(self, other: object) -> bool:
         return self is other
+
+    def once(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
+        """What ``make`` returns, made once for each key while no handler is added.
+
+        For what would come out the same on every connection of this filter.
+        """
+        key = (*key, *map(len, self.parts))
+        if key not in self._made:
+            if len(self._made) >= _MOST_MADE:
+                self._made.clear()
+            self._made[key] = make()
+        made: T = self._made[key]
+        return made
 
     @property
     def parts(self) -> tuple["Registry", ...]:

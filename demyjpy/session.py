@@ -5,7 +5,7 @@ a new message with MAIL alone, Postfix says ABORT at every end) and never leaves
 answer or an error. What a filter may say when is in `demyjpy.plan`.
 """
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Final
 
 from demyjpy.actions import Accept, Discard, Reject, ReplyCode, TemporaryFailure, Verdict
@@ -16,7 +16,7 @@ from demyjpy.wire.codes import Command
 _C = Command
 
 
-class Phase(Enum):
+class Phase(IntEnum):
     """How far a session has come. From `MAIL` to `BODY` a message is open."""
 
     NEW = auto()

@@ -12,6 +12,9 @@ from demyjpy.handlers import strictest
 Said = Iterable[tuple[int, Verdict]]
 """Verdicts, each with the number of the filter that gave it."""
 
+_LASTING: Final = (act.Accept, act.Skip)
+"""Verdicts that are remembered."""
+
 
 @frozen
 class Standing:
@@ -30,7 +33,9 @@ class Standing:
 
     def hear(self, said: Said, *, of_connection: bool) -> "Standing":
         """After these verdicts: those that accept are done, those that skip want no more body."""
-        said = tuple(said)
+        said = [(number, one) for number, one in said if isinstance(one, _LASTING)]
+        if not said:
+            return self
         done = self.done | {number for number, one in said if isinstance(one, act.Accept)}
         skipped = self.skipped | {number for number, one in said if isinstance(one, act.Skip)}
         for_good = done if of_connection else self.done_for_good
@@ -48,6 +53,8 @@ class Standing:
 
     def between_messages(self) -> "Standing":
         """With what holds for the connection only."""
+        if not self.done_for_good and self.owed_for_good is None:
+            return CLEAR
         return Standing(
             self.done_for_good, self.done_for_good, frozenset(), self.owed_for_good, self.owed_for_good
         )

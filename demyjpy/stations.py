@@ -26,7 +26,10 @@ DISCONNECT: Final = 0
 
 def opening_stations(registry: Registry) -> dict[int, Station]:
     """Before the negotiation: the negotiation itself, and the end."""
-    return {letter: _station(registry, letter, replies=False) for letter in (OPTNEG, DISCONNECT)}
+    return registry.once(
+        ("opening",),
+        lambda: {letter: _station(registry, letter, replies=False) for letter in (OPTNEG, DISCONNECT)},
+    )
 
 
 def agreed_stations(registry: Registry, reply: Negotiate, *, observed: bool) -> dict[int, Station]:

@@ -9,16 +9,16 @@ from collections import deque
 from typing import Any, Final
 
 from attrs import evolve
-from pyrsistent import PMap
 
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.actions import Modification, Verdict
 from demyjpy.codec import EVENTS, encode_action, unknown_letter
-from demyjpy.connection import Call, Connection, Job, Station, Step, Trouble
+from demyjpy.connection import Call, Connection, Job, Setup, Station, Step, Trouble
 from demyjpy.context import Context
 from demyjpy.errors import HandlerError, LimitError, LocalProtocolError, RemoteProtocolError
 from demyjpy.handlers import as_registry, strictest
+from demyjpy.lane import Handover, Routes, make_routes, remembering
 from demyjpy.limits import NOTHING_COUNTED
 from demyjpy.macros import NO_MACROS, Macros
 from demyjpy.negotiation import Agreement, check_reply, with_data_size
@@ -32,7 +32,7 @@ from demyjpy.outcomes import (
     take_outcome,
 )
 from demyjpy.plan import EMPTY_PLAN, LEGAL, Plan, encode_answer, in_sending_order
-from demyjpy.registry import Handler
+from demyjpy.registry import Handler, Registry
 from demyjpy.session import IN_MESSAGE, Phase, ends_message, gives_up, receive
 from demyjpy.standing import CLEAR
 from demyjpy.stations import DISCONNECT, MACRO, OPTNEG, QUIT_NC, agreed_stations, opening_stations
@@ -70,33 +70,20 @@ _TOO_BIG: Final = act.ReplyCode(552, "5.3.4", "Message too big for this filter")
 _TOO_MANY_RECIPIENTS: Final = act.ReplyCode(452, "4.5.3", "Too many recipients for this filter")
 
 
+def _settle_options(
+    setup: Setup, registry: Registry, offer: ev.Options, said: act.Negotiate
+) -> tuple[Agreement, dict[int, Station], Routes | None, bytes]:
+    """What an answer to an offer comes to: for the connection, and as bytes; or why it may not be."""
+    check_reply(said, offer)
+    reply = with_data_size(said, offer, setup.limits.data_size)
+    agreement = Agreement.of(reply)
+    stations = agreed_stations(registry, reply, observed=setup.observer is not None)
+    routes = make_routes(setup, stations, agreement)
+    return agreement, stations, routes, join_frame(*encode_action(reply))
+
+
 class Turn:
     """The state of one turn; see the module."""
-
-    __slots__ = (
-        "_agreement",
-        "_base",
-        "_call",
-        "_closed",
-        "_counts",
-        "_ctx",
-        "_ending",
-        "_filters",
-        "_initial",
-        "_job",
-        "_jobs",
-        "_macros",
-        "_out",
-        "_packets",
-        "_phase",
-        "_prelude",
-        "_session",
-        "_setup",
-        "_standing",
-        "_stations",
-        "_troubles",
-        "_unread",
-    )
 
     def __init__(self, connection: Connection) -> None:
         self._setup = connection.setup
@@ -109,6 +96,7 @@ class Turn:
         self._macros = connection.macros
         self._agreement = connection.agreement
         self._stations = connection.stations
+        self._routes = connection.routes
         self._filters = connection.filters
         self._unread = connection.unread
         self._packets = deque(connection.packets)
@@ -139,6 +127,7 @@ class Turn:
             self._macros,
             self._agreement,
             self._stations,
+            self._routes,
             self._filters,
             self._unread,
             tuple(self._packets),
@@ -168,6 +157,15 @@ class Turn:
         if not self._closed and not self._ending and self._phase is not Phase.CLOSED:
             packets, self._unread = split_frames(self._unread, data, self._setup.limits.packet)
             self._packets.extend(packets)
+
+    def take_over(self, handover: Handover) -> None:
+        """Go on where the lane ended."""
+        self._out.append(handover.connection.data_to_send)
+        if handover.job is not None:
+            handler = handover.job.chain[0][1]
+            job = self._absorb(handover.job, handler, handover.outcome, None)
+            if job is not None:
+                self._jobs.append(job)
 
     def resume(self, outcome: Context | Exception, duration: float | None) -> None:
         """The call that was out has come back."""
@@ -235,6 +233,8 @@ class Turn:
             return
         if letter == _ABORT:
             self._macros = self._macros.end_message()
+            if self._setup.observer:
+                self._refresh_macros()
             self._observe(Step(self._session, ev.Abort(), self._ctx, self._ctx))
             return
         station = self._stations[letter]
@@ -264,7 +264,7 @@ class Turn:
     def _leave_prelude(self, following: Phase) -> None:
         """What a macro handler stored before a message belongs to that message, or to none."""
         if self._phase not in IN_MESSAGE and following not in IN_MESSAGE:
-            self._ctx = self._remembering(self._prelude or self._ctx)
+            self._ctx = remembering(self._ctx, self._prelude or self._ctx)
             self._prelude = None
 
     def _define_macros(self, station: Station, payload: bytes) -> None:
@@ -471,22 +471,22 @@ class Turn:
                     "expected the options handler to queue Negotiate, got no answer: call "
                     "default_event_handler(event, ctx) in it"
                 )
-            check_reply(replies[-1], offer)
-            reply = with_data_size(replies[-1], offer, self._setup.limits.data_size)
-            packet = join_frame(*encode_action(reply))
-            self._agreement = Agreement.of(reply)
             registry = as_registry(self._ctx["handlers"])
-            self._filters = len(registry.parts)
-            observed = self._setup.observer is not None
-            self._stations = agreed_stations(registry, reply, observed=observed)
+            setup, said = self._setup, replies[-1]
+            settled = registry.once(
+                ("settled", offer, said, setup.limits.data_size, setup.observer is None, setup.defers),
+                lambda: _settle_options(setup, registry, offer, said),
+            )
         except Exception as error:
             self._trouble(error, "options")
             self.hang_up()
             return
+        self._agreement, self._stations, self._routes, packet = settled
+        self._filters = len(registry.parts)
         self._initial = self._ctx
         self._phase = Phase.READY
         self._out.append(packet)
-        self._observe_job(job, (reply,), packet)
+        self._observe_job(job, (self._agreement.reply,), packet)
 
     def _settle(self, job: Job) -> None:
         """Decide the answer to an event, send it where one is due, and see what ends with it."""
@@ -508,6 +508,7 @@ class Turn:
         if sent and self._phase in IN_MESSAGE and ends_message(letter, verdict):
             if job.last_chunk:
                 self._packets.popleft()  # its end has been answered
+            self._refresh_macros()  # for abort handlers, where no other has looked
             self._end_message(self._surprised(job))
 
     def _merge_verdicts(self, job: Job) -> Verdict:
@@ -564,16 +565,9 @@ class Turn:
 
     def _leave_message(self) -> None:
         """Back to what stood before MAIL; what was remembered stays."""
-        self._ctx = self._remembering(self._base)
+        self._ctx = remembering(self._ctx, self._base)
         self._macros = self._macros.end_message()
         self._standing = self._standing.between_messages()
-
-    def _remembering(self, before: Context) -> Context:
-        """An earlier context, with what has been remembered since."""
-        connection = self._ctx.get("connection")
-        if isinstance(connection, PMap) and connection is not before.get("connection"):
-            return before.set("connection", connection)
-        return before
 
     def _farewell(self) -> Job:
         station = self._stations[DISCONNECT]

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from struct import pack
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from demyjpy.actions import Action
 from demyjpy.codec import decode_action
 from demyjpy.connection import Connection, Setup, Trouble
 from demyjpy.context import Context
 from demyjpy.handlers import define_event_handlers
-from demyjpy.pipeline import as_on_connect, hang_up, open_connection, receive_data, resume, run_call
+from demyjpy.pipeline import Line, as_on_connect, hang_up, open_connection, resume, run_call
 from demyjpy.registry import Registry
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frames
 
@@ -92,7 +92,10 @@ class Session:
 
     def feed(self, data: bytes) -> bytes:
         """Bytes come; what is sent at once. A handler that was handed out stays out."""
-        return self._note(receive_data(self.connection, data))
+        line = Line(self.connection)
+        sent = line.receive_data(data)
+        after = line.connection
+        return self._note(after if sent is None else evolve(after, data_to_send=sent))
 
     def call(self) -> bytes:
         """Run the handler that was handed out."""

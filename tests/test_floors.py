@@ -30,6 +30,7 @@ FLOORS = (
     "plan",
     "limits",
     # 4: handlers, and a packet's way through them
+    "smallmap",
     "context",
     "shorthands",
     "registry",
@@ -38,6 +39,7 @@ FLOORS = (
     "connection",
     "outcomes",
     "stations",
+    "lane",
     "turn",
     "pipeline",
     # 5: the only I/O

@@ -1,6 +1,8 @@
 """Macros in force: stored by their command, looked up from the last, dropped in time."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from demyjpy.macros import NO_MACROS, Macros
 from demyjpy.wire.codes import Command
@@ -102,3 +104,20 @@ def test_macros_are_values():
     assert NO_MACROS.get("i") is None
     assert one == NO_MACROS.define(C.MAIL, b"i\x001\0")
     assert hash(one) == hash(NO_MACROS.define(C.MAIL, b"i\x001\0"))
+
+
+told = st.tuples(st.sampled_from([*b"CHMRTLNBEAU"]), st.sampled_from([b"i\0" + b"1\0", b"i\0" + b"2\0"]))
+
+
+@given(st.lists(st.one_of(told, st.sampled_from([*b"CHMRTLNBEAU"]), st.none()), max_size=8), told)
+def test_a_command_with_its_own_macros_is_one_step(script, last):
+    """`meet` is `define` and `arrive`, whatever came before; where nothing changes, it is the same."""
+    macros = NO_MACROS
+    for one in script:
+        if one is None:
+            macros = macros.end_message()
+        else:
+            macros = macros.arrive(one) if isinstance(one, int) else macros.define(*one)
+    met = macros.meet(*last)
+    assert met == macros.define(*last).arrive(last[0])
+    assert met.meet(*last) is met

@@ -25,6 +25,7 @@ from demyjpy.wire.fields import (
 )
 
 _P = ProtocolFlag
+_NO_PARAMETERS: Final = Parameters()
 
 
 @frozen
@@ -137,7 +138,8 @@ def _envelope(event: type[Any]) -> dict[str, Any]:
 
     def decode(payload: bytes, leading_space: bool) -> ev.Event:
         raw, rest = take_string(payload, "an address")
-        found: ev.Event = event(raw, Parameters.parse(take_strings(rest)), raw=raw)
+        parameters = Parameters.parse(take_strings(rest)) if rest else _NO_PARAMETERS
+        found: ev.Event = event(raw, parameters, raw=raw)
         return found
 
     def encode(event: ev.Mail | ev.Recipient, leading_space: bool) -> bytes:
@@ -151,7 +153,9 @@ def _decode_header(payload: bytes, leading_space: bool) -> ev.Header:
     value, _ = take_string(rest, "a header value")
     if not name:
         raise RemoteProtocolError("a header name", "an empty one")
-    return ev.Header.from_raw(name, value) if leading_space else ev.Header(name, value)
+    if leading_space:
+        return ev.Header(name, value.removeprefix(" "), raw=value)
+    return ev.Header(name, value)
 
 
 def _encode_header(event: ev.Header, leading_space: bool) -> bytes:

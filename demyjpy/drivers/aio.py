@@ -7,6 +7,7 @@ ones in a pool of threads, ``async def`` ones as tasks. Nothing is decided here 
 import asyncio
 import socket
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final, Self
 
 from demyjpy.connection import Call, Connection, Setup
@@ -19,15 +20,16 @@ from demyjpy.events import Abort, Disconnect
 from demyjpy.outcomes import as_exception
 from demyjpy.pipeline import (
     PROGRESS,
+    Line,
     hang_up,
     open_connection,
-    receive_data,
     resume,
     run_call,
     run_call_async,
 )
 
 _ACCEPTS: Final = 64  # connections taken at one wake-up, so that those open get their turn
+_READ_SIZE: Final = 262_144
 _PAUSE: Final = 1.0  # seconds until accepting is tried again when the system has no more sockets
 _PARTING: Final = 1.0  # seconds for the last handlers of sessions that were cut
 
@@ -48,6 +50,9 @@ class AsyncServer:
             on_connect, lambda handler: handler.blocking or handler.is_async
         )
         self._sessions: set[_Session] = set()
+        # One for all, for what is read is taken out before anybody else reads. A new one for each read,
+        # as `asyncio.Protocol` gets it, is so large that malloc() asks the kernel for it every time.
+        self.buffer = memoryview(bytearray(_READ_SIZE))
         self._accepting = False
         self.stopping = False
 
@@ -152,7 +157,7 @@ class AsyncServer:
             self._end_threads()
 
     def _sweep(self) -> None:
-        now = self._loop.time()
+        now = monotonic()
         for session in tuple(self._sessions):
             session.check_time(now, self._options)
         self._sweeper = self._loop.call_later(self._period(), self._sweep)
@@ -165,13 +170,14 @@ class AsyncServer:
         return asyncio.wrap_future(self._pool.submit(run_call, call), loop=self._loop)
 
 
-class _Session(asyncio.Protocol):
-    """One connection: bytes to the engine and back. ``_connection`` is all that is known of it."""
+class _Session(asyncio.BufferedProtocol):
+    """One connection: bytes to the engine and back. ``_line`` is all that is known of it."""
 
     __slots__ = (
-        "_connection",
+        "_buffer",
         "_is_full",
         "_keepalive",
+        "_line",
         "_loop",
         "_making",
         "_moved",
@@ -185,13 +191,14 @@ class _Session(asyncio.Protocol):
 
     def __init__(self, server: AsyncServer, setup: Setup, name: str) -> None:
         self._server = server
-        self._connection: Connection = Connection(setup, name)
+        self._buffer = server.buffer
+        self._line = Line(Connection(setup, name))
         self._making: asyncio.Task[Any] | None = None
         self._transport: asyncio.Transport | None = None
         self._running: asyncio.Future[Any] | None = None
         self._keepalive: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._seen = self._moved = self._loop.time()
+        self._seen = self._moved = monotonic()
         self._unsent = 0
         self._is_full = False
 
@@ -208,22 +215,34 @@ class _Session(asyncio.Protocol):
     def _made(self, task: "asyncio.Task[Any]", sock: socket.socket) -> None:
         self._making = None
         if task.cancelled() or task.exception():  # a program may cancel whatever runs in its loop
-            report_closed(self._connection, "it could not begin")
+            report_closed(self._line.connection, "it could not begin")
             sock.close()
             self._server.forget_session(self)
 
     # ---------------------------------------------------------------------- what asyncio says
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # a socket's transport is both
-        self._follow(open_connection(self._connection.setup, self._connection.session))
+        connection = self._line.connection
+        self._follow(open_connection(connection.setup, connection.session))
 
-    def data_received(self, data: bytes) -> None:
-        self._follow(receive_data(self._connection, data))
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        answer = self._line.receive_data(bytes(self._buffer[:nbytes]))
+        if answer is None:
+            self._follow(self._line.connection)
+            return
+        if answer and self._transport is not None:
+            self._transport.write(answer)
+        self._seen = monotonic()
+        if self._server.stopping:
+            self.leave_if_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._stop_progress()
-        self._follow(hang_up(self._connection))
+        self._follow(hang_up(self._line.connection))
 
     def pause_writing(self) -> None:
         self._is_full = True
@@ -243,7 +262,7 @@ class _Session(asyncio.Protocol):
     # ---------------------------------------------------------------------- what the engine says
     def _follow(self, connection: Connection) -> None:
         """Do what the engine wants done."""
-        self._connection = connection
+        self._line.connection = connection
         report(connection)
         transport = self._transport
         if connection.data_to_send and transport is not None:
@@ -260,10 +279,10 @@ class _Session(asyncio.Protocol):
                 self._server.forget_session(self)
         elif self._server.stopping and connection.is_idle:
             self._follow(hang_up(connection))
-        self._seen = self._loop.time()  # now it is the MTA's turn
+        self._seen = monotonic()  # now it is the MTA's turn
 
     def _call(self, call: Call) -> None:
-        self._started = self._loop.time()
+        self._started = monotonic()
         self._running = self._server.call(call)
         self._running.add_done_callback(self._called)
         if call.progress is not None and self._transport is not None:
@@ -293,25 +312,25 @@ class _Session(asyncio.Protocol):
             outcome = future.result()
         except BaseException as error:  # noqa: BLE001  # what ends a task is no end of the milter
             outcome = as_exception(error)
-        connection = self._connection
+        connection = self._line.connection
         if self._transport is not None and self._transport.is_closing():
             connection = hang_up(connection)
-        self._follow(resume(connection, outcome, self._loop.time() - self._started))
+        self._follow(resume(connection, outcome, monotonic() - self._started))
 
     # ---------------------------------------------------------------------- what the server says
     def leave_if_idle(self) -> None:
         """End the session, unless a message is on its way."""
-        if self._transport is not None and self._connection.is_idle:
-            self._follow(hang_up(self._connection))
+        if self._transport is not None and self._line.connection.is_idle:
+            self._follow(hang_up(self._line.connection))
 
     def cut(self) -> None:
         """End the session now. A handler that still runs is cancelled, which is reported then."""
         if self._transport is not None:
             if self._running is None and not self._transport.is_closing():
-                report_closed(self._connection, UNFINISHED)
+                report_closed(self._line.connection, UNFINISHED)
             self._transport.abort()
-            self._follow(hang_up(self._connection))
-        call = self._connection.call
+            self._follow(hang_up(self._line.connection))
+        call = self._line.connection.call
         if self._running and call and not isinstance(call.event, Abort | Disconnect):  # which are due
             self._running.cancel(UNFINISHED)
 
@@ -323,10 +342,10 @@ class _Session(asyncio.Protocol):
         if unsent != self._unsent:
             self._unsent, self._moved = unsent, now
         if unsent and now - self._moved > options.write_timeout:
-            report_closed(self._connection, f"the MTA read nothing for {options.write_timeout:g} s")
+            report_closed(self._line.connection, f"the MTA read nothing for {options.write_timeout:g} s")
             self._transport.abort()
         elif now - self._seen > options.idle_timeout:
-            report_closed(self._connection, f"the MTA said nothing for {options.idle_timeout:g} s")
+            report_closed(self._line.connection, f"the MTA said nothing for {options.idle_timeout:g} s")
             self._transport.abort()
 
 

@@ -21,7 +21,7 @@ from demyjpy.drivers.report import UNFINISHED, log, report, report_closed
 from demyjpy.drivers.signals import Bell, Started
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import as_registry, chain_of
-from demyjpy.pipeline import PROGRESS, hang_up, open_connection, receive_data, resume, run_call
+from demyjpy.pipeline import PROGRESS, Line, hang_up, open_connection, resume, run_call
 from demyjpy.registry import Handler
 
 _READ_SIZE: Final = 262_144
@@ -160,13 +160,13 @@ class ThreadServer:
 
 
 class _Session:
-    """One connection and its thread. ``_connection`` is all that is known of it."""
+    """One connection and its thread. ``_line`` is all that is known of it."""
 
     def __init__(self, server: ThreadServer, sock: socket.socket, name: str) -> None:
         self._server = server
         self._options = server.options
         self._socket = sock
-        self._connection = Connection(server.setup, name)
+        self._line = Line(Connection(server.setup, name))
         self._lock = threading.Lock()
         self._is_reading = self._is_left = False
         self._half_sent = b""
@@ -175,13 +175,18 @@ class _Session:
         """Until the connection ends."""
         try:
             self._prepare()
-            self._connection = open_connection(self._connection.setup, self._connection.session)
-            while self._follow():
+            begun = self._line.connection
+            self._line.connection = open_connection(begun.setup, begun.session)
+            answer: bytes | None = None
+            while answer is not None or self._follow():
                 data = self._read()
                 if data:
-                    self._connection = receive_data(self._connection, data)
+                    answer = self._line.receive_data(data)
+                    if answer:
+                        self._send(answer)
                 else:
-                    self._connection = hang_up(self._connection)
+                    answer = None
+                    self._line.connection = hang_up(self._line.connection)
         finally:
             self.end()
 
@@ -202,7 +207,7 @@ class _Session:
     def _follow(self) -> bool:
         """Do what the engine wants done; whether there is more to read."""
         while True:
-            connection = self._connection
+            connection = self._line.connection
             report(connection)
             if connection.data_to_send:
                 self._send(connection.data_to_send)
@@ -212,7 +217,7 @@ class _Session:
                 duration = time.perf_counter() - started
                 if self._is_gone():
                     connection = hang_up(connection)
-                self._connection = resume(connection, outcome, duration)
+                self._line.connection = resume(connection, outcome, duration)
             else:
                 return not connection.is_closed
 
@@ -248,7 +253,7 @@ class _Session:
     def _read(self) -> bytes:
         """What the peer says; nothing when the session is over."""
         with self._lock:
-            if self._server.stopping and self._connection.is_idle:
+            if self._server.stopping and self._line.connection.is_idle:
                 return b""
             self._is_reading = True
         data = self._receive()
@@ -269,13 +274,13 @@ class _Session:
     def leave_if_idle(self) -> None:
         """End the session, unless a message is on its way."""
         with self._lock:
-            if self._is_reading and self._connection.is_idle:
+            if self._is_reading and self._line.connection.is_idle:
                 self._is_left = True
                 self._shut(socket.SHUT_RD)
 
     def cut(self, why: str) -> None:
         """End the session now; its thread finds the connection closed."""
-        report_closed(self._connection, why)
+        report_closed(self._line.connection, why)
         self._is_left = True
         self._shut(socket.SHUT_RDWR)
 

@@ -38,12 +38,12 @@ def take_string(data: bytes, what: str) -> tuple[str, bytes]:
     text, nul, rest = data.partition(b"\0")
     if not nul:
         raise RemoteProtocolError(f"{what} that ends in NUL", show_bytes(data))
-    return decode_text(text), rest
+    return text.decode("utf-8", "surrogateescape"), rest
 
 
 def take_strings(data: bytes) -> tuple[str, ...]:
     """All complete ``STR``; a trailing fragment without NUL is dropped, as libmilter does."""
-    return tuple(decode_text(part) for part in data.split(b"\0")[:-1])
+    return tuple([decode_text(part) for part in data.split(b"\0")[:-1]])
 
 
 def take_number(data: bytes, size: int, what: str) -> tuple[int, bytes]:
@@ -134,8 +134,8 @@ class Parameters(_Words):
     @classmethod
     def parse(cls, words: Iterable[str]) -> Self:
         """From ``KEY=value`` and ``KEY``, split at the first ``=`` only."""
-        pairs = (word.partition("=") for word in words)
-        return cls((key, value if equals else None) for key, equals, value in pairs)
+        pairs = [word.partition("=") for word in words]
+        return cls([(key, value if equals else None) for key, equals, value in pairs])
 
     def as_words(self) -> tuple[str, ...]:
         """``KEY=value`` and ``KEY``, as they came."""
