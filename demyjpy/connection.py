@@ -177,6 +177,11 @@ class Connection:
     counts: Counts = NOTHING_COUNTED
 
     @property
+    def is_silent(self) -> bool:
+        """Whether nothing tells the MTA that its last bytes have come, now or soon."""
+        return not (self.data_to_send or self.call or self.is_closed)
+
+    @property
     def is_idle(self) -> bool:
         """Whether it may be closed without harm: no message is open, nothing is being answered."""
         return self.phase not in IN_MESSAGE and not self.call and not self.packets

@@ -48,6 +48,7 @@ FLOORS = (
     "drivers.report",
     "drivers.pool",
     "drivers.signals",
+    "drivers.sockets",
     "drivers.workers",
     "drivers.aio",
     "drivers.threads",

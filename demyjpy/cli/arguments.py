@@ -8,7 +8,7 @@ from attrs import fields_dict
 
 from demyjpy.cli.mail_arguments import add_mail_commands
 from demyjpy.cli.words import COUNT, SECONDS, SECONDS_OR_0, Parser, address
-from demyjpy.drivers.options import Options
+from demyjpy.drivers.options import LOOPS, Options
 from demyjpy.limits import Limits
 
 DEFAULT_ADDRESS: Final = "inet:20025@localhost"
@@ -146,6 +146,12 @@ def _add_running(parser: Parser) -> None:
         help="processes that share the socket (default: %(default)s)",
     )
     parser.add_argument(
+        "--loop",
+        choices=LOOPS,
+        default=_default(Options, "loop"),
+        help="event loop of the asyncio driver; uvloop has to be installed (default: %(default)s)",
+    )
+    parser.add_argument(
         "--log-level",
         choices=("debug", "info", "warning", "error"),
         default="info",
@@ -203,6 +209,7 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "grace",
         "connections",
         "blocking_threads",
+        "loop",
     )
     limits = Limits(
         headers=arguments.max_headers,

@@ -136,11 +136,13 @@ class Listener:
 
     ``address`` is where it listens, with the port that the system chose. ``file`` is the identity of
     the file to remove with it: by the time, another program may listen at the same path.
+    ``is_shared``: other processes accept from it, too.
     """
 
     socket: socket.socket
     address: Address
     file: tuple[int, int] | None = None
+    is_shared: bool = False
 
     def close(self) -> None:
         """Listen no more. Once is enough, twice does no harm."""

@@ -6,6 +6,7 @@ ones in a pool of threads, ``async def`` ones as tasks. Nothing is decided here 
 
 import asyncio
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, Self
@@ -16,6 +17,8 @@ from demyjpy.drivers.options import Options, SessionNames
 from demyjpy.drivers.pool import Pool
 from demyjpy.drivers.report import UNFINISHED, log, report, report_closed
 from demyjpy.drivers.signals import Bell, Started
+from demyjpy.drivers.sockets import acknowledge, acknowledgeable
+from demyjpy.errors import HandlerError
 from demyjpy.events import Abort, Disconnect
 from demyjpy.outcomes import as_exception
 from demyjpy.pipeline import (
@@ -130,7 +133,7 @@ class AsyncServer:
             self._loop.remove_reader(self._listener.socket.fileno())
 
     def _accept(self) -> None:
-        for _ in range(_ACCEPTS):
+        for _ in range(1 if self._listener.is_shared else _ACCEPTS):  # or the first to wake gets all
             if len(self._sessions) >= self._options.connections:
                 self._pause_accepting()  # until a session ends
                 return
@@ -177,6 +180,7 @@ class _Session(asyncio.BufferedProtocol):
         "_buffer",
         "_is_full",
         "_keepalive",
+        "_late",
         "_line",
         "_loop",
         "_making",
@@ -192,6 +196,8 @@ class _Session(asyncio.BufferedProtocol):
     def __init__(self, server: AsyncServer, setup: Setup, name: str) -> None:
         self._server = server
         self._buffer = server.buffer
+        self._late: socket.socket | None = None
+        """Where acknowledgements would be late."""
         self._line = Line(Connection(setup, name))
         self._making: asyncio.Task[Any] | None = None
         self._transport: asyncio.Transport | None = None
@@ -204,6 +210,7 @@ class _Session(asyncio.BufferedProtocol):
 
     def begin(self, sock: socket.socket) -> None:
         """Have a transport made for an accepted socket."""
+        self._late = acknowledgeable(sock)
 
         def protocol() -> _Session:
             return self
@@ -231,9 +238,15 @@ class _Session(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         answer = self._line.receive_data(bytes(self._buffer[:nbytes]))
         if answer is None:
-            self._follow(self._line.connection)
+            connection = self._line.connection
+            if self._late and connection.is_silent:
+                acknowledge(self._late)
+            self._follow(connection)
             return
-        if answer and self._transport is not None:
+        if not answer:
+            if self._late:
+                acknowledge(self._late)
+        elif self._transport is not None:
             self._transport.write(answer)
         self._seen = monotonic()
         if self._server.stopping:
@@ -353,8 +366,14 @@ def serve(address: str | int, on_connect: Any, **options: Any) -> AsyncServer:
     """A milter for a program with its own event loop.
 
     ``async with serve("inet:20025@localhost", handlers) as server:`` listens while the block runs;
-    ``server.address`` is where. Options are those of `Options`. Several may run in one loop.
+    ``server.address`` is where. Options are those of `Options`, but for ``loop``: it runs in the loop
+    that is there. Several may run in one loop.
     """
+    if "loop" in options:
+        raise HandlerError(
+            f"expected serve() to be used in a loop of your own, got loop={options['loop']!r}: "
+            "that is an option of start_milter and running"
+        )
     return AsyncServer(parse_address(address), on_connect, Options(**options))
 
 
@@ -386,4 +405,22 @@ def run(listener: Listener, on_connect: Any, options: Options, started: Started)
                 await server.close(grace=0)  # where KeyboardInterrupt ends the loop
             loop.remove_reader(bell.fileno())
 
-    asyncio.run(main())
+    with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
+        runner.run(main())
+
+
+def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes an event loop of this name; None for asyncio's own choice.
+
+    `HandlerError` where it is not installed.
+    """
+    if name == "asyncio":
+        return None
+    try:
+        import uvloop  # noqa: PLC0415  # an extra, and only this needs it
+    except ImportError:
+        raise HandlerError(
+            'expected uvloop to be installed for loop="uvloop", got none: pip install "demyjpy[uvloop]"'
+        ) from None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

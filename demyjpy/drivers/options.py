@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from attrs import field, frozen
 from attrs import validators as v
@@ -17,6 +17,8 @@ from demyjpy.connection import Observer, OnError, Setup
 from demyjpy.limits import Limits
 from demyjpy.pipeline import as_on_connect
 from demyjpy.registry import Handler
+
+LOOPS: Final = ("asyncio", "uvloop")
 
 
 def _seconds(value: float) -> float:
@@ -32,8 +34,9 @@ class Options:
     ``connections``: how many at once in each process; more wait in the backlog. ``idle_timeout``:
     without a byte from the MTA (libmilter's 7210: an SMTP client may idle). ``write_timeout``: with
     bytes that the MTA does not take. ``grace``: for messages in flight when the milter stops.
-    ``blocking_threads``: for ``blocking=True`` handlers under asyncio. ``observer``: called with every
-    `Step`.
+    ``blocking_threads``: for ``blocking=True`` handlers under asyncio. ``loop``: the event loop of the
+    asyncio driver, ``"asyncio"`` or ``"uvloop"``, which has to be installed. ``observer``: called with
+    every `Step`.
     """
 
     on_error: OnError = "tempfail"
@@ -43,6 +46,7 @@ class Options:
     write_timeout: float = field(converter=_seconds, default=300.0, validator=v.gt(0))
     grace: float = field(converter=_seconds, default=30.0, validator=v.ge(0))
     blocking_threads: int = field(default=64, validator=[v.instance_of(int), v.ge(1)])
+    loop: str = field(default="asyncio", validator=v.in_(LOOPS))
     observer: Observer | None = None
 
     def setup(self, on_connect: Any, defers: Callable[[Handler[Any]], bool]) -> Setup:

@@ -1,5 +1,6 @@
 """Starting a milter: for a program of its own (`start_milter`) and for tests (`running`)."""
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -48,10 +49,13 @@ def start_milter(
         log.info("listening on %s (driver %s, workers %d)", actual, driver, workers)
         if on_ready:
             on_ready(actual)
+        # What is here now, is here to stay: the garbage collector need not look at it again and again,
+        # and workers share its memory for as long as nobody writes there.
+        gc.freeze()
         if workers == 1:
             run(listener, on_connect, chosen, requests.started)
         else:
-            shared = evolve(listener, file=None)  # its file is the parent's
+            shared = evolve(listener, file=None, is_shared=True)  # its file is the parent's
             Workers(
                 workers, listener, lambda started: run(shared, on_connect, chosen, started), chosen.grace
             ).run(requests.started)
@@ -65,6 +69,11 @@ def _prepare(driver: str, on_connect: Any, options: dict[str, Any]) -> tuple[_Ru
     chosen.setup(on_connect, lambda handler: False)
     if driver == "threads":
         threads.refuse_async(on_connect)
+        if chosen.loop != "asyncio":
+            raise HandlerError(
+                f'expected loop= with driver="asyncio" only, got {chosen.loop!r} with "threads"'
+            )
+    aio.loop_factory(chosen.loop)
     return _RUN[driver], chosen
 
 

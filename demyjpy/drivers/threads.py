@@ -19,12 +19,13 @@ from demyjpy.drivers.address import Address, Listener, listen
 from demyjpy.drivers.options import Options, SessionNames
 from demyjpy.drivers.report import UNFINISHED, log, report, report_closed
 from demyjpy.drivers.signals import Bell, Started
+from demyjpy.drivers.sockets import acknowledge, acknowledgeable
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import as_registry, chain_of
 from demyjpy.pipeline import PROGRESS, Line, hang_up, open_connection, resume, run_call
 from demyjpy.registry import Handler
 
-_READ_SIZE: Final = 262_144
+_READ_SIZE: Final = 100_000  # over 128 kB, malloc() asks the kernel for the memory of each read
 _PAUSE: Final = 1.0  # seconds until accepting is tried again when the system has no more sockets
 _PARTING: Final = 1.0  # seconds for the last handlers of sessions that were cut
 
@@ -178,12 +179,15 @@ class _Session:
             begun = self._line.connection
             self._line.connection = open_connection(begun.setup, begun.session)
             answer: bytes | None = None
+            late = acknowledgeable(self._socket)
             while answer is not None or self._follow():
                 data = self._read()
                 if data:
                     answer = self._line.receive_data(data)
                     if answer:
                         self._send(answer)
+                    elif late and (answer is not None or self._line.connection.is_silent):
+                        acknowledge(late)
                 else:
                     answer = None
                     self._line.connection = hang_up(self._line.connection)

@@ -1,6 +1,7 @@
 """What is the asyncio driver's own."""
 
 import asyncio
+import sys
 import threading
 from contextlib import ExitStack
 from typing import Any
@@ -11,6 +12,7 @@ from demyjpy import (
     AddressError,
     Continue,
     EndOfMessage,
+    HandlerError,
     Progress,
     TemporaryFailure,
     define_event_handlers,
@@ -287,3 +289,39 @@ def test_uvloop():
             milter.tell()
             assert peer.has_ended()
         milter.end()
+
+
+def test_a_loop_is_chosen_by_name():
+    """``loop="uvloop"`` runs the milter in a uvloop; `serve` runs where it is called."""
+    pytest.importorskip("uvloop")
+    found: list[str] = []
+    handlers = define_event_handlers()
+
+    @handlers.mail
+    async def mail(event, ctx):
+        found.append(type(asyncio.get_running_loop()).__module__)
+        return ctx
+
+    for loop in ("asyncio", "uvloop"):
+        with running(handlers, loop=loop) as address:
+            assert talk(address) == (Continue(),)
+    assert [name.partition(".")[0] for name in found] == ["asyncio", "uvloop"]
+    with pytest.raises(HandlerError, match=r"in a loop of your own, got loop='uvloop'"):
+        serve(ANYWHERE, handlers, loop="uvloop")
+
+
+def test_a_loop_that_cannot_be_had(monkeypatch):
+    """What is not installed, not known, or not the driver's own is said before anything is opened."""
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    with (
+        pytest.raises(HandlerError, match=r'expected uvloop to be installed.*pip install "demyjpy'),
+        running({}, loop="uvloop"),
+    ):
+        pass
+    with pytest.raises(ValueError, match="loop"), running({}, loop="trio"):
+        pass
+    with (
+        pytest.raises(HandlerError, match='loop= with driver="asyncio" only'),
+        running({}, loop="uvloop", driver="threads"),
+    ):
+        pass

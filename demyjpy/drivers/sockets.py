@@ -1,0 +1,27 @@
+"""What is set on the socket of a connection, alike for all drivers.
+
+Sendmail says the macros of a command and the command itself in two writes. Nagle's algorithm holds
+back the second until the first has been acknowledged, which the kernel of the receiver puts off for
+40 ms as long as it has nothing to say itself: 40 ms for each command. Postfix says both in one write.
+"""
+
+import socket
+from contextlib import suppress
+from typing import Final
+
+_QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
+_IS_OF_TCP: Final = frozenset({socket.AF_INET, socket.AF_INET6} if _QUICKACK else ())
+
+
+def acknowledgeable(sock: socket.socket) -> socket.socket | None:
+    """The socket if `acknowledge` does something for it, else None."""
+    return sock if sock.family in _IS_OF_TCP else None
+
+
+def acknowledge(sock: socket.socket) -> None:
+    """Tell the peer at once that its bytes have come: to be called where no answer says so.
+
+    The kernel forgets it with the next answer, so it has to be said each time.
+    """
+    with suppress(OSError):  # the peer is gone, which reading will say
+        sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK or 0, 1)
