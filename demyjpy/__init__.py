@@ -40,6 +40,7 @@ from demyjpy.context import (
 from demyjpy.drivers import AsyncServer, running, serve, start_milter
 from demyjpy.errors import (
     AddressError,
+    DeadlineError,
     HandlerError,
     LimitError,
     LocalProtocolError,
@@ -109,6 +110,7 @@ __all__ = [
     "Context",
     "Continue",
     "Data",
+    "DeadlineError",
     "DefineMacros",
     "Definitions",
     "DeleteHeader",

@@ -18,8 +18,9 @@ class Limits:
 
     ``packet``: the largest length field, in bytes (a larger one closes the connection). ``headers``
     (fields), ``header_size`` (their bytes) and ``message`` (bytes of header and body): beyond them
-    the message is refused with 552; ``recipients``: beyond it further ones are refused with 452. ``data_size``: the largest payload to
-    negotiate (65535: none; 262143 and 1048575 need an MTA built with MDS).
+    the message is refused with 552; ``recipients``: beyond it further ones are refused with 452.
+    ``data_size``: the largest payload to negotiate (65535: none; 262143 and 1048575 need an MTA
+    built with MDS).
     """
 
     packet: int = field(default=1_048_577, validator=v.ge(CHUNK_SIZE + 1))

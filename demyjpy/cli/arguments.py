@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn
 from attrs import fields_dict
 
 from demyjpy.cli.mail_arguments import add_mail_commands
-from demyjpy.cli.words import COUNT, SECONDS, SECONDS_OR_0, Parser, address
+from demyjpy.cli.words import COUNT, SECONDS, SECONDS_OR_0, Parser, address, network
 from demyjpy.drivers.options import LOOPS, Options
 from demyjpy.limits import Limits
 
@@ -176,20 +176,44 @@ def _add_limits(parser: Parser) -> None:
     for name, read, text in (
         ("idle_timeout", SECONDS, "close a connection on which the MTA says nothing for so long"),
         ("write_timeout", SECONDS, "close a connection on which the MTA reads nothing for so long"),
+        ("negotiate_timeout", SECONDS, "close a connection that has not negotiated within"),
+        ("handler_timeout", SECONDS, "time for one call of a handler that runs apart"),
+        ("warn_blocked", SECONDS, "name a handler that has blocked the event loop for so long"),
         ("grace", SECONDS_OR_0, "time for messages in flight when it is told to stop"),
     ):
         add(_option(name), "SECONDS", read, _default(Options, name), text)
     for name, text in (
-        ("connections", "connections at once, in each worker; more wait"),
+        ("max_connections", "connections at once, in each worker; see --when-full"),
         ("blocking_threads", "threads for blocking=True handlers (asyncio)"),
     ):
         add(_option(name), "N", COUNT, _default(Options, name), text)
     for name, metavar, text in (
         ("headers", "N", "headers of a message; one with more is refused (552)"),
+        ("header-size", "BYTES", "size of a header; a message with a larger one is refused (552)"),
         ("recipients", "N", "recipients of a message; further ones are refused (452)"),
         ("message", "BYTES", "size of a message; a larger one is refused (552)"),
     ):
-        add(f"--max-{name}", metavar, COUNT, _default(Limits, name), text)
+        add(f"--max-{name}", metavar, COUNT, _default(Limits, name.replace("-", "_")), text)
+    group.add_argument(
+        "--max-connections-per-peer",
+        metavar="N",
+        type=COUNT,
+        help="connections at once from one IP address; more are refused (451; default: no limit)",
+    )
+    group.add_argument(
+        "--when-full",
+        choices=("wait", "tempfail"),
+        default=_default(Options, "when_full"),
+        help="what becomes of connections beyond --max-connections (default: %(default)s)",
+    )
+    group.add_argument(
+        "--allow",
+        metavar="NETWORK",
+        type=network,
+        action="append",
+        default=[],
+        help="where TCP peers may come from, such as 192.0.2.0/24; may be repeated (default: anywhere)",
+    )
 
 
 def _option(name: str) -> str:
@@ -207,12 +231,19 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "idle_timeout",
         "write_timeout",
         "grace",
-        "connections",
+        "negotiate_timeout",
+        "handler_timeout",
+        "warn_blocked",
+        "max_connections",
+        "max_connections_per_peer",
+        "when_full",
+        "allow",
         "blocking_threads",
         "loop",
     )
     limits = Limits(
         headers=arguments.max_headers,
+        header_size=arguments.max_header_size,
         recipients=arguments.max_recipients,
         message=arguments.max_message,
     )

@@ -3,7 +3,7 @@
 import argparse
 import re
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any, Final, NoReturn, TypeVar
 
 from demyjpy.drivers.address import parse_address
@@ -67,6 +67,14 @@ def address(text: str) -> str:
     except AddressError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text
+
+
+def network(text: str) -> str:
+    """A network, or a single address."""
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a network such as 192.0.2.0/24: {error}") from None
 
 
 def reachable(text: str) -> str:

@@ -15,6 +15,24 @@ log: Final = logging.getLogger("demyjpy")
 UNFINISHED: Final = "it had not finished when the milter stopped"
 
 
+class Seldom:
+    """Keeps a flood out of the log: what comes again and again is told once in so many seconds."""
+
+    def __init__(self, seconds: float = 1.0) -> None:
+        self._seconds = seconds
+        self._told: dict[str, float] = {}
+        self._untold: dict[str, int] = {}
+
+    def count(self, kind: str, now: float) -> int:
+        """How many of a kind are to be told now, with those kept back; 0: keep this one back."""
+        untold = self._untold.get(kind, 0) + 1
+        if now - self._told.get(kind, -self._seconds) < self._seconds:
+            self._untold[kind] = untold
+            return 0
+        self._told[kind], self._untold[kind] = now, 0
+        return untold
+
+
 def report(connection: Connection) -> None:
     """Log what has gone wrong on a connection: one record each, a traceback for handlers only."""
     for trouble in connection.troubles:

@@ -10,17 +10,19 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final, Self
 
 from demyjpy.connection import Call, Connection
 from demyjpy.drivers.address import Address, Listener, listen
+from demyjpy.drivers.admission import Door, Guest
+from demyjpy.drivers.alarms import Alarms
 from demyjpy.drivers.options import Options, SessionNames
 from demyjpy.drivers.report import UNFINISHED, log, report, report_closed
 from demyjpy.drivers.signals import Bell, Started
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable
-from demyjpy.errors import HandlerError
+from demyjpy.errors import DeadlineError, HandlerError
 from demyjpy.handlers import as_registry, chain_of
 from demyjpy.pipeline import PROGRESS, Line, hang_up, open_connection, resume, run_call
 from demyjpy.registry import Handler
@@ -31,8 +33,12 @@ _PARTING: Final = 1.0  # seconds for the last handlers of sessions that were cut
 
 
 def _is_deferred(handler: Handler[Any]) -> bool:
-    """Only what may need PROGRESS while it runs comes back to the driver."""
-    return handler.event == "end_of_message"
+    """Only what may need PROGRESS, or too much time, while it runs comes back to the driver."""
+    return handler.event == "end_of_message" or handler.blocking
+
+
+class _LeftBehindError(Exception):
+    """In a thread whose handler took too long: another has taken the session over."""
 
 
 def refuse_async(on_connect: Any) -> None:
@@ -61,10 +67,12 @@ class ThreadServer:
         refuse_async(on_connect)
         self._where = address
         self.options = options or Options()
-        self.setup = self.options.setup(on_connect, _is_deferred)
+        self._door = Door(self.options, self.options.setup(on_connect, _is_deferred))
         self._sessions: set[_Session] = set()
         self._changed = threading.Condition()
-        self.keepalive = _Keepalive()
+        self._left = 0  # threads whose handler took too long, and still runs
+        self.alarms = Alarms()
+        self._ended = ExitStack()
         self.stopping = False
         self._is_hurried = False
 
@@ -88,7 +96,8 @@ class ThreadServer:
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._acceptor = threading.Thread(target=self._accept_all, name="demyjpy-accept", daemon=True)
         self._acceptor.start()
-        self.keepalive.start()
+        self._ended.enter_context(self.alarms.every(self.options.sweep_period, self._sweep))
+        self.alarms.start()
 
     def close(self, grace: float | None = None) -> None:
         """Stop accepting, end all sessions, and return when the last is gone.
@@ -115,7 +124,8 @@ class ThreadServer:
             for session in self._sessions:
                 session.cut(UNFINISHED)
             self._changed.wait_for(lambda: not self._sessions, _PARTING)
-        self.keepalive.stop()
+        self._ended.close()
+        self.alarms.stop()
 
     def hurry(self) -> None:
         """The grace period of `close` is over."""
@@ -128,15 +138,13 @@ class ThreadServer:
         while not self.stopping:
             self._selector.select()
             with self._changed:  # more than that wait in the backlog
-                self._changed.wait_for(
-                    lambda: len(self._sessions) < self.options.connections or self.stopping
-                )
+                self._changed.wait_for(lambda: not self._door.is_shut or self.stopping)
             if not self.stopping:
                 self._accept()
 
     def _accept(self) -> None:
         try:
-            sock, _ = self._listener.socket.accept()
+            sock, address = self._listener.socket.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return  # another process was faster, or the peer is gone
         except OSError as error:
@@ -144,8 +152,12 @@ class ThreadServer:
             with self._changed:
                 self._changed.wait_for(lambda: self.stopping, _PAUSE)
             return
-        session = _Session(self, sock, self._names.next())
         with self._changed:
+            guest = self._door.enter(address)
+            if guest is None:
+                sock.close()
+                return
+            session = _Session(self, sock, guest, self._names.next())
             self._sessions.add(session)
         try:
             threading.Thread(target=session.serve, name="demyjpy-session", daemon=True).start()
@@ -157,42 +169,96 @@ class ThreadServer:
         """A session has ended."""
         with self._changed:
             self._sessions.discard(session)
+            self._door.leave(session.guest)
             self._changed.notify_all()
+
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        with self._changed:
+            for session in self._sessions:
+                session.check_time(now)
+
+    def leave_behind(self, session: "_Session", handler: Handler[Any]) -> bool:
+        """Have another thread go on where a handler takes too long; False where there is none."""
+        seconds = self.options.handler_timeout
+        with self._changed:
+            if self._left < self.options.blocking_threads:
+                left = f"its thread goes on, one of {self._left + 1} left behind"
+                error = DeadlineError(handler.name, seconds, left)
+                try:
+                    name = "demyjpy-session"
+                    threading.Thread(
+                        target=session.take_over, args=(error,), name=name, daemon=True
+                    ).start()
+                except RuntimeError as problem:
+                    log.error("cannot go on with a session: %s", problem)
+                else:
+                    self._left += 1
+                    return True
+        session.cut(str(DeadlineError(handler.name, seconds, f"{self._left} threads are left behind")))
+        return False
+
+    def come_back(self) -> None:
+        """A thread that was left behind ends."""
+        with self._changed:
+            self._left -= 1
 
 
 class _Session:
     """One connection and its thread. ``_line`` is all that is known of it."""
 
-    def __init__(self, server: ThreadServer, sock: socket.socket, name: str) -> None:
+    def __init__(self, server: ThreadServer, sock: socket.socket, guest: Guest, name: str) -> None:
         self._server = server
         self._options = server.options
         self._socket = sock
-        self._line = Line(Connection(server.setup, name))
+        self.guest = guest
+        self._line = Line(Connection(guest.setup, name))
+        self._begun: float | None = time.monotonic()
+        """When it began, until it has negotiated."""
         self._lock = threading.Lock()
         self._is_reading = self._is_left = False
         self._half_sent = b""
 
     def serve(self) -> None:
         """Until the connection ends."""
-        try:
+        with self._until_its_end():
             self._prepare()
             begun = self._line.connection
             self._line.connection = open_connection(begun.setup, begun.session)
-            answer: bytes | None = None
-            late = acknowledgeable(self._socket)
-            while answer is not None or self._follow():
-                data = self._read()
-                if data:
-                    answer = self._line.receive_data(data)
-                    if answer:
-                        self._send(answer)
-                    elif late and (answer is not None or self._line.connection.is_silent):
-                        acknowledge(late)
-                else:
-                    answer = None
-                    self._line.connection = hang_up(self._line.connection)
-        finally:
+            self._exchange()
+
+    def take_over(self, error: DeadlineError) -> None:
+        """Go on in another thread, as if the handler that takes too long had failed."""
+        with self._until_its_end():
+            self._resume(error, self._options.handler_timeout)
+            self._exchange()
+
+    @contextmanager
+    def _until_its_end(self) -> Iterator[None]:
+        try:
+            yield
+        except _LeftBehindError:
+            self._server.come_back()
+        except BaseException:
             self.end()
+            raise
+        else:
+            self.end()
+
+    def _exchange(self) -> None:
+        answer: bytes | None = None
+        late = acknowledgeable(self._socket)
+        while answer is not None or self._follow():
+            data = self._read()
+            if data:
+                answer = self._line.receive_data(data)
+                if answer:
+                    self._send(answer)
+                elif late and (answer is not None or self._line.connection.is_silent):
+                    acknowledge(late)
+            else:
+                answer = None
+                self._line.connection = hang_up(self._line.connection)
 
     def end(self) -> None:
         """The connection has ended."""
@@ -205,7 +271,7 @@ class _Session:
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # the kernel's own timeouts: settimeout() would cost a poll() for each read
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._options.idle_timeout))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self.guest.patience))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self._options.write_timeout))
 
     def _follow(self) -> bool:
@@ -218,20 +284,39 @@ class _Session:
             if connection.call is not None:
                 started = time.perf_counter()
                 outcome = self._call(connection.call)
-                duration = time.perf_counter() - started
-                if self._is_gone():
-                    connection = hang_up(connection)
-                self._line.connection = resume(connection, outcome, duration)
+                self._resume(outcome, time.perf_counter() - started)
             else:
                 return not connection.is_closed
 
-    def _call(self, call: Call) -> Any:
-        if call.progress is None:
-            return run_call(call)
-        with self._server.keepalive.watching(self._progress, call.progress):
-            return run_call(call)
+    def _resume(self, outcome: Any, duration: float) -> None:
+        connection = self._line.connection
+        if self._is_gone():
+            connection = hang_up(connection)
+        self._line.connection = resume(connection, outcome, duration)
 
-    def _progress(self) -> None:
+    def _call(self, call: Call) -> Any:
+        """Call a handler; `_LeftBehindError` where it took so long that another thread went on."""
+        alarms = self._server.alarms
+        is_left: list[bool] = []
+
+        def give_up() -> None:
+            if not is_left:
+                is_left.append(self._server.leave_behind(self, call.handler))
+
+        def show_life() -> None:
+            if not is_left:
+                self._send_progress()
+
+        with ExitStack() as stack:
+            stack.enter_context(alarms.every(self._options.handler_timeout, give_up))
+            if call.progress is not None:
+                stack.enter_context(alarms.every(call.progress, show_life))
+            outcome = run_call(call)
+        if any(is_left):
+            raise _LeftBehindError
+        return outcome
+
+    def _send_progress(self) -> None:
         with suppress(OSError):
             data = self._half_sent or PROGRESS
             self._half_sent = data[self._socket.send(data, socket.MSG_DONTWAIT) :]
@@ -270,7 +355,7 @@ class _Session:
         try:
             return self._socket.recv(_READ_SIZE)
         except BlockingIOError:
-            self.cut(f"the MTA said nothing for {self._options.idle_timeout:g} s")
+            self.cut(f"the MTA said nothing for {self.guest.patience:g} s")
         except OSError:
             pass
         return b""
@@ -282,6 +367,19 @@ class _Session:
                 self._is_left = True
                 self._shut(socket.SHUT_RD)
 
+    def check_time(self, now: float) -> None:
+        """End the session of a peer that takes too long to negotiate."""
+        if self._begun is None:
+            return
+        with self._lock:
+            if not self._is_reading:
+                return
+            if self._line.connection.agreement is not None:
+                self._begun = None
+            elif now - self._begun > self._options.negotiate_timeout:
+                self._begun = None
+                self.cut(f"the MTA did not negotiate within {self._options.negotiate_timeout:g} s")
+
     def cut(self, why: str) -> None:
         """End the session now; its thread finds the connection closed."""
         report_closed(self._line.connection, why)
@@ -291,52 +389,6 @@ class _Session:
     def _shut(self, how: int) -> None:
         with suppress(OSError):
             self._socket.shutdown(how)
-
-
-class _Keepalive:
-    """One thread that sends PROGRESS for all handlers that run at end of message."""
-
-    def __init__(self) -> None:
-        self._due: dict[int, tuple[float, float, Callable[[], None]]] = {}
-        self._next = float("inf")
-        self._changed = threading.Condition()
-        self._is_stopped = False
-        self._thread = threading.Thread(target=self._run, name="demyjpy-progress", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        with self._changed:
-            self._is_stopped = True
-            self._changed.notify()
-        self._thread.join()
-
-    @contextmanager
-    def watching(self, send: Callable[[], None], period: float) -> Iterator[None]:
-        """While the block runs, ``send`` is called every ``period`` seconds; never after it."""
-        key = threading.get_ident()
-        with self._changed:
-            due = time.monotonic() + period
-            self._due[key] = (due, period, send)
-            if due < self._next:
-                self._changed.notify()
-        try:
-            yield
-        finally:
-            with self._changed:
-                del self._due[key]
-
-    def _run(self) -> None:
-        with self._changed:
-            while not self._is_stopped:
-                now = time.monotonic()
-                for key, (due, period, send) in self._due.items():
-                    if now >= due:
-                        send()
-                        self._due[key] = (now + period, period, send)
-                self._next = min((due for due, _, _ in self._due.values()), default=float("inf"))
-                self._changed.wait(min(self._next - now, threading.TIMEOUT_MAX))
 
 
 def _timeval(seconds: float) -> bytes:
