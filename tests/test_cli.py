@@ -85,7 +85,7 @@ def start(*arguments: str, **options: Any) -> "subprocess.Popen[str]":
 def serving(*arguments: str, end: int = signal.SIGTERM) -> Iterator[tuple[list[str], list[str]]]:
     """``demyjpy run`` while the block runs, then a signal: its output so far, and its log at last."""
     log: list[str] = []
-    with start("run", *arguments) as program:
+    with start("run", "--allow-root", *arguments) as program:
         try:
             lines: list[str] = []
             while not lines or not lines[-1].startswith("INPUT_MAIL_FILTER"):
@@ -170,14 +170,16 @@ def test_run_told_to_end_while_it_starts_ends_with_status_0(monkeypatch: pytest.
             signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(sys, "stdout", Terminal())
-    assert main(["run", BYTECOUNT, "--listen", "inet:0@127.0.0.1"]) == 0
+    assert main(["run", "--allow-root", BYTECOUNT, "--listen", "inet:0@127.0.0.1"]) == 0
 
 
 def test_run_where_another_listens_says_so_with_status_1(run: Any) -> None:
     """One line, no traceback."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        status, output, errors = run("run", BYTECOUNT, "--listen", f"inet:{port}@localhost")
+        status, output, errors = run(
+            "run", "--allow-root", BYTECOUNT, "--listen", f"inet:{port}@localhost"
+        )
     assert (status, output) == (1, "")
     assert errors == f"demyjpy run: cannot listen on inet:{port}@localhost: Address already in use\n"
 
@@ -187,7 +189,7 @@ def test_run_of_async_handlers_under_threads_is_refused_with_status_2(
 ) -> None:
     """They need an event loop."""
     write("asynchronous.py", "async def mail(event, ctx): return ctx\nhandlers = {'mail': mail}")
-    status, output, errors = run("run", "asynchronous.py", "--driver", "threads")
+    status, output, errors = run("run", "--allow-root", "asynchronous.py", "--driver", "threads")
     assert (status, output) == (2, "")
     assert "asynchronous.mail at mail" in errors
 
@@ -452,7 +454,7 @@ def test_module_that_misses_another_is_told_where(run: Any, write: Callable[...,
 def test_interrupt_while_loading_is_no_traceback(run: Any, write: Callable[..., None]) -> None:
     """The status is the shell's for SIGINT."""
     write("slow.py", "raise KeyboardInterrupt")
-    assert run("run", "slow.py") == (130, "", "")
+    assert run("run", "--allow-root", "slow.py") == (130, "", "")
 
 
 def test_explain_without_a_place_is_one_line() -> None:

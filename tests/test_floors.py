@@ -43,6 +43,7 @@ FLOORS = (
     "turn",
     "pipeline",
     # 5: the only I/O
+    "drivers.systemd",
     "drivers.address",
     "drivers.options",
     "drivers.report",
@@ -55,6 +56,8 @@ FLOORS = (
     "drivers.workers",
     "drivers.aio",
     "drivers.threads",
+    "drivers.privileges",
+    "drivers.service",
     "drivers.start",
     "drivers",
     # 6: built from what is public below
@@ -107,6 +110,7 @@ FLOORS = (
     "cli.configuration",
     "cli.arguments",
     "cli.loading",
+    "cli.reloading",
     "cli.checking",
     "cli.show",
     "cli.sent",
@@ -122,7 +126,7 @@ FLOORS = (
 )
 """All modules, from the lowest floor up; the package itself is the empty name."""
 
-FIRST_WITH_IO = "drivers.address"
+FIRST_WITH_IO = "drivers.systemd"
 TOUCHING = frozenset(
     {
         "_thread",

@@ -33,6 +33,7 @@ examples:
   demyjpy run mycompany.filters:handlers --workers 4 --on-error accept --log-level warning
 
 The lines for Postfix's main.cf and Sendmail's .mc go to standard output, the log to standard error.
+SIGHUP loads the filter again for the sessions to come; what does not load changes nothing.
 SIGTERM and SIGINT end it once the messages in flight are through (see --grace), a second one at once.
 Exit status: 0 after a signal, 1 if it cannot listen, 2 if the arguments or the filter are wrong.
 """
@@ -135,7 +136,8 @@ def _add_running(parser: Parser) -> None:
         metavar="ADDRESS",
         type=address,
         default=DEFAULT_ADDRESS,
-        help="inet:PORT@HOST, inet6:PORT@HOST, unix:PATH[?mode=660&user=NAME&group=NAME], fd:NUMBER "
+        help="inet:PORT@HOST, inet6:PORT@HOST, unix:PATH[?mode=660&user=NAME&group=NAME], fd:NUMBER, "
+        "systemd[:NAME] "
         "(default: %(default)s)",
     )
     parser.add_argument(
@@ -150,6 +152,15 @@ def _add_running(parser: Parser) -> None:
         choices=LOOPS,
         default=_default(Options, "loop"),
         help="event loop of the asyncio driver; uvloop has to be installed (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--user", metavar="NAME", help="the user to run as once it listens (needs root to begin with)"
+    )
+    parser.add_argument(
+        "--group", metavar="NAME", help="the group to run in once it listens (default: the user's own)"
+    )
+    parser.add_argument(
+        "--allow-root", action="store_true", help="run handlers as root, which is refused otherwise"
     )
     parser.add_argument(
         "--log-level",

@@ -13,10 +13,12 @@ from typing import Any, Final
 from demyjpy.cli.arguments import build_parser, options_of
 from demyjpy.cli.checking import as_text, examine
 from demyjpy.cli.configuration import mta_lines
-from demyjpy.cli.loading import LoadError, load_filter
+from demyjpy.cli.loading import Loaded, LoadError, load_filter
+from demyjpy.cli.reloading import Reloadable
 from demyjpy.cli.words import InputError, MissingExtraError
 from demyjpy.drivers import start_milter
 from demyjpy.drivers.address import parse_address
+from demyjpy.drivers.privileges import is_root
 from demyjpy.errors import AddressError, HandlerError
 
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
@@ -58,23 +60,43 @@ def check(arguments: argparse.Namespace) -> int:
 def run(arguments: argparse.Namespace) -> int:
     """``demyjpy run``: 0 when a signal has ended it."""
     logging.basicConfig(format=_LOG_FORMAT, level=arguments.log_level.upper())
-    loaded = load_filter(arguments.filter)
+    source = Reloadable(arguments.filter)
+    loaded = source.load()
+    if is_root() and not (arguments.user or arguments.allow_root):
+        raise HandlerError(
+            "expected not to run handlers as root: give --user NAME, which is taken on once it listens, "
+            "start as another user, or say --allow-root"
+        )
     start_milter(
         arguments.listen,
         loaded.on_connect,
         driver=arguments.driver,
         workers=arguments.workers,
+        user=arguments.user,
+        group=arguments.group,
+        reload=lambda: _load_again(source, arguments.driver),
         on_ready=lambda address: _show_lines(arguments.listen, address),
         **options_of(arguments),
     )
     return 0
 
 
+def _load_again(source: Reloadable, driver: str) -> Any:
+    """The filter as it is on the disk now, if nothing is wrong with it."""
+
+    def examined(loaded: Loaded) -> None:
+        problems = examine(loaded, driver).problems
+        if problems:
+            raise LoadError(f"expected a filter without problems, got: {'; '.join(problems)}")
+
+    return source.load(examined).on_connect
+
+
 def _show_lines(listen: str, address: str) -> None:
     """Print what to paste: ``address`` has the port that was chosen, ``listen`` mode and group."""
     asked, actual = parse_address(listen), parse_address(address)
     where = asked if asked.kind == "unix" else actual
-    print(mta_lines(where, is_inherited=asked.kind == "fd"), flush=True)
+    print(mta_lines(where, is_inherited=asked.kind in ("fd", "systemd")), flush=True)
 
 
 def send(arguments: argparse.Namespace) -> int:

@@ -79,7 +79,7 @@ def network(text: str) -> str:
 
 def reachable(text: str) -> str:
     """Where something else listens."""
-    if parse_address(address(text)).kind == "fd":
+    if parse_address(address(text)).kind in ("fd", "systemd"):
         raise argparse.ArgumentTypeError(f"expected an address to connect to, got {text!r}")
     return text
 

@@ -15,14 +15,15 @@ from urllib.parse import parse_qsl
 
 from attrs import evolve, frozen
 
+from demyjpy.drivers.systemd import inherited
 from demyjpy.errors import AddressError
 
-Kind: TypeAlias = Literal["inet", "inet6", "unix", "fd"]
+Kind: TypeAlias = Literal["inet", "inet6", "unix", "fd", "systemd"]
 
 SPELLINGS: Final = (
     "inet:20025@localhost (Sendmail), inet:localhost:20025 (Postfix), inet6:20025@::1, "
-    "unix:/run/x.sock, local:/run/x.sock, /run/x.sock, 20025, fd:3; a Unix socket may have "
-    "options: unix:/run/x.sock?mode=660&user=filter&group=postfix"
+    "unix:/run/x.sock, local:/run/x.sock, /run/x.sock, 20025, fd:3, systemd, systemd:NAME; "
+    "a Unix socket may have options: unix:/run/x.sock?mode=660&user=filter&group=postfix"
 )
 """What may be written for an address."""
 
@@ -39,7 +40,8 @@ class Address:
     """Where a milter listens.
 
     ``host`` and ``port`` for ``inet`` and ``inet6`` (port 0: any free one), ``path`` for ``unix``,
-    ``fd`` for an inherited socket. ``mode``, ``user`` and ``group`` are those of a Unix socket.
+    ``fd`` for an inherited socket, ``host`` for the name that systemd gave to one. ``mode``, ``user``
+    and ``group`` are those of a Unix socket.
     """
 
     kind: Kind
@@ -58,6 +60,8 @@ class Address:
                 return f"unix:{self.path}"
             case "fd":
                 return f"fd:{self.fd}"
+            case "systemd":
+                return f"systemd:{self.host}" if self.host else "systemd"
             case kind:
                 return f"{kind}:{self.port}@{self.host}"
 
@@ -73,6 +77,8 @@ def parse_address(text: str | int) -> Address:
     if text[:1] in ("/", "."):
         return _unix(text, text)
     kind, _, rest = text.partition(":")
+    if kind.lower() == "systemd":
+        return Address("systemd", host=rest)
     match kind.lower() if rest else "":
         case "unix" | "local":
             return _unix(rest, text)
@@ -172,6 +178,8 @@ def listen(address: Address) -> Listener:
                 return _listen_unix(address)
             case "fd":
                 return _adopt(address)
+            case "systemd":
+                return _adopt(evolve(address, fd=inherited(address.host)))
             case _:
                 return _listen_inet(address)
     except (OSError, UnicodeError) as error:

@@ -8,16 +8,17 @@ import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any, Final, Self
 
-from demyjpy.connection import Call, Connection
+from demyjpy.connection import Call, Connection, Setup
 from demyjpy.drivers.address import Address, Listener, listen, parse_address
 from demyjpy.drivers.admission import Door, Guest
 from demyjpy.drivers.options import Options, SessionNames
 from demyjpy.drivers.pool import Pool
 from demyjpy.drivers.report import UNFINISHED, log, report, report_closed
-from demyjpy.drivers.signals import Bell, Started
+from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable
 from demyjpy.drivers.watch import LoopWatch
 from demyjpy.errors import DeadlineError, HandlerError
@@ -51,8 +52,8 @@ class AsyncServer:
     ) -> None:
         self._where = address
         self.options = options or Options()
-        setup = self.options.setup(on_connect, lambda handler: handler.blocking or handler.is_async)
-        self._door = Door(self.options, setup)
+        self._door = Door(self.options, self._setup(on_connect))
+        self._retired: Callable[[], None] | None = None
         self._sessions: set[_Session] = set()
         # One for all, for what is read is taken out before anybody else reads. A new one for each read,
         # as `asyncio.Protocol` gets it, is so large that malloc() asks the kernel for it every time.
@@ -104,6 +105,20 @@ class AsyncServer:
             self._watch.stop()
             self._end_threads()
 
+    def _setup(self, on_connect: Any) -> Setup:
+        return self.options.setup(on_connect, lambda handler: handler.blocking or handler.is_async)
+
+    def adopt(self, on_connect: Any) -> None:
+        """Serve the sessions to come with this filter; those begun keep theirs. From any thread."""
+        self._door.setup = self._setup(on_connect)
+
+    def retire(self, ended: Callable[[], None]) -> None:
+        """Accept no more, and say so when the last session has ended by itself."""
+        self._retired = ended
+        self._pause_accepting()
+        if not self._sessions:
+            ended()
+
     def hurry(self) -> None:
         """The grace period of `close` is over."""
         self._over.set()
@@ -126,7 +141,7 @@ class AsyncServer:
 
     # ------------------------------------------------------------------------------- accepting
     def _resume_accepting(self) -> None:
-        if not self._accepting and not self.stopping:
+        if not self._accepting and not self.stopping and self._retired is None:
             self._accepting = True
             self._loop.add_reader(self._listener.socket.fileno(), self._accept)
 
@@ -163,9 +178,12 @@ class AsyncServer:
         self._sessions.discard(session)
         self._door.leave(session.guest)
         self._resume_accepting()
-        if self.stopping and not self._sessions:
-            self._over.set()
-            self._end_threads()
+        if not self._sessions:
+            if self._retired is not None:
+                self._retired()
+            if self.stopping:
+                self._over.set()
+                self._end_threads()
 
     def _sweep(self) -> None:
         now = monotonic()
@@ -435,15 +453,19 @@ def run(listener: Listener, on_connect: Any, options: Options, started: Started)
             if at_once:
                 server.hurry()
 
-        def stop_soon(at_once: bool) -> None:
+        def soon(act: Callable[..., None], *arguments: Any) -> None:
             with suppress(RuntimeError):  # it has stopped already
-                loop.call_soon_threadsafe(stop, at_once)
+                loop.call_soon_threadsafe(act, *arguments)
+
+        controls = Controls(
+            partial(soon, stop), partial(soon, server.retire, told.set), server.adopt, soon
+        )
 
         with Bell() as bell:
             loop.add_reader(bell.fileno(), bell.wait, 0.0)  # signals are handled on waking up
             await server.start()
             try:
-                started(stop_soon)
+                started(controls)
                 await told.wait()
                 await server.close()
             finally:

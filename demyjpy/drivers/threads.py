@@ -10,8 +10,9 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any, Final, Self
 
 from demyjpy.connection import Call, Connection
@@ -20,7 +21,7 @@ from demyjpy.drivers.admission import Door, Guest
 from demyjpy.drivers.alarms import Alarms
 from demyjpy.drivers.options import Options, SessionNames
 from demyjpy.drivers.report import UNFINISHED, log, report, report_closed
-from demyjpy.drivers.signals import Bell, Started
+from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable
 from demyjpy.errors import DeadlineError, HandlerError
 from demyjpy.handlers import as_registry, chain_of
@@ -68,6 +69,7 @@ class ThreadServer:
         self._where = address
         self.options = options or Options()
         self._door = Door(self.options, self.options.setup(on_connect, _is_deferred))
+        self._retired: Callable[[], None] | None = None
         self._sessions: set[_Session] = set()
         self._changed = threading.Condition()
         self._left = 0  # threads whose handler took too long, and still runs
@@ -127,6 +129,21 @@ class ThreadServer:
         self._ended.close()
         self.alarms.stop()
 
+    def adopt(self, on_connect: Any) -> None:
+        """Serve the sessions to come with this filter; those begun keep theirs. From any thread."""
+        refuse_async(on_connect)
+        self._door.setup = self.options.setup(on_connect, _is_deferred)
+
+    def retire(self, ended: Callable[[], None]) -> None:
+        """Accept no more, and say so when the last session has ended by itself."""
+        with self._changed:
+            self._retired = ended
+            self._changed.notify_all()
+            is_empty = not self._sessions
+        self._wake.send(b"x")
+        if is_empty:
+            ended()
+
     def hurry(self) -> None:
         """The grace period of `close` is over."""
         with self._changed:
@@ -135,12 +152,15 @@ class ThreadServer:
 
     # ------------------------------------------------------------------------------- accepting
     def _accept_all(self) -> None:
-        while not self.stopping:
+        while not self._accepts_no_more():
             self._selector.select()
             with self._changed:  # more than that wait in the backlog
-                self._changed.wait_for(lambda: not self._door.is_shut or self.stopping)
-            if not self.stopping:
+                self._changed.wait_for(lambda: not self._door.is_shut or self._accepts_no_more())
+            if not self._accepts_no_more():
                 self._accept()
+
+    def _accepts_no_more(self) -> bool:
+        return self.stopping or self._retired is not None
 
     def _accept(self) -> None:
         try:
@@ -150,7 +170,7 @@ class ThreadServer:
         except OSError as error:
             log.error("cannot accept connections: %s; trying again in %s s", error, _PAUSE)
             with self._changed:
-                self._changed.wait_for(lambda: self.stopping, _PAUSE)
+                self._changed.wait_for(self._accepts_no_more, _PAUSE)
             return
         with self._changed:
             guest = self._door.enter(address)
@@ -171,6 +191,8 @@ class ThreadServer:
             self._sessions.discard(session)
             self._door.leave(session.guest)
             self._changed.notify_all()
+            if self._retired is not None and not self._sessions:
+                self._retired()
 
     def _sweep(self) -> None:
         now = time.monotonic()
@@ -401,6 +423,7 @@ def run(listener: Listener, on_connect: Any, options: Options, started: Started)
     """Serve until told to stop; ``started`` is given the function that does it."""
     server = ThreadServer(listener, on_connect, options)
     asked: deque[bool] = deque()
+    due: deque[Callable[[], None]] = deque()
     closed = threading.Event()
     with Bell() as bell:  # before connections can take the last descriptors
         server.start()
@@ -409,18 +432,28 @@ def run(listener: Listener, on_connect: Any, options: Options, started: Started)
             asked.append(at_once)
             bell.ring()
 
+        def soon(act: Callable[[], None]) -> None:
+            due.append(act)
+            bell.ring()
+
+        def wait() -> None:
+            bell.wait()
+            while due:
+                due.popleft()()
+
         def close() -> None:
             server.close()
             closed.set()
             bell.ring()
 
-        started(stop)
+        ended = partial(stop, False)
+        started(Controls(stop, partial(soon, partial(server.retire, ended)), server.adopt, soon))
         while not asked:
-            bell.wait()
+            wait()
         closing = threading.Thread(target=close, name="demyjpy-close", daemon=True)
         closing.start()
         while not closed.is_set():
             if any(asked):
                 server.hurry()
-            bell.wait()
+            wait()
         closing.join()
