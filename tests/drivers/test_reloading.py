@@ -40,7 +40,8 @@ def reload():
     return make()
 
 driver, workers = sys.argv[1], int(sys.argv[2])
-start_milter("inet:0@127.0.0.1", make(), driver=driver, workers=workers, on_ready=on_ready, reload=reload)
+options = {"driver": driver, "workers": workers, "on_ready": on_ready, "reload": reload}
+start_milter("inet:0@127.0.0.1", make(), **options)
 say("stopped")
 """
 LOADED = "INFO the filter was loaded again"
