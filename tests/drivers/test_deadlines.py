@@ -273,9 +273,10 @@ def test_alarms_ring_until_the_block_is_left():
 def test_a_peer_that_takes_no_answer_is_read_no_further(driver, log):
     """However much it has to say: what it costs is bounded."""
     options: dict[str, Any] = {"driver": driver, "write_timeout": 1.0}
-    with running({"mail": lambda _, ctx: ctx}, **options) as address, Peer(address) as peer:
+    handlers = {"mail": lambda _, ctx: reject(ctx, "5.7.1", ["x" * 900] * 20)}
+    with running(handlers, **options) as address, Peer(address) as peer:
         peer.begin().socket.settimeout(3.0)  # longer than one read takes to be answered
-        data = peer.bytes_of(ENVELOPE[0]) * 5_000
+        data = peer.bytes_of(ENVELOPE[0]) * 500
         assert how_much_is_taken(peer.socket, data) < 100_000_000
         wait_until(lambda: bool(log.records()))
     assert "the MTA read nothing" in log.take_one()
