@@ -110,6 +110,7 @@ FLOORS = (
     "cli.configuration",
     "cli.arguments",
     "cli.loading",
+    "cli.logs",
     "cli.reloading",
     "cli.checking",
     "cli.show",

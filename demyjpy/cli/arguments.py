@@ -169,6 +169,32 @@ def _add_running(parser: Parser) -> None:
         help="least level that is logged (default: %(default)s)",
     )
     parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="how records look: lines, or lines of JSON (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log-to",
+        metavar="PLACE",
+        default="stderr",
+        help="stderr, syslog (facility mail) or a file, which may be rotated (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log-size",
+        metavar="BYTES",
+        type=COUNT,
+        default=0,
+        help="begin a new file when the log's is so large (default: never)",
+    )
+    parser.add_argument(
+        "--log-kept",
+        metavar="N",
+        type=COUNT,
+        default=5,
+        help="old files that are kept, as FILE.1 and so on (default: %(default)s)",
+    )
+    parser.add_argument(
         "--on-error",
         choices=("tempfail", "accept", "reject"),
         default=_default(Options, "on_error"),

@@ -2,7 +2,6 @@
 
 import argparse
 import importlib.util
-import logging
 import os
 import signal
 import sys
@@ -14,14 +13,13 @@ from demyjpy.cli.arguments import build_parser, options_of
 from demyjpy.cli.checking import as_text, examine
 from demyjpy.cli.configuration import mta_lines
 from demyjpy.cli.loading import Loaded, LoadError, load_filter
+from demyjpy.cli.logs import configure
 from demyjpy.cli.reloading import Reloadable
 from demyjpy.cli.words import InputError, MissingExtraError
 from demyjpy.drivers import start_milter
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.privileges import is_root
 from demyjpy.errors import AddressError, HandlerError
-
-_LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +57,13 @@ def check(arguments: argparse.Namespace) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """``demyjpy run``: 0 when a signal has ended it."""
-    logging.basicConfig(format=_LOG_FORMAT, level=arguments.log_level.upper())
+    configure(
+        arguments.log_to,
+        arguments.log_level,
+        as_json=arguments.log_format == "json",
+        size=arguments.log_size,
+        kept=arguments.log_kept,
+    )
     source = Reloadable(arguments.filter)
     loaded = source.load()
     if is_root() and not (arguments.user or arguments.allow_root):
