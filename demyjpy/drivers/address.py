@@ -204,6 +204,7 @@ def _listen_inet(address: Address) -> Listener:
 
 
 def _listen_unix(address: Address) -> Listener:
+    _check_directory(address.path)
     _make_way(address.path)
     with ExitStack() as undo:
         sock = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
@@ -242,18 +243,42 @@ def _make_way(path: str) -> None:
 
 
 def _give(address: Address) -> None:
-    """Owner and mode of a new socket file: by default only its owner may connect."""
+    """Owner and mode of a new socket file: by default only its owner may connect.
+
+    They are set on the file that was opened, not on a name under which another may be by now.
+    """
+    number = os.open(address.path, os.O_PATH | os.O_NOFOLLOW)
     try:
+        found = os.fstat(number)
+        if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+            raise AddressError(
+                f"cannot listen on {address}: expected the socket just made, got another file: "
+                "somebody else may write to its directory"
+            )
+        same = f"/proc/self/fd/{number}"
         if address.user is not None:
-            shutil.chown(address.path, user=address.user)
+            shutil.chown(same, user=address.user)
         if address.group is not None:
-            shutil.chown(address.path, group=address.group)
+            shutil.chown(same, group=address.group)
+        mode = address.mode
+        if mode is None:
+            mode = 0o660 if address.group else 0o600
+        Path(same).chmod(mode)
     except LookupError as error:
         raise AddressError(f"cannot listen on {address}: {error}") from None
-    mode = address.mode
-    if mode is None:
-        mode = 0o660 if address.group else 0o600
-    Path(address.path).chmod(mode)
+    finally:
+        os.close(number)
+
+
+def _check_directory(path: str) -> None:
+    """Refuse a directory in which everybody may put another socket in the place of ours."""
+    directory = Path(path).parent
+    mode = directory.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise AddressError(
+            f"cannot listen on unix:{path}: expected a directory that not everybody may write to, got "
+            f"{directory} with mode {stat.S_IMODE(mode):o}; give it 755 or less"
+        )
 
 
 def _adopt(address: Address) -> Listener:

@@ -98,6 +98,17 @@ class Door:
             log.warning("refused %s: %s%s", many, why, where)
 
 
+def warn_if_open(where: Any, options: Options) -> None:
+    """Say so where a TCP socket, by its ``getsockname``, can be reached from other machines."""
+    peer = peer_of(where)
+    if peer is not None and not peer.is_loopback and not options.allow:
+        log.warning(
+            "listening on %s, where other machines may connect: a milter asks nobody who he is. Listen "
+            "on localhost, or give allow= the networks of your MTAs",
+            peer,
+        )
+
+
 def peer_of(address: Any) -> IPv4Address | IPv6Address | None:
     """The IP address of a peer, None for a Unix socket."""
     if not isinstance(address, tuple):

@@ -11,6 +11,7 @@ from attrs import evolve
 
 from demyjpy.drivers import aio, threads
 from demyjpy.drivers.address import Listener, listen, parse_address
+from demyjpy.drivers.admission import warn_if_open
 from demyjpy.drivers.options import Options
 from demyjpy.drivers.privileges import become
 from demyjpy.drivers.report import log
@@ -65,6 +66,7 @@ def start_milter(
         become(user, group)
         actual = str(listener.address)
         log.info("listening on %s (driver %s, workers %d)", actual, driver, workers)
+        warn_if_open(listener.socket.getsockname(), chosen)
         if on_ready:
             on_ready(actual)
 

@@ -6,7 +6,7 @@ import pytest
 
 from demyjpy import Continue, ReplyCode, TemporaryFailure, define_event_handlers, running, tempfail
 from demyjpy.drivers import admission
-from demyjpy.drivers.admission import Door, peer_of
+from demyjpy.drivers.admission import Door, peer_of, warn_if_open
 from demyjpy.drivers.options import Options
 from demyjpy.drivers.report import Seldom
 from tests.drivers.peer import CONNECT, Peer
@@ -137,3 +137,19 @@ def test_what_comes_often_is_told_seldom():
     seldom = Seldom(10.0)
     assert [seldom.count("a", now) for now in (0.0, 1.0, 9.0, 10.0, 11.0, 30.0)] == [1, 0, 0, 3, 0, 2]
     assert seldom.count("b", 30.0) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "allow", "warns"),
+    [
+        ("127.0.0.1", (), False),
+        ("::1", (), False),
+        ("0.0.0.0", (), True),  # looked at, not listened on
+        ("192.0.2.1", "192.0.2.0/24", False),
+        ("", (), False),
+    ],
+)
+def test_listening_for_all_the_world_is_a_warning(address, allow, warns, log):
+    """Unless it is said who may come."""
+    warn_if_open((address, 25) if address else "/run/x.sock", Options(allow=allow))
+    assert len(log.take()) == warns
