@@ -108,8 +108,9 @@ class Client:
     def close(self, *, hard: bool = False) -> None:
         """Go; hard: with a reset."""
         if hard:
-            sock = self._writer.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            with suppress(OSError):  # the milter has closed it before
+                sock = self._writer.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.close()
 
 
@@ -169,10 +170,13 @@ async def bad(address: tuple[str, int], chance: random.Random, tally: Tally) -> 
     """One session that does not keep to the protocol."""
     kind = chance.choice(BAD)
     tally.bad[kind] += 1
-    with suppress(LeftError, ConnectionError, TimeoutError):
+    with suppress(LeftError, ConnectionError):
         client = await Client.connect(address)
         try:
-            await client.begin()
+            try:
+                await client.begin()
+            except TimeoutError:
+                tally.wrong.append(f"one that is {kind} waited {WAIT} s in vain")
             events = (Mail("bad"), *content(2000), EndOfMessage())
             data = b"".join(packet(event) for event in events)
             match kind:

@@ -1,11 +1,12 @@
 """The filter of the chaos program: it says to each message its own name, and notes that it did."""
 
 import os
+from pathlib import Path
 
 from demyjpy import add_header, define_event_handlers
 
 handlers = define_event_handlers(actions={"add_header"}, state={"name": "", "size": 0})
-_NOTES = os.open(os.environ["DEMYJPY_CHAOS_NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+_NOTES = Path(os.environ["DEMYJPY_CHAOS_NOTES"])
 
 
 @handlers.mail
@@ -25,5 +26,6 @@ def body(event, ctx):
 
 @handlers.end_of_message(blocking=True)
 def end_of_message(event, ctx):
-    os.write(_NOTES, f"{ctx['name']}\n".encode())
+    with _NOTES.open("a", encoding="utf-8") as notes:  # opened each time: filters are loaded again
+        notes.write(f"{ctx['name']}\n")
     return add_header(ctx, "X-Chaos", f"{ctx['name']} {ctx['size']}")

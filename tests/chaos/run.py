@@ -19,7 +19,11 @@ ROOT = Path(__file__).parents[2]
 
 @frozen
 class Plan:
-    """How much, and with which seed. ``faults``: things done to workers, one every ``pause`` seconds."""
+    """How much, and with which seed.
+
+    ``pause``: seconds between two things that are done to workers, at most ``most_faults``. Workers that
+    die again and again are started later and later, so that very many would take very long.
+    """
 
     driver: str
     messages: int
@@ -28,6 +32,7 @@ class Plan:
     workers: int
     seed: int
     pause: float
+    most_faults: int = 1_000_000
 
 
 @frozen
@@ -136,7 +141,7 @@ async def _play(plan: Plan, milter: Milter, address: tuple[str, int]) -> Outcome
     started = time.monotonic()
 
     def more() -> bool:
-        return len(tally.answered) < plan.messages and len(tally.wrong) < 10
+        return len(tally.answered) < plan.messages and not tally.wrong
 
     async def be_bad(seed: int) -> None:
         own = random.Random(seed)
@@ -145,20 +150,22 @@ async def _play(plan: Plan, milter: Milter, address: tuple[str, int]) -> Outcome
             await asyncio.sleep(own.random() / 10)
 
     async def harm() -> None:
-        while more():
+        while more() and faults.total() < plan.most_faults:
             await asyncio.sleep(plan.pause * (0.5 + chance.random()))
             kind = chance.choice(("kill", "reload", "stop"))
             faults[kind] += 1
             milter.harm(kind, chance)
 
-    await asyncio.gather(
+    found = await asyncio.gather(
         *(
             good(number, address, more, random.Random(plan.seed * 7919 + number), tally)
             for number in range(plan.connections)
         ),
         *(be_bad(plan.seed * 104_729 + number) for number in range(plan.bad_connections)),
         harm(),
+        return_exceptions=True,
     )
+    tally.wrong += [repr(one) for one in found if one is not None]
     seconds = time.monotonic() - started
     await milter.settle()
     await asyncio.sleep(1.0)  # for the last disconnects
@@ -188,6 +195,8 @@ async def _play(plan: Plan, milter: Milter, address: tuple[str, int]) -> Outcome
         problems.append(f"the parent grew from {before[1]} to {after[1]} kB")
     log = milter.log.read_text()
     problems += [line for line in log.splitlines() if "Traceback" in line or "failed" in line]
+    if os.environ.get("DEMYJPY_CHAOS_LOG"):
+        Path(os.environ["DEMYJPY_CHAOS_LOG"]).write_text(log)
     return Outcome(
         len(tally.answered),
         len(tally.interrupted),
