@@ -195,8 +195,6 @@ async def _play(plan: Plan, milter: Milter, address: tuple[str, int]) -> Outcome
         problems.append(f"the parent grew from {before[1]} to {after[1]} kB")
     log = milter.log.read_text()
     problems += [line for line in log.splitlines() if "Traceback" in line or "failed" in line]
-    if os.environ.get("DEMYJPY_CHAOS_LOG"):
-        Path(os.environ["DEMYJPY_CHAOS_LOG"]).write_text(log)
     return Outcome(
         len(tally.answered),
         len(tally.interrupted),
