@@ -6,8 +6,9 @@ turn goes on from there; a property test holds the two to the same bytes and the
 
 It is a generator, one for each connection in the lane: bytes are sent into it, it yields the answer.
 What holds is in its local variables from one read to the next, and becomes a `Connection` when
-somebody asks. That saves a `Turn` and a `Connection` for each read and a `Job` for each event, five
-sixths of the engine's time. Add nothing here that is not on the way of every message.
+somebody asks. That saves a `Turn` and a `Connection` for each read and a `Job` for each event: of the
+513 µs that a message with ten headers took, 458. Add nothing here that is not on the way of every
+message.
 """
 
 from collections.abc import Callable, Generator
@@ -157,6 +158,7 @@ def take_lane(connection: Connection) -> Lane:
     routes: Routes = connection.routes
     agreement, limits = connection.agreement, connection.setup.limits
     leading_space = agreement is not None and agreement.leading_space
+    granted = agreement.actions if agreement is not None else frozenset[str]()
     phase, ctx, base = connection.phase, connection.context, connection.base
     counts, macros, unread = connection.counts, connection.macros, connection.unread
     recipients, headers, size = counts.recipients, counts.headers, counts.size
@@ -194,7 +196,7 @@ def take_lane(connection: Connection) -> Lane:
                 target = data[at + 5]
                 if target in _OPENING and phase in IN_MESSAGE:
                     break
-                if told_for is not None:
+                if told_for is not None and told_for != target:  # or the later ones replace them
                     macros = macros.define(told_for, told)
                 told_for, told = target, data[at + 6 : after]
                 at = after
@@ -250,7 +252,7 @@ def take_lane(connection: Connection) -> Lane:
                     continue
                 queue = _queue_of(outcome)
                 if queue is None or queue:
-                    edited = _edited(queue, route, agreement)
+                    edited = _edited(queue, route, granted, leading_space)
                     if edited is None:
                         job = _job_from(route.station, event, place)
                         break
@@ -304,19 +306,17 @@ def _queue_of(outcome: Any) -> Any:
         return None
 
 
-def _edited(queue: Any, route: Route, agreement: Agreement | None) -> bytes | None:
+def _edited(queue: Any, route: Route, granted: frozenset[str], leading_space: bool) -> bytes | None:
     """The answer at end of message where one filter queued only edits, all of them legal; else None."""
     if route.station.letter != _BODYEOB or len(route.calls) > 1 or not isinstance(queue, tuple):
         return None
-    if agreement is None:
-        return None
     try:
-        plan = check_plan(queue, "end_of_message", replies=True, granted=agreement.actions)
+        plan = check_plan(queue, "end_of_message", replies=True, granted=granted)
     except LocalProtocolError:
         return None
     if plan.verdict is not None:
         return None
-    return encode_answer(plan.modifications, _GO_ON, agreement.leading_space)
+    return encode_answer(plan.modifications, _GO_ON, leading_space)
 
 
 def _job_from(station: Station, event: ev.Event, place: int) -> Job:

@@ -196,11 +196,12 @@ class Registry(Mapping[str, Handler[Any]]):
         For what would come out the same on every connection of this filter.
         """
         key = (*key, *map(len, self.parts))
-        if key not in self._made:
+        made: T | None = self._made.get(key)  # another thread may be at it, too
+        if made is None:
+            made = make()
             if len(self._made) >= _MOST_MADE:
                 self._made.clear()
-            self._made[key] = make()
-        made: T = self._made[key]
+            self._made[key] = made
         return made
 
     @property

@@ -8,8 +8,6 @@ driver, checks what they queued (`plan`) and settles the answer.
 from collections import deque
 from typing import Any, Final
 
-from attrs import evolve
-
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.actions import Modification, Verdict
@@ -164,8 +162,7 @@ class Turn:
         if handover.job is not None:
             handler = handover.job.chain[0][1]
             job = self._absorb(handover.job, handler, handover.outcome, None)
-            if job is not None:
-                self._jobs.append(job)
+            self._jobs.extend([job] if job else [])
 
     def resume(self, outcome: Context | Exception, duration: float | None) -> None:
         """The call that was out has come back."""
@@ -405,12 +402,22 @@ class Turn:
                 error=error,
                 duration=duration,
             )
-        return evolve(
-            job,
-            chain=job.chain[1:],
-            verdicts=(*job.verdicts, (number, plan.verdict or _CONTINUE)),
-            modifications=(*job.modifications, *((number, edit) for edit in plan.modifications)),
-            step=step,
+        edits = job.modifications
+        if plan.modifications:
+            edits = (*edits, *((number, edit) for edit in plan.modifications))
+        verdicts = (*job.verdicts, (number, plan.verdict or _CONTINUE))
+        # not evolve(), which takes four times as long
+        return Job(
+            job.station,
+            job.event,
+            job.chain[1:],
+            job.replies,
+            job.may_answer,
+            job.forced,
+            job.last_chunk,
+            verdicts,
+            edits,
+            step,
         )
 
     def _apply_policy(
@@ -592,7 +599,20 @@ class Turn:
             if job.step is None and job.station.letter in _ANSWERED:
                 self._refresh_macros()  # an observer looks where no handler did
             step = job.step or Step(self._session, job.event, self._ctx, self._ctx)
-            self._observe(evolve(step, answer=answer, sent=sent))
+            if sent:
+                step = Step(
+                    step.session,
+                    step.event,
+                    step.before,
+                    step.after,
+                    step.handler,
+                    step.actions,
+                    answer,
+                    sent,
+                    step.error,
+                    step.duration,
+                )
+            self._observe(step)
 
     def _observe(self, step: Step) -> None:
         if self._setup.observer:

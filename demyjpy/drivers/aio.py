@@ -285,11 +285,10 @@ class _Session(asyncio.BufferedProtocol):
                 acknowledge(self._late)
             self._follow(connection)
             return
-        if not answer:
-            if self._late:
-                acknowledge(self._late)
-        elif self._transport is not None:
+        if answer and self._transport is not None:
             self._transport.write(answer)
+        elif self._late:
+            acknowledge(self._late)
         self._seen = monotonic()
         if self._server.stopping:
             self.leave_if_idle()

@@ -80,12 +80,10 @@ def start_milter(
             if workers == 1:
                 service.notifier.watch(controls.soon)
 
-        # What is here now, is here to stay: the garbage collector need not look at it again and again,
-        # and workers share its memory for as long as nobody writes there.
-        gc.freeze()
-        if workers == 1:
-            run(listener, on_connect, chosen, started)
-        else:
+        with _frozen():
+            if workers == 1:
+                run(listener, on_connect, chosen, started)
+                return
             shared = evolve(listener, file=None, is_shared=True)  # its file is the parent's
             Workers(
                 workers,
@@ -95,6 +93,20 @@ def start_milter(
                 chosen.grace,
                 service.notifier.beat,
             ).run(started)
+
+
+@contextmanager
+def _frozen() -> Iterator[None]:
+    """What is there when a milter starts, is there to stay.
+
+    The garbage collector need not look at it again and again, and workers share its memory for as long
+    as nobody writes there.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _prepare(driver: str, on_connect: Any, options: dict[str, Any]) -> tuple[_Run, Options]:

@@ -29,6 +29,7 @@ from demyjpy.pipeline import PROGRESS, Line, hang_up, open_connection, resume, r
 from demyjpy.registry import Handler
 
 _READ_SIZE: Final = 100_000  # over 128 kB, malloc() asks the kernel for the memory of each read
+_NOTICEABLE: Final = 0.005  # seconds of a handler, after which a look at the peer is worth a system call
 _PAUSE: Final = 1.0  # seconds until accepting is tried again when the system has no more sockets
 _PARTING: Final = 1.0  # seconds for the last handlers of sessions that were cut
 
@@ -312,7 +313,7 @@ class _Session:
 
     def _resume(self, outcome: Any, duration: float) -> None:
         connection = self._line.connection
-        if self._is_gone():
+        if duration > _NOTICEABLE and self._is_gone():
             connection = hang_up(connection)
         self._line.connection = resume(connection, outcome, duration)
 

@@ -82,10 +82,18 @@ class _Words(Mapping[str, str | None]):
     __slots__ = ("_found", "words")
 
     words: tuple[tuple[str, str | None], ...]
+    _found: dict[str, str | None]
 
     def __init__(self, words: Iterable[tuple[str, str | None]] = ()) -> None:
         self.words = tuple(words)
-        self._found = {self.key_of(name): value for name, value in reversed(self.words)}
+
+    def _by_key(self) -> dict[str, str | None]:
+        """Made when somebody looks, for most do not."""
+        try:
+            return self._found
+        except AttributeError:
+            self._found = {self.key_of(name): value for name, value in reversed(self.words)}
+            return self._found
 
     @staticmethod
     def key_of(name: str) -> str:
@@ -93,21 +101,21 @@ class _Words(Mapping[str, str | None]):
         raise NotImplementedError
 
     def __getitem__(self, name: str) -> str | None:
-        return self._found[self.key_of(name)]
+        return self._by_key()[self.key_of(name)]
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(self.key_of(name) for name, _ in self.words))
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._by_key())
 
     def __hash__(self) -> int:
-        return hash(frozenset(self._found.items()))
+        return hash(frozenset(self._by_key().items()))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mapping):
             return NotImplemented
-        return self._found == dict(other)
+        return self._by_key() == dict(other)
 
     def __repr__(self) -> str:
         return repr({name: self[name] for name in self})

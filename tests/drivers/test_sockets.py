@@ -28,11 +28,16 @@ def test_a_socket_that_is_closed_cannot_acknowledge():
 
 
 @pytest.mark.parametrize("observer", [None, lambda step: None], ids=["lane", "watched"])
-def test_macros_may_come_in_a_write_of_their_own(driver, observer):
+@pytest.mark.parametrize("address", ["inet:0@127.0.0.1", "unix:{}/x.sock"], ids=["inet", "unix"])
+def test_macros_may_come_in_a_write_of_their_own(driver, address, observer, tmp_path):
     """As Sendmail sends them: the same answers."""
     handlers = define_event_handlers()
     handlers.add("mail", lambda event, ctx: ctx)
-    with running(handlers, driver=driver, observer=observer) as address, Peer(address) as peer:
+    where = address.format(tmp_path)
+    with (
+        running(handlers, address=where, driver=driver, observer=observer) as found,
+        Peer(found) as peer,
+    ):
         peer.begin()
         for _ in range(2):
             for event in MESSAGE[:-1]:
