@@ -188,9 +188,11 @@ def test_a_task_that_will_not_be_cancelled(gate, log):
 
     handlers.add("end_of_message", hang)
     with running(handlers, handler_timeout=0.1) as address, Peer(address) as peer:
-        assert peer.begin().message() == (TemporaryFailure(),)
-        assert stubborn
-        gate.set()
+        try:
+            assert peer.begin().message() == (TemporaryFailure(),)
+            wait_until(lambda: bool(stubborn))
+        finally:
+            gate.set()
         assert peer.message() == (Continue(),)
     log.take_one()
 
