@@ -195,6 +195,12 @@ def _add_running(parser: Parser) -> None:
         help="old files that are kept, as FILE.1 and so on (default: %(default)s)",
     )
     parser.add_argument(
+        "--http",
+        metavar="[HOST]:PORT",
+        help="serve /metrics for Prometheus, /healthz, /readyz and a status page there, on 127.0.0.1 "
+        "without a host (needs prometheus-client: demyjpy[metrics])",
+    )
+    parser.add_argument(
         "--on-error",
         choices=("tempfail", "accept", "reject"),
         default=_default(Options, "on_error"),

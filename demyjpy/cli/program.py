@@ -5,8 +5,8 @@ import importlib.util
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, redirect_stdout, suppress
 from typing import Any, Final
 
 from demyjpy.cli.arguments import build_parser, options_of
@@ -71,6 +71,37 @@ def run(arguments: argparse.Namespace) -> int:
             "expected not to run handlers as root: give --user NAME, which is taken on once it listens, "
             "start as another user, or say --allow-root"
         )
+    with _status(arguments) as (observed, started):
+        _serve(arguments, source, loaded, observed, started)
+    return 0
+
+
+@contextmanager
+def _status(
+    arguments: argparse.Namespace,
+) -> Iterator[tuple[dict[str, Any], Callable[[str], None]]]:
+    """The options for what ``--http`` shows, and what is to be called when the milter listens."""
+    if arguments.http is None:
+        yield {}, lambda address: None
+        return
+    from demyjpy.metrics.serving import StatusServer  # noqa: PLC0415  # so that others start fast
+
+    about = {"filter": arguments.filter, "driver": arguments.driver, "workers": str(arguments.workers)}
+    with closing(StatusServer(arguments.http, about)) as server:
+        yield {"observer": server.observe}, server.start
+
+
+def _serve(
+    arguments: argparse.Namespace,
+    source: Reloadable,
+    loaded: Loaded,
+    observed: dict[str, Any],
+    started: Callable[[str], None],
+) -> None:
+    def on_ready(address: str) -> None:
+        started(address)
+        _show_lines(arguments.listen, address)
+
     start_milter(
         arguments.listen,
         loaded.on_connect,
@@ -79,10 +110,10 @@ def run(arguments: argparse.Namespace) -> int:
         user=arguments.user,
         group=arguments.group,
         reload=lambda: _load_again(source, arguments.driver),
-        on_ready=lambda address: _show_lines(arguments.listen, address),
+        on_ready=on_ready,
         **options_of(arguments),
+        **observed,
     )
-    return 0
 
 
 def _load_again(source: Reloadable, driver: str) -> Any:
