@@ -243,7 +243,6 @@ class _Session(asyncio.BufferedProtocol):
         self._running: asyncio.Future[Any] | None = None
         self._keepalive: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._deadline: asyncio.TimerHandle | None = None
         self._seen = self._moved = monotonic()
         self._begun: float | None = self._seen
         """When it began, until it has negotiated."""
@@ -348,8 +347,7 @@ class _Session(asyncio.BufferedProtocol):
         self._keepalive = self._loop.call_later(period, self._send_progress, transport, period)
 
     def _send_progress(self, transport: asyncio.Transport, period: float) -> None:
-        if not self._is_full:
-            transport.write(PROGRESS)
+        transport.write(PROGRESS)
         self._send_progress_later(transport, period)
 
     def _stop_progress(self) -> None:
@@ -370,8 +368,7 @@ class _Session(asyncio.BufferedProtocol):
 
     def _finish(self, future: "asyncio.Future[Any]") -> None:
         self._stop_progress()
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._deadline.cancel()
         self._running = None
         self._read(not self._is_full)
         try:
@@ -408,20 +405,21 @@ class _Session(asyncio.BufferedProtocol):
             if self._line.connection.agreement is not None:
                 self._begun = None
             elif now - self._begun > options.negotiate_timeout:
-                self._leave(f"the MTA did not negotiate within {options.negotiate_timeout:g} s")
+                self._leave(
+                    self._transport, f"the MTA did not negotiate within {options.negotiate_timeout:g} s"
+                )
                 return
         unsent = self._transport.get_write_buffer_size()
         if unsent != self._unsent:
             self._unsent, self._moved = unsent, now
         if unsent and now - self._moved > options.write_timeout:
-            self._leave(f"the MTA read nothing for {options.write_timeout:g} s")
+            self._leave(self._transport, f"the MTA read nothing for {options.write_timeout:g} s")
         elif now - self._seen > self.guest.patience:
-            self._leave(f"the MTA said nothing for {self.guest.patience:g} s")
+            self._leave(self._transport, f"the MTA said nothing for {self.guest.patience:g} s")
 
-    def _leave(self, why: str) -> None:
+    def _leave(self, transport: asyncio.Transport, why: str) -> None:
         report_closed(self._line.connection, why)
-        if self._transport is not None:
-            self._transport.abort()
+        transport.abort()
 
 
 def serve(address: str | int, on_connect: Any, **options: Any) -> AsyncServer:

@@ -30,14 +30,19 @@ def become(user: str | None, group: str | None) -> None:
     if (uid, gid) == (os.geteuid(), os.getegid()):
         return
     try:
-        if entry is None:
-            os.setgroups([gid])
-        else:
-            os.initgroups(entry.pw_name, gid)
-        os.setresgid(gid, gid, gid)
-        os.setresuid(uid, uid, uid)
+        _change(user, uid, gid)
     except PermissionError as error:
         raise AddressError(
             f"cannot run as user {user or '(unchanged)'}, group {group or '(its own)'}: "
             f"{error.strerror}; start as root, or as that user without these options"
         ) from error
+
+
+def _change(user: str | None, uid: int, gid: int) -> None:  # pragma: no cover
+    """For good. Who has become another may not write down that this was covered."""
+    if user is None:
+        os.setgroups([gid])
+    else:
+        os.initgroups(user, gid)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)

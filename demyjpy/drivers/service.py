@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from demyjpy.drivers.report import log
@@ -17,7 +18,7 @@ class Service:
     """
 
     def __init__(
-        self, reload: Callable[[], Any] | None, check: Callable[[Any], object], *, is_apart: bool
+        self, reload: Callable[[], Any], check: Callable[[Any], object], *, is_apart: bool
     ) -> None:
         self._reload, self._check, self._is_apart = reload, check, is_apart
         self._controls: Controls | None = None
@@ -30,6 +31,9 @@ class Service:
         self._controls = controls
         self._status = status
         self.notifier.ready(status)
+        if self._is_asked_again:
+            self._is_asked_again = False
+            self.load_again()
 
     def close(self) -> None:
         """It has stopped."""
@@ -37,33 +41,34 @@ class Service:
 
     def load_again(self) -> None:
         """Load the filter again, soon. It may be called in a signal handler."""
-        if self._controls is not None:  # else it has been loaded just now
-            self._controls.soon(self._begin)
+        if self._controls is None:
+            self._is_asked_again = True
+        else:
+            self._controls.soon(partial(self._begin, self._controls))
 
-    def _begin(self) -> None:
+    def _begin(self, controls: Controls) -> None:
         if not self._is_apart:
-            self._load()
+            self._load(controls)
         elif self._is_loading:
             self._is_asked_again = True
         else:
             self._is_loading = True
-            threading.Thread(target=self._load_apart, name="demyjpy-reload", daemon=True).start()
+            name = "demyjpy-reload"
+            threading.Thread(target=self._load_apart, args=(controls,), name=name, daemon=True).start()
 
-    def _load_apart(self) -> None:
-        self._load()
+    def _load_apart(self, controls: Controls) -> None:
+        self._load(controls)
         self._is_loading = False
         if self._is_asked_again:
             self._is_asked_again = False
             self.load_again()
 
-    def _load(self) -> None:
-        if self._reload is None or self._controls is None:
-            return
+    def _load(self, controls: Controls) -> None:
         self.notifier.reloading()
         try:
             found = self._reload()
             self._check(found)
-            self._controls.adopt(found)
+            controls.adopt(found)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # it is the user's code
             what = "" if isinstance(error, MilterError) else f"{type(error).__name__}: "
             log.error("the filter was not loaded again and stays as it was: %s%s", what, error)

@@ -54,7 +54,7 @@ def start_milter(
     run, chosen = _prepare(driver, on_connect, options)
     _check_workers(workers)
     service = Service(
-        reload,
+        reload or (lambda: on_connect),
         lambda found: _prepare(driver, found, options),
         is_apart=workers == 1 and driver == "asyncio",
     )

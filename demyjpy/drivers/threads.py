@@ -258,15 +258,16 @@ class _Session:
 
     @contextmanager
     def _until_its_end(self) -> Iterator[None]:
+        is_left = False
         try:
             yield
         except _LeftBehindError:
-            self._server.come_back()
-        except BaseException:
-            self.end()
-            raise
-        else:
-            self.end()
+            is_left = True
+        finally:
+            if is_left:
+                self._server.come_back()
+            else:
+                self.end()
 
     def _exchange(self) -> None:
         answer: bytes | None = None

@@ -255,9 +255,8 @@ class _Lifeline:
         """In the parent: note who serves."""
         with suppress(BlockingIOError):
             while data := os.read(self._heard, 64 * _PID.size):
-                for (pid,) in _PID.iter_unpack(data):
-                    if pid in workers:
-                        workers[pid].is_ready = True
+                for pid in workers.keys() & {pid for (pid,) in _PID.iter_unpack(data)}:
+                    workers[pid].is_ready = True
 
     def hold(self) -> None:
         """In a worker: stop as if asked to when the parent is gone."""

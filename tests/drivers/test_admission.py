@@ -153,3 +153,10 @@ def test_listening_for_all_the_world_is_a_warning(address, allow, warns, log):
     """Unless it is said who may come."""
     warn_if_open((address, 25) if address else "/run/x.sock", Options(allow=allow))
     assert len(log.take()) == warns
+
+
+def test_refused_peers_do_not_flood_the_log(log):
+    """One line a second, whatever comes."""
+    one = door(allow="192.0.2.1")
+    assert [one.enter(("192.0.2.2", port)) for port in range(50)] == [None] * 50
+    assert len(log.take()) == 1

@@ -20,6 +20,10 @@ from demyjpy import (
     reject,
     running,
 )
+from demyjpy.drivers import AsyncServer
+from demyjpy.drivers.address import parse_address
+from demyjpy.drivers.admission import Guest
+from demyjpy.drivers.aio import _Session
 from demyjpy.drivers.alarms import Alarms
 from demyjpy.drivers.pool import Pool
 from demyjpy.drivers.watch import LoopWatch, call_of
@@ -293,3 +297,18 @@ def how_much_is_taken(sock: socket.socket, data: bytes) -> int:
     except OSError:
         pass
     return sent
+
+
+def test_a_deadline_that_comes_with_the_outcome():
+    """A handler that has just returned is in time."""
+
+    async def main() -> None:
+        server = AsyncServer(parse_address("inet:0@127.0.0.1"), {})
+        guest = Guest("", server._setup({}), True, 1.0)
+        session = _Session(server, guest, "name")
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        session._overdue(done, None, 1.0)
+        assert session._running is None
+
+    asyncio.run(main())
