@@ -105,6 +105,8 @@ class Milter:
 
     async def settle(self) -> None:
         """Until there are as many workers as there should be, for half a second."""
+        if self._plan.workers == 1:
+            return  # there is no parent
         end, calm = time.monotonic() + 30, 0
         while calm < 5 and time.monotonic() < end:
             await asyncio.sleep(0.1)
