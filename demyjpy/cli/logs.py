@@ -20,13 +20,16 @@ FACTS: Final = ("session", "queue_id", "client", "event", "handler")
 
 
 def configure(place: str, level: str, *, as_json: bool, size: int = 0, kept: int = 5) -> None:
-    """Send all records from ``level`` on to ``place``; `AddressError` where that cannot be had."""
+    """Send all records from ``level`` on to ``place``; `AddressError` where that cannot be had.
+
+    In a program that has set up its log already that stays as it is.
+    """
     try:
         handler = _handler(place, size, kept)
     except OSError as error:
         raise AddressError(f"cannot log to {place}: {error.strerror or error}") from error
     handler.setFormatter(JsonLines(_ident(place)) if as_json else _text(place))
-    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    logging.basicConfig(handlers=[handler], level=level.upper())
 
 
 def _handler(place: str, size: int, kept: int) -> logging.Handler:

@@ -21,6 +21,7 @@ def root():
     """The root logger as it was."""
     found = logging.getLogger()
     before, level = found.handlers[:], found.level
+    found.handlers.clear()
     yield found
     for handler in found.handlers:
         if handler not in before:

@@ -138,6 +138,14 @@ def test_it_ends_with_the_milter(tmp_path):
         milter.get("/healthz")
 
 
+def test_one_that_was_not_begun_with():
+    """Closing it closes its socket."""
+    server = StatusServer(":0", {})
+    server.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port))
+
+
 @pytest.mark.parametrize("http", ["9100x", "nowhere.invalid:1", ":99999"])
 def test_a_place_that_cannot_be_had(http):
     """Is said in a line."""
