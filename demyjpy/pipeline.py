@@ -64,7 +64,8 @@ class Line:
     def connection(self) -> Connection:
         """All that is known now. Asking ends the lane, until the next read.
 
-        While another thread is in the lane, it is what was known before that.
+        Only for the thread that receives data, or while that one is known to wait for some.
+        Where an exception such as KeyboardInterrupt has ended the lane, it is what was known before.
         """
         if self._lane is not None and getgeneratorstate(self._lane) == GEN_SUSPENDED:
             try:
@@ -77,6 +78,13 @@ class Line:
     def connection(self, connection: Connection) -> None:
         self._connection = connection
         self._lane: Lane | None = None
+
+    @property
+    def outline(self) -> Connection:
+        """What any thread may ask at any time: in the lane no more than which session it is."""
+        if self._lane is None:
+            return self._connection
+        return Connection(self._connection.setup, self._connection.session)
 
     def receive_data(self, data: bytes) -> bytes | None:
         """Bytes have come: what to send, if that is all; None where ``connection`` says more."""

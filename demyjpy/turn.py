@@ -231,7 +231,7 @@ class Turn:
         if letter == _ABORT:
             self._macros = self._macros.end_message()
             if self._setup.observer:
-                self._refresh_macros()
+                self._refresh_macros()  # what stood before MAIL may hold older ones
             self._observe(Step(self._session, ev.Abort(), self._ctx, self._ctx))
             return
         station = self._stations[letter]

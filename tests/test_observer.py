@@ -194,3 +194,12 @@ def test_the_abort_of_a_message_is_watched_with_that_messages_macros():
     steps, _ = watch({"mail": keep}, *OPENING, macros("M", i="1"), MAIL, macros("M", i="2"), MAIL, ABORT)
     aborts = [step for step in steps if isinstance(step.event, ev.Abort)]
     assert [get_macro(step.before, "i") for step in aborts] == ["1", "2"]
+
+
+def test_an_abort_between_messages_shows_no_macros_of_one():
+    """Nor those of an unknown command that came where MAIL is hidden."""
+    unknown = (macros("U", i="1"), UNKNOWN)
+    steps, _ = watch({}, offer(steps=0x7F), *unknown, EOM, EOM, ABORT)
+    aborted = steps[-1]
+    assert isinstance(aborted.event, ev.Abort)
+    assert get_macro(aborted.before, "i") is None

@@ -4,7 +4,8 @@ import fcntl
 import json
 import logging
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from logging.handlers import SysLogHandler, WatchedFileHandler
 from pathlib import Path
@@ -19,17 +20,27 @@ FACTS: Final = ("session", "queue_id", "client", "event", "handler")
 """What records about a session have besides their message."""
 
 
-def configure(place: str, level: str, *, as_json: bool, size: int = 0, kept: int = 5) -> None:
-    """Send all records from ``level`` on to ``place``; `AddressError` where that cannot be had.
+@contextmanager
+def logging_to(place: str, level: str, *, as_json: bool, size: int = 0, kept: int = 5) -> Iterator[None]:
+    """While the block runs, records from ``level`` on go to ``place``, too.
 
-    In a program that has set up its log already that stays as it is.
+    `AddressError` where that cannot be had.
     """
     try:
         handler = _handler(place, size, kept)
     except OSError as error:
         raise AddressError(f"cannot log to {place}: {error.strerror or error}") from error
     handler.setFormatter(JsonLines(_ident(place)) if as_json else _text(place))
-    logging.basicConfig(handlers=[handler], level=level.upper())
+    root = logging.getLogger()
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    try:
+        yield
+    finally:
+        root.setLevel(before)
+        root.removeHandler(handler)
+        handler.close()
 
 
 def _handler(place: str, size: int, kept: int) -> logging.Handler:

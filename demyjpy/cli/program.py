@@ -13,7 +13,7 @@ from demyjpy.cli.arguments import build_parser, options_of
 from demyjpy.cli.checking import as_text, examine
 from demyjpy.cli.configuration import mta_lines
 from demyjpy.cli.loading import Loaded, LoadError, load_filter
-from demyjpy.cli.logs import configure
+from demyjpy.cli.logs import logging_to
 from demyjpy.cli.reloading import Reloadable
 from demyjpy.cli.words import InputError, MissingExtraError
 from demyjpy.drivers import start_milter
@@ -57,13 +57,18 @@ def check(arguments: argparse.Namespace) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """``demyjpy run``: 0 when a signal has ended it."""
-    configure(
+    with logging_to(
         arguments.log_to,
         arguments.log_level,
         as_json=arguments.log_format == "json",
         size=arguments.log_size,
         kept=arguments.log_kept,
-    )
+    ):
+        _load_and_serve(arguments)
+    return 0
+
+
+def _load_and_serve(arguments: argparse.Namespace) -> None:
     source = Reloadable(arguments.filter)
     loaded = source.load()
     if is_root() and not (arguments.user or arguments.allow_root):
@@ -73,7 +78,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
     with _status(arguments) as (observed, started):
         _serve(arguments, source, loaded, observed, started)
-    return 0
 
 
 @contextmanager

@@ -359,7 +359,9 @@ class _Session:
             self._socket.sendall(self._half_sent + data)
             self._half_sent = b""
         except BlockingIOError:
-            self.cut(f"the MTA read nothing for {self._options.write_timeout:g} s")
+            self._break_off(
+                self._line.connection, f"the MTA read nothing for {self._options.write_timeout:g} s"
+            )
         except OSError:
             pass  # reading says that the peer is gone
 
@@ -379,7 +381,7 @@ class _Session:
         try:
             return self._socket.recv(_READ_SIZE)
         except BlockingIOError:
-            self.cut(f"the MTA said nothing for {self.guest.patience:g} s")
+            self._break_off(self._line.connection, f"the MTA said nothing for {self.guest.patience:g} s")
         except OSError:
             pass
         return b""
@@ -402,11 +404,17 @@ class _Session:
                 self._begun = None
             elif now - self._begun > self._options.negotiate_timeout:
                 self._begun = None
-                self.cut(f"the MTA did not negotiate within {self._options.negotiate_timeout:g} s")
+                late = f"the MTA did not negotiate within {self._options.negotiate_timeout:g} s"
+                self._break_off(self._line.connection, late)
 
     def cut(self, why: str) -> None:
-        """End the session now; its thread finds the connection closed."""
-        report_closed(self._line.connection, why)
+        """From another thread: end the session now; its own finds the connection closed."""
+        with self._lock:
+            known = self._line.connection if self._is_reading else self._line.outline
+        self._break_off(known, why)
+
+    def _break_off(self, known: Connection, why: str) -> None:
+        report_closed(known, why)
         self._is_left = True
         self._shut(socket.SHUT_RDWR)
 

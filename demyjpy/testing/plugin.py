@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 import pytest
+from pyrsistent import PMap
 
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
 from demyjpy.testing.explain import explain_difference
@@ -40,8 +41,8 @@ def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, righ
     lines = explain_difference(left, right)
     if not lines:
         return None
-    name = type(left).__name__
-    return [f"{name} == {type(right).__name__} (- expected, + got)", *lines]
+    name, other = ("Context" if isinstance(one, PMap) else type(one).__name__ for one in (left, right))
+    return [f"{name} == {other} (- expected, + got)", *lines]
 
 
 @pytest.fixture

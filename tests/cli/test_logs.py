@@ -9,33 +9,19 @@ import pytest
 
 from demyjpy import AddressError, HandlerError, RemoteProtocolError
 from demyjpy.cli import logs
-from demyjpy.cli.logs import JsonLines, SharedFile, configure
+from demyjpy.cli.logs import JsonLines, SharedFile, logging_to
 from demyjpy.connection import Trouble
 from demyjpy.drivers.report import log, log_trouble
 
 TROUBLE = Trouble(HandlerError("on\npurpose"), "mail", "filter.check", "4dX", "192.0.2.1")
 
 
-@pytest.fixture(autouse=True)
-def root():
-    """The root logger as it was."""
-    found = logging.getLogger()
-    before, level = found.handlers[:], found.level
-    found.handlers.clear()
-    yield found
-    for handler in found.handlers:
-        if handler not in before:
-            handler.close()
-    found.handlers[:] = before
-    found.setLevel(level)
-
-
 def test_a_record_as_json(tmp_path):
     """One line with all that is known, whatever is in it."""
     path = tmp_path / "log"
-    configure(str(path), "info", as_json=True)
-    log_trouble(TROUBLE, "1a-1")
-    log.info("to all: %s", "\udcff\n")
+    with logging_to(str(path), "info", as_json=True):
+        log_trouble(TROUBLE, "1a-1")
+        log.info("to all: %s", "\udcff\n")
     first, second = (json.loads(line) for line in path.read_text().splitlines())
     assert {
         key: first[key] for key in ("level", "session", "queue_id", "client", "event", "handler")
@@ -55,9 +41,9 @@ def test_a_record_as_json(tmp_path):
 
 def test_a_record_as_text(capsys):
     """Time, level, message; by default to standard error."""
-    configure("stderr", "warning", as_json=False)
-    log.info("not told")
-    log_trouble(Trouble(RemoteProtocolError("a", "b"), client="x\ny"), "1a-1")
+    with logging_to("stderr", "warning", as_json=False):
+        log.info("not told")
+        log_trouble(Trouble(RemoteProtocolError("a", "b"), client="x\ny"), "1a-1")
     line = capsys.readouterr().err
     assert " WARNING session 1a-1: queue id -: client 'x\\ny': the MTA broke" in line
 
@@ -69,8 +55,8 @@ def test_a_record_in_syslog(tmp_path, monkeypatch, as_json):
         device.bind(str(tmp_path / "log"))
         device.settimeout(20)
         monkeypatch.setattr(logs, "DEVICE", str(tmp_path / "log"))
-        configure("syslog", "info", as_json=as_json)
-        log_trouble(TROUBLE, "1a-1")
+        with logging_to("syslog", "info", as_json=as_json):
+            log_trouble(TROUBLE, "1a-1")
         said = device.recv(65536).rstrip(b"\0")
     assert said.startswith(b"<19>demyjpy[")  # mail is 2, error is 3
     assert b"\n" not in said
@@ -80,9 +66,9 @@ def test_a_record_in_syslog(tmp_path, monkeypatch, as_json):
 def test_a_file_that_is_full_is_moved_away(tmp_path):
     """So many old ones are kept."""
     path = tmp_path / "log"
-    configure(str(path), "info", as_json=False, size=50, kept=2)
-    for number in range(5):
-        log.info("%s", f"{number}" * 40)
+    with logging_to(str(path), "info", as_json=False, size=50, kept=2):
+        for number in range(5):
+            log.info("%s", f"{number}" * 40)
     found = {
         one.name: one.read_text().split()[-1][0] for one in tmp_path.iterdir() if "lock" not in one.name
     }
@@ -115,18 +101,21 @@ def test_processes_share_a_file(tmp_path):
 def test_a_file_that_is_gone_is_made_again(tmp_path):
     """Whoever moved it."""
     path = tmp_path / "log"
-    configure(str(path), "info", as_json=False, size=1000)
-    path.unlink()
-    log.info("first")
-    path.rename(tmp_path / "old")
-    log.info("second")
+    with logging_to(str(path), "info", as_json=False, size=1000):
+        path.unlink()
+        log.info("first")
+        path.rename(tmp_path / "old")
+        log.info("second")
     assert path.read_text().endswith("second\n")
 
 
 def test_a_place_that_cannot_be_had(tmp_path):
     """Is an error in one line."""
-    with pytest.raises(AddressError, match=r"cannot log to .*: No such file"):
-        configure(str(tmp_path / "none" / "log"), "info", as_json=False)
+    with (
+        pytest.raises(AddressError, match=r"cannot log to .*: No such file"),
+        logging_to(str(tmp_path / "none" / "log"), "info", as_json=False),
+    ):
+        pass
 
 
 def test_what_has_no_session():

@@ -22,7 +22,8 @@ from demyjpy import *
 from tests.drivers.filters import *
 from tests.drivers.peer import *
 logging.basicConfig(level="INFO", stream=sys.stdout, format="%(levelname)s %(message)s")
-say = lambda *words: print(*words, flush=True)
+def say(*words):  # in one piece: others write lines at the same time
+    sys.stdout.write(" ".join(map(str, words)) + "\\n")
 on_ready = lambda address: say("ready", address)
 handlers = define_event_handlers()
 """

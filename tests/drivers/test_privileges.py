@@ -72,7 +72,6 @@ except AddressError as error:
     print(error)
 """
     powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
-    done = subprocess.run(
-        [*powerless, sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    command = [*powerless, sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.startswith("cannot run as user nobody, group (its own): Operation not permitted;")

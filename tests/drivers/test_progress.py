@@ -109,7 +109,7 @@ def test_each_session_has_its_own_period(way, gate, periods):
         return with_handlers(ctx, handlers)
 
     with running(on_connect, driver=way.driver) as address, ExitStack() as stack:
-        # one after the other, or threads might take the periods in another order
+        # One begins after the other: on_connect gives the periods in this order.
         peers = [stack.enter_context(Peer(address)).begin().begin_message() for _ in periods]
         for peer in peers:
             peer.say(EndOfMessage())

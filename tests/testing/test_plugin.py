@@ -134,7 +134,7 @@ def test_operator():
     result.assert_outcomes(failed=4)
     result.stdout.fnmatch_lines(
         [
-            "*PMap == PMap (- expected, + got)*",
+            "*Context == Context (- expected, + got)*",
             "*- n: 1*",
             "*+ n: 0*",
             "*+ queued: AddHeader(name='X'*",
