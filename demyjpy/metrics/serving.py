@@ -132,9 +132,27 @@ class _Server(ThreadingHTTPServer):
         return Moment(time.time(), {one.labels["verdict"]: one.value for one in samples})
 
     def metrics(self) -> bytes:
-        """As Prometheus reads them."""
-        text: bytes = prometheus().generate_latest(self._registry())
-        return text
+        """As Prometheus reads them: what was counted, and how things are now."""
+        counted: bytes = prometheus().generate_latest(self._registry())
+        started = time.perf_counter()
+        is_ready = self.is_ready()
+        seconds = time.perf_counter() - started
+        now = (
+            ("workers", "Processes that serve", self._workers()),
+            ("ready", "Whether the milter negotiates", int(is_ready)),
+            ("ready_seconds", "How long it took to negotiate just now", seconds),
+        )
+        lines = (
+            f"# HELP demyjpy_{name} {text}\n# TYPE demyjpy_{name} gauge\ndemyjpy_{name} {value}\n"
+            for name, text, value in now
+        )
+        return counted + "".join(lines).encode()
+
+    def _workers(self) -> int:
+        """Without workers the milter is one process, and this one its only child."""
+        parent = os.getppid()
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
+        return max(1, len(children) - 1)
 
     def is_ready(self) -> bool:
         """Whether the milter negotiates."""

@@ -21,7 +21,7 @@ def test_a_record_as_json(tmp_path):
     path = tmp_path / "log"
     with logging_to(str(path), "info", as_json=True):
         log_trouble(TROUBLE, "1a-1")
-        log.info("to all: %s", "\udcff\n")
+        log.info("to all")
     first, second = (json.loads(line) for line in path.read_text().splitlines())
     assert {
         key: first[key] for key in ("level", "session", "queue_id", "client", "event", "handler")
@@ -35,7 +35,7 @@ def test_a_record_as_json(tmp_path):
     }
     assert first["message"].startswith("session 1a-1: queue id 4dX: client 192.0.2.1: filter.check")
     assert "HandlerError" in first["traceback"]
-    assert second["message"] == "to all: \udcff\n"
+    assert second["message"] == "to all"
     assert "session" not in second
 
 
@@ -119,6 +119,10 @@ def test_a_place_that_cannot_be_had(tmp_path):
 
 
 def test_what_has_no_session():
-    """Its record has no such facts."""
-    line = json.loads(JsonLines().format(logging.makeLogRecord({"msg": "x"})))
+    """Its record has no such facts; whatever it says is a line of ASCII."""
+    said = JsonLines().format(logging.makeLogRecord({"msg": "\udcff\n"}))
+    assert said.isascii()
+    assert "\n" not in said
+    line = json.loads(said)
+    assert line["message"] == "\udcff\n"
     assert set(line) == {"time", "level", "logger", "process", "message"}

@@ -110,6 +110,9 @@ def test_all_workers_are_counted(tmp_path, driver, workers):
         assert milter.figure('demyjpy_edits_total{action="AddHeader"}') == 12
         assert milter.figure("demyjpy_errors_total") == 1
         assert milter.figure("demyjpy_handler_seconds_count") >= 24
+        assert milter.figure("demyjpy_workers") == int(workers)
+        assert milter.figure("demyjpy_ready ") == 1
+        assert 0 < milter.figure("demyjpy_ready_seconds") < 20
         assert milter.get("/healthz") == (200, "ok\n")
         assert milter.get("/readyz") == (200, "ready\n")
         assert milter.get("/nowhere")[0] == 404
