@@ -40,6 +40,7 @@ from demyjpy.context import (
 from demyjpy.drivers import AsyncServer, running, serve
 from demyjpy.errors import (
     AddressError,
+    DeadlineError,
     HandlerError,
     LimitError,
     LocalProtocolError,
@@ -110,6 +111,7 @@ __all__ = [
     "Context",
     "Continue",
     "Data",
+    "DeadlineError",
     "DefineMacros",
     "Definitions",
     "DeleteHeader",

@@ -128,7 +128,7 @@ class Call:
 
 @frozen
 class Trouble:
-    """Something for the log: what went wrong, where, and with which message.
+    """Something for the log: what went wrong, where, and with which message of which client.
 
     ``handler`` is None where the MTA is to blame.
     """
@@ -137,6 +137,7 @@ class Trouble:
     event: str | None = None
     handler: str | None = None
     queue_id: str | None = None
+    client: str | None = None
 
 
 @frozen

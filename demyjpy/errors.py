@@ -65,5 +65,21 @@ class HandlerError(MilterError):
     """A handler misbehaved: it returned no context, or the filter is put together wrongly."""
 
 
+class DeadlineError(HandlerError):
+    """A handler took longer than the option ``handler_timeout`` allows; ``handler`` is its name."""
+
+    def __init__(self, handler: str, seconds: float, left: str) -> None:
+        super().__init__(
+            f"expected {handler} to return within {seconds:g} s (the option handler_timeout=), "
+            f"got nothing; {left}"
+        )
+        self.handler = handler
+        self.seconds = seconds
+        self.left = left
+
+    def __reduce__(self) -> tuple[type, tuple[str, float, str]]:
+        return type(self), (self.handler, self.seconds, self.left)
+
+
 class AddressError(MilterError, ValueError):
     """An address to listen on or connect to that cannot be read or used."""

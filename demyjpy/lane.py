@@ -162,6 +162,7 @@ def take_lane(connection: Connection) -> Lane:
     phase, ctx, base = connection.phase, connection.context, connection.base
     counts, macros, unread = connection.counts, connection.macros, connection.unread
     recipients, headers, size = counts.recipients, counts.headers, counts.size
+    header_size = min(limits.header_size, limits.message)  # of what has come, for no body is before it
     here = routes[phase]
     shown: Macros | None = None  # those that ctx is known to hold
     told_for: int | None = None  # the command for which macros have come
@@ -211,7 +212,7 @@ def take_lane(connection: Connection) -> Lane:
             if route.begins:
                 recipients = headers = size = 0
             if letter == _HEADER:
-                if headers >= limits.headers or size + length > limits.message:
+                if headers >= limits.headers or size + length > header_size:
                     break
                 headers += 1
                 size += length - 1

@@ -17,15 +17,17 @@ class Limits:
     """How much of anything one peer may send; all are checked before memory is spent.
 
     ``packet``: the largest length field, in bytes (a larger one closes the connection). ``headers``
-    and ``message`` (bytes of header and body): beyond them the message is refused with 552;
-    ``recipients``: beyond it further ones are refused with 452. ``data_size``: the largest payload to
-    negotiate (65535: none; 262143 and 1048575 need an MTA built with MDS).
+    (fields), ``header_size`` (their bytes) and ``message`` (bytes of header and body): beyond them
+    the message is refused with 552; ``recipients``: beyond it further ones are refused with 452.
+    ``data_size``: the largest payload to negotiate (65535: none; 262143 and 1048575 need an MTA
+    built with MDS).
     """
 
     packet: int = field(default=1_048_577, validator=v.ge(CHUNK_SIZE + 1))
     headers: int = field(default=10_000, validator=v.ge(1))
     recipients: int = field(default=50_000, validator=v.ge(1))
     message: int = field(default=1 << 30, validator=v.ge(1))
+    header_size: int = field(default=1 << 23, validator=v.ge(1))
     data_size: int = field(default=CHUNK_SIZE, validator=v.in_((CHUNK_SIZE, 262_143, 1_048_575)))
 
     def __attrs_post_init__(self) -> None:
@@ -59,6 +61,8 @@ class Counts:
         if letter == _RCPT:
             over = self.recipients > limits.recipients
             return f"{limits.recipients} recipients" if over else None
+        if letter == _HEADER and self.size > limits.header_size:
+            return f"{limits.header_size} bytes of header"
         if self.size > limits.message:
             return f"{limits.message} bytes of message"
         if self.headers > limits.headers:

@@ -125,5 +125,10 @@ class Macros:
                     return found[name]
         return None
 
+    @property
+    def client(self) -> str | None:
+        """The client, as far as the MTA has told: Postfix and Sendmail call it differently."""
+        return self.get("client_addr") or self.get("_")
+
 
 NO_MACROS: Final = Macros()

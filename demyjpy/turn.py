@@ -602,9 +602,9 @@ class Turn:
     def _trouble(
         self, error: Exception, event: str | None = None, handler: Handler[Any] | None = None
     ) -> None:
-        queue_id = self._macros.get("i")
         name = handler.name if handler else None
-        self._troubles.append(Trouble(error, event, name, queue_id))
+        where = self._macros.get("i"), self._macros.client
+        self._troubles.append(Trouble(error, event, name, *where))
 
     def _observe_job(self, job: Job, answer: tuple[Any, ...] = (), sent: bytes = b"") -> None:
         if self._setup.observer:

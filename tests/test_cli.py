@@ -85,14 +85,9 @@ def start(*arguments: str, **options: Any) -> "subprocess.Popen[str]":
 def serving(*arguments: str, end: int = signal.SIGTERM) -> Iterator[tuple[list[str], list[str]]]:
     """``demyjpy run`` while the block runs, then a signal: its output so far, and its log at last."""
     log: list[str] = []
-    with start("run", *arguments) as program:
+    with start("run", "--allow-root", *arguments) as program:
         try:
-            lines: list[str] = []
-            while not lines or not lines[-1].startswith("INPUT_MAIL_FILTER"):
-                line = program.stdout.readline()
-                assert line, program.stderr.read()
-                lines.append(line.rstrip("\n"))
-            yield lines, log
+            yield read_lines(program), log
         finally:
             program.send_signal(end)
         log += program.communicate(timeout=30)[1].splitlines()
@@ -170,14 +165,16 @@ def test_run_told_to_end_while_it_starts_ends_with_status_0(monkeypatch: pytest.
             signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(sys, "stdout", Terminal())
-    assert main(["run", BYTECOUNT, "--listen", "inet:0@127.0.0.1"]) == 0
+    assert main(["run", "--allow-root", BYTECOUNT, "--listen", "inet:0@127.0.0.1"]) == 0
 
 
 def test_run_where_another_listens_says_so_with_status_1(run: Any) -> None:
     """One line, no traceback."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        status, output, errors = run("run", BYTECOUNT, "--listen", f"inet:{port}@localhost")
+        status, output, errors = run(
+            "run", "--allow-root", BYTECOUNT, "--listen", f"inet:{port}@localhost"
+        )
     assert (status, output) == (1, "")
     assert errors == f"demyjpy run: cannot listen on inet:{port}@localhost: Address already in use\n"
 
@@ -187,7 +184,7 @@ def test_run_of_async_handlers_under_threads_is_refused_with_status_2(
 ) -> None:
     """They need an event loop."""
     write("asynchronous.py", "async def mail(event, ctx): return ctx\nhandlers = {'mail': mail}")
-    status, output, errors = run("run", "asynchronous.py", "--driver", "threads")
+    status, output, errors = run("run", "--allow-root", "asynchronous.py", "--driver", "threads")
     assert (status, output) == (2, "")
     assert "asynchronous.mail at mail" in errors
 
@@ -452,7 +449,7 @@ def test_module_that_misses_another_is_told_where(run: Any, write: Callable[...,
 def test_interrupt_while_loading_is_no_traceback(run: Any, write: Callable[..., None]) -> None:
     """The status is the shell's for SIGINT."""
     write("slow.py", "raise KeyboardInterrupt")
-    assert run("run", "slow.py") == (130, "", "")
+    assert run("run", "--allow-root", "slow.py") == (130, "", "")
 
 
 def test_explain_without_a_place_is_one_line() -> None:
@@ -759,3 +756,80 @@ def test_lines_are_comments_or_settings() -> None:
     postfix, _, sendmail = mta_lines(parse_address("unix:/run/x")).partition("\n\n")
     assert all(line.startswith("# ") or " = " in line for line in postfix.splitlines())
     assert all(line.startswith(("dnl ", "INPUT_MAIL_FILTER(")) for line in sendmail.splitlines())
+
+
+# ------------------------------------------------------------------------------ served for a long time
+VERSION = """
+from demyjpy import define_event_handlers, reject
+from part import word
+handlers = define_event_handlers()
+
+@handlers.mail
+def mail(event, ctx):
+    return reject(ctx, "5.7.1", word)
+"""
+
+
+def refusal(port: int) -> bytes:
+    """What the filter says to a sender."""
+    return talk(port, offer(), MAIL)
+
+
+def test_a_hangup_loads_the_filter_again(write: Callable[..., None], tmp_path: Path) -> None:
+    """With the modules that it imports; one that does not load, or is wrong, changes nothing."""
+    write("part.py", "word = 'one'")
+    write("filter.py", VERSION)
+    with start("run", "--allow-root", "filter.py", "--listen", "inet:0@127.0.0.1") as program:
+        try:
+            port = port_in(read_lines(program))
+            assert b"one" in refusal(port)
+            write("part.py", "word = 'three'")
+            program.send_signal(signal.SIGHUP)
+            assert "was loaded again" in wait_for(program, "filter")
+            assert b"three" in refusal(port)
+            write("part.py", "words = 'four four'")
+            program.send_signal(signal.SIGHUP)
+            assert "ImportError" in wait_for(program, "stays as it was")
+            assert b"three" in refusal(port)
+            write("part.py", "word = 'sixsix'")
+            write("filter.py", VERSION.replace("def mail(event, ctx)", "def mail(event)"))
+            program.send_signal(signal.SIGHUP)
+            assert "expected a filter without problems" in wait_for(program, "stays as it was")
+            assert b"three" in refusal(port)
+        finally:
+            program.send_signal(signal.SIGTERM)
+        program.communicate(timeout=30)
+    assert program.returncode == 0
+
+
+def read_lines(program: "subprocess.Popen[str]") -> list[str]:
+    """What it prints up to the last line for the MTAs."""
+    lines: list[str] = []
+    while not lines or not lines[-1].startswith("INPUT_MAIL_FILTER"):
+        line = program.stdout.readline()
+        assert line, program.stderr.read()
+        lines.append(line.rstrip("\n"))
+    return lines
+
+
+def wait_for(program: "subprocess.Popen[str]", word: str) -> str:
+    """The next line of the log with this word."""
+    while line := program.stderr.readline():
+        if word in line:
+            return line
+    raise AssertionError(f"expected {word} in the log, got its end")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="who is not root cannot be refused for it")
+def test_handlers_do_not_run_as_root_unless_told_so(run: Any) -> None:
+    """One line that says what to do."""
+    status, output, errors = run("run", BYTECOUNT, "--listen", "inet:0@127.0.0.1")
+    assert (status, output) == (2, "")
+    assert "expected not to run handlers as root: give --user NAME" in errors
+
+
+def test_a_network_that_is_none(run: Any) -> None:
+    """Is said in one line."""
+    status, _, errors = run("run", BYTECOUNT, "--allow", "192.0.2.1/24")
+    assert status == 2
+    assert "expected a network such as 192.0.2.0/24: 192.0.2.1/24 has host bits set" in errors

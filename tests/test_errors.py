@@ -12,6 +12,7 @@ TREE = [
     (errors.LocalProtocolError("a"), errors.MilterError),
     (errors.LocalProtocolError("a"), ValueError),
     (errors.NegotiationError(["data"], []), errors.MilterError),
+    (errors.DeadlineError("filter.check", 3.0, "it was cancelled"), errors.HandlerError),
     (errors.HandlerError("a"), errors.MilterError),
     (errors.AddressError("a"), errors.MilterError),
     (errors.AddressError("a"), ValueError),
@@ -34,7 +35,7 @@ def test_every_class_in_the_module_is_in_the_tree():
         for one in vars(errors).values()
         if isinstance(one, type) and one.__module__ == errors.__name__
     ]
-    assert len(classes) == 7
+    assert len(classes) == 8
     assert all(issubclass(one, errors.MilterError) for one in classes)
 
 
@@ -68,6 +69,7 @@ def test_a_negotiation_error_lists_what_is_missing(events, actions, wanted):
         errors.RemoteProtocolError("a", "b"),
         errors.LimitError("c", "d"),
         errors.NegotiationError(["data"], ["quarantine"]),
+        errors.DeadlineError("filter.check", 3.0, "it was cancelled"),
         errors.HandlerError("e"),
     ],
     ids=lambda error: type(error).__name__,

@@ -43,15 +43,21 @@ FLOORS = (
     "turn",
     "pipeline",
     # 5: the only I/O
+    "drivers.systemd",
     "drivers.address",
     "drivers.options",
     "drivers.report",
+    "drivers.admission",
+    "drivers.alarms",
+    "drivers.watch",
     "drivers.pool",
     "drivers.signals",
     "drivers.sockets",
     "drivers.workers",
     "drivers.aio",
     "drivers.threads",
+    "drivers.privileges",
+    "drivers.service",
     "drivers.start",
     "drivers",
     # 6: built from what is public below
@@ -104,6 +110,11 @@ FLOORS = (
     "trace.canaries",
     "trace.shadowing",
     "trace",
+    "metrics.counting",
+    "metrics.notes",
+    "metrics.page",
+    "metrics.serving",
+    "metrics",
     "testing.code",
     "testing.legal",
     "testing.script",
@@ -134,6 +145,8 @@ FLOORS = (
     "cli.trace_arguments",
     "cli.arguments",
     "cli.loading",
+    "cli.logs",
+    "cli.reloading",
     "cli.checking",
     "cli.show",
     "cli.sent",
@@ -158,7 +171,7 @@ FLOORS = (
 )
 """All modules, from the lowest floor up; the package itself is the empty name."""
 
-FIRST_WITH_IO = "drivers.address"
+FIRST_WITH_IO = "drivers.systemd"
 TOUCHING = frozenset(
     {
         "_thread",

@@ -8,7 +8,12 @@ from demyjpy.limits import NOTHING_COUNTED, Counts, Limits
 def test_the_usual_limits_are_those_of_the_documentation():
     """A packet of 1 MiB and its letter, no more than the protocol's usual payload agreed on."""
     assert Limits() == Limits(
-        packet=1_048_577, headers=10_000, recipients=50_000, message=1 << 30, data_size=65_535
+        packet=1_048_577,
+        headers=10_000,
+        recipients=50_000,
+        message=1 << 30,
+        header_size=1 << 23,
+        data_size=65_535,
     )
 
 
@@ -17,6 +22,7 @@ BAD = [
     {"headers": 0},
     {"recipients": 0},
     {"message": 0},
+    {"header_size": 0},
     {"data_size": 100_000},
     {"packet": 65_536, "data_size": 1_048_575},
 ]
@@ -53,8 +59,9 @@ PASSED = [
     ("L", Counts(recipients=3), None),
     ("L", Counts(headers=3), None),
     ("L", Counts(headers=4), "3 headers"),
-    ("L", Counts(size=10), None),
-    ("L", Counts(size=11), "10 bytes of message"),
+    ("L", Counts(size=8), None),
+    ("L", Counts(size=9), "8 bytes of header"),
+    ("B", Counts(size=9), None),
     ("B", Counts(size=11, headers=4), "10 bytes of message"),
 ]
 
@@ -62,4 +69,6 @@ PASSED = [
 @pytest.mark.parametrize(("letter", "counts", "wanted"), PASSED)
 def test_a_limit_is_what_may_just_be(letter, counts, wanted):
     """One more passes it; each packet is held against its own limits."""
-    assert counts.passed(ord(letter), Limits(headers=3, recipients=2, message=10)) == wanted
+    assert (
+        counts.passed(ord(letter), Limits(headers=3, recipients=2, message=10, header_size=8)) == wanted
+    )

@@ -22,7 +22,7 @@ from tests.engine import (
     play,
 )
 
-TIGHT = Limits(headers=2, recipients=2, message=30)
+TIGHT = Limits(headers=2, recipients=2, message=30, header_size=20)
 CODES = {
     b"552 5.3.4 Message too big for this filter\0",
     b"452 4.5.3 Too many recipients for this filter\0",
@@ -57,7 +57,7 @@ def test_too_many_recipients_are_refused_one_by_one():
 
 TOO_BIG = [
     ([packet("L", b"X\0v\0")] * 3, "ccy", "2 headers"),
-    ([packet("L", b"X\0" + b"v" * 40 + b"\0")], "y", "30 bytes of message"),
+    ([packet("L", b"X\0" + b"v" * 40 + b"\0")], "y", "20 bytes of header"),
     ([BODY, BODY, BODY, BODY], "cccc", None),
     ([packet("B", b"x" * 31)], "y", "30 bytes of message"),
     ([HEADER, packet("B", b"x" * 20)], "cy", "30 bytes of message"),

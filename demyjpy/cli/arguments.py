@@ -8,7 +8,7 @@ from attrs import fields_dict
 
 from demyjpy.cli.mail_arguments import add_mail_commands, add_recording
 from demyjpy.cli.trace_arguments import add_trace_commands
-from demyjpy.cli.words import COUNT, SECONDS, SECONDS_OR_0, Parser, address
+from demyjpy.cli.words import COUNT, SECONDS, SECONDS_OR_0, Parser, address, network
 from demyjpy.drivers.options import LOOPS, Options
 from demyjpy.limits import Limits
 
@@ -34,6 +34,7 @@ examples:
   demyjpy run mycompany.filters:handlers --workers 4 --on-error accept --log-level warning
 
 The lines for Postfix's main.cf and Sendmail's .mc go to standard output, the log to standard error.
+SIGHUP loads the filter again for the sessions to come; what does not load changes nothing.
 SIGTERM and SIGINT end it once the messages in flight are through (see --grace), a second one at once.
 Exit status: 0 after a signal, 1 if it cannot listen, 2 if the arguments or the filter are wrong.
 """
@@ -145,7 +146,8 @@ def _add_running(parser: Parser) -> None:
         metavar="ADDRESS",
         type=address,
         default=DEFAULT_ADDRESS,
-        help="inet:PORT@HOST, inet6:PORT@HOST, unix:PATH[?mode=660&user=NAME&group=NAME], fd:NUMBER "
+        help="inet:PORT@HOST, inet6:PORT@HOST, unix:PATH[?mode=660&user=NAME&group=NAME], fd:NUMBER, "
+        "systemd[:NAME] "
         "(default: %(default)s)",
     )
     parser.add_argument(
@@ -162,10 +164,51 @@ def _add_running(parser: Parser) -> None:
         help="event loop of the asyncio driver; uvloop has to be installed (default: %(default)s)",
     )
     parser.add_argument(
+        "--user", metavar="NAME", help="the user to run as once it listens (needs root to begin with)"
+    )
+    parser.add_argument(
+        "--group", metavar="NAME", help="the group to run in once it listens (default: the user's own)"
+    )
+    parser.add_argument(
+        "--allow-root", action="store_true", help="run handlers as root, which is refused otherwise"
+    )
+    parser.add_argument(
         "--log-level",
         choices=("debug", "info", "warning", "error"),
         default="info",
         help="least level that is logged (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="how records look: lines, or lines of JSON (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log-to",
+        metavar="PLACE",
+        default="stderr",
+        help="stderr, syslog (facility mail) or a file, which may be rotated (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log-size",
+        metavar="BYTES",
+        type=COUNT,
+        default=0,
+        help="begin a new file when the log's is so large (default: never)",
+    )
+    parser.add_argument(
+        "--log-kept",
+        metavar="N",
+        type=COUNT,
+        default=5,
+        help="old files that are kept, as FILE.1 and so on (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--http",
+        metavar="[HOST]:PORT",
+        help="serve /metrics for Prometheus, /healthz, /readyz and a status page there, on 127.0.0.1 "
+        "without a host (needs prometheus-client: demyjpy[metrics])",
     )
     parser.add_argument(
         "--on-error",
@@ -204,20 +247,44 @@ def _add_limits(parser: Parser) -> None:
     for name, read, text in (
         ("idle_timeout", SECONDS, "close a connection on which the MTA says nothing for so long"),
         ("write_timeout", SECONDS, "close a connection on which the MTA reads nothing for so long"),
+        ("negotiate_timeout", SECONDS, "close a connection that has not negotiated within"),
+        ("handler_timeout", SECONDS, "time for one call of a handler that runs apart"),
+        ("warn_blocked", SECONDS, "name a handler that has blocked the event loop for so long"),
         ("grace", SECONDS_OR_0, "time for messages in flight when it is told to stop"),
     ):
         add(_option(name), "SECONDS", read, _default(Options, name), text)
     for name, text in (
-        ("connections", "connections at once, in each worker; more wait"),
+        ("max_connections", "connections at once, in each worker; see --when-full"),
         ("blocking_threads", "threads for blocking=True handlers (asyncio)"),
     ):
         add(_option(name), "N", COUNT, _default(Options, name), text)
     for name, metavar, text in (
         ("headers", "N", "headers of a message; one with more is refused (552)"),
+        ("header-size", "BYTES", "size of a header; a message with a larger one is refused (552)"),
         ("recipients", "N", "recipients of a message; further ones are refused (452)"),
         ("message", "BYTES", "size of a message; a larger one is refused (552)"),
     ):
-        add(f"--max-{name}", metavar, COUNT, _default(Limits, name), text)
+        add(f"--max-{name}", metavar, COUNT, _default(Limits, name.replace("-", "_")), text)
+    group.add_argument(
+        "--max-connections-per-peer",
+        metavar="N",
+        type=COUNT,
+        help="connections at once from one IP address; more are refused (451; default: no limit)",
+    )
+    group.add_argument(
+        "--when-full",
+        choices=("wait", "tempfail"),
+        default=_default(Options, "when_full"),
+        help="what becomes of connections beyond --max-connections (default: %(default)s)",
+    )
+    group.add_argument(
+        "--allow",
+        metavar="NETWORK",
+        type=network,
+        action="append",
+        default=[],
+        help="where TCP peers may come from, such as 192.0.2.0/24; may be repeated (default: anywhere)",
+    )
 
 
 def _option(name: str) -> str:
@@ -235,12 +302,19 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "idle_timeout",
         "write_timeout",
         "grace",
-        "connections",
+        "negotiate_timeout",
+        "handler_timeout",
+        "warn_blocked",
+        "max_connections",
+        "max_connections_per_peer",
+        "when_full",
+        "allow",
         "blocking_threads",
         "loop",
     )
     limits = Limits(
         headers=arguments.max_headers,
+        header_size=arguments.max_header_size,
         recipients=arguments.max_recipients,
         message=arguments.max_message,
     )

@@ -194,7 +194,7 @@ def explain(error: BaseException) -> str:
     what = f"{type(error).__name__}: {error}".replace("\n", " ").removesuffix(": ")
     frames = traceback.extract_tb(error.__traceback__)
     others = [frame for frame in frames if not _is_ours(frame.filename)]
-    own = [frame for frame in others if _is_own(frame.filename)] or others
+    own = [frame for frame in others if is_own(frame.filename)] or others
     if not own:
         return what
     frame = own[-1]
@@ -207,7 +207,7 @@ def _is_ours(filename: str) -> bool:
     return filename.startswith("<frozen ") or Path(filename).is_relative_to(_PACKAGE)
 
 
-def _is_own(filename: str) -> bool:
+def is_own(filename: str) -> bool:
     """Whether a file is neither Python's nor installed."""
     paths = sysconfig.get_paths()
     others = [Path(paths[key]) for key in ("stdlib", "platstdlib", "purelib", "platlib")]

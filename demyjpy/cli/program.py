@@ -2,26 +2,26 @@
 
 import argparse
 import importlib.util
-import logging
 import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, redirect_stdout, suppress
 from typing import Any, Final
 
 from demyjpy.cli.arguments import build_parser, options_of
 from demyjpy.cli.checking import as_text, examine
 from demyjpy.cli.configuration import mta_lines
-from demyjpy.cli.loading import LoadError, load_filter
+from demyjpy.cli.loading import Loaded, LoadError, load_filter
+from demyjpy.cli.logs import logging_to
+from demyjpy.cli.reloading import Reloadable
 from demyjpy.cli.words import InputError, MissingExtraError
 from demyjpy.drivers.address import parse_address
+from demyjpy.drivers.privileges import is_root
 from demyjpy.errors import AddressError, HandlerError
 from demyjpy.starting import start_milter
 from demyjpy.trace.octets import TraceError
-
-_LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,22 +59,83 @@ def check(arguments: argparse.Namespace) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """``demyjpy run``: 0 when a signal has ended it."""
-    logging.basicConfig(format=_LOG_FORMAT, level=arguments.log_level.upper())
-    loaded = load_filter(arguments.filter)
+    with logging_to(
+        arguments.log_to,
+        arguments.log_level,
+        as_json=arguments.log_format == "json",
+        size=arguments.log_size,
+        kept=arguments.log_kept,
+    ):
+        _load_and_serve(arguments)
+    return 0
+
+
+def _load_and_serve(arguments: argparse.Namespace) -> None:
+    source = Reloadable(arguments.filter)
+    loaded = source.load()
+    if is_root() and not (arguments.user or arguments.allow_root):
+        raise HandlerError(
+            "expected not to run handlers as root: give --user NAME, which is taken on once it listens, "
+            "start as another user, or say --allow-root"
+        )
+    with _status(arguments) as (observed, started):
+        _serve(arguments, source, loaded, observed, started)
+
+
+@contextmanager
+def _status(
+    arguments: argparse.Namespace,
+) -> Iterator[tuple[dict[str, Any], Callable[[str], None]]]:
+    """The options for what ``--http`` shows, and what is to be called when the milter listens."""
+    if arguments.http is None:
+        yield {}, lambda address: None
+        return
+    from demyjpy.metrics.serving import StatusServer  # noqa: PLC0415  # so that others start fast
+
+    about = {"filter": arguments.filter, "driver": arguments.driver, "workers": str(arguments.workers)}
+    with closing(StatusServer(arguments.http, about)) as server:
+        yield {"observer": server.observe}, server.start
+
+
+def _serve(
+    arguments: argparse.Namespace,
+    source: Reloadable,
+    loaded: Loaded,
+    observed: dict[str, Any],
+    started: Callable[[str], None],
+) -> None:
+    def on_ready(address: str) -> None:
+        started(address)
+        _show_lines(arguments.listen, address)
+
     start_milter(
         arguments.listen,
         loaded.on_connect,
         driver=arguments.driver,
         workers=arguments.workers,
-        on_ready=lambda address: _show_lines(arguments.listen, address),
         record=arguments.record,
         record_raw=arguments.record_raw,
         explain=arguments.explain,
         flight=_flight(arguments),
         capsules=arguments.capsules,
+        user=arguments.user,
+        group=arguments.group,
+        reload=lambda: _load_again(source, arguments.driver),
+        on_ready=on_ready,
         **options_of(arguments),
+        **observed,
     )
-    return 0
+
+
+def _load_again(source: Reloadable, driver: str) -> Any:
+    """The filter as it is on the disk now, if nothing is wrong with it."""
+
+    def examined(loaded: Loaded) -> None:
+        problems = examine(loaded, driver).problems
+        if problems:
+            raise LoadError(f"expected a filter without problems, got: {'; '.join(problems)}")
+
+    return source.load(examined).on_connect
 
 
 def _flight(arguments: argparse.Namespace) -> Any:
@@ -92,7 +153,7 @@ def _show_lines(listen: str, address: str) -> None:
     """Print what to paste: ``address`` has the port that was chosen, ``listen`` mode and group."""
     asked, actual = parse_address(listen), parse_address(address)
     where = asked if asked.kind == "unix" else actual
-    print(mta_lines(where, is_inherited=asked.kind == "fd"), flush=True)
+    print(mta_lines(where, is_inherited=asked.kind in ("fd", "systemd")), flush=True)
 
 
 def send(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import argparse
 import re
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any, Final, NoReturn, TypeVar
 
 from demyjpy.drivers.address import parse_address
@@ -69,9 +69,17 @@ def address(text: str) -> str:
     return text
 
 
+def network(text: str) -> str:
+    """A network, or a single address."""
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a network such as 192.0.2.0/24: {error}") from None
+
+
 def reachable(text: str) -> str:
     """Where something else listens."""
-    if parse_address(address(text)).kind == "fd":
+    if parse_address(address(text)).kind in ("fd", "systemd"):
         raise argparse.ArgumentTypeError(f"expected an address to connect to, got {text!r}")
     return text
 

@@ -15,14 +15,15 @@ from urllib.parse import parse_qsl
 
 from attrs import evolve, frozen
 
+from demyjpy.drivers.systemd import inherited
 from demyjpy.errors import AddressError
 
-Kind: TypeAlias = Literal["inet", "inet6", "unix", "fd"]
+Kind: TypeAlias = Literal["inet", "inet6", "unix", "fd", "systemd"]
 
 SPELLINGS: Final = (
     "inet:20025@localhost (Sendmail), inet:localhost:20025 (Postfix), inet6:20025@::1, "
-    "unix:/run/x.sock, local:/run/x.sock, /run/x.sock, 20025, fd:3; a Unix socket may have "
-    "options: unix:/run/x.sock?mode=660&user=filter&group=postfix"
+    "unix:/run/x.sock, local:/run/x.sock, /run/x.sock, 20025, fd:3, systemd, systemd:NAME; "
+    "a Unix socket may have options: unix:/run/x.sock?mode=660&user=filter&group=postfix"
 )
 """What may be written for an address."""
 
@@ -39,7 +40,8 @@ class Address:
     """Where a milter listens.
 
     ``host`` and ``port`` for ``inet`` and ``inet6`` (port 0: any free one), ``path`` for ``unix``,
-    ``fd`` for an inherited socket. ``mode``, ``user`` and ``group`` are those of a Unix socket.
+    ``fd`` for an inherited socket, ``host`` for the name that systemd gave to one. ``mode``, ``user``
+    and ``group`` are those of a Unix socket.
     """
 
     kind: Kind
@@ -58,6 +60,8 @@ class Address:
                 return f"unix:{self.path}"
             case "fd":
                 return f"fd:{self.fd}"
+            case "systemd":
+                return f"systemd:{self.host}" if self.host else "systemd"
             case kind:
                 return f"{kind}:{self.port}@{self.host}"
 
@@ -73,6 +77,8 @@ def parse_address(text: str | int) -> Address:
     if text[:1] in ("/", "."):
         return _unix(text, text)
     kind, _, rest = text.partition(":")
+    if kind.lower() == "systemd":
+        return Address("systemd", host=rest)
     match kind.lower() if rest else "":
         case "unix" | "local":
             return _unix(rest, text)
@@ -172,6 +178,8 @@ def listen(address: Address) -> Listener:
                 return _listen_unix(address)
             case "fd":
                 return _adopt(address)
+            case "systemd":
+                return _adopt(evolve(address, fd=inherited(address.host)))
             case _:
                 return _listen_inet(address)
     except (OSError, UnicodeError) as error:
@@ -196,6 +204,7 @@ def _listen_inet(address: Address) -> Listener:
 
 
 def _listen_unix(address: Address) -> Listener:
+    _check_directory(address.path)
     _make_way(address.path)
     with ExitStack() as undo:
         sock = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
@@ -234,18 +243,42 @@ def _make_way(path: str) -> None:
 
 
 def _give(address: Address) -> None:
-    """Owner and mode of a new socket file: by default only its owner may connect."""
+    """Owner and mode of a new socket file: by default only its owner may connect.
+
+    They are set on the file that was opened, not on a name under which another may be by now.
+    """
+    number = os.open(address.path, os.O_PATH | os.O_NOFOLLOW)
     try:
+        found = os.fstat(number)
+        if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+            raise AddressError(
+                f"cannot listen on {address}: expected the socket just made, got another file: "
+                "somebody else may write to its directory"
+            )
+        same = f"/proc/self/fd/{number}"
         if address.user is not None:
-            shutil.chown(address.path, user=address.user)
+            shutil.chown(same, user=address.user)
         if address.group is not None:
-            shutil.chown(address.path, group=address.group)
+            shutil.chown(same, group=address.group)
+        mode = address.mode
+        if mode is None:
+            mode = 0o660 if address.group else 0o600
+        Path(same).chmod(mode)
     except LookupError as error:
         raise AddressError(f"cannot listen on {address}: {error}") from None
-    mode = address.mode
-    if mode is None:
-        mode = 0o660 if address.group else 0o600
-    Path(address.path).chmod(mode)
+    finally:
+        os.close(number)
+
+
+def _check_directory(path: str) -> None:
+    """Refuse a directory in which everybody may put another socket in the place of ours."""
+    directory = Path(path).parent
+    mode = directory.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise AddressError(
+            f"cannot listen on unix:{path}: expected a directory that not everybody may write to, got "
+            f"{directory} with mode {stat.S_IMODE(mode):o}; give it 755 or less"
+        )
 
 
 def _adopt(address: Address) -> Listener:

@@ -8,17 +8,20 @@ import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any, Final, Self
 
 from demyjpy.connection import Call, Connection, Setup
 from demyjpy.drivers.address import Address, Listener, listen, parse_address
+from demyjpy.drivers.admission import Door, Guest
 from demyjpy.drivers.options import Options, SessionNames
 from demyjpy.drivers.pool import Pool
 from demyjpy.drivers.report import UNFINISHED, log, report, report_closed
-from demyjpy.drivers.signals import Bell, Started
+from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable
-from demyjpy.errors import HandlerError
+from demyjpy.drivers.watch import LoopWatch
+from demyjpy.errors import DeadlineError, HandlerError
 from demyjpy.events import Abort, Disconnect
 from demyjpy.outcomes import as_exception
 from demyjpy.pipeline import (
@@ -48,14 +51,15 @@ class AsyncServer:
         self, address: Address | Listener, on_connect: Any, options: Options | None = None
     ) -> None:
         self._where = address
-        self._options = options or Options()
-        self._setup = self._options.setup(
-            on_connect, lambda handler: handler.blocking or handler.is_async
-        )
+        self.options = options or Options()
+        self._door = Door(self.options, self._setup(on_connect))
+        self._retired: Callable[[], None] | None = None
         self._sessions: set[_Session] = set()
         # One for all, for what is read is taken out before anybody else reads. A new one for each read,
         # as `asyncio.Protocol` gets it, is so large that malloc() asks the kernel for it every time.
         self.buffer = memoryview(bytearray(_READ_SIZE))
+        self._left: set[asyncio.Future[Any]] = set()
+        """Tasks that were cancelled, and have not ended yet."""
         self._accepting = False
         self.stopping = False
 
@@ -74,12 +78,11 @@ class AsyncServer:
         self._loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
         self._names = SessionNames()
-        self._pool = Pool(self._options.blocking_threads)
-        self._sweeper = self._loop.call_later(self._period(), self._sweep)
+        self._pool = Pool(self.options.blocking_threads)
+        self._watch = LoopWatch(self._loop.call_soon_threadsafe, self.options.warn_blocked)
+        self._watch.start()
+        self._sweeper = self._loop.call_later(self.options.sweep_period, self._sweep)
         self._resume_accepting()
-
-    def _period(self) -> float:
-        return min(30.0, self._options.idle_timeout / 4, self._options.write_timeout / 4)
 
     async def close(self, grace: float | None = None) -> None:
         """Stop accepting, end all sessions, and return when the last is gone.
@@ -93,13 +96,28 @@ class AsyncServer:
         for session in tuple(self._sessions):
             session.leave_if_idle()
         try:
-            await self._wait_empty(self._options.grace if grace is None else grace)
+            await self._wait_empty(self.options.grace if grace is None else grace)
             self._cut()
             await self._wait_empty(_PARTING)
         finally:
             self._cut()  # where closing itself is cancelled
             self._sweeper.cancel()
+            self._watch.stop()
             self._end_threads()
+
+    def _setup(self, on_connect: Any) -> Setup:
+        return self.options.setup(on_connect, lambda handler: handler.blocking or handler.is_async)
+
+    def adopt(self, on_connect: Any) -> None:
+        """Serve the sessions to come with this filter; those begun keep theirs. From any thread."""
+        self._door.setup = self._setup(on_connect)
+
+    def retire(self, ended: Callable[[], None]) -> None:
+        """Accept no more, and say so when the last session has ended by itself."""
+        self._retired = ended
+        self._pause_accepting()
+        if not self._sessions:
+            ended()
 
     def hurry(self) -> None:
         """The grace period of `close` is over."""
@@ -123,7 +141,7 @@ class AsyncServer:
 
     # ------------------------------------------------------------------------------- accepting
     def _resume_accepting(self) -> None:
-        if not self._accepting and not self.stopping:
+        if not self._accepting and not self.stopping and self._retired is None:
             self._accepting = True
             self._loop.add_reader(self._listener.socket.fileno(), self._accept)
 
@@ -134,11 +152,11 @@ class AsyncServer:
 
     def _accept(self) -> None:
         for _ in range(1 if self._listener.is_shared else _ACCEPTS):  # or the first to wake gets all
-            if len(self._sessions) >= self._options.connections:
+            if self._door.is_shut:
                 self._pause_accepting()  # until a session ends
                 return
             try:
-                sock, _ = self._listener.socket.accept()
+                sock, address = self._listener.socket.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -146,38 +164,57 @@ class AsyncServer:
                 self._pause_accepting()
                 self._loop.call_later(_PAUSE, self._resume_accepting)
                 return
+            guest = self._door.enter(address)
+            if guest is None:
+                sock.close()
+                continue
             sock.setblocking(False)
-            session = _Session(self, self._setup, self._names.next())
+            session = _Session(self, guest, self._names.next())
             self._sessions.add(session)
             session.begin(sock)
 
     def forget_session(self, session: "_Session") -> None:
         """A session has ended."""
         self._sessions.discard(session)
+        self._door.leave(session.guest)
         self._resume_accepting()
-        if self.stopping and not self._sessions:
-            self._over.set()
-            self._end_threads()
+        if not self._sessions:
+            if self._retired is not None:
+                self._retired()
+            if self.stopping:
+                self._over.set()
+                self._end_threads()
 
     def _sweep(self) -> None:
         now = monotonic()
         for session in tuple(self._sessions):
-            session.check_time(now, self._options)
-        self._sweeper = self._loop.call_later(self._period(), self._sweep)
+            session.check_time(now, self.options)
+        self._sweeper = self._loop.call_later(self.options.sweep_period, self._sweep)
 
     # ------------------------------------------------------------------------ calling handlers
-    def call(self, call: Call) -> "asyncio.Future[Any]":
-        """Run a handler that must not run in the loop itself."""
+    def call(self, call: Call) -> "tuple[asyncio.Future[Any], Callable[[], str]]":
+        """Run a handler that must not run in the loop itself; and how to wait for it no more."""
         if call.handler.is_async:
-            return self._loop.create_task(run_call_async(call))
-        return asyncio.wrap_future(self._pool.submit(run_call, call), loop=self._loop)
+            task = self._loop.create_task(run_call_async(call))
+            return task, lambda: self._leave(task)
+        future = self._pool.submit(run_call, call)
+        return asyncio.wrap_future(future, loop=self._loop), lambda: self._pool.leave(future)
+
+    def _leave(self, task: "asyncio.Task[Any]") -> str:
+        self._left.add(task)  # the loop keeps no task alive
+        task.add_done_callback(self._left.discard)
+        task.cancel()
+        return "it was cancelled"
 
 
 class _Session(asyncio.BufferedProtocol):
     """One connection: bytes to the engine and back. ``_line`` is all that is known of it."""
 
     __slots__ = (
+        "_begun",
         "_buffer",
+        "_deadline",
+        "_give_up",
         "_is_full",
         "_keepalive",
         "_late",
@@ -191,20 +228,24 @@ class _Session(asyncio.BufferedProtocol):
         "_started",
         "_transport",
         "_unsent",
+        "guest",
     )
 
-    def __init__(self, server: AsyncServer, setup: Setup, name: str) -> None:
+    def __init__(self, server: AsyncServer, guest: Guest, name: str) -> None:
         self._server = server
+        self.guest = guest
         self._buffer = server.buffer
         self._late: socket.socket | None = None
         """Where acknowledgements would be late."""
-        self._line = Line(Connection(setup, name))
+        self._line = Line(Connection(guest.setup, name))
         self._making: asyncio.Task[Any] | None = None
         self._transport: asyncio.Transport | None = None
         self._running: asyncio.Future[Any] | None = None
         self._keepalive: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._seen = self._moved = monotonic()
+        self._begun: float | None = self._seen
+        """When it began, until it has negotiated."""
         self._unsent = 0
         self._is_full = False
 
@@ -295,8 +336,10 @@ class _Session(asyncio.BufferedProtocol):
 
     def _call(self, call: Call) -> None:
         self._started = monotonic()
-        self._running = self._server.call(call)
+        self._running, self._give_up = self._server.call(call)
         self._running.add_done_callback(self._called)
+        timeout = self._server.options.handler_timeout
+        self._deadline = self._loop.call_later(timeout, self._overdue, self._running, call, timeout)
         if call.progress is not None and self._transport is not None:
             self._send_progress_later(self._transport, call.progress)
 
@@ -312,12 +355,20 @@ class _Session(asyncio.BufferedProtocol):
             self._keepalive.cancel()
             self._keepalive = None
 
+    def _overdue(self, running: "asyncio.Future[Any]", call: Call, timeout: float) -> None:
+        """The handler has had its time: what it does now is no longer waited for."""
+        if running.remove_done_callback(self._called):
+            failed = self._loop.create_future()
+            failed.set_exception(DeadlineError(call.handler.name, timeout, self._give_up()))
+            self._finish(failed)
+
     def _called(self, future: "asyncio.Future[Any]") -> None:
         # a turn of the loop later it has seen whether the peer went while the handler ran
         self._loop.call_soon(self._finish, future)
 
     def _finish(self, future: "asyncio.Future[Any]") -> None:
         self._stop_progress()
+        self._deadline.cancel()
         self._running = None
         self._read(not self._is_full)
         try:
@@ -350,15 +401,25 @@ class _Session(asyncio.BufferedProtocol):
         """End the session of a peer that says nothing, or reads nothing, for too long."""
         if self._running is not None or self._transport is None:
             return
+        if self._begun is not None:
+            if self._line.connection.agreement is not None:
+                self._begun = None
+            elif now - self._begun > options.negotiate_timeout:
+                self._leave(
+                    self._transport, f"the MTA did not negotiate within {options.negotiate_timeout:g} s"
+                )
+                return
         unsent = self._transport.get_write_buffer_size()
         if unsent != self._unsent:
             self._unsent, self._moved = unsent, now
         if unsent and now - self._moved > options.write_timeout:
-            report_closed(self._line.connection, f"the MTA read nothing for {options.write_timeout:g} s")
-            self._transport.abort()
-        elif now - self._seen > options.idle_timeout:
-            report_closed(self._line.connection, f"the MTA said nothing for {options.idle_timeout:g} s")
-            self._transport.abort()
+            self._leave(self._transport, f"the MTA read nothing for {options.write_timeout:g} s")
+        elif now - self._seen > self.guest.patience:
+            self._leave(self._transport, f"the MTA said nothing for {self.guest.patience:g} s")
+
+    def _leave(self, transport: asyncio.Transport, why: str) -> None:
+        report_closed(self._line.connection, why)
+        transport.abort()
 
 
 def serve(address: str | int, on_connect: Any, **options: Any) -> AsyncServer:
@@ -389,15 +450,19 @@ def run(listener: Listener, on_connect: Any, options: Options, started: Started)
             if at_once:
                 server.hurry()
 
-        def stop_soon(at_once: bool) -> None:
+        def soon(act: Callable[..., None], *arguments: Any) -> None:
             with suppress(RuntimeError):  # it has stopped already
-                loop.call_soon_threadsafe(stop, at_once)
+                loop.call_soon_threadsafe(act, *arguments)
+
+        controls = Controls(
+            partial(soon, stop), partial(soon, server.retire, told.set), server.adopt, soon
+        )
 
         with Bell() as bell:
             loop.add_reader(bell.fileno(), bell.wait, 0.0)  # signals are handled on waking up
             await server.start()
             try:
-                started(stop_soon)
+                started(controls)
                 await told.wait()
                 await server.close()
             finally:

@@ -7,8 +7,9 @@ import itertools
 import secrets
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any, Final, Literal
 
 from attrs import field, frozen
 from attrs import validators as v
@@ -26,14 +27,24 @@ def _seconds(value: float) -> float:
     return min(value, threading.TIMEOUT_MAX)
 
 
+def _networks(given: str | Iterable[str]) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Networks as people write them: ``"192.0.2.0/24"``, one or many; a single address is one, too."""
+    return tuple(ip_network(str(one)) for one in ((given,) if isinstance(given, str) else given))
+
+
 @frozen(kw_only=True)
 class Options:
     """Options of `start_milter`, `serve` and `running`; times in seconds.
 
     ``on_error``: what is answered when a handler fails. ``limits``: how much one peer may send.
-    ``connections``: how many at once in each process; more wait in the backlog. ``idle_timeout``:
-    without a byte from the MTA (libmilter's 7210: an SMTP client may idle). ``write_timeout``: with
-    bytes that the MTA does not take. ``grace``: for messages in flight when the milter stops.
+    ``max_connections``: how many at once in each process; more wait in the backlog, or are answered
+    tempfail at once, as ``when_full`` says. ``max_connections_per_peer``: how many of these from one
+    IP address; more are answered tempfail. ``allow``: the networks that TCP peers may come from, all
+    if there are none. ``idle_timeout``: without a byte from the MTA (libmilter's 7210: an SMTP client
+    may idle). ``negotiate_timeout``: from the connection to the end of the negotiation.
+    ``write_timeout``: with bytes that the MTA does not take. ``handler_timeout``: for one call of a
+    handler that runs apart. ``warn_blocked``: what a handler may block the event loop before the log
+    names it. ``grace``: for messages in flight when the milter stops.
     ``blocking_threads``: for ``blocking=True`` handlers under asyncio. ``loop``: the event loop of the
     asyncio driver, ``"asyncio"`` or ``"uvloop"``, which has to be installed. ``observer``: called with
     every `Step`.
@@ -41,13 +52,26 @@ class Options:
 
     on_error: OnError = "tempfail"
     limits: Limits = field(factory=Limits, validator=v.instance_of(Limits))
-    connections: int = field(default=10_000, validator=[v.instance_of(int), v.ge(1)])
+    max_connections: int = field(default=10_000, validator=[v.instance_of(int), v.ge(1)])
+    max_connections_per_peer: int | None = field(
+        default=None, validator=v.optional([v.instance_of(int), v.ge(1)])
+    )
+    when_full: Literal["wait", "tempfail"] = field(default="wait", validator=v.in_(("wait", "tempfail")))
+    allow: tuple[IPv4Network | IPv6Network, ...] = field(converter=_networks, default=())
+    negotiate_timeout: float = field(converter=_seconds, default=60.0, validator=v.gt(0))
+    handler_timeout: float = field(converter=_seconds, default=600.0, validator=v.gt(0))
+    warn_blocked: float = field(converter=_seconds, default=0.2, validator=v.gt(0))
     idle_timeout: float = field(converter=_seconds, default=7210.0, validator=v.gt(0))
     write_timeout: float = field(converter=_seconds, default=300.0, validator=v.gt(0))
     grace: float = field(converter=_seconds, default=30.0, validator=v.ge(0))
     blocking_threads: int = field(default=64, validator=[v.instance_of(int), v.ge(1)])
     loop: str = field(default="asyncio", validator=v.in_(LOOPS))
     observer: Observer | None = None
+
+    @property
+    def sweep_period(self) -> float:
+        """How often it is looked whether a connection has had its time."""
+        return min(30.0, self.idle_timeout / 4, self.write_timeout / 4, self.negotiate_timeout / 4)
 
     def setup(self, on_connect: Any, defers: Callable[[Handler[Any]], bool]) -> Setup:
         """The engine's part of it, checked."""

@@ -15,28 +15,55 @@ _END: Final = None
 
 
 class Pool:
-    """At most ``size`` threads, started when they are needed."""
+    """At most ``size`` threads, started when they are needed.
+
+    One whose task was left behind does not count, so that another may take its place; but no more
+    than ``size`` of those.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
-        self._idle = threading.Semaphore(0)
-        self._started = 0
+        self._lock = threading.Lock()
+        self._threads = self._open = self._names = 0
+        self._left: dict[Future[Any], bool] = {}
+        """Tasks left behind that still run, and whether another thread may take that one's place."""
 
     def submit(self, function: Callable[[Any], Any], argument: Any) -> "Future[Any]":
         """Call a function in a thread, or in the first that is free. From one thread only."""
         future: Future[Any] = Future()
+        with self._lock:
+            self._open += 1
+            self._start_if_needed()
         self._tasks.put((future, function, argument))
-        if not self._idle.acquire(blocking=False) and self._started < self._size:
-            self._started += 1
-            name = f"demyjpy-handler-{self._started}"
-            threading.Thread(target=self._run, name=name, daemon=True).start()
         return future
+
+    def leave(self, future: "Future[Any]") -> str:
+        """Wait for a task no more; says what becomes of it, in words."""
+        if future.cancel():
+            return f"it had not begun, for all {self._size} threads were busy (blocking_threads)"
+        with self._lock:
+            if future.done():
+                return "it has returned just now"
+            makes_room = len(self._left) < self._size
+            self._left[future] = makes_room
+            if makes_room:
+                self._threads -= 1
+                self._open -= 1
+                self._start_if_needed()
+            return f"its thread goes on, one of {len(self._left)} left behind"
 
     def close(self) -> None:
         """Its threads end when they have done what was submitted."""
-        for _ in range(self._started):
+        for _ in range(self._threads):
             self._tasks.put(_END)
+
+    def _start_if_needed(self) -> None:
+        if self._open > self._threads and self._threads < self._size:
+            self._threads += 1
+            self._names += 1
+            name = f"demyjpy-handler-{self._names}"
+            threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def _run(self) -> None:
         while (task := self._tasks.get()) is not _END:
@@ -46,5 +73,8 @@ class Pool:
                     future.set_result(function(argument))
                 except BaseException as error:  # noqa: BLE001  # it is the caller's
                     future.set_exception(error)
+            with self._lock:
+                if self._left.pop(future, False):
+                    return  # another thread is in its place
+                self._open -= 1
             del task, future, function, argument  # a context may be large
-            self._idle.release()

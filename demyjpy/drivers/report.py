@@ -6,6 +6,8 @@ The logger is ``demyjpy``; how it is shown is the program's choice (the standard
 import logging
 from typing import Final
 
+from attrs import frozen
+
 from demyjpy.connection import Connection, Trouble
 from demyjpy.errors import NegotiationError, RemoteProtocolError
 
@@ -13,6 +15,24 @@ log: Final = logging.getLogger("demyjpy")
 
 
 UNFINISHED: Final = "it had not finished when the milter stopped"
+
+
+class Seldom:
+    """Keeps a flood out of the log: what comes again and again is told once in so many seconds."""
+
+    def __init__(self, seconds: float = 1.0) -> None:
+        self._seconds = seconds
+        self._told: dict[str, float] = {}
+        self._untold: dict[str, int] = {}
+
+    def count(self, kind: str, now: float) -> int:
+        """How many of a kind are to be told now, with those kept back; 0: keep this one back."""
+        untold = self._untold.get(kind, 0) + 1
+        if now - self._told.get(kind, -self._seconds) < self._seconds:
+            self._untold[kind] = untold
+            return 0
+        self._told[kind], self._untold[kind] = now, 0
+        return untold
 
 
 def report(connection: Connection) -> None:
@@ -23,17 +43,19 @@ def report(connection: Connection) -> None:
 
 def report_closed(connection: Connection, why: str) -> None:
     """Log that a connection is closed by us, and not because of what was said on it."""
-    log.warning("%s: closed: %s", _where(connection.session, connection.macros.get("i")), why)
+    macros = connection.macros
+    where = Where(connection.session, macros.get("i"), macros.client)
+    log.warning("%s: closed: %s", where, why, extra=where.facts())
 
 
 def log_trouble(trouble: Trouble, session: str) -> None:
     """One record: session, queue id, event, handler, what happened."""
-    where = _where(session, trouble.queue_id)
+    where = Where(session, trouble.queue_id, trouble.client)
     error = trouble.error
     if isinstance(error, RemoteProtocolError):
-        log.warning("%s: the MTA broke the protocol: %s", where, error)
+        log.warning("%s: the MTA broke the protocol: %s", where, error, extra=where.facts())
     elif isinstance(error, NegotiationError):
-        log.error("%s: session refused: %s", where, error)
+        log.error("%s: session refused: %s", where, error, extra=where.facts())
     else:
         log.error(
             "%s: %s failed at %s: %s: %s",
@@ -43,10 +65,33 @@ def log_trouble(trouble: Trouble, session: str) -> None:
             type(error).__name__,
             error,
             exc_info=error,
+            extra=where.facts(trouble.event, trouble.handler),
         )
 
 
-def _where(session: str, queue_id: str | None) -> str:
-    shown = queue_id or "-"
+@frozen
+class Where:
+    """What a record is about, as the words before its message and as attributes of the record."""
+
+    session: str
+    queue_id: str | None
+    client: str | None
+
+    def __str__(self) -> str:
+        client = f": client {_shown(self.client)}" if self.client else ""
+        return f"session {self.session}: queue id {_shown(self.queue_id or '-')}{client}"
+
+    def facts(self, event: str | None = None, handler: str | None = None) -> dict[str, str | None]:
+        """For ``extra=`` of the standard `logging`."""
+        return {
+            "session": self.session,
+            "queue_id": self.queue_id,
+            "client": self.client,
+            "event": event,
+            "handler": handler,
+        }
+
+
+def _shown(text: str) -> str:
     # whoever can connect can send a queue id: it must neither forge a line nor break its encoding
-    return f"session {session}: queue id {shown if shown.isprintable() else ascii(shown)}"
+    return text if text.isprintable() else ascii(text)

@@ -6,19 +6,40 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
-Stop: TypeAlias = Callable[[bool], None]
-"""Asks a driver to stop; with True at once. It may be called in a signal handler, and more than once."""
+from attrs import frozen
 
-Started: TypeAlias = Callable[[Stop], None]
-"""What a driver calls when it has begun to serve, with the function that stops it."""
+
+@frozen
+class Controls:
+    """What may be asked of a driver that serves; from any thread, in signal handlers, more than once.
+
+    ``stop``: with True at once. ``retire``: accept no more, and stop when the last session has ended by
+    itself. ``adopt``: a filter for the sessions to come, or the error that says why it cannot run.
+    ``soon``: call something where the driver works, as a proof that it does.
+    """
+
+    stop: Callable[[bool], None]
+    retire: Callable[[], None]
+    adopt: Callable[[Any], None]
+    soon: Callable[[Callable[[], None]], None]
+
+
+Started: TypeAlias = Callable[[Controls], None]
+"""What a driver calls when it has begun to serve."""
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 """What stops a milter."""
 
 AT_ONCE: Final = signal.SIGQUIT
 """What a parent sends its workers for a second one of `SIGNALS`."""
+
+RETIRE: Final = signal.SIGUSR2
+"""What a parent sends a worker whose filter is an old one."""
+
+RELOAD: Final = signal.SIGHUP
+"""What asks for the filter to be loaded again."""
 
 _DAY: Final = 86_400.0
 
@@ -28,7 +49,8 @@ class Requests:
 
     def __init__(self) -> None:
         self._asked: list[bool] = []
-        self._stop: Stop | None = None
+        self._is_retired = False
+        self._controls: Controls | None = None
 
     @property
     def has_come(self) -> bool:
@@ -38,39 +60,53 @@ class Requests:
     def ask(self, at_once: bool) -> None:
         """A request has come."""
         self._asked.append(at_once)
-        if self._stop is not None:
-            self._stop(at_once)
+        if self._controls is not None:
+            self._controls.stop(at_once)
 
-    def started(self, stop: Stop) -> None:
+    def retire(self) -> None:
+        """No more connections are to be accepted."""
+        self._is_retired = True
+        if self._controls is not None:
+            self._controls.retire()
+
+    def started(self, controls: Controls) -> None:
         """The driver has started."""
-        self._stop = stop
+        self._controls = controls
+        if self._is_retired:
+            controls.retire()
         for at_once in tuple(self._asked):
-            stop(at_once)
+            controls.stop(at_once)
 
 
 @contextmanager
-def obeyed() -> Iterator[Requests]:
+def obeyed(reload: Callable[[], None] | None = None) -> Iterator[Requests]:
     """While the block runs, SIGTERM and SIGINT ask to stop, a second one at once.
+
+    SIGHUP calls ``reload``, if there is one.
 
     A third one does what it did before: a handler that hangs in the main thread can be ended. In
     other threads than the main one Python allows no handling of signals.
     """
     requests = Requests()
-    handled = SIGNALS if _is_main_thread() else ()
+    handled: dict[signal.Signals, Callable[..., None]] = {}
+    if _is_main_thread():
+        handled = {number: lambda *_: obey() for number in SIGNALS}
+        if reload is not None:
+            handled[RELOAD] = lambda *_: reload()
     before = {number: signal.getsignal(number) for number in handled}
 
     def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    def obey(*_: object) -> None:
+    def obey() -> None:
         again = requests.has_come
         requests.ask(again)
         if again:
             restore()
 
-    for number in before:
-        signal.signal(number, obey)
+    for number, act in handled.items():
+        signal.signal(number, act)
     try:
         yield requests
     finally:
@@ -80,13 +116,17 @@ def obeyed() -> Iterator[Requests]:
 def obey_parent() -> Requests:
     """In a worker: SIGTERM asks to stop, however often it comes, SIGQUIT to do so at once.
 
+    SIGUSR2 asks to accept no more.
+
     A supervisor may send SIGTERM to the worker as well as to its parent, and a terminal sends SIGINT
-    to both: neither is a second signal.
+    to both: neither is a second signal. SIGHUP, too, is for the parent.
     """
     requests = Requests()
     signal.signal(signal.SIGTERM, lambda *_: requests.ask(False))
     signal.signal(signal.SIGINT, lambda *_: None)  # the parent says what is to be done
     signal.signal(AT_ONCE, lambda *_: requests.ask(True))
+    signal.signal(RETIRE, lambda *_: requests.retire())
+    signal.signal(RELOAD, signal.SIG_IGN)
     return requests
 
 

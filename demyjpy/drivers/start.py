@@ -11,9 +11,12 @@ from attrs import evolve
 
 from demyjpy.drivers import aio, threads
 from demyjpy.drivers.address import Listener, listen, parse_address
+from demyjpy.drivers.admission import warn_if_open
 from demyjpy.drivers.options import Options
+from demyjpy.drivers.privileges import become
 from demyjpy.drivers.report import log
-from demyjpy.drivers.signals import Started, Stop, obeyed
+from demyjpy.drivers.service import Service
+from demyjpy.drivers.signals import Controls, Started, obeyed
 from demyjpy.drivers.workers import Workers
 from demyjpy.errors import HandlerError
 
@@ -30,6 +33,9 @@ def start_milter(
     driver: Driver = "asyncio",
     workers: int = 1,
     on_ready: Callable[[str], None] | None = None,
+    reload: Callable[[], Any] | None = None,
+    user: str | None = None,
+    group: str | None = None,
     **options: Any,
 ) -> None:
     """Serve a filter until SIGTERM or SIGINT, then finish the messages in flight and return.
@@ -37,26 +43,56 @@ def start_milter(
     ``address``: see `demyjpy.drivers.address.SPELLINGS`. ``on_connect``: a registry, or a function
     ``ctx -> ctx`` that is called once a connection (see `with_handlers`). ``driver``: ``"asyncio"``
     or ``"threads"``. ``workers``: processes that share the socket. ``on_ready`` is called with the
-    address once it listens. Other options are those of `demyjpy.drivers.options.Options`; a second
-    signal ends at once. In a thread that is not the main one no signal is handled.
+    address once it listens. ``reload`` is called at SIGHUP and gives the filter for the sessions to
+    come, as ``on_connect``; if it raises, all stays as it was. ``user`` and ``group``: as whom to run
+    once it listens. Systemd is told what it does. Other options are those of
+    `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread that is not the main
+    one no signal is handled.
 
     Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run.
     """
     run, chosen = _prepare(driver, on_connect, options)
     _check_workers(workers)
-    with obeyed() as requests, closing(listen(parse_address(address))) as listener:
+    service = Service(
+        reload or (lambda: on_connect),
+        lambda found: _prepare(driver, found, options),
+        is_apart=workers == 1 and driver == "asyncio",
+    )
+    with (
+        closing(service),
+        obeyed(service.load_again if reload else None) as requests,
+        closing(listen(parse_address(address))) as listener,
+    ):
+        become(user, group)
         actual = str(listener.address)
         log.info("listening on %s (driver %s, workers %d)", actual, driver, workers)
+        warn_if_open(listener.socket.getsockname(), chosen)
         if on_ready:
             on_ready(actual)
+
+        def started(controls: Controls) -> None:
+            def stop(at_once: bool) -> None:
+                service.notifier.stopping()
+                controls.stop(at_once)
+
+            service.started(controls, f"listening on {actual}")
+            requests.started(evolve(controls, stop=stop))
+            if workers == 1:
+                service.notifier.watch(controls.soon)
+
         with _frozen():
             if workers == 1:
-                run(listener, on_connect, chosen, requests.started)
+                run(listener, on_connect, chosen, started)
                 return
             shared = evolve(listener, file=None, is_shared=True)  # its file is the parent's
             Workers(
-                workers, listener, lambda started: run(shared, on_connect, chosen, started), chosen.grace
-            ).run(requests.started)
+                workers,
+                listener,
+                lambda found, begun: run(shared, found, chosen, begun),
+                on_connect,
+                chosen.grace,
+                service.notifier.beat,
+            ).run(started)
 
 
 @contextmanager
@@ -114,7 +150,7 @@ def running(
     """
     run, chosen = _prepare(driver, on_connect, {"grace": 1.0, **options})
     with closing(listen(parse_address(address))) as listener:
-        begun: Future[Stop] = Future()
+        begun: Future[Controls] = Future()
 
         def serve() -> None:
             try:
@@ -124,9 +160,9 @@ def running(
 
         thread = threading.Thread(target=serve, name=f"demyjpy-{driver}", daemon=True)
         thread.start()
-        stop = begun.result()
+        controls = begun.result()
         try:
             yield str(listener.address)
         finally:
-            stop(False)
+            controls.stop(False)
             thread.join()

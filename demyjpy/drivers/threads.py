@@ -11,16 +11,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any, Final, Self
 
 from demyjpy.connection import Call, Connection
 from demyjpy.drivers.address import Address, Listener, listen
+from demyjpy.drivers.admission import Door, Guest
+from demyjpy.drivers.alarms import Alarms
 from demyjpy.drivers.options import Options, SessionNames
 from demyjpy.drivers.report import UNFINISHED, log, report, report_closed
-from demyjpy.drivers.signals import Bell, Started
+from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable
-from demyjpy.errors import HandlerError
+from demyjpy.errors import DeadlineError, HandlerError
 from demyjpy.handlers import as_registry, chain_of
 from demyjpy.pipeline import PROGRESS, Line, hang_up, open_connection, resume, run_call
 from demyjpy.registry import Handler
@@ -32,8 +35,12 @@ _PARTING: Final = 1.0  # seconds for the last handlers of sessions that were cut
 
 
 def _is_deferred(handler: Handler[Any]) -> bool:
-    """Only what may need PROGRESS while it runs comes back to the driver."""
-    return handler.event == "end_of_message"
+    """Only what may need PROGRESS, or too much time, while it runs comes back to the driver."""
+    return handler.event == "end_of_message" or handler.blocking
+
+
+class _LeftBehindError(Exception):
+    """In a thread whose handler took too long: another has taken the session over."""
 
 
 def refuse_async(on_connect: Any) -> None:
@@ -62,10 +69,13 @@ class ThreadServer:
         refuse_async(on_connect)
         self._where = address
         self.options = options or Options()
-        self.setup = self.options.setup(on_connect, _is_deferred)
+        self._door = Door(self.options, self.options.setup(on_connect, _is_deferred))
+        self._retired: Callable[[], None] | None = None
         self._sessions: set[_Session] = set()
         self._changed = threading.Condition()
-        self.keepalive = _Keepalive()
+        self._left = 0  # threads whose handler took too long, and still runs
+        self.alarms = Alarms()
+        self._ended = ExitStack()
         self.stopping = False
         self._is_hurried = False
 
@@ -89,7 +99,8 @@ class ThreadServer:
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._acceptor = threading.Thread(target=self._accept_all, name="demyjpy-accept", daemon=True)
         self._acceptor.start()
-        self.keepalive.start()
+        self._ended.enter_context(self.alarms.every(self.options.sweep_period, self._sweep))
+        self.alarms.start()
 
     def close(self, grace: float | None = None) -> None:
         """Stop accepting, end all sessions, and return when the last is gone.
@@ -116,7 +127,23 @@ class ThreadServer:
             for session in self._sessions:
                 session.cut(UNFINISHED)
             self._changed.wait_for(lambda: not self._sessions, _PARTING)
-        self.keepalive.stop()
+        self._ended.close()
+        self.alarms.stop()
+
+    def adopt(self, on_connect: Any) -> None:
+        """Serve the sessions to come with this filter; those begun keep theirs. From any thread."""
+        refuse_async(on_connect)
+        self._door.setup = self.options.setup(on_connect, _is_deferred)
+
+    def retire(self, ended: Callable[[], None]) -> None:
+        """Accept no more, and say so when the last session has ended by itself."""
+        with self._changed:
+            self._retired = ended
+            self._changed.notify_all()
+            is_empty = not self._sessions
+        self._wake.send(b"x")
+        if is_empty:
+            ended()
 
     def hurry(self) -> None:
         """The grace period of `close` is over."""
@@ -126,27 +153,32 @@ class ThreadServer:
 
     # ------------------------------------------------------------------------------- accepting
     def _accept_all(self) -> None:
-        while not self.stopping:
+        while not self._accepts_no_more():
             self._selector.select()
             with self._changed:  # more than that wait in the backlog
-                self._changed.wait_for(
-                    lambda: len(self._sessions) < self.options.connections or self.stopping
-                )
-            if not self.stopping:
+                self._changed.wait_for(lambda: not self._door.is_shut or self._accepts_no_more())
+            if not self._accepts_no_more():
                 self._accept()
+
+    def _accepts_no_more(self) -> bool:
+        return self.stopping or self._retired is not None
 
     def _accept(self) -> None:
         try:
-            sock, _ = self._listener.socket.accept()
+            sock, address = self._listener.socket.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return  # another process was faster, or the peer is gone
         except OSError as error:
             log.error("cannot accept connections: %s; trying again in %s s", error, _PAUSE)
             with self._changed:
-                self._changed.wait_for(lambda: self.stopping, _PAUSE)
+                self._changed.wait_for(self._accepts_no_more, _PAUSE)
             return
-        session = _Session(self, sock, self._names.next())
         with self._changed:
+            guest = self._door.enter(address)
+            if guest is None:
+                sock.close()
+                return
+            session = _Session(self, sock, guest, self._names.next())
             self._sessions.add(session)
         try:
             threading.Thread(target=session.serve, name="demyjpy-session", daemon=True).start()
@@ -158,42 +190,99 @@ class ThreadServer:
         """A session has ended."""
         with self._changed:
             self._sessions.discard(session)
+            self._door.leave(session.guest)
             self._changed.notify_all()
+            if self._retired is not None and not self._sessions:
+                self._retired()
+
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        with self._changed:
+            for session in self._sessions:
+                session.check_time(now)
+
+    def leave_behind(self, session: "_Session", handler: Handler[Any]) -> bool:
+        """Have another thread go on where a handler takes too long; False where there is none."""
+        seconds = self.options.handler_timeout
+        with self._changed:
+            if self._left < self.options.blocking_threads:
+                left = f"its thread goes on, one of {self._left + 1} left behind"
+                error = DeadlineError(handler.name, seconds, left)
+                try:
+                    name = "demyjpy-session"
+                    threading.Thread(
+                        target=session.take_over, args=(error,), name=name, daemon=True
+                    ).start()
+                except RuntimeError as problem:
+                    log.error("cannot go on with a session: %s", problem)
+                else:
+                    self._left += 1
+                    return True
+        session.cut(str(DeadlineError(handler.name, seconds, f"{self._left} threads are left behind")))
+        return False
+
+    def come_back(self) -> None:
+        """A thread that was left behind ends."""
+        with self._changed:
+            self._left -= 1
 
 
 class _Session:
     """One connection and its thread. ``_line`` is all that is known of it."""
 
-    def __init__(self, server: ThreadServer, sock: socket.socket, name: str) -> None:
+    def __init__(self, server: ThreadServer, sock: socket.socket, guest: Guest, name: str) -> None:
         self._server = server
         self._options = server.options
         self._socket = sock
-        self._line = Line(Connection(server.setup, name))
+        self.guest = guest
+        self._line = Line(Connection(guest.setup, name))
+        self._begun: float | None = time.monotonic()
+        """When it began, until it has negotiated."""
         self._lock = threading.Lock()
         self._is_reading = self._is_left = False
         self._half_sent = b""
 
     def serve(self) -> None:
         """Until the connection ends."""
-        try:
+        with self._until_its_end():
             self._prepare()
             begun = self._line.connection
             self._line.connection = open_connection(begun.setup, begun.session)
-            answer: bytes | None = None
-            late = acknowledgeable(self._socket)
-            while answer is not None or self._follow():
-                data = self._read()
-                if data:
-                    answer = self._line.receive_data(data)
-                    if answer:
-                        self._send(answer)
-                    elif late and (answer is not None or self._line.connection.is_silent):
-                        acknowledge(late)
-                else:
-                    answer = None
-                    self._line.connection = hang_up(self._line.connection)
+            self._exchange()
+
+    def take_over(self, error: DeadlineError) -> None:
+        """Go on in another thread, as if the handler that takes too long had failed."""
+        with self._until_its_end():
+            self._resume(error, self._options.handler_timeout)
+            self._exchange()
+
+    @contextmanager
+    def _until_its_end(self) -> Iterator[None]:
+        is_left = False
+        try:
+            yield
+        except _LeftBehindError:
+            is_left = True
         finally:
-            self.end()
+            if is_left:
+                self._server.come_back()
+            else:
+                self.end()
+
+    def _exchange(self) -> None:
+        answer: bytes | None = None
+        late = acknowledgeable(self._socket)
+        while answer is not None or self._follow():
+            data = self._read()
+            if data:
+                answer = self._line.receive_data(data)
+                if answer:
+                    self._send(answer)
+                elif late and (answer is not None or self._line.connection.is_silent):
+                    acknowledge(late)
+            else:
+                answer = None
+                self._line.connection = hang_up(self._line.connection)
 
     def end(self) -> None:
         """The connection has ended."""
@@ -206,7 +295,7 @@ class _Session:
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # the kernel's own timeouts: settimeout() would cost a poll() for each read
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._options.idle_timeout))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self.guest.patience))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self._options.write_timeout))
 
     def _follow(self) -> bool:
@@ -219,20 +308,39 @@ class _Session:
             if connection.call is not None:
                 started = time.perf_counter()
                 outcome = self._call(connection.call)
-                duration = time.perf_counter() - started
-                if duration > _NOTICEABLE and self._is_gone():
-                    connection = hang_up(connection)
-                self._line.connection = resume(connection, outcome, duration)
+                self._resume(outcome, time.perf_counter() - started)
             else:
                 return not connection.is_closed
 
-    def _call(self, call: Call) -> Any:
-        if call.progress is None:
-            return run_call(call)
-        with self._server.keepalive.watching(self._progress, call.progress):
-            return run_call(call)
+    def _resume(self, outcome: Any, duration: float) -> None:
+        connection = self._line.connection
+        if duration > _NOTICEABLE and self._is_gone():
+            connection = hang_up(connection)
+        self._line.connection = resume(connection, outcome, duration)
 
-    def _progress(self) -> None:
+    def _call(self, call: Call) -> Any:
+        """Call a handler; `_LeftBehindError` where it took so long that another thread went on."""
+        alarms = self._server.alarms
+        is_left: list[bool] = []
+
+        def give_up() -> None:
+            if not is_left:
+                is_left.append(self._server.leave_behind(self, call.handler))
+
+        def show_life() -> None:
+            if not is_left:
+                self._send_progress()
+
+        with ExitStack() as stack:
+            stack.enter_context(alarms.every(self._options.handler_timeout, give_up))
+            if call.progress is not None:
+                stack.enter_context(alarms.every(call.progress, show_life))
+            outcome = run_call(call)
+        if any(is_left):
+            raise _LeftBehindError
+        return outcome
+
+    def _send_progress(self) -> None:
         with suppress(OSError):
             data = self._half_sent or PROGRESS
             self._half_sent = data[self._socket.send(data, socket.MSG_DONTWAIT) :]
@@ -273,9 +381,7 @@ class _Session:
         try:
             return self._socket.recv(_READ_SIZE)
         except BlockingIOError:
-            self._break_off(
-                self._line.connection, f"the MTA said nothing for {self._options.idle_timeout:g} s"
-            )
+            self._break_off(self._line.connection, f"the MTA said nothing for {self.guest.patience:g} s")
         except OSError:
             pass
         return b""
@@ -286,6 +392,20 @@ class _Session:
             if self._is_reading and self._line.connection.is_idle:
                 self._is_left = True
                 self._shut(socket.SHUT_RD)
+
+    def check_time(self, now: float) -> None:
+        """End the session of a peer that takes too long to negotiate."""
+        if self._begun is None:
+            return
+        with self._lock:
+            if not self._is_reading:
+                return
+            if self._line.connection.agreement is not None:
+                self._begun = None
+            elif now - self._begun > self._options.negotiate_timeout:
+                self._begun = None
+                late = f"the MTA did not negotiate within {self._options.negotiate_timeout:g} s"
+                self._break_off(self._line.connection, late)
 
     def cut(self, why: str) -> None:
         """From another thread: end the session now; its own finds the connection closed."""
@@ -303,52 +423,6 @@ class _Session:
             self._socket.shutdown(how)
 
 
-class _Keepalive:
-    """One thread that sends PROGRESS for all handlers that run at end of message."""
-
-    def __init__(self) -> None:
-        self._due: dict[int, tuple[float, float, Callable[[], None]]] = {}
-        self._next = float("inf")
-        self._changed = threading.Condition()
-        self._is_stopped = False
-        self._thread = threading.Thread(target=self._run, name="demyjpy-progress", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        with self._changed:
-            self._is_stopped = True
-            self._changed.notify()
-        self._thread.join()
-
-    @contextmanager
-    def watching(self, send: Callable[[], None], period: float) -> Iterator[None]:
-        """While the block runs, ``send`` is called every ``period`` seconds; never after it."""
-        key = threading.get_ident()
-        with self._changed:
-            due = time.monotonic() + period
-            self._due[key] = (due, period, send)
-            if due < self._next:
-                self._changed.notify()
-        try:
-            yield
-        finally:
-            with self._changed:
-                del self._due[key]
-
-    def _run(self) -> None:
-        with self._changed:
-            while not self._is_stopped:
-                now = time.monotonic()
-                for key, (due, period, send) in self._due.items():
-                    if now >= due:
-                        send()
-                        self._due[key] = (now + period, period, send)
-                self._next = min((due for due, _, _ in self._due.values()), default=float("inf"))
-                self._changed.wait(min(self._next - now, threading.TIMEOUT_MAX))
-
-
 def _timeval(seconds: float) -> bytes:
     """``struct timeval``; at least a millisecond, for zero would mean for ever."""
     micro = max(1000, int(seconds * 1_000_000))
@@ -359,6 +433,7 @@ def run(listener: Listener, on_connect: Any, options: Options, started: Started)
     """Serve until told to stop; ``started`` is given the function that does it."""
     server = ThreadServer(listener, on_connect, options)
     asked: deque[bool] = deque()
+    due: deque[Callable[[], None]] = deque()
     closed = threading.Event()
     with Bell() as bell:  # before connections can take the last descriptors
         server.start()
@@ -367,18 +442,28 @@ def run(listener: Listener, on_connect: Any, options: Options, started: Started)
             asked.append(at_once)
             bell.ring()
 
+        def soon(act: Callable[[], None]) -> None:
+            due.append(act)
+            bell.ring()
+
+        def wait() -> None:
+            bell.wait()
+            while due:
+                due.popleft()()
+
         def close() -> None:
             server.close()
             closed.set()
             bell.ring()
 
-        started(stop)
+        ended = partial(stop, False)
+        started(Controls(stop, partial(soon, partial(server.retire, ended)), server.adopt, soon))
         while not asked:
-            bell.wait()
+            wait()
         closing = threading.Thread(target=close, name="demyjpy-close", daemon=True)
         closing.start()
         while not closed.is_set():
             if any(asked):
                 server.hurry()
-            bell.wait()
+            wait()
         closing.join()

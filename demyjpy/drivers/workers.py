@@ -2,6 +2,8 @@
 
 The parent handles no mail. A worker that dies is replaced; one that dies as soon as it starts, later
 and later. What the parent is asked, the workers are asked; they end, too, when the parent is gone.
+Workers with an old filter are replaced one at a time: when a new one serves, an old one accepts no
+more connections, and ends with the last of its sessions.
 """
 
 import math
@@ -13,57 +15,137 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final, NoReturn, Self, TypeAlias
+from struct import Struct
+from typing import Any, Final, NoReturn, Self, TypeAlias
+
+from attrs import define
 
 from demyjpy.drivers.address import Listener
 from demyjpy.drivers.report import log
-from demyjpy.drivers.signals import AT_ONCE, SIGNALS, Bell, Started, obey_parent
+from demyjpy.drivers.signals import (
+    AT_ONCE,
+    RELOAD,
+    RETIRE,
+    SIGNALS,
+    Bell,
+    Controls,
+    Started,
+    obey_parent,
+)
 
-Work: TypeAlias = Callable[[Started], None]
-"""What a worker does, until it is asked to stop."""
+Work: TypeAlias = Callable[[Any, Started], None]
+"""What a worker does with a filter, until it is asked to stop."""
 
 _QUICK: Final = 5.0  # a worker that lives shorter than this, in seconds, did not start well
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0
 _PARTING: Final = 2.0  # seconds that a worker may take over its grace period
+_MOST_RETIRED: Final = 2  # for each worker; the oldest is asked to stop where there are more
+_PID: Final = Struct("i")
+
+
+@define
+class _Worker:
+    """A worker as its parent knows it: when it was started, and with which filter."""
+
+    started: float
+    generation: int
+    is_ready: bool = False
+    is_retired: bool = False
 
 
 class Workers:
     """The parent's knowledge of its workers."""
 
-    def __init__(self, count: int, listener: Listener, work: Work, grace: float) -> None:
+    def __init__(
+        self,
+        count: int,
+        listener: Listener,
+        work: Work,
+        on_connect: Any,
+        grace: float,
+        beat: Callable[[], float] = lambda: math.inf,
+    ) -> None:
         self._count, self._listener, self._work, self._grace = count, listener, work, grace
-        self._living: dict[int, float] = {}
-        """When each was started, by process id."""
+        self._on_connect = on_connect
+        self._beat = beat
+        self._generation = 0
+        self._living: dict[int, _Worker] = {}
+        """By process id."""
+        self._coming: int | None = None
+        """One with the new filter, until it serves."""
         self._asked: deque[bool] = deque()
+        self._due: deque[Callable[[], None]] = deque()
         self._stopping = False
         self._pause = self._next_start = 0.0
 
     def run(self, started: Started) -> None:
         """Keep ``count`` workers alive until asked to stop. Returns when all have ended."""
-        with _Lifeline() as self._lifeline, Bell() as bell, _children_heard():
-            started(self._asked.append)
+        with _Lifeline() as self._lifeline, Bell() as self._bell, _children_heard():
+            started(Controls(self._asked.append, lambda: None, self._adopt, self._soon))
             try:
                 while not self._asked:
-                    bell.wait(self._fill())
+                    self._bell.wait(min(self._fill(), self._replace(), self._beat()))
                     self._reap()
-                self._stop(bell)
+                    while self._due:
+                        self._due.popleft()()
+                self._stop(self._bell)
             finally:
                 self._tell(signal.SIGKILL)  # where this has failed; else there are none
 
     def _fill(self) -> float:
         """Start what is missing; gives the time in seconds until that is to be tried again."""
-        while len(self._living) < self._count:
+        while len(self._serving()) < self._count:
             pause = self._next_start - time.monotonic()
             if pause > 0:
                 return pause
             self._start()
         return math.inf
 
-    def _start(self) -> None:
+    def _serving(self) -> list[int]:
+        return [pid for pid, worker in self._living.items() if not worker.is_retired]
+
+    # -------------------------------------------------------------------------- another filter
+    def _soon(self, act: Callable[[], None]) -> None:
+        self._due.append(act)
+        self._bell.ring()
+
+    def _adopt(self, on_connect: Any) -> None:
+        self._on_connect = on_connect
+        self._generation += 1
+
+    def _replace(self) -> float:
+        """Replace the next worker with an old filter; the time until that is to be tried again."""
+        while True:
+            self._lifeline.hear(self._living)
+            coming = self._living.get(self._coming or 0)
+            old = [pid for pid in self._serving() if self._living[pid].generation != self._generation]
+            if not old:
+                self._coming = None
+                return math.inf
+            if coming is not None and coming.generation == self._generation:
+                if not coming.is_ready:
+                    return math.inf  # it rings
+                self._retire(old[0])
+                self._coming = None
+                continue
+            pause = self._next_start - time.monotonic()
+            if pause > 0:
+                return pause
+            self._coming = self._start()
+
+    def _retire(self, pid: int) -> None:
+        self._living[pid].is_retired = True
+        os.kill(pid, RETIRE)
+        log.info("worker %d has an old filter: it accepts no more connections", pid)
+        retired = [one for one, worker in self._living.items() if worker.is_retired]
+        for one in retired[: -_MOST_RETIRED * self._count]:  # the first ones are the oldest
+            os.kill(one, signal.SIGTERM)
+
+    def _start(self) -> int | None:
         _flush()  # or the worker would write it again
         # no signal between the fork and the worker's own handlers, or it would be the parent's
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, (*SIGNALS, AT_ONCE))
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, (*SIGNALS, AT_ONCE, RETIRE, RELOAD))
         try:
             pid = os.fork()
             if pid == 0:
@@ -71,10 +153,12 @@ class Workers:
         except OSError as error:
             log.error("cannot start a worker: %s; trying again in %.1f s", error, self._put_off())
         else:
-            self._living[pid] = time.monotonic()
+            self._living[pid] = _Worker(time.monotonic(), self._generation)
             log.info("worker %d started", pid)
+            return pid
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        return None
 
     def _be_worker(self, held: set[int]) -> NoReturn:
         code = 1
@@ -84,7 +168,13 @@ class Workers:
             requests = obey_parent()
             signal.pthread_sigmask(signal.SIG_SETMASK, held)
             self._lifeline.hold()
-            self._work(requests.started)
+
+            def started(controls: Controls) -> None:
+                self._lifeline.say_ready()
+                self._bell.ring()  # the parent's: it is the same socket
+                requests.started(controls)
+
+            self._work(self._on_connect, started)
             code = 0
         except BaseException:  # noqa: BLE001  # nothing may return into the parent's code
             log.exception("worker %d failed", os.getpid())
@@ -100,16 +190,19 @@ class Workers:
 
     def _reap(self) -> None:
         """See which workers have ended."""
-        for pid, started in tuple(self._living.items()):
+        for pid, worker in tuple(self._living.items()):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if not ended:
                 continue
             del self._living[pid]
             if self._stopping:
                 continue
+            if worker.is_retired:
+                log.info("worker %d ended: its last session has", pid)
+                continue
             code = os.waitstatus_to_exitcode(status)
             how = f"signal {-code}" if code < 0 else f"exit status {code}"
-            if time.monotonic() - started < _QUICK:
+            if time.monotonic() - worker.started < _QUICK:
                 pause = self._put_off()
             else:
                 pause = self._pause = 0.0
@@ -139,15 +232,31 @@ class Workers:
 
 
 class _Lifeline:
-    """A pipe whose writing end only the parent holds: reading from it ends when the parent does."""
+    """A pipe whose writing end only the parent holds: reading from it ends when the parent does.
+
+    And one in which workers say that they serve.
+    """
 
     def __enter__(self) -> Self:
         self._reader, self._writer = os.pipe()
+        self._heard, self._said = os.pipe()
+        os.set_blocking(self._heard, False)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        os.close(self._reader)
-        os.close(self._writer)
+        for descriptor in (self._reader, self._writer, self._heard, self._said):
+            os.close(descriptor)
+
+    def say_ready(self) -> None:
+        """In a worker: tell the parent that it serves."""
+        os.write(self._said, _PID.pack(os.getpid()))
+
+    def hear(self, workers: dict[int, "_Worker"]) -> None:
+        """In the parent: note who serves."""
+        with suppress(BlockingIOError):
+            while data := os.read(self._heard, 64 * _PID.size):
+                for pid in workers.keys() & {pid for (pid,) in _PID.iter_unpack(data)}:
+                    workers[pid].is_ready = True
 
     def hold(self) -> None:
         """In a worker: stop as if asked to when the parent is gone."""

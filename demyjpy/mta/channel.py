@@ -63,7 +63,7 @@ def _cannot_connect(address: Address, error: BaseException, timeout: float) -> M
 
 def _where(address: str | int | Address) -> Address:
     where = address if isinstance(address, Address) else parse_address(address)
-    if where.kind == "fd":
+    if where.kind in ("fd", "systemd"):
         raise AddressError(f"expected the address of a milter, got {where}")
     return where
 

@@ -17,16 +17,17 @@ class Log:
 
     def records(self) -> list[logging.LogRecord]:
         """Those not yet taken."""
+        # by name: at the end of a test pytest has put those of the test aside
         return [
             record
-            for record in self._caplog.records
+            for record in self._caplog.get_records("call")
             if record.levelno >= logging.WARNING and record.name in ("demyjpy", "asyncio")
         ]
 
     def take(self) -> list[str]:
         """The messages of those not yet taken."""
         messages = [record.getMessage() for record in self.records()]
-        self._caplog.clear()
+        self._caplog.get_records("call").clear()
         return messages
 
     def take_one(self) -> str:

@@ -47,7 +47,7 @@ def test_serve_in_a_loop_of_ones_own():
     asyncio.run(main())
 
 
-def test_the_parts_of_a_server(notes):
+def test_the_parts_of_a_server(notes, log):
     """A server can be started and closed by hand, with a grace period of one's own."""
 
     async def main() -> None:
@@ -61,6 +61,7 @@ def test_the_parts_of_a_server(notes):
 
     asyncio.run(main())
     assert notes.all() == ["connect", "mail", "abort", "disconnect"]
+    assert "had not finished when the milter stopped" in log.take_one()
 
 
 def test_an_address_that_is_taken():

@@ -7,7 +7,7 @@ import pytest
 
 from demyjpy import Continue, EndOfMessage, define_event_handlers, replace_body, running
 from tests.drivers.filters import noting, without
-from tests.drivers.peer import ENVELOPE, Peer, offer
+from tests.drivers.peer import Peer, offer
 
 SHORT = 0.3
 
@@ -52,7 +52,7 @@ def test_the_time_of_a_handler_is_not_the_peers(way, gate):
         assert peer.message() == (Continue(),)
 
 
-def test_the_time_of_a_plain_handler_is_not_the_peers():
+def test_the_time_of_a_plain_handler_is_not_the_peers(log):
     """A handler that blocks the event loop does not make the peer idle."""
     handlers = define_event_handlers()
 
@@ -63,6 +63,7 @@ def test_the_time_of_a_plain_handler_is_not_the_peers():
     handlers.add("mail", mail)
     with running(handlers, idle_timeout=0.4) as address, Peer(address) as peer:
         assert peer.begin().message() == (Continue(),)
+    assert "has blocked the event loop" in log.take_one()
 
 
 def large_answer(notes: Any) -> Any:
@@ -100,7 +101,7 @@ def test_a_slow_reader_is_not_deaf(driver, notes):
 def test_too_many_connections_wait(driver):
     """More connections than allowed wait in the backlog until one has ended."""
     with (
-        running({}, driver=driver, connections=2) as address,
+        running({}, driver=driver, max_connections=2) as address,
         Peer(address) as first,
         Peer(address) as second,
         Peer(address) as third,
@@ -120,10 +121,9 @@ def test_too_many_connections_wait(driver):
 
 def test_a_peer_in_the_backlog_may_give_up(driver):
     """A connection that is closed before it was accepted does no harm."""
-    with running({}, driver=driver, connections=1) as address, Peer(address) as first:
+    with running({}, driver=driver, max_connections=1) as address, Peer(address) as first:
         first.begin()
         with Peer(address) as second:
-            second.say(ENVELOPE[0])
             second.reset()
         first.vanish()
         with Peer(address) as third:

@@ -186,3 +186,42 @@ def test_an_abstract_socket():
         with closing(listen(Address("fd", fd=mother.fileno()))) as child:
             assert accepts(child)
             assert child.address.path.startswith("\0")
+
+
+def test_a_directory_that_everybody_may_write_to(tmp_path):
+    """It is refused, for anybody could put another socket there; with the sticky bit nobody can."""
+    tmp_path.chmod(0o777)
+    with pytest.raises(
+        AddressError, match=r"expected a directory that not everybody may write to, got .*777"
+    ):
+        listening(tmp_path / "x.sock")
+    tmp_path.chmod(0o1777)
+    with listening(tmp_path / "x.sock") as listener:
+        assert accepts(listener)
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_another_file_in_the_place_of_the_socket(tmp_path, monkeypatch, kind):
+    """Whoever swaps the file before it has mode and owner gains nothing: the other is left as it is."""
+    precious = tmp_path / "precious"
+    precious.write_text("secret")
+    precious.chmod(0o600)
+    path = tmp_path / "x.sock"
+
+    def swap(mask: int) -> int:
+        if mask == 0o177:
+            return umask(mask)
+        path.unlink()
+        if kind == "link":
+            path.symlink_to(precious)
+        else:
+            path.write_text("mine")
+        return umask(mask)
+
+    umask = os.umask
+    monkeypatch.setattr(os, "umask", swap)
+    with pytest.raises(
+        AddressError, match=r"expected the socket just made|Too many levels|another file"
+    ):
+        listening(f"{path}?mode=666")
+    assert mode_of(precious) == 0o600

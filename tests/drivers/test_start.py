@@ -231,7 +231,7 @@ BAD = {
     "option": ({"graze": 1}, TypeError, "graze"),
     "time": ({"idle_timeout": 0}, ValueError, "idle_timeout"),
     "limits": ({"limits": 3}, TypeError, "limits"),
-    "connections": ({"connections": 0}, ValueError, "connections"),
+    "connections": ({"max_connections": 0}, ValueError, "connections"),
 }
 
 

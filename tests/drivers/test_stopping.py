@@ -188,7 +188,7 @@ def test_a_peer_that_does_not_read_is_left_behind(driver, notes, log, tmp_path):
 
 def test_stopping_while_all_connections_are_taken(driver, notes, tmp_path):
     """A milter stops although it waits for a connection to end before it accepts another."""
-    options: dict[str, Any] = {"driver": driver, "connections": 1}
+    options: dict[str, Any] = {"driver": driver, "max_connections": 1}
     with milter(tmp_path, noting(notes), **options) as server, Peer(server.address) as peer:
         peer.begin()
         with Peer(server.address) as waiting:

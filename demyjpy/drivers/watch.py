@@ -1,0 +1,87 @@
+"""Notices a plain handler that blocks the event loop, and names it: every connection waits for it.
+
+A thread looks at what the loop's thread is doing, now and then; nothing is done on a message's way.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final
+
+from demyjpy.drivers.report import Seldom, log
+
+_CALLERS: Final = frozenset({"demyjpy.lane", "demyjpy.turn", "demyjpy.pipeline"})
+"""The modules that call handlers."""
+
+_OURS: Final = "demyjpy."
+
+
+class LoopWatch:
+    """Watches the loop that runs in the thread where it is started.
+
+    ``call_soon`` is the loop's ``call_soon_threadsafe``; ``limit``: seconds that a call may take.
+    """
+
+    def __init__(self, call_soon: Callable[..., Any], limit: float) -> None:
+        self._call_soon, self._limit = call_soon, limit
+        self._loop_thread = threading.get_ident()
+        self._stopped, self._answered = threading.Event(), threading.Event()
+        self._seldom = Seldom(60.0)
+        self._thread = threading.Thread(target=self._run, name="demyjpy-watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopped.set()
+        self._answered.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        pause = self._limit / 4
+        while not self._stopped.wait(pause):
+            call = self._running_call()
+            if call is None:
+                continue
+            # the same call after the time, and the loop has done nothing else meanwhile
+            if not self._is_answered() and self._running_call() is call:
+                self._report(call)
+            del call  # or what it holds would be kept
+
+    def _is_answered(self) -> bool:
+        """Whether the loop does something within the limit, or nobody looks any more."""
+        self._answered.clear()
+        if self._stopped.is_set():
+            return True
+        self._call_soon(self._answered.set)
+        return self._answered.wait(self._limit)
+
+    def _running_call(self) -> FrameType | None:
+        return call_of(sys._current_frames().get(self._loop_thread))  # noqa: SLF001  # there is no other
+
+    def _report(self, call: FrameType) -> None:
+        name = f"{call.f_globals.get('__name__')}.{call.f_code.co_qualname}"
+        if self._seldom.count(name, time.monotonic()):
+            log.warning(
+                "%s (%s:%s) has blocked the event loop for %g s: all connections wait. Register it with "
+                'blocking=True, or use driver="threads"',
+                name,
+                call.f_code.co_filename,
+                call.f_lineno,
+                self._limit,
+            )
+
+
+def call_of(frame: FrameType | None) -> FrameType | None:
+    """The handler's frame in a stack of which this is the innermost one; None where none is called."""
+    while frame is not None and frame.f_back is not None:
+        caller = frame.f_back
+        is_call = caller.f_globals.get("__name__") in _CALLERS
+        if is_call and not str(frame.f_globals.get("__name__")).startswith(_OURS):
+            return frame
+        frame = caller
+    return None

@@ -1,0 +1,87 @@
+"""Counts what an observer sees, for Prometheus (the extra ``metrics``)."""
+
+from typing import Any, Final
+
+from demyjpy import events as ev
+from demyjpy.actions import Continue, Negotiate, Skip
+from demyjpy.codec.commands import ROW_OF_EVENT
+from demyjpy.connection import Step
+from demyjpy.errors import MilterError
+
+BUCKETS: Final = (0.0001, 0.001, 0.01, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Upper bounds of the histogram of handlers' times, in seconds."""
+
+
+class MissingMetricsError(MilterError):
+    """The extra is not installed."""
+
+
+def prometheus() -> Any:
+    """The module ``prometheus_client``, imported only when it is needed; `MissingMetricsError`."""
+    try:
+        import prometheus_client  # noqa: PLC0415  # an extra, and it looks at the environment
+    except ImportError:
+        raise MissingMetricsError(
+            "expected prometheus-client to be installed, got none: pip install 'demyjpy[metrics]'"
+        ) from None
+    return prometheus_client
+
+
+class Metrics:
+    """An observer that counts: ``start_milter(..., observer=Metrics())``.
+
+    ``registry``: a ``prometheus_client`` registry, its own one if there is none. Labels are events,
+    verdicts, actions and handlers: as many as the filter has, whatever comes in.
+    """
+
+    def __init__(self, registry: Any = None) -> None:
+        client = prometheus()
+        to = {"registry": registry or client.REGISTRY, "namespace": "demyjpy"}
+        self._sessions = client.Counter("sessions", "Sessions negotiated", **to)
+        self._ended = client.Counter("disconnects", "Connections that have ended", **to)
+        self._messages = client.Counter("messages", "Messages by what became of them", ["verdict"], **to)
+        self._verdicts = client.Counter(
+            "verdicts", "Answers other than to go on", ["event", "verdict"], **to
+        )
+        self._edits = client.Counter("edits", "Changes to messages", ["action"], **to)
+        self._errors = client.Counter("errors", "What failed in handlers", ["kind"], **to)
+        self._received = client.Counter("received_bytes", "Bytes of header and body", **to)
+        self._sent = client.Counter("sent_bytes", "Bytes of answers", **to)
+        self._seconds = client.Histogram(
+            "handler_seconds", "Time in handlers", ["event", "handler"], buckets=BUCKETS, **to
+        )
+
+    def __call__(self, step: Step) -> None:
+        """Count a step."""
+        event = step.event
+        name = ROW_OF_EVENT[type(event)].name if type(event) in ROW_OF_EVENT else "disconnect"
+        if step.error is not None:
+            self._errors.labels(type(step.error).__name__).inc()
+        if step.handler is not None and step.duration is not None:
+            self._seconds.labels(name, step.handler.name).observe(step.duration)
+        if step.sent:
+            self._sent.inc(len(step.sent))
+        match event:
+            case ev.Disconnect():
+                self._ended.inc()
+            case ev.Header():
+                self._received.inc(len(event.name) + len(event.raw) + 3)
+            case ev.Body():
+                self._received.inc(len(event.data))
+            case ev.Abort():
+                self._messages.labels("given up").inc()
+        if step.answer:
+            self._count_answer(name, step.answer)
+
+    def _count_answer(self, name: str, answer: tuple[Any, ...]) -> None:
+        *edits, verdict = answer
+        if isinstance(verdict, Negotiate):
+            self._sessions.inc()
+            return
+        word = type(verdict).__name__
+        for edit in edits:
+            self._edits.labels(type(edit).__name__).inc()
+        if not isinstance(verdict, Continue | Skip):
+            self._verdicts.labels(name, word).inc()
+        if name == "end_of_message":
+            self._messages.labels("accepted" if word in ("Continue", "Accept") else word).inc()

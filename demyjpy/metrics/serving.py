@@ -1,0 +1,221 @@
+"""Figures over HTTP, from a process of its own: whatever the workers do, it answers.
+
+Figures come from files that all processes write (``prometheus_client``'s multi-process mode); whether
+the milter is ready is found out by asking it.
+"""
+
+import importlib
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from demyjpy.codec import encode_event
+from demyjpy.connection import Observer, Step
+from demyjpy.drivers.address import listen, parse_address
+from demyjpy.events import Options
+from demyjpy.metrics.counting import Metrics, prometheus
+from demyjpy.metrics.notes import Notes, last_errors, read_notes
+from demyjpy.metrics.page import Moment, page
+from demyjpy.wire.codes import ActionFlag, ProtocolFlag
+from demyjpy.wire.framing import join_frame
+
+_PERIOD: Final = 10.0  # seconds between two points of the plot
+_HOUR: Final = 3600.0
+_PATIENCE: Final = 5.0  # seconds for the milter to say that it is ready
+_OFFER: Final = Options(6, ActionFlag(0x1FF), ProtocolFlag(0x1FFFFF))
+
+
+class StatusServer:
+    """``http`` is where to listen (``":9100"``, ``"127.0.0.1:9100"``); ``about``: what is running.
+
+    `AddressError` where that is not possible. `observe` is the observer for the milter.
+    """
+
+    def __init__(self, http: str, about: dict[str, str]) -> None:
+        prometheus()
+        host, _, port = http.rpartition(":")
+        self._socket = listen(parse_address(f"inet:{port}@{host or '127.0.0.1'}")).socket
+        self._socket.setblocking(True)
+        self.port: int = self._socket.getsockname()[1]
+        self._about = about
+        self._observers: tuple[Observer, ...] = ()
+        self._pid = 0
+
+    def observe(self, step: Step) -> None:
+        """Count a step."""
+        for observer in self._observers:
+            observer(step)
+
+    def start(self, address: str) -> None:
+        """Begin, in a process of its own; before workers are started. ``address``: the milter's."""
+        self._directory = Path(tempfile.mkdtemp(prefix="demyjpy-metrics-"))
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self._directory)
+        # it looks at the variable when it is imported, which it has been
+        values: Any = importlib.import_module("prometheus_client.values")
+        values.ValueClass = values.MultiProcessValue()
+        reader, self._lifeline = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(self._lifeline)
+            self._be_server(reader, address)
+        os.close(reader)
+        self._socket.close()
+        self._observers = (Metrics(prometheus().CollectorRegistry()), Notes(self._directory))
+
+    def close(self) -> None:
+        """It ends with the milter."""
+        self._socket.close()
+        if self._pid:
+            os.close(self._lifeline)
+            os.waitpid(self._pid, 0)
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _be_server(self, lifeline: int, address: str) -> NoReturn:
+        try:
+            for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(ignored, signal.SIG_IGN)  # it ends with its parent
+            signal.set_wakeup_fd(-1)
+            # the milter's socket must not stay open because of this process
+            kept = {lifeline, self._socket.fileno()}
+            for number in range(3, 256):
+                if number not in kept:
+                    with suppress(OSError):
+                        os.close(number)
+            server = _Server(self._socket, self._directory, address, self._about)
+            threading.Thread(target=server.sample_for_ever, daemon=True).start()
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            os.read(lifeline, 1)
+        finally:
+            os._exit(0)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(
+        self, sock: socket.socket, directory: Path, address: str, about: dict[str, str]
+    ) -> None:
+        super().__init__(sock.getsockname()[:2], _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = sock
+        self._directory, self._address, self._about = directory, address, about
+        self._started = time.time()
+        self._history: deque[Moment] = deque(maxlen=int(_HOUR / _PERIOD) + 1)
+
+    def sample_for_ever(self) -> NoReturn:
+        """Keep the points of the plot."""
+        while True:
+            self._history.append(self._now())
+            time.sleep(_PERIOD)
+
+    def _registry(self) -> Any:
+        client = prometheus()
+        collector: Any = importlib.import_module("prometheus_client.multiprocess").MultiProcessCollector
+        registry = client.CollectorRegistry()
+        collector(registry, path=str(self._directory))
+        return registry
+
+    def _samples(self) -> list[Any]:
+        return [one for metric in self._registry().collect() for one in metric.samples]
+
+    def _now(self) -> Moment:
+        samples = (one for one in self._samples() if one.name == "demyjpy_messages_total")
+        return Moment(time.time(), {one.labels["verdict"]: one.value for one in samples})
+
+    def metrics(self) -> bytes:
+        """As Prometheus reads them: what was counted, and how things are now."""
+        counted: bytes = prometheus().generate_latest(self._registry())
+        started = time.perf_counter()
+        is_ready = self.is_ready()
+        seconds = time.perf_counter() - started
+        now = (
+            ("workers", "Processes that serve", self._workers()),
+            ("ready", "Whether the milter negotiates", int(is_ready)),
+            ("ready_seconds", "How long it took to negotiate just now", seconds),
+        )
+        lines = (
+            f"# HELP demyjpy_{name} {text}\n# TYPE demyjpy_{name} gauge\ndemyjpy_{name} {value}\n"
+            for name, text, value in now
+        )
+        return counted + "".join(lines).encode()
+
+    def _workers(self) -> int:
+        """Without workers the milter is one process, and this one its only child."""
+        parent = os.getppid()
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
+        return max(1, len(children) - 1)
+
+    def is_ready(self) -> bool:
+        """Whether the milter negotiates."""
+        where = parse_address(self._address)
+        family = {"unix": socket.AF_UNIX, "inet6": socket.AF_INET6}.get(where.kind, socket.AF_INET)
+        target: Any = where.path if where.kind == "unix" else (where.host, where.port)
+        with socket.socket(family) as sock:
+            sock.settimeout(_PATIENCE)
+            try:
+                sock.connect(target)
+                sock.sendall(join_frame(*encode_event(_OFFER)))
+                return len(sock.recv(64)) > 0
+            except OSError:
+                return False
+
+    def page(self) -> str:
+        """The status page."""
+        found: dict[tuple[str, str], list[float]] = {}
+        for one in self._samples():
+            for at, suffix in enumerate(("count", "sum")):
+                if one.name == f"demyjpy_handler_seconds_{suffix}":
+                    key = one.labels["event"], one.labels["handler"]
+                    found.setdefault(key, [0.0, 0.0])[at] += one.value
+        negotiated = {str(one) for one in read_notes(self._directory, "negotiated")}
+        about = {
+            **self._about,
+            "listens on": self._address,
+            "running for": f"{time.time() - self._started:.0f} s",
+            "negotiated": "; ".join(sorted(negotiated)) or "nothing yet",
+        }
+        handlers = [(*key, *figures) for key, figures in found.items()]
+        history = [*self._history, self._now()]
+        return page(about, history, handlers, last_errors(self._directory))  # type: ignore[arg-type]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = _PATIENCE
+    server_version = "demyjpy"
+    sys_version = ""
+
+    def do_GET(self) -> None:  # as the base calls it
+        """Answer."""
+        match self.path.partition("?")[0]:
+            case "/metrics":
+                self._say(200, self.server.metrics(), "text/plain; version=0.0.4; charset=utf-8")
+            case "/healthz":
+                self._say(200, b"ok\n")
+            case "/readyz":
+                is_ready = self.server.is_ready()
+                self._say(200 if is_ready else 503, b"ready\n" if is_ready else b"not ready\n")
+            case "/":
+                self._say(200, self.server.page().encode(), "text/html; charset=utf-8")
+            case _:
+                self._say(404, b"expected /, /metrics, /healthz or /readyz\n")
+
+    def _say(self, status: int, body: bytes, kind: str = "text/plain; charset=utf-8") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: who looks is not worth a line."""

@@ -1,0 +1,156 @@
+"""Figures over HTTP, from the command line."""
+
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from demyjpy import AddressError, Mail
+from demyjpy.metrics.serving import StatusServer
+from tests.drivers.filters import wait_until
+from tests.drivers.peer import Peer
+
+pytest.importorskip("prometheus_client")
+ROOT = Path(__file__).parents[2]
+FILTER = """
+from demyjpy import add_header, define_event_handlers
+handlers = define_event_handlers(actions={"add_header"})
+
+@handlers.mail
+def mail(event, ctx):
+    if event.sender == "bad":
+        raise ValueError("on <purpose>")
+    return ctx
+
+@handlers.end_of_message
+def end_of_message(event, ctx):
+    return add_header(ctx, "X-A", "b")
+"""
+
+
+def free_port() -> int:
+    """One that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+class Served:
+    """A milter with --http."""
+
+    def __init__(self, process, http, address):
+        self.process, self._http, self.address = process, http, address
+
+    def get(self, path):
+        """Status and text."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._http}{path}", timeout=20) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def figure(self, name):
+        """One of the figures."""
+        lines = self.get("/metrics")[1].splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+@contextmanager
+def served(tmp_path, *options, listen="inet:0@127.0.0.1"):
+    """One, while the block runs."""
+    (tmp_path / "filter_of_http.py").write_text(FILTER)
+    http = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "demyjpy",
+        "run",
+        str(tmp_path / "filter_of_http.py"),
+        "--allow-root",
+    ]
+    with subprocess.Popen(
+        [*command, "--listen", listen, "--http", f":{http}", *options],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            where = listen
+            for line in process.stdout:
+                if line.startswith("smtpd_milters = inet"):
+                    where = f"inet:{line.rpartition(':')[2].strip()}@127.0.0.1"
+                if line.startswith("INPUT"):
+                    break
+            yield Served(process, http, where)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("driver", ["asyncio", "threads"])
+def test_all_workers_are_counted(tmp_path, driver, workers):
+    """Figures are those of all processes together, also of one that was killed."""
+    with served(tmp_path, "--driver", driver, "--workers", workers) as milter:
+        for _ in range(6):
+            with Peer(milter.address) as peer:
+                peer.begin().message()
+                peer.message()
+        wait_until(lambda: milter.figure("demyjpy_messages_total") == 12)
+        with Peer(milter.address) as peer:
+            peer.begin().ask(Mail("bad"))
+        assert milter.figure('demyjpy_edits_total{action="AddHeader"}') == 12
+        assert milter.figure("demyjpy_errors_total") == 1
+        assert milter.figure("demyjpy_handler_seconds_count") >= 24
+        assert milter.figure("demyjpy_workers") == int(workers)
+        assert milter.figure("demyjpy_ready ") == 1
+        assert 0 < milter.figure("demyjpy_ready_seconds") < 20
+        assert milter.get("/healthz") == (200, "ok\n")
+        assert milter.get("/readyz") == (200, "ready\n")
+        assert milter.get("/nowhere")[0] == 404
+        status, html = milter.get("/")
+        assert status == 200
+        assert "ValueError: on &lt;purpose&gt;" in html
+        assert "filter_of_http.end_of_message" in html
+        assert "version 6" in html
+
+
+def test_a_milter_that_hangs_is_not_ready(tmp_path, monkeypatch):
+    """Health is the parent's, readiness the filter's."""
+    path = tmp_path / "x.sock"
+    with served(tmp_path, listen=str(path)) as milter:
+        assert milter.get("/readyz")[0] == 200
+        path.unlink()
+        assert milter.get("/readyz") == (503, "not ready\n")
+        assert milter.get("/healthz")[0] == 200
+
+
+def test_it_ends_with_the_milter(tmp_path):
+    """Nothing answers any more, and no file is left."""
+    with served(tmp_path) as milter:
+        assert milter.get("/healthz")[0] == 200
+    with pytest.raises(OSError):
+        milter.get("/healthz")
+
+
+def test_one_that_was_not_begun_with():
+    """Closing it closes its socket."""
+    server = StatusServer(":0", {})
+    server.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port))
+
+
+@pytest.mark.parametrize("http", ["9100x", "nowhere.invalid:1", ":99999"])
+def test_a_place_that_cannot_be_had(http):
+    """Is said in a line."""
+    with pytest.raises(AddressError, match=r"cannot listen on inet:|expected a port"):
+        StatusServer(http, {})
