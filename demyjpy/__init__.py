@@ -37,7 +37,7 @@ from demyjpy.context import (
     send_action,
     take_actions,
 )
-from demyjpy.drivers import AsyncServer, running, serve, start_milter
+from demyjpy.drivers import AsyncServer, running, serve
 from demyjpy.errors import (
     AddressError,
     DeadlineError,
@@ -93,6 +93,7 @@ from demyjpy.shorthands import (
     skip,
     tempfail,
 )
+from demyjpy.starting import start_milter
 from demyjpy.wire.fields import Definitions, Parameters
 
 __all__ = [

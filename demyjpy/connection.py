@@ -43,6 +43,7 @@ class Step:
     handler queued; ``answer`` the modifications and the verdict that go to the MTA now, ``sent`` the
     same as bytes; both are empty but for the last handler of an event. ``error`` is what was wrong
     with the handler; ``duration`` its time in seconds where the driver gave the engine a clock.
+    ``packet`` is what the MTA said, None where it said nothing (a message given up, the end).
     """
 
     session: str
@@ -55,6 +56,7 @@ class Step:
     sent: bytes = b""
     error: Exception | None = None
     duration: float | None = None
+    packet: Packet | None = None
 
 
 Observer: TypeAlias = Callable[[Step], None]
@@ -107,6 +109,8 @@ class Job:
     modifications: tuple[tuple[int, Any], ...] = ()
     step: Step | None = None
     """The step of the handler that ran last, for the observer."""
+    packet: Packet | None = None
+    """What the MTA said, for the observer."""
 
 
 @frozen

@@ -35,7 +35,7 @@ from demyjpy.session import IN_MESSAGE, Phase, ends_message, gives_up, receive
 from demyjpy.standing import CLEAR
 from demyjpy.stations import DISCONNECT, MACRO, OPTNEG, QUIT_NC, agreed_stations, opening_stations
 from demyjpy.wire.codes import Command, Response
-from demyjpy.wire.framing import join_frame, split_frames
+from demyjpy.wire.framing import Packet, join_frame, split_frames
 
 _C = Command
 _CONNECT: Final = int(_C.CONNECT)
@@ -224,7 +224,8 @@ class Turn:
         if letter in _TEARDOWN:
             self._macros = self._macros.arrive(letter)
         if gives_up(phase, letter, off):
-            self._end_open_message(refresh=letter in _TEARDOWN)
+            said = (letter, payload) if letter == _ABORT else None
+            self._end_open_message(refresh=letter in _TEARDOWN, packet=said)
             if letter != _ABORT:
                 self._packets.appendleft((letter, payload))
             return
@@ -232,7 +233,8 @@ class Turn:
             self._macros = self._macros.end_message()
             if self._setup.observer:
                 self._refresh_macros()  # what stood before MAIL may hold older ones
-            self._observe(Step(self._session, ev.Abort(), self._ctx, self._ctx))
+            packet = (letter, payload)
+            self._observe(Step(self._session, ev.Abort(), self._ctx, self._ctx, packet=packet))
             return
         station = self._stations[letter]
         if letter == MACRO:
@@ -276,7 +278,7 @@ class Turn:
                 and payload[0] not in (_CONNECT, _HELO)
             ):
                 self._prelude = self._ctx
-            self._schedule(station, station.decode(payload, False))
+            self._schedule(station, station.decode(payload, False), payload)
         else:
             self._macros = self._macros.define(payload[0], payload[1:])
 
@@ -318,7 +320,10 @@ class Turn:
                 forced = over or (None if last_chunk else self._standing.owed)
             if forced or (self._standing.owed and self._phase in IN_MESSAGE):
                 chain = ()  # what will be answered is settled
-        self._jobs.append(Job(station, event, chain, replies, may_answer, forced, last_chunk))
+        said = (_BODYEOB if last_chunk else letter, payload)
+        self._jobs.append(
+            Job(station, event, chain, replies, may_answer, forced, last_chunk, packet=said)
+        )
 
     def _is_rejected(self) -> bool:
         """Whether the MTA itself has refused the recipient at hand."""
@@ -401,6 +406,7 @@ class Turn:
                 actions,
                 error=error,
                 duration=duration,
+                packet=job.packet,
             )
         edits = job.modifications
         if plan.modifications:
@@ -418,6 +424,7 @@ class Turn:
             verdicts,
             edits,
             step,
+            job.packet,
         )
 
     def _apply_policy(
@@ -554,19 +561,24 @@ class Turn:
             if number not in own or not ends_message(letter, own[number])
         )
 
-    def _end_open_message(self, refresh: bool) -> None:
-        """The message that is open, if any, is given up."""
+    def _end_open_message(self, refresh: bool, packet: Packet | None = None) -> None:
+        """The message that is open, if any, is given up; ``packet`` is what said so, if anything."""
         if self._phase in IN_MESSAGE:
             if refresh:
                 self._refresh_macros()
-            self._end_message(self._still_due(self._stations[_ABORT]), given_up=True)
+            self._end_message(self._still_due(self._stations[_ABORT]), given_up=True, packet=packet)
 
     def _end_message(
-        self, aborted: tuple[tuple[int, Handler[Any]], ...], *, given_up: bool = False
+        self,
+        aborted: tuple[tuple[int, Handler[Any]], ...],
+        *,
+        given_up: bool = False,
+        packet: Packet | None = None,
     ) -> None:
         self._phase = Phase.CONNECTED
         if aborted or (given_up and self._setup.observer):
-            self._jobs.append(Job(self._stations[_ABORT], ev.Abort(), aborted, replies=False))
+            job = Job(self._stations[_ABORT], ev.Abort(), aborted, replies=False, packet=packet)
+            self._jobs.append(job)
         else:
             self._leave_message()
 
@@ -598,7 +610,7 @@ class Turn:
         if self._setup.observer:
             if job.step is None and job.station.letter in _ANSWERED:
                 self._refresh_macros()  # an observer looks where no handler did
-            step = job.step or Step(self._session, job.event, self._ctx, self._ctx)
+            step = job.step or Step(self._session, job.event, self._ctx, self._ctx, packet=job.packet)
             if sent:
                 step = Step(
                     step.session,
@@ -611,6 +623,7 @@ class Turn:
                     sent,
                     step.error,
                     step.duration,
+                    step.packet,
                 )
             self._observe(step)
 

@@ -157,6 +157,15 @@ def test_an_abort_is_a_step_where_a_message_was_given_up_or_it_was_said(packets,
     assert names(steps).count("Abort") == number
 
 
+def test_a_step_has_the_packet_that_it_is_about():
+    """All that the MTA said, in order, once for each event; None for what it did not say."""
+    said = [*OPENING, macros("M", i="1"), MAIL, MAIL, RCPT, ABORT, ABORT, QUIT]
+    steps, _ = watch({"mail": keep, "recipient": keep}, *said)
+    assert [step.packet for step in steps if step.packet] == said
+    silent = [type(step.event).__name__ for step in steps if step.packet is None]
+    assert silent == ["Abort", "Disconnect"]
+
+
 def test_a_renewed_session_ends_and_begins():
     """Disconnect, then events of the new one under the same name."""
     steps, _ = watch({"hello": keep}, offer(), HELO, QUIT_NC, HELO)

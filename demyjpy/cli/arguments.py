@@ -6,7 +6,8 @@ from typing import Any, Final, NoReturn
 
 from attrs import fields_dict
 
-from demyjpy.cli.mail_arguments import add_mail_commands
+from demyjpy.cli.mail_arguments import add_mail_commands, add_recording
+from demyjpy.cli.trace_arguments import add_trace_commands
 from demyjpy.cli.words import COUNT, SECONDS, SECONDS_OR_0, Parser, address, network
 from demyjpy.drivers.options import LOOPS, Options
 from demyjpy.limits import Limits
@@ -82,7 +83,7 @@ class _Completion(argparse.Action):
 def build_parser(file: object = None) -> Parser:
     """The parser; ``file`` is what shtab wants at arguments that are files.
 
-    What it parses has ``command``: ``"run"``, ``"check"``, ``"send"``, ``"mta"`` or ``"demo"``.
+    What it parses has ``command``, the name of one of the commands.
     """
     parser = Parser(prog="demyjpy", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
@@ -108,9 +109,18 @@ def build_parser(file: object = None) -> Parser:
     for command in (run, check):
         _add_common(command, file)
     _add_running(run)
+    add_recording(run)
+    _add_flight(run)
+    run.add_argument(
+        "--capsules", metavar="DIRECTORY", help="write a file there for each failure of a handler"
+    )
+    run.add_argument(
+        "--explain", action="store_true", help="log a line for each message: what became of it, and why"
+    )
     _add_limits(run)
     check.add_argument("--json", action="store_true", help="print JSON")
     add_mail_commands(commands, file)
+    add_trace_commands(commands, file)
     return parser
 
 
@@ -205,6 +215,24 @@ def _add_running(parser: Parser) -> None:
         choices=("tempfail", "accept", "reject"),
         default=_default(Options, "on_error"),
         help="the answer where a handler fails (default: %(default)s)",
+    )
+
+
+def _add_flight(run: Parser) -> None:
+    group = run.add_argument_group("flight recorder: the last sessions in memory (docs/flight.md)")
+    group.add_argument(
+        "--flight",
+        metavar="DIRECTORY",
+        help="write a session there when a handler fails or takes over 10 s; all of them at SIGUSR1",
+    )
+    group.add_argument(
+        "--flight-keep",
+        choices=("envelope", "headers", "all"),
+        default="envelope",
+        help="what is kept of a mail (default: %(default)s)",
+    )
+    group.add_argument(
+        "--flight-hash", action="store_true", help="keep hashes of the envelope's addresses only"
     )
 
 

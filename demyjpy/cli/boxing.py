@@ -2,22 +2,18 @@
 
 import argparse
 import asyncio
-import signal
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import Callable, Sequence
 
 from attrs import define, field
 
 from demyjpy.cli.show import Paint, paint_for, plural, safe, step_lines
+from demyjpy.cli.waiting import tell, until_signal
 from demyjpy.drivers.address import Address
 from demyjpy.errors import AddressError
 from demyjpy.mta import steps
 from demyjpy.mta.box import Box, Store
 from demyjpy.mta.channel import Timeouts
 from demyjpy.mta.smtp import Outcome
-
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 @define
@@ -69,32 +65,6 @@ class Journal:
             f"{plural(len(self.sessions), 'session')}: {plural(self.stored, 'mail')} stored, "
             f"{self.refused} refused, {self.discarded} discarded"
         )
-
-
-@asynccontextmanager
-async def until_signal() -> AsyncIterator["asyncio.Future[None]"]:
-    """A future that is done when the program is told to end; its exception, if any, ends it at once."""
-    loop = asyncio.get_running_loop()
-    told: asyncio.Future[None] = loop.create_future()
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, tell, told, None)
-    try:
-        yield told
-    finally:
-        for number, handler in before.items():
-            loop.remove_signal_handler(number)
-            signal.signal(number, handler)
-
-
-def tell(told: "asyncio.Future[None]", error: OSError | None) -> None:
-    """Let a future of `until_signal` be done, if it is not."""
-    if told.done():
-        return
-    if error is None:
-        told.set_result(None)
-    else:
-        told.set_exception(error)
 
 
 def open_store(directory: str) -> Store:

@@ -135,7 +135,7 @@ def _entries(registry: Registry, driver: str) -> Iterator[Entry]:
 
 def _entry(event: str, number: int, handler: Handler[Any], driver: str) -> Entry:
     row = ROW_OF_NAME.get(event)
-    file, line = _place(handler)
+    file, line = place_of(handler)
     return Entry(
         event,
         number,
@@ -156,7 +156,8 @@ def _is_apart(handler: Handler[Any], driver: str) -> bool:
     return apart and handler.event == "end_of_message"
 
 
-def _place(handler: Handler[Any]) -> tuple[str, int]:
+def place_of(handler: Handler[Any]) -> tuple[str, int]:
+    """File and line of a handler's function; empty where it does not tell."""
     function: Any = inspect.unwrap(handler.function)
     function = getattr(function, "func", function)  # functools.partial
     if not hasattr(function, "__code__"):

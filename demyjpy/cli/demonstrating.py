@@ -19,11 +19,12 @@ from typing import Final
 from attrs import define, field
 
 from demyjpy.cli import demo_filter
-from demyjpy.cli.boxing import Journal, open_store, smtp_server, swaks_line, tell, until_signal
+from demyjpy.cli.boxing import Journal, open_store, smtp_server, swaks_line
 from demyjpy.cli.loading import Loaded, load_filter
 from demyjpy.cli.sample_mails import Sample, samples
 from demyjpy.cli.sent import STATUSES, Sent, verdict_line
 from demyjpy.cli.show import Paint, diff_lines, failure_words, paint_for, plural, safe, said, shorten
+from demyjpy.cli.waiting import tell, until_signal
 from demyjpy.drivers import running
 from demyjpy.drivers.address import Address
 from demyjpy.mta import steps

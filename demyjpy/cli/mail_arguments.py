@@ -133,6 +133,7 @@ def _add_sending(send: Parser, file: object) -> None:
         help="whose macros, replies and ways to apply changes (default: %(default)s)",
     )
     send.add_argument("--json", action="store_true", help="print JSON")
+    add_recording(send)
     group = _add_timeouts(send)
     group.add_argument(
         "--deadline",
@@ -141,6 +142,16 @@ def _add_sending(send: Parser, file: object) -> None:
         default=900.0,
         help="for the whole session, however busy the milter seems (default: 900)",
     )
+
+
+def add_recording(command: Parser) -> None:
+    """Add the options by which sessions are recorded."""
+    command.add_argument(
+        "--record",
+        metavar="DIRECTORY",
+        help="record the sessions there, one file a process (see docs/trace.md)",
+    )
+    command.add_argument("--record-raw", action="store_true", help="record all packets as bytes, too")
 
 
 def _add_timeouts(command: Parser) -> Any:

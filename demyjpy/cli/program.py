@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import os
+import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,10 +17,11 @@ from demyjpy.cli.loading import Loaded, LoadError, load_filter
 from demyjpy.cli.logs import logging_to
 from demyjpy.cli.reloading import Reloadable
 from demyjpy.cli.words import InputError, MissingExtraError
-from demyjpy.drivers import start_milter
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.privileges import is_root
 from demyjpy.errors import AddressError, HandlerError
+from demyjpy.starting import start_milter
+from demyjpy.trace.octets import TraceError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,14 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = build_parser().parse_args(arguments)
     try:
-        return _COMMANDS[parsed.command](parsed)
+        return COMMANDS[parsed.command](parsed)
     except (LoadError, HandlerError, InputError, MissingExtraError) as error:
         return _complain(parsed, error, 2)
     except BrokenPipeError:
         # whoever read our output has gone; Python must not try again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (AddressError, OSError) as error:
+    except (AddressError, TraceError, OSError) as error:
         return _complain(parsed, error, 1)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -115,6 +117,11 @@ def _serve(
         group=arguments.group,
         reload=lambda: _load_again(source, arguments.driver),
         on_ready=on_ready,
+        record=arguments.record,
+        record_raw=arguments.record_raw,
+        explain=arguments.explain,
+        flight=_flight(arguments),
+        capsules=arguments.capsules,
         **options_of(arguments),
         **observed,
     )
@@ -129,6 +136,17 @@ def _load_again(source: Reloadable, driver: str) -> Any:
             raise LoadError(f"expected a filter without problems, got: {'; '.join(problems)}")
 
     return source.load(examined).on_connect
+
+
+def _flight(arguments: argparse.Namespace) -> Any:
+    """The flight recorder, where it is asked for."""
+    if arguments.flight is None:
+        return None
+    from demyjpy.trace import FlightRecorder, Privacy  # noqa: PLC0415  # alike
+
+    salt = secrets.token_bytes(16)
+    privacy = Privacy(keep=arguments.flight_keep, hash_addresses=arguments.flight_hash, salt=salt)
+    return FlightRecorder(arguments.flight, privacy=privacy)
 
 
 def _show_lines(listen: str, address: str) -> None:
@@ -162,6 +180,46 @@ def demo(arguments: argparse.Namespace) -> int:
     return demonstrating.demo(arguments)
 
 
+def trace(arguments: argparse.Namespace) -> int:
+    """``demyjpy trace``: 0, or 1 if something in the files could not be read."""
+    _print_anything()
+    from demyjpy.cli import tracing  # noqa: PLC0415  # alike
+
+    return tracing.trace(arguments)
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    """``demyjpy replay``: 0 if nothing differs."""
+    _print_anything()
+    from demyjpy.cli import replaying  # noqa: PLC0415  # alike
+
+    return replaying.replay(arguments)
+
+
+def snoop(arguments: argparse.Namespace) -> int:
+    """``demyjpy snoop``: 0 when a signal has ended it."""
+    _print_anything()
+    from demyjpy.cli import snooping  # noqa: PLC0415  # alike
+
+    return snooping.snoop(arguments)
+
+
+def explain(arguments: argparse.Namespace) -> int:
+    """``demyjpy explain``: 0 if there was a message to explain."""
+    _print_anything()
+    from demyjpy.cli import explaining  # noqa: PLC0415  # alike
+
+    return explaining.explain(arguments)
+
+
+def capsule(arguments: argparse.Namespace) -> int:
+    """``demyjpy capsule``: 0 if the failure could be shown, or the test made."""
+    _print_anything()
+    from demyjpy.cli import capsules  # noqa: PLC0415  # alike
+
+    return capsules.capsule(arguments)
+
+
 def _print_anything() -> None:
     """What the terminal's character set lacks is escaped, not an error."""
     output: Any = sys.stdout
@@ -175,10 +233,16 @@ def _prepare_box() -> None:
         raise MissingExtraError("it needs aiosmtpd: pip install 'demyjpy[box]'")
 
 
-_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
+COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "run": run,
     "check": check,
     "send": send,
     "mta": mta,
     "demo": demo,
+    "trace": trace,
+    "replay": replay,
+    "snoop": snoop,
+    "explain": explain,
+    "capsule": capsule,
 }
+"""The commands by name."""

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import email.policy
+import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from email.parser import BytesHeaderParser
@@ -17,13 +18,14 @@ from demyjpy.cli.sent_json import as_json
 from demyjpy.cli.show import Paint, diff_lines, failure_words, paint_for, safe, step_lines
 from demyjpy.cli.words import InputError
 from demyjpy.mta import steps
-from demyjpy.mta.channel import Timeouts
+from demyjpy.mta.channel import Timeouts, untapped
 from demyjpy.mta.late import LateChannel
 from demyjpy.mta.link import MilterFailedError
 from demyjpy.mta.message import Envelope, Mail
 from demyjpy.mta.path import split_path
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
 from demyjpy.mta.smtp import Outcome, new_session, play_async, take_step
+from demyjpy.trace.writing import Tray, WireRecorder
 from demyjpy.wire.fields import spell_macro
 
 SENDER: Final = "sender@example.org"
@@ -124,7 +126,8 @@ async def play_mail(
     timeouts = Timeouts(arguments.connect_timeout, arguments.command_timeout, arguments.content_timeout)
     session = new_session(profile)
     outcomes: list[Outcome] = []
-    channel = LateChannel(arguments.to, timeouts)
+    recorder = recorder_of(arguments)
+    channel = LateChannel(arguments.to, timeouts, recorder.take if recorder else untapped)
     late: MilterFailedError | None = None
     try:
         async with asyncio.timeout(arguments.deadline), channel:
@@ -136,10 +139,21 @@ async def play_mail(
                 report(outcome)
     except TimeoutError:
         late = MilterFailedError(channel.waits_for, f"not done within {arguments.deadline:g} s")
+    if recorder is not None:
+        recorder.end("mta", late.reason if late else "")
+        recorder.close()
     failures = [failure for one in outcomes for failure in one.failures]
     failure = late or (failures[0] if failures else None)
     warnings = session.sides[0].link.warnings
     return Sent(tuple(outcomes), _before(profile, outcomes, script), warnings, failure)
+
+
+def recorder_of(arguments: argparse.Namespace) -> WireRecorder | None:
+    """What records the session, where that is asked for."""
+    if arguments.record is None:
+        return None
+    tray = Tray(arguments.record, "demyjpy send").prepare()
+    return WireRecorder(tray, f"send-{secrets.token_hex(4)}", raw=arguments.record_raw)
 
 
 def _before(profile: Profile, outcomes: Sequence[Outcome], script: Sequence[steps.Step]) -> Mail:

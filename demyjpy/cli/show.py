@@ -11,16 +11,39 @@ from typing import Final
 
 from attrs import frozen
 
-from demyjpy import actions as act
-from demyjpy.actions import Modification
 from demyjpy.mta import steps
 from demyjpy.mta.link import Answer, MilterFailedError
 from demyjpy.mta.message import Mail
 from demyjpy.mta.smtp import Heard, Outcome
-from demyjpy.wire.fields import Parameters, decode_text, encode_text
+from demyjpy.trace.words import edit_words, path_words, plural, safe, shorten, verdict_words
+from demyjpy.wire.fields import decode_text, encode_text
 
-_CODES: Final = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
-_LONGEST: Final = 160  # characters of a line that are shown
+__all__ = [
+    "Paint",
+    "answer_lines",
+    "diff_lines",
+    "edit_words",
+    "failure_words",
+    "own_header",
+    "paint_for",
+    "plural",
+    "safe",
+    "said",
+    "shorten",
+    "step_lines",
+    "verdict_words",
+]
+
+_CODES: Final = {
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "blue": "34",
+    "magenta": "35",
+    "cyan": "36",
+    "bold": "1",
+    "dim": "2",
+}
 _LONGEST_RUN: Final = 12  # lines of a kind that are shown one after the other
 _CONTEXT: Final = 2
 _MOST_COMPARED: Final = 1500  # lines; comparing takes the square of it
@@ -41,70 +64,7 @@ def paint_for(choice: str) -> Paint:
     return Paint(choice == "always" or (choice == "auto" and sys.stdout.isatty()))
 
 
-def safe(text: str) -> str:
-    """Text on one line: control characters and bytes that are no UTF-8 are escaped."""
-    return "".join(one if one.isprintable() or one == "\t" else _escape(one) for one in text)
-
-
-def _escape(one: str) -> str:
-    if "\udc80" <= one <= "\udcff":
-        return f"\\x{ord(one) - 0xDC00:02x}"
-    return one.encode("unicode_escape").decode("ascii")
-
-
-def shorten(text: str) -> str:
-    """A line that is not too long for a terminal, made safe."""
-    text = safe(text)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} [{len(text) - _LONGEST} more]"
-
-
-def plural(number: int, noun: str) -> str:
-    """``1 mail``, ``2 mails``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 # ------------------------------------------------------------------------------------- in words
-def verdict_words(verdict: object) -> str:
-    """A verdict, as short as it can be said."""
-    if isinstance(verdict, act.ReplyCode):
-        words = (str(verdict.code), verdict.enhanced or "", " / ".join(verdict.lines))
-        return safe(f"reply {' '.join(filter(None, words))}")
-    names = {"TemporaryFailure": "tempfail"}
-    name = type(verdict).__name__
-    return names.get(name, name.lower())
-
-
-def edit_words(edit: Modification) -> str:
-    """A modification in words."""
-    return shorten(" ".join(_edit_words(edit).split()))
-
-
-def _edit_words(edit: Modification) -> str:
-    match edit:
-        case act.AddHeader():
-            return f"add header {edit.name}: {edit.value}"
-        case act.InsertHeader():
-            return f"insert header at {edit.index} {edit.name}: {edit.value}"
-        case act.DeleteHeader() | act.ChangeHeader(value=""):
-            return f"delete header {edit.name} no. {edit.index}"
-        case act.ChangeHeader():
-            return f"change header {edit.name} no. {edit.index} to: {edit.value}"
-        case act.ReplaceBody():
-            return f"replace body, {plural(len(edit.data), 'byte')}"
-        case act.AddRecipient():
-            return f"add recipient {_path(edit.address, edit.parameters)}"
-        case act.DeleteRecipient():
-            return f"delete recipient <{edit.address}>"
-        case act.ChangeSender():
-            return f"change sender to {_path(edit.address, edit.parameters)}"
-        case _:
-            return f"quarantine: {edit.reason}"
-
-
-def _path(address: str, parameters: Parameters) -> str:
-    return " ".join((f"<{address}>", *parameters.as_words()))
-
-
 def failure_words(failure: MilterFailedError) -> str:
     """In one line, what a milter did wrong and at which step."""
     if failure.event == "connecting":
@@ -203,8 +163,8 @@ def diff_lines(before: Mail, after: Mail, paint: Paint) -> list[str]:
 def _envelope_lines(mail: Mail) -> list[str]:
     envelope = mail.envelope
     return [
-        f"MAIL FROM:{_path(envelope.sender, envelope.parameters)}",
-        *(f"RCPT TO:{_path(address, words)}" for address, words in envelope.recipients),
+        f"MAIL FROM:{path_words(envelope.sender, envelope.parameters)}",
+        *(f"RCPT TO:{path_words(address, words)}" for address, words in envelope.recipients),
     ]
 
 

@@ -8,6 +8,7 @@ import asyncio
 import os
 import re
 import socket
+from collections.abc import Callable
 from typing import Final, Self
 
 from attrs import field, frozen
@@ -125,12 +126,25 @@ class Channel:
         return link, answer
 
 
-class AsyncChannel:
-    """The same under asyncio; an async context manager."""
+def untapped(direction: str, data: bytes) -> None:
+    """Nobody listens."""
 
-    def __init__(self, address: str | int | Address, timeouts: Timeouts | None = None) -> None:
+
+class AsyncChannel:
+    """The same under asyncio; an async context manager.
+
+    ``tap`` is told all bytes: the direction (``"mta"`` or ``"filter"``: who says it) and the data.
+    """
+
+    def __init__(
+        self,
+        address: str | int | Address,
+        timeouts: Timeouts | None = None,
+        tap: Callable[[str, bytes], object] = untapped,
+    ) -> None:
         self._address = _where(address)
         self._timeouts = timeouts or Timeouts()
+        self._tap = tap
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._transport: asyncio.WriteTransport | None = None
@@ -180,12 +194,14 @@ class AsyncChannel:
         answer: Answer | None = None
         try:
             for data in exchange.writes:
+                self._tap("mta", data)
                 writer.write(data)
                 async with asyncio.timeout(timeout):
                     await writer.drain()
             while event is not None and answer is None:
                 async with asyncio.timeout(timeout):
                     data = await reader.read(_READ_SIZE)
+                self._tap("filter", data)
                 link, answer = hear(link, data)
         except (OSError, TimeoutError, MilterFailedError) as error:
             self._writer = None

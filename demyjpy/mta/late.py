@@ -5,10 +5,11 @@ then. And it does not mind if what needs no answer (an observer's event, ABORT, 
 that, too, shows at the next question.
 """
 
+from collections.abc import Callable
 from typing import Final, Self
 
 from demyjpy.drivers.address import Address
-from demyjpy.mta.channel import AsyncChannel, Timeouts
+from demyjpy.mta.channel import AsyncChannel, Timeouts, untapped
 from demyjpy.mta.link import Answer, Link, MilterFailedError
 from demyjpy.mta.smtp import Exchange
 
@@ -18,8 +19,13 @@ _CLOSED: Final = "it closed the connection"
 class LateChannel(AsyncChannel):
     """An `AsyncChannel` on which only a question fails; ``waits_for`` is the last one asked."""
 
-    def __init__(self, address: str | int | Address, timeouts: Timeouts | None = None) -> None:
-        super().__init__(address, timeouts)
+    def __init__(
+        self,
+        address: str | int | Address,
+        timeouts: Timeouts | None = None,
+        tap: Callable[[str, bytes], object] = untapped,
+    ) -> None:
+        super().__init__(address, timeouts, tap)
         self.waits_for = "connecting"
         self._gone: MilterFailedError | None = None
 

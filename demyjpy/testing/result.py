@@ -16,6 +16,7 @@ from demyjpy.mta.message import Mail, Message
 from demyjpy.mta.profiles import Profile, Reply
 from demyjpy.mta.smtp import Outcome
 from demyjpy.testing.dialogue import dialogue
+from demyjpy.trace.session import Trace
 
 AnyVerdict: TypeAlias = Verdict | act.Shutdown
 
@@ -192,6 +193,11 @@ class Result:
     def failures(self) -> tuple[MilterFailedError, ...]:
         """Why the MTA could not use the filter."""
         return tuple(failure for played in self.steps for failure in played.outcome.failures)
+
+    @property
+    def trace(self) -> Trace:
+        """The session as a trace: the same as `demyjpy.trace.Recorder` writes of a running filter."""
+        return Trace.of_steps(self.observed, source=f"test ({self.mta.name})")
 
     def at(self, event: str) -> list[Step]:
         """The engine's steps at an event: ``result.at("body")[-1].after["size"]``."""

@@ -1,0 +1,112 @@
+"""Replays on all processors: batches of sessions to processes, what they found back, in order."""
+
+import itertools
+import multiprocessing
+import os
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import redirect_stdout
+from functools import cache
+from typing import Any, Final
+
+from attrs import frozen
+
+from demyjpy.cli.loading import load_filter
+from demyjpy.cli.replay_words import compared_json
+from demyjpy.connection import OnError
+from demyjpy.trace.comparing import compare_bytes, compare_filters, compare_messages
+from demyjpy.trace.octets import TraceError
+from demyjpy.trace.parrot import recorded_filter
+from demyjpy.trace.reading import Lines
+from demyjpy.trace.replaying import Filter
+
+_BATCH: Final = 1 << 20  # bytes of records that are worth a trip to another process
+
+
+@frozen
+class Task:
+    """What is to be done with each session. Filters by name: each process loads them itself.
+
+    ``new`` is None for the recorded answers themselves, ``old`` for the recording.
+    """
+
+    new: str | None
+    old: str | None = None
+    meaning: bool = False
+    twice: bool = True
+    on_error: OnError = "tempfail"
+    queue_id: str | None = None
+
+
+@cache
+def filter_of(name: str, on_error: OnError) -> Filter:
+    """The filter of that name, loaded once in a process and those forked from it."""
+    return Filter(load_filter(name).on_connect, on_error)
+
+
+def run_task(task: Task, batch: Iterable[Lines]) -> list[dict[str, Any]]:
+    """Do it with some sessions; what each came to, as JSON."""
+    with redirect_stdout(sys.stderr):  # whatever a filter prints is not the report
+        return list(_found(task, batch))
+
+
+def _found(task: Task, batch: Iterable[Lines]) -> Iterator[dict[str, Any]]:
+    for lines in batch:
+        trace = lines.parse()
+        if task.queue_id is not None and all(one.queue_id != task.queue_id for one in trace.messages):
+            continue
+        if task.new is None:
+            compared = compare_bytes(trace, Filter(recorded_filter(trace)), twice=False)
+        elif task.old is not None:
+            old, new = (filter_of(name, task.on_error) for name in (task.old, task.new))
+            compared = compare_filters(trace, old, new, twice=task.twice)
+        else:
+            compare = compare_messages if task.meaning else compare_bytes
+            compared = compare(trace, filter_of(task.new, task.on_error), twice=task.twice)
+        yield compared_json(compared)
+
+
+def processors() -> int:
+    """How many there are for this process."""
+    return len(os.sched_getaffinity(0))
+
+
+def run_all(task: Task, sessions: Iterable[Lines], jobs: int) -> Iterator[dict[str, Any]]:
+    """Do it with all sessions, in so many processes; in order. No more than some batches are waiting."""
+    batches = _batches(sessions)
+    first = list(itertools.islice(batches, 2))
+    if jobs == 1 or len(first) < 2:
+        for batch in (*first, *batches):
+            yield from run_task(task, batch)
+        return
+    context = multiprocessing.get_context("fork")  # the filters are loaded already
+    with ProcessPoolExecutor(jobs, context) as pool:
+        waiting: deque[Future[list[dict[str, Any]]]] = deque()
+        try:
+            for batch in itertools.chain(first, batches):
+                waiting.append(pool.submit(run_task, task, batch))
+                if len(waiting) > 2 * jobs:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        except BrokenProcessPool:
+            raise TraceError("expected the filter to run, got a process that it ended") from None
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _batches(sessions: Iterable[Lines]) -> Iterator[list[Lines]]:
+    batch: list[Lines] = []
+    size = 0
+    for lines in sessions:
+        batch.append(lines)
+        size += sum(map(len, lines.lines))
+        if size > _BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,121 @@
+"""What a snooper shows: each record of a session as a line, names and flags in words."""
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from demyjpy import actions as act
+from demyjpy import events as ev
+from demyjpy.cli.show import Paint, plural, safe, shorten
+from demyjpy.codec import EVENTS
+from demyjpy.errors import MilterError
+from demyjpy.negotiation import action_names
+from demyjpy.trace.fields import load_action, load_event
+from demyjpy.trace.records import Record
+from demyjpy.trace.words import words_of
+from demyjpy.wire.codes import ProtocolFlag
+
+COLOURS: Final = ("cyan", "magenta", "blue", "green", "yellow")
+"""One a session, in turn."""
+
+_EXTRAS: Final = {
+    ProtocolFlag.SKIP: "may skip the rest of a body",
+    ProtocolFlag.RCPT_REJ: "refused recipients too",
+    ProtocolFlag.HDR_LEADSPC: "header values exact",
+    ProtocolFlag.MDS_256K: "packets of 256 KiB",
+    ProtocolFlag.MDS_1M: "packets of 1 MiB",
+}
+
+
+def record_line(record: Record, number: int, paint: Paint) -> str:
+    """A record of session ``number``."""
+    when = record.get("time")
+    clock = _clock(when) if isinstance(when, float) else " " * 12
+    colour = COLOURS[number % len(COLOURS)]
+    who = {"mta": "MTA    >", "filter": "filter <", "end": "end     "}.get(
+        str(record.get("direction")), "        "
+    )
+    line = f"{clock} {paint(colour, f'#{number} {who}')} {_words(record)}"
+    odd = "; ".join(map(str, record.get("odd", ())))
+    return line.rstrip() + (f"  {paint('red', f'!! {safe(odd)}')}" if odd else "")
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{int(seconds % 1 * 1000):03}"
+
+
+def _words(record: Record) -> str:
+    if "problem" in record:
+        return f"cannot be read: {shorten(str(record['problem']))}"
+    match record.get("direction"):
+        case "mta":
+            return shorten(f"{record['event']}  {_event_words(record)}".rstrip())
+        case "filter":
+            return shorten("; ".join(_answer_words(record)))
+        case "end":
+            return shorten(f"{_ENDS[record['how']]} {record.get('reason', '')}".rstrip())
+        case _:
+            return ""
+
+
+_ENDS: Final = {
+    "quit": "the MTA has said quit",
+    "mta": "the MTA has closed the connection",
+    "filter": "the filter has closed the connection",
+}
+
+
+def _event_words(record: Record) -> str:
+    event = load_event(record["event"], record.get("fields", {}))
+    match event:
+        case ev.Options():
+            return f"version {event.version}, offers {flags(event.actions, event.protocol)}"
+        case ev.DefineMacros():
+            words = (f"{name}={value}" for name, value in event.definitions.words)
+            return f"for {event.event}: {' '.join(words)}"
+        case ev.Connect():
+            where = f" [{event.raw}]" if event.raw else ""
+            return f"{event.host_name}{where}" + (f" port {event.port}" if event.port else "")
+        case ev.Hello():
+            return event.greeting
+        case ev.Mail() | ev.Recipient():
+            return " ".join((event.raw, *event.parameters.as_words()))
+        case ev.Header():
+            return f"{event.name}:{event.raw}"
+        case ev.Body():
+            return plural(len(event.data), "byte")
+        case ev.Unknown():
+            return event.command
+        case _:
+            return ""
+
+
+def _answer_words(record: Record) -> Iterator[str]:
+    for one in record.get("answer", ()):
+        try:
+            action = load_action(one)
+        except MilterError:
+            yield str(one.get("action"))
+        else:
+            yield _action_words(action)
+
+
+def _action_words(action: Any) -> str:
+    if isinstance(action, act.Negotiate):
+        words = f"version {action.version}, wants {flags(action.actions, action.protocol)}"
+        asked = (f"{' '.join(names)} at stage {stage}" for stage, names in action.macros)
+        return "; ".join((words, *(f"macros {one}" for one in asked)))
+    return "still at work" if isinstance(action, act.Progress) else words_of(action)
+
+
+def flags(actions: Any, protocol: Any) -> str:
+    """The two flag words of a negotiation in words."""
+    parts = [", ".join(sorted(action_names(actions))) or "no changes"]
+    parts += _listed("without", [row.name for row in EVENTS.values() if row.off & protocol])
+    parts += _listed("no answer to", [row.name for row in EVENTS.values() if row.quiet & protocol])
+    parts += [words for flag, words in _EXTRAS.items() if flag & protocol]
+    return "; ".join(parts)
+
+
+def _listed(title: str, names: list[str]) -> list[str]:
+    return [f"{title} {', '.join(names)}"] if names else []

@@ -1,0 +1,137 @@
+"""``demyjpy snoop``: what an MTA and a milter say to each other, live and recorded."""
+
+import argparse
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, Final, Self
+
+from demyjpy.cli.show import Paint, paint_for
+from demyjpy.cli.snoop_words import record_line
+from demyjpy.cli.waiting import until_signal
+from demyjpy.drivers.address import parse_address
+from demyjpy.drivers.report import log
+from demyjpy.trace.records import Record
+from demyjpy.trace.snooping import Snooper
+from demyjpy.trace.writing import Tray, WireRecorder
+
+_MOST_WAITING: Final = 100_000  # lines or records
+
+
+class Outbox:
+    """A thread that writes: a terminal that stands still, or a slow disk, holds up no mail.
+
+    A context manager. What comes while too much is waiting is dropped, and counted.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="demyjpy-outbox", daemon=True)
+        self.dropped = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._waiting.put(None)
+        self._thread.join(_PARTING)
+        if self.dropped:
+            log.warning("%d lines or records were dropped: nobody took them", self.dropped)
+
+    def put(self, write: Callable[[], object]) -> None:
+        """Have something written, in order."""
+        if self._waiting.qsize() < _MOST_WAITING:
+            self._waiting.put(write)
+        else:
+            self.dropped += 1
+
+    def _run(self) -> None:
+        while (write := self._waiting.get()) is not None:
+            try:
+                write()
+            except Exception:  # noqa: BLE001  # what is lost is no mail
+                log.exception("cannot write")
+
+
+_PARTING: Final = 5.0  # seconds
+
+
+class LateTray:
+    """A `Tray` that is written to by an `Outbox`."""
+
+    def __init__(self, tray: Tray, outbox: Outbox) -> None:
+        self._tray, self._outbox = tray, outbox
+
+    def write(self, records: Any, *, flush: bool = False) -> None:
+        """Have records written."""
+        found = list(records)
+        self._outbox.put(lambda: self._tray.write(found, flush=flush))
+
+    def close(self) -> None:
+        """Have what is left written."""
+        self._outbox.put(self._tray.close)
+
+
+class Screen:
+    """Prints records, each session in its colour."""
+
+    def __init__(self, paint: Paint, outbox: Outbox) -> None:
+        self._paint, self._outbox = paint, outbox
+        self._numbers: dict[str, int] = {}
+        self._count = 0
+        self._is_read = True
+
+    def __call__(self, session: str, records: list[Record]) -> None:
+        """Show what has come."""
+        number = self._numbers.get(session)
+        if number is None:
+            self._count += 1
+            number = self._numbers[session] = self._count
+        lines = [record_line(record, number, self._paint) for record in records]
+        if any(record.get("direction") == "end" for record in records):
+            del self._numbers[session]
+        if lines:
+            self._outbox.put(lambda: self._print(lines))
+
+    def _print(self, lines: list[str]) -> None:
+        if self._is_read:
+            try:
+                print(*lines, sep="\n", flush=True)
+            except OSError:  # nobody reads it any more, but the mail goes on
+                self._is_read = False
+
+
+def snoop(arguments: argparse.Namespace) -> int:
+    """``demyjpy snoop``: 0 when a signal has ended it."""
+    logging.basicConfig(format="%(message)s", level="INFO")
+    tray = Tray(arguments.record, "demyjpy snoop").prepare() if arguments.record else None
+    with Outbox() as outbox:
+        late = None if tray is None else LateTray(tray, outbox)
+        asyncio.run(_serve(arguments, late, outbox))
+        if late is not None:
+            late.close()
+    return 0
+
+
+async def _serve(arguments: argparse.Namespace, late: LateTray | None, outbox: Outbox) -> None:
+    screen = Screen(paint_for(arguments.color), outbox)
+
+    def ignore(session: str, records: list[Record]) -> None:
+        """Nothing is shown."""
+
+    snooper = Snooper(
+        parse_address(arguments.listen),
+        parse_address(arguments.to),
+        ignore if arguments.quiet else screen,
+        lambda session: WireRecorder(late, session, raw=arguments.record_raw),
+    )
+    async with until_signal() as told, snooper:
+        print(f"snooping on {snooper.address}, in front of {snooper.to}", flush=True)
+        await told
+        async with until_signal() as again:
+            closing = asyncio.ensure_future(snooper.close(arguments.grace))
+            await asyncio.wait({closing, again}, return_when=asyncio.FIRST_COMPLETED)
+            closing.cancel()

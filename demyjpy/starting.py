@@ -1,0 +1,96 @@
+"""`start_milter` with what hangs on the observer: recording, explaining and the like.
+
+It adds nothing else to `demyjpy.drivers.start_milter`: without these options it is the same.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from demyjpy.connection import Observer, Step
+from demyjpy.drivers.start import Driver
+from demyjpy.drivers.start import start_milter as start_without
+
+if TYPE_CHECKING:
+    from demyjpy.trace.flight import FlightRecorder
+
+
+def start_milter(
+    address: str | int,
+    on_connect: Any,
+    *,
+    driver: Driver = "asyncio",
+    workers: int = 1,
+    on_ready: Callable[[str], None] | None = None,
+    reload: Callable[[], Any] | None = None,
+    user: str | None = None,
+    group: str | None = None,
+    record: str | Path | None = None,
+    record_raw: bool = False,
+    explain: bool = False,
+    flight: "FlightRecorder | None" = None,
+    capsules: str | Path | None = None,
+    observer: Observer | None = None,
+    **options: Any,
+) -> None:
+    """Serve a filter until SIGTERM or SIGINT, then finish the messages in flight and return.
+
+    ``address``: see `demyjpy.drivers.address.SPELLINGS`. ``on_connect``: a registry, or a function
+    ``ctx -> ctx`` that is called once a connection (see `with_handlers`). ``driver``: ``"asyncio"``
+    or ``"threads"``. ``workers``: processes that share the socket. ``on_ready`` is called with the
+    address once it listens. ``reload`` is called at SIGHUP and gives the filter for the sessions to
+    come, as ``on_connect``; if it raises, all stays as it was. ``user`` and ``group``: as whom to run
+    once it listens. ``record``: a directory into which every session is recorded;
+    ``record_raw``: with all packets as bytes. ``explain``: a line in the log for each message.
+    ``flight``: a `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile. ``capsules``: a
+    directory into which each failure of a handler is written. Other options are those of
+    `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread that is not the main
+    one no signal is handled.
+
+    Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run,
+    `demyjpy.trace.TraceError` where it cannot record.
+    """
+    observers = [observer] if observer else []
+    with ExitStack() as stack:
+        if record is not None:
+            from demyjpy.trace.writing import Recorder  # noqa: PLC0415  # filters start fast
+
+            recorder = Recorder(record, raw=record_raw)
+            stack.callback(recorder.close)
+            observers.append(recorder)
+        if explain:
+            from demyjpy.trace.explaining import Explainer  # noqa: PLC0415  # alike
+
+            observers.append(Explainer())
+        if flight is not None:
+            stack.enter_context(flight.obeying_signal())
+            observers.append(flight)
+        if capsules is not None:
+            from demyjpy.trace.capsule import CapsuleMaker  # noqa: PLC0415  # alike
+
+            observers.append(CapsuleMaker(capsules))
+        start_without(
+            address,
+            on_connect,
+            driver=driver,
+            workers=workers,
+            on_ready=on_ready,
+            reload=reload,
+            user=user,
+            group=group,
+            observer=all_of(observers),
+            **options,
+        )
+
+
+def all_of(observers: list[Observer]) -> Observer | None:
+    """One observer that tells several; None for none."""
+    if len(observers) < 2:
+        return observers[0] if observers else None
+
+    def tell(step: Step) -> None:
+        for observer in observers:
+            observer(step)
+
+    return tell

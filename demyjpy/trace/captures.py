@@ -1,0 +1,57 @@
+"""Captures of the wire, as ``tests/captures`` has them, to traces.
+
+A capture is one session: a line about the scenario, then a line a packet (``dir``, ``hex``, ``t`` in
+seconds) or the end of a direction (``event``).
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from demyjpy.errors import MilterError
+from demyjpy.trace.octets import TraceError
+from demyjpy.trace.records import Record
+from demyjpy.trace.tapes import WireTape
+
+_DIRECTIONS = {"mta": "mta", "milter": "filter"}
+
+
+def is_capture(line: bytes) -> bool:
+    """Whether a line is the first or another one of a capture."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and ("scenario" in found or found.keys() >= {"dir", "hex"})
+
+
+def records_of(lines: Iterable[bytes], name: str, *, raw: bool = False) -> Iterator[Record]:
+    """The records of a capture; ``name`` is the session's. `TraceError` where it cannot be read."""
+    tape = WireTape(name, raw)
+    how, reason, time = "cut", "", 0.0
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        packet = _read(line, number)
+        if "scenario" in packet:
+            continue
+        try:
+            direction = _DIRECTIONS[packet["dir"]]
+            time = float(packet.get("t", time))
+            if "hex" in packet:
+                yield from tape.take(direction, bytes.fromhex(packet["hex"]), time)
+            elif how == "cut":
+                how, reason = direction, str(packet["event"])
+        except (KeyError, TypeError, ValueError, MilterError) as error:
+            raise TraceError(f"line {number}: expected a packet of a capture, got {error!r}") from None
+    yield from tape.end(time, how, reason)
+
+
+def _read(line: bytes, number: int) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError as error:
+        raise TraceError(f"line {number}: expected JSON, got {error}") from None
+    if not isinstance(found, dict):
+        raise TraceError(f"line {number}: expected an object, got {found!r:.60}")
+    return found

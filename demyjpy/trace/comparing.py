@@ -1,0 +1,299 @@
+"""How what a filter says differs from what was recorded, or from what another filter says; and why.
+
+Values in, values out. Two ways: byte for byte, as `compare_bytes` does with the recorded answers; or by
+meaning (`compare_messages`): verdicts and edits of each message, whatever was negotiated.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+from typing import Any, Final
+
+from attrs import evolve, field, frozen
+
+from demyjpy import actions as act
+from demyjpy.actions import Modification
+from demyjpy.codec import action_row
+from demyjpy.connection import Step
+from demyjpy.context import Context
+from demyjpy.trace.messages import Message, Turn, Unreadable, recorded_turns
+from demyjpy.trace.replaying import (
+    Filter,
+    Replayed,
+    agreement_of,
+    expected_of,
+    is_unanswered,
+    replay,
+    replay_at_once,
+)
+from demyjpy.trace.session import Trace
+
+KINDS: Final = ("verdict", "headers", "recipients", "sender", "body")
+"""In what a message can differ."""
+
+
+@frozen
+class Difference:
+    """The first step at which two filters say something else to the same.
+
+    ``number`` is the exchange's. ``old`` and ``new`` are what each said there (``()`` is nothing),
+    ``handler`` the name of the handler of the new one that ran last there, ``ctx`` the context that it
+    left, ``before`` the one that it got; ``error`` what was wrong with it.
+    """
+
+    number: int
+    event: str
+    old: tuple[Any, ...]
+    new: tuple[Any, ...]
+    handler: str = ""
+    before: Context | None = field(default=None, repr=False)
+    ctx: Context | None = field(default=None, repr=False)
+    error: str = ""
+
+
+@frozen
+class MessageDifference:
+    """A message of which two filters make something else; ``kinds`` are those of `KINDS`."""
+
+    old: Message
+    new: Message
+    kinds: tuple[str, ...]
+    why: Difference | None = None
+
+
+@frozen
+class Impure:
+    """A handler that said something else when it was run again: it is not a function of what it gets."""
+
+    handler: str
+    session: str
+    queue_id: str | None
+    number: int
+    event: str
+    first: tuple[Any, ...]
+    second: tuple[Any, ...]
+
+
+@frozen
+class Compared:
+    """What comparing one session came to. ``messages`` is how many it has.
+
+    ``difference`` is the first step that differs, ``differing`` the messages; ``failure`` why the filter
+    left the session, where it did; ``gaps`` are events that the recording lacks for this filter.
+    """
+
+    session: str
+    source: str
+    messages: int
+    difference: Difference | None = None
+    differing: tuple[MessageDifference, ...] = ()
+    impure: tuple[Impure, ...] = ()
+    failure: str = ""
+    gaps: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def is_same(self) -> bool:
+        """Whether nothing differs."""
+        return self.difference is None and not self.differing
+
+
+# ------------------------------------------------------------------------------ byte for byte
+def compare_bytes(trace: Trace, played: Filter, *, twice: bool = True) -> Compared:
+    """Recorded answers with those of a filter, byte for byte; ``twice``: find handlers not pure."""
+    expected = b"".join(map(expected_of, trace.exchanges))
+    found = Compared(trace.name, trace.source, len(trace.messages), problems=trace.problems)
+    said = replay_at_once(trace, played)
+    if said == expected and (not twice or replay_at_once(trace, played) == said):
+        return found
+    replayed = replay(trace, played, observed=True)
+    difference = _first_difference(trace, replayed)
+    return evolve(
+        found,
+        difference=difference,
+        differing=_differing(trace, replayed) if difference else (),
+        impure=_impure(trace, played, replayed) if twice else (),
+        failure=_failure(replayed),
+        gaps=replayed.gaps,
+    )
+
+
+def _first_difference(trace: Trace, replayed: Replayed) -> Difference | None:
+    agreed = agreement_of(trace)
+    for turn, steps in zip(replayed.turns, replayed.steps, strict=True):
+        exchange = turn.exchange
+        old = expected_of(exchange)
+        if turn.reply != old and not is_unanswered(exchange, agreed):
+            return explain(Turn(exchange, old, exchange.leading_space), turn, steps)
+    return None
+
+
+def explain(old: Turn, new: Turn, steps: Sequence[Step]) -> Difference:
+    """The difference at a turn, with what the handlers did there."""
+    ran = [step for step in steps if step.handler is not None]
+    last = ran[-1] if ran else None
+    errors = [step.error for step in steps if step.error is not None]
+    return Difference(
+        new.exchange.number,
+        new.exchange.name,
+        old.actions,
+        new.actions,
+        last.handler.name if last and last.handler else "",
+        last.before if last else None,
+        last.after if last else None,
+        f"{type(errors[-1]).__name__}: {errors[-1]}" if errors else "",
+    )
+
+
+def _failure(replayed: Replayed) -> str:
+    """Why a filter left the session at its beginning, if it did."""
+    said = [turn for turn in replayed.turns if turn.reply]
+    if said or not replayed.troubles:
+        return ""
+    error = replayed.troubles[0].error
+    return f"{type(error).__name__}: {error}"
+
+
+# ---------------------------------------------------------------------------------- by meaning
+def compare_messages(trace: Trace, played: Filter, *, twice: bool = True) -> Compared:
+    """Recorded verdicts and edits with those of a filter, message by message."""
+    old = Replayed(trace, tuple(recorded_turns(trace.exchanges)))
+    return _compare(trace, old, played, twice=twice)
+
+
+def compare_filters(trace: Trace, old: Filter, new: Filter, *, twice: bool = True) -> Compared:
+    """What two filters make of the same messages."""
+    return _compare(trace, replay(trace, old), new, twice=twice)
+
+
+def _compare(trace: Trace, old: Replayed, played: Filter, *, twice: bool) -> Compared:
+    new = replay(trace, played)
+    found = Compared(
+        trace.name,
+        trace.source,
+        len(old.messages),
+        failure=_failure(new),
+        gaps=new.gaps,
+        problems=trace.problems,
+    )
+    again = replay(trace, played).replies if twice else new.replies
+    is_pure = again == new.replies
+    differing = pairs_that_differ(old.messages, new.messages)
+    if not differing and is_pure:
+        return found
+    observed = replay(trace, played, observed=True)
+    return evolve(
+        found,
+        differing=tuple(evolve(one, why=_why(one, old, observed)) for one in differing),
+        impure=() if is_pure else _impure(trace, played, observed),
+    )
+
+
+def _differing(trace: Trace, replayed: Replayed) -> tuple[MessageDifference, ...]:
+    old = Replayed(trace, tuple(recorded_turns(trace.exchanges)))
+    pairs = pairs_that_differ(old.messages, replayed.messages)
+    return tuple(evolve(one, why=_why(one, old, replayed)) for one in pairs)
+
+
+def pairs_that_differ(old: Iterable[Message], new: Iterable[Message]) -> list[MessageDifference]:
+    """Messages that begin at the same place and are not the same in the end."""
+    others = {message.first: message for message in new}
+    found = []
+    for message in old:
+        other = others.get(message.first)
+        if other is None:
+            other = evolve(message, outcome="never begun", at="", verdict=None, edits=(), refused=())
+        kinds = kinds_of_difference(message, other)
+        if other.outcome == "given up" and message.outcome not in ("given up", "unanswered"):
+            # what would have followed is not in the recording
+            other = evolve(other, outcome="undecided", at="")
+        if kinds and message.outcome != "unanswered":
+            found.append(MessageDifference(message, other, kinds))
+    return found
+
+
+def kinds_of_difference(old: Message, new: Message) -> tuple[str, ...]:
+    """In what two ends of the same message differ; nothing where they mean the same.
+
+    Of mail that is refused nothing but that counts.
+    """
+    if old.outcome != new.outcome or _reply_of(old) != _reply_of(new):
+        return ("verdict",)
+    kinds = [kind for kind in KINDS[1:] if _edits(old.edits, kind) != _edits(new.edits, kind)]
+    if old.refused != new.refused and "recipients" not in kinds:
+        kinds.append("recipients")
+    return tuple(kinds)
+
+
+def _reply_of(message: Message) -> object:
+    """What is said with a verdict, where the filter chooses it."""
+    return message.verdict if isinstance(message.verdict, act.ReplyCode) else None
+
+
+_KIND_OF: Final[dict[type[Any], str]] = {
+    act.AddHeader: "headers",
+    act.InsertHeader: "headers",
+    act.ChangeHeader: "headers",
+    act.DeleteHeader: "headers",
+    act.AddRecipient: "recipients",
+    act.DeleteRecipient: "recipients",
+    act.ChangeSender: "sender",
+    act.ReplaceBody: "body",
+    act.Quarantine: "verdict",
+    Unreadable: "headers",
+}
+
+
+def _edits(edits: Iterable[Modification | Unreadable], kind: str) -> list[Any]:
+    """The edits of a kind, in order; a new body as one, whatever it was cut into."""
+    found = [edit for edit in edits if _KIND_OF[type(edit)] == kind]
+    if kind != "body" or not found:
+        return found
+    return [b"".join(edit.data for edit in found if isinstance(edit, act.ReplaceBody))]
+
+
+def _why(one: MessageDifference, old: Replayed, new: Replayed) -> Difference | None:
+    """The first step of a message at which the two say something that is not the same in effect."""
+    first = min(one.old.first, one.new.first)
+    for before, after, steps in zip(old.turns, new.turns, new.steps, strict=True):
+        is_before = before.exchange.number < first and before.exchange.name not in ("connect", "hello")
+        if not is_before and _effect(before) != _effect(after):
+            return explain(before, after, steps)
+    return None
+
+
+def _effect(turn: Turn) -> list[Any]:
+    """What an answer does: no answer goes on, and so does Continue; edits in sending order."""
+    gone_on: tuple[type[Any], ...] = (act.Continue, act.Skip, act.Negotiate)
+    if turn.exchange.name == "end_of_message":
+        gone_on = (*gone_on, act.Accept)
+    return sorted(
+        (one for one in turn.actions if not isinstance(one, gone_on)),
+        key=lambda one: 0 if isinstance(one, Unreadable) else action_row(one).group,
+    )
+
+
+# ------------------------------------------------------------------------------------- purity
+def _impure(trace: Trace, played: Filter, first: Replayed) -> tuple[Impure, ...]:
+    """The first handler that says something else when the session is played again."""
+    second = replay(trace, played, observed=True)
+    for turn, steps, others in zip(first.turns, first.steps, second.steps, strict=True):
+        for one, other in zip_longest(steps, others):
+            culprit = one or other
+            if one is None or other is None or _what(one) != _what(other):
+                return (
+                    Impure(
+                        culprit.handler.name if culprit.handler else "",
+                        trace.name,
+                        turn.exchange.queue_id,
+                        turn.exchange.number,
+                        turn.exchange.name,
+                        one.actions if one else (),
+                        other.actions if other else (),
+                    ),
+                )
+    return ()
+
+
+def _what(step: Step) -> tuple[Any, ...]:
+    """What a handler did, as far as it can be compared."""
+    return type(step.event), step.actions, type(step.error), step.sent

@@ -1,0 +1,75 @@
+"""Trace files: opened for reading and writing, compressed or not (``.gz``, ``.zst``).
+
+What a file is compressed with is seen from its first bytes when it is read, and from its name when it
+is written. Files are for their owner only.
+"""
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from demyjpy.trace.octets import TraceError
+
+LONGEST_LINE: Final = 64 << 20
+"""Bytes; a longer line is no record."""
+
+_GZIP: Final = b"\x1f\x8b"
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+
+
+def open_to_read(path: str | Path) -> BinaryIO:
+    """The bytes of a trace file; `OSError` where there is none."""
+    plain = Path(path).open("rb")  # noqa: SIM115  # the caller closes what it gets
+    start = plain.peek(4)[:4]
+    if start[:2] != _GZIP and start != _ZSTD:
+        return plain
+    plain.close()
+    opened = gzip if start[:2] == _GZIP else _zstd()
+    found: Any = opened.open(path)
+    return found  # type: ignore[no-any-return]  # it reads bytes
+
+
+def open_to_write(path: Path) -> BinaryIO:
+    """A new file, compressed as its name says; `OSError` where it cannot be made."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+    found: Any
+    match path.suffix:
+        case ".gz":
+            found = gzip.open(path, "wb")  # noqa: SIM115  # alike
+        case ".zst":
+            found = _zstd().open(path, "wb")
+        case _:
+            found = path.open("wb")
+    return found  # type: ignore[no-any-return]  # it writes bytes
+
+
+def _zstd() -> Any:
+    """Zstandard: Python's own from 3.14 on, its backport before."""
+    for name in ("compression.zstd", "backports.zstd"):
+        with suppress(ImportError):
+            return import_module(name)
+    raise TraceError(".zst needs Python 3.14 or backports.zstd: pip install 'demyjpy[zst]'")
+
+
+def damages() -> tuple[type[Exception], ...]:
+    """What reading a damaged compressed file raises."""
+    found: list[type[Exception]] = [EOFError, zlib.error, gzip.BadGzipFile]
+    with suppress(TraceError):
+        found.append(_zstd().ZstdError)
+    return tuple(found)
+
+
+def read_lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Lines with their line ends; of one that is too long an empty one is left."""
+    while line := stream.readline(LONGEST_LINE):
+        if len(line) < LONGEST_LINE or line.endswith(b"\n"):
+            yield line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = stream.readline(LONGEST_LINE)
+        yield b""

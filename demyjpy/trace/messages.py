@@ -1,0 +1,254 @@
+"""What became of the messages of a session: envelope, verdict, edits, and where it was decided.
+
+It is read off turns, recorded or replayed: what the MTA said, and what a filter said to it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from attrs import define, field, frozen
+
+from demyjpy import actions as act
+from demyjpy import events as ev
+from demyjpy.actions import Modification, Verdict
+from demyjpy.codec import decode_action
+from demyjpy.errors import MilterError
+from demyjpy.plan import LEGAL
+from demyjpy.session import ends_message
+from demyjpy.trace.exchanges import Exchange
+from demyjpy.trace.records import LONGEST_PACKET
+from demyjpy.wire.codes import Command
+from demyjpy.wire.framing import NOTHING_UNREAD, Packet, split_frames
+
+_C: Final = Command
+_OF_MESSAGE: Final = frozenset({_C.MAIL, _C.RCPT, _C.DATA, _C.HEADER, _C.EOH, _C.BODY, _C.BODYEOB})
+_GIVES_UP: Final = frozenset({_C.MAIL, _C.HELO, _C.ABORT, _C.QUIT, _C.QUIT_NC})
+_VERDICTS: Final = frozenset(klass for legal in LEGAL.values() for klass in legal)
+_USUAL: Final[dict[bytes, Verdict | None]] = {b"": None, b"\0\0\0\1c": act.Continue()}
+
+
+@frozen
+class Unreadable:
+    """A packet of the filter's that says nothing that is known here."""
+
+    letter: str
+    payload: bytes
+
+
+@frozen
+class Turn:
+    """What the MTA said, and what a filter said to it.
+
+    ``is_skipped``: with this filter an MTA would not have said it. ``leading_space`` is of the filter's
+    own agreement. ``is_again``: the same was there before, and now its answer is.
+    """
+
+    exchange: Exchange
+    reply: bytes
+    leading_space: bool = False
+    is_skipped: bool = False
+    is_again: bool = False
+
+    @property
+    def actions(self) -> tuple[Any, ...]:
+        """What the filter said, without signs of life."""
+        packets, _ = split_frames(NOTHING_UNREAD, self.reply, LONGEST_PACKET)
+        found = (_decode(packet, self.leading_space) for packet in packets)
+        return tuple(one for one in found if not isinstance(one, act.Progress))
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict in it, or None."""
+        if self.reply in _USUAL:  # nearly always; the rest takes longer
+            return _USUAL[self.reply]
+        found = [one for one in self.actions if type(one) in _VERDICTS]
+        return found[-1] if found else None
+
+
+def _decode(packet: Packet, leading_space: bool) -> Any:
+    try:
+        return decode_action(packet, leading_space)
+    except MilterError:
+        return Unreadable(chr(packet[0]), packet[1])
+
+
+@frozen
+class Message:
+    """What became of one message.
+
+    ``outcome`` is ``accepted``, ``quarantined``, ``rejected``, ``tempfailed``, ``discarded``, ``given
+    up`` (by the MTA or its client), ``unanswered`` (the filter never said); ``at`` the event where that
+    fell, ``verdict`` what was said there. ``refused`` are recipients with what was said to them,
+    ``edits`` the changes at the end. ``first`` and ``last`` are the numbers of its exchanges.
+    """
+
+    session: str
+    number: int
+    first: int
+    last: int
+    outcome: str
+    at: str
+    verdict: Verdict | None = None
+    queue_id: str | None = None
+    client: str = ""
+    helo: str = ""
+    sender: str | None = None
+    recipients: tuple[str, ...] = ()
+    refused: tuple[tuple[str, Verdict], ...] = ()
+    edits: tuple[Modification | Unreadable, ...] = ()
+    time: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Queue id, or where it is to be found."""
+        return self.queue_id or f"{self.session}#{self.number}"
+
+
+def outcome_of(verdict: Verdict | None, edits: Iterable[object] = ()) -> str:
+    """What a verdict at the end comes to, in a word."""
+    match verdict:
+        case None:
+            return "unanswered"
+        case act.Reject():
+            return "rejected"
+        case act.TemporaryFailure():
+            return "tempfailed"
+        case act.ReplyCode():
+            return "tempfailed" if verdict.is_temporary else "rejected"
+        case act.Discard():
+            return "discarded"
+        case _:
+            held = any(isinstance(edit, act.Quarantine) for edit in edits)
+            return "quarantined" if held else "accepted"
+
+
+@define
+class _Open:
+    """A message on its way."""
+
+    first: int
+    time: float
+    last: int = 0
+    queue_id: str | None = None
+    sender: str | None = None
+    recipients: list[str] = field(factory=list)
+    refused: list[tuple[str, Verdict]] = field(factory=list)
+
+
+@define
+class _Reader:
+    """One session on its way; `messages_of` is what is to be used."""
+
+    session: str
+    count: int = 0
+    client: str = ""
+    helo: str = ""
+    standing: tuple[Verdict, str] | None = None
+    """What the connection was answered with, for good."""
+    open: _Open | None = None
+
+    def take(self, turn: Turn) -> Iterator[Message]:
+        letter, name = turn.exchange.letter, turn.exchange.name
+        if self.open is not None and letter in _GIVES_UP and not turn.is_again:
+            yield self._given_up(name)
+        if letter in (_C.CONNECT, _C.HELO):
+            self._greet(turn)
+        if letter in _OF_MESSAGE:
+            yield from self._take_part(turn)
+
+    def finish(self) -> Iterator[Message]:
+        if self.open is not None:
+            yield self._given_up("disconnect")
+
+    def _greet(self, turn: Turn) -> None:
+        event, verdict = _event_of(turn), turn.verdict
+        if isinstance(event, ev.Connect):
+            self.client = f"{event.host_name} [{event.raw}]" if event.raw else event.host_name
+        elif isinstance(event, ev.Hello):
+            self.helo = event.greeting
+            if self.standing and self.standing[1] == "hello":
+                self.standing = None
+        if verdict is not None and not isinstance(verdict, act.Continue):
+            self.standing = (verdict, turn.exchange.name)
+
+    def _take_part(self, turn: Turn) -> Iterator[Message]:
+        exchange, verdict = turn.exchange, turn.verdict
+        is_first = self.open is None
+        if is_first and exchange.letter != _C.MAIL and turn.is_skipped:
+            return  # what was left of a message that has been decided
+        if self.open is None:
+            self.open = _Open(exchange.number, exchange.time)
+        message = self.open
+        message.last = exchange.number
+        message.queue_id = exchange.queue_id or message.queue_id
+        event = _event_of(turn) if exchange.letter in (_C.MAIL, _C.RCPT) else None
+        if isinstance(event, ev.Mail):
+            message.sender = event.sender
+        elif isinstance(event, ev.Recipient):
+            if not turn.is_again:
+                message.recipients.append(event.address)
+            if verdict is not None and outcome_of(verdict) != "accepted":
+                message.refused.append((event.address, verdict))
+        if turn.is_skipped and self.standing is not None and is_first:
+            standing, at = self.standing
+            yield self._close(outcome_of(standing), at, standing)
+        elif exchange.letter == _C.BODYEOB and not turn.is_skipped:
+            edits = tuple(one for one in turn.actions if type(one) not in _VERDICTS)
+            yield self._close(outcome_of(verdict, edits), exchange.name, verdict, edits)
+        elif verdict is not None and ends_message(exchange.letter, verdict):
+            yield self._close(outcome_of(verdict), exchange.name, verdict)
+
+    def _given_up(self, at: str) -> Message:
+        message = self.open
+        if message is not None and message.refused and len(message.refused) == len(message.recipients):
+            verdict = message.refused[-1][1]
+            return self._close(outcome_of(verdict), "recipient", verdict)
+        return self._close("given up", at, None)
+
+    def _close(
+        self, outcome: str, at: str, verdict: Verdict | None, edits: tuple[Any, ...] = ()
+    ) -> Message:
+        message, self.open = self.open or _Open(0, 0.0), None
+        self.count += 1
+        return Message(
+            self.session,
+            self.count,
+            message.first,
+            message.last,
+            outcome,
+            at,
+            verdict,
+            message.queue_id,
+            self.client,
+            self.helo,
+            message.sender,
+            tuple(message.recipients),
+            tuple(message.refused),
+            edits,
+            message.time,
+        )
+
+
+def _event_of(turn: Turn) -> ev.Event | None:
+    try:
+        return turn.exchange.event
+    except MilterError:
+        return None
+
+
+def reading_messages(session: str) -> Callable[[Turn], list[Message]]:
+    """A function that takes the turns of a session one by one, and gives the messages that end there."""
+    reader = _Reader(session)
+    return lambda turn: list(reader.take(turn))
+
+
+def messages_of(session: str, turns: Iterable[Turn]) -> list[Message]:
+    """The messages of a session, in order."""
+    reader = _Reader(session)
+    found = [message for turn in turns for message in reader.take(turn)]
+    return [*found, *reader.finish()]
+
+
+def recorded_turns(exchanges: Sequence[Exchange]) -> list[Turn]:
+    """The turns as they were recorded."""
+    return [Turn(one, one.reply, one.leading_space) for one in exchanges]

@@ -1,0 +1,173 @@
+"""Traces from files: session by session, in memory that does not grow with the file.
+
+What can be read is used; what cannot is counted and named in ``problems``. Sessions may lie between one
+another in a file, and files may be put together as they are (``cat``).
+"""
+
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import define, field, frozen
+
+from demyjpy.trace.captures import is_capture, records_of
+from demyjpy.trace.files import damages, open_to_read, read_lines
+from demyjpy.trace.octets import TraceError
+from demyjpy.trace.records import FORMAT, Record
+from demyjpy.trace.session import Trace
+
+MOST_OPEN: Final = 10_000
+"""Sessions that may lie between one another; of more, the oldest ends."""
+
+_START: Final = re.compile(rb'\{"session": ?"([^"\\]*)", ?"direction": ?"(\w+)"')
+
+
+@frozen
+class Lines:
+    """The lines of one session, not looked into yet."""
+
+    name: str
+    lines: tuple[bytes, ...]
+    source: str = ""
+
+    def parse(self) -> Trace:
+        """The session."""
+        records: list[Record] = []
+        damage: list[str] = []
+        for line in self.lines:
+            try:
+                records.append(json.loads(line))
+            except ValueError as error:
+                damage.append(f"a record that is no JSON: {error}")
+        return Trace(self.name, tuple(records), self.source, tuple(damage))
+
+
+@define
+class Reading:
+    """One file on its way through: iterating gives its sessions, each when it has ended.
+
+    ``problems`` maps what is wrong to how often it was met and where first, by line.
+    """
+
+    path: str
+    problems: dict[str, tuple[int, int]] = field(factory=dict)
+    sessions: int = 0
+    is_trace: bool = False
+    _open: "OrderedDict[str, list[bytes]]" = field(factory=OrderedDict)
+
+    def __iter__(self) -> Iterator[Trace]:
+        return (one.parse() for one in self.lines())
+
+    def lines(self) -> Iterator[Lines]:
+        """The sessions as lines; `OSError` and `TraceError` where nothing can be read at all."""
+        with open_to_read(self.path) as stream:
+            number = 0
+            try:
+                for number, line in enumerate(read_lines(stream), 1):  # told below
+                    if number == 1 and is_capture(line):
+                        yield from self._take_capture([line, *read_lines(stream)])
+                        return
+                    yield from self._take(line, number)
+            except damages() as error:
+                what = str(error) or type(error).__name__
+                self._problem(f"the compressed file is damaged: {what}", number + 1)
+        yield from self._give_up()
+        if not self.is_trace:
+            self._problem('no demyjpy trace: expected a first line {"trace": 1, ...}', 1)
+
+    def report(self) -> list[str]:
+        """The problems, a line each."""
+        return [
+            f"{self.path}: line {line}: {what}" + (f" ({count} times)" if count > 1 else "")
+            for what, (count, line) in self.problems.items()
+        ]
+
+    def _take_capture(self, lines: Iterable[bytes]) -> Iterator[Lines]:
+        self.is_trace = True
+        path = Path(self.path)
+        name = f"{path.parent.name}/{path.stem}".strip("/")
+        found: list[bytes] = []
+        try:
+            for record in records_of(lines, name):
+                found.append(dump_record(record))  # noqa: PERF401  # some may be there when it fails
+        except TraceError as error:
+            self._problem(str(error), 1)
+        self.sessions += 1
+        yield Lines(name, tuple(found), self.path)
+
+    def _take(self, line: bytes, number: int) -> Iterator[Lines]:
+        start = _START.match(line)
+        if start and line.endswith(b"}\n"):
+            name, direction = start[1].decode("utf-8", "replace"), start[2].decode()
+            yield from self._add(name, direction, line)
+            return
+        if not line.strip():
+            if not line:
+                self._problem("a line that is too long", number)
+            return
+        try:
+            found: Any = json.loads(line)
+        except ValueError:
+            self._problem("no JSON: cut off or damaged", number)
+            return
+        match found:
+            case {"trace": version}:
+                yield from self._begin(version, number)
+            case {"session": str(name), "direction": str(direction)}:
+                yield from self._add(name, direction, line)
+            case _:
+                self._problem("no record of a trace", number)
+
+    def _begin(self, version: object, number: int) -> Iterator[Lines]:
+        self.is_trace = True
+        yield from self._give_up()
+        if type(version) is not int or version < 1:
+            self._problem(f"expected a format from 1, got {version!r:.40}", number)
+        elif version > FORMAT:
+            self._problem(
+                f"format {version} is newer than {FORMAT}, which is known here: what is new is left out",
+                number,
+            )
+
+    def _add(self, name: str, direction: str, line: bytes) -> Iterator[Lines]:
+        if name not in self._open:
+            if len(self._open) >= MOST_OPEN:
+                yield self._finish(next(iter(self._open)))
+            self._open[name] = []
+        self._open[name].append(line)
+        if direction == "end":
+            yield self._finish(name)
+
+    def _finish(self, name: str) -> Lines:
+        self.sessions += 1
+        return Lines(name, tuple(self._open.pop(name)), self.path)
+
+    def _give_up(self) -> Iterator[Lines]:
+        """What has no end in this file."""
+        while self._open:
+            yield self._finish(next(iter(self._open)))
+
+    def _problem(self, what: str, line: int) -> None:
+        count, first = self.problems.get(what, (0, line))
+        self.problems[what] = (count + 1, first)
+
+
+def load(path: str | Path) -> list[Trace]:
+    """All sessions of a trace (or capture); see `Reading` for a file that does not fit into memory.
+
+    `OSError` where it cannot be opened, `TraceError` where it is no trace at all.
+    """
+    reading = Reading(str(path))
+    found = list(reading)
+    if not found and reading.problems:
+        raise TraceError("; ".join(reading.report()))
+    return found
+
+
+def dump_record(record: Record) -> bytes:
+    """A record as its line."""
+    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8") + b"\n"

@@ -1,0 +1,245 @@
+"""A recorded session, said again to a filter by an MTA that minds what this filter answers.
+
+What the filter has declined is not said, and after a verdict that ends a message nothing more of it. So
+another filter than the recorded one can be played, one that negotiates something else too.
+"""
+
+from typing import Any, Final
+
+from attrs import field, frozen
+
+from demyjpy import actions as act
+from demyjpy.actions import Verdict
+from demyjpy.codec import EVENTS, decode_event, encode_event
+from demyjpy.connection import OnError, Setup, Step, Trouble
+from demyjpy.context import Context
+from demyjpy.errors import MilterError
+from demyjpy.handlers import as_registry, merge_handlers
+from demyjpy.limits import Limits
+from demyjpy.outcomes import check_context
+from demyjpy.pipeline import as_on_connect
+from demyjpy.registry import Registry
+from demyjpy.session import ends_message
+from demyjpy.trace.exchanges import Exchange
+from demyjpy.trace.messages import Message, Turn, messages_of, outcome_of
+from demyjpy.trace.player import Player
+from demyjpy.trace.session import Trace
+from demyjpy.wire.codes import Command, ProtocolFlag, Response
+from demyjpy.wire.framing import join_frame
+
+_C: Final = Command
+_CONTENT: Final = frozenset({_C.DATA, _C.HEADER, _C.EOH, _C.BODY, _C.BODYEOB})
+_CONTINUE: Final = join_frame(Response.CONTINUE)
+_ENDS: Final = {
+    "message": frozenset({_C.MAIL, _C.HELO, _C.ABORT, _C.QUIT, _C.QUIT_NC, _C.UNKNOWN}),
+    "hello": frozenset({_C.HELO, _C.ABORT, _C.QUIT, _C.QUIT_NC}),
+    "connection": frozenset({_C.ABORT, _C.QUIT, _C.QUIT_NC}),
+}
+"""What is said again although the rest of a message, or session, is not."""
+
+
+@frozen
+class Filter:
+    """A filter as it is to be played: a registry or an ``on_connect`` function, and its options."""
+
+    on_connect: Any
+    on_error: OnError = "tempfail"
+    limits: Limits = field(factory=Limits)
+
+    def setup(self, trace: Trace, steps: list[Step] | None, gaps: list[str]) -> Setup:
+        """For the engine; ``steps`` takes the steps, ``gaps`` the events that the trace cannot have.
+
+        The filter is played without handlers for those: the recorded one had declined them.
+        """
+        on_connect = as_on_connect(self.on_connect)
+        declined = declined_in(trace)
+
+        def connect(ctx: Context) -> Context:
+            ctx = check_context(on_connect(ctx))
+            wanted = declined & frozenset(ctx["handlers"])
+            if not wanted:
+                return ctx
+            gaps[:] = sorted(wanted)
+            return ctx.set("handlers", _without(as_registry(ctx["handlers"]), wanted))
+
+        observer = None if steps is None else steps.append
+        return Setup(connect, self.on_error, self.limits, observer)
+
+
+def declined_in(trace: Trace) -> frozenset[str]:
+    """The events that the recorded filter had declined, and that were not said."""
+    agreed = agreement_of(trace)
+    if agreed is None:
+        return frozenset()
+    said = {exchange.letter for exchange in trace.exchanges}
+    rows = ((letter, row) for letter, row in EVENTS.items() if row.off & agreed.protocol)
+    return frozenset(row.name for letter, row in rows if letter not in said)
+
+
+def _without(registry: Registry, events: frozenset[str]) -> Registry:
+    """The same filter without handlers for these events."""
+    return merge_handlers(
+        *(
+            Registry({name: part[name] for name in part if name not in events}, part.declarations)
+            for part in registry.parts
+        )
+    )
+
+
+@frozen
+class Replayed:
+    """What a filter said to a recorded session.
+
+    ``turns`` are as many as the exchanges; ``steps`` those of the engine at each of them, where they
+    were asked for. ``gaps`` are events that this filter wants and the recording cannot have: its filter
+    had declined them.
+    """
+
+    trace: Trace = field(repr=False)
+    turns: tuple[Turn, ...]
+    troubles: tuple[Trouble, ...] = ()
+    steps: tuple[tuple[Step, ...], ...] = field(default=(), repr=False)
+    gaps: tuple[str, ...] = ()
+
+    @property
+    def messages(self) -> list[Message]:
+        """What became of each message."""
+        return messages_of(self.trace.name, self.turns)
+
+    @property
+    def replies(self) -> list[bytes]:
+        """What was said, turn by turn."""
+        return [turn.reply for turn in self.turns]
+
+
+def replay(trace: Trace, played: Filter, *, observed: bool = False) -> Replayed:
+    """Play a session through a filter; ``observed``: keep the engine's steps."""
+    steps: list[Step] = []
+    gaps: list[str] = []
+    mta = Mta(Player(played.setup(trace, steps if observed else None, gaps), trace.name))
+    turns: list[Turn] = []
+    groups: list[tuple[Step, ...]] = []
+    with mta.player:
+        for exchange in trace.exchanges:
+            turns.append(mta.say(exchange))
+            groups.append(tuple(steps))
+            steps.clear()
+        mta.player.end()
+    if groups:
+        groups[-1] += tuple(steps)
+    return Replayed(trace, tuple(turns), tuple(mta.player.troubles), tuple(groups), tuple(gaps))
+
+
+class Mta:
+    """What an MTA knows of a session with the filter behind ``player``."""
+
+    def __init__(self, player: Player) -> None:
+        self.player = player
+        self.leading_space = False
+        self._skips: str | None = None
+        self._off: frozenset[int] = frozenset()
+        self._recipients = self._refused = 0
+
+    def say(self, exchange: Exchange) -> Turn:
+        """One packet of the MTA's, if it would say it; and what is said to it."""
+        if self._is_skipped(exchange):
+            return Turn(exchange, b"", self.leading_space, is_skipped=True)
+        reply = self.player.say(self._data_of(exchange))
+        turn = Turn(exchange, reply, self.leading_space)
+        if exchange.letter == _C.MAIL:
+            self._recipients = self._refused = 0
+        self._recipients += exchange.letter == _C.RCPT
+        if reply and reply != _CONTINUE:
+            self._hear(exchange, turn)
+        return turn
+
+    def _is_skipped(self, exchange: Exchange) -> bool:
+        if self.player.is_closed:
+            return True
+        letter, payload = exchange.packet
+        target = payload[0] if letter == _C.MACRO and payload else letter
+        if self._skips is not None:
+            if target not in _ENDS[self._skips]:
+                return True
+            if letter != _C.MACRO and (self._skips != "connection" or letter == _C.QUIT_NC):
+                self._skips = None
+        if letter in _CONTENT and 0 < self._recipients == self._refused:
+            return True  # nobody is left to whom it could go
+        return letter in self._off
+
+    def _data_of(self, exchange: Exchange) -> bytes:
+        """What is said; header values as it was agreed with this filter."""
+        if exchange.letter != _C.HEADER or exchange.leading_space == self.leading_space:
+            return exchange.sent
+        try:
+            event = decode_event(exchange.packet, exchange.leading_space)
+            return join_frame(*encode_event(event, self.leading_space))
+        except MilterError:
+            return exchange.sent
+
+    def _hear(self, exchange: Exchange, turn: Turn) -> None:
+        if exchange.letter == _C.OPTNEG:
+            self._agree(exchange, turn)
+            return
+        verdict = turn.verdict
+        if verdict is not None and not isinstance(verdict, act.Continue):
+            self._skips = _what_ends(exchange.letter, verdict) or self._skips
+            self._refused += exchange.letter == _C.RCPT
+
+    def _agree(self, exchange: Exchange, turn: Turn) -> None:
+        (agreement,) = (one for one in turn.actions if isinstance(one, act.Negotiate))
+        protocol = agreement.protocol
+        self.leading_space = bool(protocol & ProtocolFlag.HDR_LEADSPC)
+        answers = Turn(exchange, exchange.reply).actions
+        recorded = [int(one.protocol) for one in answers if isinstance(one, act.Negotiate)]
+        # what an MTA has said although it was declined, it says again
+        off = int(protocol) & ~(recorded[-1] if recorded else 0)
+        self._off = frozenset(letter for letter, row in EVENTS.items() if row.off & off)
+
+
+def _what_ends(letter: int, verdict: Verdict) -> str | None:
+    """What an answer ends: a message, the connection, what followed HELO; or nothing."""
+    if isinstance(verdict, act.ReplyCode) and verdict.code == 421:
+        return "connection"
+    if letter == _C.CONNECT:
+        return "connection"
+    if letter == _C.HELO:
+        return "connection" if outcome_of(verdict) == "accepted" else "hello"
+    return "message" if letter != _C.BODYEOB and ends_message(letter, verdict) else None
+
+
+def replay_at_once(trace: Trace, played: Filter) -> bytes:
+    """All that a filter says to all that was recorded: the fast way to see that nothing differs."""
+    with Player(played.setup(trace, None, []), trace.name) as player:
+        said = player.say(b"".join(exchange.sent for exchange in trace.exchanges))
+        player.end()
+    return said
+
+
+def expected_of(exchange: Exchange) -> bytes:
+    """What the recorded filter said, without signs of life: how many there are is the clock's."""
+    if b"\0\0\0\1p" not in exchange.reply:
+        return exchange.reply
+    return b"".join(
+        join_frame(*packet, limit=1 << 24)
+        for packet in exchange.replies
+        if packet[0] != Response.PROGRESS
+    )
+
+
+def is_unanswered(exchange: Exchange, agreement: act.Negotiate | None) -> bool:
+    """Whether an answer was due and the recording has none: the filter hung, or the recording ends."""
+    row = EVENTS.get(exchange.letter)
+    if row is None or not row.replies or expected_of(exchange):
+        return False
+    return agreement is None or not agreement.protocol & row.quiet
+
+
+def agreement_of(trace: Trace) -> act.Negotiate | None:
+    """What the recorded filter had negotiated."""
+    for exchange in trace.exchanges:
+        if exchange.letter == _C.OPTNEG:
+            for one in Turn(exchange, exchange.reply).actions:
+                if isinstance(one, act.Negotiate):
+                    return one
+    return None

@@ -1,0 +1,105 @@
+"""One recorded session as a value: what was said, what was answered, the contexts in between.
+
+`Trace` is made of records, and looks into them only when asked: what cannot be understood in it is left
+out and told in ``problems``.
+"""
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+from attrs import field, frozen
+
+from demyjpy import events as ev
+from demyjpy.connection import Setup, Step
+from demyjpy.pipeline import as_on_connect
+from demyjpy.trace.exchanges import Exchange, Understood, understand
+from demyjpy.trace.messages import Message, messages_of, recorded_turns
+from demyjpy.trace.moments import Moment, moments_of
+from demyjpy.trace.player import Player
+from demyjpy.trace.records import Record
+from demyjpy.trace.tapes import StepTape
+
+
+@frozen
+class Trace:
+    """A recorded session. ``name`` is its name in the trace, ``source`` the file that it is from."""
+
+    name: str
+    records: tuple[Record, ...] = field(repr=False)
+    source: str = ""
+    damage: tuple[str, ...] = ()
+    """What could not be read of it."""
+
+    @classmethod
+    def of_steps(
+        cls, steps: Iterable[Step], *, raw: bool = False, time: float = 0.0, source: str = ""
+    ) -> "Trace":
+        """The session whose steps an observer saw."""
+        records: list[Record] = []
+        tape: StepTape | None = None
+        for step in steps:
+            tape = tape or StepTape(step.session, raw)
+            records += tape.take(step, time)
+            if isinstance(step.event, ev.Disconnect):
+                records.append(tape.end(time))
+        return cls(tape.session if tape else "", tuple(records), source)
+
+    @cached_property
+    def _understood(self) -> Understood:
+        return understand(self.records)
+
+    @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """What the MTA said, in order, each with what the filter said to it."""
+        return self._understood.exchanges
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with the recording of this session: one line each."""
+        return (*self.damage, *self._understood.problems)
+
+    @cached_property
+    def moments(self) -> tuple[Moment, ...]:
+        """Every step: what the MTA said, and what the engine added (a message given up, the end)."""
+        return tuple(moments_of(self.records))
+
+    @cached_property
+    def messages(self) -> tuple[Message, ...]:
+        """What became of each message."""
+        return tuple(messages_of(self.name, recorded_turns(self.exchanges)))
+
+    @property
+    def how(self) -> str:
+        """How it ended: see `demyjpy.trace.records.ended`; ``"cut"`` where the trace does not say."""
+        last = self.records[-1] if self.records else {}
+        found = last.get("how") if last.get("direction") == "end" else None
+        return found if isinstance(found, str) else "cut"
+
+    @property
+    def reason(self) -> str:
+        """What the end was about, where there is something to say."""
+        found = self.records[-1].get("reason") if self.records else None
+        return found if isinstance(found, str) else ""
+
+    @property
+    def leading_space(self) -> bool:
+        """Whether header values are exact."""
+        return any(exchange.leading_space for exchange in self.exchanges[-1:])
+
+    def at(self, event: str, number: int = 1) -> Moment:
+        """The ``number``-th step at an event, from 1; `LookupError` where there is none."""
+        found = [moment for moment in self.moments if moment.name == event]
+        if not 1 <= number <= len(found):
+            raise LookupError(f"expected {event} no. {number}, got {len(found)} of them in {self.name}")
+        return found[number - 1]
+
+    def step(self, handlers: Any) -> tuple[Step, ...]:
+        """Play it through a filter now: the engine's steps, with real contexts."""
+        steps: list[Step] = []
+        player = Player(Setup(as_on_connect(handlers), observer=steps.append), self.name)
+        with player:
+            for exchange in self.exchanges:
+                player.say(exchange.sent)
+            player.end()
+        return tuple(steps)

@@ -1,0 +1,132 @@
+"""Verdicts, changes and messages in words, made harmless for a terminal and a log. Text only."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from demyjpy import actions as act
+from demyjpy.actions import Modification
+from demyjpy.trace.messages import Message, Unreadable
+from demyjpy.wire.fields import Parameters
+
+_LONGEST: Final = 160  # characters of a line that are shown
+
+
+def safe(text: str) -> str:
+    """Text on one line: control characters and bytes that are no UTF-8 are escaped."""
+    return "".join(one if one.isprintable() or one == "\t" else _escape(one) for one in text)
+
+
+def _escape(one: str) -> str:
+    if "\udc80" <= one <= "\udcff":
+        return f"\\x{ord(one) - 0xDC00:02x}"
+    return one.encode("unicode_escape").decode("ascii")
+
+
+def shorten(text: str) -> str:
+    """A line that is not too long for a terminal, made safe."""
+    text = safe(text)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} [{len(text) - _LONGEST} more]"
+
+
+def plural(number: int, noun: str) -> str:
+    """``1 mail``, ``2 mails``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def verdict_words(verdict: object) -> str:
+    """A verdict, as short as it can be said."""
+    if isinstance(verdict, act.ReplyCode):
+        words = (str(verdict.code), verdict.enhanced or "", " / ".join(verdict.lines))
+        return safe(f"reply {' '.join(filter(None, words))}")
+    names = {"TemporaryFailure": "tempfail"}
+    name = type(verdict).__name__
+    return names.get(name, name.lower())
+
+
+def edit_words(edit: Modification) -> str:
+    """A modification in words."""
+    return shorten(" ".join(_edit_words(edit).split()))
+
+
+def _edit_words(edit: Modification) -> str:
+    match edit:
+        case act.AddHeader():
+            return f"add header {edit.name}: {edit.value}"
+        case act.InsertHeader():
+            return f"insert header at {edit.index} {edit.name}: {edit.value}"
+        case act.DeleteHeader() | act.ChangeHeader(value=""):
+            return f"delete header {edit.name} no. {edit.index}"
+        case act.ChangeHeader():
+            return f"change header {edit.name} no. {edit.index} to: {edit.value}"
+        case act.ReplaceBody():
+            return f"replace body, {plural(len(edit.data), 'byte')}"
+        case act.AddRecipient():
+            return f"add recipient {path_words(edit.address, edit.parameters)}"
+        case act.DeleteRecipient():
+            return f"delete recipient <{edit.address}>"
+        case act.ChangeSender():
+            return f"change sender to {path_words(edit.address, edit.parameters)}"
+        case _:
+            return f"quarantine: {edit.reason}"
+
+
+def path_words(address: str, parameters: Parameters) -> str:
+    """An address in angle brackets, and its ESMTP parameters."""
+    return " ".join((f"<{address}>", *parameters.as_words()))
+
+
+def change_words(edit: Any) -> str:
+    """A change in words, also one that nobody understands."""
+    if isinstance(edit, Unreadable):
+        return f"a packet {edit.letter!r} that cannot be read"
+    return edit_words(edit)
+
+
+def words_of(action: Any) -> str:
+    """An action in words."""
+    if isinstance(action, act.Negotiate):
+        return (
+            f"negotiates version {action.version}, actions {int(action.actions):#x}, "
+            f"steps {int(action.protocol):#x}" + (", and asks for macros" if action.macros else "")
+        )
+    is_verdict = isinstance(
+        action,
+        act.Continue
+        | act.Accept
+        | act.Reject
+        | act.TemporaryFailure
+        | act.Discard
+        | act.Skip
+        | act.ReplyCode
+        | act.Progress
+        | act.Shutdown
+        | act.ConnectionFailed,
+    )
+    return verdict_words(action) if is_verdict else change_words(action)
+
+
+def answer_words(actions: Iterable[Any]) -> str:
+    """All that was said to an event, in words."""
+    return "; ".join(map(words_of, actions)) or "nothing"
+
+
+def envelope(message: Message) -> str:
+    """Sender and recipients."""
+    sender = "?" if message.sender is None else f"<{message.sender}>"
+    first = f"<{message.recipients[0]}>" if message.recipients else "?"
+    more = f" and {len(message.recipients) - 1} more" if len(message.recipients) > 1 else ""
+    return safe(f"{sender} -> {first}{more}")
+
+
+def ending(message: Message) -> str:
+    """What became of it, and where that was decided."""
+    if message.outcome == "undecided":
+        return "undecided: it goes on, and the recording ends there"
+    words = message.outcome
+    if message.at != "end_of_message" or message.outcome not in ("accepted", "quarantined"):
+        words += f" at {message.at}"
+    if message.verdict is not None and type(message.verdict).__name__ == "ReplyCode":
+        words += f" ({verdict_words(message.verdict)})"
+    if message.edits:
+        words += f", {plural(len(message.edits), 'change')}"
+    return words
