@@ -23,6 +23,9 @@ def start_milter(
     driver: Driver = "asyncio",
     workers: int = 1,
     on_ready: Callable[[str], None] | None = None,
+    reload: Callable[[], Any] | None = None,
+    user: str | None = None,
+    group: str | None = None,
     record: str | Path | None = None,
     record_raw: bool = False,
     explain: bool = False,
@@ -36,7 +39,9 @@ def start_milter(
     ``address``: see `demyjpy.drivers.address.SPELLINGS`. ``on_connect``: a registry, or a function
     ``ctx -> ctx`` that is called once a connection (see `with_handlers`). ``driver``: ``"asyncio"``
     or ``"threads"``. ``workers``: processes that share the socket. ``on_ready`` is called with the
-    address once it listens. ``record``: a directory into which every session is recorded;
+    address once it listens. ``reload`` is called at SIGHUP and gives the filter for the sessions to
+    come, as ``on_connect``; if it raises, all stays as it was. ``user`` and ``group``: as whom to run
+    once it listens. ``record``: a directory into which every session is recorded;
     ``record_raw``: with all packets as bytes. ``explain``: a line in the log for each message.
     ``flight``: a `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile. ``capsules``: a
     directory into which each failure of a handler is written. ``reload`` is called at SIGHUP and gives
@@ -73,6 +78,9 @@ def start_milter(
             driver=driver,
             workers=workers,
             on_ready=on_ready,
+            reload=reload,
+            user=user,
+            group=group,
             observer=all_of(observers),
             **options,
         )

@@ -266,7 +266,7 @@ def test_run_writes_capsules(run: Run, mail: Path, tmp_path: Path, filter_path: 
     """With --capsules."""
     mail.write_bytes(b"X-Bad: 1\n" + mail.read_bytes())
     options = ("--listen", f"unix:{tmp_path}/s", "--capsules", str(tmp_path / "c"))
-    with program("run", str(filter_path), *options) as started:
+    with program("run", "--allow-root", str(filter_path), *options) as started:
         read_until(started, "INPUT_MAIL_FILTER")
         assert run("send", mail, "--to", f"unix:{tmp_path}/s")[0] == 75
     (path,) = (tmp_path / "c").iterdir()

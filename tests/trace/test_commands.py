@@ -116,7 +116,7 @@ def test_send_and_run_refuse_a_directory_that_cannot_be(run: Run, mail: Path) ->
     told = "cannot record in /dev/null/x: Not a directory\n"
     assert run("send", mail, "--to", "1", "--record", "/dev/null/x")[::2] == (1, f"demyjpy send: {told}")
     sample = f"{ROOT}/samples/bytecount.py"
-    assert run("run", sample, "--listen", "0", "--record", "/dev/null/x")[::2] == (
+    assert run("run", "--allow-root", sample, "--listen", "0", "--record", "/dev/null/x")[::2] == (
         1,
         f"demyjpy run: {told}",
     )
@@ -125,7 +125,7 @@ def test_send_and_run_refuse_a_directory_that_cannot_be(run: Run, mail: Path) ->
 def test_run_records(run: Run, mail: Path, tmp_path: Path) -> None:
     """A served session is in the directory when it is over."""
     options = ("--listen", f"unix:{tmp_path}/s", "--record", str(tmp_path / "traces"))
-    with program("run", f"{ROOT}/samples/bytecount.py", *options) as started:
+    with program("run", "--allow-root", f"{ROOT}/samples/bytecount.py", *options) as started:
         read_until(started, "INPUT_MAIL_FILTER")
         assert run("send", mail, "--to", f"unix:{tmp_path}/s")[0] == 0
     (path,) = (tmp_path / "traces").iterdir()

@@ -276,7 +276,12 @@ def test_the_command_explains(run: Run, tmp_path: Path) -> None:
 def test_run_explains(run: Run, mail: Path, tmp_path: Path) -> None:
     """With --explain, on standard error."""
     with program(
-        "run", f"{ROOT}/samples/bytecount.py", "--listen", f"unix:{tmp_path}/s", "--explain"
+        "run",
+        "--allow-root",
+        f"{ROOT}/samples/bytecount.py",
+        "--listen",
+        f"unix:{tmp_path}/s",
+        "--explain",
     ) as started:
         read_until(started, "INPUT_MAIL_FILTER")
         assert run("send", mail, "--to", f"unix:{tmp_path}/s")[0] == 0

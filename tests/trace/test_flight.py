@@ -273,7 +273,7 @@ def test_a_signal_has_all_written(run: Run, mail: Path, tmp_path: Path) -> None:
     """Also sessions that are still open; the program goes on."""
     directory, address = tmp_path / "flight", f"unix:{tmp_path}/s"
     options = ("--listen", address, "--flight", str(directory), "--flight-hash")
-    with program("run", f"{ROOT}/samples/bytecount.py", *options) as started:
+    with program("run", "--allow-root", f"{ROOT}/samples/bytecount.py", *options) as started:
         read_until(started, "INPUT_MAIL_FILTER")
         assert run("send", mail, "--to", address)[0] == 0
         with Peer(address) as peer:
