@@ -3,21 +3,28 @@
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Final
 
+from demyjpy.cli.page_files import numbered, try_page, write_page
 from demyjpy.cli.replay_jobs import Task, filter_of, processors, run_all
 from demyjpy.cli.replay_words import Tally, session_lines
+from demyjpy.cli.report_page import ReportPage
+from demyjpy.cli.session_page import played_views, recorded_views, session_page
 from demyjpy.cli.show import paint_for
 from demyjpy.cli.stepping import show_steps
 from demyjpy.cli.tracing import readings, report_problems
 from demyjpy.cli.words import InputError
 from demyjpy.trace.octets import TraceError
 from demyjpy.trace.reading import Lines, Reading
+from demyjpy.trace.session import Trace
+from demyjpy.trace.words import plural
 
 _SUFFIXES: Final = frozenset({".jsonl", ".gz", ".zst", ".json", ".trace"})
+_MOST_PAGES: Final = 20
 
 
 def split_arguments(arguments: argparse.Namespace) -> tuple[list[str], str | None]:
@@ -37,6 +44,8 @@ def replay(arguments: argparse.Namespace) -> int:
     traces, name = split_arguments(arguments)
     found = readings(traces)
     old, new = arguments.diff or (None, name)
+    if arguments.html is not None:
+        try_page(arguments.html, traces)
     with redirect_stdout(sys.stderr):  # whatever a filter prints is not the report
         handlers = [
             filter_of(one, arguments.on_error).on_connect for one in (old, new) if one is not None
@@ -53,6 +62,7 @@ def replay(arguments: argparse.Namespace) -> int:
         arguments.queue_id,
     )
     tally = Tally()
+    page = ReportPage(_compared(arguments, old, new), tuple(traces))
     told = 0
     for one in run_all(task, _sessions(found), arguments.jobs or processors()):
         tally.add(one)
@@ -61,6 +71,8 @@ def replay(arguments: argparse.Namespace) -> int:
         if one["same"] and not one["impure"] and not one["failure"]:
             continue
         told += 1
+        if arguments.html is not None:
+            page.add(one)
         if arguments.json:
             print(json.dumps(one))
         elif told <= arguments.show:
@@ -68,13 +80,25 @@ def replay(arguments: argparse.Namespace) -> int:
     report_problems("replay", found)
     if not tally.sessions:
         raise InputError(_nothing(arguments))
+    if arguments.html is not None:
+        write_page(arguments.html, page.as_text(tally))
     if arguments.json:
         print(json.dumps({"summary": tally.as_json()}), flush=True)
     else:
-        if told > arguments.show:
-            print(f"and {told - arguments.show} more")
-        print(*tally.lines(in_bytes=in_bytes), sep="\n", flush=True)
+        _summarize(tally, told - arguments.show, in_bytes=in_bytes)
     return tally.status
+
+
+def _summarize(tally: Tally, untold: int, *, in_bytes: bool) -> None:
+    if untold > 0:
+        print(f"and {untold} more")
+    print(*tally.lines(in_bytes=in_bytes), sep="\n", flush=True)
+
+
+def _compared(arguments: argparse.Namespace, old: str | None, new: str | None) -> str:
+    """What is compared with what, in words."""
+    how = "by meaning" if arguments.meaning or old is not None else "byte for byte"
+    return f"{new or 'the recorded answers'}, compared with {old or 'the recording'}, {how}"
 
 
 def _nothing(arguments: argparse.Namespace) -> str:
@@ -97,14 +121,37 @@ def _complain(what: str) -> None:
 
 def _step(arguments: argparse.Namespace, found: list[Reading], handlers: object) -> int:
     count = 0
+    for trace in _chosen(arguments, found):
+        count += 1
+        if arguments.html is None:
+            show_steps(trace, handlers, paint_for("auto"))
+        elif count <= _MOST_PAGES:
+            _write_session(trace, handlers, numbered(arguments.html, count))
+    if arguments.html is not None and count > _MOST_PAGES:
+        more = plural(count - _MOST_PAGES, "session")
+        print(f"and {more} more without a page: choose with --queue-id")
+    report_problems("replay", found)
+    if not count:
+        raise InputError(_nothing(arguments))
+    return 0
+
+
+def _chosen(arguments: argparse.Namespace, found: list[Reading]) -> Iterator[Trace]:
     for lines in _sessions(found):
         trace = lines.parse()
         if arguments.queue_id is None or any(
             one.queue_id == arguments.queue_id for one in trace.messages
         ):
-            count += 1
-            show_steps(trace, handlers, paint_for("auto"))
-    report_problems("replay", found)
-    if not count:
-        raise InputError(_nothing(arguments))
-    return 0
+            yield trace
+
+
+def _write_session(trace: Trace, handlers: object, path: str) -> None:
+    if handlers is None:
+        text = session_page(trace, recorded_views(trace.moments), "as recorded")
+    else:
+        with redirect_stdout(sys.stderr):  # whatever a filter prints is not the report
+            steps = trace.step(handlers, clock=time.perf_counter)
+        now = Trace.of_steps(steps, source=trace.source)
+        text = session_page(now, played_views(steps), "as the filter answers now")
+    write_page(path, text)
+    print(f"wrote {path}", flush=True)

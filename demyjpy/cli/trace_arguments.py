@@ -22,7 +22,9 @@ examples:
   demyjpy replay november.jsonl.gz mycompany.filters:handlers --meaning
   demyjpy replay traces/*.jsonl --diff old.py:handlers new.py:handlers
   demyjpy replay traces/*.jsonl --diff old.py new.py --json | jq .summary
+  demyjpy replay traces/*.jsonl --diff old.py new.py --html report.html
   demyjpy replay trace.jsonl myfilter.py:handlers --step --queue-id 4F2A1B
+  demyjpy replay trace.jsonl myfilter.py:handlers --step --queue-id 4F2A1B --html session.html
   demyjpy replay trace.jsonl
 
 Offline: no socket is opened. Answers are compared with the recorded ones byte for byte; with --meaning
@@ -158,6 +160,11 @@ def _add_replaying(replay: Parser, file: object) -> None:
     replay.add_argument("--json", action="store_true", help="print JSON: a line a session that differs")
     replay.add_argument(
         "--step", action="store_true", help="show each step instead; with Enter to the next"
+    )
+    replay.add_argument(
+        "--html",
+        metavar="FILE",
+        help="write a page with all that differs, too; with --step: a page a session, instead",
     )
     _add_choice(replay)
 

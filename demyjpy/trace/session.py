@@ -4,7 +4,7 @@
 out and told in ``problems``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
 
@@ -94,10 +94,11 @@ class Trace:
             raise LookupError(f"expected {event} no. {number}, got {len(found)} of them in {self.name}")
         return found[number - 1]
 
-    def step(self, handlers: Any) -> tuple[Step, ...]:
-        """Play it through a filter now: the engine's steps, with real contexts."""
+    def step(self, handlers: Any, *, clock: Callable[[], float] | None = None) -> tuple[Step, ...]:
+        """Play it through a filter now: the engine's steps, with real contexts; timed with a clock."""
         steps: list[Step] = []
-        player = Player(Setup(as_on_connect(handlers), observer=steps.append), self.name)
+        setup = Setup(as_on_connect(handlers), observer=steps.append, clock=clock)
+        player = Player(setup, self.name)
         with player:
             for exchange in self.exchanges:
                 player.say(exchange.sent)

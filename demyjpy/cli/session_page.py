@@ -1,0 +1,226 @@
+"""One session as a page: the dialogue as a sequence diagram, and what the handlers did at each step.
+
+Steps become `View` values, recorded ones and those of a filter that is played now alike. Text only.
+"""
+
+import inspect
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from attrs import fields_dict, frozen
+
+from demyjpy import events as ev
+from demyjpy.cli.checking import place_of
+from demyjpy.connection import Step
+from demyjpy.context import ENGINE_KEYS, Context
+from demyjpy.handlers import default_event_handler
+from demyjpy.registry import Handler
+from demyjpy.trace import pages
+from demyjpy.trace.fields import name_of
+from demyjpy.trace.messages import Message
+from demyjpy.trace.moments import Moment
+from demyjpy.trace.pages import Bounded, Markup, change, details, element
+from demyjpy.trace.session import Trace
+from demyjpy.trace.words import answer_words, ending, envelope, path_words
+
+_ON_ARROW: Final = 120  # characters; the whole is in the details
+_HEAD: Final = pages.LONGEST - 200
+_DEFAULT: Final = f"{default_event_handler.__module__}.{default_event_handler.__name__}"
+
+
+@frozen
+class Act:
+    """What a handler did; ``source`` is its text where it is known, ``duration`` in seconds."""
+
+    handler: str
+    before: Context
+    after: Context
+    actions: tuple[Any, ...] = ()
+    errors: tuple[str, ...] = ()
+    duration: float | None = None
+    place: str = ""
+    source: str = ""
+
+
+@frozen
+class View:
+    """One step as it is shown: what was said, what handlers did, what was answered."""
+
+    name: str
+    event: ev.Event | None
+    acts: tuple[Act, ...]
+    answer: tuple[Any, ...]
+
+
+def recorded_views(moments: Iterable[Moment]) -> Iterator[View]:
+    """The steps as they were recorded."""
+    for one in moments:
+        act = Act(
+            ", ".join(one.handlers),
+            one.ctx,
+            one.after,
+            one.actions,
+            one.errors,
+            one.duration or None,
+        )
+        yield View(one.name, one.event, (act,), one.answer)
+
+
+def played_views(steps: Iterable[Step]) -> Iterator[View]:
+    """The steps of a filter; the handlers of merged filters at one event are one view."""
+    said: list[Step] = []
+    for step in steps:
+        if said and not (step.event is said[-1].event and step.packet is said[-1].packet):
+            yield _view(said)
+            said = []
+        said.append(step)
+    if said:
+        yield _view(said)
+
+
+def _view(said: list[Step]) -> View:
+    answer = tuple(action for step in said for action in step.answer)
+    return View(name_of(said[0].event), said[0].event, tuple(map(_act, said)), answer)
+
+
+def _act(step: Step) -> Act:
+    errors = () if step.error is None else (f"{type(step.error).__name__}: {step.error}",)
+    if step.handler is None:
+        return Act("", step.before, step.after, step.actions, errors)
+    file, line = place_of(step.handler)
+    return Act(
+        step.handler.name,
+        step.before,
+        step.after,
+        step.actions,
+        errors,
+        step.duration,
+        f"{file}:{line}" if file else "",
+        _source_of(step.handler),
+    )
+
+
+def _source_of(handler: Handler[Any]) -> str:
+    try:
+        return inspect.getsource(inspect.unwrap(handler.function))
+    except (OSError, TypeError):
+        return ""
+
+
+# -------------------------------------------------------------------------------------- the page
+def session_page(trace: Trace, views: Iterable[View], how: str) -> str:
+    """The page of a session; ``how`` says whose answers are shown."""
+    steps = Bounded()
+    for number, view in enumerate(views, 1):
+        steps.add(_step(number, view))
+    return pages.page(
+        f"Session {trace.name}",
+        element("h1", f"Session {trace.name}"),
+        element("p", f"from {trace.source}; {how}; ended: {trace.how}", kind="dim"),
+        (element("p", one, kind="error") for one in trace.problems[:20]),
+        (_message(one) for one in trace.messages[:100]),
+        element("h2", "The dialogue"),
+        element("div", element("span", "MTA"), element("span", "filter"), kind="lanes"),
+        element("ol", steps.pieces, kind="steps"),
+        element("p", f"and {steps.left_out:,} steps more, left out: the page is full", kind="dim")
+        if steps.left_out
+        else (),
+    )
+
+
+def _message(message: Message) -> Markup:
+    return element(
+        "div", element("h3", message.name), f"{envelope(message)}: {ending(message)}", kind="card"
+    )
+
+
+def _step(number: int, view: View) -> Markup:
+    said = element(
+        "div",
+        element("span", f"{number} ", kind="number"),
+        element("b", view.name),
+        " ",
+        pages.text(_brief(view.event), _ON_ARROW),
+        kind="said",
+    )
+    answer = element("div", answer_words(view.answer), kind="answer") if view.answer else ()
+    cards = [card for one in view.acts for card in _did(one)]
+    return element("li", said, _whole(view.event), cards, answer, kind="step", id=f"step-{number}")
+
+
+def _brief(event: ev.Event | None) -> str:
+    """What there is to say of an event on an arrow."""
+    match event:
+        case ev.Connect():
+            return f"{event.host_name} {event.address or ''}"
+        case ev.Hello():
+            return event.greeting
+        case ev.Mail():
+            return path_words(event.sender, event.parameters)
+        case ev.Recipient():
+            return path_words(event.address, event.parameters)
+        case ev.Header():
+            return f"{event.name}: {event.value}"
+        case ev.Body():
+            return f"{len(event.data):,} bytes"
+        case ev.Unknown():
+            return event.command
+        case ev.DefineMacros():
+            return f"for {event.event}: {' '.join(event.definitions) or 'none'}"
+        case _:
+            return ""
+
+
+def _whole(event: ev.Event | None) -> Markup:
+    """All attributes of an event."""
+    if event is None:
+        return element("p", "what was said cannot be read", kind="error")
+    names = [name.lstrip("_") for name in fields_dict(type(event))]
+    if not names:
+        return Markup()
+    rows = [(element("dt", one), element("dd", _repr(getattr(event, one, None)))) for one in names]
+    return element("div", details("all of it", element("dl", rows)), kind="whole")
+
+
+def _repr(value: Any) -> str:
+    """How a value is written; no more of a long one than can be shown."""
+    if isinstance(value, str | bytes) and len(value) > pages.LONGEST:
+        return f"{value[:_HEAD]!r:.{_HEAD}}... [{len(value):,} in all]"
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001  # it is the user's
+        return f"a {type(value).__name__} whose repr fails: {type(error).__name__}"
+
+
+def _did(act: Act) -> Iterator[Markup]:
+    """What a handler did, where there is something to say."""
+    old, new = _context(act.before), _context(act.after)
+    is_own = act.handler and not act.handler.startswith(_DEFAULT)
+    if not (is_own or act.errors or old != new):
+        return  # what the library does by itself is in the answer
+    same = [change("", f"{key} = {value}") for key, value in old.items() if new.get(key) == value]
+    time = () if act.duration is None else (f"{act.duration * 1000:,.3f} ms",)
+    place = ", ".join((*filter(None, [act.place]), *time))
+    title = element("code", act.handler) if act.handler else "no handler"
+    yield element(
+        "div",
+        element("div", title, element("span", f" {place}", kind="dim")),
+        element("div", f"queued: {answer_words(act.actions)}") if act.actions else (),
+        (element("div", one, kind="error") for one in act.errors),
+        pages.changes(old, new),
+        details(f"context: {len(same)} unchanged", same) if same else (),
+        details("source", element("pre", pages.text(act.source, 4000, is_block=True)))
+        if act.source
+        else (),
+        kind="card",
+    )
+
+
+def _context(ctx: Context) -> dict[str, str]:
+    """What the user has in a context, as it is written."""
+    own = ((key, value) for key, value in sorted(ctx.items(), key=lambda one: str(one[0])))
+    return {
+        str(key): _repr(value)
+        for key, value in own
+        if key not in ENGINE_KEYS or (key == "connection" and value)
+    }
