@@ -44,11 +44,9 @@ def start_milter(
     once it listens. ``record``: a directory into which every session is recorded;
     ``record_raw``: with all packets as bytes. ``explain``: a line in the log for each message.
     ``flight``: a `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile. ``capsules``: a
-    directory into which each failure of a handler is written. ``reload`` is called at SIGHUP and gives
-    the filter for the sessions to come, as ``on_connect``; if it raises, all stays as it was. ``user``
-    and ``group``: as whom to run once it listens. Systemd is told what it does. Other options are
-    those of `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread that is not
-    the main one no signal is handled.
+    directory into which each failure of a handler is written. Systemd is told what it does. Other
+    options are those of `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread
+    that is not the main one no signal is handled.
 
     Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run,
     `demyjpy.trace.TraceError` where it cannot record.
