@@ -3,10 +3,21 @@
 from typing import Any, Final
 
 from demyjpy import events as ev
-from demyjpy.actions import Continue, Negotiate, Skip
-from demyjpy.codec.commands import ROW_OF_EVENT
+from demyjpy.actions import Accept, Continue, Negotiate, Skip
+from demyjpy.codec.commands import ROW_OF_EVENT, ROW_OF_NAME
 from demyjpy.connection import Step
 from demyjpy.errors import MilterError
+from demyjpy.session import ends_message
+
+_OF_MESSAGE: Final = (
+    ev.Mail,
+    ev.Recipient,
+    ev.Data,
+    ev.Header,
+    ev.EndOfHeaders,
+    ev.Body,
+    ev.EndOfMessage,
+)
 
 BUCKETS: Final = (0.0001, 0.001, 0.01, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Upper bounds of the histogram of handlers' times, in seconds."""
@@ -36,6 +47,8 @@ class Metrics:
 
     def __init__(self, registry: Any = None) -> None:
         client = prometheus()
+        self._open: set[str] = set()
+        """Sessions with a message that has begun: Postfix says ABORT after each, ended or not."""
         to = {"registry": registry or client.REGISTRY, "namespace": "demyjpy"}
         self._sessions = client.Counter("sessions", "Sessions negotiated", **to)
         self._ended = client.Counter("disconnects", "Connections that have ended", **to)
@@ -61,20 +74,28 @@ class Metrics:
             self._seconds.labels(name, step.handler.name).observe(step.duration)
         if step.sent:
             self._sent.inc(len(step.sent))
+        if isinstance(event, _OF_MESSAGE):
+            self._open.add(step.session)
         match event:
             case ev.Disconnect():
                 self._ended.inc()
+                self._open.discard(step.session)
             case ev.Header():
                 self._received.inc(len(event.name) + len(event.raw) + 3)
             case ev.Body():
                 self._received.inc(len(event.data))
             case ev.Abort():
-                self._messages.labels("given up").inc()
+                self._end_message(step.session, "given up")
         if step.answer:
-            self._count_answer(name, step.answer)
+            self._count_answer(step, name)
 
-    def _count_answer(self, name: str, answer: tuple[Any, ...]) -> None:
-        *edits, verdict = answer
+    def _end_message(self, session: str, fate: str) -> None:
+        if session in self._open:
+            self._open.discard(session)
+            self._messages.labels(fate).inc()
+
+    def _count_answer(self, step: Step, name: str) -> None:
+        *edits, verdict = step.answer
         if isinstance(verdict, Negotiate):
             self._sessions.inc()
             return
@@ -83,5 +104,7 @@ class Metrics:
             self._edits.labels(type(edit).__name__).inc()
         if not isinstance(verdict, Continue | Skip):
             self._verdicts.labels(name, word).inc()
-        if name == "end_of_message":
-            self._messages.labels("accepted" if word in ("Continue", "Accept") else word).inc()
+        if isinstance(step.event, _OF_MESSAGE) and ends_message(ROW_OF_NAME[name].letter, verdict):
+            self._end_message(
+                step.session, "accepted" if isinstance(verdict, Accept | Continue) else word
+            )

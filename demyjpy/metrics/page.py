@@ -17,7 +17,8 @@ body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 52re
 color: #222; padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem }
 table { border-collapse: collapse; width: 100% } td, th { text-align: left; padding: .2rem .6rem .2rem 0;
-border-bottom: 1px solid #ddd; vertical-align: top } td.number, th.number { text-align: right }
+border-bottom: 1px solid #ddd; vertical-align: top; overflow-wrap: anywhere }
+td.number, th.number { text-align: right }
 pre { background: #f5f5f5; padding: .6rem; overflow-x: auto; font-size: 12px }
 svg { width: 100%; height: auto; border-bottom: 1px solid #999 } .dim { color: #777 }
 """
@@ -53,7 +54,7 @@ def page(
         "<h2>Slowest handlers</h2>",
         _table(("event", "handler", "calls", "each", "in all"), rows),
         "<h2>Last errors</h2>",
-        *(_error(one) for one in errors),
+        *([_error(one) for one in errors] or ["<p class='dim'>None.</p>"]),
         "</body></html>",
     ]
     return "\n".join(parts)

@@ -9,7 +9,7 @@ from demyjpy.metrics import Metrics, counting
 from demyjpy.metrics.counting import MissingMetricsError
 from demyjpy.metrics.notes import Notes, last_errors, read_notes
 from demyjpy.metrics.page import Moment, page
-from tests.engine import BODY, EOM, HEADER, MAIL, OPENING, play
+from tests.engine import ABORT, BODY, EOM, HEADER, MAIL, OPENING, play
 
 prometheus_client = pytest.importorskip("prometheus_client")
 
@@ -74,7 +74,15 @@ def test_what_is_refused_or_given_up_is_counted():
     assert figures["errors_total", "ValueError"] == 1
     assert figures["verdicts_total", "mail", "TemporaryFailure"] == 1
     assert figures["verdicts_total", "mail", "Reject"] == 1
+    assert figures["messages_total", "Reject"] == figures["messages_total", "TemporaryFailure"] == 1
     assert figures["messages_total", "given up"] == 1
+
+
+def test_an_abort_between_messages_gives_nothing_up():
+    """Postfix says it after each message."""
+    figures = counted(MAIL, BODY, EOM, ABORT, ABORT)
+    assert figures["messages_total", "accepted"] == 1
+    assert ("messages_total", "given up") not in figures
 
 
 def test_without_the_extra(monkeypatch):
@@ -127,4 +135,6 @@ def test_the_page_shows_what_happens():
     assert "accepted: 15" in html
     assert "(top: 10 a minute)" in html
     assert html.count("<polyline") == 1
+    assert "None." not in html
     assert "No messages yet." in page({}, history[:1], [], [])
+    assert "None." in page({}, history[:1], [], [])
