@@ -156,6 +156,7 @@ FLOORS = (
     "cli.capsules",
     "cli.snoop_words",
     "cli.snooping",
+    "cli.playing",
     "cli.program",
     "cli",
     "__main__",
