@@ -169,6 +169,7 @@ FLOORS = (
     "cli.capsules",
     "cli.snoop_words",
     "cli.snooping",
+    "cli.playing",
     "cli.program",
     "cli",
     "__main__",

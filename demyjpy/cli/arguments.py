@@ -43,6 +43,7 @@ examples:
   demyjpy check samples/bytecount.py:handlers
   demyjpy check mycompany.filters --driver threads
   demyjpy check samples/bytecount.py --json | jq .problems
+  demyjpy check samples/bytecount.py --play
 
 Exit status: 0 if nothing is wrong, 1 if something is, 2 if the filter cannot be loaded.
 """
@@ -119,6 +120,11 @@ def build_parser(file: object = None) -> Parser:
     )
     _add_limits(run)
     check.add_argument("--json", action="store_true", help="print JSON")
+    check.add_argument(
+        "--play",
+        action="store_true",
+        help="run the handlers, too: play generated sessions at them (needs Hypothesis)",
+    )
     add_mail_commands(commands, file)
     add_trace_commands(commands, file)
     return parser

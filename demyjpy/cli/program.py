@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, redirect_stdout, suppress
 from typing import Any, Final
 
+from attrs import evolve
+
 from demyjpy.cli.arguments import build_parser, options_of
-from demyjpy.cli.checking import as_text, examine
+from demyjpy.cli.checking import Report, as_text, examine
 from demyjpy.cli.configuration import mta_lines
 from demyjpy.cli.loading import Loaded, LoadError, load_filter
 from demyjpy.cli.logs import logging_to
@@ -52,9 +54,22 @@ def _complain(parsed: argparse.Namespace, error: Exception, status: int) -> int:
 def check(arguments: argparse.Namespace) -> int:
     """``demyjpy check``: 0, or 1 if something is wrong with the filter."""
     with redirect_stdout(sys.stderr):  # whatever a filter prints is not the report
-        report = examine(load_filter(arguments.filter), arguments.driver)
+        loaded = load_filter(arguments.filter)
+        report = examine(loaded, arguments.driver)
+        if arguments.play:
+            report = _played(report, loaded, arguments.driver)
     print(report.as_json() if arguments.json else as_text(report), flush=True)
     return 1 if report.problems else 0
+
+
+def _played(report: Report, loaded: Loaded, driver: str) -> Report:
+    if importlib.util.find_spec("hypothesis") is None:
+        raise MissingExtraError("--play needs Hypothesis: pip install 'demyjpy[hypothesis]'")
+    if report.problems:
+        return evolve(report, notes=(*report.notes, "--play: not played, for it is wrong already"))
+    from demyjpy.cli.playing import play  # noqa: PLC0415  # it needs Hypothesis
+
+    return play(report, loaded, driver)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,286 @@
+"""`demyjpy check --play`: what a filter does when sessions are played at it."""
+
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from demyjpy.cli import playing
+from demyjpy.registry import Handler
+
+Run = Callable[..., tuple[int, str, str]]
+Check = Callable[..., tuple[int, list[str], list[str]]]
+
+HEAD = """
+import asyncio, socket, subprocess, sys, time
+from demyjpy import *
+handlers = define_event_handlers(macros={"recipient": ("{rcpt_host}",)})
+"""
+
+
+@pytest.fixture
+def check(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., tuple[int, list[str], list[str]]]]:
+    """Checks a filter of that text: exit status, problems, notes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(playing, "_GENERATED", 3)
+
+    def check(text: str, *options: str) -> tuple[int, list[str], list[str]]:
+        (tmp_path / "played_filter.py").write_text(HEAD + dedent(text))
+        status, output, _ = run("check", "played_filter.py", "--play", "--json", *options)
+        found = json.loads(output)
+        return status, found["problems"], found["notes"]
+
+    yield check
+    sys.modules.pop("played_filter", None)
+
+
+def test_a_filter_that_is_right_stays_right(check: Check) -> None:
+    """Nothing but how many sessions were played; both kinds of handlers."""
+    status, problems, notes = check(
+        """
+        macros = {"recipient": ("{rcpt_host}",)}
+        handlers = define_event_handlers(actions={"add_header"}, macros=macros)
+
+        @handlers.recipient
+        def recipient(event, ctx):
+            return ctx.set("host", get_macro(ctx, "rcpt_host"))
+
+        @handlers.body
+        async def body(event, ctx):
+            await asyncio.sleep(0)
+            return skip(ctx)
+
+        @handlers.options
+        def options(event, ctx):
+            return default_event_handler(event, ctx)
+
+        @handlers.end_of_message
+        def end(event, ctx):
+            return add_header(ctx, "X-Host", "x")
+        """
+    )
+    assert (status, problems) == (0, [])
+    assert notes[-1].startswith("--play: ")
+    assert notes[-1].endswith(" sessions were played")
+
+
+def test_no_handler_runs_unless_asked(run: Run, tmp_path: Path) -> None:
+    """Without the option."""
+    path = tmp_path / "silent_filter.py"
+    path.write_text(HEAD + "@handlers.mail\ndef mail(event, ctx):\n    raise ValueError\n")
+    assert run("check", path)[0] == 0
+
+
+def test_actions_that_are_not_declared_are_found(check: Check) -> None:
+    """Also those of a merged filter."""
+    status, problems, _ = check(
+        """
+        other = define_event_handlers()
+
+        @other.end_of_message
+        def end(event, ctx):
+            return send_action(add_header(ctx, "X", "y"), Quarantine("held"))
+
+        handlers = merge_handlers(handlers, other)
+        """
+    )
+    assert status == 1
+    assert len(problems) == 2
+    assert problems[1] == (
+        "end_of_message: played_filter.end queues quarantine, which is not declared: add it to actions="
+    )
+
+
+def test_macros_that_were_not_asked_for_are_noted(check: Check) -> None:
+    """Those asked for at an earlier event may be read."""
+    status, _, notes = check(
+        """
+        @handlers.end_of_message
+        def end(event, ctx):
+            get_macro(ctx, "{rcpt_host}")
+            return ctx if get_macro(ctx, "auth_authen") else ctx
+
+        @handlers.disconnect
+        def disconnect(event, ctx):
+            get_macro(ctx, "j")
+            return ctx.set("queue", ("what is no action",))
+        """
+    )
+    assert status == 0
+    assert notes[-3].startswith("end_of_message: played_filter.end reads {auth_authen}, not asked for")
+    assert notes[-2].startswith("disconnect: played_filter.disconnect reads j, not asked for")
+
+
+def test_what_may_block_is_found_and_stopped(check: Check) -> None:
+    """By what Python tells of; whether or not the handler sees the error."""
+    text = """
+        @handlers.connect
+        def connect(event, ctx):
+            time.sleep(1)
+
+        @handlers.hello
+        def hello(event, ctx):
+            try:
+                socket.create_connection(("192.0.2.1", 25))
+            except OSError:
+                pass
+            return ctx
+
+        @handlers.mail(blocking=True)
+        def mail(event, ctx):
+            try:
+                subprocess.run(["true"])
+            except OSError:
+                pass
+            return ctx
+
+        @handlers.recipient
+        async def recipient(event, ctx):
+            try:
+                await asyncio.open_connection("192.0.2.1", 25)
+            except OSError:
+                pass
+            return ctx
+
+        @handlers.end_of_message
+        async def end(event, ctx):
+            time.sleep(1)
+            return ctx
+        """
+    status, problems, _ = check(text)
+    assert status == 1
+    advice = "; declare blocking=True, or await it"
+    assert [problem.removesuffix(advice) for problem in problems] == [
+        "connect: played_filter.connect may block: it calls time.sleep",
+        "hello: played_filter.hello may block: it calls socket.getaddrinfo",
+        "end_of_message: played_filter.end may block: it calls time.sleep",
+    ]
+
+
+def test_threads_may_block(check: Check) -> None:
+    """Each has its own connection."""
+    text = """
+        @handlers.connect
+        def connect(event, ctx):
+            time.sleep(1)
+        """
+    assert check(text, "--driver", "threads")[:2] == (0, [])
+
+
+def test_handlers_that_never_run_are_found(check: Check) -> None:
+    """With the handler that always ends the message before."""
+    status, problems, _ = check(
+        """
+        other = define_event_handlers()
+
+        @handlers.mail
+        def mail(event, ctx):
+            return accept(ctx)
+
+        @handlers.end_of_message
+        def end(event, ctx):
+            return ctx
+
+        @other.end_of_message
+        def also(event, ctx):
+            return ctx
+
+        @other.abort
+        def abort(event, ctx):
+            return ctx
+
+        handlers = merge_handlers(handlers, other)
+        """
+    )
+    assert status == 1
+    assert problems == [
+        "end_of_message: played_filter.end never runs: played_filter.mail at mail always says accept"
+    ]
+
+
+def test_a_verdict_that_falls_now_and_then_is_not_the_reason() -> None:
+    """Only one that always falls is."""
+    handler: Handler[Any] = Handler("mail", lambda event, ctx: ctx)
+    seen = {
+        (0, "mail"): playing._Seen(handler, 2, {"accept": 1}),
+        (0, "body"): playing._Seen(handler),
+    }
+    assert list(playing._never(playing._Watch(seen=seen), (0, "body"), "body")) == []
+
+
+def test_failures_are_found(check: Check) -> None:
+    """An exception, the end of the program, no context; each once."""
+    status, problems, _ = check(
+        """
+        @handlers.mail
+        def mail(event, ctx):
+            return {}[event.sender]
+
+        @handlers.connect
+        def connect(event, ctx):
+            return None
+
+        @handlers.hello
+        async def hello(event, ctx):
+            sys.exit(3)
+        """
+    )
+    assert status == 1
+    assert [problem.partition(" fails: ")[0] for problem in problems] == [
+        "connect: played_filter.connect",
+        "hello: played_filter.hello",
+        "mail: played_filter.mail",
+    ]
+    assert problems[0].endswith("no context came back, but None")
+    assert problems[1].endswith("SystemExit: 3")
+
+
+def test_playing_ends_in_time(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No session is begun after it."""
+    monkeypatch.setattr(playing, "_LONGEST", -1.0)
+    text = "@handlers.mail\ndef mail(event, ctx):\n    return ctx\n"
+    assert check(text)[2][-1] == "--play: 0 sessions were played"
+
+
+def test_a_filter_that_is_wrong_is_not_played(check: Check) -> None:
+    """There is enough to be said about it."""
+    status, problems, notes = check("handlers = define_event_handlers()\n")
+    assert (status, len(problems)) == (1, 1)
+    assert notes[-1] == "--play: not played, for it is wrong already"
+
+
+def test_sleep_is_stopped_on_any_python() -> None:
+    """Coverage does not see profile functions at work."""
+    watch = playing._Watch()
+    watch.profile(None, "c_call", time.sleep)
+    watch.running = playing._Seen(Handler("mail", lambda event, ctx: ctx))
+    watch.profile(None, "c_call", len)
+    with pytest.raises(playing.StoppedError, match=r"time\.sleep is not played"):
+        watch.profile(None, "c_call", time.sleep)
+    assert watch.running.waits == {"time.sleep"}
+    watch.thread = 0
+    watch.running.waits.clear()
+    with pytest.raises(playing.StoppedError):
+        watch.hear("socket.connect", ())
+    assert watch.running.waits == set()
+
+
+def test_without_hypothesis_it_says_so(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line, with status 2."""
+    path = tmp_path / "plain_filter.py"
+    path.write_text(HEAD + "@handlers.mail\ndef mail(event, ctx):\n    return ctx\n")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    status, _, errors = run("check", path, "--play")
+    assert status == 2
+    assert errors == "demyjpy check: --play needs Hypothesis: pip install 'demyjpy[hypothesis]'\n"
