@@ -1,8 +1,12 @@
-"""What holds for all tests: where ``DEMYJPY_NO_SKIPS`` is set, as in CI, a skipped test has failed."""
+"""What holds for all tests: no deadlines; with ``DEMYJPY_NO_SKIPS``, as in CI, a skip is a failure."""
 
 import os
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("demyjpy", deadline=None, print_blob=True, max_examples=60, database=None)
+settings.load_profile("demyjpy")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,12 +1,8 @@
-"""What Hypothesis makes: bytes, texts, events, actions, and filters that do anything.
-
-Importing this module also loads the settings of all property tests.
-"""
+"""What Hypothesis makes: bytes, texts, events, actions, and filters that do anything."""
 
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from demyjpy import actions as act
@@ -15,9 +11,6 @@ from demyjpy.codec import EVENTS
 from demyjpy.codec.responses import ACTIONS
 from demyjpy.wire.codes import ActionFlag, ProtocolFlag
 from demyjpy.wire.fields import Definitions, Parameters, decode_text
-
-settings.register_profile("demyjpy", deadline=None, print_blob=True, max_examples=60, database=None)
-settings.load_profile("demyjpy")
 
 # ------------------------------------------------------------------------------- bytes and texts
 string_bytes = st.one_of(
