@@ -4,6 +4,7 @@ Values in, values out. Two ways: byte for byte, as `compare_bytes` does with the
 meaning (`compare_messages`): verdicts and edits of each message, whatever was negotiated.
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any, Final
@@ -195,11 +196,17 @@ def _differing(trace: Trace, replayed: Replayed) -> tuple[MessageDifference, ...
 
 
 def pairs_that_differ(old: Iterable[Message], new: Iterable[Message]) -> list[MessageDifference]:
-    """Messages that begin at the same place and are not the same in the end."""
-    others = {message.first: message for message in new}
+    """The same messages of a session, where they are not the same in the end.
+
+    A filter that is not told of a message's beginning has it begin later: they are the same where they
+    lie at the same place.
+    """
+    waiting = deque(new)
     found = []
     for message in old:
-        other = others.get(message.first)
+        while waiting and waiting[0].last < message.first:
+            waiting.popleft()
+        other = waiting[0] if waiting and waiting[0].first <= message.last else None
         if other is None:
             other = evolve(message, outcome="never begun", at="", verdict=None, edits=(), refused=())
         kinds = kinds_of_difference(message, other)

@@ -123,7 +123,8 @@ def ending(message: Message) -> str:
     if message.outcome == "undecided":
         return "undecided: it goes on, and the recording ends there"
     words = message.outcome
-    if message.at != "end_of_message" or message.outcome not in ("accepted", "quarantined"):
+    is_usual = message.at == "end_of_message" and message.outcome in ("accepted", "quarantined")
+    if message.at and not is_usual:
         words += f" at {message.at}"
     if message.verdict is not None and type(message.verdict).__name__ == "ReplyCode":
         words += f" ({verdict_words(message.verdict)})"

@@ -415,3 +415,21 @@ def test_async_handlers_are_awaited() -> None:
     handlers.end_of_message(lambda event, ctx: add_header(ctx, "X-Tag", f"yes {ctx['waited']}"))
     found = compare_messages(recorded(tagger(), *OPENING, MAIL, RCPT, RCPT, EOM, QUIT), Filter(handlers))
     assert found.is_same
+
+
+def test_messages_are_the_same_whatever_a_filter_is_told_of_them():
+    """One that has a handler for the end only hears of no beginning: its messages begin there."""
+    early = define_event_handlers(
+        {"header": lambda event, ctx: ctx, "end_of_message": lambda event, ctx: ctx}
+    )
+    late = define_event_handlers(
+        {"end_of_message": lambda event, ctx: add_header(ctx, "X", "y")}, actions={"add_header"}
+    )
+    letter = session().mail("a@b").rcpt("c@d").message()
+    script = letter.mail("a@b").rcpt("c@d").message()
+    trace = run(early, script, mta=Postfix()).trace
+    found = compare_filters(trace, Filter(early), Filter(late))
+    assert [(one.old.outcome, one.new.outcome, one.kinds) for one in found.differing] == [
+        ("accepted", "accepted", ("headers",)),
+        ("accepted", "accepted", ("headers",)),
+    ]

@@ -373,11 +373,11 @@ def test_each_kind_of_difference_has_words() -> None:
         "the order of the changes, or what is too long to be shown",
         "refused recipients: none -> bad (reject)",
     ]
-    old, new = trace.messages[0], evolve(trace.messages[0], first=99)
+    old, new = trace.messages[0], evolve(trace.messages[0], first=99, last=99)
     (one,) = pairs_that_differ([old], [new])
     assert one.new.outcome == "never begun"
     never = Compared("s", "", 1, differing=(one,))
-    assert list(session_lines(compared_json(never)))[1:] == ["    verdict: accepted -> never begun at "]
+    assert list(session_lines(compared_json(never)))[1:] == ["    verdict: accepted -> never begun"]
     assert list(session_lines(compared_json(Compared("s", "", 1)))) == []
 
 
