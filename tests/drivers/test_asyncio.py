@@ -156,15 +156,21 @@ def test_threads_are_used_again(notes):
 def test_handlers_not_begun_when_it_stops(notes, gate, log):
     """A handler that still waits for a thread when the grace period is over does not run."""
     handlers = noting(notes, without("end_of_message", "connect"))
-    Way("asyncio", "blocking").add_slow(
-        handlers, "end_of_message", gate, lambda event, ctx: notes.add("ran") or ctx
-    )
+
+    @handlers.end_of_message(blocking=True)
+    def run_slowly(event: Any, ctx: Any) -> Any:
+        notes.add("begun")
+        gate.wait(WAIT)
+        notes.add("ran")
+        return ctx
+
     with ExitStack() as stack:
         with running(handlers, blocking_threads=1, grace=0) as address:
             for _ in range(3):
                 peer = stack.enter_context(Peer(address))
                 peer.begin().begin_message().say(EndOfMessage())
             notes.wait_for("mail", 3)
+            notes.wait_for("begun")
             stack.enter_context(Peer(address)).negotiate()
         assert notes.all().count("abort") == notes.all().count("disconnect") - 1 == 3
         gate.set()
