@@ -31,6 +31,9 @@ _SLOTS: Final[dict[int, int]] = {
 PASSING: Final = 7
 """The slot of macros sent for any other command: in force for that one command, looked up first."""
 
+OPENING_SLOTS: Final = 1 << _SLOTS[_C.HELO] | 1 << _SLOTS[_C.MAIL]
+"""The slots of commands that end an open message, as bits like `Macros.fresh`."""
+
 _RECIPIENT: Final = 3
 _OF_MESSAGE: Final = tuple(range(2, 8))
 _NONE_OF_MESSAGE: Final = (None,) * len(_OF_MESSAGE)

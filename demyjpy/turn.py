@@ -18,7 +18,7 @@ from demyjpy.errors import HandlerError, LimitError, LocalProtocolError, RemoteP
 from demyjpy.handlers import as_registry, strictest
 from demyjpy.lane import Handover, Routes, make_routes, remembering
 from demyjpy.limits import NOTHING_COUNTED
-from demyjpy.macros import NO_MACROS, Macros
+from demyjpy.macros import NO_MACROS, OPENING_SLOTS, Macros
 from demyjpy.negotiation import Agreement, check_reply, with_data_size
 from demyjpy.outcomes import (
     apply_policy,
@@ -224,8 +224,10 @@ class Turn:
         if letter in _TEARDOWN:
             self._macros = self._macros.arrive(letter)
         if gives_up(phase, letter, off):
+            # macros for MAIL or HELO that have come are the next message's: those before were kept then
+            is_shown = bool(self._macros.fresh & OPENING_SLOTS)
             said = (letter, payload) if letter == _ABORT else None
-            self._end_open_message(refresh=letter in _TEARDOWN, packet=said)
+            self._end_open_message(refresh=letter in _TEARDOWN or not is_shown, packet=said)
             if letter != _ABORT:
                 self._packets.appendleft((letter, payload))
             return

@@ -212,3 +212,13 @@ def test_an_abort_between_messages_shows_no_macros_of_one():
     aborted = steps[-1]
     assert isinstance(aborted.event, ev.Abort)
     assert get_macro(aborted.before, "i") is None
+
+
+@pytest.mark.parametrize("observer", [None, lambda step: None], ids=["unwatched", "watched"])
+def test_an_abort_handler_sees_the_last_macros_of_its_message(observer):
+    """Also those of events without handler, whoever watches, where MAIL comes without macros."""
+    seen = []
+    handlers = {"abort": lambda event, ctx: seen.append(get_macro(ctx, "rcpt_mailer")) or ctx}
+    recipient = (macros("R", rcpt_mailer="smtp"), RCPT)
+    play(handlers, *OPENING, MAIL, *recipient, MAIL, observer=observer)
+    assert seen[0] == "smtp"
