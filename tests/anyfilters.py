@@ -69,7 +69,7 @@ BAD: dict[str, Behaviour] = {
     "queue and raise": lambda ctx: (send_action(ctx, act.Reject()), _raise(FailureError)),
     "not granted": lambda ctx: send_action(ctx, act.ChangeSender("x")),
     "two verdicts": lambda ctx: send_action(ctx, act.Reject(), act.Accept()),
-    "no action": lambda ctx: send_action(ctx, "reject"),  # type: ignore[arg-type]
+    "no action": lambda ctx: send_action(ctx, "reject"),
     "progress": lambda ctx: send_action(ctx, act.Progress()),
     "negotiate": lambda ctx: send_action(ctx, act.Negotiate(6, 0, 0)),
     "odd action": lambda ctx: send_action(ctx, OddAccept()),

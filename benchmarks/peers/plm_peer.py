@@ -14,7 +14,7 @@ class Noop(lm.MilterProtocol):
     def helo(self, name):
         return lm.CONTINUE
 
-    def mailFrom(self, address, macros):  # noqa: N802
+    def mailFrom(self, address, macros):  # noqa: N802  # the name that python-libmilter looks for
         return lm.CONTINUE
 
     def rcpt(self, address, macros):
@@ -41,7 +41,7 @@ class ByteCount(lm.MilterProtocol):
 
     size = 0
 
-    def mailFrom(self, address, macros):  # noqa: N802
+    def mailFrom(self, address, macros):  # noqa: N802  # the name that python-libmilter looks for
         self.size = 0
         return lm.CONTINUE
 

@@ -183,9 +183,9 @@ class _Server(ThreadingHTTPServer):
             "running for": f"{time.time() - self._started:.0f} s",
             "negotiated": "; ".join(sorted(negotiated)) or "nothing yet",
         }
-        handlers = [(*key, *figures) for key, figures in found.items()]
+        handlers = [(*key, calls, seconds) for key, (calls, seconds) in found.items()]
         history = [*self._history, self._now()]
-        return page(about, history, handlers, last_errors(self._directory))  # type: ignore[arg-type]
+        return page(about, history, handlers, last_errors(self._directory))
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -186,7 +186,7 @@ class Dialogue(SMTP):
         """EHLO."""
         await self._hello("EHLO", arg)
 
-    async def smtp_HELO(self, arg: str | None) -> None:  # noqa: N802
+    async def smtp_HELO(self, arg: str | None) -> None:  # noqa: N802  # alike
         """HELO."""
         await self._hello("HELO", arg)
 
@@ -206,7 +206,7 @@ class Dialogue(SMTP):
         extensions = (size if one == "SIZE" else one for one in _EXTENSIONS)
         await self._say(Reply(250, "\n".join((self.box.host, *extensions))))
 
-    async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802
+    async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802  # alike
         """MAIL FROM."""
         path = await self._path("FROM", arg)
         if path is None:
@@ -218,7 +218,7 @@ class Dialogue(SMTP):
         else:
             await self._say(await self._take(steps.Mail(sender, parameters, raw)))
 
-    async def smtp_RCPT(self, arg: str | None) -> None:  # noqa: N802
+    async def smtp_RCPT(self, arg: str | None) -> None:  # noqa: N802  # alike
         """RCPT TO."""
         path = await self._path("TO", arg)
         if path is None:
@@ -249,20 +249,20 @@ class Dialogue(SMTP):
             await self._say(Reply(501, f"5.5.4 Syntax: {verb}"))
         return bool(arg)
 
-    async def smtp_RSET(self, arg: str | None) -> None:  # noqa: N802
+    async def smtp_RSET(self, arg: str | None) -> None:  # noqa: N802  # alike
         """RSET."""
         if await self._has_argument("RSET", arg):
             return
         self._set_rset_state()  # type: ignore[no-untyped-call]  # aiosmtpd's
         await self._say(await self._take(steps.Rset()))
 
-    async def smtp_QUIT(self, arg: str | None) -> None:  # noqa: N802
+    async def smtp_QUIT(self, arg: str | None) -> None:  # noqa: N802  # alike
         """QUIT."""
         if await self._has_argument("QUIT", arg):
             return
         await self._say(await self._take(steps.Quit()))
 
-    async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802
+    async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802  # alike
         """DATA: the milters are asked before 354 is said; the message comes to `take_message`."""
         if await self._has_argument("DATA", arg):
             return
@@ -320,7 +320,7 @@ class _Hooks:
     def __init__(self, dialogue: Dialogue) -> None:
         self._dialogue = dialogue
 
-    async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> bytes:  # noqa: N802
+    async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> bytes:  # noqa: N802  # alike
         """The message after 354."""
         return await self._dialogue.take_message(envelope.original_content)
 

@@ -34,6 +34,6 @@ def __getattr__(name: str) -> Any:
     """`check_filter` needs Hypothesis, which is loaded only for it."""
     if name != "check_filter":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from demyjpy.testing.strategies import check_filter  # noqa: PLC0415
+    from demyjpy.testing.strategies import check_filter  # noqa: PLC0415  # see above
 
     return check_filter

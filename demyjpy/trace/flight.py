@@ -168,18 +168,20 @@ class FlightRecorder:
     def _write(self, why: str, flights: Iterable[_Flight]) -> Path | None:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         path = self._directory / f"{stamp}-{why}-{secrets.token_hex(4)}.jsonl"
+        part = path.with_suffix(".jsonl.part")  # whoever sees the file sees all of it
         try:
             lines = [line for flight in flights for line in flight.lines]
             self._make_room(sum(map(len, lines)))
-            with open_to_write(path) as stream:
+            with open_to_write(part) as stream:
                 stream.write(dump_record(header(f"flight: {why}", time.time(), version())))
                 stream.writelines(lines)
+            part.rename(path)
         except OSError as error:
             if not self._has_failed:
                 self._has_failed = True
                 log.error("cannot write to %s: %s; the mail goes on", self._directory, error)
             with suppress(OSError):
-                path.unlink()
+                part.unlink()
             return None
         self._has_failed = False
         log.info("%s: written to %s", why, path)
@@ -187,7 +189,7 @@ class FlightRecorder:
 
     def _make_room(self, wanted: int) -> None:
         """Remove files that are too old, and the oldest until there is room."""
-        found = sorted((path.stat().st_mtime, path) for path in self._directory.glob("*.jsonl"))
+        found = sorted((path.stat().st_mtime, path) for path in self._directory.glob("*.jsonl*"))
         total = wanted + sum(path.stat().st_size for _, path in found)
         oldest = time.time() - self._days * 86_400
         for modified, path in found:

@@ -1,5 +1,6 @@
 """`demyjpy demo`: a filter, the mail server in a box, and sample mails through both, end to end."""
 
+import asyncio
 import re
 import signal
 import smtplib
@@ -208,7 +209,6 @@ def test_a_signal_ends_it_while_mails_are_on_their_way(write: Any, stay: list[st
 
 def test_it_is_told_to_end_only_once() -> None:
     """A second signal while it ends changes nothing."""
-    import asyncio  # noqa: PLC0415
 
     async def main() -> bool:
         told = asyncio.get_running_loop().create_future()

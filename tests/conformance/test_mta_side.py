@@ -84,7 +84,7 @@ def lists(*stages: bytes) -> bytes:
 
 def at(event: object, answer: bytes, profile: Profile = POSTFIX) -> tuple[Link, Answer | None]:
     """What comes of the milter's bytes after an event."""
-    link, _ = say(negotiate(negotiation(), profile), event)  # type: ignore[arg-type]
+    link, _ = say(negotiate(negotiation(), profile), event)
     return hear(link, answer)
 
 

@@ -53,6 +53,6 @@ if __name__ == "__main__":
     start_milter(
         address,
         merge_handlers(editing(), doomed(event_name, signal.Signals[signal_name])),
-        driver=driver,  # type: ignore[arg-type]  # an argument of the program
+        driver=driver,
         on_ready=lambda _: print("ready", flush=True),  # noqa: T201  # a program's output
     )

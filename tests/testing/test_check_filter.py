@@ -20,8 +20,10 @@ from demyjpy import (
     remember,
     scoped,
     tempfail,
+    testing,
     with_handlers,
 )
+from demyjpy.events import Options
 from demyjpy.testing import Postfix, Sendmail
 from demyjpy.testing.strategies import check_filter
 from demyjpy.testing.strategies.properties import PROPERTIES
@@ -193,8 +195,6 @@ def test_what_no_mta_grants_is_no_negotiation():
 
 def test_a_filter_that_is_refused_by_the_mta_is_told():
     """NegotiationError names what is missing."""
-    from demyjpy.events import Options  # noqa: PLC0415
-
     handlers = define_event_handlers(actions={"quarantine"})
     story = story_of(handlers, mta=Postfix(offer=Options(6, 0x1, 0x1FFFFF)))
     assert "it asks for what is not offered" in story
@@ -271,6 +271,4 @@ def test_what_is_no_action_is_an_error_of_the_handler():
 
 def test_it_can_be_imported_from_the_kit():
     """As the other names of `demyjpy.testing`."""
-    from demyjpy.testing import check_filter as same  # noqa: PLC0415
-
-    assert same is check_filter
+    assert testing.check_filter is check_filter

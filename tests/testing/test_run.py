@@ -11,6 +11,7 @@ from demyjpy import (
     AddHeader,
     ChangeHeader,
     Discard,
+    Limits,
     LocalProtocolError,
     Reject,
     ReplyCode,
@@ -306,8 +307,6 @@ def test_on_connect_functions_and_merged_filters_are_filters():
 
 def test_limits_are_the_engines():
     """They are passed on."""
-    from demyjpy import Limits  # noqa: PLC0415
-
     handlers = one("recipient", lambda ctx: ctx)
     script = session().mail("a@b").rcpt("c@d").rcpt("e@f").message()
     assert run(handlers, script, limits=Limits(recipients=1)).recipients == ["c@d"]

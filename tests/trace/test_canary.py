@@ -40,7 +40,7 @@ def said(handlers: Any, *senders: str) -> list[str]:
         script = script.mail(sender).rcpt("b@example.net").message()
     result = run(handlers, script, mta=Postfix())
     assert result.troubles == ()
-    return [message.actions[0].value for message in result.messages]  # type: ignore[union-attr]
+    return [message.actions[0].value for message in result.messages]
 
 
 @pytest.mark.parametrize(("share", "word"), [(0.0, "live"), (1.0, "candidate")])
@@ -69,7 +69,7 @@ def test_a_share_that_is_none_is_refused() -> None:
 
 def test_by_that_fails_leaves_it_to_the_live_filter(caplog: pytest.LogCaptureFixture) -> None:
     """And is logged."""
-    both = canary(tagging("live"), tagging("candidate"), share=1, by=lambda event, ctx: 1 / 0)  # type: ignore[arg-type,return-value]
+    both = canary(tagging("live"), tagging("candidate"), share=1, by=lambda event, ctx: 1 / 0)
     assert said(both, "a@x") == ["live 1"]
     assert "ZeroDivisionError" in caplog.text
 

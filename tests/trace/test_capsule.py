@@ -150,7 +150,7 @@ def test_errors_and_handlers_may_be_odd(tmp_path: Path) -> None:
     def outer(event: Any, ctx: Any) -> Any:
         return inner(event, ctx)
 
-    outer.__wrapped__ = inner  # type: ignore[attr-defined]
+    outer.__wrapped__ = inner
     handlers = define_event_handlers({"mail": outer, "unknown": divmod})
     one, two = map(load_capsule, capsules_of(tmp_path, handlers, *OPENING, UNKNOWN, MAIL))
     assert (one.error, one.file) == ("TypeError", "")

@@ -279,7 +279,7 @@ def test_several_observers_are_all_told() -> None:
     seen: list[Any] = []
     both = all_of([seen.append, seen.append])
     assert both is not None
-    both("step")  # type: ignore[arg-type]
+    both("step")
     assert seen == ["step", "step"]
     one = seen.append
     assert all_of([one]) is one
@@ -301,7 +301,7 @@ def test_a_disk_that_fails_ends_the_recording_and_nothing_else(
     recorder = Recorder(tmp_path / "traces")
     with running(tagger(), observer=recorder) as address:
         play_at(address)
-        recorder._tray._stream.close()  # type: ignore[union-attr]
+        recorder._tray._stream.close()
         assert play_at(address).is_delivered
         assert play_at(address).is_delivered
     assert [record.levelname for record in caplog.records] == ["ERROR"]

@@ -100,7 +100,7 @@ def test_outcomes_are_those_of_messages(tmp_path: Path) -> None:
     assert len(files(tmp_path)) == 1
     for bad in ({"outcomes": "nonsense"}, {"sample": 2.0}):
         with pytest.raises(ValueError, match="must be"):
-            Triggers(**bad)  # type: ignore[arg-type]
+            Triggers(**bad)
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_errors_are_told_without_their_text(tmp_path: Path) -> None:
 def test_a_privacy_that_is_none_is_refused() -> None:
     """One of three."""
     with pytest.raises(ValueError, match="must be in"):
-        Privacy(keep="nothing")  # type: ignore[arg-type]
+        Privacy(keep="nothing")
 
 
 # ------------------------------------------------------------------------------- the program

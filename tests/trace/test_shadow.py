@@ -139,14 +139,14 @@ def test_a_live_filter_that_fails_is_not_compared() -> None:
 def test_live_handlers_that_return_nonsense_are_the_engines(caplog: pytest.LogCaptureFixture) -> None:
     """As without a shadow."""
     told = Told()
-    both = shadow(define_event_handlers({"mail": lambda event, ctx: 5}), tagger(), report=told)  # type: ignore[dict-item]
+    both = shadow(define_event_handlers({"mail": lambda event, ctx: 5}), tagger(), report=told)
     assert len(run(both, LETTER, mta=Postfix()).troubles) == 1
 
 
 def test_a_candidate_that_cannot_begin_is_told_once_a_message() -> None:
     """It never answers: the message is as if given up."""
     needy = define_event_handlers({"mail": keep}, actions={"add_header"})
-    needy.options(lambda event, ctx: 1 / 0)  # type: ignore[arg-type,return-value]
+    needy.options(lambda event, ctx: 1 / 0)
     told = Told()
     assert run(shadow(tagger(), needy, report=told), LETTER, mta=Postfix()).is_delivered
     assert told.next().new.outcome == "undecided"

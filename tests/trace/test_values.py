@@ -90,7 +90,7 @@ class Shy:
     def __eq__(self, other: object) -> bool:
         raise ValueError("no")
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
 
 class Broken(list[int]):

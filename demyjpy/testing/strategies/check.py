@@ -51,7 +51,7 @@ def check_filter(
     search = _Search(setup, profiles_of(mta), left_out)
     try:
         words = words_of(handlers)
-    except Exception as error:
+    except Exception as error:  # the filter's own code runs here
         raise AssertionError(
             "expected of a filter: it never raises; got: on_connect failed: "
             f"{type(error).__name__}: {error}"
