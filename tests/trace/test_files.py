@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tracemalloc
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from demyjpy.trace import (
 )
 from demyjpy.trace.reading import dump_record
 from demyjpy.trace.records import header
+from demyjpy.trace.writing import version
 from tests.engine import join, offer
 from tests.integration.ports import wait_until
 from tests.trace.sessions import CAPTURES, ROOT, WHOLE, tagger, watched
@@ -346,6 +348,18 @@ def test_a_recording_needs_no_file(tmp_path: Path) -> None:
     recorder.close()
     assert len(recorder.take("mta", join([offer()]))) == 1
     assert recorder.end("mta")[0]["how"] == "mta"
+
+
+def test_the_version_is_told_where_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run from a checkout that is not installed, there is none."""
+
+    def unknown(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", unknown)
+    assert version() == ""
+    monkeypatch.setattr(metadata, "version", lambda name: f"{name} 9")
+    assert version() == "demyjpy 9"
 
 
 def test_start_milter_records(tmp_path: Path) -> None:
