@@ -85,6 +85,8 @@ def is_refused(address: str) -> bool:
                 time.sleep(0.01)
         except ConnectionRefusedError:
             return True
+        except ConnectionResetError:
+            pass  # it came into the backlog of a listener that was just closing
     return False
 
 
