@@ -167,6 +167,8 @@ def take_lane(connection: Connection) -> Lane:
     shown: Macros | None = None  # those that ctx is known to hold
     told_for: int | None = None  # the command for which macros have come
     told = b""  # those macros
+    met: Macros | None = None  # what came of the last macros with their command, and which these were:
+    met_told, met_letter = b"", 0  # Postfix sends the same before each header field
     is_changed = True  # whether a handler has changed the context of this message
     packets: list[Packet] = []
     job: Job | None = None
@@ -226,7 +228,9 @@ def take_lane(connection: Connection) -> Lane:
                 recipients += 1
             at = after
             if told_for == letter:
-                macros = macros.meet(letter, told)
+                if macros is not met or told != met_told or letter != met_letter:
+                    macros = met = macros.meet(letter, told)
+                    met_told, met_letter = told, letter
             else:
                 if told_for is not None:
                     macros = macros.define(told_for, told)

@@ -53,6 +53,7 @@ FLOORS = (
     "drivers.pool",
     "drivers.signals",
     "drivers.sockets",
+    "drivers.transport",
     "drivers.workers",
     "drivers.aio",
     "drivers.threads",

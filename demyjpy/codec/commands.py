@@ -16,6 +16,7 @@ from demyjpy.wire.codes import ActionFlag, Command, ProtocolFlag, Stage
 from demyjpy.wire.fields import (
     Definitions,
     Parameters,
+    decode_text,
     encode_number,
     encode_string,
     show_bytes,
@@ -149,10 +150,13 @@ def _envelope(event: type[Any]) -> dict[str, Any]:
 
 
 def _decode_header(payload: bytes, leading_space: bool) -> ev.Header:
-    name, rest = take_string(payload, "a header name")
-    value, _ = take_string(rest, "a header value")
-    if not name:
+    parts = payload.split(b"\0", 2)
+    if len(parts) < 3:
+        missing = "a header name" if len(parts) == 1 else "a header value"
+        raise RemoteProtocolError(f"{missing} that ends in NUL", show_bytes(parts[-1]))
+    if not parts[0]:
         raise RemoteProtocolError("a header name", "an empty one")
+    name, value = decode_text(parts[0]), decode_text(parts[1])
     if leading_space:
         return ev.Header(name, value.removeprefix(" "), raw=value)
     return ev.Header(name, value)

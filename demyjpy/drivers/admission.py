@@ -5,6 +5,7 @@ What is decided here is one connection at a time; sockets are the drivers'.
 
 import time
 from collections import Counter
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
 
@@ -113,5 +114,10 @@ def peer_of(address: Any) -> IPv4Address | IPv6Address | None:
     """The IP address of a peer, None for a Unix socket."""
     if not isinstance(address, tuple):
         return None
-    found = ip_address(address[0])
+    return _parsed(address[0])
+
+
+@lru_cache(256)  # there are few MTAs
+def _parsed(address: str) -> IPv4Address | IPv6Address:
+    found = ip_address(address)
     return getattr(found, "ipv4_mapped", None) or found

@@ -1,4 +1,4 @@
-"""The asyncio driver: one event loop, one protocol object a connection, no task unless a handler asks.
+"""The asyncio driver: one event loop, one object a connection, no task unless a handler asks.
 
 Everything that answers one read leaves in one write. Plain handlers run in the loop, ``blocking=True``
 ones in a pool of threads, ``async def`` ones as tasks. Nothing is decided here about mail.
@@ -19,7 +19,8 @@ from demyjpy.drivers.options import Options, SessionNames
 from demyjpy.drivers.pool import Pool
 from demyjpy.drivers.report import UNFINISHED, log, report, report_closed
 from demyjpy.drivers.signals import Bell, Controls, Started
-from demyjpy.drivers.sockets import acknowledge, acknowledgeable
+from demyjpy.drivers.sockets import acknowledge, acknowledgeable, send_at_once
+from demyjpy.drivers.transport import Poller, Transport
 from demyjpy.drivers.watch import LoopWatch
 from demyjpy.errors import DeadlineError, HandlerError
 from demyjpy.events import Abort, Disconnect
@@ -35,7 +36,6 @@ from demyjpy.pipeline import (
 )
 
 _ACCEPTS: Final = 64  # connections taken at one wake-up, so that those open get their turn
-_READ_SIZE: Final = 262_144
 _PAUSE: Final = 1.0  # seconds until accepting is tried again when the system has no more sockets
 _PARTING: Final = 1.0  # seconds for the last handlers of sessions that were cut
 
@@ -55,9 +55,6 @@ class AsyncServer:
         self._door = Door(self.options, self._setup(on_connect))
         self._retired: Callable[[], None] | None = None
         self._sessions: set[_Session] = set()
-        # One for all, for what is read is taken out before anybody else reads. A new one for each read,
-        # as `asyncio.Protocol` gets it, is so large that malloc() asks the kernel for it every time.
-        self.buffer = memoryview(bytearray(_READ_SIZE))
         self._left: set[asyncio.Future[Any]] = set()
         """Tasks that were cancelled, and have not ended yet."""
         self._accepting = False
@@ -76,6 +73,7 @@ class AsyncServer:
         self._listener = where if isinstance(where, Listener) else listen(where)
         self.address = str(self._listener.address)
         self._loop = asyncio.get_running_loop()
+        self.poller = Poller(self._loop)
         self._over = asyncio.Event()
         self._names = SessionNames()
         self._pool = Pool(self.options.blocking_threads)
@@ -101,6 +99,7 @@ class AsyncServer:
             await self._wait_empty(_PARTING)
         finally:
             self._cut()  # where closing itself is cancelled
+            self.poller.close()
             self._sweeper.cancel()
             self._watch.stop()
             self._end_threads()
@@ -169,6 +168,7 @@ class AsyncServer:
                 sock.close()
                 continue
             sock.setblocking(False)
+            send_at_once(sock)
             session = _Session(self, guest, self._names.next())
             self._sessions.add(session)
             session.begin(sock)
@@ -207,12 +207,11 @@ class AsyncServer:
         return "it was cancelled"
 
 
-class _Session(asyncio.BufferedProtocol):
+class _Session:
     """One connection: bytes to the engine and back. ``_line`` is all that is known of it."""
 
     __slots__ = (
         "_begun",
-        "_buffer",
         "_deadline",
         "_give_up",
         "_is_full",
@@ -220,7 +219,6 @@ class _Session(asyncio.BufferedProtocol):
         "_late",
         "_line",
         "_loop",
-        "_making",
         "_moved",
         "_running",
         "_seen",
@@ -234,12 +232,10 @@ class _Session(asyncio.BufferedProtocol):
     def __init__(self, server: AsyncServer, guest: Guest, name: str) -> None:
         self._server = server
         self.guest = guest
-        self._buffer = server.buffer
         self._late: socket.socket | None = None
         """Where acknowledgements would be late."""
         self._line = Line(Connection(guest.setup, name))
-        self._making: asyncio.Task[Any] | None = None
-        self._transport: asyncio.Transport | None = None
+        self._transport: Transport | None = None
         self._running: asyncio.Future[Any] | None = None
         self._keepalive: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -250,34 +246,15 @@ class _Session(asyncio.BufferedProtocol):
         self._is_full = False
 
     def begin(self, sock: socket.socket) -> None:
-        """Have a transport made for an accepted socket."""
+        """Serve an accepted socket."""
         self._late = acknowledgeable(sock)
-
-        def protocol() -> _Session:
-            return self
-
-        # kept here because the loop keeps no task alive
-        self._making = self._loop.create_task(self._loop.connect_accepted_socket(protocol, sock))
-        self._making.add_done_callback(lambda task: self._made(task, sock))
-
-    def _made(self, task: "asyncio.Task[Any]", sock: socket.socket) -> None:
-        self._making = None
-        if task.cancelled() or task.exception():  # a program may cancel whatever runs in its loop
-            report_closed(self._line.connection, "it could not begin")
-            sock.close()
-            self._server.forget_session(self)
-
-    # ---------------------------------------------------------------------- what asyncio says
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # a socket's transport is both
+        self._transport = Transport(self._server.poller, sock, self)
         connection = self._line.connection
         self._follow(open_connection(connection.setup, connection.session))
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        answer = self._line.receive_data(bytes(self._buffer[:nbytes]))
+    # ---------------------------------------------------------------------- what the transport says
+    def receive(self, data: bytes) -> None:
+        answer = self._line.receive_data(data)
         if answer is None:
             connection = self._line.connection
             if self._late and connection.is_silent:
@@ -292,7 +269,7 @@ class _Session(asyncio.BufferedProtocol):
         if self._server.stopping:
             self.leave_if_idle()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def lose(self) -> None:
         self._transport = None
         self._stop_progress()
         self._follow(hang_up(self._line.connection))
@@ -302,11 +279,12 @@ class _Session(asyncio.BufferedProtocol):
         self._read(False)
 
     def resume_writing(self) -> None:
-        self._is_full = False
-        self._read(self._running is None)
+        if self._is_full:
+            self._is_full = False
+            self._read(self._running is None)
 
     def _read(self, wanted: bool) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is not None:
             if wanted:
                 self._transport.resume_reading()
             else:
@@ -343,10 +321,10 @@ class _Session(asyncio.BufferedProtocol):
         if call.progress is not None and self._transport is not None:
             self._send_progress_later(self._transport, call.progress)
 
-    def _send_progress_later(self, transport: asyncio.Transport, period: float) -> None:
+    def _send_progress_later(self, transport: Transport, period: float) -> None:
         self._keepalive = self._loop.call_later(period, self._send_progress, transport, period)
 
-    def _send_progress(self, transport: asyncio.Transport, period: float) -> None:
+    def _send_progress(self, transport: Transport, period: float) -> None:
         transport.write(PROGRESS)
         self._send_progress_later(transport, period)
 
@@ -376,7 +354,7 @@ class _Session(asyncio.BufferedProtocol):
         except BaseException as error:  # noqa: BLE001  # what ends a task is no end of the milter
             outcome = as_exception(error)
         connection = self._line.connection
-        if self._transport is not None and self._transport.is_closing():
+        if self._transport is not None and self._transport.is_closing:
             connection = hang_up(connection)
         self._follow(resume(connection, outcome, monotonic() - self._started))
 
@@ -389,7 +367,7 @@ class _Session(asyncio.BufferedProtocol):
     def cut(self) -> None:
         """End the session now. A handler that still runs is cancelled, which is reported then."""
         if self._transport is not None:
-            if self._running is None and not self._transport.is_closing():
+            if self._running is None and not self._transport.is_closing:
                 report_closed(self._line.connection, UNFINISHED)
             self._transport.abort()
             self._follow(hang_up(self._line.connection))
@@ -409,7 +387,7 @@ class _Session(asyncio.BufferedProtocol):
                     self._transport, f"the MTA did not negotiate within {options.negotiate_timeout:g} s"
                 )
                 return
-        unsent = self._transport.get_write_buffer_size()
+        unsent = self._transport.unsent
         if unsent != self._unsent:
             self._unsent, self._moved = unsent, now
         if unsent and now - self._moved > options.write_timeout:
@@ -417,7 +395,7 @@ class _Session(asyncio.BufferedProtocol):
         elif now - self._seen > self.guest.patience:
             self._leave(self._transport, f"the MTA said nothing for {self.guest.patience:g} s")
 
-    def _leave(self, transport: asyncio.Transport, why: str) -> None:
+    def _leave(self, transport: Transport, why: str) -> None:
         report_closed(self._line.connection, why)
         transport.abort()
 

@@ -13,6 +13,12 @@ _QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)  # Linux ha
 _IS_OF_TCP: Final = frozenset({socket.AF_INET, socket.AF_INET6} if _QUICKACK else ())
 
 
+def send_at_once(sock: socket.socket) -> None:
+    """No answer waits for the acknowledgement of the one before (Nagle's algorithm)."""
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 def acknowledgeable(sock: socket.socket) -> socket.socket | None:
     """The socket if `acknowledge` does something for it, else None."""
     return sock if sock.family in _IS_OF_TCP else None

@@ -22,7 +22,7 @@ from demyjpy.drivers.alarms import Alarms
 from demyjpy.drivers.options import Options, SessionNames
 from demyjpy.drivers.report import UNFINISHED, log, report, report_closed
 from demyjpy.drivers.signals import Bell, Controls, Started
-from demyjpy.drivers.sockets import acknowledge, acknowledgeable
+from demyjpy.drivers.sockets import acknowledge, acknowledgeable, send_at_once
 from demyjpy.errors import DeadlineError, HandlerError
 from demyjpy.handlers import as_registry, chain_of
 from demyjpy.pipeline import PROGRESS, Line, hang_up, open_connection, resume, run_call
@@ -292,8 +292,7 @@ class _Session:
     def _prepare(self) -> None:
         sock = self._socket
         sock.setblocking(True)
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        send_at_once(sock)
         # the kernel's own timeouts: settimeout() would cost a poll() for each read
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self.guest.patience))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self._options.write_timeout))

@@ -1,0 +1,207 @@
+"""The sockets of the asyncio driver: read and written in one batch for each turn of the event loop.
+
+asyncio's own transports cost a handle, a context and half a dozen calls for each read, and a task for
+each connection: for a small message more than the engine takes. Here the loop watches one descriptor,
+that of a selector which watches all sockets of a server, as every loop with ``add_reader`` can. What is
+read and what is said is no business of this module.
+"""
+
+import asyncio
+import socket
+from collections import deque
+from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
+from typing import Any, Final, Protocol
+
+_READ_SIZE: Final = 262_144
+_HIGH: Final = 65_536
+_LOW: Final = 16_384
+"""Bytes of unsent data, as asyncio has them: beyond one writing is paused, at the other it goes on."""
+
+
+class Reader(Protocol):
+    """Whose bytes a transport carries."""
+
+    def receive(self, data: bytes) -> None:
+        """Bytes have come."""
+
+    def lose(self) -> None:
+        """The connection is no more. Said once, by the loop itself."""
+
+    def pause_writing(self) -> None:
+        """The peer does not read what is written."""
+
+    def resume_writing(self) -> None:
+        """It has read most of it."""
+
+
+class Poller:
+    """Watches the sockets of a server for the event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.selector: Any = DefaultSelector()  # any, for epoll's and kqueue's have fileno(), not all
+        self._fileno = self.selector.fileno()
+        # One for all, for what is read is taken out before anybody else reads. A new one for each read
+        # is so large that malloc() gives its pages back to the kernel each time.
+        self.buffer = memoryview(bytearray(_READ_SIZE))
+        loop.add_reader(self._fileno, self._poll)
+
+    def _poll(self) -> None:
+        for key, ready in self.selector.select(0):
+            key.data(ready)
+
+    def close(self) -> None:
+        """Watch no more; it must watch no socket any more."""
+        self.loop.remove_reader(self._fileno)
+        self.selector.close()
+
+
+class Transport:
+    """Reads and writes one socket, which must be non-blocking."""
+
+    __slots__ = (
+        "_buffer",
+        "_loop",
+        "_reader",
+        "_receive",
+        "_selector",
+        "_size",
+        "_sock",
+        "_unsent",
+        "_watched",
+        "is_closing",
+    )
+
+    def __init__(self, poller: Poller, sock: socket.socket, reader: Reader) -> None:
+        self._loop, self._selector, self._buffer = poller.loop, poller.selector, poller.buffer
+        self._sock, self._reader, self._receive = sock, reader, reader.receive
+        self._unsent: deque[memoryview] = deque()
+        self._size = 0
+        self._watched = 0
+        """What the selector looks for."""
+        self.is_closing = False
+        """Whether it is closed, or will be when all is sent."""
+        self._watch(EVENT_READ)
+
+    def _watch(self, wanted: int) -> None:
+        was, self._watched = self._watched, wanted
+        if wanted == was:
+            return
+        if not wanted:
+            self._selector.unregister(self._sock)
+        elif was:
+            self._selector.modify(self._sock, wanted, self._ready)
+        else:
+            self._selector.register(self._sock, wanted, self._ready)
+
+    def _ready(self, ready: int) -> None:
+        try:
+            # what came before in the batch may have changed what is watched for
+            if ready & EVENT_WRITE & self._watched:
+                self._write_rest()
+            if ready & EVENT_READ & self._watched:
+                try:
+                    count = self._sock.recv_into(self._buffer)
+                except BlockingIOError:
+                    return
+                except OSError:
+                    self.abort()
+                    return
+                if count:
+                    self._receive(bytes(self._buffer[:count]))
+                else:
+                    self.close()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001  # it is the end of this session, and of no other
+            self._loop.call_exception_handler({"message": "a session has failed", "exception": error})
+            self.abort()
+
+    # ------------------------------------------------------------------------------- reading
+    def pause_reading(self) -> None:
+        """Read no more, until `resume_reading`."""
+        if not self.is_closing:
+            self._watch(self._watched & ~EVENT_READ)
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if not self.is_closing:
+            self._watch(self._watched | EVENT_READ)
+
+    # ------------------------------------------------------------------------------- writing
+    def write(self, data: bytes) -> None:
+        """Send this, now or when the peer takes it."""
+        if self.is_closing:
+            return
+        sent = 0
+        if not self._unsent:
+            try:
+                sent = self._sock.send(data)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self.abort()
+                return
+            if sent == len(data):
+                return
+            self._watch(self._watched | EVENT_WRITE)
+        self._unsent.append(memoryview(data)[sent:])
+        was, self._size = self._size, self._size + len(data) - sent
+        if was <= _HIGH < self._size:
+            self._reader.pause_writing()
+
+    def _write_rest(self) -> None:
+        was = self._size
+        while self._unsent:
+            data = self._unsent[0]
+            try:
+                sent = self._sock.send(data)
+            except BlockingIOError:
+                break
+            except OSError:
+                self.abort()
+                return
+            self._size -= sent
+            if sent < len(data):
+                self._unsent[0] = data[sent:]
+                break
+            self._unsent.popleft()
+        if not self._unsent:
+            self._watch(self._watched & ~EVENT_WRITE)
+            if self.is_closing:
+                self._end()
+                return
+        if was > _LOW >= self._size:
+            self._reader.resume_writing()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the peer has not taken yet."""
+        return self._size
+
+    # -------------------------------------------------------------------------------- the end
+    def close(self) -> None:
+        """Close it when all is sent."""
+        if not self.is_closing:
+            self.is_closing = True
+            self._watch(self._watched & ~EVENT_READ)
+            if not self._unsent:
+                self._end()
+
+    def abort(self) -> None:
+        """Close it now."""
+        if self._unsent or not self.is_closing:
+            self.is_closing = True
+            self._unsent.clear()
+            self._size = 0
+            self._watch(0)
+            self._end()
+
+    def _end(self) -> None:
+        self._loop.call_soon(self._lost)
+
+    def _lost(self) -> None:
+        try:
+            self._reader.lose()  # the last handlers have run before the peer sees the end
+        finally:
+            self._sock.close()

@@ -1,0 +1,278 @@
+"""The sockets of the asyncio driver, at the ends of real pairs of sockets."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from selectors import EVENT_READ, EVENT_WRITE
+from typing import Any
+
+import pytest
+
+from demyjpy.drivers.transport import Poller, Transport
+
+MANY = b"x" * 3_000_000
+
+
+class Heard:
+    """What a transport says, and what is done about it."""
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+        self.then: Callable[[bytes], None] = lambda data: None
+
+    def receive(self, data: bytes) -> None:
+        self.said.append(data)
+        self.then(data)
+
+    def lose(self) -> None:
+        self.said.append("lost")
+
+    def pause_writing(self) -> None:
+        self.said.append("full")
+
+    def resume_writing(self) -> None:
+        self.said.append("empty")
+
+
+class Pair:
+    """A transport, what it says, and the other end of its connection."""
+
+    def __init__(self, poller: Poller) -> None:
+        mine, self.peer = socket.socketpair()
+        mine.setblocking(False)
+        self.heard = Heard()
+        self.sock = mine
+        self.transport = Transport(poller, mine, self.heard)
+
+    def read_all(self, size: int) -> bytes:
+        """So many bytes, from a thread."""
+        found = b""
+        while len(found) < size:
+            found += self.peer.recv(1_000_000)
+        return found
+
+
+@asynccontextmanager
+async def pairs(count: int) -> AsyncIterator[Any]:
+    """So many of them, watched by one poller."""
+    poller = Poller(asyncio.get_running_loop())
+    made = [Pair(poller) for _ in range(count)]
+    try:
+        yield made
+    finally:
+        for pair in made:
+            pair.transport.abort()
+            pair.peer.close()
+        poller.close()
+        await settle()
+
+
+async def settle() -> None:
+    """Until the loop has done what is to be done."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def run(main: Callable[[], Any]) -> None:
+    """In a loop that ends in any case."""
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_bytes_go_both_ways():
+    """As they are, until the peer closes; the loss is said once."""
+
+    async def main() -> None:
+        async with pairs(1) as (pair,):
+            pair.peer.send(b"hello")
+            await settle()
+            pair.transport.write(b"welcome")
+            assert pair.peer.recv(100) == b"welcome"
+            pair.peer.close()
+            await settle()
+            assert pair.heard.said == [b"hello", "lost"]
+            assert pair.sock.fileno() == -1
+            pair.transport.write(b"to nobody")
+            pair.transport.pause_reading()
+            pair.transport.resume_reading()
+            pair.transport.close()
+            pair.transport.abort()
+            await settle()
+            assert pair.heard.said == [b"hello", "lost"]
+
+    run(main)
+
+
+def test_reading_is_paused():
+    """What comes meanwhile waits."""
+
+    async def main() -> None:
+        async with pairs(1) as (pair,):
+            pair.transport.pause_reading()
+            pair.peer.send(b"hello")
+            await settle()
+            assert pair.heard.said == []
+            pair.transport.resume_reading()
+            await settle()
+            assert pair.heard.said == [b"hello"]
+
+    run(main)
+
+
+def test_a_peer_that_does_not_read_is_waited_for():
+    """Writing is paused over the mark, and goes on below the other; nothing is lost or out of order."""
+
+    async def main() -> None:
+        async with pairs(1) as (pair,):
+            pair.transport.write(MANY)
+            pair.transport.write(b"y" * 10)
+            assert pair.heard.said == ["full"]
+            left = pair.transport.unsent
+            assert 0 < left < len(MANY) + 10
+            await settle()
+            assert pair.transport.unsent == left
+            found = await asyncio.to_thread(pair.read_all, len(MANY) + 10)
+            assert found == MANY + b"y" * 10
+            assert pair.heard.said == ["full", "empty"]
+            assert pair.transport.unsent == 0
+
+    run(main)
+
+
+def test_a_peer_that_takes_nothing_at_all():
+    """What is written is sent when it does."""
+
+    async def main() -> None:
+        async with pairs(1) as (pair,):
+            size = 0
+            with suppress(BlockingIOError):
+                for _ in range(1000):
+                    size += pair.sock.send(MANY)
+            pair.transport.write(b"at last")
+            assert pair.transport.unsent == len(b"at last")
+            found = await asyncio.to_thread(pair.read_all, size + len(b"at last"))
+            assert found.endswith(b"xat last")
+
+    run(main)
+
+
+def test_what_was_written_is_sent_before_it_closes():
+    """And nothing is read any more."""
+
+    async def main() -> None:
+        async with pairs(1) as (pair,):
+            pair.transport.write(MANY)
+            pair.transport.close()
+            pair.peer.send(b"too late")
+            await settle()
+            assert pair.transport.is_closing
+            found = await asyncio.to_thread(pair.read_all, len(MANY))
+            assert found == MANY
+            await settle()
+            assert [one for one in pair.heard.said if one != "empty"] == ["full", "lost"]
+
+    run(main)
+
+
+def test_it_is_closed_at_once():
+    """Where it is aborted, also while it waits to be closed; what was not sent is forgotten."""
+
+    async def main() -> None:
+        async with pairs(2) as both:
+            for pair in both:
+                pair.transport.write(MANY)
+            both[0].transport.close()
+            for pair in both:
+                pair.transport.abort()
+                assert pair.transport.unsent == 0
+            await settle()
+            assert [pair.heard.said for pair in both] == [["full", "lost"]] * 2
+
+    run(main)
+
+
+def test_a_peer_that_has_gone():
+    """Is noticed by whatever is done next: writing, writing the rest, reading."""
+
+    async def main() -> None:
+        async with pairs(3) as (writing, rest, reading):
+            rest.transport.write(MANY)
+            rest.transport.pause_reading()
+            reading.transport.write(b"unread")  # so that closing is a reset
+            for pair in (writing, rest, reading):
+                pair.peer.close()
+            writing.transport.write(b"to nobody")
+            assert writing.transport.is_closing
+            await settle()
+            assert [pair.heard.said for pair in (writing, rest, reading)] == [
+                ["lost"],
+                ["full", "lost"],
+                ["lost"],
+            ]
+
+    run(main)
+
+
+def test_one_session_may_end_another_within_a_turn():
+    """Which then hears nothing any more, though bytes for it have come."""
+
+    async def main() -> None:
+        async with pairs(2) as both:
+            for pair, other in zip(both, reversed(both), strict=True):
+                pair.heard.then = lambda data, other=other: other.transport.abort()
+                pair.peer.send(b"now")
+            await settle()
+            assert sorted((pair.heard.said for pair in both), key=str) == [["lost"], [b"now"]]
+
+    run(main)
+
+
+def test_nothing_to_do_after_all():
+    """The system may say that there is something, and then there is not."""
+
+    async def main() -> None:
+        async with pairs(1) as (pair,):
+            pair.transport._ready(EVENT_READ)
+            pair.transport.write(MANY)
+            left = pair.transport.unsent
+            pair.transport._ready(EVENT_READ | EVENT_WRITE)
+            assert pair.transport.unsent == left
+            assert pair.heard.said == ["full"]
+
+    run(main)
+
+
+def test_a_session_that_fails_is_the_end_of_no_other():
+    """It is told to the loop's handler of exceptions; others read in the same turn get their bytes."""
+    told: list[Any] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+        async with pairs(2) as (bad, good):
+            bad.heard.then = lambda data: 1 / 0
+            for pair in (bad, good):
+                pair.peer.send(b"now")
+            await settle()
+            assert bad.heard.said == [b"now", "lost"]
+            assert good.heard.said == [b"now"]
+
+    run(main)
+    assert [type(one["exception"]) for one in told] == [ZeroDivisionError]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_what_ends_a_program_ends_it(error):
+    """It is not held back."""
+
+    async def main() -> None:
+        async with pairs(1) as (pair,):
+
+            def stop(data: bytes) -> None:
+                raise error
+
+            pair.heard.then = stop
+            pair.peer.send(b"now")
+            await asyncio.sleep(20)
+
+    with pytest.raises(error):
+        run(main)
