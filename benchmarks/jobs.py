@@ -33,7 +33,8 @@ class Subject:
 
 
 _PEER: Final = ("{filter}", "{where}")
-_OURS: Final = ("{python}", "-m", "demyjpy", "run", "{filters}:{filter}", "--listen", "{address}")
+_RUN: Final = ("{python}", "-m", "demyjpy", "run", "{filters}:{filter}")
+_OURS: Final = (*_RUN, "--listen", "{address}", "--allow-root")
 
 
 def _own(name: str, label: str, *options: str, suffix: str = "", needs: str = "") -> Subject:
