@@ -1,4 +1,4 @@
-"""Bars as SVG: one file for light and dark pages, read without colours as well. No I/O."""
+"""Bars and lines as SVG: one file for light and dark pages, read without colours as well. No I/O."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +17,8 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328; }
 .title { font-weight: 600; font-size: 15px; }
 .group { font-weight: 600; }
 .value { paint-order: stroke; stroke: #ffffff; stroke-width: 4px; }
+.axis { stroke: #8c959f; } .curve { fill: none; stroke-width: 2; }
+.curve0 { stroke: #0969da; } .curve1 { stroke: #bc4c00; stroke-dasharray: 6 3; }
 .bar { fill: #8c959f; } .own { fill: #0969da; } .line { stroke: #1f2328; stroke-dasharray: 3 3; }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3; } .value { stroke: #0d1117; }
@@ -77,11 +79,47 @@ def draw(title: str, groups: Sequence[Group], *, mark: float = 1.0, unit: str = 
             values_of_bars.append(f'<text class="value" x="{end:.1f}" y="{y}">{told}</text>')
         line = f'x1="{mark_x:.1f}" x2="{mark_x:.1f}" y1="{top}" y2="{y + 6}"'
         parts += (f'<line class="line" {line}/>', *values_of_bars)
-    height = y + 20
-    scale = ", logarithmic" if logarithmic else ""
+    return _page(title + (", logarithmic" if logarithmic else ""), parts, y + 20)
+
+
+def _page(title: str, parts: Sequence[str], height: int) -> str:
     body = "\n".join(parts)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img" '
         f'aria-label="{escape(title)}">\n<style>\n{_STYLE}</style>\n'
-        f'<text class="title" x="8" y="24">{escape(title + scale)}</text>\n{body}\n</svg>\n'
+        f'<text class="title" x="8" y="24">{escape(title)}</text>\n{body}\n</svg>\n'
     )
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points in order, with a name."""
+
+    label: str
+    points: Sequence[tuple[float, float]]
+
+
+def draw_lines(title: str, lines: Sequence[Line], *, across: str, up: str) -> str:
+    """At most two lines over each other, from zero on; ``across`` and ``up`` are the units."""
+    points = [point for line in lines for point in line.points]
+    right, top = (max((point[axis] for point in points), default=1.0) for axis in (0, 1))
+    width, height, left, floor = _WIDTH - 90, 200, 60, 250
+
+    def at(point: tuple[float, float]) -> str:
+        return f"{left + width * point[0] / right:.1f},{floor - height * point[1] / (1.1 * top):.1f}"
+
+    parts = [
+        f'<path class="axis" fill="none" d="M{left},{floor - height} V{floor} H{left + width}"/>',
+        f'<text x="{left - 8}" y="{floor}" text-anchor="end">0</text>',
+        f'<text x="{left - 8}" y="{floor - height / 1.1:.0f}" text-anchor="end">{top:.0f} {up}</text>',
+        f'<text x="{left + width}" y="{floor + 18}" text-anchor="end">{right:.0f} {across}</text>',
+    ]
+    for number, line in enumerate(lines):
+        path = " ".join(map(at, line.points))
+        parts.append(f'<polyline class="curve curve{number}" points="{path}"/>')
+        start = left + 120 * number
+        parts += (
+            f'<path class="curve curve{number}" d="M{start},{floor + 34} h24"/>',
+            f'<text x="{start + 30}" y="{floor + 38}">{escape(line.label)}</text>',
+        )
+    return _page(title, parts, floor + 50)

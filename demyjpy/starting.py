@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from demyjpy.connection import Observer, Step
+from demyjpy.drivers.privileges import acting_as
 from demyjpy.drivers.start import Driver
 from demyjpy.drivers.start import start_milter as start_without
 
@@ -56,7 +57,8 @@ def start_milter(
         if record is not None:
             from demyjpy.trace.writing import Recorder  # noqa: PLC0415  # filters start fast
 
-            recorder = Recorder(record, raw=record_raw)
+            with acting_as(user, group):
+                recorder = Recorder(record, raw=record_raw)
             stack.callback(recorder.close)
             observers.append(recorder)
         if explain:
@@ -69,7 +71,8 @@ def start_milter(
         if capsules is not None:
             from demyjpy.trace.capsule import CapsuleMaker  # noqa: PLC0415  # alike
 
-            observers.append(CapsuleMaker(capsules))
+            with acting_as(user, group):
+                observers.append(CapsuleMaker(capsules))
         start_without(
             address,
             on_connect,

@@ -20,7 +20,7 @@ from demyjpy.cli.logs import logging_to
 from demyjpy.cli.reloading import Reloadable
 from demyjpy.cli.words import InputError, MissingExtraError
 from demyjpy.drivers.address import parse_address
-from demyjpy.drivers.privileges import is_root
+from demyjpy.drivers.privileges import acting_as, is_root
 from demyjpy.errors import AddressError, HandlerError
 from demyjpy.starting import start_milter
 from demyjpy.trace.octets import TraceError
@@ -161,7 +161,8 @@ def _flight(arguments: argparse.Namespace) -> Any:
 
     salt = secrets.token_bytes(16)
     privacy = Privacy(keep=arguments.flight_keep, hash_addresses=arguments.flight_hash, salt=salt)
-    return FlightRecorder(arguments.flight, privacy=privacy)
+    with acting_as(arguments.user, arguments.group):
+        return FlightRecorder(arguments.flight, privacy=privacy)
 
 
 def _show_lines(listen: str, address: str) -> None:

@@ -3,6 +3,8 @@
 import grp
 import os
 import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from demyjpy.errors import AddressError
 
@@ -17,16 +19,7 @@ def become(user: str | None, group: str | None) -> None:
 
     `AddressError` where there is no such user or group, or where only root may do that.
     """
-    if user is None and group is None:
-        return
-    try:
-        entry = pwd.getpwnam(user) if user is not None else None
-        gid = grp.getgrnam(group).gr_gid if group is not None else None
-    except KeyError as error:
-        raise AddressError(f"expected a user and a group that there are, got {error}") from None
-    uid = os.geteuid() if entry is None else entry.pw_uid
-    if gid is None:
-        gid = os.getegid() if entry is None else entry.pw_gid
+    uid, gid = _ids(user, group)
     if (uid, gid) == (os.geteuid(), os.getegid()):
         return
     try:
@@ -36,6 +29,42 @@ def become(user: str | None, group: str | None) -> None:
             f"cannot run as user {user or '(unchanged)'}, group {group or '(its own)'}: "
             f"{error.strerror}; start as root, or as that user without these options"
         ) from error
+
+
+@contextmanager
+def acting_as(user: str | None, group: str | None) -> Iterator[None]:
+    """While the block runs, files are made and opened in their name, if we are root.
+
+    For what is to be there before the socket is, and used by whom `become` makes us. Not where other
+    threads run.
+    """
+    uid, gid = _ids(user, group)
+    me, mine = os.geteuid(), os.getegid()
+    if not is_root() or (uid, gid) == (me, mine):
+        yield
+        return
+    others = os.getgroups()
+    os.setgroups([gid])
+    os.setegid(gid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(me)
+        os.setegid(mine)
+        os.setgroups(others)
+
+
+def _ids(user: str | None, group: str | None) -> tuple[int, int]:
+    try:
+        entry = pwd.getpwnam(user) if user is not None else None
+        gid = grp.getgrnam(group).gr_gid if group is not None else None
+    except KeyError as error:
+        raise AddressError(f"expected a user and a group that there are, got {error}") from None
+    uid = os.geteuid() if entry is None else entry.pw_uid
+    if gid is None:
+        gid = os.getegid() if entry is None else entry.pw_gid
+    return uid, gid
 
 
 def _change(user: str | None, uid: int, gid: int) -> None:  # pragma: no cover

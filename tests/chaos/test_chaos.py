@@ -1,10 +1,12 @@
-"""A short run of chaos; `python -m tests.chaos` is the long one."""
+"""Short runs of `python -m tests.chaos` and `python -m tests.chaos.soak`."""
 
 import asyncio
+from xml.etree import ElementTree
 
 import pytest
 
 from tests.chaos.run import Plan, run
+from tests.chaos.soak import plot, soak
 
 
 @pytest.mark.parametrize("driver", ["asyncio", "threads"])
@@ -14,3 +16,13 @@ def test_good_clients_are_served_whatever_happens(driver):
     outcome = asyncio.run(run(plan))
     assert outcome.problems == (), f"{plan}\n{outcome.as_text()}"
     assert outcome.answered >= 600
+
+
+def test_what_is_noted_of_a_long_run():
+    """Messages are answered, nothing is left open, and it can be drawn."""
+    found = asyncio.run(soak("asyncio", 2.0, 3, 20_061))
+    assert (found.left, found.wrong) == (0, ())
+    assert found.samples[-1].messages > found.samples[0].messages
+    assert "messages in" in found.as_text()
+    drawn = ElementTree.fromstring(plot([found]))
+    assert len(list(drawn.iter("{http://www.w3.org/2000/svg}polyline"))) == 1

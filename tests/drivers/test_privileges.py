@@ -4,11 +4,13 @@ import os
 import pwd
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from demyjpy import AddressError, Continue
-from demyjpy.drivers.privileges import become, is_root
+from demyjpy.drivers.privileges import acting_as, become, is_root
 from tests.drivers.peer import Peer
 from tests.drivers.program import ROOT, program
 
@@ -58,6 +60,30 @@ def test_a_user_that_is_not_there(user, group):
     """Is an error that names it."""
     with pytest.raises(AddressError, match=r"expected a user and a group that there are, got .*no-such"):
         become(user, group)
+
+
+@needs_root
+def test_files_are_made_in_the_name_of_who_will_use_them(tmp_path):
+    """And afterwards we are who we were, whatever came of it."""
+    before = os.getresuid(), os.getresgid(), os.getgroups()
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory != Path(tempfile.gettempdir()) and directory.is_relative_to(tempfile.gettempdir()):
+            directory.chmod(0o777)
+    with acting_as("nobody", "mail"):
+        (tmp_path / "made").mkdir()
+    found = (tmp_path / "made").stat()
+    assert (found.st_uid, found.st_gid) == (NOBODY.pw_uid, 8)
+    (tmp_path / "ours").mkdir(mode=0o700)
+    with pytest.raises(PermissionError), acting_as("nobody", None):
+        (tmp_path / "ours" / "made").mkdir()
+    assert (os.getresuid(), os.getresgid(), os.getgroups()) == before
+
+
+def test_who_is_that_already_makes_files_as_ever(tmp_path):
+    """Nothing changes."""
+    with acting_as(None, None):
+        (tmp_path / "made").mkdir()
+    assert (tmp_path / "made").stat().st_uid == os.geteuid()
 
 
 @needs_root
