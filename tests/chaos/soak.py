@@ -103,8 +103,12 @@ async def soak(driver: str, seconds: float, connections: int, seed: int) -> Soak
                     for number in range(connections)
                 ),
             )
-            await asyncio.sleep(2.0)  # for the last disconnects
             left = descriptors(pid) - before
+            for _ in range(100):  # for the last disconnects
+                if left <= 0:
+                    break
+                await asyncio.sleep(0.1)
+                left = descriptors(pid) - before
         finally:
             milter.process.terminate()
             await milter.process.wait()

@@ -1,7 +1,7 @@
 """Short runs of `python -m tests.chaos` and `python -m tests.chaos.soak`."""
 
 import asyncio
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -24,5 +24,5 @@ def test_what_is_noted_of_a_long_run():
     assert (found.left, found.wrong) == (0, ())
     assert found.samples[-1].messages > found.samples[0].messages
     assert "messages in" in found.as_text()
-    drawn = ElementTree.fromstring(plot([found]))
+    drawn = ET.fromstring(plot([found]))
     assert len(list(drawn.iter("{http://www.w3.org/2000/svg}polyline"))) == 1
