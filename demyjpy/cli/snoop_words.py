@@ -7,24 +7,13 @@ from typing import Any, Final
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.cli.show import Paint, plural, safe, shorten
-from demyjpy.codec import EVENTS
 from demyjpy.errors import MilterError
-from demyjpy.negotiation import action_names
 from demyjpy.trace.fields import load_action, load_event
 from demyjpy.trace.records import Record
-from demyjpy.trace.words import words_of
-from demyjpy.wire.codes import ProtocolFlag
+from demyjpy.trace.words import flag_words, words_of
 
 COLOURS: Final = ("cyan", "magenta", "blue", "green", "yellow")
 """One a session, in turn."""
-
-_EXTRAS: Final = {
-    ProtocolFlag.SKIP: "may skip the rest of a body",
-    ProtocolFlag.RCPT_REJ: "refused recipients too",
-    ProtocolFlag.HDR_LEADSPC: "header values exact",
-    ProtocolFlag.MDS_256K: "packets of 256 KiB",
-    ProtocolFlag.MDS_1M: "packets of 1 MiB",
-}
 
 
 def record_line(record: Record, number: int, paint: Paint) -> str:
@@ -69,7 +58,7 @@ def _event_words(record: Record) -> str:
     event = load_event(record["event"], record.get("fields", {}))
     match event:
         case ev.Options():
-            return f"version {event.version}, offers {flags(event.actions, event.protocol)}"
+            return f"version {event.version}, offers {flag_words(event.actions, event.protocol)}"
         case ev.DefineMacros():
             words = (f"{name}={value}" for name, value in event.definitions.words)
             return f"for {event.event}: {' '.join(words)}"
@@ -102,20 +91,7 @@ def _answer_words(record: Record) -> Iterator[str]:
 
 def _action_words(action: Any) -> str:
     if isinstance(action, act.Negotiate):
-        words = f"version {action.version}, wants {flags(action.actions, action.protocol)}"
+        words = f"version {action.version}, wants {flag_words(action.actions, action.protocol)}"
         asked = (f"{' '.join(names)} at stage {stage}" for stage, names in action.macros)
         return "; ".join((words, *(f"macros {one}" for one in asked)))
     return "still at work" if isinstance(action, act.Progress) else words_of(action)
-
-
-def flags(actions: Any, protocol: Any) -> str:
-    """The two flag words of a negotiation in words."""
-    parts = [", ".join(sorted(action_names(actions))) or "no changes"]
-    parts += _listed("without", [row.name for row in EVENTS.values() if row.off & protocol])
-    parts += _listed("no answer to", [row.name for row in EVENTS.values() if row.quiet & protocol])
-    parts += [words for flag, words in _EXTRAS.items() if flag & protocol]
-    return "; ".join(parts)
-
-
-def _listed(title: str, names: list[str]) -> list[str]:
-    return [f"{title} {', '.join(names)}"] if names else []

@@ -12,6 +12,7 @@ from typing import Any, Final
 from demyjpy.actions import Negotiate
 from demyjpy.connection import Step
 from demyjpy.context import get_macro
+from demyjpy.trace.words import flag_words
 
 KEPT: Final = 10
 
@@ -40,7 +41,7 @@ class Notes:
             self._write("errors", list(self._errors))
         if step.answer and isinstance(step.answer[-1], Negotiate):
             said = step.answer[-1]
-            words = f"version {said.version}, {said.actions!r}, {said.protocol!r}"
+            words = f"version {said.version}: {flag_words(said.actions, said.protocol)}"
             if words != self._negotiated:
                 self._negotiated = words
                 self._write("negotiated", words)

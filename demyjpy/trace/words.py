@@ -5,10 +5,20 @@ from typing import Any, Final
 
 from demyjpy import actions as act
 from demyjpy.actions import Modification
+from demyjpy.codec import EVENTS
+from demyjpy.negotiation import action_names
 from demyjpy.trace.messages import Message, Unreadable
+from demyjpy.wire.codes import ProtocolFlag
 from demyjpy.wire.fields import Parameters
 
 _LONGEST: Final = 160  # characters of a line that are shown
+_EXTRAS: Final = {
+    ProtocolFlag.SKIP: "may skip the rest of a body",
+    ProtocolFlag.RCPT_REJ: "refused recipients too",
+    ProtocolFlag.HDR_LEADSPC: "header values exact",
+    ProtocolFlag.MDS_256K: "packets of 256 KiB",
+    ProtocolFlag.MDS_1M: "packets of 1 MiB",
+}
 
 
 def safe(text: str) -> str:
@@ -131,3 +141,16 @@ def ending(message: Message) -> str:
     if message.edits:
         words += f", {plural(len(message.edits), 'change')}"
     return words
+
+
+def flag_words(actions: Any, protocol: Any) -> str:
+    """The two flag words of a negotiation in words."""
+    parts = [", ".join(sorted(action_names(actions))) or "no changes"]
+    parts += _listed("without", [row.name for row in EVENTS.values() if row.off & protocol])
+    parts += _listed("no answer to", [row.name for row in EVENTS.values() if row.quiet & protocol])
+    parts += [words for flag, words in _EXTRAS.items() if flag & protocol]
+    return "; ".join(parts)
+
+
+def _listed(title: str, names: list[str]) -> list[str]:
+    return [f"{title} {', '.join(names)}"] if names else []

@@ -113,7 +113,7 @@ def test_last_errors_are_noted(tmp_path):
     assert len(found) == 10
     assert "ValueError: on <purpose>" in found[0]["traceback"]
     (said,) = read_notes(tmp_path, "negotiated")
-    assert said.startswith("version 6")
+    assert said.startswith("version 6: add_header; without ")
 
 
 def test_notes_that_cannot_be_written_or_read(tmp_path):

@@ -15,7 +15,7 @@ import pytest
 
 from demyjpy import running
 from demyjpy.cli.show import Paint
-from demyjpy.cli.snoop_words import flags, record_line
+from demyjpy.cli.snoop_words import record_line
 from demyjpy.cli.snooping import Outbox, Screen
 from demyjpy.drivers.address import Address, listen, parse_address
 from demyjpy.testing import Postfix, session
@@ -25,6 +25,7 @@ from demyjpy.trace.comparing import compare_bytes
 from demyjpy.trace.replaying import Filter
 from demyjpy.trace.snooping import Snooper
 from demyjpy.trace.tapes import WireTape
+from demyjpy.trace.words import flag_words
 from tests.cli.servers import PATIENCE, listening, program, read_until, silent
 from tests.engine import BODY, CONNECT, HEADER, HELO, MAIL, QUIT, RCPT, UNKNOWN, join, offer, packet
 from tests.trace.sessions import tagger
@@ -455,5 +456,5 @@ def test_every_packet_has_words() -> None:
         "#1 filter < New",
     ):
         assert expected in text, (expected, text)
-    assert flags(0, 0) == "no changes"
+    assert flag_words(0, 0) == "no changes"
     assert "\x1b[" in record_line(records[0], 1, Paint(True))
