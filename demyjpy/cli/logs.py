@@ -11,6 +11,7 @@ from logging.handlers import SysLogHandler, WatchedFileHandler
 from pathlib import Path
 from typing import Any, Final
 
+from demyjpy.drivers.privileges import acting_as
 from demyjpy.errors import AddressError
 
 TEXT: Final = "%(asctime)s %(levelname)s %(message)s"
@@ -21,13 +22,26 @@ FACTS: Final = ("session", "queue_id", "client", "event", "handler")
 
 
 @contextmanager
-def logging_to(place: str, level: str, *, as_json: bool, size: int = 0, kept: int = 5) -> Iterator[None]:
+def logging_to(
+    place: str,
+    level: str,
+    *,
+    as_json: bool,
+    size: int = 0,
+    kept: int = 5,
+    owner: tuple[str | None, str | None] = (None, None),
+) -> Iterator[None]:
     """While the block runs, records from ``level`` on go to ``place``, too.
 
-    `AddressError` where that cannot be had.
+    ``owner``: user and group that a file is made for, where they may make it: else they could not
+    move it away when it is full. `AddressError` where the place cannot be had.
     """
     try:
-        handler = _handler(place, size, kept)
+        try:
+            with acting_as(*owner):
+                handler = _handler(place, size, kept)
+        except PermissionError:
+            handler = _handler(place, size, kept)
     except OSError as error:
         raise AddressError(f"cannot log to {place}: {error.strerror or error}") from error
     handler.setFormatter(JsonLines(_ident(place)) if as_json else _text(place))
@@ -100,12 +114,27 @@ class SharedFile(WatchedFileHandler):
         super().__init__(path, encoding="utf-8", errors="backslashreplace")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; move the file away first if it is full."""
-        if self._size:
-            with suppress(OSError):  # the next one tries again
-                self.reopenIfNeeded()
+        """Write a record; move the file away first if it is full. A file that cannot be had is no error.
+
+        Where it was moved away and none can be made in its place, records go on into the old one.
+        """
+        with suppress(OSError):  # the next one tries again
+            self.reopenIfNeeded()
+            if self._size:
                 self._rotate_if_full()
-        super().emit(record)
+        logging.StreamHandler.emit(self, record)
+
+    def reopenIfNeeded(self) -> None:  # noqa: N802  # as the base calls it
+        """Open the file that has the name now, if it is another; the old one is kept until then."""
+        try:
+            now = os.stat(self.baseFilename)  # noqa: PTH116  # as the base has it
+        except FileNotFoundError:
+            now = None
+        if now is None or (now.st_dev, now.st_ino) != (self.dev, self.ino):
+            before: Any = self.stream
+            self.stream = self._open()
+            before.close()
+            self._statstream()
 
     def _rotate_if_full(self) -> None:
         with Path(f"{self.baseFilename}.lock").open("a", encoding="utf-8") as lock:

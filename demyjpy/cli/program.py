@@ -25,6 +25,8 @@ from demyjpy.errors import AddressError, HandlerError
 from demyjpy.starting import start_milter
 from demyjpy.trace.octets import TraceError
 
+_LOOPBACK: Final = ("127.0.0.0/8", "::1")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status. ``arguments`` are the program's own if not given.
@@ -80,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         as_json=arguments.log_format == "json",
         size=arguments.log_size,
         kept=arguments.log_kept,
+        owner=(arguments.user, arguments.group),
     ):
         _load_and_serve(arguments)
     return 0
@@ -109,7 +112,10 @@ def _status(
 
     about = {"filter": arguments.filter, "driver": arguments.driver, "workers": str(arguments.workers)}
     with closing(StatusServer(arguments.http, about)) as server:
-        yield {"observer": server.observe}, server.start
+        observed: dict[str, Any] = {"observer": server.observe}
+        if arguments.allow:
+            observed["allow"] = (*arguments.allow, *_LOOPBACK)  # from where /readyz asks
+        yield observed, server.start
 
 
 def _serve(
@@ -137,8 +143,7 @@ def _serve(
         explain=arguments.explain,
         flight=_flight(arguments),
         capsules=arguments.capsules,
-        **options_of(arguments),
-        **observed,
+        **{**options_of(arguments), **observed},
     )
 
 

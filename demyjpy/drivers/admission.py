@@ -18,7 +18,7 @@ from demyjpy.registry import Registry
 from demyjpy.shorthands import tempfail
 
 REFUSED_AT_ONCE: Final = 256
-"""Connections that may be being refused at the same time; more wait in the backlog."""
+"""Connections that may be being refused at the same time; more are closed without a word."""
 
 
 @frozen
@@ -59,8 +59,7 @@ class Door:
     @property
     def is_shut(self) -> bool:
         """Whether the next connection has to wait until one of those that are in has gone."""
-        is_full = self._options.when_full == "wait" and self.served >= self._options.max_connections
-        return is_full or self.refused >= REFUSED_AT_ONCE
+        return self._options.when_full == "wait" and self.served >= self._options.max_connections
 
     def enter(self, address: Any) -> Guest | None:
         """Somebody who connects from there, as `socket.accept` gives it; None: is to be left alone."""
@@ -79,6 +78,8 @@ class Door:
             self.served += 1
             self._peers[name] += 1
             return Guest(name, self.setup, True, options.idle_timeout)
+        if self.refused >= REFUSED_AT_ONCE:
+            return None
         self.refused += 1
         return Guest(name, self._refusing, False, options.negotiate_timeout)
 

@@ -174,8 +174,10 @@ class AsyncServer:
             session.begin(sock)
 
     def forget_session(self, session: "_Session") -> None:
-        """A session has ended."""
-        self._sessions.discard(session)
+        """A session has ended. Saying it again does nothing."""
+        if session not in self._sessions:
+            return
+        self._sessions.remove(session)
         self._door.leave(session.guest)
         self._resume_accepting()
         if not self._sessions:
@@ -197,7 +199,14 @@ class AsyncServer:
         if call.handler.is_async:
             task = self._loop.create_task(run_call_async(call))
             return task, lambda: self._leave(task)
-        future = self._pool.submit(run_call, call)
+        try:
+            future = self._pool.submit(run_call, call)
+        except RuntimeError as error:
+            failed = self._loop.create_future()
+            failed.set_exception(
+                HandlerError(f"expected a thread for {call.handler.name}, got none: {error}")
+            )
+            return failed, str
         return asyncio.wrap_future(future, loop=self._loop), lambda: self._pool.leave(future)
 
     def _leave(self, task: "asyncio.Task[Any]") -> str:
@@ -272,16 +281,19 @@ class _Session:
     def lose(self) -> None:
         self._transport = None
         self._stop_progress()
-        self._follow(hang_up(self._line.connection))
+        try:
+            self._follow(hang_up(self._line.connection))
+        except BaseException:
+            self._server.forget_session(self)
+            raise
 
     def pause_writing(self) -> None:
         self._is_full = True
         self._read(False)
 
     def resume_writing(self) -> None:
-        if self._is_full:
-            self._is_full = False
-            self._read(self._running is None)
+        self._is_full = False
+        self._read(self._running is None)
 
     def _read(self, wanted: bool) -> None:
         if self._transport is not None:
@@ -348,15 +360,27 @@ class _Session:
         self._stop_progress()
         self._deadline.cancel()
         self._running = None
-        self._read(not self._is_full)
         try:
             outcome = future.result()
         except BaseException as error:  # noqa: BLE001  # what ends a task is no end of the milter
             outcome = as_exception(error)
+        try:
+            self._go_on(outcome)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            if self._transport is None:
+                self._server.forget_session(self)
+                raise
+            self._transport.fail(error)
+
+    def _go_on(self, outcome: Any) -> None:
         connection = self._line.connection
         if self._transport is not None and self._transport.is_closing:
             connection = hang_up(connection)
         self._follow(resume(connection, outcome, monotonic() - self._started))
+        if self._running is None:  # else what was kept of the last read is not yet done with
+            self._read(not self._is_full)
 
     # ---------------------------------------------------------------------- what the server says
     def leave_if_idle(self) -> None:

@@ -8,6 +8,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 _Task: TypeAlias = tuple["Future[Any]", Callable[[Any], Any], Any]
@@ -30,11 +31,19 @@ class Pool:
         """Tasks left behind that still run, and whether another thread may take that one's place."""
 
     def submit(self, function: Callable[[Any], Any], argument: Any) -> "Future[Any]":
-        """Call a function in a thread, or in the first that is free. From one thread only."""
+        """Call a function in a thread, or in the first that is free. From one thread only.
+
+        `RuntimeError` where there is no thread, and none can be started.
+        """
         future: Future[Any] = Future()
         with self._lock:
             self._open += 1
-            self._start_if_needed()
+            try:
+                self._start_if_needed()
+            except RuntimeError:  # the system has no more threads
+                if not self._threads:
+                    self._open -= 1
+                    raise
         self._tasks.put((future, function, argument))
         return future
 
@@ -50,7 +59,8 @@ class Pool:
             if makes_room:
                 self._threads -= 1
                 self._open -= 1
-                self._start_if_needed()
+                with suppress(RuntimeError):  # the next that is submitted tries again
+                    self._start_if_needed()
             return f"its thread goes on, one of {len(self._left)} left behind"
 
     def close(self) -> None:
@@ -60,10 +70,10 @@ class Pool:
 
     def _start_if_needed(self) -> None:
         if self._open > self._threads and self._threads < self._size:
-            self._threads += 1
             self._names += 1
             name = f"demyjpy-handler-{self._names}"
             threading.Thread(target=self._run, name=name, daemon=True).start()
+            self._threads += 1
 
     def _run(self) -> None:
         while (task := self._tasks.get()) is not _END:

@@ -44,15 +44,22 @@ def acting_as(user: str | None, group: str | None) -> Iterator[None]:
         yield
         return
     others = os.getgroups()
-    os.setgroups([gid])
-    os.setegid(gid)
-    os.seteuid(uid)
     try:
+        _take_groups(user, gid)
+        os.setegid(gid)
+        os.seteuid(uid)
         yield
     finally:
         os.seteuid(me)
         os.setegid(mine)
         os.setgroups(others)
+
+
+def _take_groups(user: str | None, gid: int) -> None:
+    if user is None:
+        os.setgroups([gid])
+    else:
+        os.initgroups(user, gid)
 
 
 def _ids(user: str | None, group: str | None) -> tuple[int, int]:
@@ -69,9 +76,6 @@ def _ids(user: str | None, group: str | None) -> tuple[int, int]:
 
 def _change(user: str | None, uid: int, gid: int) -> None:  # pragma: no cover
     """For good. Who has become another may not write down that this was covered."""
-    if user is None:
-        os.setgroups([gid])
-    else:
-        os.initgroups(user, gid)
+    _take_groups(user, gid)
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)

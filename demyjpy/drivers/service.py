@@ -23,6 +23,7 @@ class Service:
         self._reload, self._check, self._is_apart = reload, check, is_apart
         self._controls: Controls | None = None
         self._is_loading = self._is_asked_again = False
+        self._lock = threading.Lock()
         self._status = "starting"
         self.notifier = Notifier()
 
@@ -49,19 +50,27 @@ class Service:
     def _begin(self, controls: Controls) -> None:
         if not self._is_apart:
             self._load(controls)
-        elif self._is_loading:
-            self._is_asked_again = True
-        else:
-            self._is_loading = True
+        elif not self._must_wait():
             name = "demyjpy-reload"
             threading.Thread(target=self._load_apart, args=(controls,), name=name, daemon=True).start()
 
+    def _must_wait(self) -> bool:
+        with self._lock:
+            if self._is_loading:
+                self._is_asked_again = True
+                return True
+            self._is_loading = True
+            return False
+
     def _load_apart(self, controls: Controls) -> None:
-        self._load(controls)
-        self._is_loading = False
-        if self._is_asked_again:
-            self._is_asked_again = False
-            self.load_again()
+        try:
+            self._load(controls)
+        finally:
+            with self._lock:
+                again, self._is_asked_again = self._is_asked_again, False
+                self._is_loading = False
+            if again:
+                self.load_again()
 
     def _load(self, controls: Controls) -> None:
         self.notifier.reloading()

@@ -57,7 +57,8 @@ class Notifier:
         address = self._address
         if address.startswith("@"):
             address = f"\0{address[1:]}"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, suppress(OSError):
+        # also where there is no descriptor left
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.setblocking(False)
             sock.sendto("\n".join(lines).encode(), address)
 

@@ -44,11 +44,21 @@ class Poller:
         # One for all, for what is read is taken out before anybody else reads. A new one for each read
         # is so large that malloc() gives its pages back to the kernel each time.
         self.buffer = memoryview(bytearray(_READ_SIZE))
+        self.due: list[Transport] | None = None
+        """Within a turn: those with something to send at its end. Until then no peer is woken up, that
+        would only take the processor, and what is in its caches, from those that are still to come."""
         loop.add_reader(self._fileno, self._poll)
 
     def _poll(self) -> None:
-        for key, ready in self.selector.select(0):
-            key.data(ready)
+        due: list[Transport] = []
+        self.due = due
+        try:
+            for key, ready in self.selector.select(0):
+                key.data(ready)
+        finally:
+            self.due = None
+            for transport in due:
+                transport.flush()
 
     def close(self) -> None:
         """Watch no more; it must watch no socket any more."""
@@ -61,7 +71,9 @@ class Transport:
 
     __slots__ = (
         "_buffer",
+        "_is_full",
         "_loop",
+        "_poller",
         "_reader",
         "_receive",
         "_selector",
@@ -73,10 +85,12 @@ class Transport:
     )
 
     def __init__(self, poller: Poller, sock: socket.socket, reader: Reader) -> None:
-        self._loop, self._selector, self._buffer = poller.loop, poller.selector, poller.buffer
+        self._poller, self._loop = poller, poller.loop
+        self._selector, self._buffer = poller.selector, poller.buffer
         self._sock, self._reader, self._receive = sock, reader, reader.receive
-        self._unsent: deque[memoryview] = deque()
+        self._unsent: deque[bytes | memoryview] = deque()
         self._size = 0
+        self._is_full = False
         self._watched = 0
         """What the selector looks for."""
         self.is_closing = False
@@ -98,7 +112,7 @@ class Transport:
         try:
             # what came before in the batch may have changed what is watched for
             if ready & EVENT_WRITE & self._watched:
-                self._write_rest()
+                self.flush()
             if ready & EVENT_READ & self._watched:
                 try:
                     count = self._sock.recv_into(self._buffer)
@@ -114,8 +128,7 @@ class Transport:
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:  # noqa: BLE001  # it is the end of this session, and of no other
-            self._loop.call_exception_handler({"message": "a session has failed", "exception": error})
-            self.abort()
+            self.fail(error)
 
     # ------------------------------------------------------------------------------- reading
     def pause_reading(self) -> None:
@@ -130,28 +143,23 @@ class Transport:
 
     # ------------------------------------------------------------------------------- writing
     def write(self, data: bytes) -> None:
-        """Send this, now or when the peer takes it."""
+        """Send this, at the end of the turn or when the peer takes it."""
         if self.is_closing:
             return
-        sent = 0
-        if not self._unsent:
-            try:
-                sent = self._sock.send(data)
-            except BlockingIOError:
-                pass
-            except OSError:
-                self.abort()
-                return
-            if sent == len(data):
-                return
-            self._watch(self._watched | EVENT_WRITE)
-        self._unsent.append(memoryview(data)[sent:])
-        was, self._size = self._size, self._size + len(data) - sent
-        if was <= _HIGH < self._size:
-            self._reader.pause_writing()
+        is_first = not self._unsent
+        self._unsent.append(data)
+        self._size += len(data)
+        if not is_first:
+            self._tell_whether_full()
+        elif self._poller.due is None:
+            self.flush()
+        else:
+            self._poller.due.append(self)
 
-    def _write_rest(self) -> None:
-        was = self._size
+    def flush(self) -> None:
+        """Send what the peer takes of it now."""
+        if not self._unsent:
+            return  # it was aborted meanwhile
         while self._unsent:
             data = self._unsent[0]
             try:
@@ -163,15 +171,24 @@ class Transport:
                 return
             self._size -= sent
             if sent < len(data):
-                self._unsent[0] = data[sent:]
+                self._unsent[0] = memoryview(data)[sent:]
                 break
             self._unsent.popleft()
-        if not self._unsent:
+        if self._unsent:
+            self._watch(self._watched | EVENT_WRITE)
+        else:
             self._watch(self._watched & ~EVENT_WRITE)
             if self.is_closing:
                 self._end()
                 return
-        if was > _LOW >= self._size:
+        self._tell_whether_full()
+
+    def _tell_whether_full(self) -> None:
+        if not self._is_full and self._size > _HIGH:
+            self._is_full = True
+            self._reader.pause_writing()
+        elif self._is_full and self._size <= _LOW:
+            self._is_full = False
             self._reader.resume_writing()
 
     @property
@@ -196,6 +213,11 @@ class Transport:
             self._size = 0
             self._watch(0)
             self._end()
+
+    def fail(self, error: BaseException) -> None:
+        """Close it now because of something unforeseen; the loop's handler of exceptions is told."""
+        self._loop.call_exception_handler({"message": "a session has failed", "exception": error})
+        self.abort()
 
     def _end(self) -> None:
         self._loop.call_soon(self._lost)

@@ -85,7 +85,7 @@ class Workers:
             started(Controls(self._asked.append, lambda: None, self._adopt, self._soon))
             try:
                 while not self._asked:
-                    self._bell.wait(min(self._fill(), self._replace(), self._beat()))
+                    self._bell.wait(min(self._replace(), self._fill(), self._beat()))
                     self._reap()
                     while self._due:
                         self._due.popleft()()

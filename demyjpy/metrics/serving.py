@@ -76,6 +76,7 @@ class StatusServer:
         self._socket.close()
         if self._pid:
             os.close(self._lifeline)
+            os.kill(self._pid, signal.SIGKILL)  # processes that a filter started may hold the other end
             os.waitpid(self._pid, 0)
             shutil.rmtree(self._directory, ignore_errors=True)
 
@@ -114,7 +115,8 @@ class _Server(ThreadingHTTPServer):
     def sample_for_ever(self) -> NoReturn:
         """Keep the points of the plot."""
         while True:
-            self._history.append(self._now())
+            with suppress(Exception):  # a file that is just being made; the next one is better
+                self._history.append(self._now())
             time.sleep(_PERIOD)
 
     def _registry(self) -> Any:
@@ -165,6 +167,8 @@ class _Server(ThreadingHTTPServer):
                 sock.connect(target)
                 sock.sendall(join_frame(*encode_event(_OFFER)))
                 return len(sock.recv(64)) > 0
+            except PermissionError:
+                return True  # the socket is there, but not for us: others are to say
             except OSError:
                 return False
 
@@ -205,7 +209,9 @@ class _Handler(BaseHTTPRequestHandler):
                 is_ready = self.server.is_ready()
                 self._say(200 if is_ready else 503, b"ready\n" if is_ready else b"not ready\n")
             case "/":
-                self._say(200, self.server.page().encode(), "text/html; charset=utf-8")
+                self._say(
+                    200, self.server.page().encode(errors="backslashreplace"), "text/html; charset=utf-8"
+                )
             case _:
                 self._say(404, b"expected /, /metrics, /healthz or /readyz\n")
 

@@ -4,6 +4,7 @@ import json
 import logging
 import multiprocessing
 import socket
+from contextlib import contextmanager
 
 import pytest
 
@@ -107,6 +108,41 @@ def test_a_file_that_is_gone_is_made_again(tmp_path):
         path.rename(tmp_path / "old")
         log.info("second")
     assert path.read_text().endswith("second\n")
+
+
+def test_a_file_that_cannot_be_made_again(tmp_path, monkeypatch):
+    """Records go on into the old one, and whoever says them notices nothing."""
+    path = tmp_path / "log"
+    with logging_to(str(path), "info", as_json=False):
+        log.info("first")
+        path.rename(tmp_path / "old")
+        monkeypatch.setattr(SharedFile, "_open", refuse)
+        log.info("second")
+        monkeypatch.undo()
+        log.info("third")
+    assert (tmp_path / "old").read_text().endswith("second\n")
+    assert path.read_text().endswith("third\n")
+
+
+def refuse(*_):
+    """As a directory of somebody else's does."""
+    raise PermissionError(13, "Permission denied")
+
+
+def test_a_file_that_only_root_may_make(tmp_path, monkeypatch):
+    """Is made by root, if that is who we are, in place of the user that will write it."""
+
+    @contextmanager
+    def acting_as(user, group):
+        assert (user, group) == ("filter", None)
+        refuse()
+        yield
+
+    monkeypatch.setattr(logs, "acting_as", acting_as)
+    path = tmp_path / "log"
+    with logging_to(str(path), "info", as_json=False, owner=("filter", None)):
+        log.info("first")
+    assert path.read_text().endswith("first\n")
 
 
 def test_a_place_that_cannot_be_had(tmp_path):

@@ -101,13 +101,15 @@ def test_a_filter_is_not_asked_about_those_it_does_not_serve(driver, log):
 
 
 def test_even_to_be_refused_there_is_a_limit(monkeypatch, log):
-    """So many may be being refused; more wait."""
+    """So many may be being refused; more are closed at once, and nobody else has to wait."""
     monkeypatch.setattr(admission, "REFUSED_AT_ONCE", 1)
     one = door(max_connections=1, when_full="tempfail")
     served, refused = one.enter(("192.0.2.1", 1)), one.enter(("192.0.2.1", 2))
-    assert one.is_shut
-    one.leave(refused)
+    assert one.enter(("192.0.2.1", 3)) is None
     assert not one.is_shut
+    one.leave(refused)
+    assert one.enter(("192.0.2.1", 4)) == refused
+    one.leave(refused)
     one.leave(served)
     assert (one.served, one.refused) == (0, 0)
     log.take_one()

@@ -1,5 +1,6 @@
 """What systemd passes on, and what it is told."""
 
+import errno
 import os
 import re
 import signal
@@ -117,6 +118,18 @@ def test_without_systemd_nothing_is_said(monkeypatch):
     notifier.watch(lambda act: act())
     assert notifier.beat() == float("inf")
     notifier.close()
+
+
+def test_what_cannot_be_said_does_no_harm(monkeypatch):
+    """Also where there is no descriptor for a socket."""
+
+    def no_more(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere")
+    Notifier().stopping()
+    monkeypatch.setattr(socket, "socket", no_more)
+    Notifier().stopping()
 
 
 def test_an_abstract_socket(monkeypatch):

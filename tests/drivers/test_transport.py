@@ -227,6 +227,51 @@ def test_one_session_may_end_another_within_a_turn():
     run(main)
 
 
+def test_answers_leave_at_the_end_of_a_turn():
+    """All bytes that have come are read before any is sent; what was aborted meanwhile sends nothing."""
+    early: list[bytes] = []
+
+    async def main() -> None:
+        async with pairs(3) as all_of_them:
+
+            def answer(data: bytes, pair: Any) -> None:
+                pair.transport.write(data)
+                pair.transport.write(b"!")
+                for other in all_of_them:
+                    with suppress(BlockingIOError):
+                        early.append(other.peer.recv(10, socket.MSG_DONTWAIT))
+                if data == b"end":
+                    pair.transport.abort()
+
+            for pair, data in zip(all_of_them, (b"one", b"two", b"end"), strict=True):
+                pair.heard.then = lambda data, pair=pair: answer(data, pair)
+                pair.peer.send(data)
+            await settle()
+            assert [pair.peer.recv(10) for pair in all_of_them] == [b"one!", b"two!", b""]
+            assert early == []
+
+    run(main)
+
+
+def test_what_was_written_in_a_turn_is_sent_though_it_closes():
+    """As at any other time."""
+
+    async def main() -> None:
+        async with pairs(1) as (pair,):
+
+            def part(data: bytes) -> None:
+                pair.transport.write(b"good bye")
+                pair.transport.close()
+
+            pair.heard.then = part
+            pair.peer.send(b"now")
+            await settle()
+            assert pair.peer.recv(100) == b"good bye"
+            assert pair.heard.said == [b"now", "lost"]
+
+    run(main)
+
+
 def test_nothing_to_do_after_all():
     """The system may say that there is something, and then there is not."""
 

@@ -2,17 +2,20 @@
 
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from demyjpy import AddressError, Mail
-from demyjpy.metrics.serving import StatusServer
+from demyjpy.metrics.page import Moment
+from demyjpy.metrics.serving import StatusServer, _Server
 from tests.drivers.filters import wait_until
 from tests.drivers.peer import Peer
 
@@ -24,8 +27,8 @@ handlers = define_event_handlers(actions={"add_header"})
 
 @handlers.mail
 def mail(event, ctx):
-    if event.sender == "bad":
-        raise ValueError("on <purpose>")
+    if event.sender.startswith("bad"):
+        raise ValueError(f"on <purpose>: {event.sender}")
     return ctx
 
 @handlers.end_of_message
@@ -139,6 +142,82 @@ def test_it_ends_with_the_milter(tmp_path):
         assert milter.get("/healthz")[0] == 200
     with pytest.raises(OSError):
         milter.get("/healthz")
+
+
+def test_whatever_bytes_an_error_is_about(tmp_path):
+    """They are shown, in a way."""
+    with served(tmp_path) as milter:
+        with Peer(milter.address) as peer:
+            peer.begin().ask(Mail("bad\udcff"))
+        wait_until(lambda: "ValueError" in milter.get("/")[1])
+        assert "bad\\udcff" in milter.get("/")[1]
+
+
+def test_it_may_ask_though_others_may_not(tmp_path):
+    """It asks from loopback."""
+    with served(tmp_path, "--allow", "192.0.2.0/24") as milter:
+        assert milter.get("/readyz")[0] == 200
+
+
+CHILD = """
+import os, signal, time
+from demyjpy.metrics.page import Moment
+from demyjpy.metrics.serving import StatusServer, _Server
+server = StatusServer(":0", {})
+server.start("inet:1@127.0.0.1")
+child = os.fork()
+if child == 0:
+    time.sleep(120)
+    os._exit(0)
+server.close()
+os.kill(child, signal.SIGKILL)
+print("closed")
+"""
+
+
+def test_it_ends_though_the_filter_has_children():
+    """Which hold what it holds."""
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "closed\n"
+
+
+@pytest.fixture
+def status(tmp_path):
+    """What answers, within this process; nobody asks it."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield _Server(sock, tmp_path, f"unix:{tmp_path}/milter.sock", {})
+
+
+def test_a_socket_that_is_not_for_it_is_ready(status, monkeypatch):
+    """Others may connect: whether they can is not known, and so not denied."""
+
+    def refuse(*_):
+        raise PermissionError
+
+    assert not status.is_ready()
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    assert status.is_ready()
+
+
+def test_a_figure_that_cannot_be_read_is_left_out(status, monkeypatch):
+    """The next one is there again."""
+    found = deque([Moment(1.0, {}), struct.error("half a file"), Moment(2.0, {})])
+
+    def now():
+        if not found:
+            raise KeyboardInterrupt
+        one = found.popleft()
+        if isinstance(one, Exception):
+            raise one
+        return one
+
+    monkeypatch.setattr(status, "_now", now)
+    monkeypatch.setattr("demyjpy.metrics.serving._PERIOD", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        status.sample_for_ever()
+    assert [one.time for one in status._history] == [1.0, 2.0]
 
 
 def test_one_that_was_not_begun_with():
