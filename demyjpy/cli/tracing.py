@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from demyjpy.cli.words import InputError
+from demyjpy.trace.files import is_any_of
 from demyjpy.trace.messages import Message
 from demyjpy.trace.octets import TraceError, dump_text
 from demyjpy.trace.reading import Reading
@@ -66,6 +67,8 @@ def trace(arguments: argparse.Namespace) -> int:
             pass
     else:
         try:
+            if is_any_of(Path(arguments.to), arguments.traces):
+                raise InputError(f"expected a new file for --to, got the trace {arguments.to} itself")
             write(arguments.to, sessions(), "demyjpy trace")
         except (OSError, TraceError) as error:
             why = getattr(error, "strerror", None) or error

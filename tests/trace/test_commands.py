@@ -1,6 +1,7 @@
 """`demyjpy trace`, and the options by which commands record."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +55,52 @@ def test_trace_joins_and_converts(run: Run, tmp_path: Path) -> None:
     before = run("trace", *CAPTURES, "--to", path)
     assert run("trace", path) == before
     assert len(load(path)) == 52
+
+
+def test_a_trace_is_not_written_over_itself(run: Run, tmp_path: Path) -> None:
+    """By whatever name it is given: status 2, and it stays as it was."""
+    path, link = tmp_path / "t.jsonl", tmp_path / "link.jsonl"
+    write(path, [Trace.of_steps(watched(tagger(), *OPENING, *MESSAGE, QUIT)[0])])
+    link.symlink_to(path)
+    before = path.read_bytes()
+    for to in (path, link):
+        status, _, errors = run("trace", CAPTURES[0], path, "--to", to)
+        told = f"demyjpy trace: expected a new file for --to, got the trace {to} itself\n"
+        assert (status, errors) == (2, told)
+    assert path.read_bytes() == before
+
+
+def test_a_file_stays_where_writing_another_in_its_place_fails(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Status 2, and nothing is left beside it; the second time it is replaced, its link is not."""
+    path, link = tmp_path / "t.jsonl.gz", tmp_path / "link.jsonl.gz"
+    path.write_bytes(b"old")
+    link.symlink_to(path)
+
+    def fail(record: object) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("demyjpy.trace.writing.dump_record", fail)
+        status, _, errors = run("trace", CAPTURES[0], "--to", link)
+    assert (status, errors) == (2, f"demyjpy trace: cannot write {link}: No space left on device\n")
+    assert path.read_bytes() == b"old"
+    assert run("trace", CAPTURES[0], "--to", link)[0] == 0
+    assert link.is_symlink()
+    assert len(load(path)) == 1
+    assert sorted(tmp_path.iterdir()) == [link, path]
+
+
+def test_a_trace_goes_to_a_pipe_too(run: Run, tmp_path: Path) -> None:
+    """As it is: nothing takes its place."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    assert run("trace", CAPTURES[0], "--to", path)[0] == 0
+    assert os.read(reading, 65536).startswith(b'{"trace":1')
+    os.close(reading)
+    assert path.is_fifo()
 
 
 def test_trace_names_what_cannot_be_read(run: Run, tmp_path: Path) -> None:
