@@ -25,10 +25,7 @@ from demyjpy.trace.reading import dump_record
 from demyjpy.trace.session import Trace
 from demyjpy.wire.fields import encode_text
 
-_START: Final = '"""Made by demyjpy capsule: '
-_TEST: Final = (
-    _START
-    + '''{what}."""
+_TEST: Final = '''"""Made by demyjpy capsule: {what}."""
 
 {imports}
 FILTER = {filter!r}
@@ -38,7 +35,7 @@ def test_{name}_does_not_fail():
     """Nor does any other handler in this session."""
     handlers = load_filter(FILTER).on_connect
 {body}'''
-)
+_START: Final = _TEST.partition("{")[0].encode()
 _SCRIPT: Final = """\
     script = {script}
     result = run(handlers, script, mta=Postfix())
@@ -86,11 +83,10 @@ def _has_test(path: Path, capsule: str) -> bool:
     try:
         if is_any_of(path, (capsule,)):
             raise InputError(f"expected a new file for --test, got the capsule {path} itself")
-        start = _START.encode()
         if not path.is_file() or not path.stat().st_size:
             return False
         with path.open("rb") as file:
-            is_ours = file.read(len(start)) == start
+            is_ours = file.read(len(_START)) == _START
     except OSError as error:
         raise _cannot_write(path, error) from error
     if not is_ours:

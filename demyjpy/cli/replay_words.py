@@ -172,6 +172,10 @@ class Tally:
     impure: dict[str, int] = field(factory=dict)
     failures: int = 0
     gaps: dict[str, int] = field(factory=dict)
+    problems: int = 0
+    """What could not be read."""
+    is_whole_wanted: bool = False
+    """Whether it is asked if the recording is whole: problems are a difference then."""
 
     def add(self, found: dict[str, Any]) -> None:
         """One session more, as JSON."""
@@ -179,6 +183,7 @@ class Tally:
         self.messages += found["messages"]
         self.different += not found["same"]
         self.failures += bool(found["failure"])
+        self.problems += len(found["problems"])
         for one in found["differing"]:
             for kind in one["kinds"]:
                 self.kinds[kind] += 1
@@ -190,7 +195,7 @@ class Tally:
     @property
     def status(self) -> int:
         """The exit status."""
-        if self.different or self.failures:
+        if self.different or self.failures or (self.is_whole_wanted and self.problems):
             return 1
         return 3 if self.impure else 0
 
@@ -204,6 +209,7 @@ class Tally:
             "impure": self.impure,
             "refused_sessions": self.failures,
             "gaps": self.gaps,
+            "problems": self.problems,
             "exit_status": self.status,
         }
 

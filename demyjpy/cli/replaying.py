@@ -62,7 +62,7 @@ def replay(arguments: argparse.Namespace) -> int:
         arguments.on_error,
         arguments.queue_id,
     )
-    tally = Tally()
+    tally = Tally(is_whole_wanted=new is None)
     page = ReportPage(_compared(arguments, old, new), tuple(traces))
     told = 0
     for one in run_all(task, _sessions(found), arguments.jobs or processors()):
@@ -78,7 +78,7 @@ def replay(arguments: argparse.Namespace) -> int:
             print(json.dumps(one))
         elif told <= arguments.show:
             print(*session_lines(one), sep="\n")
-    report_problems("replay", found)
+    tally.problems += report_problems("replay", found)
     if not tally.sessions:
         return _nothing(arguments)
     if arguments.html is not None:
@@ -115,7 +115,7 @@ def _sessions(found: Iterable[Reading]) -> Iterator[Lines]:
         try:
             yield from reading.lines()
         except TraceError as error:
-            _complain(f"{reading.path}: {error}")
+            reading.problems[str(error)] = (1, 1)
 
 
 def _complain(what: str) -> None:

@@ -50,6 +50,7 @@ def trace(arguments: argparse.Namespace) -> int:
     """``demyjpy trace``: 0, or 1 if something could not be read."""
     found = readings(arguments.traces)
     told: list[str] = []
+    cut: list[str] = []
     counts = {"sessions": 0, "messages": 0}
 
     def sessions() -> Iterator[Trace]:
@@ -57,6 +58,9 @@ def trace(arguments: argparse.Namespace) -> int:
             for one in reading:
                 counts["sessions"] += 1
                 told.extend(f"{reading.path}: session {one.name}: {what}" for what in one.problems)
+                if one.how == "cut":
+                    why = one.reason or "it was still open, or the rest is lost"
+                    cut.append(f"{reading.path}: session {one.name} has no end here: {why}")
                 for message in one.messages:
                     counts["messages"] += 1
                     _show(message, arguments.json)
@@ -73,7 +77,7 @@ def trace(arguments: argparse.Namespace) -> int:
         except (OSError, TraceError) as error:
             why = getattr(error, "strerror", None) or error
             raise InputError(f"cannot write {arguments.to}: {why}") from error
-    bad = report_problems("trace", found, told)
+    bad = report_problems("trace", found, [*told, *cut])
     if not arguments.json:
         words = (plural(counts["sessions"], "session"), plural(counts["messages"], "message"))
         print(", ".join(words), flush=True)

@@ -119,7 +119,19 @@ def test_trace_names_what_cannot_be_read(run: Run, tmp_path: Path) -> None:
     assert errors.splitlines() == [
         f"demyjpy trace: {path}: line 26: no JSON: cut off or damaged",
         f"demyjpy trace: {path}: session s: record 1: expected a direction, got 'up'",
+        f"demyjpy trace: {path}: session s has no end here: it was still open, or the rest is lost",
+        f"demyjpy trace: {path}: session t has no end here: it was still open, or the rest is lost",
     ]
+
+
+def test_trace_names_sessions_without_an_end(run: Run, tmp_path: Path) -> None:
+    """A recording may well end before they do: that alone is status 0."""
+    path = tmp_path / "t.jsonl"
+    records = Trace.of_steps(watched(tagger(), *OPENING, *MESSAGE)[0]).records[:-1]
+    why = {"session": "session", "direction": "end", "time": 0, "how": "cut", "reason": "too long"}
+    write(path, [Trace("session", (*records, why))])
+    told = f"demyjpy trace: {path}: session session has no end here: too long\n"
+    assert run("trace", path)[::2] == (0, told)
 
 
 @pytest.mark.parametrize(

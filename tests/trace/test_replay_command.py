@@ -162,6 +162,7 @@ def test_handlers_that_are_not_pure_are_named(run: Run, traces: Path) -> None:
             "differing": [],
             "impure": [{"handler": "x"}],
             "gaps": ["body"],
+            "problems": ["record 3: odd"],
         }
     )
     assert tally.status == 3
@@ -248,6 +249,18 @@ def test_what_cannot_be_read_is_told_and_the_rest_replayed(run: Run, traces: Pat
     assert "session z: record 1: expected a direction" in errors
     assert "no JSON: cut off or damaged" in errors
     assert "text.jsonl: line 1: the compressed file is damaged" in errors
+
+
+def test_a_recording_that_is_not_whole_is_told_by_the_status(run: Run, traces: Path) -> None:
+    """Without a filter that is the question; in the JSON, too."""
+    assert run("replay", traces)[0] == 0
+    traces.write_bytes(traces.read_bytes()[:-100])
+    status, output, errors = run("replay", traces)
+    assert (status, output) == (1, "20 sessions, 20 messages, 0 sessions differ\n")
+    assert "no JSON: cut off or damaged" in errors
+    summary = json.loads(run("replay", traces, "--json")[1].splitlines()[-1])["summary"]
+    assert (summary["exit_status"], summary["problems"]) == (1, 1)
+    assert run("replay", traces, "first_filter.py")[0] == 0
 
 
 def test_a_library_that_is_missing_is_told(
