@@ -158,14 +158,25 @@ def test_errors_and_handlers_may_be_odd(tmp_path: Path) -> None:
     assert two.queue_id is None
 
 
-@pytest.mark.parametrize("text", ["", "x", "{}", '{"capsule": 1}', '{"trace": 1, "by": "x", "time": 0}'])
-def test_what_is_no_capsule_is_refused(run: Run, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (b"", "a file that is no JSON"),
+        (b"x", "a file that is no JSON"),
+        (b"\xff\xfe", "a file that is no JSON"),
+        (b"\x1f\x8bx", "a compressed file that is damaged"),
+        (b"{}", "other JSON"),
+        (b"[1]", "other JSON"),
+        (b'{"capsule": 1}', "one that is damaged (TypeError(\"'int' object is not subscriptable\"))"),
+        (b'{"trace": 1, "by": "x", "time": 0}', "a trace: try demyjpy explain"),
+    ],
+)
+def test_what_is_no_capsule_is_refused(run: Run, tmp_path: Path, text: bytes, what: str) -> None:
     """In one line, status 2; so is one without a session, or that is not there."""
     path = tmp_path / "c.jsonl"
-    path.write_text(text + "\n")
-    status, _, errors = run("capsule", path)
-    assert (status, errors.count("\n")) == (2, 1)
-    assert "expected a capsule" in errors
+    path.write_bytes(text + b"\n")
+    told = f"expected a capsule (demyjpy run --capsules writes them) in {path}, got {what}"
+    assert run("capsule", path)[::2] == (2, f"demyjpy capsule: {told}\n")
     assert run("capsule", tmp_path / "none")[::2] == (
         2,
         f"demyjpy capsule: cannot read {tmp_path / 'none'}: No such file or directory\n",
