@@ -47,6 +47,7 @@ def compared_json(found: Compared) -> dict[str, Any]:
         "failure": found.failure,
         "gaps": list(found.gaps),
         "problems": list(found.problems),
+        "left_out": found.left_out,
     }
 
 
@@ -174,6 +175,8 @@ class Tally:
     gaps: dict[str, int] = field(factory=dict)
     problems: int = 0
     """What could not be read."""
+    left_out: int = 0
+    """Sessions from which values were left out for privacy."""
     is_whole_wanted: bool = False
     """Whether it is asked if the recording is whole: problems are a difference then."""
 
@@ -184,6 +187,7 @@ class Tally:
         self.different += not found["same"]
         self.failures += bool(found["failure"])
         self.problems += len(found["problems"])
+        self.left_out += bool(found["left_out"])
         for one in found["differing"]:
             for kind in one["kinds"]:
                 self.kinds[kind] += 1
@@ -210,6 +214,7 @@ class Tally:
             "refused_sessions": self.failures,
             "gaps": self.gaps,
             "problems": self.problems,
+            "sessions_with_values_left_out": self.left_out,
             "exit_status": self.status,
         }
 
@@ -222,6 +227,12 @@ class Tally:
             yield (
                 f"not recorded: {event}, which this filter wants, in {plural(count, 'session')}: "
                 "the recorded filter had declined it"
+            )
+        if self.left_out:
+            where = plural(self.left_out, "session")
+            yield (
+                f"not recorded: values that were left out for privacy, in {where}: "
+                "they count as equal to any other, and the filter does not get them"
             )
         if self.failures:
             yield f"refused: {plural(self.failures, 'session')}"
