@@ -98,6 +98,7 @@ FLOORS = (
     "trace.moments",
     "trace.session",
     "trace.replaying",
+    "trace.redacted",
     "trace.parrot",
     "trace.comparing",
     "trace.captures",

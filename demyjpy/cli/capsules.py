@@ -19,6 +19,7 @@ from demyjpy.testing import Postfix, run
 from demyjpy.testing.code import as_code
 from demyjpy.testing.script import Script
 from demyjpy.trace.capsule import Capsule, has_failed_alike, load_capsule
+from demyjpy.trace.files import is_any_of
 from demyjpy.trace.octets import TraceError
 from demyjpy.trace.reading import dump_record
 from demyjpy.trace.session import Trace
@@ -34,6 +35,7 @@ def test_{name}_does_not_fail():
     """Nor does any other handler in this session."""
     handlers = load_filter(FILTER).on_connect
 {body}'''
+_START: Final = _TEST.partition("{")[0].encode()
 _SCRIPT: Final = """\
     script = {script}
     result = run(handlers, script, mta=Postfix())
@@ -60,7 +62,8 @@ def capsule(arguments: argparse.Namespace) -> int:
     name = arguments.filter or found.file
     if not name:
         raise InputError("expected --filter FILE.py:NAME, for the capsule does not tell where it is")
-    return _write_test(found, name, Path(arguments.test))
+    path = Path(arguments.test)
+    return _write_test(found, name, path, has_test=_has_test(path, arguments.capsule))
 
 
 def _show(found: Capsule) -> None:
@@ -75,23 +78,50 @@ def _show(found: Capsule) -> None:
     print("\n" + "\n".join(map(safe, found.traceback.rstrip("\n").split("\n"))))
 
 
-def _write_test(found: Capsule, name: str, path: Path) -> int:
+def _has_test(path: Path, capsule: str) -> bool:
+    """Whether a test of ours is there; `InputError` where anything else is that would be lost."""
+    try:
+        if is_any_of(path, (capsule,)):
+            raise InputError(f"expected a new file for --test, got the capsule {path} itself")
+        if not path.is_file() or not path.stat().st_size:
+            return False
+        with path.open("rb") as file:
+            is_ours = file.read(len(_START)) == _START
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    if not is_ours:
+        raise InputError(
+            f"expected a new file for --test, or a test that demyjpy capsule has made, got {path}: "
+            "choose another name, or remove it"
+        )
+    return True
+
+
+def _cannot_write(path: Path, error: OSError) -> InputError:
+    return InputError(f"cannot write {path}: {error.strerror}")
+
+
+def _write_test(found: Capsule, name: str, path: Path, *, has_test: bool) -> int:
+    """Write the test; one that does not fail takes the place of no other (``has_test``)."""
     with redirect_stdout(sys.stderr):  # whatever a filter prints
         handlers = load_filter(name).on_connect
         text = code_of(found, name, handlers)
-    try:
-        path.write_text(text or code_of_records(found, name), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
-    print(f"written: {path}")
-    if text is None and not has_failed_alike(found, found.trace.step(handlers)):
-        print(
-            "demyjpy capsule: played again, the handler does not fail: it is not a function of what it "
-            "gets, or it has been changed since",
-            file=sys.stderr,
-        )
-        return 1
-    return 0
+        is_alike = text is not None or has_failed_alike(found, found.trace.step(handlers))
+    if is_alike or not has_test:
+        try:
+            path.write_text(text or code_of_records(found, name), encoding="utf-8")
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+        print(f"written: {path}")
+    if is_alike:
+        return 0
+    stays = f"; {path} stays as it was" if has_test else ""
+    print(
+        "demyjpy capsule: played again, the handler does not fail: it is not a function of what it "
+        f"gets, or it has been changed since{stays}",
+        file=sys.stderr,
+    )
+    return 1
 
 
 def code_of(found: Capsule, name: str, handlers: Any) -> str | None:

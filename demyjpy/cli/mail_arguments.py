@@ -18,7 +18,7 @@ is the message as the milter got it against what would be delivered; nothing is 
 Exit status:
    0  accepted, for at least one recipient, with or without changes
    1  rejected (5xx)
-   2  wrong arguments, or no such mail
+   2  wrong arguments, no such mail, or a directory for --record that cannot be written
    3  discarded: the client is told that all is well, nothing is delivered
    4  accepted and put into quarantine
   69  the milter failed: nothing listens, it is no milter, it hangs, it closed, it broke the protocol

@@ -1,24 +1,43 @@
-"""Pages go to files: tried before the work begins, for their owner only. What is wrong is one line."""
+"""Pages go to files: tried before the work begins, for their owner only. What is wrong is one line.
+
+Only an older page is written over.
+"""
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from demyjpy.cli.words import InputError
+from demyjpy.trace.files import is_any_of
+
+_START: Final = b"<!doctype html"
 
 
 def try_page(path: str, traces: Iterable[str]) -> None:
-    """`InputError` if no page can be written there, or if a trace is there; nothing is changed."""
+    """`InputError` if no page can be written there, or something else is there; nothing is changed."""
     page = Path(path)
     try:
         is_there = page.exists()
-        if is_there and any(page.samefile(one) for one in traces):
+        if is_any_of(page, traces):
             raise InputError(f"expected a new file for --html, got the trace {path}")
+        if page.is_file() and not _is_page(page):
+            raise InputError(
+                f"expected a new file for --html, or a page that may be written over, got {path}: "
+                "choose another name, or remove it"
+            )
         os.close(_open(page))
         if not is_there:
             page.unlink()
     except OSError as error:
         raise _cannot(path, error) from error
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a page is there, or nothing yet."""
+    with path.open("rb") as file:
+        start = file.read(len(_START))
+    return start.lower() in (_START, b"")
 
 
 def write_page(path: str, text: str) -> None:

@@ -47,6 +47,7 @@ def compared_json(found: Compared) -> dict[str, Any]:
         "failure": found.failure,
         "gaps": list(found.gaps),
         "problems": list(found.problems),
+        "left_out": found.left_out,
     }
 
 
@@ -172,6 +173,12 @@ class Tally:
     impure: dict[str, int] = field(factory=dict)
     failures: int = 0
     gaps: dict[str, int] = field(factory=dict)
+    problems: int = 0
+    """What could not be read."""
+    left_out: int = 0
+    """Sessions from which values were left out for privacy."""
+    is_whole_wanted: bool = False
+    """Whether it is asked if the recording is whole: problems are a difference then."""
 
     def add(self, found: dict[str, Any]) -> None:
         """One session more, as JSON."""
@@ -179,6 +186,8 @@ class Tally:
         self.messages += found["messages"]
         self.different += not found["same"]
         self.failures += bool(found["failure"])
+        self.problems += len(found["problems"])
+        self.left_out += bool(found["left_out"])
         for one in found["differing"]:
             for kind in one["kinds"]:
                 self.kinds[kind] += 1
@@ -190,7 +199,7 @@ class Tally:
     @property
     def status(self) -> int:
         """The exit status."""
-        if self.different or self.failures:
+        if self.different or self.failures or (self.is_whole_wanted and self.problems):
             return 1
         return 3 if self.impure else 0
 
@@ -204,6 +213,8 @@ class Tally:
             "impure": self.impure,
             "refused_sessions": self.failures,
             "gaps": self.gaps,
+            "problems": self.problems,
+            "sessions_with_values_left_out": self.left_out,
             "exit_status": self.status,
         }
 
@@ -216,6 +227,12 @@ class Tally:
             yield (
                 f"not recorded: {event}, which this filter wants, in {plural(count, 'session')}: "
                 "the recorded filter had declined it"
+            )
+        if self.left_out:
+            where = plural(self.left_out, "session")
+            yield (
+                f"not recorded: values that were left out for privacy, in {where}: "
+                "they count as equal to any other, and the filter does not get them"
             )
         if self.failures:
             yield f"refused: {plural(self.failures, 'session')}"

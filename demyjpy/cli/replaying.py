@@ -51,7 +51,8 @@ def replay(arguments: argparse.Namespace) -> int:
             filter_of(one, arguments.on_error).on_connect for one in (old, new) if one is not None
         ]
     if arguments.step:
-        return _step(arguments, found, handlers[-1] if handlers else None)
+        step = _step if arguments.html is None else _step_pages
+        return step(arguments, found, handlers[-1] if handlers else None)
     in_bytes = old is None and not arguments.meaning
     task = Task(
         new,
@@ -61,7 +62,7 @@ def replay(arguments: argparse.Namespace) -> int:
         arguments.on_error,
         arguments.queue_id,
     )
-    tally = Tally()
+    tally = Tally(is_whole_wanted=new is None)
     page = ReportPage(_compared(arguments, old, new), tuple(traces))
     told = 0
     for one in run_all(task, _sessions(found), arguments.jobs or processors()):
@@ -77,9 +78,9 @@ def replay(arguments: argparse.Namespace) -> int:
             print(json.dumps(one))
         elif told <= arguments.show:
             print(*session_lines(one), sep="\n")
-    report_problems("replay", found)
+    tally.problems += report_problems("replay", found)
     if not tally.sessions:
-        raise InputError(_nothing(arguments))
+        return _nothing(arguments)
     if arguments.html is not None:
         write_page(arguments.html, page.as_text(tally))
     if arguments.json:
@@ -101,10 +102,12 @@ def _compared(arguments: argparse.Namespace, old: str | None, new: str | None) -
     return f"{new or 'the recorded answers'}, compared with {old or 'the recording'}, {how}"
 
 
-def _nothing(arguments: argparse.Namespace) -> str:
-    if arguments.queue_id is not None:
-        return f"expected a session with queue id {arguments.queue_id}, got none"
-    return "expected recorded sessions, got none"
+def _nothing(arguments: argparse.Namespace) -> int:
+    """Say that there was no session: the status where the queue id has none, else `InputError`."""
+    if arguments.queue_id is None:
+        raise InputError("expected recorded sessions, got none")
+    _complain(f"expected a session with queue id {arguments.queue_id}, got none")
+    return 1
 
 
 def _sessions(found: Iterable[Reading]) -> Iterator[Lines]:
@@ -112,7 +115,7 @@ def _sessions(found: Iterable[Reading]) -> Iterator[Lines]:
         try:
             yield from reading.lines()
         except TraceError as error:
-            _complain(f"{reading.path}: {error}")
+            reading.problems[str(error)] = (1, 1)
 
 
 def _complain(what: str) -> None:
@@ -123,17 +126,29 @@ def _step(arguments: argparse.Namespace, found: list[Reading], handlers: object)
     count = 0
     for trace in _chosen(arguments, found):
         count += 1
-        if arguments.html is None:
-            show_steps(trace, handlers, paint_for("auto"))
-        elif count <= _MOST_PAGES:
-            _write_session(trace, handlers, numbered(arguments.html, count))
-    if arguments.html is not None and count > _MOST_PAGES:
-        more = plural(count - _MOST_PAGES, "session")
-        print(f"and {more} more without a page: choose with --queue-id")
+        show_steps(trace, handlers, paint_for("auto"))
     report_problems("replay", found)
-    if not count:
-        raise InputError(_nothing(arguments))
-    return 0
+    return 0 if count else _nothing(arguments)
+
+
+def _step_pages(arguments: argparse.Namespace, found: list[Reading], handlers: object) -> int:
+    """A page a session; nothing is written before there is a place for each."""
+    traces: list[Trace] = []
+    untold = 0
+    for trace in _chosen(arguments, found):
+        if len(traces) < _MOST_PAGES:
+            traces.append(trace)
+        else:
+            untold += 1
+    paths = [numbered(arguments.html, number) for number in range(1, len(traces) + 1)]
+    for path in paths:
+        try_page(path, (one.path for one in found))
+    for trace, path in zip(traces, paths, strict=True):
+        _write_session(trace, handlers, path)
+    if untold:
+        print(f"and {plural(untold, 'session')} more without a page: choose with --queue-id")
+    report_problems("replay", found)
+    return 0 if traces else _nothing(arguments)
 
 
 def _chosen(arguments: argparse.Namespace, found: list[Reading]) -> Iterator[Trace]:

@@ -25,6 +25,7 @@ from demyjpy.mta.message import Envelope, Mail
 from demyjpy.mta.path import split_path
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
 from demyjpy.mta.smtp import Outcome, new_session, play_async, take_step
+from demyjpy.trace.octets import TraceError
 from demyjpy.trace.writing import Tray, WireRecorder
 from demyjpy.wire.fields import spell_macro
 
@@ -152,7 +153,10 @@ def recorder_of(arguments: argparse.Namespace) -> WireRecorder | None:
     """What records the session, where that is asked for."""
     if arguments.record is None:
         return None
-    tray = Tray(arguments.record, "demyjpy send").prepare()
+    try:
+        tray = Tray(arguments.record, "demyjpy send").prepare()
+    except TraceError as error:
+        raise InputError(str(error)) from error  # status 1 would be a verdict
     return WireRecorder(tray, f"send-{secrets.token_hex(4)}", raw=arguments.record_raw)
 
 

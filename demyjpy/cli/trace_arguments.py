@@ -30,8 +30,9 @@ examples:
 Offline: no socket is opened. Answers are compared with the recorded ones byte for byte; with --meaning
 verdicts and changes of each message, which is right for a filter that was ported from another library.
 Without a filter the recorded answers are played themselves, which shows whether a recording is whole.
-Exit status: 0 if nothing differs, 1 if something does, 2 if the arguments are wrong, 3 if nothing
-differs but a handler is not pure (it answers something else when it is run again).
+Exit status: 0 if nothing differs, 1 if something does, or (without a filter) if something could not be
+read, or if no session has the --queue-id; 2 if the arguments are wrong, 3 if nothing differs but a
+handler is not pure (it answers something else when it is run again).
 """
 _EXPLAIN_EPILOG: Final = """\
 examples:
@@ -50,6 +51,7 @@ examples:
 Capsules are written by demyjpy run --capsules DIRECTORY. The test plays the session at the filter, and
 fails as the handler does; where a session of an SMTP client would not make it fail, the test plays the
 recorded session itself.
+Only a test that was made like this is written over, and not by one that does not fail.
 Exit status: 0, 1 if the handler does not fail when it is played again, 2 if the arguments are wrong.
 """
 _SNOOP_EPILOG: Final = """\

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from demyjpy.cli.words import InputError
+from demyjpy.trace.files import is_any_of
 from demyjpy.trace.messages import Message
 from demyjpy.trace.octets import TraceError, dump_text
 from demyjpy.trace.reading import Reading
@@ -49,6 +50,7 @@ def trace(arguments: argparse.Namespace) -> int:
     """``demyjpy trace``: 0, or 1 if something could not be read."""
     found = readings(arguments.traces)
     told: list[str] = []
+    cut: list[str] = []
     counts = {"sessions": 0, "messages": 0}
 
     def sessions() -> Iterator[Trace]:
@@ -56,6 +58,9 @@ def trace(arguments: argparse.Namespace) -> int:
             for one in reading:
                 counts["sessions"] += 1
                 told.extend(f"{reading.path}: session {one.name}: {what}" for what in one.problems)
+                if one.how == "cut":
+                    why = one.reason or "it was still open, or the rest is lost"
+                    cut.append(f"{reading.path}: session {one.name} has no end here: {why}")
                 for message in one.messages:
                     counts["messages"] += 1
                     _show(message, arguments.json)
@@ -66,11 +71,13 @@ def trace(arguments: argparse.Namespace) -> int:
             pass
     else:
         try:
+            if is_any_of(Path(arguments.to), arguments.traces):
+                raise InputError(f"expected a new file for --to, got the trace {arguments.to} itself")
             write(arguments.to, sessions(), "demyjpy trace")
         except (OSError, TraceError) as error:
             why = getattr(error, "strerror", None) or error
             raise InputError(f"cannot write {arguments.to}: {why}") from error
-    bad = report_problems("trace", found, told)
+    bad = report_problems("trace", found, [*told, *cut])
     if not arguments.json:
         words = (plural(counts["sessions"], "session"), plural(counts["messages"], "message"))
         print(", ".join(words), flush=True)

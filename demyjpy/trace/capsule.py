@@ -23,7 +23,7 @@ from demyjpy.drivers.report import log
 from demyjpy.events import Disconnect
 from demyjpy.macros import Macros
 from demyjpy.trace.fields import name_of
-from demyjpy.trace.files import open_to_read, open_to_write
+from demyjpy.trace.files import damages, open_to_read, open_to_write
 from demyjpy.trace.octets import TraceError, dump_text, load_text
 from demyjpy.trace.reading import dump_record, load
 from demyjpy.trace.records import Record, header
@@ -166,26 +166,33 @@ def load_capsule(path: str | Path) -> Capsule:
     with open_to_read(path) as stream:
         try:
             first = json.loads(stream.readline())
-            about = first["capsule"]
-            found = {
-                key: load_text(about[key])
-                for key in ("event", "handler", "file", "error", "text", "traceback")
-            }
-            ctx = apply_changes(new_context(), about["context"])
-            queue_id = None if about["queue_id"] is None else load_text(about["queue_id"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise TraceError(f"expected a capsule in {path}, got another file ({error!r:.80})") from None
+        except ValueError:
+            raise _no_capsule(path, "a file that is no JSON") from None
+        except damages():
+            raise _no_capsule(path, "a compressed file that is damaged") from None
+    if not isinstance(first, dict) or "capsule" not in first:
+        is_trace = isinstance(first, dict) and "trace" in first
+        raise _no_capsule(path, "a trace: try demyjpy explain" if is_trace else "other JSON")
+    try:
+        about = first["capsule"]
+        found = {
+            key: load_text(about[key])
+            for key in ("event", "handler", "file", "error", "text", "traceback")
+        }
+        ctx = apply_changes(new_context(), about["context"])
+        queue_id = None if about["queue_id"] is None else load_text(about["queue_id"])
+        made = float(first.get("time", 0.0))
+        known = dict(about.get("versions", {}))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _no_capsule(path, f"one that is damaged ({error!r:.80})") from None
     traces = load(path)
     if not traces:
         raise TraceError(f"expected a session in {path}, got none")
-    return Capsule(
-        **found,
-        queue_id=queue_id,
-        time=float(first.get("time", 0.0)),
-        ctx=ctx,
-        versions=dict(about.get("versions", {})),
-        trace=traces[0],
-    )
+    return Capsule(**found, queue_id=queue_id, time=made, ctx=ctx, versions=known, trace=traces[0])
+
+
+def _no_capsule(path: str | Path, what: str) -> TraceError:
+    return TraceError(f"expected a capsule (demyjpy run --capsules writes them) in {path}, got {what}")
 
 
 def has_failed_alike(capsule: Capsule, steps: Iterable[Step]) -> bool:

@@ -5,7 +5,7 @@ meaning (`compare_messages`): verdicts and edits of each message, whatever was n
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from demyjpy.codec import action_row
 from demyjpy.connection import Step
 from demyjpy.context import Context
 from demyjpy.trace.messages import Message, Turn, Unreadable, recorded_turns
+from demyjpy.trace.redacted import as_kept, left_out
 from demyjpy.trace.replaying import (
     Filter,
     Replayed,
@@ -79,7 +80,8 @@ class Compared:
     """What comparing one session came to. ``messages`` is how many it has.
 
     ``difference`` is the first step that differs, ``differing`` the messages; ``failure`` why the filter
-    left the session, where it did; ``gaps`` are events that the recording lacks for this filter.
+    left the session, where it did; ``gaps`` are events that the recording lacks for this filter;
+    ``left_out`` is how many bytes it lacks for privacy: values that count as equal to any other.
     """
 
     session: str
@@ -91,6 +93,7 @@ class Compared:
     failure: str = ""
     gaps: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    left_out: int = 0
 
     @property
     def is_same(self) -> bool:
@@ -102,16 +105,23 @@ class Compared:
 def compare_bytes(trace: Trace, played: Filter, *, twice: bool = True) -> Compared:
     """Recorded answers with those of a filter, byte for byte; ``twice``: find handlers not pure."""
     expected = b"".join(map(expected_of, trace.exchanges))
-    found = Compared(trace.name, trace.source, len(trace.messages), problems=trace.problems)
+    found = Compared(
+        trace.name,
+        trace.source,
+        len(trace.messages),
+        problems=trace.problems,
+        left_out=left_out(trace),
+    )
     said = replay_at_once(trace, played)
     if said == expected and (not twice or replay_at_once(trace, played) == said):
         return found
     replayed = replay(trace, played, observed=True)
-    difference = _first_difference(trace, replayed)
+    kept = as_kept(replayed)
+    difference = _first_difference(trace, kept)
     return evolve(
         found,
         difference=difference,
-        differing=_differing(trace, replayed) if difference else (),
+        differing=_differing(trace, kept) if difference else (),
         impure=_impure(trace, played, replayed) if twice else (),
         failure=_failure(replayed),
         gaps=replayed.gaps,
@@ -158,15 +168,23 @@ def _failure(replayed: Replayed) -> str:
 def compare_messages(trace: Trace, played: Filter, *, twice: bool = True) -> Compared:
     """Recorded verdicts and edits with those of a filter, message by message."""
     old = Replayed(trace, tuple(recorded_turns(trace.exchanges)))
-    return _compare(trace, old, played, twice=twice)
+    return _compare(trace, old, played, as_kept, twice=twice)
 
 
 def compare_filters(trace: Trace, old: Filter, new: Filter, *, twice: bool = True) -> Compared:
     """What two filters make of the same messages."""
-    return _compare(trace, replay(trace, old), new, twice=twice)
+    return _compare(trace, replay(trace, old), new, lambda replayed: replayed, twice=twice)
 
 
-def _compare(trace: Trace, old: Replayed, played: Filter, *, twice: bool) -> Compared:
+def _compare(
+    trace: Trace,
+    old: Replayed,
+    played: Filter,
+    see: Callable[[Replayed], Replayed],
+    *,
+    twice: bool,
+) -> Compared:
+    """``see`` makes what the filter says comparable with the old."""
     new = replay(trace, played)
     found = Compared(
         trace.name,
@@ -175,16 +193,18 @@ def _compare(trace: Trace, old: Replayed, played: Filter, *, twice: bool) -> Com
         failure=_failure(new),
         gaps=new.gaps,
         problems=trace.problems,
+        left_out=left_out(trace),
     )
     again = replay(trace, played).replies if twice else new.replies
     is_pure = again == new.replies
-    differing = pairs_that_differ(old.messages, new.messages)
+    differing = pairs_that_differ(old.messages, see(new).messages)
     if not differing and is_pure:
         return found
     observed = replay(trace, played, observed=True)
+    kept = see(observed)
     return evolve(
         found,
-        differing=tuple(evolve(one, why=_why(one, old, observed)) for one in differing),
+        differing=tuple(evolve(one, why=_why(one, old, kept)) for one in differing),
         impure=() if is_pure else _impure(trace, played, observed),
     )
 

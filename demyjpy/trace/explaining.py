@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from demyjpy import actions as act
 from demyjpy import events as ev
@@ -51,6 +51,9 @@ def sentences(trace: Trace, message: Message) -> Iterator[str]:
     before = [
         one for one in trace.exchanges if one.number < message.first and one.name in ("connect", "hello")
     ]
+    is_cut = _is_cut(trace, message)
+    if is_cut:
+        message = evolve(message, outcome="undecided", at="")
     yield f"Message {safe(message.name)}, {envelope(message)}: {ending(message)}."
     if message.client:
         hello = f" and said hello as {safe(message.helo)}" if message.helo else ""
@@ -58,7 +61,7 @@ def sentences(trace: Trace, message: Message) -> Iterator[str]:
     yield from _envelope_sentences(message)
     for exchange in (*before, *own):
         yield from _step_sentences(exchange, message)
-    yield _decision(message, [*before, *own])
+    yield _cut_sentence(trace) if is_cut else _decision(message, [*before, *own])
     yield from _edit_sentences(message, own)
     spent = sum(_duration(record) for one in own for record in one.records)
     if spent:
@@ -69,6 +72,21 @@ def sentences(trace: Trace, message: Message) -> Iterator[str]:
             f"The handlers took {spent * 1000:.1f} ms, {_duration(slowest) * 1000:.1f} ms of it "
             f"{_name(slowest)} at {slowest.get('event')}."
         )
+
+
+def _is_cut(trace: Trace, message: Message) -> bool:
+    """Whether the recording ends before it tells what became of the message."""
+    is_last = message.last == trace.exchanges[-1].number
+    is_open = message.outcome == "unanswered" or (message.outcome, message.at) == (
+        "given up",
+        "disconnect",
+    )
+    return trace.how == "cut" and is_last and is_open
+
+
+def _cut_sentence(trace: Trace) -> str:
+    why = safe(trace.reason) or "the session was still open, or the rest is lost"
+    return f"The recording ends here: {why}."
 
 
 def _envelope_sentences(message: Message) -> Iterator[str]:

@@ -6,9 +6,10 @@ is written. Files are for their owner only.
 
 import gzip
 import os
+import secrets
 import zlib
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -46,6 +47,33 @@ def open_to_write(path: Path) -> BinaryIO:
         case _:
             found = path.open("wb")
     return found  # type: ignore[no-any-return]  # it writes bytes
+
+
+@contextmanager
+def open_to_replace(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of what is there when the block ends well; else nothing is changed.
+
+    What is no regular file (a pipe, a device) is written as it goes.
+    """
+    if path.exists() and not path.is_file():
+        with open_to_write(path) as stream:
+            yield stream
+        return
+    path = path.resolve()  # a link stays one
+    ending = path.suffix if path.suffix in (".gz", ".zst") else ""
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part{ending}")
+    try:
+        with open_to_write(part) as stream:
+            yield stream
+        part.replace(path)
+    finally:
+        with suppress(OSError):  # it is gone where all went well
+            part.unlink()
+
+
+def is_any_of(path: Path, others: Iterable[str | Path]) -> bool:
+    """Whether it is the same file as one of these, by whatever name; `OSError` if they are not seen."""
+    return path.exists() and any(path.samefile(one) for one in others)
 
 
 def _zstd() -> Any:

@@ -158,9 +158,15 @@ class FlightRecorder:
 
     # ---------------------------------------------------------------------------- writing out
     def dump(self, why: str = "asked") -> Path | None:
-        """Write out all that is in memory, and forget what has ended; the file, or None if it fails."""
+        """Write out all that is in memory, and forget what has ended.
+
+        The file; None if there is nothing to write, or if it fails: the log says which.
+        """
         with self._lock:
             flights = [*self._done, *self._open.values()]
+            if not any(flight.lines for flight in flights):
+                log.info("%s: nothing to write: no session is in memory", why)
+                return None
             self.size -= sum(flight.size for flight in self._done)
             self._done.clear()
             return self._write(why, flights)

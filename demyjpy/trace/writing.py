@@ -17,7 +17,7 @@ from typing import BinaryIO, Final, Protocol, Self
 from demyjpy.connection import Step
 from demyjpy.drivers.report import log
 from demyjpy.events import Disconnect, EndOfMessage
-from demyjpy.trace.files import open_to_write
+from demyjpy.trace.files import open_to_replace, open_to_write
 from demyjpy.trace.octets import TraceError
 from demyjpy.trace.reading import dump_record
 from demyjpy.trace.records import Record, header
@@ -35,9 +35,12 @@ def version() -> str:
 
 
 def write(path: str | Path, traces: Iterable[Trace], by: str = "demyjpy.trace") -> int:
-    """Write sessions to a new file, compressed as its name says; how many. `OSError` if it fails."""
+    """Write sessions to a file, compressed as its name says; how many.
+
+    It takes the place of what is there when all is written. `OSError` if that fails.
+    """
     count = 0
-    with open_to_write(Path(path)) as stream:
+    with open_to_replace(Path(path)) as stream:
         stream.write(dump_record(header(by, time.time(), version())))
         for trace in traces:
             stream.writelines(dump_record(record) for record in trace.records)

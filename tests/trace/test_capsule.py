@@ -158,14 +158,25 @@ def test_errors_and_handlers_may_be_odd(tmp_path: Path) -> None:
     assert two.queue_id is None
 
 
-@pytest.mark.parametrize("text", ["", "x", "{}", '{"capsule": 1}', '{"trace": 1, "by": "x", "time": 0}'])
-def test_what_is_no_capsule_is_refused(run: Run, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (b"", "a file that is no JSON"),
+        (b"x", "a file that is no JSON"),
+        (b"\xff\xfe", "a file that is no JSON"),
+        (b"\x1f\x8bx", "a compressed file that is damaged"),
+        (b"{}", "other JSON"),
+        (b"[1]", "other JSON"),
+        (b'{"capsule": 1}', "one that is damaged (TypeError(\"'int' object is not subscriptable\"))"),
+        (b'{"trace": 1, "by": "x", "time": 0}', "a trace: try demyjpy explain"),
+    ],
+)
+def test_what_is_no_capsule_is_refused(run: Run, tmp_path: Path, text: bytes, what: str) -> None:
     """In one line, status 2; so is one without a session, or that is not there."""
     path = tmp_path / "c.jsonl"
-    path.write_text(text + "\n")
-    status, _, errors = run("capsule", path)
-    assert (status, errors.count("\n")) == (2, 1)
-    assert "expected a capsule" in errors
+    path.write_bytes(text + b"\n")
+    told = f"expected a capsule (demyjpy run --capsules writes them) in {path}, got {what}"
+    assert run("capsule", path)[::2] == (2, f"demyjpy capsule: {told}\n")
     assert run("capsule", tmp_path / "none")[::2] == (
         2,
         f"demyjpy capsule: cannot read {tmp_path / 'none'}: No such file or directory\n",
@@ -231,7 +242,59 @@ def test_a_handler_that_fails_no_more_is_told(run: Run, tmp_path: Path, filter_p
     filter_path.write_text(filter_path.read_text().replace('"X-Bad"', '"X-Never"'))
     status, output, errors = run("capsule", path, "--test", tmp_path / "test_made.py")
     assert (status, output) == (1, f"written: {tmp_path / 'test_made.py'}\n")
-    assert "the handler does not fail" in errors
+    assert errors.endswith(
+        "the handler does not fail: it is not a function of what it gets, or it has been changed since\n"
+    )
+
+
+def test_a_test_that_fails_is_not_replaced_by_one_that_does_not(
+    run: Run, tmp_path: Path, filter_path: Path
+) -> None:
+    """Status 1, and it stays; one that fails again takes its place."""
+    bad = packet("L", b"X-Bad\0thing\0")
+    (path,) = capsules_of(tmp_path / "c", loaded(filter_path), *OPENING, MAIL, bad, QUIT)
+    made = tmp_path / "test_made.py"
+    made.touch()  # nothing is lost with it
+    assert run("capsule", path, "--test", made)[0] == 0
+    before = made.read_text()
+    made.write_text(before + "# by hand\n")
+    assert run("capsule", path, "--test", made)[0] == 0
+    assert made.read_text() == before
+    text = filter_path.read_text()
+    other = filter_path.with_name(f"other_{filter_path.name}")
+    other.write_text(text.replace('"X-Bad"', '"X-Never"'))
+    status, output, errors = run("capsule", path, "--test", made, "--filter", other)
+    assert (status, output) == (1, "")
+    assert errors.endswith(f"changed since; {made} stays as it was\n")
+    assert made.read_text() == before
+
+
+def test_what_is_no_test_of_ours_is_not_overwritten(
+    run: Run, tmp_path: Path, filter_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The capsule, the filter, what cannot be read: status 2, and nothing is changed."""
+    bad = packet("L", b"X-Bad\0thing\0")
+    (path,) = capsules_of(tmp_path / "c", loaded(filter_path), *OPENING, MAIL, bad, QUIT)
+    capsule, text = path.read_bytes(), filter_path.read_bytes()
+    assert run("capsule", path, "--test", path)[::2] == (
+        2,
+        f"demyjpy capsule: expected a new file for --test, got the capsule {path} itself\n",
+    )
+    told = (
+        "demyjpy capsule: expected a new file for --test, or a test that demyjpy capsule has made, got "
+        f"{filter_path}: choose another name, or remove it\n"
+    )
+    assert run("capsule", path, "--test", filter_path)[::2] == (2, told)
+    assert (path.read_bytes(), filter_path.read_bytes()) == (capsule, text)
+
+    def lacks(*_: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", lacks)
+    assert run("capsule", path, "--test", filter_path)[::2] == (
+        2,
+        f"demyjpy capsule: cannot write {filter_path}: Permission denied\n",
+    )
 
 
 def test_a_test_that_cannot_be_made_is_told(run: Run, tmp_path: Path, filter_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`demyjpy trace`, and the options by which commands record."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +57,52 @@ def test_trace_joins_and_converts(run: Run, tmp_path: Path) -> None:
     assert len(load(path)) == 52
 
 
+def test_a_trace_is_not_written_over_itself(run: Run, tmp_path: Path) -> None:
+    """By whatever name it is given: status 2, and it stays as it was."""
+    path, link = tmp_path / "t.jsonl", tmp_path / "link.jsonl"
+    write(path, [Trace.of_steps(watched(tagger(), *OPENING, *MESSAGE, QUIT)[0])])
+    link.symlink_to(path)
+    before = path.read_bytes()
+    for to in (path, link):
+        status, _, errors = run("trace", CAPTURES[0], path, "--to", to)
+        told = f"demyjpy trace: expected a new file for --to, got the trace {to} itself\n"
+        assert (status, errors) == (2, told)
+    assert path.read_bytes() == before
+
+
+def test_a_file_stays_where_writing_another_in_its_place_fails(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Status 2, and nothing is left beside it; the second time it is replaced, its link is not."""
+    path, link = tmp_path / "t.jsonl.gz", tmp_path / "link.jsonl.gz"
+    path.write_bytes(b"old")
+    link.symlink_to(path)
+
+    def fail(record: object) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("demyjpy.trace.writing.dump_record", fail)
+        status, _, errors = run("trace", CAPTURES[0], "--to", link)
+    assert (status, errors) == (2, f"demyjpy trace: cannot write {link}: No space left on device\n")
+    assert path.read_bytes() == b"old"
+    assert run("trace", CAPTURES[0], "--to", link)[0] == 0
+    assert link.is_symlink()
+    assert len(load(path)) == 1
+    assert sorted(tmp_path.iterdir()) == [link, path]
+
+
+def test_a_trace_goes_to_a_pipe_too(run: Run, tmp_path: Path) -> None:
+    """As it is: nothing takes its place."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    assert run("trace", CAPTURES[0], "--to", path)[0] == 0
+    assert os.read(reading, 65536).startswith(b'{"trace":1')
+    os.close(reading)
+    assert path.is_fifo()
+
+
 def test_trace_names_what_cannot_be_read(run: Run, tmp_path: Path) -> None:
     """Per file and per session; the status says so, the rest is listed."""
     path = tmp_path / "t.jsonl"
@@ -72,7 +119,19 @@ def test_trace_names_what_cannot_be_read(run: Run, tmp_path: Path) -> None:
     assert errors.splitlines() == [
         f"demyjpy trace: {path}: line 26: no JSON: cut off or damaged",
         f"demyjpy trace: {path}: session s: record 1: expected a direction, got 'up'",
+        f"demyjpy trace: {path}: session s has no end here: it was still open, or the rest is lost",
+        f"demyjpy trace: {path}: session t has no end here: it was still open, or the rest is lost",
     ]
+
+
+def test_trace_names_sessions_without_an_end(run: Run, tmp_path: Path) -> None:
+    """A recording may well end before they do: that alone is status 0."""
+    path = tmp_path / "t.jsonl"
+    records = Trace.of_steps(watched(tagger(), *OPENING, *MESSAGE)[0]).records[:-1]
+    why = {"session": "session", "direction": "end", "time": 0, "how": "cut", "reason": "too long"}
+    write(path, [Trace("session", (*records, why))])
+    told = f"demyjpy trace: {path}: session session has no end here: too long\n"
+    assert run("trace", path)[::2] == (0, told)
 
 
 @pytest.mark.parametrize(
@@ -112,9 +171,9 @@ def test_send_records(run: Run, mail: Path, tmp_path: Path) -> None:
 
 
 def test_send_and_run_refuse_a_directory_that_cannot_be(run: Run, mail: Path) -> None:
-    """Status 1, one line."""
+    """One line; the status is no verdict of the mail that was not sent."""
     told = "cannot record in /dev/null/x: Not a directory\n"
-    assert run("send", mail, "--to", "1", "--record", "/dev/null/x")[::2] == (1, f"demyjpy send: {told}")
+    assert run("send", mail, "--to", "1", "--record", "/dev/null/x")[::2] == (2, f"demyjpy send: {told}")
     sample = f"{ROOT}/samples/bytecount.py"
     assert run("run", "--allow-root", sample, "--listen", "0", "--record", "/dev/null/x")[::2] == (
         1,

@@ -186,8 +186,26 @@ def test_what_a_foreign_filter_changed_in_vain_is_told() -> None:
     assert list(sentences(trace, trace.messages[0]))[-1] == (
         "Dropped: add header A: b, asked for by the filter, for the mail was rejected."
     )
-    unanswered = Trace("s", records[:1])
+    unanswered = Trace("s", (records[0], {"direction": "end", "how": "mta"}))
     assert "The filter never answered at its end." in sentences(unanswered, unanswered.messages[0])
+
+
+def test_a_recording_that_ends_early_is_told() -> None:
+    """It says nothing about the filter, nor about the client; a message before it ended as it did."""
+    said = (*OPENING, MAIL, ABORT, macros("M", i="Q1"), *MESSAGE)
+    records = [one for one in Trace.of_steps(watched(tagger(), *said)[0]).records if "how" not in one]
+    asked = max(number for number, one in enumerate(records) if one["direction"] == "mta")
+    heading = f"Message Q1, {ENVELOPE}: undecided: it goes on, and the recording ends there."
+    end = "The recording ends here: the session was still open, or the rest is lost."
+    for number in (asked, asked + 1):
+        trace = Trace("s", tuple(records[:number]))
+        lines = list(sentences(trace, trace.messages[-1]))
+        assert (lines[0], end in lines) == (heading, True)
+        assert not any("never answered" in line or "given up" in line for line in lines)
+        assert "given up at abort" in next(sentences(trace, trace.messages[0]))
+    why = {"direction": "end", "how": "cut", "reason": "it was too long to be kept"}
+    trace = Trace("s", (*records[:asked], why))
+    assert "The recording ends here: it was too long to be kept." in sentences(trace, trace.messages[-1])
 
 
 # --------------------------------------------------------------------------------- in the log

@@ -126,6 +126,17 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     assert (trace.how, trace.reason) == ("cut", "it was too long to be kept")
 
 
+def test_nothing_in_memory_is_no_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What was written out is forgotten: asked once more, it is a line in the log."""
+    caplog.set_level("INFO", "demyjpy")
+    recorder = FlightRecorder(tmp_path)
+    fly(recorder, tagger(), *WHOLE)
+    assert recorder.dump() is not None
+    assert recorder.dump() is None
+    assert len(files(tmp_path)) == 1
+    assert caplog.messages[-1] == "asked: nothing to write: no session is in memory"
+
+
 def test_open_sessions_cannot_fill_the_memory(tmp_path: Path) -> None:
     """What comes when it is full is not kept."""
     recorder = FlightRecorder(tmp_path, memory=8_000)
@@ -289,6 +300,7 @@ def test_a_signal_has_all_written(run: Run, mail: Path, tmp_path: Path) -> None:
 def test_no_signal_is_handled_outside_of_the_main_thread(tmp_path: Path) -> None:
     """As with the others."""
     recorder = FlightRecorder(tmp_path)
+    fly(recorder, tagger(), *WHOLE)
     before = signal.getsignal(SIGNAL)
     seen: list[Any] = []
 

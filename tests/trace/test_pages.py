@@ -170,7 +170,7 @@ def test_a_report_has_the_figures_and_each_message_that_differs(run: Run, traces
 
 def test_a_report_where_nothing_differs(run: Run, traces: Path) -> None:
     """It says so, and takes the place of an older one."""
-    Path("r.html").write_text("old" * 9999)
+    Path("r.html").write_text("<!DOCTYPE html>" + "old" * 9999)
     assert run("replay", traces, "old_page_filter.py", "--html", "r.html")[0] == 0
     found = Path("r.html").read_text()
     assert "<p>Nothing.</p>" in found
@@ -357,8 +357,26 @@ def test_a_trace_is_not_overwritten(run: Run, traces: Path) -> None:
     assert status == 2
     assert "expected a new file for --html, got the trace t.jsonl" in errors
     assert traces.read_bytes() == before
-    assert run("replay", traces, "--step", "--html", "s.html", "--queue-id", "none")[0] == 2
+    assert run("replay", traces, "--step", "--html", "s.html", "--queue-id", "none")[0] == 1
     assert not Path("s.html").exists()
+
+
+def test_only_pages_are_written_over(run: Run, traces: Path) -> None:
+    """All names are looked at before the first page is written; an empty file is no loss."""
+    other = Path("s-2.html")
+    other.write_text("mine")
+    status, output, errors = run("replay", traces, "--step", "--html", "s.html")
+    assert (status, output) == (2, "")
+    assert errors == (
+        "demyjpy replay: expected a new file for --html, or a page that may be written over, got "
+        "s-2.html: choose another name, or remove it\n"
+    )
+    assert (other.read_text(), Path("s.html").exists()) == ("mine", False)
+    assert run("replay", traces, "--html", "s-2.html")[0] == 2
+    for there in ("", "<!doctype HTML>old"):
+        other.write_text(there)
+        assert run("replay", traces, "--step", "--html", "s.html")[0] == 0
+        assert other.read_text().startswith("<!DOCTYPE html>\n<html")
 
 
 def test_pages_are_numbered() -> None:

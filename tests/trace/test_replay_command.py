@@ -21,14 +21,14 @@ from demyjpy.cli.show import Paint
 from demyjpy.cli.stepping import show_steps
 from demyjpy.testing import Postfix, session
 from demyjpy.testing import run as play
-from demyjpy.trace import Trace, TraceError, write
+from demyjpy.trace import FlightRecorder, Privacy, Trace, TraceError, write
 from demyjpy.trace.comparing import Compared, compare_bytes, compare_messages, pairs_that_differ
 from demyjpy.trace.messages import Unreadable
 from demyjpy.trace.reading import Reading
 from demyjpy.trace.replaying import Filter
 from demyjpy.trace.words import answer_words, words_of
 from tests.engine import MAIL, MESSAGE, OPENING, QUIT, RCPT, packet
-from tests.trace.sessions import CAPTURES, ROOT, tagger, watched
+from tests.trace.sessions import CAPTURES, ROOT, WHOLE, tagger, watched
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -162,6 +162,8 @@ def test_handlers_that_are_not_pure_are_named(run: Run, traces: Path) -> None:
             "differing": [],
             "impure": [{"handler": "x"}],
             "gaps": ["body"],
+            "problems": ["record 3: odd"],
+            "left_out": 0,
         }
     )
     assert tally.status == 3
@@ -210,12 +212,49 @@ def test_without_a_filter_the_recording_is_checked(run: Run) -> None:
     assert run("replay", *CAPTURES) == (0, "52 sessions, 54 messages, 0 sessions differ\n", "")
 
 
+@pytest.mark.parametrize("keep", ["envelope", "headers"])
+@pytest.mark.parametrize("options", [(), ("--meaning",)])
+def test_values_that_were_left_out_count_as_equal(
+    run: Run, filters: Path, keep: Any, options: tuple[str, ...]
+) -> None:
+    """A flight recording with the command's privacy; that it lacks something is told."""
+    text = (
+        "from demyjpy import add_header, define_event_handlers, replace_body\n"
+        "handlers = define_event_handlers(actions={'add_header', 'change_body'})\n"
+        "handlers.header(lambda event, ctx: ctx)\n"
+        "handlers.body(lambda event, ctx: ctx)\n"
+        "handlers.end_of_message(lambda event, ctx: add_header(replace_body(ctx, b'B'), 'A', 'b'))\n"
+    )
+    changed = {
+        "same": ("", ""),
+        "name": ("'A'", "'Z'"),
+        "kind": ("add_header(replace_body(ctx, b'B'),", "add_header(ctx,"),
+        "verdict": ("end_of_message(lambda", "end_of_message(lambda event, ctx: 1/0 or"),
+    }
+    for name, (old, new) in changed.items():
+        (filters / f"{name}_{keep}.py").write_text(text.replace(old, new) if old else text)
+    recorder = FlightRecorder(filters / "flight", privacy=Privacy(keep=keep))
+    for step in watched(filter_of(f"same_{keep}.py", "tempfail").on_connect, *WHOLE)[0]:
+        recorder(step)
+    path = recorder.dump()
+    note = (
+        "not recorded: values that were left out for privacy, in 1 session: they count as equal to any "
+        "other, and the filter does not get them"
+    )
+    status, output, _ = run("replay", path, f"same_{keep}.py", *options)
+    assert (status, output.splitlines()[0]) == (0, note)
+    for name in ("name", "kind"):
+        status, output, _ = run("replay", path, f"{name}_{keep}.py", *options)
+        assert (status, note in output) == (1, True)
+    assert run("replay", path)[0] == 0
+
+
 def test_one_session_is_chosen_by_queue_id(run: Run, filters: Path) -> None:
-    """None is an error."""
+    """None is status 1."""
     status, output, _ = run("replay", *CAPTURES, "--queue-id", "31855FDE071")
     assert (status, output) == (0, "1 session, 1 message, 0 sessions differ\n")
     assert run("replay", *CAPTURES, "--queue-id", "nonsense")[::2] == (
-        2,
+        1,
         "demyjpy replay: expected a session with queue id nonsense, got none\n",
     )
 
@@ -248,6 +287,18 @@ def test_what_cannot_be_read_is_told_and_the_rest_replayed(run: Run, traces: Pat
     assert "session z: record 1: expected a direction" in errors
     assert "no JSON: cut off or damaged" in errors
     assert "text.jsonl: line 1: the compressed file is damaged" in errors
+
+
+def test_a_recording_that_is_not_whole_is_told_by_the_status(run: Run, traces: Path) -> None:
+    """Without a filter that is the question; in the JSON, too."""
+    assert run("replay", traces)[0] == 0
+    traces.write_bytes(traces.read_bytes()[:-100])
+    status, output, errors = run("replay", traces)
+    assert (status, output) == (1, "20 sessions, 20 messages, 0 sessions differ\n")
+    assert "no JSON: cut off or damaged" in errors
+    summary = json.loads(run("replay", traces, "--json")[1].splitlines()[-1])["summary"]
+    assert (summary["exit_status"], summary["problems"]) == (1, 1)
+    assert run("replay", traces, "first_filter.py")[0] == 0
 
 
 def test_a_library_that_is_missing_is_told(
