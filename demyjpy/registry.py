@@ -7,7 +7,7 @@ handlers is `demyjpy.pipeline`'s.
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
-from typing import Any, Final, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, overload
 
 from attrs import field, frozen
 
@@ -294,6 +294,14 @@ class Registry(Mapping[str, Handler[Any]]):
     @property
     def define_macros(self) -> "PlainDecorator[ev.DefineMacros]":
         return PlainDecorator(self, "define_macros")
+
+    if not TYPE_CHECKING:  # pragma: no branch  # for a type checker there must be no such name
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for what is no attribute: `AttributeError` with the names that there are."""
+            if name.startswith("_"):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            raise AttributeError(f"expected one of {', '.join(HANDLER_NAMES)}, got {name!r}")
 
 
 @frozen

@@ -186,7 +186,28 @@ def test_run_of_async_handlers_under_threads_is_refused_with_status_2(
     write("asynchronous.py", "async def mail(event, ctx): return ctx\nhandlers = {'mail': mail}")
     status, output, errors = run("run", "--allow-root", "asynchronous.py", "--driver", "threads")
     assert (status, output) == (2, "")
-    assert "asynchronous.mail at mail" in errors
+    assert "asynchronous.mail is async def, which needs --driver asyncio" in errors
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (
+            "{'mail': lambda event: event}",
+            "mail: expected a function (event, ctx) -> ctx, got def <lambda>(event)",
+        ),
+        ("{'mail': lambda event, ctx: ctx}, actions={'quarantine'}", "quarantine: can never be sent"),
+    ],
+)
+def test_run_refuses_what_check_finds_wrong(
+    run: Any, write: Callable[..., None], given: str, problem: str
+) -> None:
+    """With status 2, before it listens; so does a reload at SIGHUP."""
+    head = "from demyjpy import define_event_handlers\n"
+    write("boom.py", f"{head}handlers = define_event_handlers({given})")
+    status, output, errors = run("run", "--allow-root", "boom.py")
+    assert (status, output) == (2, "")
+    assert errors.startswith(f"demyjpy run: expected a filter without problems, got: {problem}")
 
 
 def test_output_that_nobody_reads_is_no_traceback() -> None:
@@ -213,7 +234,11 @@ def test_output_that_nobody_reads_is_no_traceback() -> None:
         (["run", "x.py", "--idle-timeout", "0"], "expected a number of seconds above 0"),
         (["run", "x.py", "--listen", "foo"], "expected an address such as inet:20025@localhost"),
         (["run", "x.py", "--driver", "gevent"], "invalid choice: 'gevent'"),
-        (["run", "x.py", "--work", "2"], "unrecognized arguments: --work 2"),
+        (
+            ["run", "x.py", "--work", "2"],
+            "demyjpy run: unrecognized arguments: --work 2; see demyjpy run",
+        ),
+        (["--work", "run", "x.py"], "demyjpy: unrecognized arguments: --work; see demyjpy --help"),
     ],
 )
 def test_wrong_arguments_are_told_in_one_line_with_status_2(
@@ -242,6 +267,20 @@ def test_help_has_examples_that_parse(run: Any, command: list[str]) -> None:
                 else words
             )
             build_parser().parse_args([word.strip("'") for word in plain])
+
+
+@pytest.mark.parametrize(
+    ("option", "needed"),
+    [
+        (["--record-raw"], "--record"),
+        (["--flight-hash"], "--flight"),
+        (["--flight-keep", "envelope"], "--flight"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(run: Any, option: list[str], needed: str) -> None:
+    """With the one that it belongs to, and status 2."""
+    status, output, errors = run("run", BYTECOUNT, *option)
+    assert (status, output, errors) == (2, "", f"demyjpy run: {option[0]} needs {needed}\n")
 
 
 def test_options_are_those_of_the_library_with_its_defaults() -> None:

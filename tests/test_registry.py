@@ -29,6 +29,16 @@ class AsyncCallable:
 
 
 # ------------------------------------------------------------------------------------ registering
+def test_a_decorator_that_is_none_tells_those_there_are():
+    """As the map form does; what is private stays what Python says of it."""
+    handlers = define_event_handlers()
+    with pytest.raises(AttributeError, match=r"expected one of connect, hello, .*, got 'eom'"):
+        handlers.eom  # noqa: B018  # it is the access that is tried
+    with pytest.raises(AttributeError, match="'Registry' object has no attribute '_eom'"):
+        handlers._eom  # noqa: B018  # alike
+    assert not hasattr(merge_handlers(handlers, define_event_handlers()), "eom")
+
+
 @pytest.mark.parametrize("name", HANDLER_NAMES)
 def test_each_event_name_is_a_decorator(name):
     """It registers the function and gives it back, with options or without."""

@@ -8,7 +8,7 @@ from attrs import fields_dict
 
 from demyjpy.cli.mail_arguments import add_mail_commands, add_recording
 from demyjpy.cli.trace_arguments import add_trace_commands
-from demyjpy.cli.words import COUNT, SECONDS, SECONDS_OR_0, Parser, address, network
+from demyjpy.cli.words import COUNT, SECONDS, SECONDS_OR_0, InputError, Parser, address, network
 from demyjpy.drivers.options import LOOPS, Options
 from demyjpy.limits import Limits
 
@@ -234,8 +234,7 @@ def _add_flight(run: Parser) -> None:
     group.add_argument(
         "--flight-keep",
         choices=("envelope", "headers", "all"),
-        default="envelope",
-        help="what is kept of a mail (default: %(default)s)",
+        help="what is kept of a mail (default: envelope)",
     )
     group.add_argument(
         "--flight-hash", action="store_true", help="keep hashes of the envelope's addresses only"
@@ -299,6 +298,17 @@ def _option(name: str) -> str:
 
 def _default(owner: type[Any], name: str) -> Any:
     return fields_dict(owner)[name].default
+
+
+def check_needs(arguments: argparse.Namespace) -> None:
+    """`InputError` for an option that would do nothing, for one that it belongs to is not given."""
+    for name, needed in (
+        ("record_raw", "record"),
+        ("flight_keep", "flight"),
+        ("flight_hash", "flight"),
+    ):
+        if getattr(arguments, name, None) and getattr(arguments, needed) is None:
+            raise InputError(f"{_option(name)} needs {_option(needed)}")
 
 
 def options_of(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -2,15 +2,19 @@
 
 The classic sessions of `demyjpy.testing.strategies`, then generated ones, in memory, as Postfix and
 Sendmail would. Around each handler it is seen what it reads, queues and calls. What waits for the
-world (sleep, network, other programs) is stopped where Python tells of it, before it happens. Files,
-and what does its waiting in C, are not seen.
+world (sleep, network, other programs) is stopped where Python tells of it, before it happens; whatever
+else takes too long, by an alarm. Files, and what does its waiting in C, are not seen.
 """
 
+import asyncio
 import inspect
+import signal
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Final, TypeAlias, get_args
 
 from attrs import define, evolve, field, frozen
@@ -35,7 +39,7 @@ from demyjpy.testing.script import Script
 from demyjpy.testing.strategies import sessions, words_of
 from demyjpy.testing.strategies.classics import classics
 from demyjpy.trace.besides import wrap
-from demyjpy.trace.words import shorten, verdict_words
+from demyjpy.trace.words import plural, shorten, verdict_words
 from demyjpy.wire.fields import spell_macro
 
 _ORDER: Final = (
@@ -74,16 +78,22 @@ _FINE_IN_ASYNC: Final = frozenset(
     {"socket.connect", "socket.sendmsg", "socket.sendto", "subprocess.Popen"}
 )
 """What asyncio calls itself, for a connection or a program that is awaited."""
+_SLEEP: Final = asyncio.sleep.__code__
 _NAMES: Final = {flag: name for name, flag in ACTION_FLAGS.items()}
 _MODIFICATIONS: Final = get_args(Modification)
 _GENERATED: Final = 60
-_LONGEST: Final = 20.0  # seconds; no session is begun after them
+_LONGEST: Final = 20.0  # seconds; no session is begun after them, and none goes on
+_AGAIN: Final = 0.5  # seconds between further alarms, for a handler that catches anything
 
 _Key: TypeAlias = tuple[int, str]  # the number of the filter, and the event
 
 
 class StoppedError(OSError):
     """A call of a handler's that would have waited for the world."""
+
+
+class OutOfTimeError(BaseException):
+    """The time for playing is over. No `Exception`, so that handlers do not catch it by the way."""
 
 
 @frozen
@@ -108,6 +118,8 @@ class _Seen:
     queued: set[str] = field(factory=set)
     macros: set[str] = field(factory=set)
     waits: set[str] = field(factory=set)
+    was_stopped: bool = False
+    """Whether something that it called was: what fails then may be no failure of its own."""
     failure: str = ""
 
 
@@ -118,6 +130,10 @@ class _Watch:
     thread: int = field(factory=threading.get_ident)
     seen: dict[_Key, _Seen] = field(factory=dict)
     running: _Seen | None = None
+    since: float = 0.0
+    """When the one that runs has begun, by `time.monotonic`."""
+    held_up: _Seen | None = None
+    """The one that ran when the time was over."""
 
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         """An audit hook: Python is about to do this."""
@@ -126,19 +142,40 @@ class _Watch:
         is_its_own = threading.get_ident() == self.thread
         if is_its_own and not (self.running.handler.is_async and event in _FINE_IN_ASYNC):
             self.running.waits.add(event)
-        raise StoppedError(f"{event} is not played: demyjpy check --play stops what would wait")
+        raise self._stopped(self.running, event)
 
-    def profile(self, frame: object, event: str, function: Any) -> None:
-        """A profile function: before Python 3.13 ``time.sleep`` is no audit event."""
+    def profile(self, frame: FrameType, event: str, function: Any) -> None:
+        """A profile function: before Python 3.13 ``time.sleep`` is no audit event.
+
+        And ``asyncio.sleep`` is never one. It does not block, so it is stopped, but no problem.
+        """
         if event == "c_call" and function is time.sleep:
             self.hear("time.sleep", ())
+        elif self.running is not None and event == "call" and _is_sleep(frame):
+            raise self._stopped(self.running, "asyncio.sleep")
+
+    def _stopped(self, seen: _Seen, call: str) -> StoppedError:
+        seen.was_stopped = True
+        return StoppedError(f"{call} is not played: demyjpy check --play stops what would wait")
+
+    def ring(self, *_: object) -> None:
+        """A signal handler: the time is over, and whatever handler runs is stopped."""
+        if self.running is not None:
+            seen = self.held_up = self.running
+            taken = time.monotonic() - self.since
+            if taken > _LONGEST / 2:  # else it is the others that have used up the time
+                seen.failure = seen.failure or f"it had not ended after {taken:.1f} s"
+            where = f"{seen.handler.name} at {seen.handler.event}"
+            raise OutOfTimeError(f"demyjpy check --play has no more time, and stops {where}")
 
     def _begin(self, seen: _Seen) -> None:
         self.running = seen
+        self.since = time.monotonic()
         seen.runs += 1
         sys.setprofile(self.profile)
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """No handler runs any more."""
         sys.setprofile(None)
         self.running = None
 
@@ -178,14 +215,14 @@ class _Watch:
         return self._ended(seen, found, macros)
 
     def _failed(self, seen: _Seen, error: BaseException) -> HandlerError:
-        self._end()
+        self.end()
         words = f"{type(error).__name__}: {error}"
-        if not isinstance(error, StoppedError) and not seen.waits:
+        if not isinstance(error, StoppedError) and not seen.was_stopped:
             seen.failure = seen.failure or words
         return HandlerError(words)
 
     def _ended(self, seen: _Seen, outcome: Any, macros: Macros) -> Any:
-        self._end()
+        self.end()
         if not isinstance(outcome, PMap):
             seen.failure = seen.failure or f"no context came back, but {outcome!r:.60}"
             return outcome
@@ -200,6 +237,11 @@ class _Watch:
         return after.set("macros", macros)
 
 
+def _is_sleep(frame: FrameType) -> bool:
+    """Whether this is ``asyncio.sleep``, and not only to let others run, which is ``sleep(0)``."""
+    return frame.f_code is _SLEEP and frame.f_locals["delay"] > 0
+
+
 def play(report: Report, loaded: Loaded, driver: str) -> Report:
     """The report, and what is seen when sessions are played at the filter."""
     watch = _Watch()
@@ -210,23 +252,57 @@ def play(report: Report, loaded: Loaded, driver: str) -> Report:
         defers=lambda handler: handler.is_async,
     )
     sys.addaudithook(watch.hear)  # it stays, and does nothing but while a handler runs
-    count = _play_all(setup, words_of(loaded.on_connect))
+    with _alarm(watch):
+        count, is_whole = _play_all(setup, words_of(loaded.on_connect), watch)
     problems = (*report.problems, *_problems(watch, report, driver))
-    notes = (*report.notes, *_notes(watch, report), f"--play: {count} sessions were played")
+    notes = (*report.notes, *_notes(watch, report, count), _played(count, is_whole, watch.held_up))
     return evolve(report, problems=problems, notes=notes)
 
 
-def _play_all(setup: Setup, words: tuple[str, ...]) -> int:
-    """How many sessions were played."""
+@contextmanager
+def _alarm(watch: _Watch) -> Iterator[None]:
+    """Stop the handler that runs when the time is over; only the main thread can have that done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, watch.ring)
+    signal.setitimer(signal.ITIMER_REAL, max(_LONGEST, 0.01), _AGAIN)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _played(count: int, is_whole: bool, held_up: _Seen | None) -> str:
+    if is_whole:
+        return f"--play: {_sessions(count)} played"
+    where = "" if held_up is None else f", in {held_up.handler.name} at {held_up.handler.event}"
+    return f"--play: time ran out after {plural(count, 'session')}{where}: too few to say much"
+
+
+def _sessions(count: int) -> str:
+    return f"{plural(count, 'session')} {'was' if count == 1 else 'were'}"
+
+
+def _play_all(setup: Setup, words: tuple[str, ...], watch: _Watch) -> tuple[int, bool]:
+    """How many sessions were played to their end, and whether these are all."""
     end = time.monotonic() + _LONGEST
     count = 0
+    is_whole = True
 
     def play_one(script: Script) -> None:
-        nonlocal count
-        if time.monotonic() < end:
-            count += 1
+        nonlocal count, is_whole
+        if time.monotonic() >= end:
+            is_whole = False
+            return
+        try:
             for profile in profiles_of(None):
                 play_script(setup, script, profile)
+            count += 1
+        except OutOfTimeError:
+            watch.end()
+            is_whole = False
 
     for example in classics(words):
         play_one(example.script)
@@ -238,7 +314,7 @@ def _play_all(setup: Setup, words: tuple[str, ...]) -> int:
         suppress_health_check=list(HealthCheck),
     )
     seed(0)(alike(given(sessions(words=words))(play_one)))()
-    return count
+    return count, is_whole
 
 
 # ---------------------------------------------------------------------------------- what was seen
@@ -253,8 +329,6 @@ def _problems(watch: _Watch, report: Report, driver: str) -> Iterator[str]:
                 yield f"{who} may block: it calls {event}; declare blocking=True, or await it"
         if seen.failure and not seen.queued - declared:
             yield f"{who} fails: {shorten(seen.failure)}"
-        if not seen.runs:
-            yield from _never(watch, key, who)
 
 
 def _place(item: tuple[_Key, _Seen]) -> tuple[int, int]:
@@ -262,19 +336,28 @@ def _place(item: tuple[_Key, _Seen]) -> tuple[int, int]:
     return (_ORDER.index(event) if event in _ORDER else len(_ORDER), number)
 
 
-def _never(watch: _Watch, key: _Key, who: str) -> Iterator[str]:
-    """Why a handler never runs, if one before it always ends the message."""
+def _never(watch: _Watch, key: _Key, count: int) -> Iterator[str]:
+    """Why a handler has not run, if one before it ended each message that was played.
+
+    A note, no problem: messages that it does not end may exist, and were not played.
+    """
+    who = f"{key[1]}: {watch.seen[key].handler.name}"
     for other, seen in watch.seen.items():
         verdicts = " or ".join(sorted(seen.ends))
         always = seen.runs and sum(seen.ends.values()) == seen.runs
         is_felt = other[0] == key[0] or "accept" not in seen.ends
         if always and is_felt and _place((other, seen))[0] < _place((key, seen))[0] < len(_ORDER):
-            yield f"{who} never runs: {seen.handler.name} at {other[1]} always says {verdicts}"
+            yield (
+                f"{who} did not run in the {plural(count, 'session')} played: {seen.handler.name} at "
+                f"{other[1]} said {verdicts} each time"
+            )
             return
 
 
-def _notes(watch: _Watch, report: Report) -> Iterator[str]:
+def _notes(watch: _Watch, report: Report, count: int) -> Iterator[str]:
     for key, seen in sorted(watch.seen.items(), key=_place):
+        if not seen.runs:
+            yield from _never(watch, key, count)
         event = key[1]
         until = _ORDER[: _ORDER.index(event) + 1] if event in _ORDER else _ORDER
         asked = {name for one in until for name in report.macros.get(one, ())}

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from demyjpy.cli.arguments import build_parser, options_of
+from demyjpy.cli.arguments import build_parser, check_needs, options_of
 from demyjpy.cli.checking import Report, as_text, examine
 from demyjpy.cli.configuration import mta_lines
 from demyjpy.cli.loading import Loaded, LoadError, load_filter
@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = build_parser().parse_args(arguments)
     try:
+        check_needs(parsed)
         return COMMANDS[parsed.command](parsed)
     except (LoadError, HandlerError, InputError, MissingExtraError) as error:
         return _complain(parsed, error, 2)
@@ -96,6 +97,8 @@ def _load_and_serve(arguments: argparse.Namespace) -> None:
             "expected not to run handlers as root: give --user NAME, which is taken on once it listens, "
             "start as another user, or say --allow-root"
         )
+    with acting_as(arguments.user, arguments.group):  # for on_connect is called
+        _refuse_problems(loaded, arguments.driver)
     with _status(arguments) as (observed, started):
         _serve(arguments, source, loaded, observed, started)
 
@@ -149,13 +152,14 @@ def _serve(
 
 def _load_again(source: Reloadable, driver: str) -> Any:
     """The filter as it is on the disk now, if nothing is wrong with it."""
+    return source.load(lambda loaded: _refuse_problems(loaded, driver)).on_connect
 
-    def examined(loaded: Loaded) -> None:
-        problems = examine(loaded, driver).problems
-        if problems:
-            raise LoadError(f"expected a filter without problems, got: {'; '.join(problems)}")
 
-    return source.load(examined).on_connect
+def _refuse_problems(loaded: Loaded, driver: str) -> None:
+    """`LoadError` for a filter that ``demyjpy check`` finds something wrong with; notes are none."""
+    problems = examine(loaded, driver).problems
+    if problems:
+        raise LoadError(f"expected a filter without problems, got: {'; '.join(problems)}")
 
 
 def _flight(arguments: argparse.Namespace) -> Any:
@@ -165,7 +169,9 @@ def _flight(arguments: argparse.Namespace) -> Any:
     from demyjpy.trace import FlightRecorder, Privacy  # noqa: PLC0415  # alike
 
     salt = secrets.token_bytes(16)
-    privacy = Privacy(keep=arguments.flight_keep, hash_addresses=arguments.flight_hash, salt=salt)
+    privacy = Privacy(
+        keep=arguments.flight_keep or "envelope", hash_addresses=arguments.flight_hash, salt=salt
+    )
     with acting_as(arguments.user, arguments.group):
         return FlightRecorder(arguments.flight, privacy=privacy)
 

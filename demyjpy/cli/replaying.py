@@ -32,15 +32,29 @@ def split_arguments(arguments: argparse.Namespace) -> tuple[list[str], str | Non
     *traces, last = arguments.traces
     path = Path(last)
     is_filter = path.suffix == ".py" or not (path.exists() or path.suffix in _SUFFIXES)
-    if arguments.diff is not None or not is_filter:
+    if not is_filter:
         return arguments.traces, None
+    if arguments.diff is not None:
+        raise InputError(
+            f"expected two filters, after --diff, got {last} before them, which is no trace: name it "
+            "after --diff only, or leave --diff out"
+        )
     if not traces:
         raise InputError(f"expected a trace before the filter, got {last} only")
     return traces, last
 
 
+def _check_step(arguments: argparse.Namespace) -> None:
+    """`InputError` for what ``--step`` has no use for."""
+    if arguments.step and arguments.diff is not None:
+        raise InputError("--step shows one filter, not --diff: give the filter after the traces")
+    if arguments.step and arguments.json:
+        raise InputError("--step prints no JSON: leave out --json, or --step")
+
+
 def replay(arguments: argparse.Namespace) -> int:
     """``demyjpy replay``: see the exit statuses in its help."""
+    _check_step(arguments)
     traces, name = split_arguments(arguments)
     found = readings(traces)
     old, new = arguments.diff or (None, name)

@@ -10,6 +10,7 @@ from demyjpy.cli.show import Paint, plural, safe, shorten
 from demyjpy.errors import MilterError
 from demyjpy.trace.fields import load_action, load_event
 from demyjpy.trace.records import Record
+from demyjpy.trace.snooping import AWAY, STOPPED
 from demyjpy.trace.words import flag_words, words_of
 
 COLOURS: Final = ("cyan", "magenta", "blue", "green", "yellow")
@@ -42,7 +43,7 @@ def _words(record: Record) -> str:
         case "filter":
             return shorten("; ".join(_answer_words(record)))
         case "end":
-            return shorten(f"{_ENDS[record['how']]} {record.get('reason', '')}".rstrip())
+            return shorten(_end_words(record["how"], record.get("reason", "")))
         case _:
             return ""
 
@@ -52,6 +53,13 @@ _ENDS: Final = {
     "mta": "the MTA has closed the connection",
     "filter": "the filter has closed the connection",
 }
+
+
+def _end_words(how: str, reason: str) -> str:
+    """Who has ended it and why; the snooper's own reasons say both."""
+    if not reason or reason.startswith((AWAY, STOPPED)):
+        return reason or _ENDS[how]
+    return f"{_ENDS[how]}: {reason}"
 
 
 def _event_words(record: Record) -> str:

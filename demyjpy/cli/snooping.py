@@ -5,18 +5,23 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final, Self
 
 from demyjpy.cli.show import Paint, paint_for
 from demyjpy.cli.snoop_words import record_line
 from demyjpy.cli.waiting import until_signal
-from demyjpy.drivers.address import parse_address
+from demyjpy.cli.words import InputError
+from demyjpy.drivers.address import Address, parse_address
 from demyjpy.drivers.report import log
 from demyjpy.trace.records import Record
 from demyjpy.trace.snooping import Snooper
 from demyjpy.trace.writing import Tray, WireRecorder
 
+_LOCAL: Final = ("127.0.0.1", "::1")
 _MOST_WAITING: Final = 100_000  # lines or records
 
 
@@ -106,6 +111,11 @@ class Screen:
 
 def snoop(arguments: argparse.Namespace) -> int:
     """``demyjpy snoop``: 0 when a signal has ended it."""
+    listen, to = parse_address(arguments.listen), parse_address(arguments.to)
+    if _place(listen) == _place(to) and (listen.port or listen.path):
+        raise InputError(
+            f"expected two addresses, got {listen} for --listen and --to: it would be its own milter"
+        )
     logging.basicConfig(format="%(message)s", level="INFO")
     tray = Tray(arguments.record, "demyjpy snoop").prepare() if arguments.record else None
     with Outbox() as outbox:
@@ -114,6 +124,17 @@ def snoop(arguments: argparse.Namespace) -> int:
         if late is not None:
             late.close()
     return 0
+
+
+def _place(address: Address) -> tuple[str | int, ...]:
+    """The same for addresses at which the same socket is reached."""
+    if address.kind == "unix":
+        return ("unix", str(Path(address.path).resolve()))
+    host = address.host.lower()
+    with suppress(ValueError):
+        found = ip_address(host)
+        host = "localhost" if found.is_unspecified or str(found) in _LOCAL else str(found)
+    return (address.kind.removesuffix("6"), host, address.port)
 
 
 async def _serve(arguments: argparse.Namespace, late: LateTray | None, outbox: Outbox) -> None:
@@ -129,7 +150,11 @@ async def _serve(arguments: argparse.Namespace, late: LateTray | None, outbox: O
         lambda session: WireRecorder(late, session, raw=arguments.record_raw),
     )
     async with until_signal() as told, snooper:
-        print(f"snooping on {snooper.address}, in front of {snooper.to}", flush=True)
+        where = f"{snooper.address}, in front of {snooper.to}"
+        if snooper.is_listening:
+            print(f"snooping on {where}", flush=True)
+        else:
+            print(f"will listen on {where}, when the milter is there", flush=True)
         await told
         async with until_signal() as again:
             closing = asyncio.ensure_future(snooper.close(arguments.grace))

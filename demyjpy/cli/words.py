@@ -16,7 +16,7 @@ _YEAR: Final = 366 * 86400.0
 
 
 class InputError(MilterError):
-    """A mail that cannot be read."""
+    """What was given cannot be read, or makes no sense."""
 
 
 class MissingExtraError(MilterError):
@@ -30,6 +30,13 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
         )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """What a command does not know is its own error, so that it names the command's help."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")

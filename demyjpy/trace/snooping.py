@@ -5,6 +5,8 @@ While the milter is away nobody listens here either, so the MTA sees what it wou
 """
 
 import asyncio
+import os
+import re
 import socket
 import struct
 from collections.abc import Callable
@@ -22,6 +24,12 @@ Report: TypeAlias = Callable[[str, list[Record]], None]
 
 PATIENCE: Final = 8.0
 """Seconds without an answer after which that is told: Sendmail gives a filter 10."""
+
+AWAY: Final = "the milter is away"
+"""Why a session ends that cannot be connected through; a colon and what the system says follow."""
+
+STOPPED: Final = "the snooper was stopped"
+"""Why a session ends when the snooper does."""
 
 _PAUSE: Final = 0.1  # seconds between two looks whether a milter that was away is back
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: the other side sees a reset, not an end
@@ -66,6 +74,11 @@ class Snooper:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close(0.0)
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether sessions can come now: not while the milter is away."""
+        return self._listener is not None
 
     async def close(self, grace: float) -> None:
         """Take no more sessions; end when the last has ended, or after so many seconds."""
@@ -125,7 +138,7 @@ class Snooper:
         """Nobody shall reach us where nobody could reach the milter."""
         if self._listener is None or self._is_inherited:
             return
-        log.warning("the milter at %s is away: %s", self.to, error.strerror or error)
+        log.warning("the milter at %s is away: %s", self.to, _why(error))
         self._shut(keep_file=isinstance(error, ConnectionRefusedError))
         self.start(self._wait_for_milter())
 
@@ -148,6 +161,13 @@ class Snooper:
         if self.to.kind == "unix":
             return await loop.create_unix_connection(protocol, self.to.path)
         return await loop.create_connection(protocol, self.to.host, self.to.port)
+
+
+def _why(error: OSError) -> str:
+    """What the system says, without addresses: asyncio puts those of all its attempts into one error."""
+    numbers = {int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error))}
+    words = " or ".join(map(os.strerror, sorted(numbers))) or error.strerror or str(error)
+    return f"{words[:1].lower()}{words[1:]}"
 
 
 class _Session:
@@ -183,7 +203,7 @@ class _Session:
             await self._snooper.connect(lambda: self.back)
         except OSError as error:
             self._first = self.back
-            self._end(f"cannot connect: {error.strerror or error}")
+            self._end(f"{AWAY}: {_why(error)}")
             self.front.reset()
             self._snooper.milter_is_away(error)
         else:
@@ -219,7 +239,7 @@ class _Session:
 
     def cut(self) -> None:
         """End it now."""
-        self._end("the snooper was stopped")
+        self._end(STOPPED)
         self.front.close()
         self.back.close()
         self._snooper.forget(self)

@@ -1,12 +1,17 @@
 """`demyjpy check --play`: what a filter does when sessions are played at it."""
 
+import asyncio
 import importlib.util
 import json
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from textwrap import dedent
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -176,9 +181,9 @@ def test_threads_may_block(check: Check) -> None:
     assert check(text, "--driver", "threads")[:2] == (0, [])
 
 
-def test_handlers_that_never_run_are_found(check: Check) -> None:
-    """With the handler that always ends the message before."""
-    status, problems, _ = check(
+def test_handlers_that_never_run_are_noted(check: Check) -> None:
+    """With the handler that has ended each message before; that is no problem: others may come."""
+    status, problems, notes = check(
         """
         other = define_event_handlers()
 
@@ -201,10 +206,36 @@ def test_handlers_that_never_run_are_found(check: Check) -> None:
         handlers = merge_handlers(handlers, other)
         """
     )
-    assert status == 1
-    assert problems == [
-        "end_of_message: played_filter.end never runs: played_filter.mail at mail always says accept"
-    ]
+    assert (status, problems) == (0, [])
+    count = notes[-1].split()[1]
+    (note,) = [note for note in notes if " did not run " in note]
+    assert note == (
+        f"end_of_message: played_filter.end did not run in the {count} sessions played: "
+        "played_filter.mail at mail said accept each time"
+    )
+
+
+def test_clients_come_from_where_a_filter_looks(check: Check) -> None:
+    """Addresses and networks in its functions: else one for some network would seem to do nothing."""
+    status, problems, notes = check(
+        """
+        import ipaddress
+        far = ipaddress.ip_network("2001:db8:7::/48")
+
+        @handlers.connect
+        def connect(event, ctx):
+            if not event.address:
+                return accept(ctx)
+            near = ipaddress.ip_network("172.16.0.0/16")
+            return ctx if event.address in near or event.address in far else accept(ctx)
+
+        @handlers.mail
+        def mail(event, ctx):
+            return ctx
+        """
+    )
+    assert (status, problems) == (0, [])
+    assert not [note for note in notes if " did not run " in note]
 
 
 def test_a_verdict_that_falls_now_and_then_is_not_the_reason() -> None:
@@ -214,7 +245,7 @@ def test_a_verdict_that_falls_now_and_then_is_not_the_reason() -> None:
         (0, "mail"): playing._Seen(handler, 2, {"accept": 1}),
         (0, "body"): playing._Seen(handler),
     }
-    assert list(playing._never(playing._Watch(seen=seen), (0, "body"), "body")) == []
+    assert list(playing._never(playing._Watch(seen=seen), (0, "body"), 2)) == []
 
 
 def test_failures_are_found(check: Check) -> None:
@@ -248,7 +279,82 @@ def test_playing_ends_in_time(check: Check, monkeypatch: pytest.MonkeyPatch) -> 
     """No session is begun after it."""
     monkeypatch.setattr(playing, "_LONGEST", -1.0)
     text = "@handlers.mail\ndef mail(event, ctx):\n    return ctx\n"
-    assert check(text)[2][-1] == "--play: 0 sessions were played"
+    assert check(text)[2][-1] == "--play: time ran out after 0 sessions: too few to say much"
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        "def mail(event, ctx):\n    while True: pass",
+        "async def mail(event, ctx):\n    while True: pass",
+        "async def mail(event, ctx):\n    await asyncio.Event().wait()",
+        "def mail(event, ctx):\n    while True:\n        try: int()\n        except Exception: pass",
+    ],
+)
+def test_a_handler_that_does_not_end_is_stopped(
+    check: Check, monkeypatch: pytest.MonkeyPatch, handler: str
+) -> None:
+    """It is named, and that nothing can be said of the others."""
+    monkeypatch.setattr(playing, "_LONGEST", 0.5)
+    before = signal.getsignal(signal.SIGALRM)
+    status, problems, notes = check(f"@handlers.mail\n{handler}\n")
+    assert status == 1
+    (problem,) = problems
+    assert problem.startswith("mail: played_filter.mail fails: it had not ended after 0.")
+    assert notes[-1] == (
+        "--play: time ran out after 0 sessions, in played_filter.mail at mail: too few to say much"
+    )
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) == before
+
+
+def test_who_runs_when_the_time_is_over_need_not_be_wrong() -> None:
+    """Many quick calls use the time up as well; between two calls nothing is stopped."""
+    watch = playing._Watch()
+    watch.ring()
+    seen = watch.running = playing._Seen(Handler("mail", lambda event, ctx: ctx))
+    watch.since = time.monotonic()
+    with pytest.raises(playing.OutOfTimeError, match=r"no more time, and stops .*lambda> at mail"):
+        watch.ring()
+    assert (watch.held_up, seen.failure) == (seen, "")
+
+
+def test_sleep_that_is_awaited_is_stopped_but_no_problem(check: Check) -> None:
+    """It costs no time, and does not block; nor does what a handler makes of the error count."""
+    begun = time.monotonic()
+    status, problems, _ = check(
+        """
+        @handlers.mail
+        async def mail(event, ctx):
+            await asyncio.sleep(15)
+            return ctx
+
+        @handlers.recipient
+        async def recipient(event, ctx):
+            try:
+                await asyncio.sleep(15)
+            except OSError as error:
+                raise LookupError from error
+        """
+    )
+    assert (status, problems) == (0, [])
+    assert time.monotonic() - begun < 15
+
+
+def test_playing_in_another_thread_has_no_alarm(check: Check) -> None:
+    """Signals are for the main thread; a filter that ends by itself is played all the same."""
+    found: list[Any] = []
+    text = "@handlers.mail\ndef mail(event, ctx):\n    return ctx\n"
+    thread = threading.Thread(target=lambda: found.append(check(text)))
+    thread.start()
+    thread.join()
+    assert found[0][:2] == (0, [])
+
+
+def test_one_session_is_told_as_one() -> None:
+    """And several as several."""
+    assert playing._played(1, True, None) == "--play: 1 session was played"
+    assert playing._played(2, True, None) == "--play: 2 sessions were played"
 
 
 def test_a_filter_that_is_wrong_is_not_played(check: Check) -> None:
@@ -261,11 +367,16 @@ def test_a_filter_that_is_wrong_is_not_played(check: Check) -> None:
 def test_sleep_is_stopped_on_any_python() -> None:
     """Coverage does not see profile functions at work."""
     watch = playing._Watch()
-    watch.profile(None, "c_call", time.sleep)
+    frame = sys._getframe()
+    watch.profile(frame, "c_call", time.sleep)
     watch.running = playing._Seen(Handler("mail", lambda event, ctx: ctx))
-    watch.profile(None, "c_call", len)
+    watch.profile(frame, "c_call", len)
     with pytest.raises(playing.StoppedError, match=r"time\.sleep is not played"):
-        watch.profile(None, "c_call", time.sleep)
+        watch.profile(frame, "c_call", time.sleep)
+    for delay in (0, 1):
+        inside = SimpleNamespace(f_code=asyncio.sleep.__code__, f_locals={"delay": delay})
+        with pytest.raises(playing.StoppedError, match=r"asyncio\.sleep") if delay else nullcontext():
+            watch.profile(inside, "call", None)
     assert watch.running.waits == {"time.sleep"}
     watch.thread = 0
     watch.running.waits.clear()

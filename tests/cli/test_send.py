@@ -266,6 +266,7 @@ def test_the_mail_may_come_from_standard_input(run: Run, monkeypatch: pytest.Mon
         (["mail"], "the following arguments are required: --to"),
         (["--to", "foo", "mail"], "expected an address such as"),
         (["--to", "fd:3", "mail"], "expected an address to connect to, got 'fd:3'"),
+        (["--to", "1", "mail", "--record-raw"], "demyjpy send: --record-raw needs --record"),
         (["--to", "1", "mail", "--macro", "i"], "expected NAME=VALUE, got 'i'"),
         (["--to", "1", "mail", "--macro", "{}=x"], "expected NAME=VALUE, got '{}=x'"),
         (["--to", "1", "mail", "--client", "nowhere"], "expected an IP address, NAME[ADDRESS] or local"),

@@ -325,6 +325,15 @@ def test_a_library_that_is_missing_is_told(
         (("t.jsonl", "none.py"), "expected a filter in none.py, got: No such file or directory"),
         (("empty.jsonl", "first_filter.py"), "expected recorded sessions, got none"),
         (("empty.jsonl", "--step"), "expected recorded sessions, got none"),
+        (
+            ("empty.jsonl", "--step", "--diff", "old.py", "new.py"),
+            "--step shows one filter, not --diff: give the filter after the traces",
+        ),
+        (("empty.jsonl", "new.py", "--step", "--json"), "--step prints no JSON: leave out --json"),
+        (
+            ("empty.jsonl", "new.py", "--diff", "old.py", "new.py"),
+            "expected two filters, after --diff, got new.py before them, which is no trace: name it",
+        ),
     ],
 )
 def test_wrong_arguments_are_told_in_a_line(

@@ -1,6 +1,7 @@
 """The snooper: bytes go through untouched, whatever they are, and what was seen is told."""
 
 import asyncio
+import errno
 import io
 import socket
 import struct
@@ -16,14 +17,14 @@ import pytest
 from demyjpy import running
 from demyjpy.cli.show import Paint
 from demyjpy.cli.snoop_words import record_line
-from demyjpy.cli.snooping import Outbox, Screen
+from demyjpy.cli.snooping import Outbox, Screen, _place
 from demyjpy.drivers.address import Address, listen, parse_address
 from demyjpy.testing import Postfix, session
 from demyjpy.testing.server import Server
 from demyjpy.trace import Trace, Tray, WireRecorder, load
 from demyjpy.trace.comparing import compare_bytes
 from demyjpy.trace.replaying import Filter
-from demyjpy.trace.snooping import Snooper
+from demyjpy.trace.snooping import AWAY, Snooper, _why
 from demyjpy.trace.tapes import WireTape
 from demyjpy.trace.words import flag_words
 from tests.cli.servers import PATIENCE, listening, program, read_until, silent
@@ -366,6 +367,50 @@ def test_the_program_refuses_what_it_cannot_do(run: Run, tmp_path: Path) -> None
     status, _, errors = run("snoop", "--listen", FREE, "--to", FREE, "--record", "/dev/null/x")
     assert (status, errors) == (1, "demyjpy snoop: cannot record in /dev/null/x: Not a directory\n")
     assert run("snoop", "--listen", FREE, "--to", "fd:3")[0] == 2
+    status, _, errors = run("snoop", "--listen", FREE, "--to", FREE, "--record-raw")
+    assert (status, errors) == (2, "demyjpy snoop: --record-raw needs --record\n")
+
+
+@pytest.mark.parametrize(
+    ("listen_at", "to"),
+    [
+        ("21030", "21030"),
+        ("inet:21030@127.0.0.1", "inet6:21030@::1"),
+        ("inet:21030@0.0.0.0", "inet:21030@LOCALHOST"),
+        ("inet:21030@192.0.2.1", "inet:21030@192.0.2.1"),
+        ("unix:/tmp/../tmp/snoop.sock?mode=660", "unix:/tmp/snoop.sock"),
+    ],
+)
+def test_it_is_not_its_own_milter(run: Run, listen_at: str, to: str) -> None:
+    """It would connect to itself without end, however the address is written."""
+    status, _, errors = run("snoop", "--listen", listen_at, "--to", to)
+    assert status == 2
+    assert errors.startswith("demyjpy snoop: expected two addresses, got ")
+
+
+def test_other_ports_and_hosts_are_other_places() -> None:
+    """Also those that are all this machine's."""
+    texts = ("1@localhost", "2@localhost", "1@127.0.0.2", "1@mail.example", "1@192.0.2.1")
+    places = {_place(parse_address(f"inet:{text}")) for text in texts}
+    assert len(places) == len(texts)
+
+
+def test_the_program_tells_that_it_waits_for_the_milter(tmp_path: Path) -> None:
+    """Nobody listens until then."""
+    to = f"unix:{tmp_path}/none.sock"
+    with program("snoop", "--listen", FREE, "--to", to) as started:
+        (line,) = read_until(started, "will listen on ")
+    assert line.rstrip().endswith(f", in front of {to}, when the milter is there")
+    assert started.returncode == 0
+
+
+def test_why_a_milter_is_away_is_said_in_words() -> None:
+    """Without addresses, though asyncio may have tried several."""
+    refused = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 1)")
+    assert _why(refused) == "connection refused"
+    assert _why(OSError(f"Multiple exceptions: {refused}, {refused}")) == "connection refused"
+    assert _why(socket.gaierror(-2, "Name or service not known")) == "name or service not known"
+    assert _why(OSError("what is it")) == "what is it"
 
 
 def test_an_outbox_drops_what_is_too_much(
@@ -451,10 +496,13 @@ def test_every_packet_has_words() -> None:
         "packets of 1 MiB; macros i j at stage 0",
         "still at work",
         "reply 550 5.7.1 no",
-        "#1 end      the MTA has closed the connection gone",
+        "#1 end      the MTA has closed the connection: gone",
         "!! slow",
         "#1 filter < New",
     ):
         assert expected in text, (expected, text)
+    (away,) = tape.end(2.5, "filter", f"{AWAY}: connection refused")
+    line = record_line(away, 1, Paint(False))
+    assert line.endswith("#1 end      the milter is away: connection refused")
     assert flag_words(0, 0) == "no changes"
     assert "\x1b[" in record_line(records[0], 1, Paint(True))

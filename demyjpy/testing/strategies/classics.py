@@ -6,7 +6,7 @@ from typing import Final
 from demyjpy.mta import steps
 from demyjpy.testing.script import Script, session
 from demyjpy.testing.strategies.content import BREAKS, LINES, VALUES, header_names
-from demyjpy.testing.strategies.sessions import CLIENTS, NAMES, known_addresses
+from demyjpy.testing.strategies.sessions import NAMES, known_addresses, known_clients
 from demyjpy.testing.strategies.trial import Example
 from demyjpy.wire.codes import CHUNK_SIZE
 from demyjpy.wire.fields import encode_text
@@ -16,7 +16,7 @@ _PLAIN: Final = b"Subject: hello\r\n\r\nhello\r\n"
 
 def classics(words: Sequence[str] = ()) -> Iterator[Example]:
     """Plain mail, two at once, given-up mail, RSET, each kind of client, address, field and body."""
-    for script in (*_courses(), *_clients(), *_envelopes(words)):
+    for script in (*_courses(), *_clients(words), *_envelopes(words)):
         yield Example(script)
     for content in (*_headers(words), *_bodies(words)):
         yield Example(_letter(content))
@@ -41,9 +41,9 @@ def _courses() -> Iterator[Script]:
     yield _letter().rset().drop()
 
 
-def _clients() -> Iterator[Script]:
+def _clients(words: Sequence[str]) -> Iterator[Script]:
     """Who may call."""
-    for client in CLIENTS:
+    for client in known_clients(words):
         yield _letter(script=Script(()).then(client, steps.Ehlo()))
     for name in NAMES:
         yield _letter(script=session(helo=name))

@@ -1,7 +1,8 @@
 """Strategies for legal SMTP sessions, as scripts for `run`; they shrink to short ones."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_network
 from typing import Any, Final
 
 from hypothesis import strategies as st
@@ -28,6 +29,8 @@ CLIENTS: Final = (
     steps.Connect("2001:db8::1"),
     steps.Connect("127.0.0.1", "localhost"),
     steps.Connect(""),
+    steps.Connect("10.0.0.1"),
+    steps.Connect("192.168.0.1"),
 )
 NAMES: Final = ("client.example", "[192.0.2.1]", "localhost", "\udcff")
 _MAIL_PARAMETERS: Final[tuple[dict[str, str | None], ...]] = (
@@ -60,6 +63,20 @@ def known_addresses(words: Sequence[str]) -> tuple[str, ...]:
     return (*ADDRESSES, *own, *(f"alice@{word}" for word in words if _DOMAIN.fullmatch(word)))
 
 
+def known_clients(words: Sequence[str]) -> tuple[steps.Connect, ...]:
+    """The stock clients, and one at each word that is an IP address or a network."""
+    return (*CLIENTS, *(steps.Connect(found) for word in words for found in _addresses_in(word)))
+
+
+def _addresses_in(word: str) -> Iterator[str]:
+    """The address that a word is, or the first host of the network."""
+    try:
+        network = ip_network(word, strict=False)
+    except ValueError:
+        return
+    yield word if "/" not in word else str(network[min(1, network.num_addresses - 1)])
+
+
 def chunks() -> SearchStrategy[tuple[int, ...]]:
     """Sizes of the pieces in which a body comes, for ``run(chunk=...)``."""
     return st.lists(st.integers(1, 40), min_size=1, max_size=6).map(tuple)
@@ -72,7 +89,7 @@ def sessions(draw: Any, *, most: int = 4, words: Sequence[str] = ()) -> Script:
     They end with QUIT or without, also within a message; ``most`` is how many such parts there may be.
     The client does not look at the replies, as with pipelining. ``words``: see `words_of`.
     """
-    script = Script(()).then(draw(st.sampled_from(CLIENTS)))
+    script = Script(()).then(draw(st.sampled_from(known_clients(words))))
     hello = draw(st.sampled_from((*NAMES, None)))
     if hello is not None:
         script = script.ehlo(hello)

@@ -5,6 +5,7 @@ A filter that refuses ``b"viagra"`` does nothing of interest until it meets it.
 
 from collections.abc import Callable, Iterator, Mapping
 from inspect import getclosurevars, unwrap
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from types import CodeType
 from typing import Any, Final
 
@@ -15,13 +16,15 @@ from demyjpy.pipeline import as_on_connect
 _LONGEST: Final = 80
 _MOST: Final = 60
 _COLLECTIONS: Final = (tuple, list, set, frozenset)
+_PLACES: Final = (IPv4Address, IPv4Network, IPv6Address, IPv6Network)
 
 
 def words_of(handlers: Any) -> tuple[str, ...]:
-    """Text and bytes that are constants of a filter's functions, or of what they refer to.
+    """Text, bytes and IP addresses that are constants of a filter's functions, or of what they refer to.
 
     ``handlers`` is a registry or an ``on_connect`` function; bytes come as text (UTF-8 with
-    ``surrogateescape``). In alphabetical order, at most 60 of at most 80 characters.
+    ``surrogateescape``), addresses and networks as they are written. In alphabetical order, at most
+    60 of at most 80 characters.
     """
     on_connect: Callable[[Context], Context] = as_on_connect(handlers)
     registry = as_registry(on_connect(new_context())["handlers"])
@@ -60,6 +63,8 @@ def _words_of_code(code: CodeType, doc: str | None) -> Iterator[str]:
 def _words_in(value: object) -> Iterator[str]:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "surrogateescape")
+    elif isinstance(value, _PLACES):
+        value = str(value)
     if isinstance(value, str):
         if 0 < len(value) <= _LONGEST and not set("\0\r\n") & set(value):
             yield value
