@@ -83,3 +83,7 @@ class DeadlineError(HandlerError):
 
 class AddressError(MilterError, ValueError):
     """An address to listen on or connect to that cannot be read or used."""
+
+
+class TraceError(MilterError):
+    """A trace, or a record of one, that cannot be used."""

@@ -872,3 +872,12 @@ def test_a_network_that_is_none(run: Any) -> None:
     status, _, errors = run("run", BYTECOUNT, "--allow", "192.0.2.1/24")
     assert status == 2
     assert "expected a network such as 192.0.2.0/24: 192.0.2.1/24 has host bits set" in errors
+
+
+def test_what_a_command_does_not_need_is_not_loaded():
+    """A filter starts fast: the trace tools and what extras bring are for others."""
+    script = "import sys, demyjpy.cli.program; print(*sys.modules)"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    rare = ("demyjpy.trace", "demyjpy.metrics", "demyjpy.testing", "hypothesis", "prometheus_client")
+    assert [name for name in done.stdout.split() if name.startswith(rare)] == []

@@ -13,14 +13,13 @@ from demyjpy.cli.loading import load_filter
 from demyjpy.cli.replay_words import context_words
 from demyjpy.cli.show import safe, shorten
 from demyjpy.cli.words import InputError
-from demyjpy.errors import MilterError
+from demyjpy.errors import MilterError, TraceError
 from demyjpy.mta import steps
 from demyjpy.testing import Postfix, run
 from demyjpy.testing.code import as_code
 from demyjpy.testing.script import Script
 from demyjpy.trace.capsule import Capsule, has_failed_alike, load_capsule
 from demyjpy.trace.files import is_any_of
-from demyjpy.trace.octets import TraceError
 from demyjpy.trace.reading import dump_record
 from demyjpy.trace.session import Trace
 from demyjpy.wire.fields import encode_text

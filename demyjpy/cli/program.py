@@ -21,9 +21,8 @@ from demyjpy.cli.reloading import Reloadable
 from demyjpy.cli.words import InputError, MissingExtraError
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.privileges import acting_as, is_root
-from demyjpy.errors import AddressError, HandlerError
+from demyjpy.errors import AddressError, HandlerError, TraceError
 from demyjpy.starting import start_milter
-from demyjpy.trace.octets import TraceError
 
 _LOOPBACK: Final = ("127.0.0.0/8", "::1")
 

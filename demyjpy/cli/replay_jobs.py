@@ -17,8 +17,8 @@ from attrs import frozen
 from demyjpy.cli.loading import load_filter
 from demyjpy.cli.replay_words import compared_json
 from demyjpy.connection import OnError
+from demyjpy.errors import TraceError
 from demyjpy.trace.comparing import compare_bytes, compare_filters, compare_messages
-from demyjpy.trace.octets import TraceError
 from demyjpy.trace.parrot import recorded_filter
 from demyjpy.trace.reading import Lines
 from demyjpy.trace.replaying import Filter

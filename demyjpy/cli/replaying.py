@@ -18,7 +18,7 @@ from demyjpy.cli.show import paint_for
 from demyjpy.cli.stepping import show_steps
 from demyjpy.cli.tracing import readings, report_problems
 from demyjpy.cli.words import InputError
-from demyjpy.trace.octets import TraceError
+from demyjpy.errors import TraceError
 from demyjpy.trace.reading import Lines, Reading
 from demyjpy.trace.session import Trace
 from demyjpy.trace.words import plural

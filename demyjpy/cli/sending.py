@@ -17,6 +17,7 @@ from demyjpy.cli.sent import Sent, verdict_line
 from demyjpy.cli.sent_json import as_json
 from demyjpy.cli.show import Paint, diff_lines, failure_words, paint_for, safe, step_lines
 from demyjpy.cli.words import InputError
+from demyjpy.errors import TraceError
 from demyjpy.mta import steps
 from demyjpy.mta.channel import Timeouts, untapped
 from demyjpy.mta.late import LateChannel
@@ -25,7 +26,6 @@ from demyjpy.mta.message import Envelope, Mail
 from demyjpy.mta.path import split_path
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
 from demyjpy.mta.smtp import Outcome, new_session, play_async, take_step
-from demyjpy.trace.octets import TraceError
 from demyjpy.trace.writing import Tray, WireRecorder
 from demyjpy.wire.fields import spell_macro
 

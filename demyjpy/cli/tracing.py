@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from demyjpy.cli.words import InputError
+from demyjpy.errors import TraceError
 from demyjpy.trace.files import is_any_of
 from demyjpy.trace.messages import Message
-from demyjpy.trace.octets import TraceError, dump_text
+from demyjpy.trace.octets import dump_text
 from demyjpy.trace.reading import Reading
 from demyjpy.trace.session import Trace
 from demyjpy.trace.words import (

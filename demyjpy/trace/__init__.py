@@ -1,5 +1,6 @@
 """Recorded sessions: written, read, replayed, explained. See docs/trace.md."""
 
+from demyjpy.errors import TraceError
 from demyjpy.trace.canaries import canary, sender_domain
 from demyjpy.trace.capsule import Capsule, CapsuleMaker, load_capsule
 from demyjpy.trace.exchanges import Exchange
@@ -7,7 +8,6 @@ from demyjpy.trace.explaining import Explainer
 from demyjpy.trace.flight import FlightRecorder, Triggers
 from demyjpy.trace.messages import Message
 from demyjpy.trace.moments import Moment
-from demyjpy.trace.octets import TraceError
 from demyjpy.trace.privacy import Privacy
 from demyjpy.trace.reading import Reading, load
 from demyjpy.trace.session import Trace

@@ -20,11 +20,12 @@ from attrs import define, field, frozen
 from demyjpy.connection import Step
 from demyjpy.context import Context, new_context
 from demyjpy.drivers.report import log
+from demyjpy.errors import TraceError
 from demyjpy.events import Disconnect
 from demyjpy.macros import Macros
 from demyjpy.trace.fields import name_of
 from demyjpy.trace.files import damages, open_to_read, open_to_write
-from demyjpy.trace.octets import TraceError, dump_text, load_text
+from demyjpy.trace.octets import dump_text, load_text
 from demyjpy.trace.reading import dump_record, load
 from demyjpy.trace.records import Record, header
 from demyjpy.trace.session import Trace

@@ -8,8 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from demyjpy.errors import MilterError
-from demyjpy.trace.octets import TraceError
+from demyjpy.errors import MilterError, TraceError
 from demyjpy.trace.records import Record
 from demyjpy.trace.tapes import WireTape
 

@@ -12,9 +12,9 @@ from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.actions import Action
 from demyjpy.codec import EVENTS, decode_action, decode_event, encode_action, encode_event
-from demyjpy.errors import MilterError
+from demyjpy.errors import MilterError, TraceError
 from demyjpy.trace.fields import load_action, load_event
-from demyjpy.trace.octets import TraceError, load_text
+from demyjpy.trace.octets import load_text
 from demyjpy.trace.records import LONGEST_PACKET, Record
 from demyjpy.wire.codes import ProtocolFlag
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frames

@@ -11,8 +11,8 @@ from demyjpy import events as ev
 from demyjpy.codec import ROW_OF_NAME
 from demyjpy.codec.commands import ROW_OF_EVENT
 from demyjpy.codec.responses import LETTER_OF_ACTION
-from demyjpy.errors import MilterError
-from demyjpy.trace.octets import TraceError, dump_bytes, dump_text, load_bytes, load_text
+from demyjpy.errors import MilterError, TraceError
+from demyjpy.trace.octets import dump_bytes, dump_text, load_bytes, load_text
 from demyjpy.wire.fields import Parameters
 
 _Dump = Callable[[Any], Any]

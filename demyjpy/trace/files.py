@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from demyjpy.trace.octets import TraceError
+from demyjpy.errors import TraceError
 
 LONGEST_LINE: Final = 64 << 20
 """Bytes; a longer line is no record."""

@@ -7,14 +7,10 @@ bytes read with ``surrogateescape`` (`demyjpy.wire.fields`), so both come to the
 from base64 import b64decode, b64encode
 from typing import Any, Final
 
-from demyjpy.errors import MilterError
+from demyjpy.errors import TraceError
 from demyjpy.wire.fields import decode_text, encode_text
 
 _KEY: Final = "base64"
-
-
-class TraceError(MilterError):
-    """A trace, or a record of one, that cannot be used."""
 
 
 def dump_text(text: str) -> Any:

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
+from demyjpy.errors import TraceError
 from demyjpy.trace.captures import is_capture, records_of
 from demyjpy.trace.files import damages, open_to_read, read_lines
-from demyjpy.trace.octets import TraceError
 from demyjpy.trace.records import FORMAT, Record
 from demyjpy.trace.session import Trace
 

@@ -13,7 +13,8 @@ from attrs import frozen
 from pyrsistent import PMap, PSet, PVector, pmap, pset, pvector
 
 from demyjpy.context import ENGINE_KEYS, Context
-from demyjpy.trace.octets import TraceError, dump_bytes, dump_text, load_bytes, load_text
+from demyjpy.errors import TraceError
+from demyjpy.trace.octets import dump_bytes, dump_text, load_bytes, load_text
 
 LONGEST: Final = 4096
 """Characters, bytes or items of one value that are kept."""

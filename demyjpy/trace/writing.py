@@ -16,9 +16,9 @@ from typing import BinaryIO, Final, Protocol, Self
 
 from demyjpy.connection import Step
 from demyjpy.drivers.report import log
+from demyjpy.errors import TraceError
 from demyjpy.events import Disconnect, EndOfMessage
 from demyjpy.trace.files import open_to_replace, open_to_write
-from demyjpy.trace.octets import TraceError
 from demyjpy.trace.reading import dump_record
 from demyjpy.trace.records import Record, header
 from demyjpy.trace.session import Trace
