@@ -204,7 +204,15 @@ def test_a_report_is_bounded() -> None:
     }
     tally = Tally()
     for _ in range(3):
-        found = {**base, "failure": HOSTILE * 20, "messages": 1, "same": False, "gaps": ["body"]}
+        found = {
+            **base,
+            "failure": HOSTILE * 20,
+            "messages": 1,
+            "same": False,
+            "gaps": ["body"],
+            "problems": [],
+            "left_out": 0,
+        }
         tally.add(found)
         report.add(found)
     made = report.as_text(tally)
