@@ -104,11 +104,16 @@ def program(
             started.kill()
 
 
-def read_until(started: "subprocess.Popen[str]", start: str) -> list[str]:
-    """The lines of a program up to one that begins with ``start``."""
+def read_until(started: "subprocess.Popen[str]", start: str | tuple[str, ...]) -> list[str]:
+    """The lines of a program up to one that begins with ``start``; it is killed where none comes."""
     lines: list[str] = []
-    while not lines or not lines[-1].startswith(start):
-        line = started.stdout.readline()
-        assert line, (lines, started.stderr.read())
-        lines.append(line.rstrip("\n"))
+    patience = threading.Timer(PATIENCE, started.kill)
+    patience.start()
+    try:
+        while not lines or not lines[-1].startswith(start):
+            line = started.stdout.readline()
+            assert line, (lines, started.stderr.read())
+            lines.append(line.rstrip("\n"))
+    finally:
+        patience.cancel()
     return lines

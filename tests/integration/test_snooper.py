@@ -108,7 +108,7 @@ def snooped(site: Site, start: Start, directory: Path) -> Iterator[None]:
     behind = f"inet:{free_port()}@127.0.0.1"
     options = ("--listen", site.milter, "--to", behind, "--record", str(directory / "traces"))
     with start(behind, directory), program("snoop", *options, "--quiet") as started:
-        read_until(started, "snooping on ")
+        read_until(started, ("snooping on ", "will listen on "))
         yield
 
 
