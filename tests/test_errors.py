@@ -16,6 +16,7 @@ TREE = [
     (errors.HandlerError("a"), errors.MilterError),
     (errors.AddressError("a"), errors.MilterError),
     (errors.AddressError("a"), ValueError),
+    (errors.TraceError("a"), errors.MilterError),
 ]
 
 
