@@ -2,7 +2,9 @@
 
 import argparse
 import asyncio
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
 
 from attrs import define, field
 
@@ -11,9 +13,10 @@ from demyjpy.cli.waiting import tell, until_signal
 from demyjpy.drivers.address import Address
 from demyjpy.errors import AddressError
 from demyjpy.mta import steps
-from demyjpy.mta.box import Box, Store
-from demyjpy.mta.channel import Timeouts
+from demyjpy.mta.box import Box, Store, Tapping
+from demyjpy.mta.channel import Tap, Timeouts, untapped
 from demyjpy.mta.smtp import Outcome
+from demyjpy.trace.writing import Tray, WireRecorder
 
 
 @define
@@ -96,9 +99,31 @@ def mta(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@asynccontextmanager
+async def recording(arguments: argparse.Namespace, names: Sequence[str]) -> AsyncIterator[Tapping]:
+    """What taps sessions: into traces, where that is asked for. ``names``: those of the milters."""
+    if arguments.record is None:
+        yield lambda number, name: nullcontext(untapped)
+        return
+    run = secrets.token_hex(4)
+
+    @contextmanager
+    def tapped(number: int, name: str) -> Iterator[Tap]:
+        recorder = WireRecorder(
+            tray, f"box-{run}-{number}-{names.index(name) + 1}", raw=arguments.record_raw
+        )
+        try:
+            yield recorder.take
+        finally:
+            recorder.end("mta")
+
+    with closing(Tray(arguments.record, "demyjpy mta").prepare()) as tray:
+        yield tapped
+
+
 async def _serve(arguments: argparse.Namespace, store: Store) -> None:
     milters = dict(arguments.milters or ())
-    async with until_signal() as told:
+    async with until_signal() as told, recording(arguments, list(milters)) as tap:
         journal = Journal(list(milters), paint_for(arguments.color), lambda error: tell(told, error))
         box = Box(
             arguments.listen,
@@ -111,6 +136,7 @@ async def _serve(arguments: argparse.Namespace, store: Store) -> None:
                 arguments.connect_timeout, arguments.command_timeout, arguments.content_timeout
             ),
             report=journal,
+            tap=tap,
         )
         async with box:
             print(f"SMTP on {smtp_server(box.address)}, mail to {store.path}", flush=True)

@@ -209,6 +209,7 @@ def _add_serving(mta: Parser) -> None:
         default=10_240_000,
         help="size of a message; a larger one is refused (default: %(default)s)",
     )
+    add_recording(mta)
     _add_timeouts(mta)
 
 

@@ -10,14 +10,15 @@ import itertools
 import mailbox
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from email.utils import formatdate
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 from attrs import field, frozen
 
 from demyjpy.drivers.address import Address, listen, parse_address
-from demyjpy.mta.channel import Timeouts
+from demyjpy.mta.channel import Tap, Timeouts, untapped
 from demyjpy.mta.dialogue import Dialogue, Report
 from demyjpy.mta.message import Mail
 from demyjpy.mta.profiles import DefaultAction, Postfix, Profile
@@ -26,6 +27,9 @@ from demyjpy.wire.fields import encode_text
 HOST: Final = "box.example"
 MAX_MESSAGE: Final = 10_240_000
 """Bytes of a message, as Postfix's ``message_size_limit``."""
+
+
+Tapping: TypeAlias = Callable[[int, str], AbstractContextManager[Tap]]
 
 
 class Store:
@@ -71,6 +75,7 @@ class Box:
 
     ``address`` is where (a port, or ``inet:PORT@HOST``), ``milters`` whom to ask, in order: addresses,
     or a mapping of names to addresses. ``store`` is where mail goes, ``report`` is told of every step.
+    ``tap`` opens, for a session's number and a milter's name, what is given all bytes between the two.
     ``default_action`` is what becomes of mail where a milter fails (``milter_default_action``).
     """
 
@@ -85,6 +90,7 @@ class Box:
         max_message: int = MAX_MESSAGE,
         timeouts: Timeouts | None = None,
         report: Report = lambda number, what: None,
+        tap: Tapping = lambda number, name: nullcontext(untapped),
     ) -> None:
         self._where = parse_address(address)
         named = milters if isinstance(milters, Mapping) else {str(one): one for one in milters}
@@ -95,6 +101,7 @@ class Box:
         self.max_message = max_message
         self.timeouts = timeouts or Timeouts()
         self.report = report
+        self.tap = tap
         self.numbers: Iterator[int] = itertools.count(1)
         self._ids = itertools.count(time.time_ns() // 1000)
         self._sessions: dict[Dialogue, None] = {}

@@ -9,7 +9,7 @@ import os
 import re
 import socket
 from collections.abc import Callable
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 from attrs import field, frozen
 from attrs import validators as v
@@ -126,6 +126,10 @@ class Channel:
         return link, answer
 
 
+Tap: TypeAlias = Callable[[str, bytes], object]
+"""Is given all bytes, as what the ``"mta"`` or the ``"filter"`` says."""
+
+
 def untapped(direction: str, data: bytes) -> None:
     """Nobody listens."""
 
@@ -140,7 +144,7 @@ class AsyncChannel:
         self,
         address: str | int | Address,
         timeouts: Timeouts | None = None,
-        tap: Callable[[str, bytes], object] = untapped,
+        tap: Tap = untapped,
     ) -> None:
         self._address = _where(address)
         self._timeouts = timeouts or Timeouts()

@@ -7,7 +7,7 @@ is `demyjpy.mta.box`.
 import asyncio
 import functools
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractContextManager, AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -16,7 +16,7 @@ from attrs import evolve
 
 from demyjpy.drivers.address import Address
 from demyjpy.mta import steps
-from demyjpy.mta.channel import Timeouts
+from demyjpy.mta.channel import Tap, Timeouts
 from demyjpy.mta.late import LateChannel
 from demyjpy.mta.lines import Methods, Reader, wire
 from demyjpy.mta.message import Mail
@@ -55,6 +55,7 @@ class House(Protocol):
     numbers: Iterator[int]
     timeouts: Timeouts
     report: Report
+    tap: Callable[[int, str], AbstractContextManager[Tap]]
 
     @property
     def milters(self) -> Mapping[str, Address]:
@@ -107,8 +108,14 @@ class Dialogue(SMTP):
         with suppress(OSError):  # a client that is gone is no error
             async with AsyncExitStack() as stack:
                 self._channels = [
-                    await stack.enter_async_context(LateChannel(where, self.box.timeouts))
-                    for where in self.box.milters.values()
+                    await stack.enter_async_context(
+                        LateChannel(
+                            where,
+                            self.box.timeouts,
+                            stack.enter_context(self.box.tap(self.number, name)),
+                        )
+                    )
+                    for name, where in self.box.milters.items()
                 ]
                 try:
                     await self._converse()

@@ -5,11 +5,10 @@ then. And it does not mind if what needs no answer (an observer's event, ABORT, 
 that, too, shows at the next question.
 """
 
-from collections.abc import Callable
 from typing import Final, Self
 
 from demyjpy.drivers.address import Address
-from demyjpy.mta.channel import AsyncChannel, Timeouts, untapped
+from demyjpy.mta.channel import AsyncChannel, Tap, Timeouts, untapped
 from demyjpy.mta.link import Answer, Link, MilterFailedError
 from demyjpy.mta.smtp import Exchange
 
@@ -23,7 +22,7 @@ class LateChannel(AsyncChannel):
         self,
         address: str | int | Address,
         timeouts: Timeouts | None = None,
-        tap: Callable[[str, bytes], object] = untapped,
+        tap: Tap = untapped,
     ) -> None:
         super().__init__(address, timeouts, tap)
         self.waits_for = "connecting"

@@ -19,9 +19,13 @@ from demyjpy.mta import steps
 from demyjpy.mta.message import Envelope, Mail, Message
 from demyjpy.mta.profiles import Reply
 from demyjpy.mta.smtp import Outcome
+from demyjpy.trace import load
+from demyjpy.trace.comparing import compare_bytes
+from demyjpy.trace.replaying import Filter
 from tests.cli.boxes import MAIL
 from tests.cli.filters import adding
 from tests.cli.servers import PATIENCE, program, read_until
+from tests.integration.ports import free_port
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -51,6 +55,29 @@ def test_the_program_serves_until_a_signal(maildir: Path, end: int) -> None:
     assert "#1     size: end_of_message: continue, 1 change" in lines
     assert output == "1 session: 1 mail stored, 0 refused, 0 discarded\n"
     assert len(list((maildir / "new").iterdir())) == 1
+
+
+def test_sessions_are_recorded(maildir: Path, tmp_path: Path) -> None:
+    """Each with each milter, so that they can be replayed; a milter that is away has nothing to say."""
+    away = f"inet:{free_port()}@127.0.0.1"
+    arguments = ("--listen", "inet:0@127.0.0.1", "--maildir", str(maildir), "--default-action", "accept")
+    with (
+        running(adding("one")) as milter,
+        program(
+            *("mta", *arguments, "--milter", milter, "--milter", away),
+            *("--record", str(tmp_path / "traces"), "--record-raw"),
+        ) as started,
+    ):
+        port = int(read_until(started, "try: swaks")[0].partition(",")[0].rpartition(":")[2])
+        for _ in range(2):
+            with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE) as client:
+                client.sendmail("a@example.org", ["b@example.net"], MAIL)
+        read_until(started, "#2 QUIT")
+    (path,) = (tmp_path / "traces").iterdir()
+    traces = load(path)
+    assert sorted(one.how for one in traces) == ["mta", "mta", "quit", "quit"]
+    assert sorted(one.messages[0].outcome for one in traces if one.messages) == ["accepted"] * 2
+    assert all(compare_bytes(one, Filter(adding("one"))).is_same for one in traces if one.messages)
 
 
 def test_addresses_are_shown_as_swaks_takes_them() -> None:
