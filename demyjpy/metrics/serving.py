@@ -30,6 +30,7 @@ from demyjpy.wire.framing import join_frame
 
 _PERIOD: Final = 10.0  # seconds between two points of the plot
 _HOUR: Final = 3600.0
+_PARTING: Final = 1.0  # seconds for the server to end by itself
 _PATIENCE: Final = 5.0  # seconds for the milter to say that it is ready
 _OFFER: Final = Options(6, ActionFlag(0x1FF), ProtocolFlag(0x1FFFFF))
 
@@ -76,8 +77,11 @@ class StatusServer:
         self._socket.close()
         if self._pid:
             os.close(self._lifeline)
-            os.kill(self._pid, signal.SIGKILL)  # processes that a filter started may hold the other end
-            os.waitpid(self._pid, 0)
+            end = time.monotonic() + _PARTING
+            while os.waitpid(self._pid, os.WNOHANG) == (0, 0):
+                if time.monotonic() > end:  # processes that the filter has started hold the other end
+                    os.kill(self._pid, signal.SIGKILL)
+                time.sleep(0.01)
             shutil.rmtree(self._directory, ignore_errors=True)
 
     def _be_server(self, lifeline: int, address: str) -> NoReturn:

@@ -102,6 +102,25 @@ def test_when_the_peer_goes(broken):
     assert [str(one["exception"]) for one in told] == ["no report"]
 
 
+def test_when_accepting_cannot_go_on(monkeypatch):
+    """A session that has ended is forgotten once."""
+    told = []
+
+    def refuse():
+        raise OSError("no more")
+
+    async def main():
+        async with served({}, told) as server:
+            with Peer(server.address) as peer:
+                await asyncio.to_thread(peer.negotiate)
+                monkeypatch.setattr(server, "_resume_accepting", refuse)
+            await until(lambda: not server._sessions)
+            assert server._door.served == 0
+
+    asyncio.run(main())
+    assert [str(one["exception"]) for one in told] == ["no more"]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_what_ends_a_program_ends_it_after_a_handler(monkeypatch, gate, error):
     """It is not held back."""
