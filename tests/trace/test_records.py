@@ -87,6 +87,8 @@ def test_what_never_was_on_the_wire_is_written_too() -> None:
     assert load_event("disconnect", {}) == ev.Disconnect()
     unknown = ev.Connect("local")
     assert load_event("connect", dump_event(unknown)) == unknown
+    local = ev.Connect("localhost", "L", "/run/client", 0)
+    assert load_event("connect", dump_event(local)) == local
     assert dump_action("nonsense") == {"action": "?", "text": "'nonsense'"}
 
 
