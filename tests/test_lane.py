@@ -39,6 +39,7 @@ from tests.engine import (
     QUIT_NC,
     RCPT,
     UNKNOWN,
+    Session,
     join,
     letters,
     macros,
@@ -300,3 +301,23 @@ def test_a_line_that_is_dropped_leaves_nothing_behind():
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+def test_macros_that_are_said_again():
+    """Each command has its own, alike or not, for the one before or for another command."""
+    seen: list[str | None] = []
+    handlers = define_event_handlers()
+
+    def look(event: Any, ctx: Any) -> Any:
+        seen.append(get_macro(ctx, "i"))
+        return ctx
+
+    for name in ("mail", "recipient", "data", "header"):
+        handlers.add(name, look)
+    session = Session.open(handlers)
+    session.say(*OPENING)
+    one, two, three = (macros("L", i=value) for value in ("1", "2", "3"))
+    said = [MAIL, macros("R", i="1"), RCPT, macros("T", i="1"), DATA, HEADER]
+    said += [two, HEADER, two, HEADER, three, HEADER, HEADER, three, HEADER, one, HEADER]
+    session.feed(join(said))  # in one read, so that all of it is in one lane
+    assert seen == [None, "1", "1", "1", "2", "2", "3", "1", "3", "1"]

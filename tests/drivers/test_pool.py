@@ -6,6 +6,7 @@ import pytest
 
 from demyjpy import TemporaryFailure, define_event_handlers, running
 from demyjpy.drivers.pool import Pool
+from tests.drivers.filters import wait_until
 from tests.drivers.peer import CONNECT, Peer
 
 WAIT = 20
@@ -35,6 +36,7 @@ def test_without_a_thread_nothing_is_taken(no_threads):
             pool.submit(str, 1)
     no_threads.clear()
     assert pool.submit(str, 1).result(WAIT) == "1"
+    wait_until(lambda: pool._open == 0)
     pool.close()
 
 
