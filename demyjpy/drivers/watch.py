@@ -57,7 +57,11 @@ class LoopWatch:
         self._answered.clear()
         if self._stopped.is_set():
             return True
-        self._call_soon(self._answered.set)
+        try:
+            self._call_soon(self._answered.set)
+        except RuntimeError:  # the loop was closed, and nobody had the time to say so here
+            self._stopped.set()
+            return True
         return self._answered.wait(self._limit)
 
     def _running_call(self) -> FrameType | None:

@@ -44,6 +44,14 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[Log]:
     assert found.take() == []
 
 
+@pytest.fixture(autouse=True)
+def _no_watch_is_left() -> Iterator[None]:
+    """Every server of this test was closed: what watches its loop is gone with it."""
+    before = set(threading.enumerate())
+    yield
+    assert [one for one in set(threading.enumerate()) - before if one.name == "demyjpy-watch"] == []
+
+
 @pytest.fixture(params=["asyncio", "threads"])
 def driver(request: pytest.FixtureRequest) -> str:
     """Each driver in turn."""

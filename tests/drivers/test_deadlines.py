@@ -262,6 +262,17 @@ def test_a_watch_that_is_stopped_while_it_waits(log):
     assert watch._is_answered()
 
 
+def test_a_watch_ends_with_its_loop():
+    """Where a program ends so fast that nobody stops it."""
+    loop = asyncio.new_event_loop()
+    loop.close()
+    watch = LoopWatch(loop.call_soon_threadsafe, 0.01)
+    watch._running_call = sys._getframe
+    watch.start()
+    watch._thread.join(WAIT)
+    assert not watch._thread.is_alive()
+
+
 def test_alarms_ring_until_the_block_is_left():
     """Each at its time, again and again."""
     rung = []

@@ -125,7 +125,10 @@ def test_when_accepting_cannot_go_on(monkeypatch):
 def test_what_ends_a_program_ends_it_after_a_handler(monkeypatch, gate, error):
     """It is not held back."""
 
+    resume = aio.resume
+
     def stop(connection, outcome, duration):
+        monkeypatch.setattr(aio, "resume", resume)  # the server is closed while the program ends
         raise error
 
     async def main():
