@@ -124,7 +124,6 @@ def test_when_accepting_cannot_go_on(monkeypatch):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_what_ends_a_program_ends_it_after_a_handler(monkeypatch, gate, error):
     """It is not held back."""
-
     resume = aio.resume
 
     def stop(connection, outcome, duration):
