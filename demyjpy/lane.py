@@ -30,7 +30,7 @@ from demyjpy.outcomes import as_exception
 from demyjpy.plan import check_plan, encode_answer
 from demyjpy.session import IN_MESSAGE, Phase, gives_up, receive
 from demyjpy.standing import CLEAR
-from demyjpy.stations import MACRO
+from demyjpy.stations import DISCONNECT, MACRO
 from demyjpy.wire.codes import Command, Response
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frames
 
@@ -42,6 +42,7 @@ _HEADER: Final = int(_C.HEADER)
 _BODY: Final = int(_C.BODY)
 _BODYEOB: Final = int(_C.BODYEOB)
 _ABORT: Final = int(_C.ABORT)
+_QUIT: Final = int(_C.QUIT)
 
 _LETTERS: Final = tuple(
     int(letter)
@@ -280,10 +281,14 @@ def take_lane(connection: Connection) -> Lane:
                 break
     if told_for is not None:
         macros = macros.define(told_for, told)
+    is_closed = job is None and phase not in IN_MESSAGE and _says_goodbye(packets, connection.stations)
+    if is_closed:
+        phase, packets, macros = Phase.CLOSED, [], macros.arrive(_QUIT)
     after_all = Connection(
         connection.setup,
         connection.session,
         out,
+        is_closed=is_closed,
         phase=phase,
         context=ctx,
         base=base,
@@ -298,6 +303,12 @@ def take_lane(connection: Connection) -> Lane:
         counts=Counts(recipients, headers, size),
     )
     return Handover(after_all, job, outcome)
+
+
+def _says_goodbye(packets: list[Packet], stations: dict[int, Station]) -> bool:
+    """Whether QUIT is next, and no handler has anything to say to it, or to the end."""
+    is_next = bool(packets) and packets[0] == (_QUIT, b"")
+    return is_next and not (stations[_QUIT].chain or stations[DISCONNECT].chain)
 
 
 def _queue_of(outcome: Any) -> Any:

@@ -10,25 +10,43 @@ from collections.abc import Mapping
 from inspect import GEN_SUSPENDED, getgeneratorstate
 from typing import Any, Final
 
+from attrs import frozen
+
 from demyjpy.connection import Call, Connection, Setup
 from demyjpy.context import Context, new_context
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import as_registry, with_handlers
 from demyjpy.lane import Handover, Lane, is_plain, take_lane
 from demyjpy.outcomes import as_exception
+from demyjpy.registry import Registry
+from demyjpy.session import Phase
+from demyjpy.stations import negotiates_by_default
 from demyjpy.turn import Turn
 from demyjpy.wire.codes import Response
-from demyjpy.wire.framing import join_frame
+from demyjpy.wire.framing import NOTHING_UNREAD, join_frame
 
 PROGRESS: Final = join_frame(Response.PROGRESS)
 """What keeps the MTA waiting at end of message."""
 
 
+_LONGEST_OFFER: Final = 64
+"""Bytes: what is remembered by what an MTA says is bounded."""
+
+
+@frozen
+class Begin:
+    """The ``on_connect`` of a registry: all connections begin alike, which is worked out once."""
+
+    registry: Registry
+
+    def __call__(self, ctx: Context) -> Context:
+        return with_handlers(ctx, self.registry)
+
+
 def as_on_connect(on_connect: Any) -> Any:
     """A function ``ctx -> ctx`` as it is; a registry (or map of handlers) as such a function."""
     if isinstance(on_connect, Mapping):
-        registry = as_registry(on_connect)
-        return lambda ctx: with_handlers(ctx, registry)
+        return Begin(as_registry(on_connect))
     if not callable(on_connect):
         raise HandlerError(f"expected a registry or a function ctx -> ctx, got {on_connect!r:.200}")
     return on_connect
@@ -39,6 +57,13 @@ def open_connection(setup: Setup, session: str = "") -> Connection:
 
     If ``on_connect`` fails, the connection is closed from the start.
     """
+    begin = setup.on_connect
+    if not isinstance(begin, Begin):
+        return _open(setup, session)
+    return begin.registry.once(("opened", setup), lambda: _open(setup, "")).of_session(session)
+
+
+def _open(setup: Setup, session: str) -> Connection:
     turn = Turn(Connection(setup, session))
     turn.open(new_context())
     return turn.result()
@@ -46,6 +71,34 @@ def open_connection(setup: Setup, session: str = "") -> Connection:
 
 def receive_data(connection: Connection, data: bytes) -> Connection:
     """After the MTA sent bytes. While a call is out they are only kept."""
+    setup, begin = connection.setup, connection.setup.on_connect
+    if (
+        connection.phase is not Phase.NEW
+        or not isinstance(begin, Begin)
+        or setup.observer
+        or connection.unread is not NOTHING_UNREAD
+        or not _is_offer(data)
+        or not negotiates_by_default(connection.stations)
+    ):
+        return _receive_data(connection, data)
+    # what comes of it is up to nothing but the offer
+    key = ("negotiated", setup, data)
+    known: Connection | None = begin.registry.known(key)
+    if known is not None:
+        return known.of_session(connection.session)
+    after = _receive_data(connection, data)
+    if is_plain(after) and not after.troubles:
+        begin.registry.keep(key, after)
+    return after
+
+
+def _is_offer(data: bytes) -> bool:
+    """Whether this is an offer, and nothing else, of a size to remember."""
+    size = len(data)
+    return 4 < size <= _LONGEST_OFFER and data[:5] == (size - 4).to_bytes(4, "big") + b"O"
+
+
+def _receive_data(connection: Connection, data: bytes) -> Connection:
     turn = Turn(connection)
     turn.receive_data(data)
     turn.run()
@@ -103,6 +156,8 @@ class Line:
 
 def go_on(handover: Handover) -> Connection:
     """After the lane has ended."""
+    if handover.connection.is_closed:
+        return handover.connection
     turn = Turn(handover.connection)
     turn.take_over(handover)
     turn.run()

@@ -195,14 +195,21 @@ class Registry(Mapping[str, Handler[Any]]):
 
         For what would come out the same on every connection of this filter.
         """
-        key = (*key, *map(len, self.parts))
-        made: T | None = self._made.get(key)  # another thread may be at it, too
+        made: T | None = self.known(key)  # another thread may be at it, too
         if made is None:
             made = make()
-            if len(self._made) >= _MOST_MADE:
-                self._made.clear()
-            self._made[key] = made
+            self.keep(key, made)
         return made
+
+    def known(self, key: tuple[Hashable, ...]) -> Any:
+        """What was kept under this key since the last handler was added; None if nothing was."""
+        return self._made.get((*key, *map(len, self.parts)))
+
+    def keep(self, key: tuple[Hashable, ...], made: Any) -> None:
+        """Let it be known, for as long as no handler is added and not too much else is."""
+        if len(self._made) >= _MOST_MADE:
+            self._made.clear()
+        self._made[(*key, *map(len, self.parts))] = made
 
     @property
     def parts(self) -> tuple["Registry", ...]:

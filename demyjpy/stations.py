@@ -44,6 +44,11 @@ def agreed_stations(registry: Registry, reply: Negotiate, *, observed: bool) -> 
     return {**stations, DISCONNECT: _station(registry, DISCONNECT, replies=False)}
 
 
+def negotiates_by_default(stations: dict[int, Station]) -> bool:
+    """Whether an offer is answered by the library alone."""
+    return all(handler.function is default_event_handler for _, handler in stations[OPTNEG].chain)
+
+
 def _station(registry: Registry, letter: int, *, replies: bool) -> Station:
     """Who handles an event."""
     if letter == DISCONNECT:

@@ -65,15 +65,14 @@ class Door:
         """Somebody who connects from there, as `socket.accept` gives it; None: is to be left alone."""
         options = self._options
         peer = peer_of(address)
-        where = f"; the last came from {peer}" if peer else ""
         if peer is not None and options.allow and not any(peer in one for one in options.allow):
-            self._say("allow", "expected peers in the networks of allow=", where)
+            self._say("allow", "expected peers in the networks of allow=", peer)
             return None
         name = str(peer or "")
         if self.served >= options.max_connections:
-            self._say("full", f"{self.served} are open (max_connections)", where)
+            self._say("full", f"{self.served} are open (max_connections)", peer)
         elif name and self._peers[name] >= (options.max_connections_per_peer or self.served + 1):
-            self._say("peer", f"{self._peers[name]} are open (max_connections_per_peer)", where)
+            self._say("peer", f"{self._peers[name]} are open (max_connections_per_peer)", peer)
         else:
             self.served += 1
             self._peers[name] += 1
@@ -93,10 +92,11 @@ class Door:
         if not self._peers[guest.peer]:
             del self._peers[guest.peer]  # there are many addresses in the world
 
-    def _say(self, kind: str, why: str, where: str) -> None:
+    def _say(self, kind: str, why: str, peer: IPv4Address | IPv6Address | None) -> None:
         count = self._seldom.count(kind, time.monotonic())
         if count:
             many = f"{count} connections" if count > 1 else "a connection"
+            where = f"; the last came from {peer}" if peer else ""
             log.warning("refused %s: %s%s", many, why, where)
 
 

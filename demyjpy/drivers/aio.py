@@ -243,7 +243,7 @@ class _Session:
         self.guest = guest
         self._late: socket.socket | None = None
         """Where acknowledgements would be late."""
-        self._line = Line(Connection(guest.setup, name))
+        self._line = Line(open_connection(guest.setup, name))
         self._transport: Transport | None = None
         self._running: asyncio.Future[Any] | None = None
         self._keepalive: asyncio.TimerHandle | None = None
@@ -258,8 +258,7 @@ class _Session:
         """Serve an accepted socket."""
         self._late = acknowledgeable(sock)
         self._transport = Transport(self._server.poller, sock, self)
-        connection = self._line.connection
-        self._follow(open_connection(connection.setup, connection.session))
+        self._follow(self._line.connection)
 
     # ---------------------------------------------------------------------- what the transport says
     def receive(self, data: bytes) -> None:
@@ -281,8 +280,12 @@ class _Session:
     def lose(self) -> None:
         self._transport = None
         self._stop_progress()
+        connection = self._line.connection
+        if connection.is_closed:
+            self._server.forget_session(self)
+            return
         try:
-            self._follow(hang_up(self._line.connection))
+            self._follow(hang_up(connection))
         except BaseException:
             self._server.forget_session(self)
             raise

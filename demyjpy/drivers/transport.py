@@ -10,12 +10,16 @@ import asyncio
 import socket
 from collections import deque
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
+from time import monotonic
 from typing import Any, Final, Protocol
 
 _READ_SIZE: Final = 262_144
 _HIGH: Final = 65_536
 _LOW: Final = 16_384
 """Bytes of unsent data, as asyncio has them: beyond one writing is paused, at the other it goes on."""
+
+_PATIENCE: Final = 0.001
+"""Seconds that an answer may wait for the others of its turn."""
 
 
 class Reader(Protocol):
@@ -50,15 +54,21 @@ class Poller:
         loop.add_reader(self._fileno, self._poll)
 
     def _poll(self) -> None:
-        due: list[Transport] = []
-        self.due = due
+        self.due = []
+        until = monotonic() + _PATIENCE
         try:
             for key, ready in self.selector.select(0):
                 key.data(ready)
+                if monotonic() > until:  # handlers that compute for long: the others wait for nothing
+                    self._flush([])
+                    until = monotonic() + _PATIENCE
         finally:
-            self.due = None
-            for transport in due:
-                transport.flush()
+            self._flush(None)
+
+    def _flush(self, following: "list[Transport] | None") -> None:
+        due, self.due = self.due, following
+        for transport in due or ():
+            transport.flush()
 
     def close(self) -> None:
         """Watch no more; it must watch no socket any more."""

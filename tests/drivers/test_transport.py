@@ -2,13 +2,16 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from select import select
 from selectors import EVENT_READ, EVENT_WRITE
 from typing import Any
 
 import pytest
 
+from demyjpy.drivers import transport
 from demyjpy.drivers.transport import Poller, Transport
 
 MANY = b"x" * 3_000_000
@@ -101,6 +104,30 @@ def test_bytes_go_both_ways():
             assert pair.heard.said == [b"hello", "lost"]
 
     run(main)
+
+
+@pytest.mark.parametrize(("seconds", "is_sent"), [(0.0, False), (0.01, True)])
+def test_an_answer_waits_for_the_others_of_its_turn_but_not_for_long(monkeypatch, seconds, is_sent):
+    """It has gone out before the next is asked for, where making it took its time."""
+    monkeypatch.setattr(transport, "_PATIENCE", 0.005 if is_sent else 60.0)
+    came: list[bool] = []
+
+    async def main() -> None:
+        async with pairs(2) as (first, second):
+
+            def answer(data: bytes) -> None:
+                first.transport.write(data)
+                time.sleep(seconds)
+
+            first.heard.then = answer
+            second.heard.then = lambda data: came.append(bool(select([first.peer], [], [], 0)[0]))
+            for pair in (first, second):
+                pair.peer.send(b"hello")
+            await settle()
+            assert first.peer.recv(100) == b"hello"
+
+    run(main)
+    assert came == [is_sent]
 
 
 def test_reading_is_paused():
