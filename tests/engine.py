@@ -128,6 +128,15 @@ class Session:
         """The peer goes."""
         self._note(hang_up(self.connection))
 
+    def play_out(self, chunks: Iterable[bytes]) -> None:
+        """Bytes come, read by read, everything runs, and the peer goes."""
+        for chunk in chunks:
+            self.feed(chunk)
+            self.finish_calls()
+        self.hang_up()
+        self.finish_calls()
+        assert self.is_closed
+
     @property
     def errors(self) -> list[Exception]:
         """What went wrong."""

@@ -87,12 +87,7 @@ def record(filters: list[AnyFilter], chunks: list[bytes], **setup: Any) -> tuple
     """All that can be seen of a session from outside, and all that handlers saw of it."""
     notebook = Notebook()
     session = open_session(filters, notebook, **setup)
-    for chunk in chunks:
-        session.feed(chunk)
-        session.finish_calls()
-    session.hang_up()
-    session.finish_calls()
-    assert session.is_closed
+    session.play_out(chunks)
     return session.sent, notebook.calls, log_of(session)
 
 

@@ -97,12 +97,7 @@ def serve(data: bytes) -> None:
 def _played(filters: list[AnyFilter], chunks: list[bytes], **setup: Any) -> bytes:
     notebook = Notebook()
     session = Session.open(merge_handlers(*[one.registry(notebook) for one in filters]), **setup)
-    for chunk in chunks:
-        session.feed(chunk)
-        session.finish_calls()
-    session.hang_up()
-    session.finish_calls()
-    assert session.is_closed
+    session.play_out(chunks)
     return session.sent
 
 
