@@ -49,6 +49,7 @@ class CompiledEngine(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version == "editable":
+            self.app.display_warning("demyjpy: an editable install stays pure Python")
             return
         require_compiler()
         self._work = TemporaryDirectory(prefix="demyjpy-build-")

@@ -15,7 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[1]
-OTHERS = {f"test_{name}.py" for name in ("benchmarks", "cli", "docs", "floors", "samples", "typing")}
+_APART = ("benchmarks", "build", "cli", "docs", "floors", "samples", "typing")
+OTHERS = {f"test_{name}.py" for name in _APART}
 """What is not about the engine, among the tests that are in no folder."""
 CHOSEN = (
     *sorted(f"tests/{path.name}" for path in ROOT.glob("tests/test_*.py") if path.name not in OTHERS),
