@@ -82,7 +82,7 @@ def compile_modules(root: Path, work: Path) -> dict[str, str]:
     from Cython.Build import cythonize  # noqa: PLC0415  # only there where the hook is asked for
     from setuptools import Distribution, Extension  # noqa: PLC0415
 
-    processors = len(os.sched_getaffinity(0))
+    processors = os.cpu_count() or 1
     with chdir(root):  # tracebacks tell the path as it is given here
         extensions = [
             Extension(
