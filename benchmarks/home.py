@@ -4,6 +4,7 @@ Each library has a virtual environment of its own with pinned versions, all on o
 is built with profile-guided optimisation and 30 % faster than most that one builds oneself.
 """
 
+import hashlib
 import os
 import platform
 import shutil
@@ -23,6 +24,10 @@ LOAD: Final = HOME / "bin/load"
 
 PINS: Final = {
     "demyjpy": ("attrs==26.1.0", "pyrsistent==0.20.0", "uvloop==0.23.0"),
+    "compiled": (
+        *("attrs==26.1.0", "pyrsistent==0.20.0", "uvloop==0.23.0"),
+        *("cython==3.3.1", "hatchling==1.33.0", "setuptools==80.9.0"),
+    ),
     "pymilter": ("pymilter==1.0.5",),
     "kilter": ("kilter.service==0.3.1", "kilter.protocol==0.6.0", "anyio==4.16.0"),
     "ppm": ("purepythonmilter==0.0.1", "attrs==26.1.0"),
@@ -30,7 +35,8 @@ PINS: Final = {
     "instructions": ("attrs==26.1.0", "pyrsistent==0.20.0"),
     "mta": ("attrs==26.1.0", "aiosmtpd==1.4.6", "pyrsistent==0.20.0"),
 }
-"""What each virtual environment holds. ``demyjpy`` itself is run from the checkout."""
+"""What each virtual environment holds. ``demyjpy`` itself is run from the checkout; it is built into
+``compiled``."""
 
 _HAS_HEADERS: Final = (
     "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('include'), 'Python.h').stat()"
@@ -75,21 +81,35 @@ def install(*names: str) -> None:
         sys.exit(f"{done.stdout}{done.stderr}\n{' '.join(command)} failed")
 
 
+def _digest() -> str:
+    """Of all that a wheel is built from."""
+    paths = [ROOT / "pyproject.toml", ROOT / ".ci/hatch_build.py", *ROOT.glob("demyjpy/**/*.py")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(paths))).hexdigest()
+
+
 def ensure_venv(name: str) -> None:
     """Make a virtual environment, unless it is there with just these versions."""
     directory = HOME / "venv" / name
     stamp = directory / "pins"
-    pins = "\n".join((PYTHON, *PINS[name]))
+    pins = "\n".join((PYTHON, *PINS[name], *([_digest()] if name == "compiled" else [])))
     if stamp.exists() and stamp.read_text() == pins:
         return
     say(f"+ {directory}: {' '.join(PINS[name])}")
     shutil.rmtree(directory, ignore_errors=True)
     subprocess.run([PYTHON, "-m", "venv", directory], check=True, stdout=subprocess.DEVNULL)
     pip = [str(venv_python(name)), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    done = subprocess.run([*pip, *PINS[name]], capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{done.stderr}\npip could not install {' '.join(PINS[name])} into {directory}")
+    _install_into(directory, [*pip, *PINS[name]], {})
+    if name == "compiled":
+        build = [*pip, "--no-build-isolation", "--no-deps", str(ROOT)]
+        _install_into(directory, build, {"HATCH_BUILD_HOOKS_ENABLE": "1"})
     stamp.write_text(pins)
+
+
+def _install_into(directory: Path, command: list[str], environment: dict[str, str]) -> None:
+    environment = {**os.environ, **environment}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{done.stdout}{done.stderr}\n{' '.join(command)} failed for {directory}")
 
 
 def _build(program: Path, sources: Iterable[Path], *libraries: str) -> None:
@@ -108,7 +128,7 @@ def set_up(venvs: Iterable[str], *, libmilter: bool) -> None:
     install("gcc", "libc6-dev", *(["python3-venv"] if wanted else []))
     if libmilter or "pymilter" in wanted:
         install("libmilter-dev")
-    if "pymilter" in wanted:  # there are no wheels of it
+    if wanted & {"pymilter", "compiled"}:  # there are no wheels of these
         install("python3-dev")
     _build(LOAD, (HERE / "load").glob("*.[ch]"))
     if libmilter:

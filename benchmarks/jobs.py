@@ -30,6 +30,8 @@ class Subject:
     unix: bool = True
     own: bool = False
     """Whether it is ours."""
+    compiled: bool = False
+    """Ours as it is built into its ``venv``; else it is that of the checkout."""
 
 
 _PEER: Final = ("{filter}", "{where}")
@@ -37,16 +39,19 @@ _RUN: Final = ("{python}", "-m", "demyjpy", "run", "{filters}:{filter}")
 _OURS: Final = (*_RUN, "--listen", "{address}", "--allow-root")
 
 
-def _own(name: str, label: str, *options: str, suffix: str = "", needs: str = "") -> Subject:
+def _own(
+    name: str, label: str, *options: str, suffix: str = "", needs: str = "", compiled: bool = False
+) -> Subject:
     return Subject(
         name,
         label,
         (*_OURS, *options),
-        "demyjpy",
+        "compiled" if compiled else "demyjpy",
         suffix,
         needs,
         ("noop", "bytecount") if suffix else ("noop", "bytecount", "work"),
         own=True,
+        compiled=compiled,
     )
 
 
@@ -76,6 +81,8 @@ SUBJECTS: Final = {
         ),
         _own("demyjpy", "demyjpy (asyncio)"),
         _own("demyjpy-uvloop", "demyjpy (uvloop)", "--loop", "uvloop", needs="--loop"),
+        _own("demyjpy-compiled", "demyjpy (asyncio, compiled)", compiled=True),
+        _own("demyjpy-uvloop-compiled", "demyjpy (uvloop, compiled)", "--loop", "uvloop", compiled=True),
         _own("demyjpy-threads", "demyjpy (threads)", "--driver", "threads"),
         _own("demyjpy-workers", "demyjpy (asyncio, 2 workers)", "--workers", "2"),
         _own("demyjpy-unanswered", "demyjpy (asyncio, reply=False)", suffix="_unanswered"),
@@ -132,8 +139,9 @@ def _load(filter_name: str, connections: int, *, unix: bool = False) -> Job:
 
 _MB: Final = 1_000_000
 _BIG: Final = ("libmilter", "pymilter", "plm-thread", "kilter")
-_EVERY_DRIVER: Final = ("demyjpy", "demyjpy-uvloop", "demyjpy-threads")
-_MTA_SUBJECTS: Final = ("none", "libmilter", "pymilter", "demyjpy")
+_COMPILED: Final = ("demyjpy-compiled", "demyjpy-uvloop-compiled")
+_EVERY_DRIVER: Final = ("demyjpy", "demyjpy-uvloop", *_COMPILED, "demyjpy-threads")
+_MTA_SUBJECTS: Final = ("none", "libmilter", "pymilter", "demyjpy", "demyjpy-compiled")
 
 
 def _mta(mta: str, filter_name: str, *, unix: bool = False) -> Job:
@@ -192,7 +200,7 @@ JOBS: Final = {
             "work-tcp-10",
             "A filter that parses each mail (Python's email package), TCP, 10 connections",
             filter="work",
-            subjects=("demyjpy", "demyjpy-workers"),
+            subjects=("demyjpy", "demyjpy-compiled", "demyjpy-workers"),
         ),
         Job(
             "idle-2000",

@@ -43,6 +43,7 @@ class Server:
         Path(self._directory.name).chmod(0o755)
         self._where = f"{self._directory.name}/milter.sock" if job.unix else str(free_port())
         self._is_unix = job.unix
+        self._is_compiled = subject.compiled
         self.address = f"unix:{self._where}" if job.unix else f"inet:{self._where}@127.0.0.1"
         names = {
             "filter": job.filter + subject.suffix,
@@ -57,10 +58,12 @@ class Server:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  (closed in stop)
 
     def __enter__(self) -> Self:
+        # away from the checkout, whose demyjpy is not the compiled one
+        place = Path(self._directory.name) if self._is_compiled else ROOT
         self._process = subprocess.Popen(
             self.command,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=place,
+            env={**os.environ, "PYTHONPATH": str(place)},
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._output,

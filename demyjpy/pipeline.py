@@ -7,7 +7,6 @@ in a hurry holds a `Line` in place of the value, and asks for the value where it
 """
 
 from collections.abc import Mapping
-from inspect import GEN_SUSPENDED, getgeneratorstate
 from typing import Any, Final
 
 from attrs import frozen
@@ -120,11 +119,13 @@ class Line:
         Only for the thread that receives data, or while that one is known to wait for some.
         Where an exception such as KeyboardInterrupt has ended the lane, it is what was known before.
         """
-        if self._lane is not None and getgeneratorstate(self._lane) == GEN_SUSPENDED:
+        lane: Any = self._lane  # for mypy a Generator has no gi_running
+        if lane is not None and not lane.gi_running:
             try:
-                self._lane.send(None)
+                lane.send(None)
             except StopIteration as end:
-                self.connection = end.value.connection
+                if end.value is not None:
+                    self.connection = end.value.connection
         return self._connection
 
     @connection.setter

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import filters, instructions, working
 from benchmarks.figures import Figures
-from benchmarks.goals import GOALS, Comparison, Goal, judge
+from benchmarks.goals import COMPILED_GOALS, GOALS, Comparison, Goal, judge
 from benchmarks.jobs import JOBS, QUICK, SUBJECTS
 from benchmarks.measure import Timing, load_command
 from benchmarks.report import plots, write_page
@@ -92,11 +92,25 @@ def test_every_other_goal_is_in_the_table(job: str, figure: str, limit: float, a
 
 def test_a_goal_compares_only_what_is_measured() -> None:
     """Subjects and jobs of every comparison are in the tables, and measured together."""
-    for goal in GOALS:
+    for goal in (*GOALS, *COMPILED_GOALS):
         for one in goal.comparisons:
             assert JOBS[one.job].has(SUBJECTS[one.subject])
             other = JOBS[one.against_job or one.job]
             assert other.has(SUBJECTS[one.against or one.subject])
+
+
+def test_the_compiled_engine_reaches_no_goal_of_the_package() -> None:
+    """Its goals are those against libmilter, with the same limits, and are listed apart."""
+    assert not any(SUBJECTS[goal.subject].compiled for goal in GOALS)
+    assert all(SUBJECTS[goal.subject].compiled for goal in COMPILED_GOALS)
+    assert all(
+        SUBJECTS[one.subject].compiled and one.against == "libmilter"
+        for goal in COMPILED_GOALS
+        for one in goal.comparisons
+    )
+    limits = [goal.limit for goal in GOALS if goal.text.endswith(" ÷ libmilter's")]
+    assert [goal.limit for goal in COMPILED_GOALS] == limits
+    assert set(RATES) <= {goal.comparisons[0].job for goal in COMPILED_GOALS}
 
 
 def test_a_goal_is_as_good_as_its_worst_comparison() -> None:
@@ -145,7 +159,9 @@ def test_the_tables_of_the_page_are_even(recorded: Figures) -> None:
 
 def test_a_page_without_records_tells_the_goals() -> None:
     """Nothing was measured: nothing is reached, nothing missed."""
-    assert f"0 of {len(GOALS)} goals are reached, 0 are missed" in write_page(Figures())
+    page = write_page(Figures())
+    assert f"0 of {len(GOALS)} goals are reached by the pure package, 0 are missed" in page
+    assert f"0 of {len(COMPILED_GOALS)} goals are reached by the compiled one, 0 are missed" in page
 
 
 def test_plots_are_svg_for_light_and_dark(recorded: Figures) -> None:

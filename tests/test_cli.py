@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import pytest
 
+from demyjpy import lane
 from demyjpy.cli import main
 from demyjpy.cli.arguments import build_parser, options_of, version
 from demyjpy.cli.configuration import mta_lines
@@ -295,9 +297,21 @@ def test_options_are_those_of_the_library_with_its_defaults() -> None:
 
 def test_version_is_that_of_the_distribution(run: Any) -> None:
     """Or a word that it is not installed."""
-    assert run("--version") == (0, f"demyjpy {version('demyjpy')}\n", "")
+    assert run("--version")[1].startswith(f"demyjpy {version('demyjpy')}")
     assert version("attrs")[0].isdigit()
     assert version("no-such-distribution") == "(not installed)"
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [("lane.py", ""), (f"lane{EXTENSION_SUFFIXES[0]}", " (compiled engine)")],
+)
+def test_version_tells_whether_the_engine_is_compiled(
+    run: Any, monkeypatch: pytest.MonkeyPatch, file: str, told: str
+) -> None:
+    """Seen by the file that the engine came from."""
+    monkeypatch.setattr(lane, "__file__", file)
+    assert run("--version") == (0, f"demyjpy {version('demyjpy')}{told}\n", "")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

@@ -88,6 +88,12 @@ def test_the_readme_tells_the_test_command_that_ci_runs() -> None:
     assert demo == "python3 -m venv .venv && .venv/bin/pip install '.[box]' && .venv/bin/demyjpy demo"
 
 
+def test_the_compiled_engine_is_tested_as_users_build_it() -> None:
+    """The switch in docs/running.md is the one with which `tests.compiled` installs."""
+    assert "HATCH_BUILD_HOOKS_ENABLE=1 pip install ." in commands(ROOT / "docs/running.md")
+    assert '"HATCH_BUILD_HOOKS_ENABLE": "1"' in read(ROOT / "tests/compiled.py")
+
+
 def test_the_readme_runs_a_sample_that_is_there() -> None:
     """The FILE:NAME that README.md serves is a filter."""
     (run,) = (line for line in commands(README) if "demyjpy run " in line)

@@ -307,6 +307,21 @@ def test_a_value_that_is_asked_for_within_a_handler_is_the_last_one():
     assert [one.session for one in seen] == ["session"] * 2
 
 
+def test_a_lane_that_was_broken_off_is_forgotten():
+    """What ends the program ends the lane; the value is what was known before it."""
+    handlers = define_event_handlers()
+
+    @handlers.body
+    def body(event, ctx):
+        raise KeyboardInterrupt
+
+    line = opened(handlers)
+    before = line.connection
+    with pytest.raises(KeyboardInterrupt):
+        say(line, MAIL, BODY)
+    assert line.connection is before
+
+
 def test_a_line_that_is_dropped_leaves_nothing_behind():
     """No reference goes round in a circle: what a connection held is gone with it."""
     handlers, _ = note("mail")

@@ -53,7 +53,7 @@ class _Version(argparse.Action):
     """``--version``, which is looked up only when it is asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        print(parser.prog, version(parser.prog))
+        print(parser.prog, version(parser.prog) + (" (compiled engine)" if is_compiled() else ""))
         parser.exit()
 
 
@@ -65,6 +65,15 @@ def version(distribution: str) -> str:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return "(not installed)"
+
+
+def is_compiled() -> bool:
+    """Whether the engine is the one that was built with ``HATCH_BUILD_HOOKS_ENABLE=1``."""
+    from importlib.machinery import EXTENSION_SUFFIXES  # noqa: PLC0415  # only --version needs it
+
+    from demyjpy import lane  # noqa: PLC0415
+
+    return str(lane.__file__).endswith(tuple(EXTENSION_SUFFIXES))
 
 
 class _Completion(argparse.Action):

@@ -15,8 +15,10 @@ from demyjpy import (
     EndOfMessage,
     ReplyCode,
     TemporaryFailure,
+    Unknown,
     accept,
     define_event_handlers,
+    merge_handlers,
     reject,
     running,
 )
@@ -227,6 +229,26 @@ def test_a_handler_that_blocks_the_loop_is_named_once(log):
     assert "slow_mail (" in message
     assert "test_deadlines.py:" in message
     assert "has blocked the event loop for 0.1 s: all connections wait. Register it with" in message
+
+
+@pytest.mark.parametrize("event", ["header", "unknown"])
+def test_one_of_several_filters_that_blocks_is_named(event, notes, log):
+    """In the lane, and in the turn, which has all that is rare."""
+    handlers = define_event_handlers()
+
+    def slow(event: Any, ctx: Any) -> Any:
+        time.sleep(0.4)
+        return ctx
+
+    handlers.add(event, slow)
+    merged = merge_handlers(noting(notes), handlers)
+    with running(merged, warn_blocked=0.1) as address, Peer(address) as peer:
+        peer.begin()
+        if event == "unknown":
+            assert peer.ask(Unknown("NOOP")) == Continue()
+        else:
+            assert peer.message() == (Continue(),)
+    assert "slow (" in log.take_one()
 
 
 def test_an_async_handler_that_blocks_is_named(log):
