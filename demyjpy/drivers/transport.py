@@ -19,7 +19,7 @@ _LOW: Final = 16_384
 """Bytes of unsent data, as asyncio has them: beyond one writing is paused, at the other it goes on."""
 
 _PATIENCE: Final = 0.001
-"""Seconds that an answer may wait for the others of its turn."""
+"""Seconds that an answer may wait for others, and the event loop for this server."""
 
 
 class Reader(Protocol):
@@ -49,21 +49,30 @@ class Poller:
         # is so large that malloc() gives its pages back to the kernel each time.
         self.buffer = memoryview(bytearray(_READ_SIZE))
         self.due: list[Transport] | None = None
-        """Within a turn: those with something to send at its end. Until then no peer is woken up, that
-        would only take the processor, and what is in its caches, from those that are still to come."""
+        """While sockets are served: those with something to send at the end. Until then no peer is woken
+        up, that would only take the processor, and what is in its caches, from those still to come."""
         loop.add_reader(self._fileno, self._poll)
 
     def _poll(self) -> None:
+        """What can be read or written now, and what comes meanwhile, for a turn of the loop is dear."""
+        end = monotonic() + _PATIENCE
+        while self._serve_ready() and monotonic() < end:
+            pass
+
+    def _serve_ready(self) -> bool:
+        """Whether there was anything to do."""
+        found = self.selector.select(0)
         self.due = []
         until = monotonic() + _PATIENCE
         try:
-            for key, ready in self.selector.select(0):
+            for key, ready in found:
                 key.data(ready)
                 if monotonic() > until:  # handlers that compute for long: the others wait for nothing
                     self._flush([])
                     until = monotonic() + _PATIENCE
         finally:
             self._flush(None)
+        return bool(found)
 
     def _flush(self, following: "list[Transport] | None") -> None:
         due, self.due = self.due, following
