@@ -13,7 +13,7 @@ Row = list[str]
 _INTRO: Final = """\
 How fast demyjpy is beside the C library and the other libraries for Python, and behind real mail
 servers. This page and its plots are written by `python3 -m benchmarks.run`;
-[Contributing](../CONTRIBUTING.md#benchmarks) tells how.
+[Contributing](contributing.md#benchmarks) tells how.
 
 All cells are medians over the rounds; in each round every library has its turn. `noop` answers every
 event of a session: 17 for a message of 10 header fields, 2 recipients and 2 kB. `bytecount` answers
