@@ -16,6 +16,7 @@ from demyjpy.cli.report_page import ReportPage
 from demyjpy.cli.session_page import played_views, recorded_views, session_page
 from demyjpy.cli.show import paint_for
 from demyjpy.cli.stepping import show_steps
+from demyjpy.cli.trace_arguments import SHOWN
 from demyjpy.cli.tracing import readings, report_problems
 from demyjpy.cli.words import InputError
 from demyjpy.errors import TraceError
@@ -50,6 +51,9 @@ def _check_step(arguments: argparse.Namespace) -> None:
         raise InputError("--step shows one filter, not --diff: give the filter after the traces")
     if arguments.step and arguments.json:
         raise InputError("--step prints no JSON: leave out --json, or --step")
+    for name in ("meaning", "once", "jobs", "show"):
+        if arguments.step and getattr(arguments, name):
+            raise InputError(f"--step compares nothing: leave out --{name}, or --step")
 
 
 def replay(arguments: argparse.Namespace) -> int:
@@ -78,7 +82,7 @@ def replay(arguments: argparse.Namespace) -> int:
     )
     tally = Tally(is_whole_wanted=new is None)
     page = ReportPage(_compared(arguments, old, new), tuple(traces))
-    told = 0
+    told, shown = 0, arguments.show or SHOWN
     for one in run_all(task, _sessions(found), arguments.jobs or processors()):
         tally.add(one)
         for problem in one["problems"]:
@@ -90,7 +94,7 @@ def replay(arguments: argparse.Namespace) -> int:
             page.add(one)
         if arguments.json:
             print(json.dumps(one))
-        elif told <= arguments.show:
+        elif told <= shown:
             print(*session_lines(one), sep="\n")
     tally.problems += report_problems("replay", found)
     if not tally.sessions:
@@ -100,7 +104,7 @@ def replay(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"summary": tally.as_json()}), flush=True)
     else:
-        _summarize(tally, told - arguments.show, in_bytes=in_bytes)
+        _summarize(tally, told - shown, in_bytes=in_bytes)
     return tally.status
 
 

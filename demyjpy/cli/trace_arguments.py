@@ -67,6 +67,9 @@ SIGTERM and SIGINT end it when the sessions are over (see --grace), a second one
 Exit status: 0 after a signal, 1 if it cannot listen or record, 2 if the arguments are wrong.
 """
 
+SHOWN: Final = 20
+"""Differences that ``demyjpy replay`` tells in full."""
+
 
 def add_trace_commands(commands: "argparse._SubParsersAction[Parser]", file: object) -> None:
     """Add the commands; ``file`` is what shtab wants at arguments that are files."""
@@ -156,8 +159,7 @@ def _add_replaying(replay: Parser, file: object) -> None:
         "--show",
         metavar="N",
         type=COUNT,
-        default=20,
-        help="differences that are told in full (default: %(default)s); all are counted",
+        help=f"differences that are told in full (default: {SHOWN}); all are counted",
     )
     replay.add_argument("--json", action="store_true", help="print JSON: a line a session that differs")
     replay.add_argument(

@@ -331,6 +331,10 @@ def test_a_library_that_is_missing_is_told(
             "--step shows one filter, not --diff: give the filter after the traces",
         ),
         (("empty.jsonl", "new.py", "--step", "--json"), "--step prints no JSON: leave out --json"),
+        (("empty.jsonl", "--step", "--meaning"), "--step compares nothing: leave out --meaning"),
+        (("empty.jsonl", "--step", "--once"), "--step compares nothing: leave out --once"),
+        (("empty.jsonl", "--step", "--jobs", "2"), "--step compares nothing: leave out --jobs"),
+        (("empty.jsonl", "--step", "--show", "20"), "--step compares nothing: leave out --show"),
         (
             ("empty.jsonl", "new.py", "--diff", "old.py", "new.py"),
             "expected two filters, after --diff, got new.py before them, which is no trace: name it",
