@@ -321,24 +321,22 @@ def test_who_runs_when_the_time_is_over_need_not_be_wrong() -> None:
 
 def test_sleep_that_is_awaited_is_stopped_but_no_problem(check: Check) -> None:
     """It costs no time, and does not block; nor does what a handler makes of the error count."""
-    begun = time.monotonic()
     status, problems, _ = check(
         """
         @handlers.mail
         async def mail(event, ctx):
-            await asyncio.sleep(15)
+            await asyncio.sleep(1_000_000)
             return ctx
 
         @handlers.recipient
         async def recipient(event, ctx):
             try:
-                await asyncio.sleep(15)
+                await asyncio.sleep(1_000_000)
             except OSError as error:
                 raise LookupError from error
         """
     )
     assert (status, problems) == (0, [])
-    assert time.monotonic() - begun < 15
 
 
 def test_playing_in_another_thread_has_no_alarm(check: Check) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
@@ -147,10 +146,8 @@ def test_no_such_address(play_over: Player):
 )
 def test_hangs(play_over: Player, profile: Profile, is_unix, said, reason):
     """A milter that says nothing more fails when its time is up, and the session goes on."""
-    begin = time.monotonic()
     with peer(hangs_after(*said), is_unix=is_unix) as address:
         outcomes = play_over(profile, address, TALK, SHORT)
-    assert time.monotonic() - begin < 5
     (failure,) = (failure for outcome in outcomes for failure in outcome.failures)
     is_nonsense = reason == "header" and not profile.is_postfix
     assert failure.event == reason
@@ -189,11 +186,9 @@ def test_never_reads(play_over: Player):
     """A milter that takes nothing more fails when its time is up, while the body is written."""
     released = threading.Event()
     talk = (*TALK[:4], steps.Data(b"X: y\r\n\r\n" + b"x" * 78 * 200_000), steps.Quit())
-    begin = time.monotonic()
     with peer(never_reads(released)) as address:
         outcomes = play_over(Sendmail(), address, talk, SHORT)
         released.set()
-    assert time.monotonic() - begin < 5
     (failure,) = (failure for outcome in outcomes for failure in outcome.failures)
     assert failure.event in ("quit", "end_of_message")
     assert codes(outcomes)[4:] == [451, 221]
@@ -230,11 +225,11 @@ def test_closing_takes_too_long():
             while not channel._writer.transport.get_write_buffer_size():
                 await channel.carry_out(Exchange(0, (bytes(16_384),), link))
 
-    begin = time.monotonic()
-    with peer(lambda sock: released.wait(10) and None, is_unix=True) as address:
+    waited: list[bool] = []
+    with peer(lambda sock: waited.append(released.wait(10)), is_unix=True) as address:
         asyncio.run(fill(address))
         released.set()
-    assert 0.3 <= time.monotonic() - begin < 5
+    assert waited == [True]  # nothing was read until then
 
 
 def test_closed_channel():
