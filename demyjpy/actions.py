@@ -30,6 +30,9 @@ MAX_REPLY_LINES: Final = 32
 MAX_INDEX: Final = 0x7FFFFFFF
 """The largest header index; larger ones are negative to an MTA with a 32 bit ``ssize_t``."""
 
+_SURELY_FITS: Final = (CHUNK_SIZE - 8) // 4
+"""Characters that are no more bytes than fit a packet, whatever they are."""
+
 _HEADER_NAME: Final = re.compile(r"[!-9;-~]+")
 _ENHANCED: Final = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}")
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -72,6 +75,8 @@ def _is_index(first: int) -> Callable[[object], bool]:
 
 
 def _is_header_value(value: object) -> bool:
+    if isinstance(value, str) and value.isascii() and value.isprintable():
+        return True  # most are
     if not isinstance(value, str) or "\0" in value or "\r" in value or not _is_encodable(value):
         return False
     if "\n" not in value:
@@ -126,10 +131,10 @@ def _fits(*others: str) -> _Validator:
     """The attribute and ``others`` together fit one packet, with an index and the NULs."""
 
     def validate(instance: object, attribute: "Attribute[Any]", value: str) -> None:
-        size = len(encode_text(value))
+        text = value
         for name in others:
-            size += len(encode_text(getattr(instance, name)))
-        if size > CHUNK_SIZE - 8:
+            text += getattr(instance, name)
+        if len(text) > _SURELY_FITS and len(encode_text(text)) > CHUNK_SIZE - 8:
             _refuse(instance, attribute, f"of less than {CHUNK_SIZE - 8} bytes", value)
 
     return validate

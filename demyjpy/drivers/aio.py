@@ -142,14 +142,14 @@ class AsyncServer:
     def _resume_accepting(self) -> None:
         if not self._accepting and not self.stopping and self._retired is None:
             self._accepting = True
-            self._loop.add_reader(self._listener.socket.fileno(), self._accept)
+            self.poller.watch(self._listener.socket, self._accept)
 
     def _pause_accepting(self) -> None:
         if self._accepting:
             self._accepting = False
-            self._loop.remove_reader(self._listener.socket.fileno())
+            self.poller.forget(self._listener.socket)
 
-    def _accept(self) -> None:
+    def _accept(self, _: int) -> None:
         for _ in range(1 if self._listener.is_shared else _ACCEPTS):  # or the first to wake gets all
             if self._door.is_shut:
                 self._pause_accepting()  # until a session ends

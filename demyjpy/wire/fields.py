@@ -27,10 +27,9 @@ def encode_text(text: str) -> bytes:
 
 def encode_string(text: str) -> bytes:
     """``STR``: the text and one NUL. Text that holds a NUL cannot be sent."""
-    data = encode_text(text)
-    if b"\0" in data:
+    if "\0" in text:
         raise LocalProtocolError(f"expected text without NUL, got {text!r}")
-    return data + b"\0"
+    return encode_text(text) + b"\0"
 
 
 def take_string(data: bytes, what: str) -> tuple[str, bytes]:

@@ -15,6 +15,7 @@ from demyjpy.wire.codes import CHUNK_SIZE
 Packet: TypeAlias = tuple[int, bytes]
 
 _LENGTH: Final = Struct("!I")
+_START: Final = Struct("!IB")
 _HEADER: Final = 4  # bytes of length, without which nothing is known of a packet
 _FEW: Final = 64  # so many reads are kept apart before they are joined
 
@@ -88,4 +89,4 @@ def join_frame(letter: int, payload: bytes = b"", limit: int = CHUNK_SIZE) -> by
         raise LocalProtocolError(
             f"expected at most {limit} bytes in a packet {chr(letter)!r}, got {len(payload)}"
         )
-    return _LENGTH.pack(len(payload) + 1) + bytes((letter,)) + payload
+    return _START.pack(len(payload) + 1, letter) + payload
