@@ -142,14 +142,14 @@ class AsyncServer:
     def _resume_accepting(self) -> None:
         if not self._accepting and not self.stopping and self._retired is None:
             self._accepting = True
-            self.poller.watch(self._listener.socket, self._accept)
+            self._loop.add_reader(self._listener.socket.fileno(), self._accept)
 
     def _pause_accepting(self) -> None:
         if self._accepting:
             self._accepting = False
-            self.poller.forget(self._listener.socket)
+            self._loop.remove_reader(self._listener.socket.fileno())
 
-    def _accept(self, _: int) -> None:
+    def _accept(self) -> None:
         for _ in range(1 if self._listener.is_shared else _ACCEPTS):  # or the first to wake gets all
             if self._door.is_shut:
                 self._pause_accepting()  # until a session ends

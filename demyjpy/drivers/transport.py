@@ -9,7 +9,6 @@ read and what is said is no business of this module.
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 from time import monotonic
 from typing import Any, Final, Protocol
@@ -79,14 +78,6 @@ class Poller:
         due, self.due = self.due, following
         for transport in due or ():
             transport.flush()
-
-    def watch(self, listener: socket.socket, ready: Callable[[int], None]) -> None:
-        """Say when somebody wants to connect."""
-        self.selector.register(listener, EVENT_READ, ready)
-
-    def forget(self, listener: socket.socket) -> None:
-        """Say so no more."""
-        self.selector.unregister(listener)
 
     def close(self) -> None:
         """Watch no more; it must watch no socket any more."""
