@@ -344,10 +344,18 @@ def test_the_program_shows_and_records(run: Run, mail: Path, tmp_path: Path) -> 
 def test_the_program_ends_at_the_second_signal_at_once(tmp_path: Path) -> None:
     """Though a session is open; and it may be quiet."""
     options = ("--listen", FREE, "--quiet", "--to")
-    with listening(silent) as milter, program("snoop", *options, milter) as started:
+    heard = threading.Event()
+
+    def hear(sock: socket.socket) -> None:
+        if sock.recv(65536):
+            heard.set()
+            silent(sock)
+
+    with listening(hear) as milter, program("snoop", *options, milter) as started:
         (line,) = read_until(started, "snooping on ")
         with client(parse_address(line.split()[2].rstrip(","))) as sock:
             sock.sendall(join([offer()]))
+            assert heard.wait(PATIENCE)
             started.terminate()
             with pytest.raises(subprocess.TimeoutExpired):
                 started.wait(0.5)
