@@ -74,7 +74,6 @@ def receive_data(connection: Connection, data: bytes) -> Connection:
     if (
         connection.phase is not Phase.NEW
         or not isinstance(begin, Begin)
-        or setup.observer
         or connection.unread is not NOTHING_UNREAD
         or not _is_offer(data)
         or not negotiates_by_default(connection.stations)
@@ -86,7 +85,7 @@ def receive_data(connection: Connection, data: bytes) -> Connection:
     if known is not None:
         return known.of_session(connection.session)
     after = _receive_data(connection, data)
-    if is_plain(after) and not after.troubles:
+    if is_plain(after):  # it is not where it failed, or where somebody watches
         begin.registry.keep(key, after)
     return after
 

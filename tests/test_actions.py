@@ -5,7 +5,7 @@ import pytest
 
 from demyjpy import actions as act
 from demyjpy.errors import LocalProtocolError
-from demyjpy.wire.codes import ActionFlag, ProtocolFlag
+from demyjpy.wire.codes import CHUNK_SIZE, ActionFlag, ProtocolFlag
 from demyjpy.wire.fields import Parameters
 
 SURROGATE = "\ud800"
@@ -299,3 +299,12 @@ def test_an_action_is_a_value(action):
             setattr(action, one.name, None)
     assert len({action, action}) == 1
     assert action != act.Accept()
+
+
+@pytest.mark.parametrize(("character", "size"), [("x", 1), ("é", 2), ("€", 3), ("😀", 4)])
+def test_what_a_packet_holds_is_counted_in_bytes(character, size):
+    """A header field of as many as fit, and of one more."""
+    most = (CHUNK_SIZE - 8 - 1) // size
+    assert act.AddHeader("X", character * most).value == character * most
+    with pytest.raises(LocalProtocolError, match="of less than 65527 bytes"):
+        act.AddHeader("X", character * (most + 1))

@@ -136,6 +136,17 @@ def test_an_offer_that_comes_in_pieces():
     assert pieces.session == "pieces"
 
 
+def test_an_offer_after_half_an_offer_is_its_other_half():
+    """Whatever it would be by itself: that was remembered."""
+    setup = server(define_event_handlers({"mail": keep}))
+    data = join([offer()])
+    assert begin(setup, "whole").sent
+    odd = receive_data(receive_data(open_connection(setup, "odd"), data[:7]), data)
+    joined = receive_data(open_connection(setup, "odd"), data[:7] + data)
+    assert (odd.data_to_send, odd.phase, odd.is_closed) == (b"", joined.phase, joined.is_closed)
+    assert odd.unread.size == joined.unread.size
+
+
 @pytest.mark.parametrize("more", [[], ["quit"], ["disconnect"], ["quit", "disconnect"]])
 def test_a_goodbye_between_messages(more):
     """Where nobody has anything to say to it, the lane ends the connection; else they are called."""

@@ -130,6 +130,25 @@ def test_an_answer_waits_for_the_others_of_its_turn_but_not_for_long(monkeypatch
     assert came == [is_sent]
 
 
+def test_the_loop_has_its_turn_though_there_is_always_something_to_read():
+    """Serving in one turn what comes meanwhile ends, whatever comes."""
+    most = 100_000
+
+    async def main() -> None:
+        async with pairs(1) as (pair,):
+
+            def ask_again(data: bytes) -> None:
+                if len(pair.heard.said) < most:
+                    pair.peer.send(data)
+
+            pair.heard.then = ask_again
+            pair.peer.send(b"again")
+            await settle()
+            assert 1 < len(pair.heard.said) < most
+
+    run(main)
+
+
 def test_reading_is_paused():
     """What comes meanwhile waits."""
 
