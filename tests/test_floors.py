@@ -47,6 +47,7 @@ FLOORS = (
     "drivers.address",
     "drivers.options",
     "drivers.report",
+    "drivers.accepting",
     "drivers.admission",
     "drivers.alarms",
     "drivers.watch",

@@ -58,6 +58,7 @@ def demo(arguments: argparse.Namespace) -> int:
     logging.basicConfig(format="%(levelname)s %(message)s", level="WARNING")
     loaded = load_filter(arguments.filter) if arguments.filter else _OWN
     with ExitStack() as stack:
+        stack.callback(logging.disable, logging.NOTSET)
         where = arguments.maildir or stack.enter_context(tempfile.TemporaryDirectory(prefix="demyjpy-"))
         store = open_store(where)
         address = stack.enter_context(running(loaded.on_connect, driver=arguments.driver))
@@ -79,6 +80,7 @@ async def _demonstrate(arguments: argparse.Namespace, loaded: Loaded, address: s
         await asyncio.wait((mailing, told), return_when=asyncio.FIRST_COMPLETED)
         if not mailing.done():
             mailing.cancel()
+            logging.disable()  # that what is on its way does not get its answer is no news
             return 0 if arguments.stay else 128 + signal.SIGINT
         status = mailing.result()
         if arguments.stay:

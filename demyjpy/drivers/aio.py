@@ -13,11 +13,12 @@ from time import monotonic
 from typing import Any, Final, Self
 
 from demyjpy.connection import Call, Connection, Setup
+from demyjpy.drivers.accepting import Acceptor
 from demyjpy.drivers.address import Address, Listener, listen, parse_address
 from demyjpy.drivers.admission import Door, Guest
 from demyjpy.drivers.options import Options, SessionNames
 from demyjpy.drivers.pool import Pool
-from demyjpy.drivers.report import UNFINISHED, log, report, report_closed
+from demyjpy.drivers.report import UNFINISHED, report, report_closed
 from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable, send_at_once
 from demyjpy.drivers.transport import Poller, Transport
@@ -35,8 +36,7 @@ from demyjpy.pipeline import (
     run_call_async,
 )
 
-_ACCEPTS: Final = 64  # connections taken at one wake-up, so that those open get their turn
-_PAUSE: Final = 1.0  # seconds until accepting is tried again when the system has no more sockets
+_ACCEPTS: Final = 64  # connections taken at one wake-up
 _PARTING: Final = 1.0  # seconds for the last handlers of sessions that were cut
 
 
@@ -57,7 +57,6 @@ class AsyncServer:
         self._sessions: set[_Session] = set()
         self._left: set[asyncio.Future[Any]] = set()
         """Tasks that were cancelled, and have not ended yet."""
-        self._accepting = False
         self.stopping = False
 
     async def __aenter__(self) -> Self:
@@ -80,7 +79,9 @@ class AsyncServer:
         self._watch = LoopWatch(self._loop.call_soon_threadsafe, self.options.warn_blocked)
         self._watch.start()
         self._sweeper = self._loop.call_later(self.options.sweep_period, self._sweep)
-        self._resume_accepting()
+        at_once = 1 if self._listener.is_shared else _ACCEPTS  # or the first worker to wake gets all
+        self._acceptor = Acceptor(self._listener.socket, self._take, at_once, lambda: self._door.is_shut)
+        self._acceptor.resume()
 
     async def close(self, grace: float | None = None) -> None:
         """Stop accepting, end all sessions, and return when the last is gone.
@@ -89,7 +90,7 @@ class AsyncServer:
         the option).
         """
         self.stopping = True
-        self._pause_accepting()
+        self._acceptor.close()
         self._listener.close()
         for session in tuple(self._sessions):
             session.leave_if_idle()
@@ -114,7 +115,7 @@ class AsyncServer:
     def retire(self, ended: Callable[[], None]) -> None:
         """Accept no more, and say so when the last session has ended by itself."""
         self._retired = ended
-        self._pause_accepting()
+        self._acceptor.close()
         if not self._sessions:
             ended()
 
@@ -138,40 +139,16 @@ class AsyncServer:
         if not self._sessions:  # whose last handlers may need one
             self._pool.close()
 
-    # ------------------------------------------------------------------------------- accepting
-    def _resume_accepting(self) -> None:
-        if not self._accepting and not self.stopping and self._retired is None:
-            self._accepting = True
-            self._loop.add_reader(self._listener.socket.fileno(), self._accept)
-
-    def _pause_accepting(self) -> None:
-        if self._accepting:
-            self._accepting = False
-            self._loop.remove_reader(self._listener.socket.fileno())
-
-    def _accept(self) -> None:
-        for _ in range(1 if self._listener.is_shared else _ACCEPTS):  # or the first to wake gets all
-            if self._door.is_shut:
-                self._pause_accepting()  # until a session ends
-                return
-            try:
-                sock, address = self._listener.socket.accept()
-            except (BlockingIOError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                log.error("cannot accept connections: %s; trying again in %s s", error, _PAUSE)
-                self._pause_accepting()
-                self._loop.call_later(_PAUSE, self._resume_accepting)
-                return
-            guest = self._door.enter(address)
-            if guest is None:
-                sock.close()
-                continue
-            sock.setblocking(False)
-            send_at_once(sock)
-            session = _Session(self, guest, self._names.next())
-            self._sessions.add(session)
-            session.begin(sock)
+    # -------------------------------------------------------------------------------- sessions
+    def _take(self, sock: socket.socket, address: Any) -> None:
+        guest = self._door.enter(address)
+        if guest is None:
+            sock.close()
+            return
+        send_at_once(sock)
+        session = _Session(self, guest, self._names.next())
+        self._sessions.add(session)
+        session.begin(sock)
 
     def forget_session(self, session: "_Session") -> None:
         """A session has ended. Saying it again does nothing."""
@@ -179,7 +156,7 @@ class AsyncServer:
             return
         self._sessions.remove(session)
         self._door.leave(session.guest)
-        self._resume_accepting()
+        self._acceptor.resume()
         if not self._sessions:
             if self._retired is not None:
                 self._retired()

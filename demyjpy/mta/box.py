@@ -17,6 +17,7 @@ from typing import Final, Self, TypeAlias
 
 from attrs import field, frozen
 
+from demyjpy.drivers.accepting import ProtocolServer
 from demyjpy.drivers.address import Address, listen, parse_address
 from demyjpy.mta.channel import Tap, Timeouts, untapped
 from demyjpy.mta.dialogue import Dialogue, Report
@@ -105,7 +106,6 @@ class Box:
         self.numbers: Iterator[int] = itertools.count(1)
         self._ids = itertools.count(time.time_ns() // 1000)
         self._sessions: dict[Dialogue, None] = {}
-        self._is_open = True
 
     def new_queue_id(self) -> str:
         """A queue id that no other message has, in this run or an earlier one."""
@@ -116,10 +116,8 @@ class Box:
         return BoxProfile(host=self.host, default_action=self.default_action, ids=ids)
 
     def enter(self, dialogue: Dialogue) -> None:
-        """Keep a session, to end it when the box is left; none begins afterwards."""
+        """Keep a session, to end it when the box is left."""
         self._sessions[dialogue] = None
-        if not self._is_open and dialogue.transport is not None:
-            dialogue.transport.close()
 
     def forget(self, dialogue: Dialogue) -> None:
         """A session is over."""
@@ -128,15 +126,11 @@ class Box:
     async def __aenter__(self) -> Self:
         self._listener = listen(self._where)
         self.address = self._listener.address
-        loop = asyncio.get_running_loop()
-        # asyncio closes the socket that it is given, and the listener wants to close its own
-        sock = self._listener.socket.dup()
-        self._server = await loop.create_server(lambda: Dialogue(self), sock=sock)
+        self._server = ProtocolServer(self._listener.socket, lambda: Dialogue(self))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self._is_open = False
         self._server.close()
         self._listener.close()
+        await self._server.wait_connected()
         await asyncio.gather(*[dialogue.leave() for dialogue in self._sessions])
-        await self._server.wait_closed()

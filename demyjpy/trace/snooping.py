@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Self, TypeAlias
 
+from demyjpy.drivers.accepting import ProtocolServer
 from demyjpy.drivers.address import Address, Listener, listen
 from demyjpy.drivers.options import SessionNames
 from demyjpy.drivers.report import log
@@ -59,8 +60,9 @@ class Snooper:
         self._sessions: set[_Session] = set()
         self._listener: Listener | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._looking: asyncio.Task[None] | None = None
+        """Waits for a milter that is away."""
         self._over = asyncio.Event()
-        self._is_stopping = False
 
     async def __aenter__(self) -> Self:
         listener = listen(self.address)
@@ -82,10 +84,10 @@ class Snooper:
 
     async def close(self, grace: float) -> None:
         """Take no more sessions; end when the last has ended, or after so many seconds."""
-        self._is_stopping = True
-        for task in tuple(self._tasks):
-            task.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
         self._shut()
+        await self._server.wait_connected()
         self._over.clear()
         if self._sessions and grace:
             with suppress(TimeoutError):
@@ -97,28 +99,22 @@ class Snooper:
     # ------------------------------------------------------------------------------- listening
     def _listen(self, listener: Listener) -> None:
         self._listener = listener
-        sock = listener.socket
-        asyncio.get_running_loop().add_reader(sock.fileno(), self._accept, sock)
+        self._server = ProtocolServer(listener.socket, self._welcome)
 
     def _shut(self, *, keep_file: bool = False) -> None:
         """Listen no more; a Unix socket's file stays where the milter's own is there, too."""
         listener, self._listener = self._listener, None
         if listener is not None:
-            asyncio.get_running_loop().remove_reader(listener.socket.fileno())
+            self._server.close()
             if keep_file:
                 listener.socket.close()
             else:
                 listener.close()
 
-    def _accept(self, listener: socket.socket) -> None:
-        try:
-            sock, _ = listener.accept()
-        except OSError:  # it has gone again, or there are too many: the next one waits
-            return
-        sock.setblocking(False)
+    def _welcome(self) -> "_Side":
         session = _Session(self, self._names.next())
         self._sessions.add(session)
-        self.start(session.begin(sock))
+        return session.front
 
     def start(self, coroutine: Any) -> "asyncio.Task[Any]":
         """Run something beside; the loop itself keeps no task alive."""
@@ -140,7 +136,7 @@ class Snooper:
             return
         log.warning("the milter at %s is away: %s", self.to, _why(error))
         self._shut(keep_file=isinstance(error, ConnectionRefusedError))
-        self.start(self._wait_for_milter())
+        self._looking = self.start(self._wait_for_milter())
 
     async def _wait_for_milter(self) -> None:
         while self._listener is None:
@@ -188,10 +184,6 @@ class _Session:
         self.back = _Side(self, "filter")
 
     # -------------------------------------------------------------------------- what comes
-    async def begin(self, sock: socket.socket) -> None:
-        """A socket that was accepted."""
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: self.front, sock)
-
     def made(self, side: "_Side") -> None:
         """A connection is there: the MTA's waits for the milter's."""
         if side is self.front:

@@ -182,25 +182,28 @@ def test_it_stays_up_until_a_signal(end: int) -> None:
     assert not Path(server.rpartition("mail to ")[2].removesuffix(", until the end")).exists()
 
 
+@pytest.mark.parametrize("moment", ["server  SMTP", "asked"])
 @pytest.mark.parametrize(("stay", "status"), [([], 130), (["--stay"], 0)])
-def test_a_signal_ends_it_while_mails_are_on_their_way(write: Any, stay: list[str], status: int) -> None:
-    """A filter that takes its time does not hold it up."""
+def test_a_signal_ends_it_while_mails_are_on_their_way(
+    write: Any, stay: list[str], status: int, moment: str
+) -> None:
+    """Before the first, or in a filter that takes its time: it is not waited for, nor complained of."""
     path = write(
         "slow",
         """
-        import time
+        import threading
         from demyjpy import define_event_handlers
 
         handlers = define_event_handlers()
 
         @handlers.mail(blocking=True)
         def slow(event, ctx):
-            time.sleep(3)
-            return ctx
+            print("asked", flush=True)
+            threading.Event().wait()
         """,
     )
     with program("demo", path, *stay) as started:
-        read_until(started, "server ")
+        read_until(started, moment)
         started.send_signal(signal.SIGINT)
         output, errors = started.communicate(timeout=PATIENCE)
     assert (started.returncode, errors) == (status, "")

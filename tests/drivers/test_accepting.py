@@ -1,8 +1,13 @@
-"""Accepting connections when the system has no more descriptors to give."""
+"""Accepting connections when the system has no more descriptors to give, and when that ends."""
 
+import asyncio
+import socket
 from contextlib import ExitStack
 
+import pytest
+
 from demyjpy import Continue
+from demyjpy.drivers.accepting import ProtocolServer
 from tests.drivers.peer import Peer
 from tests.drivers.program import program
 
@@ -45,3 +50,33 @@ def test_stopping_while_accepting_is_put_off(driver):
         for peer in peers:
             peer.drain()
         assert milter.end()[-1] == "stopped"
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_nobody_is_left_open_who_came_at_the_end(turns):
+    """However far the loop is with it: a connection gets its protocol, or ends with the listener."""
+    made = []
+
+    class Noted(asyncio.Protocol):
+        def connection_made(self, transport):
+            made.append(transport)
+
+    async def main():
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            server = ProtocolServer(listener, Noted)
+            client = socket.create_connection(listener.getsockname(), 10.0)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            server.close()
+        await server.wait_connected()
+        for transport in made:
+            transport.close()
+        with client:
+            try:
+                return await asyncio.to_thread(client.recv, 1)
+            except ConnectionResetError:
+                return b""
+
+    assert asyncio.run(main()) == b""
+    assert len(made) == (turns > 1)

@@ -113,7 +113,7 @@ def test_when_accepting_cannot_go_on(monkeypatch):
         async with served({}, told) as server:
             with Peer(server.address) as peer:
                 await asyncio.to_thread(peer.negotiate)
-                monkeypatch.setattr(server, "_resume_accepting", refuse)
+                monkeypatch.setattr(server._acceptor, "resume", refuse)
             await until(lambda: not server._sessions)
             assert server._door.served == 0
 
