@@ -114,7 +114,7 @@ def _status(
 
     about = {"filter": arguments.filter, "driver": arguments.driver, "workers": str(arguments.workers)}
     with closing(StatusServer(arguments.http, about)) as server:
-        observed: dict[str, Any] = {"observer": server.observe}
+        observed: dict[str, Any] = {"observer": server.observe, "on_lag": server.lag}
         if arguments.allow:
             observed["allow"] = (*arguments.allow, *_LOOPBACK)  # from where /readyz asks
         yield observed, server.start

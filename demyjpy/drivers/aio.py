@@ -17,12 +17,12 @@ from demyjpy.drivers.accepting import Acceptor
 from demyjpy.drivers.address import Address, Listener, listen, parse_address
 from demyjpy.drivers.admission import Door, Guest
 from demyjpy.drivers.options import Options, SessionNames
-from demyjpy.drivers.pool import Pool
+from demyjpy.drivers.pool import DaemonExecutor, Pool
 from demyjpy.drivers.report import UNFINISHED, report, report_closed
 from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable, send_at_once
 from demyjpy.drivers.transport import Poller, Transport
-from demyjpy.drivers.watch import LoopWatch
+from demyjpy.drivers.watch import LoopWatch, Pulse
 from demyjpy.errors import DeadlineError, HandlerError
 from demyjpy.events import Abort, Disconnect
 from demyjpy.outcomes import as_exception
@@ -78,6 +78,8 @@ class AsyncServer:
         self._pool = Pool(self.options.blocking_threads)
         self._watch = LoopWatch(self._loop.call_soon_threadsafe, self.options.warn_blocked)
         self._watch.start()
+        tell = self.options.on_lag
+        self._pulse = Pulse(self._loop, tell) if tell else None
         self._sweeper = self._loop.call_later(self.options.sweep_period, self._sweep)
         at_once = 1 if self._listener.is_shared else _ACCEPTS  # or the first worker to wake gets all
         self._acceptor = Acceptor(self._listener.socket, self._take, at_once, lambda: self._door.is_shut)
@@ -103,6 +105,8 @@ class AsyncServer:
             self.poller.close()
             self._sweeper.cancel()
             self._watch.stop()
+            if self._pulse:
+                self._pulse.stop()
             self._end_threads()
 
     def _setup(self, on_connect: Any) -> Setup:
@@ -424,6 +428,7 @@ def run(listener: Listener, on_connect: Any, options: Options, started: Started)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(DaemonExecutor(options.blocking_threads))
         server = AsyncServer(listener, on_connect, options)
         told = asyncio.Event()
 

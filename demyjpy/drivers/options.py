@@ -47,7 +47,7 @@ class Options:
     names it. ``grace``: for messages in flight when the milter stops.
     ``blocking_threads``: for ``blocking=True`` handlers under asyncio. ``loop``: the event loop of the
     asyncio driver, ``"asyncio"`` or ``"uvloop"``, which has to be installed. ``observer``: called with
-    every `Step`.
+    every `Step`. ``on_lag``: called twice a second with how late the event loop is, in seconds.
     """
 
     on_error: OnError = "tempfail"
@@ -67,6 +67,7 @@ class Options:
     blocking_threads: int = field(default=64, validator=[v.instance_of(int), v.ge(1)])
     loop: str = field(default="asyncio", validator=v.in_(LOOPS))
     observer: Observer | None = None
+    on_lag: Callable[[float], object] | None = None
 
     @property
     def sweep_period(self) -> float:

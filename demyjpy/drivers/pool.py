@@ -7,8 +7,9 @@ would otherwise do so.
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 _Task: TypeAlias = tuple["Future[Any]", Callable[[Any], Any], Any]
@@ -88,3 +89,19 @@ class Pool:
                     return  # another thread is in its place
                 self._open -= 1
             del task, future, function, argument  # a context may be large
+
+
+class DaemonExecutor(ThreadPoolExecutor):
+    """For an event loop's ``run_in_executor`` and `asyncio.to_thread`: a `Pool`, not waited for."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)  # which starts no thread before one is needed: never
+        self._pool = Pool(size)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        """As `ThreadPoolExecutor.submit`, from the loop's thread."""
+        return self._pool.submit(lambda call: call(), partial(fn, *args, **kwargs))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Threads end after what they are at."""
+        self._pool.close()

@@ -1,8 +1,10 @@
 """Notices a plain handler that blocks the event loop, and names it: every connection waits for it.
 
-A thread looks at what the loop's thread is doing, now and then; nothing is done on a message's way.
+A thread looks at what the loop's thread is doing, now and then; nothing is done on a message's way. How
+late the loop is, the loop itself tells.
 """
 
+import asyncio
 import sys
 import threading
 import time
@@ -16,6 +18,8 @@ _CALLERS: Final = frozenset({"demyjpy.lane", "demyjpy.turn", "demyjpy.pipeline"}
 """The modules that call handlers. In a compiled engine only the last has frames, which are enough."""
 
 _OURS: Final = "demyjpy."
+
+_PULSE: Final = 0.5  # seconds between two looks at how late the loop is
 
 
 class LoopWatch:
@@ -89,3 +93,23 @@ def call_of(frame: FrameType | None) -> FrameType | None:
             return frame
         frame = caller
     return None
+
+
+class Pulse:
+    """Tells how late a loop comes to what is due, in seconds: everything else waits as long."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, tell: Callable[[float], object]) -> None:
+        self._loop, self._tell = loop, tell
+        self._wait()
+
+    def stop(self) -> None:
+        """Tell no more."""
+        self._timer.cancel()
+
+    def _wait(self) -> None:
+        due = self._loop.time() + _PULSE
+        self._timer = self._loop.call_at(due, self._beat, due)
+
+    def _beat(self, due: float) -> None:
+        self._wait()
+        self._tell(max(0.0, self._loop.time() - due))  # a timer may ring a little early

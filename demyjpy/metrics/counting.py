@@ -20,7 +20,7 @@ _OF_MESSAGE: Final = (
 )
 
 BUCKETS: Final = (0.0001, 0.001, 0.01, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-"""Upper bounds of the histogram of handlers' times, in seconds."""
+"""Upper bounds of the histograms, in seconds."""
 
 
 class MissingMetricsError(MilterError):
@@ -39,7 +39,7 @@ def prometheus() -> Any:
 
 
 class Metrics:
-    """An observer that counts: ``start_milter(..., observer=Metrics())``.
+    """An observer that counts: ``start_milter(..., observer=Metrics())``. See also `lag`.
 
     ``registry``: a ``prometheus_client`` registry, its own one if there is none. Labels are events,
     verdicts, actions and handlers: as many as the filter has, whatever comes in.
@@ -63,6 +63,13 @@ class Metrics:
         self._seconds = client.Histogram(
             "handler_seconds", "Time in handlers", ["event", "handler"], buckets=BUCKETS, **to
         )
+        self._lag = client.Histogram(
+            "loop_lag_seconds", "How late the event loop was", buckets=BUCKETS, **to
+        )
+
+    def lag(self, seconds: float) -> None:
+        """How late the event loop is: for ``start_milter(..., on_lag=metrics.lag)``."""
+        self._lag.observe(seconds)
 
     def __call__(self, step: Step) -> None:
         """Count a step."""

@@ -38,7 +38,8 @@ _OFFER: Final = Options(6, ActionFlag(0x1FF), ProtocolFlag(0x1FFFFF))
 class StatusServer:
     """``http`` is where to listen (``":9100"``, ``"127.0.0.1:9100"``); ``about``: what is running.
 
-    `AddressError` where that is not possible. `observe` is the observer for the milter.
+    `AddressError` where that is not possible. `observe` and `lag` are the milter's ``observer`` and
+    ``on_lag``.
     """
 
     def __init__(self, http: str, about: dict[str, str]) -> None:
@@ -48,6 +49,7 @@ class StatusServer:
         self._socket.setblocking(True)
         self.port: int = self._socket.getsockname()[1]
         self._about = about
+        self._metrics: Metrics | None = None
         self._observers: tuple[Observer, ...] = ()
         self._pid = 0
 
@@ -55,6 +57,11 @@ class StatusServer:
         """Count a step."""
         for observer in self._observers:
             observer(step)
+
+    def lag(self, seconds: float) -> None:
+        """Count how late the event loop is."""
+        if self._metrics is not None:
+            self._metrics.lag(seconds)
 
     def start(self, address: str) -> None:
         """Begin, in a process of its own; before workers are started. ``address``: the milter's."""
@@ -70,7 +77,8 @@ class StatusServer:
             self._be_server(reader, address)
         os.close(reader)
         self._socket.close()
-        self._observers = (Metrics(prometheus().CollectorRegistry()), Notes(self._directory))
+        self._metrics = Metrics(prometheus().CollectorRegistry())
+        self._observers = (self._metrics, Notes(self._directory))
 
     def close(self) -> None:
         """It ends with the milter."""

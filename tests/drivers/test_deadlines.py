@@ -345,3 +345,23 @@ def test_a_deadline_that_comes_with_the_outcome():
         assert session._running is None
 
     asyncio.run(main())
+
+
+def test_how_late_the_loop_is_is_told():
+    """It comes late to all that is due while a handler blocks it."""
+    told = []
+    handlers = define_event_handlers()
+
+    def slow(event: Any, ctx: Any) -> Any:
+        time.sleep(0.8)  # longer than it takes to the next look
+        return ctx
+
+    handlers.add("mail", slow)
+    with running(handlers, on_lag=told.append, warn_blocked=10.0) as address, Peer(address) as peer:
+        wait_until(lambda: bool(told))
+        assert peer.begin().message() == (Continue(),)
+        wait_until(lambda: max(told) > 0.2)
+    assert min(told) >= 0.0
+    count = len(told)
+    time.sleep(0.6)
+    assert len(told) == count

@@ -100,6 +100,31 @@ def test_a_second_signal_stops_a_handler_that_hangs_before_the_end():
     assert told.endswith("-1: queue id -: closed: it had not finished when the milter stopped")
 
 
+IN_A_THREAD = """
+import asyncio
+
+@handlers.end_of_message
+async def slow(event, ctx):
+    say(await asyncio.to_thread("{} {at}".format, "look", at="at it"))
+    await asyncio.to_thread(time.sleep, 1000)
+start_milter("inet:0@127.0.0.1", handlers, loop=sys.argv[1], grace=0.1, on_ready=on_ready)
+say("stopped")
+"""
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_thread_of_asyncio_is_not_waited_for(loop):
+    """A function that was given to `asyncio.to_thread` is left where it is."""
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
+    with program(IN_A_THREAD, loop) as milter, Peer(milter.address()) as busy:
+        busy.begin().begin_message().say(EndOfMessage())
+        milter.wait_for("look at it")
+        milter.tell()
+        busy.drain()
+        assert milter.end()[-1] == "stopped"
+
+
 def test_a_third_signal_ends_a_program_that_hangs():
     """Where a handler blocks the event loop, the third signal does what it does without a milter."""
     # under nohup SIGINT is ignored, and would be again

@@ -138,3 +138,14 @@ def test_the_page_shows_what_happens():
     assert "None." not in html
     assert "No messages yet." in page({}, history[:1], [], [])
     assert "None." in page({}, history[:1], [], [])
+
+
+def test_how_late_the_loop_is_is_counted():
+    """As a histogram."""
+    registry = prometheus_client.CollectorRegistry()
+    metrics = Metrics(registry)
+    for seconds in (0.0, 0.2):
+        metrics.lag(seconds)
+    name = "demyjpy_loop_lag_seconds"
+    assert registry.get_sample_value(f"{name}_count") == 2
+    assert registry.get_sample_value(f"{name}_bucket", {"le": "0.1"}) == 1

@@ -114,6 +114,8 @@ def test_all_workers_are_counted(tmp_path, driver, workers):
         assert milter.figure("demyjpy_errors_total") == 1
         assert milter.figure("demyjpy_handler_seconds_count") >= 24
         assert milter.figure("demyjpy_workers") == int(workers)
+        if driver == "asyncio":
+            wait_until(lambda: milter.figure("demyjpy_loop_lag_seconds_count") >= 2 * int(workers))
         assert milter.figure("demyjpy_ready ") == 1
         assert 0 < milter.figure("demyjpy_ready_seconds") < 20
         assert milter.get("/healthz") == (200, "ok\n")
@@ -223,6 +225,7 @@ def test_a_figure_that_cannot_be_read_is_left_out(status, monkeypatch):
 def test_one_that_was_not_begun_with():
     """Closing it closes its socket."""
     server = StatusServer(":0", {})
+    server.lag(0.0)
     server.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port))
