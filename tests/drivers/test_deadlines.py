@@ -25,7 +25,7 @@ from demyjpy import (
 from demyjpy.drivers import AsyncServer
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.admission import Guest
-from demyjpy.drivers.aio import _Session
+from demyjpy.drivers.aio_session import AsyncSession
 from demyjpy.drivers.alarms import Alarms
 from demyjpy.drivers.pool import Pool
 from demyjpy.drivers.watch import LoopWatch, call_of
@@ -338,7 +338,7 @@ def test_a_deadline_that_comes_with_the_outcome():
     async def main() -> None:
         server = AsyncServer(parse_address("inet:0@127.0.0.1"), {})
         guest = Guest("", server._setup({}), True, 1.0)
-        session = _Session(server, guest, "name")
+        session = AsyncSession(server, guest, "name")
         done = asyncio.get_running_loop().create_future()
         done.set_result(None)
         session._overdue(done, None, 1.0)

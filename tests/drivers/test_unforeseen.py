@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from demyjpy import Body, Mail, define_event_handlers, serve
-from demyjpy.drivers import aio
+from demyjpy.drivers import aio_session
 from tests.drivers.filters import wait_until
 from tests.drivers.peer import CONNECT, Peer
 
@@ -15,7 +15,7 @@ from tests.drivers.peer import CONNECT, Peer
 @pytest.fixture
 def broken(monkeypatch):
     """Set it, and nothing can be reported any more."""
-    report = aio.report
+    report = aio_session.report
     found = threading.Event()
 
     def try_to_report(connection):
@@ -23,7 +23,7 @@ def broken(monkeypatch):
             raise OSError("no report")
         report(connection)
 
-    monkeypatch.setattr(aio, "report", try_to_report)
+    monkeypatch.setattr(aio_session, "report", try_to_report)
     return found
 
 
@@ -124,17 +124,17 @@ def test_when_accepting_cannot_go_on(monkeypatch):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_what_ends_a_program_ends_it_after_a_handler(monkeypatch, gate, error):
     """It is not held back."""
-    resume = aio.resume
+    resume = aio_session.resume
 
     def stop(connection, outcome, duration):
-        monkeypatch.setattr(aio, "resume", resume)  # the server is closed while the program ends
+        monkeypatch.setattr(aio_session, "resume", resume)  # the server is closed while the program ends
         raise error
 
     async def main():
         async with served(waiting(gate), []) as server:
             with Peer(server.address) as peer:
                 await asyncio.to_thread(peer.begin)
-                monkeypatch.setattr(aio, "resume", stop)
+                monkeypatch.setattr(aio_session, "resume", stop)
                 peer.say(Mail("a"))
                 gate.set()
                 await asyncio.sleep(20)

@@ -1,0 +1,246 @@
+"""One connection of the asyncio driver: bytes to the engine and back, and the time that they take.
+
+How connections come, and where handlers run, is the server's: `demyjpy.drivers.aio`.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Protocol
+
+from demyjpy.connection import Call, Connection
+from demyjpy.drivers.admission import Guest
+from demyjpy.drivers.options import Options
+from demyjpy.drivers.report import UNFINISHED, report, report_closed
+from demyjpy.drivers.sockets import acknowledge, acknowledgeable
+from demyjpy.drivers.transport import Poller, Transport
+from demyjpy.errors import DeadlineError
+from demyjpy.events import Abort, Disconnect
+from demyjpy.outcomes import as_exception
+from demyjpy.pipeline import PROGRESS, Line, hang_up, open_connection, resume
+
+
+class Server(Protocol):
+    """What a session needs of its server."""
+
+    options: Options
+    poller: Poller
+    stopping: bool
+
+    def call(self, call: Call) -> "tuple[asyncio.Future[Any], Callable[[], str]]":
+        """Run a handler that must not run in the loop itself; and how to wait for it no more."""
+
+    def forget_session(self, session: "AsyncSession") -> None:
+        """A session has ended. Saying it again does nothing."""
+
+
+class AsyncSession:
+    """One connection. ``_line`` is all that is known of it."""
+
+    __slots__ = (
+        "_begun",
+        "_deadline",
+        "_give_up",
+        "_is_full",
+        "_keepalive",
+        "_late",
+        "_line",
+        "_loop",
+        "_moved",
+        "_running",
+        "_seen",
+        "_server",
+        "_started",
+        "_transport",
+        "_unsent",
+        "guest",
+    )
+
+    def __init__(self, server: Server, guest: Guest, name: str) -> None:
+        self._server = server
+        self.guest = guest
+        self._late: socket.socket | None = None
+        """Where acknowledgements would be late."""
+        self._line = Line(open_connection(guest.setup, name))
+        self._transport: Transport | None = None
+        self._running: asyncio.Future[Any] | None = None
+        self._keepalive: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._seen = self._moved = monotonic()
+        self._begun: float | None = self._seen
+        """When it began, until it has negotiated."""
+        self._unsent = 0
+        self._is_full = False
+
+    def begin(self, sock: socket.socket) -> None:
+        """Serve an accepted socket."""
+        self._late = acknowledgeable(sock)
+        self._transport = Transport(self._server.poller, sock, self)
+        self._follow(self._line.connection)
+
+    # ---------------------------------------------------------------------- what the transport says
+    def receive(self, data: bytes) -> None:
+        answer = self._line.receive_data(data)
+        if answer is None:
+            connection = self._line.connection
+            if self._late and connection.is_silent:
+                acknowledge(self._late)
+            self._follow(connection)
+            return
+        if answer and self._transport is not None:
+            self._transport.write(answer)
+        elif self._late:
+            acknowledge(self._late)
+        self._seen = monotonic()
+        if self._server.stopping:
+            self.leave_if_idle()
+
+    def lose(self) -> None:
+        self._transport = None
+        self._stop_progress()
+        connection = self._line.connection
+        if connection.is_closed:
+            self._server.forget_session(self)
+            return
+        try:
+            self._follow(hang_up(connection))
+        except BaseException:
+            self._server.forget_session(self)
+            raise
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+        self._read(False)
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        self._read(self._running is None)
+
+    def _read(self, wanted: bool) -> None:
+        if self._transport is not None:
+            if wanted:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    # ---------------------------------------------------------------------- what the engine says
+    def _follow(self, connection: Connection) -> None:
+        """Do what the engine wants done."""
+        self._line.connection = connection
+        report(connection)
+        transport = self._transport
+        if connection.data_to_send and transport is not None:
+            transport.write(connection.data_to_send)
+        if connection.call is not None:
+            if self._running is None:
+                self._call(connection.call)
+            else:
+                self._read(False)  # no more than one read is kept while a handler runs
+        elif connection.is_closed:
+            if transport is not None:
+                transport.close()
+            else:
+                self._server.forget_session(self)
+        elif self._server.stopping and connection.is_idle:
+            self._follow(hang_up(connection))
+        self._seen = monotonic()  # now it is the MTA's turn
+
+    def _call(self, call: Call) -> None:
+        self._started = monotonic()
+        self._running, self._give_up = self._server.call(call)
+        self._running.add_done_callback(self._called)
+        timeout = self._server.options.handler_timeout
+        self._deadline = self._loop.call_later(timeout, self._overdue, self._running, call, timeout)
+        if call.progress is not None and self._transport is not None:
+            self._send_progress_later(self._transport, call.progress)
+
+    def _send_progress_later(self, transport: Transport, period: float) -> None:
+        self._keepalive = self._loop.call_later(period, self._send_progress, transport, period)
+
+    def _send_progress(self, transport: Transport, period: float) -> None:
+        transport.write(PROGRESS)
+        self._send_progress_later(transport, period)
+
+    def _stop_progress(self) -> None:
+        if self._keepalive is not None:
+            self._keepalive.cancel()
+            self._keepalive = None
+
+    def _overdue(self, running: "asyncio.Future[Any]", call: Call, timeout: float) -> None:
+        """The handler has had its time: what it does now is no longer waited for."""
+        if running.remove_done_callback(self._called):
+            failed = self._loop.create_future()
+            failed.set_exception(DeadlineError(call.handler.name, timeout, self._give_up()))
+            self._finish(failed)
+
+    def _called(self, future: "asyncio.Future[Any]") -> None:
+        # a turn of the loop later it has seen whether the peer went while the handler ran
+        self._loop.call_soon(self._finish, future)
+
+    def _finish(self, future: "asyncio.Future[Any]") -> None:
+        self._stop_progress()
+        self._deadline.cancel()
+        self._running = None
+        try:
+            outcome = future.result()
+        except BaseException as error:  # noqa: BLE001  # what ends a task is no end of the milter
+            outcome = as_exception(error)
+        try:
+            self._go_on(outcome)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            if self._transport is None:
+                self._server.forget_session(self)
+                raise
+            self._transport.fail(error)
+
+    def _go_on(self, outcome: Any) -> None:
+        connection = self._line.connection
+        if self._transport is not None and self._transport.is_closing:
+            connection = hang_up(connection)
+        self._follow(resume(connection, outcome, monotonic() - self._started))
+        if self._running is None:  # else what was kept of the last read is not yet done with
+            self._read(not self._is_full)
+
+    # ---------------------------------------------------------------------- what the server says
+    def leave_if_idle(self) -> None:
+        """End the session, unless a message is on its way."""
+        if self._transport is not None and self._line.connection.is_idle:
+            self._follow(hang_up(self._line.connection))
+
+    def cut(self) -> None:
+        """End the session now. A handler that still runs is cancelled, which is reported then."""
+        if self._transport is not None:
+            if self._running is None and not self._transport.is_closing:
+                report_closed(self._line.connection, UNFINISHED)
+            self._transport.abort()
+            self._follow(hang_up(self._line.connection))
+        call = self._line.connection.call
+        if self._running and call and not isinstance(call.event, Abort | Disconnect):  # which are due
+            self._running.cancel(UNFINISHED)
+
+    def check_time(self, now: float, options: Options) -> None:
+        """End the session of a peer that says nothing, or reads nothing, for too long."""
+        if self._running is not None or self._transport is None:
+            return
+        if self._begun is not None:
+            if self._line.connection.agreement is not None:
+                self._begun = None
+            elif now - self._begun > options.negotiate_timeout:
+                self._leave(
+                    self._transport, f"the MTA did not negotiate within {options.negotiate_timeout:g} s"
+                )
+                return
+        unsent = self._transport.unsent
+        if unsent != self._unsent:
+            self._unsent, self._moved = unsent, now
+        if unsent and now - self._moved > options.write_timeout:
+            self._leave(self._transport, f"the MTA read nothing for {options.write_timeout:g} s")
+        elif now - self._seen > self.guest.patience:
+            self._leave(self._transport, f"the MTA said nothing for {self.guest.patience:g} s")
+
+    def _leave(self, transport: Transport, why: str) -> None:
+        report_closed(self._line.connection, why)
+        transport.abort()
