@@ -8,6 +8,7 @@ else takes too long, by an alarm. Files, and what does its waiting in C, are not
 
 import asyncio
 import inspect
+import os
 import signal
 import sys
 import threading
@@ -252,7 +253,7 @@ def play(report: Report, loaded: Loaded, driver: str) -> Report:
         defers=lambda handler: handler.is_async,
     )
     sys.addaudithook(watch.hear)  # it stays, and does nothing but while a handler runs
-    with _alarm(watch):
+    with _alarm(watch), _kept_alive():
         count, is_whole = _play_all(setup, words_of(loaded.on_connect), watch)
     problems = (*report.problems, *_problems(watch, report, driver))
     notes = (*report.notes, *_notes(watch, report, count), _played(count, is_whole, watch.held_up))
@@ -272,6 +273,21 @@ def _alarm(watch: _Watch) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _kept_alive() -> Iterator[None]:
+    """A handler that ends its process would end the check as well, with a status of its own choice."""
+
+    def refuse(status: int) -> None:
+        raise SystemExit(f"os._exit({status}) would end the milter at once")
+
+    before = os._exit
+    os._exit = refuse  # type: ignore[assignment]  # it does not return either
+    try:
+        yield
+    finally:
+        os._exit = before
 
 
 def _played(count: int, is_whole: bool, held_up: _Seen | None) -> str:

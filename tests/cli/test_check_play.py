@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import json
+import os
 import signal
 import sys
 import threading
@@ -23,7 +24,7 @@ Run = Callable[..., tuple[int, str, str]]
 Check = Callable[..., tuple[int, list[str], list[str]]]
 
 HEAD = """
-import asyncio, socket, subprocess, sys, time
+import asyncio, os, socket, subprocess, sys, time
 from demyjpy import *
 handlers = define_event_handlers(macros={"recipient": ("{rcpt_host}",)})
 """
@@ -250,6 +251,7 @@ def test_a_verdict_that_falls_now_and_then_is_not_the_reason() -> None:
 
 def test_failures_are_found(check: Check) -> None:
     """An exception, the end of the program, no context; each once."""
+    end_at_once = os._exit
     status, problems, _ = check(
         """
         @handlers.mail
@@ -263,14 +265,21 @@ def test_failures_are_found(check: Check) -> None:
         @handlers.hello
         async def hello(event, ctx):
             sys.exit(3)
+
+        @handlers.data
+        def data(event, ctx):
+            os._exit(0)
         """
     )
     assert status == 1
+    assert os._exit is end_at_once
     assert [problem.partition(" fails: ")[0] for problem in problems] == [
         "connect: played_filter.connect",
         "hello: played_filter.hello",
         "mail: played_filter.mail",
+        "data: played_filter.data",
     ]
+    assert problems[3].endswith("SystemExit: os._exit(0) would end the milter at once")
     assert problems[0].endswith("no context came back, but None")
     assert problems[1].endswith("SystemExit: 3")
 
