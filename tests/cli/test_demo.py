@@ -1,6 +1,7 @@
 """`demyjpy demo`: a filter, the mail server in a box, and sample mails through both, end to end."""
 
 import asyncio
+import logging
 import re
 import signal
 import smtplib
@@ -208,6 +209,28 @@ def test_a_signal_ends_it_while_mails_are_on_their_way(
         output, errors = started.communicate(timeout=PATIENCE)
     assert (started.returncode, errors) == (status, "")
     assert "mails in" not in output
+
+
+def test_a_demo_that_was_interrupted_leaves_the_log_as_it_was(run: Any, write: Any) -> None:
+    """In a program that goes on."""
+    path = write(
+        "interrupting",
+        """
+        import os, signal, threading
+        from demyjpy import define_event_handlers
+
+        handlers = define_event_handlers()
+
+        @handlers.mail(blocking=True)
+        def mail(event, ctx):
+            os.kill(os.getpid(), signal.SIGINT)
+            threading.Event().wait()
+        """,
+    )
+    status, output, errors = run("demo", path)
+    assert (status, errors) == (130, "")
+    assert "mails in" not in output
+    assert logging.getLogger().isEnabledFor(logging.ERROR)
 
 
 def test_it_is_told_to_end_only_once() -> None:

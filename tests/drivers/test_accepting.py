@@ -1,12 +1,14 @@
 """Accepting connections when the system has no more descriptors to give, and when that ends."""
 
 import asyncio
+import errno
 import socket
 from contextlib import ExitStack
 
 import pytest
 
 from demyjpy import Continue
+from demyjpy.drivers import accepting
 from demyjpy.drivers.accepting import ProtocolServer
 from tests.drivers.peer import Peer
 from tests.drivers.program import program
@@ -80,3 +82,40 @@ def test_nobody_is_left_open_who_came_at_the_end(turns):
 
     assert asyncio.run(main()) == b""
     assert len(made) == (turns > 1)
+
+
+def test_who_comes_when_there_is_no_room_is_taken_later(monkeypatch, log):
+    """Without asking again and again meanwhile."""
+    monkeypatch.setattr(accepting, "PAUSE", 0.2)
+    asked = []
+
+    class Scarce:
+        """A listening socket; the system has no descriptor for its first connection."""
+
+        def __init__(self, sock):
+            self._sock, self.fileno = sock, sock.fileno
+
+        def accept(self):
+            asked.append(True)
+            if len(asked) == 1:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return self._sock.accept()
+
+    async def main():
+        made = asyncio.Event()
+
+        class Noted(asyncio.Protocol):
+            def connection_made(self, transport):
+                made.set()
+                transport.abort()
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            server = ProtocolServer(Scarce(listener), Noted)
+            with socket.create_connection(listener.getsockname(), 10.0):
+                await asyncio.wait_for(made.wait(), 20)
+            server.close()
+
+    asyncio.run(main())
+    assert len(asked) == 2
+    assert log.take_one().endswith("Too many open files; trying again in 0.2 s")

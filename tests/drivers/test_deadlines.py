@@ -21,8 +21,9 @@ from demyjpy import (
     merge_handlers,
     reject,
     running,
+    serve,
 )
-from demyjpy.drivers import AsyncServer
+from demyjpy.drivers import AsyncServer, watch
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.admission import Guest
 from demyjpy.drivers.aio_session import AsyncSession
@@ -365,3 +366,19 @@ def test_how_late_the_loop_is_is_told():
     count = len(told)
     time.sleep(0.6)
     assert len(told) == count
+
+
+def test_nothing_is_told_when_the_server_has_closed(monkeypatch):
+    """Though the loop goes on."""
+    monkeypatch.setattr(watch, "_PULSE", 0.01)
+    told: list[float] = []
+
+    async def main() -> None:
+        async with serve("inet:0@127.0.0.1", {}, on_lag=told.append):
+            while not told:  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(0.01)
+        count = len(told)
+        await asyncio.sleep(0.1)
+        assert len(told) == count
+
+    asyncio.run(asyncio.wait_for(main(), WAIT))

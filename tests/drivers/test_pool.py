@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from demyjpy import TemporaryFailure, define_event_handlers, running
-from demyjpy.drivers.pool import Pool
+from demyjpy.drivers.pool import DaemonExecutor, Pool
 from tests.drivers.filters import wait_until
 from tests.drivers.peer import CONNECT, Peer
 
@@ -82,3 +82,12 @@ def test_a_handler_without_a_thread_has_failed(no_threads, log):
         with Peer(address) as peer:
             peer.begin()
     assert "expected a thread for " in log.take_one()
+
+
+def test_the_threads_of_an_executor_end_when_it_is_shut_down():
+    """After what they are at."""
+    executor = DaemonExecutor(1)
+    thread = executor.submit(threading.current_thread).result(WAIT)
+    executor.shutdown()
+    thread.join(WAIT)
+    assert not thread.is_alive()

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +324,41 @@ def test_closing_ends_the_sessions_that_are_left() -> None:
 
         seen = snooping(milter, inside)
     assert seen[-1]["reason"] == "the snooper was stopped"
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_who_comes_as_it_is_left_is_sent_away(turns: int) -> None:
+    """However far the loop is with its connection."""
+
+    async def main(to: str) -> bytes:
+        recorder = partial(WireRecorder, None)
+        async with Snooper(parse_address(FREE), parse_address(to), Seen(), recorder) as snooper:
+            sock = client(snooper.address)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        with sock, suppress(ConnectionResetError):
+            return await asyncio.to_thread(sock.recv, 1)
+        return b""
+
+    with listening(silent) as milter:
+        assert asyncio.run(main(milter)) == b""
+
+
+def test_one_that_was_left_does_not_come_back_with_the_milter() -> None:
+    """It waits for it no longer."""
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            to = f"inet:{server.getsockname()[1]}@127.0.0.1"
+        recorder = partial(WireRecorder, None)
+        async with Snooper(parse_address(FREE), parse_address(to), Seen(), recorder) as snooper:
+            assert not snooper.is_listening
+        snooper.to = parse_address(milter)
+        await asyncio.sleep(0.3)
+        assert not snooper.is_listening
+
+    with listening(silent) as milter:
+        asyncio.run(main())
 
 
 # ------------------------------------------------------------------------------- the program
