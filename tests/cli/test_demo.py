@@ -6,6 +6,7 @@ import re
 import signal
 import smtplib
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -216,7 +217,8 @@ def test_a_demo_that_was_interrupted_leaves_the_log_as_it_was(run: Any, write: A
     path = write(
         "interrupting",
         """
-        import os, signal, threading
+        import os, signal, time
+        from pathlib import Path
         from demyjpy import define_event_handlers
 
         handlers = define_event_handlers()
@@ -224,13 +226,19 @@ def test_a_demo_that_was_interrupted_leaves_the_log_as_it_was(run: Any, write: A
         @handlers.mail(blocking=True)
         def mail(event, ctx):
             os.kill(os.getpid(), signal.SIGINT)
-            threading.Event().wait()
+            while not Path(__file__).with_name("the end").exists():
+                time.sleep(0.01)
+            return ctx
         """,
     )
     status, output, errors = run("demo", path)
     assert (status, errors) == (130, "")
     assert "mails in" not in output
     assert logging.getLogger().isEnabledFor(logging.ERROR)
+    Path(path).with_name("the end").touch()
+    for thread in threading.enumerate():
+        if thread.name.startswith("demyjpy-handler"):
+            thread.join(PATIENCE)
 
 
 def test_it_is_told_to_end_only_once() -> None:
