@@ -110,6 +110,8 @@ def _status(
     if arguments.http is None:
         yield {}, lambda address: None
         return
+    if importlib.util.find_spec("prometheus_client") is None:
+        raise MissingExtraError("--http needs prometheus-client: pip install 'demyjpy[metrics]'")
     from demyjpy.metrics.serving import StatusServer  # noqa: PLC0415  # so that others start fast
 
     about = {"filter": arguments.filter, "driver": arguments.driver, "workers": str(arguments.workers)}

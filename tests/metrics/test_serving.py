@@ -1,5 +1,6 @@
 """Figures over HTTP, from the command line."""
 
+import importlib.util
 import signal
 import socket
 import struct
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from demyjpy import AddressError, Mail
+from demyjpy.cli.program import main
 from demyjpy.metrics.page import Moment
 from demyjpy.metrics.serving import StatusServer, _Server
 from tests.drivers.filters import wait_until
@@ -96,6 +98,19 @@ def served(tmp_path, *options, listen="inet:0@127.0.0.1"):
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=30)
     assert process.returncode == 0
+
+
+def test_without_prometheus_client_the_command_says_so(tmp_path, monkeypatch, capsys):
+    """In one line, with status 2."""
+    path = tmp_path / "filter_without_metrics.py"
+    path.write_text(FILTER)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "prometheus_client" else find(name)
+    )
+    status = main(["run", str(path), "--allow-root", "--http", ":0"])
+    needs = "demyjpy run: --http needs prometheus-client: pip install 'demyjpy[metrics]'\n"
+    assert (status, capsys.readouterr().err) == (2, needs)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
