@@ -174,6 +174,8 @@ FLOORS = (
     "cli.capsules",
     "cli.snoop_words",
     "cli.snooping",
+    "cli.watching",
+    "cli.findings",
     "cli.playing",
     "cli.program",
     "cli",

@@ -5,7 +5,7 @@
 
 import inspect
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, MutableMapping, MutableSequence, MutableSet
 from typing import Any, Final
 
 from attrs import asdict, frozen
@@ -13,7 +13,7 @@ from pyrsistent import PMap
 
 from demyjpy.cli.loading import Loaded, describe, explain, short_path, takes
 from demyjpy.codec import EVENTS, ROW_OF_NAME
-from demyjpy.context import new_context
+from demyjpy.context import ENGINE_KEYS, Context, new_context
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import chain_of, wants_of
 from demyjpy.negotiation import Wants, macro_lists
@@ -54,6 +54,8 @@ class Entry:
 class Report:
     """All that there is to say about a filter; ``problems`` are wrong, ``notes`` worth to know.
 
+    ``untried`` says what ``--play`` could not try.
+
     ``macros`` are those asked for by event as declared, ``macro_lists`` as they are sent.
     """
 
@@ -69,6 +71,7 @@ class Report:
     macro_lists: dict[str, tuple[str, ...]]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+    untried: tuple[str, ...] = ()
 
     def as_json(self) -> str:
         """The same for programs."""
@@ -81,9 +84,10 @@ def examine(loaded: Loaded, driver: str) -> Report:
     try:
         ctx = as_on_connect(loaded.on_connect)(new_context())
         wants, registry = _take(ctx)
+        state_notes = tuple(_state_notes(ctx))
     except (Exception, SystemExit) as error:  # noqa: BLE001  # it is the user's function
         failure = f"on_connect failed: {explain(error)}"
-        wants, registry = Wants(), Registry()
+        wants, registry, state_notes = Wants(), Registry(), ()
     entries = tuple(_entries(registry, driver))
     problems = [failure] if failure else list(_problems(wants, registry, driver))
     return Report(
@@ -98,7 +102,7 @@ def examine(loaded: Loaded, driver: str) -> Report:
         {event: tuple(names) for event, names in wants.macros.items()},
         _lists(wants),
         tuple(problems),
-        tuple(_notes(loaded, wants, registry, driver)),
+        (*_notes(loaded, wants, registry, driver), *state_notes),
     )
 
 
@@ -110,6 +114,20 @@ def _take(ctx: Any) -> tuple[Wants, Registry]:
         )
     registry: Any = ctx["handlers"]
     return wants_of(ctx), registry if isinstance(registry, Registry) else Registry(registry)
+
+
+def mutable_values(ctx: Context) -> list[str]:
+    """The keys under which a context holds lists, dicts, sets and other values that can be changed."""
+    own = sorted(ctx.keys() - ENGINE_KEYS)
+    return [key for key in own if isinstance(ctx[key], MutableSequence | MutableSet | MutableMapping)]
+
+
+def _state_notes(ctx: Context) -> Iterator[str]:
+    for key in mutable_values(ctx):
+        yield (
+            f"state: {key!r} is a {type(ctx[key]).__name__}, which all messages share, and all clients "
+            "if it stands in state=: a handler that changes it leaks; use a tuple, frozenset or pmap"
+        )
 
 
 def _in_order(events: Iterable[str]) -> tuple[str, ...]:
@@ -262,11 +280,13 @@ def _lines(report: Report) -> Iterator[str]:
     yield from _table((event, " ".join(names)) for event, names in report.macro_lists.items())
     if not report.macro_lists:
         yield "  none: the MTA sends what it is configured to"
-    for title, found in (("Problems", report.problems), ("Notes", report.notes)):
+    sections = ("Problems", report.problems), ("Not tried", report.untried), ("Notes", report.notes)
+    for title, found in sections:
         if found:
             yield f"\n{title}"
             yield from (f"  - {text}".replace("\n", "\n    ") for text in found)
-    yield "" if report.problems else "\nNothing wrong found."
+    where = " in what was tried" if report.untried else ""
+    yield "" if report.problems else f"\nNothing wrong found{where}."
 
 
 def _row(entry: Entry, merged: bool) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from demyjpy.cli import playing
+from demyjpy.cli import findings, playing, watching
 from demyjpy.registry import Handler
 
 Run = Callable[..., tuple[int, str, str]]
@@ -118,7 +118,7 @@ def test_macros_that_were_not_asked_for_are_noted(check: Check) -> None:
         @handlers.disconnect
         def disconnect(event, ctx):
             get_macro(ctx, "j")
-            return ctx.set("queue", ("what is no action",))
+            return ctx
         """
     )
     assert status == 0
@@ -243,10 +243,10 @@ def test_a_verdict_that_falls_now_and_then_is_not_the_reason() -> None:
     """Only one that always falls is."""
     handler: Handler[Any] = Handler("mail", lambda event, ctx: ctx)
     seen = {
-        (0, "mail"): playing._Seen(handler, 2, {"accept": 1}),
-        (0, "body"): playing._Seen(handler),
+        (0, "mail"): watching.Seen(handler, 2, {"accept": 1}),
+        (0, "body"): watching.Seen(handler),
     }
-    assert list(playing._never(playing._Watch(seen=seen), (0, "body"), 2)) == []
+    assert list(findings._never(watching.Watch(seen=seen), (0, "body"), 2)) == []
 
 
 def test_failures_are_found(check: Check) -> None:
@@ -284,9 +284,112 @@ def test_failures_are_found(check: Check) -> None:
     assert problems[1].endswith("SystemExit: 3")
 
 
+@pytest.mark.parametrize(
+    ("handler", "words"),
+    [
+        ("mail(reply=False)|return reject(ctx)", "mail: played_filter.f fails: LocalProtocolError: "),
+        ("mail|return accept(reject(ctx))", "mail: played_filter.f fails: LocalProtocolError: "),
+        ("mail|return add_header(ctx, 'X', 'y')", "mail: played_filter.f fails: LocalProtocolError: "),
+        ("quit|return ctx.set('queue', ('no action',))", "quit: played_filter.f fails: "),
+        (
+            "end_of_message|add_header(ctx, 'X', 'y'); return ctx",
+            "end_of_message: played_filter.f asks",
+        ),
+    ],
+)
+def test_plans_that_can_never_be_sent_are_found(check: Check, handler: str, words: str) -> None:
+    """What the engine refuses at runtime, and an action whose context is dropped."""
+    event, _, body = handler.partition("|")
+    end = "" if event == "end_of_message" else "handlers.end_of_message(lambda event, ctx: ctx)"
+    status, problems, _ = check(
+        f"""
+        handlers = define_event_handlers(actions={{"add_header"}})
+
+        @handlers.{event}
+        def f(event, ctx):
+            {body}
+
+        {end}
+        """
+    )
+    assert status == 1
+    (problem,) = problems
+    assert problem.startswith(words)
+
+
+def test_an_action_of_another_branch_is_no_problem(check: Check) -> None:
+    """Two contexts are made, and one is chosen."""
+    text = """
+        handlers = define_event_handlers(actions={"add_header"})
+
+        @handlers.end_of_message
+        def end(event, ctx):
+            one, other = add_header(ctx, "X", "1"), add_header(ctx, "X", "2")
+            return one
+        """
+    assert check(text)[:2] == (0, [])
+
+
+def test_mutable_state_is_noted_and_its_change_a_problem(check: Check) -> None:
+    """A list that a handler appends to is seen by the next client; one that is read is not wrong."""
+    text = """
+        handlers = define_event_handlers(state={"rcpts": [], "table": {"a": 1}, "odd": [Odd()]})
+
+        @handlers.recipient
+        def recipient(event, ctx):
+            ctx["rcpts"].append(event.address)
+            return ctx
+        """
+    odd = "class Odd:\n    def __deepcopy__(self, memo): raise TypeError\n"
+    status, problems, notes = check(odd + dedent(text))
+    assert status == 1
+    (problem,) = problems
+    assert problem == (
+        "state: handlers change the list under 'rcpts', which all messages and clients share: keep an "
+        "immutable value there and return ctx.set(...)"
+    )
+    assert [note.split(",")[0] for note in notes if note.startswith("state: ")] == [
+        "state: 'odd' is a list",
+        "state: 'rcpts' is a list",
+        "state: 'table' is a dict",
+    ]
+
+
+def test_declared_actions_that_no_session_queued_are_noted(check: Check) -> None:
+    """They may be for mail that was not played: it is for the author to know."""
+    status, problems, notes = check(
+        """
+        handlers = define_event_handlers(actions={"add_header", "quarantine"})
+
+        @handlers.end_of_message
+        def end(event, ctx):
+            return add_header(ctx, "X", "y")
+        """
+    )
+    assert (status, problems) == (0, [])
+    count = notes[-1].split()[1]
+    assert f"declared in actions=, and queued in none of {count} sessions: quarantine" in notes
+
+
+def test_what_was_stopped_was_not_tried(check: Check, run: Run, tmp_path: Path) -> None:
+    """A filter that asks the network: what it does with the answer is unknown, and that is said."""
+    check(
+        """
+        @handlers.mail(blocking=True)
+        def mail(event, ctx):
+            socket.create_connection(("192.0.2.1", 25))
+            return ctx
+        """
+    )
+    status, output, _ = run("check", "played_filter.py", "--play")
+    assert status == 0
+    assert "Nothing wrong found in what was tried." in output
+    assert "mail: played_filter.mail was stopped at socket.getaddrinfo: what it does" in output
+
+
 def test_playing_ends_in_time(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     """No session is begun after it."""
-    monkeypatch.setattr(playing, "_LONGEST", -1.0)
+    monkeypatch.setattr(watching, "LONGEST", -1.0)
     text = "@handlers.mail\ndef mail(event, ctx):\n    return ctx\n"
     assert check(text)[2][-1] == "--play: time ran out after 0 sessions: too few to say much"
 
@@ -304,7 +407,7 @@ def test_a_handler_that_does_not_end_is_stopped(
     check: Check, monkeypatch: pytest.MonkeyPatch, handler: str
 ) -> None:
     """It is named, and that nothing can be said of the others."""
-    monkeypatch.setattr(playing, "_LONGEST", 0.5)
+    monkeypatch.setattr(watching, "LONGEST", 0.5)
     before = signal.getsignal(signal.SIGALRM)
     status, problems, notes = check(f"@handlers.mail\n{handler}\n")
     assert status == 1
@@ -319,11 +422,11 @@ def test_a_handler_that_does_not_end_is_stopped(
 
 def test_who_runs_when_the_time_is_over_need_not_be_wrong() -> None:
     """Many quick calls use the time up as well; between two calls nothing is stopped."""
-    watch = playing._Watch()
+    watch = watching.Watch()
     watch.ring()
-    seen = watch.running = playing._Seen(Handler("mail", lambda event, ctx: ctx))
+    seen = watch.running = watching.Seen(Handler("mail", lambda event, ctx: ctx))
     watch.since = time.monotonic()
-    with pytest.raises(playing.OutOfTimeError, match=r"no more time, and stops .*lambda> at mail"):
+    with pytest.raises(watching.OutOfTimeError, match=r"no more time, and stops .*lambda> at mail"):
         watch.ring()
     assert (watch.held_up, seen.failure) == (seen, "")
 
@@ -373,21 +476,21 @@ def test_a_filter_that_is_wrong_is_not_played(check: Check) -> None:
 
 def test_sleep_is_stopped_on_any_python() -> None:
     """Coverage does not see profile functions at work."""
-    watch = playing._Watch()
+    watch = watching.Watch()
     frame = sys._getframe()
     watch.profile(frame, "c_call", time.sleep)
-    watch.running = playing._Seen(Handler("mail", lambda event, ctx: ctx))
+    watch.running = watching.Seen(Handler("mail", lambda event, ctx: ctx))
     watch.profile(frame, "c_call", len)
-    with pytest.raises(playing.StoppedError, match=r"time\.sleep is not played"):
+    with pytest.raises(watching.StoppedError, match=r"time\.sleep is not played"):
         watch.profile(frame, "c_call", time.sleep)
     for delay in (0, 1):
         inside = SimpleNamespace(f_code=asyncio.sleep.__code__, f_locals={"delay": delay})
-        with pytest.raises(playing.StoppedError, match=r"asyncio\.sleep") if delay else nullcontext():
+        with pytest.raises(watching.StoppedError, match=r"asyncio\.sleep") if delay else nullcontext():
             watch.profile(inside, "call", None)
     assert watch.running.waits == {"time.sleep"}
     watch.thread = 0
     watch.running.waits.clear()
-    with pytest.raises(playing.StoppedError):
+    with pytest.raises(watching.StoppedError):
         watch.hear("socket.connect", ())
     assert watch.running.waits == set()
 
