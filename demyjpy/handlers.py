@@ -260,6 +260,34 @@ def compose(event: str, handlers: list[Handler[Any]], others: bool) -> Handler[A
     )
 
 
+# ------------------------------------------------------------------------------ who only watches
+ENVELOPE: Final = ("mail", "recipient")
+
+
+def watch_envelope(registry: Registry, events: Iterable[str] = ENVELOPE) -> Registry:
+    """The same filter, told of sender and recipients also if it has no handlers for them.
+
+    For whoever watches it: explaining, recording. The MTA sends these ``events`` and need not wait for
+    an answer (NR_MAIL, NR_RCPT). An MTA that does not offer that gets Continue.
+    """
+    missing = tuple(event for event in events if event not in registry)
+    if not missing:
+        return registry
+    first, *others = registry.parts or (Registry(),)
+    declared = evolve(
+        first.declarations, optional_events=first.declarations.optional_events | set(missing)
+    )
+    handlers = {event: first[event] for event in first}
+    watching = {event: Handler(event, watch_only, reply=False) for event in missing}
+    watched = Registry({**handlers, **watching}, declared)
+    return Merged((watched, *others), registry.state) if others else watched
+
+
+def watch_only(event: Any, ctx: Context) -> Context:
+    """The handler of `watch_envelope`: it does nothing."""
+    return ctx
+
+
 def is_verdict(action: object) -> bool:
     """Whether an action is a verdict."""
     return isinstance(action, (*STRICTNESS, act.ReplyCode))

@@ -3,7 +3,7 @@
 It adds nothing else to `demyjpy.drivers.start_milter`: without these options it is the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,8 @@ from demyjpy.connection import Observer, Step
 from demyjpy.drivers.privileges import acting_as
 from demyjpy.drivers.start import Driver
 from demyjpy.drivers.start import start_milter as start_without
+from demyjpy.handlers import ENVELOPE, as_registry, watch_envelope
+from demyjpy.outcomes import check_context
 
 if TYPE_CHECKING:
     from demyjpy.trace.flight import FlightRecorder
@@ -32,6 +34,7 @@ def start_milter(
     explain: bool = False,
     flight: "FlightRecorder | None" = None,
     capsules: str | Path | None = None,
+    see_envelope: bool = True,
     observer: Observer | None = None,
     **options: Any,
 ) -> None:
@@ -45,7 +48,9 @@ def start_milter(
     once it listens. ``record``: a directory into which every session is recorded;
     ``record_raw``: with all packets as bytes. ``explain``: a line in the log for each message.
     ``flight``: a `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile. ``capsules``: a
-    directory into which each failure of a handler is written. Systemd is told what it does. Other
+    directory into which each failure of a handler is written. ``see_envelope``: for ``record``,
+    ``explain`` and ``flight`` the MTA is asked for senders and recipients also if no handler wants them;
+    it does not wait for an answer. Systemd is told what it does. Other
     options are those of `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread
     that is not the main one no signal is handled.
 
@@ -73,6 +78,8 @@ def start_milter(
 
             with acting_as(user, group):
                 observers.append(CapsuleMaker(capsules))
+        if see_envelope and (record is not None or explain or flight is not None):
+            on_connect, reload = seeing(on_connect), seeing_again(reload)
         start_without(
             address,
             on_connect,
@@ -85,6 +92,29 @@ def start_milter(
             observer=all_of(observers),
             **options,
         )
+
+
+def seeing(on_connect: Any) -> Any:
+    """The same filter, told of the envelope; see `demyjpy.handlers.watch_envelope`."""
+    if isinstance(on_connect, Mapping):
+        return watch_envelope(as_registry(on_connect))
+    if not callable(on_connect):
+        return on_connect  # the driver says what is wrong with it
+
+    def connect(ctx: Any) -> Any:
+        ctx = check_context(on_connect(ctx))
+        registry = as_registry(ctx["handlers"])
+        watched = registry.once(("watched",), lambda: watch_envelope(registry))
+        return ctx.set("handlers", watched).set(
+            "optional_events", ctx["optional_events"] | set(ENVELOPE)
+        )
+
+    return connect
+
+
+def seeing_again(reload: Callable[[], Any] | None) -> Callable[[], Any] | None:
+    """The same for what is loaded at SIGHUP."""
+    return None if reload is None else lambda: seeing(reload())
 
 
 def all_of(observers: list[Observer]) -> Observer | None:

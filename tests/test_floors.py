@@ -20,6 +20,7 @@ FLOORS = (
     # 2: what is said, and how it lies in packets
     "events",
     "actions",
+    "verdicts",
     "codec.commands",
     "codec.responses",
     "codec",

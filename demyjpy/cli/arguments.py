@@ -127,6 +127,13 @@ def build_parser(file: object = None) -> Parser:
     run.add_argument(
         "--explain", action="store_true", help="log a line for each message: what became of it, and why"
     )
+    run.add_argument(
+        "--see-envelope",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="for --explain, --record and --flight: have the MTA send sender and recipients also if no "
+        "handler wants them (it does not wait for an answer)",
+    )
     _add_limits(run)
     check.add_argument("--json", action="store_true", help="print JSON")
     check.add_argument(

@@ -110,7 +110,10 @@ async def recording(arguments: argparse.Namespace, names: Sequence[str]) -> Asyn
     @contextmanager
     def tapped(number: int, name: str) -> Iterator[Tap]:
         recorder = WireRecorder(
-            tray, f"box-{run}-{number}-{names.index(name) + 1}", raw=arguments.record_raw
+            tray,
+            f"box-{run}-{number}-{names.index(name) + 1}",
+            raw=arguments.record_raw,
+            milter=name if len(names) > 1 else "",
         )
         try:
             yield recorder.take

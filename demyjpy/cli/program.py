@@ -145,6 +145,7 @@ def _serve(
         record=arguments.record,
         record_raw=arguments.record_raw,
         explain=arguments.explain,
+        see_envelope=arguments.see_envelope,
         flight=_flight(arguments),
         capsules=arguments.capsules,
         **{**options_of(arguments), **observed},

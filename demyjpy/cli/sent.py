@@ -5,22 +5,23 @@ from typing import Final, Literal, TypeAlias
 
 from attrs import frozen
 
-from demyjpy.actions import Modification
+from demyjpy.actions import Modification, Quarantine
 from demyjpy.cli.show import Paint, plural, safe, shorten
 from demyjpy.mta import steps
 from demyjpy.mta.link import MilterFailedError
 from demyjpy.mta.message import Mail
 from demyjpy.mta.smtp import Outcome
+from demyjpy.verdicts import Fate, fate_of_refusal, join_bodies
 
-Word: TypeAlias = Literal["accepted", "rejected", "discarded", "quarantined", "failed", "tempfailed"]
+Word: TypeAlias = Fate | Literal["failed"]
 
 STATUSES: Final[Mapping[Word, int]] = {
-    "accepted": 0,
-    "rejected": 1,
-    "discarded": 3,
-    "quarantined": 4,
+    Fate.ACCEPTED: 0,
+    Fate.REJECTED: 1,
+    Fate.DISCARDED: 3,
+    Fate.QUARANTINED: 4,
     "failed": 69,  # EX_UNAVAILABLE
-    "tempfailed": 75,  # EX_TEMPFAIL
+    Fate.TEMPFAILED: 75,  # EX_TEMPFAIL
 }
 
 
@@ -61,10 +62,10 @@ class Sent:
         if decisive is None:
             return "failed"
         if after is not None:
-            return "accepted" if after.quarantine is None else "quarantined"
+            return Fate.ACCEPTED if after.quarantine is None else Fate.QUARANTINED
         if any(one.is_discarded for one in self.outcomes):
-            return "discarded"
-        return "tempfailed" if decisive.reply and decisive.reply.code < 500 else "rejected"
+            return Fate.DISCARDED
+        return fate_of_refusal(decisive.reply.code if decisive.reply else 500)
 
     @property
     def status(self) -> int:
@@ -79,13 +80,14 @@ def summary(sent: Sent) -> str:
         taken = len(sent.before.envelope.recipients)
         asked = sum(isinstance(one.step, steps.Rcpt) for one in sent.outcomes)
         some = f" for {taken} of {plural(asked, 'recipient')}" if taken < asked else ""
-        what = f"with {plural(len(sent.edits), 'change')}" if sent.edits else "without changes"
+        changes = [one for one in join_bodies(sent.edits) if not isinstance(one, Quarantine)]
+        what = f"with {plural(len(changes), 'change')}" if changes else "without changes"
         held = f": {safe(after.quarantine)}" if after.quarantine is not None else ""
         return f"{sent.verdict}{some}, {what}{held}"
     if decisive is None or decisive.reply is None:
         return sent.verdict
     event = decisive.heard[-1].event if decisive.heard else type(decisive.step).__name__.lower()
-    if sent.verdict == "discarded":
+    if sent.verdict is Fate.DISCARDED:
         event = next(
             heard.event for one in sent.outcomes if one.is_discarded for heard in one.heard[-1:]
         )
@@ -95,5 +97,9 @@ def summary(sent: Sent) -> str:
 
 def verdict_line(sent: Sent, paint: Paint) -> str:
     """The last line, in the colour of the verdict."""
-    colours = {"accepted": "green", "quarantined": "yellow", "tempfailed": "yellow"}
+    colours: dict[Word, str] = {
+        Fate.ACCEPTED: "green",
+        Fate.QUARANTINED: "yellow",
+        Fate.TEMPFAILED: "yellow",
+    }
     return paint(colours.get(sent.verdict, "red"), summary(sent))

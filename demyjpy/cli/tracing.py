@@ -92,7 +92,8 @@ def _show(message: Message, as_json: bool) -> None:
 def message_line(message: Message) -> str:
     """A message on a line: when, queue id, envelope, what became of it."""
     when = datetime.fromtimestamp(message.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    words = [when, safe(message.name), envelope(message), ending(message)]
+    name = f"{message.name} [{message.milter}]" if message.milter else message.name
+    words = [when, safe(name), envelope(message), ending(message)]
     return shorten("  ".join(words))
 
 
@@ -101,6 +102,7 @@ def message_json(message: Message) -> dict[str, Any]:
     return {
         "session": message.session,
         "number": message.number,
+        "milter": dump_text(message.milter) or None,
         "queue_id": dump_text(message.queue_id or "") or None,
         "time": message.time,
         "client": dump_text(message.client),

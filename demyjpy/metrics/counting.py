@@ -3,11 +3,12 @@
 from typing import Any, Final
 
 from demyjpy import events as ev
-from demyjpy.actions import Accept, Continue, Negotiate, Skip
+from demyjpy.actions import Continue, Negotiate, Skip
 from demyjpy.codec.commands import ROW_OF_EVENT, ROW_OF_NAME
 from demyjpy.connection import Step
 from demyjpy.errors import MilterError
 from demyjpy.session import ends_message
+from demyjpy.verdicts import Fate, edits_made, fate_of
 
 _OF_MESSAGE: Final = (
     ev.Mail,
@@ -92,11 +93,11 @@ class Metrics:
             case ev.Body():
                 self._received.inc(len(event.data))
             case ev.Abort():
-                self._end_message(step.session, "given up")
+                self._end_message(step.session, Fate.GIVEN_UP)
         if step.answer:
             self._count_answer(step, name)
 
-    def _end_message(self, session: str, fate: str) -> None:
+    def _end_message(self, session: str, fate: Fate) -> None:
         if session in self._open:
             self._open.discard(session)
             self._messages.labels(fate).inc()
@@ -106,12 +107,10 @@ class Metrics:
         if isinstance(verdict, Negotiate):
             self._sessions.inc()
             return
-        word = type(verdict).__name__
-        for edit in edits:
+        fate = fate_of(verdict, edits)
+        for edit in edits_made(verdict, edits):
             self._edits.labels(type(edit).__name__).inc()
         if not isinstance(verdict, Continue | Skip):
-            self._verdicts.labels(name, word).inc()
+            self._verdicts.labels(name, fate_of(verdict)).inc()
         if isinstance(step.event, _OF_MESSAGE) and ends_message(ROW_OF_NAME[name].letter, verdict):
-            self._end_message(
-                step.session, "accepted" if isinstance(verdict, Accept | Continue) else word
-            )
+            self._end_message(step.session, fate)

@@ -17,6 +17,7 @@ from demyjpy.mta.profiles import Profile, Reply
 from demyjpy.mta.smtp import Outcome
 from demyjpy.testing.dialogue import dialogue
 from demyjpy.trace.session import Trace
+from demyjpy.verdicts import Fate, fate_of_refusal
 
 AnyVerdict: TypeAlias = Verdict | act.Shutdown
 
@@ -69,9 +70,16 @@ class MessageResult:
     mail: Mail | None = None
 
     @property
+    def fate(self) -> Fate:
+        """What became of it, in a word."""
+        if self.mail is not None:
+            return Fate.ACCEPTED if self.mail.quarantine is None else Fate.QUARANTINED
+        return fate_of_refusal(self.reply.code) if self.reply.is_refusal else Fate.DISCARDED
+
+    @property
     def is_delivered(self) -> bool:
         """Whether the MTA passes it on."""
-        return self.mail is not None and self.mail.quarantine is None
+        return self.fate is Fate.ACCEPTED
 
     @property
     def quarantine(self) -> str | None:
@@ -138,6 +146,11 @@ class Result:
     def verdict(self) -> AnyVerdict | None:
         """What became of the only message; see `MessageResult`."""
         return self.only.verdict
+
+    @property
+    def fate(self) -> Fate:
+        """What became of the only message, in a word: ``"accepted"``, ``"rejected"`` ..."""
+        return self.only.fate
 
     @property
     def reply(self) -> Reply:

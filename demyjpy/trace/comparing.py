@@ -28,6 +28,7 @@ from demyjpy.trace.replaying import (
     replay_at_once,
 )
 from demyjpy.trace.session import Trace
+from demyjpy.verdicts import Fate, join_bodies
 
 KINDS: Final = ("verdict", "headers", "recipients", "sender", "body")
 """In what a message can differ."""
@@ -132,10 +133,28 @@ def _first_difference(trace: Trace, replayed: Replayed) -> Difference | None:
     agreed = agreement_of(trace)
     for turn, steps in zip(replayed.turns, replayed.steps, strict=True):
         exchange = turn.exchange
-        old = expected_of(exchange)
-        if turn.reply != old and not is_unanswered(exchange, agreed):
-            return explain(Turn(exchange, old, exchange.leading_space), turn, steps)
+        old = Turn(exchange, expected_of(exchange), exchange.leading_space)
+        if turn.reply == old.reply or is_unanswered(exchange, agreed):
+            continue
+        if _meaning(old) != _meaning(turn):
+            return explain(old, turn, steps)
     return None
+
+
+def _meaning(turn: Turn) -> list[Any]:
+    """What an answer is to an MTA, whatever its bytes.
+
+    Edits of different kinds in any order, a new body in any pieces; at the end Accept is as good as
+    Continue.
+    """
+    said = list(join_bodies(turn.actions))
+    if turn.exchange.name == "end_of_message":
+        said = [act.Continue() if isinstance(one, act.Accept) else one for one in said]
+    return sorted(said, key=_kind)
+
+
+def _kind(one: Any) -> int:
+    return 0 if isinstance(one, Unreadable) else action_row(one).group
 
 
 def explain(old: Turn, new: Turn, steps: Sequence[Step]) -> Difference:
@@ -228,12 +247,12 @@ def pairs_that_differ(old: Iterable[Message], new: Iterable[Message]) -> list[Me
             waiting.popleft()
         other = waiting[0] if waiting and waiting[0].first <= message.last else None
         if other is None:
-            other = evolve(message, outcome="never begun", at="", verdict=None, edits=(), refused=())
+            other = evolve(message, outcome=Fate.NEVER_BEGUN, at="", verdict=None, edits=(), refused=())
         kinds = kinds_of_difference(message, other)
-        if other.outcome == "given up" and message.outcome not in ("given up", "unanswered"):
+        if other.outcome is Fate.GIVEN_UP and message.outcome not in (Fate.GIVEN_UP, Fate.UNANSWERED):
             # what would have followed is not in the recording
-            other = evolve(other, outcome="undecided", at="")
-        if kinds and message.outcome != "unanswered":
+            other = evolve(other, outcome=Fate.UNDECIDED, at="")
+        if kinds and message.outcome is not Fate.UNANSWERED:
             found.append(MessageDifference(message, other, kinds))
     return found
 
@@ -295,7 +314,7 @@ def _effect(turn: Turn) -> list[Any]:
         gone_on = (*gone_on, act.Accept)
     return sorted(
         (one for one in turn.actions if not isinstance(one, gone_on)),
-        key=lambda one: 0 if isinstance(one, Unreadable) else action_row(one).group,
+        key=_kind,
     )
 
 

@@ -25,13 +25,15 @@ class Exchange:
     """One thing that the MTA said, and what the filter said to it before the next.
 
     ``sent`` and ``reply`` are whole packets, as bytes. ``number`` counts from 1 in the session.
-    ``records`` are those of the handlers and answers.
+    ``answer`` is the part of the reply that was due: without what a recording marks as odd. ``records``
+    are those of the handlers and answers.
     """
 
     number: int
     packet: Packet
     sent: bytes
     reply: bytes
+    answer: bytes
     time: float
     leading_space: bool
     queue_id: str | None
@@ -74,6 +76,7 @@ def understand(records: Iterable[Record]) -> Understood:
     problems: list[str] = []
     leading_space = False
     heard: list[bytes] = []
+    due: list[bytes] = []
     answers: list[Record] = []
     begun: tuple[Record, bytes, Packet] | None = None
 
@@ -86,6 +89,7 @@ def understand(records: Iterable[Record]) -> Understood:
                 begun[2],
                 begun[1],
                 b"".join(heard),
+                b"".join(due),
                 time_of(begun[0]),
                 leading_space,
                 _queue_id_of(begun[0]),
@@ -102,12 +106,14 @@ def understand(records: Iterable[Record]) -> Understood:
                 packets, unread = split_frames(NOTHING_UNREAD, data, LONGEST_PACKET)
                 if len(packets) == 1 and unread is NOTHING_UNREAD:
                     finish()
-                    begun, heard, answers = (record, data, packets[0]), [], []
+                    begun, heard, due, answers = (record, data, packets[0]), [], [], []
                 else:
                     problems.append(f"record {number}: {_problem_of(record)}")
             elif direction == "filter":
                 data = _data_of(record, leading_space, _answer_of)
                 heard.append(data)
+                if "odd" not in record:
+                    due.append(data)
                 if data or record.get("event") is not None:  # else it is of the engine's own event
                     answers.append(record)
                 if record.get("event") == "options":

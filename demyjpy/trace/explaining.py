@@ -21,6 +21,7 @@ from demyjpy.trace.messages import Message, Turn, reading_messages
 from demyjpy.trace.records import Record
 from demyjpy.trace.session import Trace
 from demyjpy.trace.words import (
+    answer_words,
     change_words,
     ending,
     envelope,
@@ -29,6 +30,7 @@ from demyjpy.trace.words import (
     shorten,
     verdict_words,
 )
+from demyjpy.verdicts import Fate, join_bodies
 from demyjpy.wire.codes import Command, ProtocolFlag
 
 _VERDICTS: Final = (
@@ -41,7 +43,6 @@ _VERDICTS: Final = (
     act.Continue,
 )
 _BODY: Final = int(Command.BODY)
-_GONE_ON: Final = ("accepted", "quarantined")
 
 
 # -------------------------------------------------------------------------------- in sentences
@@ -53,8 +54,9 @@ def sentences(trace: Trace, message: Message) -> Iterator[str]:
     ]
     is_cut = _is_cut(trace, message)
     if is_cut:
-        message = evolve(message, outcome="undecided", at="")
-    yield f"Message {safe(message.name)}, {envelope(message)}: {ending(message)}."
+        message = evolve(message, outcome=Fate.UNDECIDED, at="")
+    asked = f", as {safe(message.milter)} was asked about it" if message.milter else ""
+    yield f"Message {safe(message.name)}, {envelope(message)}{asked}: {ending(message)}."
     if message.client:
         hello = f" and said hello as {safe(message.helo)}" if message.helo else ""
         yield f"{safe(message.client)} connected{hello}."
@@ -77,8 +79,8 @@ def sentences(trace: Trace, message: Message) -> Iterator[str]:
 def _is_cut(trace: Trace, message: Message) -> bool:
     """Whether the recording ends before it tells what became of the message."""
     is_last = message.last == trace.exchanges[-1].number
-    is_open = message.outcome == "unanswered" or (message.outcome, message.at) == (
-        "given up",
+    is_open = message.outcome is Fate.UNANSWERED or (message.outcome, message.at) == (
+        Fate.GIVEN_UP,
         "disconnect",
     )
     return trace.how == "cut" and is_last and is_open
@@ -107,6 +109,14 @@ def _step_sentences(exchange: Exchange, message: Message) -> Iterator[str]:
         if isinstance(error, dict):
             what = shorten(f"{error.get('type')}: {error.get('text')}")
             yield _sentence(f"{name} failed at {exchange.name}: {what}.")
+        odd = record.get("odd")
+        if isinstance(odd, list) and _actions(record):
+            words = shorten("; ".join(map(str, odd)))
+            yield (
+                f"Out of turn, {name} said at {_place(exchange)}: {answer_words(_actions(record))} "
+                f"({words}). What the MTA made of that is not in the recording."
+            )
+            continue
         for verdict in _verdicts(record):
             decided = exchange.name == message.at and verdict == message.verdict
             if not isinstance(verdict, act.Continue | act.Skip) and not decided:
@@ -130,7 +140,7 @@ def _place(exchange: Exchange) -> str:
 
 def _decision(message: Message, exchanges: Iterable[Exchange]) -> str:
     verdict = message.verdict
-    if message.outcome == "unanswered":
+    if message.outcome is Fate.UNANSWERED:
         return "The filter never answered at its end."
     if verdict is None:
         return f"It was given up by the MTA or its client ({message.at}), not by the filter."
@@ -141,7 +151,7 @@ def _decision(message: Message, exchanges: Iterable[Exchange]) -> str:
         for one in exchanges
         if one.name == message.at
         for record in one.records
-        if verdict in _verdicts(record)
+        if "odd" not in record and verdict in _verdicts(record)
     ]
     if deciders:
         return _sentence(f"{deciders[-1]} decided at {message.at}: {verdict_words(verdict)}.")
@@ -150,23 +160,36 @@ def _decision(message: Message, exchanges: Iterable[Exchange]) -> str:
 
 def _edit_sentences(message: Message, exchanges: Iterable[Exchange]) -> Iterator[str]:
     """The changes, with who asked for them; those that came to nothing, too."""
-    asked = [
-        (_name(record), action)
-        for one in exchanges
-        for record in one.records
-        for action in _actions(record)
-        if not isinstance(action, (*_VERDICTS, act.Progress))
-    ]
-    made = message.edits if message.outcome in _GONE_ON else ()
-    who = {repr(action): name for name, action in asked}
+    asked = _asked_by(exchanges)
+    made = message.edits
+    who = {_same(edit): name for name, edit in asked}
     for edit in made:
-        by = f", asked for by {who[repr(edit)]}" if repr(edit) in who else ""
+        by = f", asked for by {who[_same(edit)]}" if _same(edit) in who else ""
         yield f"Change: {change_words(edit)}{by}."
+    kept = set(map(_same, made))
     for name, edit in asked:
-        if edit in made:
-            continue
-        why = f"the mail was {message.outcome}" if message.outcome not in _GONE_ON else "it was not sent"
-        yield f"Dropped: {change_words(edit)}, asked for by {name}, for {why}."
+        if _same(edit) not in kept:
+            goes_on = message.outcome.goes_on
+            why = "it was not sent" if goes_on else f"the mail was {message.outcome}"
+            yield f"Dropped: {change_words(edit)}, asked for by {name}, for {why}."
+
+
+def _asked_by(exchanges: Iterable[Exchange]) -> list[tuple[str, Any]]:
+    """Edits with who asked for them; a new body that one asked for in pieces is one edit."""
+    asked: dict[str, list[Any]] = {}
+    for one in exchanges:
+        for record in one.records:
+            edits = [
+                edit for edit in _actions(record) if not isinstance(edit, (*_VERDICTS, act.Progress))
+            ]
+            if edits and "odd" not in record:
+                asked.setdefault(_name(record), []).extend(edits)
+    return [(name, edit) for name, edits in asked.items() for edit in join_bodies(edits)]
+
+
+def _same(edit: Any) -> object:
+    """What two edits have in common if they are the same; bodies by what they are."""
+    return edit if isinstance(edit, act.ReplaceBody) else repr(edit)
 
 
 def _sentence(text: str) -> str:
@@ -205,6 +228,8 @@ class _Session:
     count: int = 0
     leading_space: bool = False
     packet: Any = None
+    turn: Turn | None = None
+    """What the MTA said last, until all handlers have run and it is answered."""
     deciders: dict[str, list[str]] = field(factory=dict)
     """Handlers by the verdict that they asked for."""
     editors: list[str] = field(factory=list)
@@ -240,10 +265,8 @@ class Explainer:
         words = [f"session {message.session}: {safe(message.name)}", envelope(message)]
         if message.client:
             words.append(f"from {safe(message.client)}")
-        by = session.deciders.get(repr(message.verdict), [])
-        end = ending(message) + (f" by {safe(by[-1])}" if by else "")
-        if session.editors and message.edits:
-            end += f" by {safe(', '.join(dict.fromkeys(session.editors)))}"
+        by = session.deciders.get(repr(message.verdict), [""])[-1]
+        end = ending(message, by, session.editors)
         if session.errors:
             end += f", {plural(session.errors, 'failure')} of handlers"
         if session.spent:
@@ -254,21 +277,35 @@ class Explainer:
 
 
 def _take(session: _Session, step: Step) -> list[Message]:
-    """The messages that end with this step."""
+    """The messages that end with this step.
+
+    There is a step for each handler, and the answer comes with the last of an event. Until then, or
+    until the MTA says something else, what was said before is kept.
+    """
+    found: list[Message] = []
+    if step.packet is None or step.packet is not session.packet:
+        found += _finish(session)
     _note(session, step)
     if isinstance(step.event, ev.Options) and step.answer:
         session.leading_space = bool(step.answer[-1].protocol & ProtocolFlag.HDR_LEADSPC)
     if isinstance(step.event, ev.Disconnect):
-        return session.take(Turn(_exchange(session, step, (ord("Q"), b"")), b""))
-    if step.packet is None or (step.packet is session.packet and not step.sent):
-        return []
-    is_new = step.packet is not session.packet
-    session.packet = step.packet
-    letter, payload = step.packet
-    if isinstance(step.event, ev.Body):
-        letter = _BODY  # also one that came with the end, which is a step of its own
-    exchange = _exchange(session, step, (letter, payload))
-    return session.take(Turn(exchange, step.sent, session.leading_space, is_again=not is_new))
+        session.turn = Turn(_exchange(session, step, (ord("Q"), b"")), b"")
+    elif step.packet is not None:
+        session.packet = step.packet
+        letter, payload = step.packet
+        if isinstance(step.event, ev.Body):
+            letter = _BODY  # also one that came with the end, which is a step of its own
+        exchange = _exchange(session, step, (letter, payload))
+        session.turn = Turn(exchange, step.sent, session.leading_space)
+    if step.sent or isinstance(step.event, ev.Disconnect):
+        found += _finish(session)
+    return found
+
+
+def _finish(session: _Session) -> list[Message]:
+    """The messages that end with what was kept."""
+    turn, session.turn = session.turn, None
+    return [] if turn is None else session.take(turn)
 
 
 def _note(session: _Session, step: Step) -> None:
@@ -288,4 +325,5 @@ def _exchange(session: _Session, step: Step, packet: tuple[int, bytes]) -> Excha
     session.count += 1
     macros = step.after.get("macros")
     queue_id = macros.get("i") if isinstance(macros, Macros) else None
-    return Exchange(session.count, packet, b"", step.sent, 0.0, session.leading_space, queue_id, {}, ())
+    sent, exact = step.sent, session.leading_space
+    return Exchange(session.count, packet, b"", sent, sent, 0.0, exact, queue_id, {}, ())

@@ -22,17 +22,15 @@ from demyjpy.connection import Step
 from demyjpy.drivers.report import log
 from demyjpy.events import Disconnect
 from demyjpy.trace.files import open_to_write
-from demyjpy.trace.messages import outcome_of
 from demyjpy.trace.privacy import Privacy
 from demyjpy.trace.reading import dump_record
 from demyjpy.trace.records import ended, header
 from demyjpy.trace.tapes import StepTape
 from demyjpy.trace.writing import Tray, version
+from demyjpy.verdicts import ENDINGS, fate_of
 
 SIGNAL: Final = signal.SIGUSR1
 """What has everything in memory written out."""
-
-_OUTCOMES: Final = ("accepted", "quarantined", "rejected", "tempfailed", "discarded")
 
 
 def _outcomes(given: Iterable[str]) -> frozenset[str]:
@@ -51,7 +49,7 @@ class Triggers:
     errors: bool = True
     slower_than: float | None = 10.0
     outcomes: frozenset[str] = field(
-        default=frozenset(), converter=_outcomes, validator=v.deep_iterable(v.in_(_OUTCOMES))
+        default=frozenset(), converter=_outcomes, validator=v.deep_iterable(v.in_(ENDINGS))
     )
     when: Callable[[Step], bool] | None = None
     sample: float = field(default=0.0, validator=[v.ge(0), v.le(1)])
@@ -67,9 +65,9 @@ class Triggers:
         return "chosen" if self.when is not None and self.when(step) else None
 
     def _has_outcome(self, step: Step) -> bool:
-        outcome = outcome_of(step.answer[-1], step.answer)
+        fate = fate_of(step.answer[-1], step.answer)
         is_end = type(step.event).__name__ == "EndOfMessage"
-        return outcome in self.outcomes and (is_end or outcome not in ("accepted", "quarantined"))
+        return fate in self.outcomes and (is_end or not fate.goes_on)
 
 
 @define

@@ -17,6 +17,7 @@ from demyjpy.plan import LEGAL
 from demyjpy.session import ends_message
 from demyjpy.trace.exchanges import Exchange
 from demyjpy.trace.records import LONGEST_PACKET
+from demyjpy.verdicts import Fate, edits_made, fate_of
 from demyjpy.wire.codes import Command
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, split_frames
 
@@ -40,14 +41,13 @@ class Turn:
     """What the MTA said, and what a filter said to it.
 
     ``is_skipped``: with this filter an MTA would not have said it. ``leading_space`` is of the filter's
-    own agreement. ``is_again``: the same was there before, and now its answer is.
+    own agreement.
     """
 
     exchange: Exchange
     reply: bytes
     leading_space: bool = False
     is_skipped: bool = False
-    is_again: bool = False
 
     @property
     def actions(self) -> tuple[Any, ...]:
@@ -76,17 +76,17 @@ def _decode(packet: Packet, leading_space: bool) -> Any:
 class Message:
     """What became of one message.
 
-    ``outcome`` is ``accepted``, ``quarantined``, ``rejected``, ``tempfailed``, ``discarded``, ``given
-    up`` (by the MTA or its client), ``unanswered`` (the filter never said); ``at`` the event where that
-    fell, ``verdict`` what was said there. ``refused`` are recipients with what was said to them,
-    ``edits`` the changes at the end. ``first`` and ``last`` are the numbers of its exchanges.
+    ``outcome`` is its fate, ``at`` the event where that was decided, ``verdict`` what was said there.
+    ``refused`` are recipients with what was said to them, ``edits`` the changes that were made: none if
+    the message did not go on. ``first`` and ``last`` are the numbers of its exchanges. ``milter`` is the
+    name of the milter that was asked, if the recording tells it.
     """
 
     session: str
     number: int
     first: int
     last: int
-    outcome: str
+    outcome: Fate
     at: str
     verdict: Verdict | None = None
     queue_id: str | None = None
@@ -97,29 +97,12 @@ class Message:
     refused: tuple[tuple[str, Verdict], ...] = ()
     edits: tuple[Modification | Unreadable, ...] = ()
     time: float = 0.0
+    milter: str = ""
 
     @property
     def name(self) -> str:
         """Queue id, or where it is to be found."""
         return self.queue_id or f"{self.session}#{self.number}"
-
-
-def outcome_of(verdict: Verdict | None, edits: Iterable[object] = ()) -> str:
-    """What a verdict at the end comes to, in a word."""
-    match verdict:
-        case None:
-            return "unanswered"
-        case act.Reject():
-            return "rejected"
-        case act.TemporaryFailure():
-            return "tempfailed"
-        case act.ReplyCode():
-            return "tempfailed" if verdict.is_temporary else "rejected"
-        case act.Discard():
-            return "discarded"
-        case _:
-            held = any(isinstance(edit, act.Quarantine) for edit in edits)
-            return "quarantined" if held else "accepted"
 
 
 @define
@@ -149,7 +132,7 @@ class _Reader:
 
     def take(self, turn: Turn) -> Iterator[Message]:
         letter, name = turn.exchange.letter, turn.exchange.name
-        if self.open is not None and letter in _GIVES_UP and not turn.is_again:
+        if self.open is not None and letter in _GIVES_UP:
             yield self._given_up(name)
         if letter in (_C.CONNECT, _C.HELO):
             self._greet(turn)
@@ -185,28 +168,28 @@ class _Reader:
         if isinstance(event, ev.Mail):
             message.sender = event.sender
         elif isinstance(event, ev.Recipient):
-            if not turn.is_again:
-                message.recipients.append(event.address)
-            if verdict is not None and outcome_of(verdict) != "accepted":
+            message.recipients.append(event.address)
+            if verdict is not None and fate_of(verdict) is not Fate.ACCEPTED:
                 message.refused.append((event.address, verdict))
         if turn.is_skipped and self.standing is not None and is_first:
             standing, at = self.standing
-            yield self._close(outcome_of(standing), at, standing)
+            yield self._close(fate_of(standing), at, standing)
         elif exchange.letter == _C.BODYEOB and not turn.is_skipped:
-            edits = tuple(one for one in turn.actions if type(one) not in _VERDICTS)
-            yield self._close(outcome_of(verdict, edits), exchange.name, verdict, edits)
+            edits = [one for one in turn.actions if type(one) not in _VERDICTS]
+            fate = fate_of(verdict, edits)
+            yield self._close(fate, exchange.name, verdict, edits_made(verdict, edits))
         elif verdict is not None and ends_message(exchange.letter, verdict):
-            yield self._close(outcome_of(verdict), exchange.name, verdict)
+            yield self._close(fate_of(verdict), exchange.name, verdict)
 
     def _given_up(self, at: str) -> Message:
         message = self.open
         if message is not None and message.refused and len(message.refused) == len(message.recipients):
             verdict = message.refused[-1][1]
-            return self._close(outcome_of(verdict), "recipient", verdict)
-        return self._close("given up", at, None)
+            return self._close(fate_of(verdict), "recipient", verdict)
+        return self._close(Fate.GIVEN_UP, at, None)
 
     def _close(
-        self, outcome: str, at: str, verdict: Verdict | None, edits: tuple[Any, ...] = ()
+        self, outcome: Fate, at: str, verdict: Verdict | None, edits: tuple[Any, ...] = ()
     ) -> Message:
         message, self.open = self.open or _Open(0, 0.0), None
         self.count += 1
@@ -251,4 +234,4 @@ def messages_of(session: str, turns: Iterable[Turn]) -> list[Message]:
 
 def recorded_turns(exchanges: Sequence[Exchange]) -> list[Turn]:
     """The turns as they were recorded."""
-    return [Turn(one, one.reply, one.leading_space) for one in exchanges]
+    return [Turn(one, one.answer, one.leading_space) for one in exchanges]

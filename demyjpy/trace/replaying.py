@@ -10,20 +10,21 @@ from attrs import field, frozen
 
 from demyjpy import actions as act
 from demyjpy.actions import Verdict
-from demyjpy.codec import EVENTS, decode_event, encode_event
+from demyjpy.codec import EVENTS, ROW_OF_NAME, decode_event, encode_event
 from demyjpy.connection import OnError, Setup, Step, Trouble
 from demyjpy.context import Context
 from demyjpy.errors import MilterError
-from demyjpy.handlers import as_registry, merge_handlers
+from demyjpy.handlers import ENVELOPE, as_registry, merge_handlers, watch_envelope
 from demyjpy.limits import Limits
 from demyjpy.outcomes import check_context
 from demyjpy.pipeline import as_on_connect
 from demyjpy.registry import Registry
 from demyjpy.session import ends_message
 from demyjpy.trace.exchanges import Exchange
-from demyjpy.trace.messages import Message, Turn, messages_of, outcome_of
+from demyjpy.trace.messages import Message, Turn, messages_of
 from demyjpy.trace.player import Player
 from demyjpy.trace.session import Trace
+from demyjpy.verdicts import Fate, fate_of
 from demyjpy.wire.codes import Command, ProtocolFlag, Response
 from demyjpy.wire.framing import join_frame
 
@@ -52,15 +53,19 @@ class Filter:
         The filter is played without handlers for those: the recorded one had declined them.
         """
         on_connect = as_on_connect(self.on_connect)
-        declined = declined_in(trace)
+        declined, watched = declined_in(trace), watched_in(trace)
 
         def connect(ctx: Context) -> Context:
             ctx = check_context(on_connect(ctx))
-            wanted = declined & frozenset(ctx["handlers"])
-            if not wanted:
-                return ctx
-            gaps[:] = sorted(wanted)
-            return ctx.set("handlers", _without(as_registry(ctx["handlers"]), wanted))
+            registry = as_registry(ctx["handlers"])
+            if watched:
+                ctx = ctx.set("optional_events", ctx["optional_events"] | watched)
+                registry = watch_envelope(registry, watched)
+            wanted = declined & frozenset(registry)
+            if wanted:
+                gaps[:] = sorted(wanted)
+                registry = _without(registry, wanted)
+            return ctx.set("handlers", registry) if watched or wanted else ctx
 
         observer = None if steps is None else steps.append
         return Setup(connect, self.on_error, self.limits, observer)
@@ -74,6 +79,17 @@ def declined_in(trace: Trace) -> frozenset[str]:
     said = {exchange.letter for exchange in trace.exchanges}
     rows = ((letter, row) for letter, row in EVENTS.items() if row.off & agreed.protocol)
     return frozenset(row.name for letter, row in rows if letter not in said)
+
+
+def watched_in(trace: Trace) -> frozenset[str]:
+    """Of sender and recipients those that were sent without an answer: as to who only watches them."""
+    agreed = agreement_of(trace)
+    if agreed is None:
+        return frozenset()
+    rows = (ROW_OF_NAME[name] for name in ENVELOPE)
+    return frozenset(
+        row.name for row in rows if row.quiet & agreed.protocol and not row.off & agreed.protocol
+    )
 
 
 def _without(registry: Registry, events: frozenset[str]) -> Registry:
@@ -204,7 +220,7 @@ def _what_ends(letter: int, verdict: Verdict) -> str | None:
     if letter == _C.CONNECT:
         return "connection"
     if letter == _C.HELO:
-        return "connection" if outcome_of(verdict) == "accepted" else "hello"
+        return "connection" if fate_of(verdict) is Fate.ACCEPTED else "hello"
     return "message" if letter != _C.BODYEOB and ends_message(letter, verdict) else None
 
 

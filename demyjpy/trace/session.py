@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from demyjpy import events as ev
 from demyjpy.connection import Setup, Step
+from demyjpy.errors import TraceError
 from demyjpy.pipeline import as_on_connect
 from demyjpy.trace.exchanges import Exchange, Understood, understand
 from demyjpy.trace.messages import Message, messages_of, recorded_turns
 from demyjpy.trace.moments import Moment, moments_of
+from demyjpy.trace.octets import load_text
 from demyjpy.trace.player import Player
 from demyjpy.trace.records import Record
 from demyjpy.trace.tapes import StepTape
@@ -67,7 +69,17 @@ class Trace:
     @cached_property
     def messages(self) -> tuple[Message, ...]:
         """What became of each message."""
-        return tuple(messages_of(self.name, recorded_turns(self.exchanges)))
+        found = messages_of(self.name, recorded_turns(self.exchanges))
+        return tuple(evolve(one, milter=self.milter) for one in found)
+
+    @property
+    def milter(self) -> str:
+        """The filter's name, where the recording tells it: that of one among several milters."""
+        named = next((one["milter"] for one in self.records if "milter" in one), "")
+        try:
+            return load_text(named)
+        except TraceError:
+            return ""
 
     @property
     def how(self) -> str:

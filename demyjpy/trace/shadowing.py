@@ -34,6 +34,7 @@ from demyjpy.trace.messages import Message, Turn, reading_messages
 from demyjpy.trace.player import Player
 from demyjpy.trace.replaying import Mta
 from demyjpy.trace.words import ending, envelope, safe
+from demyjpy.verdicts import Fate
 from demyjpy.wire.codes import Response
 from demyjpy.wire.framing import join_frame
 
@@ -208,7 +209,9 @@ class _Stage:
         packet = _QUIT if is_end else encode_event(said.event, leading_space=True)
         session.count += 1
         frame = join_frame(*packet)
-        exchange = Exchange(session.count, packet, frame, b"", time.time(), True, said.queue_id, {}, ())
+        exchange = Exchange(
+            session.count, packet, frame, b"", b"", time.time(), True, said.queue_id, {}, ()
+        )
         session.has_failed = session.has_failed or said.answers is None
         live = session.live(Turn(exchange, _reply_of(said), leading_space=True))
         if is_end:
@@ -225,7 +228,7 @@ class _Stage:
         for old in live:
             session.waiting[old.first] = old
             if session.has_failed:
-                session.waiting[old.first] = evolve(old, outcome="unanswered")
+                session.waiting[old.first] = evolve(old, outcome=Fate.UNANSWERED)
                 session.has_failed = False
         for message in new:
             session.waiting[-message.first] = message

@@ -135,6 +135,8 @@ class WireTape:
 
     session: str
     raw: bool = False
+    milter: str = ""
+    """Its name among several that are asked about the same mail."""
     agreement: act.Negotiate | None = None
     awaited: str | None = None
     """The event whose answer is due."""
@@ -177,6 +179,8 @@ class WireTape:
         record, event = said(self.session, time, packet, self.leading_space, raw=self.raw)
         letter, payload = packet
         row = EVENTS.get(letter)
+        if self.milter and isinstance(event, ev.Options):
+            record["milter"] = dump_text(self.milter)
         if isinstance(event, ev.DefineMacros):
             self._macros = self._macros.define(payload[0], payload[1:])
         elif row is not None:

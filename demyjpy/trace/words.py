@@ -8,6 +8,7 @@ from demyjpy.actions import Modification
 from demyjpy.codec import EVENTS
 from demyjpy.negotiation import action_names
 from demyjpy.trace.messages import Message, Unreadable
+from demyjpy.verdicts import Fate
 from demyjpy.wire.codes import ProtocolFlag
 from demyjpy.wire.fields import Parameters
 
@@ -121,25 +122,31 @@ def answer_words(actions: Iterable[Any]) -> str:
 
 
 def envelope(message: Message) -> str:
-    """Sender and recipients."""
+    """Sender and recipients, as far as the filter was asked about them."""
+    if message.sender is None and not message.recipients:
+        return "envelope not seen"
     sender = "?" if message.sender is None else f"<{message.sender}>"
     first = f"<{message.recipients[0]}>" if message.recipients else "?"
     more = f" and {len(message.recipients) - 1} more" if len(message.recipients) > 1 else ""
     return safe(f"{sender} -> {first}{more}")
 
 
-def ending(message: Message) -> str:
-    """What became of it, and where that was decided."""
-    if message.outcome == "undecided":
+def ending(message: Message, decider: str = "", editors: Iterable[str] = ()) -> str:
+    """What became of it, and where that was decided; by which handlers, where that is known."""
+    if message.outcome is Fate.UNDECIDED:
         return "undecided: it goes on, and the recording ends there"
-    words = message.outcome
-    is_usual = message.at == "end_of_message" and message.outcome in ("accepted", "quarantined")
+    words = str(message.outcome)
+    is_usual = message.at == "end_of_message" and message.outcome.goes_on
     if message.at and not is_usual:
         words += f" at {message.at}"
     if message.verdict is not None and type(message.verdict).__name__ == "ReplyCode":
         words += f" ({verdict_words(message.verdict)})"
-    if message.edits:
-        words += f", {plural(len(message.edits), 'change')}"
+    if decider:
+        words += f" by {safe(decider)}"
+    changes = [edit for edit in message.edits if not isinstance(edit, act.Quarantine)]
+    if changes:
+        by = safe(", ".join(dict.fromkeys(editors)))
+        words += f", {plural(len(changes), 'change')}" + (f" by {by}" if by else "")
     return words
 
 

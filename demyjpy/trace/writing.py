@@ -154,9 +154,11 @@ class Writer(Protocol):
 class WireRecorder:
     """One session between an MTA and a filter, recorded from its bytes."""
 
-    def __init__(self, tray: Writer | None, session: str, *, raw: bool = False) -> None:
+    def __init__(
+        self, tray: Writer | None, session: str, *, raw: bool = False, milter: str = ""
+    ) -> None:
         self._tray = tray
-        self.tape = WireTape(session, raw)
+        self.tape = WireTape(session, raw, milter)
 
     def take(self, direction: str, data: bytes) -> list[Record]:
         """Bytes from the ``"mta"`` or the ``"filter"``; their records."""

@@ -120,7 +120,7 @@ def test_a_mail_that_is_changed_is_shown_as_a_diff(run: Run, mail: Path) -> None
             3,
             "discarded at end_of_message: the client is told that all is well, nothing is delivered",
         ),
-        (doing(Quarantine("odd")), 4, "quarantined, with 1 change: odd"),
+        (doing(Quarantine("odd")), 4, "quarantined, without changes: odd"),
         (doing(ReplyCode(421, "4.7.0", "go"), at="mail"), 75, "tempfailed at mail: 421 4.7.0 go"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,

@@ -4,7 +4,7 @@ import builtins
 
 import pytest
 
-from demyjpy import add_header, define_event_handlers, reject
+from demyjpy import add_header, define_event_handlers, discard, quarantine, reject, tempfail
 from demyjpy.metrics import Metrics, counting
 from demyjpy.metrics.counting import MissingMetricsError
 from demyjpy.metrics.notes import Notes, last_errors, read_notes
@@ -39,11 +39,15 @@ def filter_of():
     return handlers
 
 
-def counted(*packets):
+def counted(*packets, handlers=None):
     """The figures after a session with these packets."""
     registry = prometheus_client.CollectorRegistry()
     played = play(
-        filter_of(), *OPENING, *packets, observer=Metrics(registry), clock=iter(range(999)).__next__
+        handlers or filter_of(),
+        *OPENING,
+        *packets,
+        observer=Metrics(registry),
+        clock=iter(range(999)).__next__,
     )
     played.hang_up()
     return {
@@ -72,10 +76,28 @@ def test_what_is_refused_or_given_up_is_counted():
     bad, no = (MAIL[0], b"<bad@example.org>\0"), (MAIL[0], b"<no@example.org>\0")
     figures = counted(bad, no, MAIL, BODY)
     assert figures["errors_total", "ValueError"] == 1
-    assert figures["verdicts_total", "mail", "TemporaryFailure"] == 1
-    assert figures["verdicts_total", "mail", "Reject"] == 1
-    assert figures["messages_total", "Reject"] == figures["messages_total", "TemporaryFailure"] == 1
+    assert figures["verdicts_total", "mail", "tempfailed"] == 1
+    assert figures["verdicts_total", "mail", "rejected"] == 1
+    assert figures["messages_total", "rejected"] == figures["messages_total", "tempfailed"] == 1
     assert figures["messages_total", "given up"] == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "fate", "edits"),
+    [
+        (lambda ctx: reject(ctx, "5.7.1", "no"), "rejected", 0),
+        (lambda ctx: tempfail(ctx, "4.7.1", "later"), "tempfailed", 0),
+        (lambda ctx: quarantine(ctx, "odd"), "quarantined", 2),
+        (discard, "discarded", 0),
+    ],
+)
+def test_a_message_is_counted_by_its_fate(answer, fate, edits):
+    """Replies by their class, held mail as held; edits only if they were made."""
+    handlers = define_event_handlers(actions={"add_header", "quarantine"})
+    handlers.end_of_message(lambda event, ctx: add_header(answer(ctx), "X", "y"))
+    figures = counted(MAIL, BODY, EOM, handlers=handlers)
+    assert figures["messages_total", fate] == 1
+    assert sum(value for key, value in figures.items() if key[0] == "edits_total") == edits
 
 
 def test_an_abort_between_messages_gives_nothing_up():

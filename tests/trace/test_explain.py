@@ -141,7 +141,7 @@ def test_a_mail_that_was_given_up_is_told() -> None:
     held = define_event_handlers({"body": keep}, actions={"quarantine"})
     held.end_of_message(lambda event, ctx: quarantine(ctx, "odd"))
     lines = told(held, *OPENING[:2], BODY, EOM, QUIT)
-    assert lines[0] == "Message session#1, ? -> ?: quarantined, 1 change."
+    assert lines[0] == "Message session#1, envelope not seen: quarantined."
     assert lines[-1].startswith("Change: quarantine: odd, asked for by ")
 
 
@@ -208,6 +208,54 @@ def test_a_recording_that_ends_early_is_told() -> None:
     assert "The recording ends here: it was too long to be kept." in sentences(trace, trace.messages[-1])
 
 
+def answered(*answer: dict[str, Any], **more: Any) -> Trace:
+    """A recording of a foreign filter that answered so at the end of a message, packet by packet."""
+    said = ({"direction": "filter", "event": "end_of_message", "answer": [one]} for one in answer)
+    begun = {"direction": "mta", "event": "mail", "fields": {"sender": "a@example.org"}}
+    asked = {"direction": "mta", "event": "end_of_message"}
+    return Trace("s", (begun, asked, *({**one, **more} for one in said), *ANSWER))
+
+
+ANSWER: tuple[dict[str, Any], ...] = (
+    {"direction": "filter", "event": "end_of_message", "answer": [{"action": "Continue"}]},
+)
+
+
+def test_a_body_in_pieces_is_one_change() -> None:
+    """Libmilter says it in packets of 64 kB."""
+    piece = {"action": "ReplaceBody", "data": "0123456789"}
+    lines = list(sentences(trace := answered(*[piece] * 1250), trace.messages[0]))
+    assert lines[0] == "Message s#1, <a@example.org> -> ?: accepted, 1 change."
+    assert [line for line in lines if "body" in line] == [
+        "Change: replace body, 12500 bytes, asked for by the filter."
+    ]
+
+
+def test_what_was_said_out_of_turn_is_not_told_as_done() -> None:
+    """An MTA may have used it or not: Postfix takes an edit that was not negotiated."""
+    held = {"action": "Quarantine", "reason": "held"}
+    added = {"action": "AddHeader", "name": "A", "value": "b"}
+    trace = answered(held, added, odd=["no answer is due"])
+    (message,) = trace.messages
+    assert (message.outcome, message.edits) == ("accepted", ())
+    lines = list(sentences(trace, message))
+    assert lines[0] == "Message s#1, <a@example.org> -> ?: accepted."
+    assert (
+        "Out of turn, the filter said at end_of_message: add header A: b (no answer is due). "
+        "What the MTA made of that is not in the recording."
+    ) in lines
+    assert not [line for line in lines if line.startswith("Change")]
+
+
+def test_several_milters_that_were_asked_about_one_mail_have_names() -> None:
+    """Each has a story of its own, and each says whose it is; a damaged name is none."""
+    named = {"direction": "mta", "event": "options", "fields": {"version": 6}, "milter": "spam"}
+    trace = Trace("s", (named, *answered().records))
+    heading = "Message s#1, <a@example.org> -> ?, as spam was asked about it: accepted."
+    assert next(sentences(trace, trace.messages[0])) == heading
+    assert Trace("s", ({**named, "milter": 1}, *answered().records)).messages[0].milter == ""
+
+
 # --------------------------------------------------------------------------------- in the log
 def lines_of(handlers: Any, *packets: Any, **setup: Any) -> list[str]:
     lines: list[str] = []
@@ -250,6 +298,24 @@ def test_several_messages_are_several_lines() -> None:
         f"{start}3 {ENVELOPE}{client}tempfailed at header, 1 failure of handlers",
         f"{start}4 {ENVELOPE}{client}given up at quit",
     ]
+
+
+def test_merged_filters_have_one_line_a_message() -> None:
+    """The answer comes when the last handler has run; the one that decided is named, not the last."""
+
+    def refuse(event: Any, ctx: Any) -> Any:
+        return reject(add_header(ctx, "A", "1"), "5.7.1", "no")
+
+    def tag(event: Any, ctx: Any) -> Any:
+        return add_header(ctx, "B", "2")
+
+    one = define_event_handlers({"end_of_message": refuse}, actions={"add_header"})
+    two = define_event_handlers({"end_of_message": tag}, actions={"add_header"})
+    name = f"{__name__}.test_merged_filters_have_one_line_a_message.<locals>"
+    (line,) = lines_of(merge_handlers(one, two), *OPENING, MAIL, RCPT, EOM, QUIT)
+    assert line.endswith(f": rejected at end_of_message (reply 550 5.7.1 no) by {name}.refuse")
+    (line,) = lines_of(merge_handlers(two, two), *OPENING, MAIL, RCPT, EOM, QUIT)
+    assert line.endswith(f": accepted, 2 changes by {name}.tag")
 
 
 def test_observed_events_and_a_body_with_its_end_are_one_message() -> None:
@@ -306,3 +372,28 @@ def test_run_explains(run: Run, mail: Path, tmp_path: Path) -> None:
         started.terminate()
         _, errors = started.communicate(timeout=30)
     assert ": accepted, 1 change by bytecount." in errors
+
+
+@pytest.mark.parametrize(
+    ("option", "envelope"),
+    [("--see-envelope", "<ann@example.org> -> <bob@example.net>"), ("--no-see-envelope", "not seen")],
+)
+def test_the_envelope_is_seen_unless_that_is_switched_off(
+    run: Run, mail: Path, tmp_path: Path, option: str, envelope: str
+) -> None:
+    """The filter has no handlers for sender and recipients; merged, and loaded again, too."""
+    (tmp_path / "tail.py").write_text(
+        "from demyjpy import *\n"
+        "one, two = define_event_handlers(), define_event_handlers()\n"
+        "one.end_of_message(lambda event, ctx: ctx)\n"
+        "two.end_of_message(lambda event, ctx: ctx)\n"
+        "handlers = merge_handlers(one, two)\n"
+    )
+    mail.write_bytes(b"From: ann@example.org\r\nTo: bob@example.net\r\n\r\nhello\r\n")
+    options = ("--listen", f"unix:{tmp_path}/s", "--explain", option)
+    with program("run", "--allow-root", f"{tmp_path}/tail.py", *options) as started:
+        read_until(started, "INPUT_MAIL_FILTER")
+        assert run("send", mail, "--to", f"unix:{tmp_path}/s")[0] == 0
+        started.terminate()
+        _, errors = started.communicate(timeout=30)
+    assert f"{envelope}: accepted" in errors

@@ -6,7 +6,8 @@ import pytest
 
 from demyjpy import Quarantine, accept, define_event_handlers, discard, reject, send_action, tempfail
 from demyjpy.trace import Message, Trace
-from demyjpy.trace.messages import Turn, Unreadable, messages_of, outcome_of
+from demyjpy.trace.messages import Turn, Unreadable, messages_of
+from demyjpy.verdicts import fate_of
 from tests.engine import (
     ABORT,
     BODY,
@@ -99,7 +100,7 @@ def test_what_a_filter_says_may_make_no_sense() -> None:
     """It is kept as a packet."""
     exchange = Trace.of_steps(watched({"mail": keep}, *OPENING)[0]).exchanges[1]
     assert Turn(exchange, b"\0\0\0\2y?\0\0\0\1p").actions == (Unreadable("y", b"?"),)
-    assert outcome_of(None) == "unanswered"
+    assert fate_of(None) == "unanswered"
 
 
 def test_what_is_skipped_ends_with_what_the_connection_was_answered() -> None:

@@ -29,6 +29,7 @@ from demyjpy.testing.strategies import sessions as any_sessions
 from demyjpy.trace import Trace, load
 from demyjpy.trace.captures import records_of
 from demyjpy.trace.comparing import compare_bytes, compare_filters, compare_messages
+from demyjpy.trace.fields import dump_action
 from demyjpy.trace.parrot import recorded_filter
 from demyjpy.trace.replaying import Filter, agreement_of, expected_of, replay
 from demyjpy.trace.tapes import WireTape
@@ -255,6 +256,42 @@ def test_a_filter_that_decides_earlier_is_told_no_more() -> None:
     )
     assert [(one.new.outcome, one.new.at) for one in found.differing] == [("rejected", "connect")] * 3
     assert [one.why.event for one in found.differing if one.why] == ["connect"] * 3
+
+
+def test_other_bytes_that_mean_the_same_are_no_difference() -> None:
+    """A foreign filter sends edits in another order, and a new body in other pieces."""
+
+    def change(event: Any, ctx: Any) -> Any:
+        ctx = replace_body(add_header(ctx, "A", "b"), b"new\r\n")
+        return send_action(ctx, act.AddRecipient("c@example.net"))
+
+    wanted = {"add_header", "change_body", "add_recipient"}
+    handlers = define_event_handlers({"end_of_message": change}, actions=wanted)
+    trace = Trace.of_steps(watched(handlers, *WHOLE)[0])
+    edits = [
+        act.AddRecipient("c@example.net"),
+        act.AddHeader("A", "b"),
+        act.ReplaceBody(b"new"),
+        act.ReplaceBody(b"\r\n"),
+    ]
+
+    def recorded(*said: Any) -> Trace:
+        answer = [dump_action(one) for one in said]
+        records = [
+            {**one, "answer": answer} if one.get("verdict") and one["event"] == "end_of_message" else one
+            for one in trace.records
+        ]
+        return Trace("s", tuple(records))
+
+    for verdict in (act.Continue(), act.Accept()):
+        other = recorded(*edits, verdict)
+        assert b"".join(one.reply for one in other.exchanges) != b"".join(
+            one.reply for one in trace.exchanges
+        )
+        assert compare_bytes(other, Filter(handlers)).is_same
+    difference = compare_bytes(recorded(*edits[:3], act.Continue()), Filter(handlers)).difference
+    assert difference is not None
+    assert difference.event == "end_of_message"
 
 
 def test_a_renewed_session_is_told_again() -> None:
