@@ -163,6 +163,10 @@ class Postfix(Server):
     def purge(self) -> None:
         self._tool(self.root / "usr/sbin/postsuper", "-d", "ALL")
 
+    def release(self) -> None:
+        """Let go of held mail, which is then delivered."""
+        self._tool(self.root / "usr/sbin/postsuper", "-H", "ALL")
+
     def submit(self, sender: str, recipient: str, message: bytes) -> None:
         program = self.root / "usr/sbin/sendmail"
         self._tool(program, "-i", "-f", sender, recipient, stdin=message)

@@ -58,7 +58,7 @@ def asking(directory: Path, what: str) -> Path:
             75,
             "tempfailed at end_of_message: 451 4.7.1 Service unavailable - try again later",
         ),
-        ("quarantine", 4, "quarantined, with 1 change: looks odd"),
+        ("quarantine", 4, "quarantined, without changes: looks odd"),
         (
             "discard",
             3,
