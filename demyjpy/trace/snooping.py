@@ -17,6 +17,7 @@ from demyjpy.drivers.accepting import ProtocolServer
 from demyjpy.drivers.address import Address, Listener, listen
 from demyjpy.drivers.options import SessionNames
 from demyjpy.drivers.report import log
+from demyjpy.drivers.waiting import within
 from demyjpy.trace.records import Record
 from demyjpy.trace.writing import WireRecorder
 
@@ -90,9 +91,7 @@ class Snooper:
         await self._server.wait_connected()
         self._over.clear()
         if self._sessions and grace:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(grace):
-                    await self._over.wait()
+            await within(grace, self._over.wait())
         for session in tuple(self._sessions):
             session.cut()
 
