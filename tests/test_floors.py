@@ -45,6 +45,8 @@ FLOORS = (
     "pipeline",
     # 5: the only I/O
     "drivers.systemd",
+    "drivers.births",
+    "drivers.waiting",
     "drivers.address",
     "drivers.options",
     "drivers.report",

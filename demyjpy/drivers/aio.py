@@ -22,6 +22,7 @@ from demyjpy.drivers.pool import DaemonExecutor, Pool
 from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.sockets import send_at_once
 from demyjpy.drivers.transport import Poller
+from demyjpy.drivers.waiting import within
 from demyjpy.drivers.watch import LoopWatch, Pulse
 from demyjpy.errors import HandlerError
 from demyjpy.pipeline import run_call, run_call_async
@@ -120,9 +121,7 @@ class AsyncServer:
     async def _wait_empty(self, seconds: float) -> None:
         """Until the last session is gone, or so long, or until there is hurry."""
         if self._sessions:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._over.wait()
+            await within(seconds, self._over.wait())
         self._over.clear()
 
     def _cut(self) -> None:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from demyjpy.drivers.births import BIRTHS
+
 
 class Alarms:
     """Signs of life, deadlines and sweeps of the threads driver."""
@@ -18,7 +20,7 @@ class Alarms:
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        BIRTHS.start(self._thread)
 
     def stop(self) -> None:
         """Nothing is done any more when this returns."""

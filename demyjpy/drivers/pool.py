@@ -12,6 +12,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeAlias
 
+from demyjpy.drivers.births import BIRTHS
+
 _Task: TypeAlias = tuple["Future[Any]", Callable[[Any], Any], Any]
 _END: Final = None
 
@@ -73,7 +75,7 @@ class Pool:
         if self._open > self._threads and self._threads < self._size:
             self._names += 1
             name = f"demyjpy-handler-{self._names}"
-            threading.Thread(target=self._run, name=name, daemon=True).start()
+            BIRTHS.start(threading.Thread(target=self._run, name=name, daemon=True))
             self._threads += 1
 
     def _run(self) -> None:

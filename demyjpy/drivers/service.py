@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.report import log
 from demyjpy.drivers.signals import Controls
 from demyjpy.drivers.systemd import Notifier
@@ -52,7 +53,9 @@ class Service:
             self._load(controls)
         elif not self._must_wait():
             name = "demyjpy-reload"
-            threading.Thread(target=self._load_apart, args=(controls,), name=name, daemon=True).start()
+            BIRTHS.start(
+                threading.Thread(target=self._load_apart, args=(controls,), name=name, daemon=True)
+            )
 
     def _must_wait(self) -> bool:
         with self._lock:

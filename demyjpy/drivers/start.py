@@ -12,6 +12,7 @@ from attrs import evolve
 from demyjpy.drivers import aio, threads
 from demyjpy.drivers.address import Listener, listen, parse_address
 from demyjpy.drivers.admission import warn_if_open
+from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.options import Options
 from demyjpy.drivers.privileges import become
 from demyjpy.drivers.report import log
@@ -159,7 +160,7 @@ def running(
                 begun.set_exception(error)
 
         thread = threading.Thread(target=serve, name=f"demyjpy-{driver}", daemon=True)
-        thread.start()
+        BIRTHS.start(thread)
         controls = begun.result()
         try:
             yield str(listener.address)

@@ -18,6 +18,7 @@ from demyjpy.drivers.accepting import PAUSE
 from demyjpy.drivers.address import Address, Listener, listen
 from demyjpy.drivers.admission import Door
 from demyjpy.drivers.alarms import Alarms
+from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.options import Options, SessionNames
 from demyjpy.drivers.report import UNFINISHED, log
 from demyjpy.drivers.signals import Bell, Controls, Started
@@ -89,7 +90,7 @@ class ThreadServer:
         self._selector.register(self._listener.socket, selectors.EVENT_READ)
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._acceptor = threading.Thread(target=self._accept_all, name="demyjpy-accept", daemon=True)
-        self._acceptor.start()
+        BIRTHS.start(self._acceptor)
         self._ended.enter_context(self.alarms.every(self.options.sweep_period, self._sweep))
         self.alarms.start()
 
@@ -172,7 +173,7 @@ class ThreadServer:
             session = ThreadSession(self, sock, guest, self._names.next())
             self._sessions.add(session)
         try:
-            threading.Thread(target=session.serve, name="demyjpy-session", daemon=True).start()
+            BIRTHS.start(threading.Thread(target=session.serve, name="demyjpy-session", daemon=True))
         except RuntimeError as error:
             log.error("cannot serve a connection: %s", error)
             session.end()
@@ -201,9 +202,9 @@ class ThreadServer:
                 error = DeadlineError(handler.name, seconds, left)
                 try:
                     name = "demyjpy-session"
-                    threading.Thread(
-                        target=session.take_over, args=(error,), name=name, daemon=True
-                    ).start()
+                    BIRTHS.start(
+                        threading.Thread(target=session.take_over, args=(error,), name=name, daemon=True)
+                    )
                 except RuntimeError as problem:
                     log.error("cannot go on with a session: %s", problem)
                 else:
@@ -250,7 +251,7 @@ def run(listener: Listener, on_connect: Any, options: Options, started: Started)
         while not asked:
             wait()
         closing = threading.Thread(target=close, name="demyjpy-close", daemon=True)
-        closing.start()
+        BIRTHS.start(closing)
         while not closed.is_set():
             if any(asked):
                 server.hurry()

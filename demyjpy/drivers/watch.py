@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
+from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.report import Seldom, log
 
 _CALLERS: Final = frozenset({"demyjpy.lane", "demyjpy.turn", "demyjpy.pipeline"})
@@ -37,7 +38,7 @@ class LoopWatch:
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        BIRTHS.start(self._thread)
 
     def stop(self) -> None:
         """Look no more."""

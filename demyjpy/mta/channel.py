@@ -9,12 +9,14 @@ import os
 import re
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Self, TypeAlias
 
 from attrs import field, frozen
 from attrs import validators as v
 
 from demyjpy.drivers.address import Address, parse_address
+from demyjpy.drivers.waiting import within
 from demyjpy.errors import AddressError
 from demyjpy.mta.link import Answer, Link, MilterFailedError, hear
 from demyjpy.mta.smtp import Exchange
@@ -177,11 +179,10 @@ class AsyncChannel:
         if writer is None:
             return
         writer.close()
-        try:
-            async with asyncio.timeout(self._timeouts.command):
-                await writer.wait_closed()
-        except (OSError, TimeoutError):
-            writer.transport.abort()
+        with suppress(OSError):
+            if await within(self._timeouts.command, writer.wait_closed()):
+                return
+        writer.transport.abort()
 
     def abort(self) -> None:
         """Cut the connection: nobody waits any more for what is still to be written."""

@@ -17,6 +17,7 @@ from demyjpy.drivers.accepting import ProtocolServer
 from demyjpy.drivers.address import Address, Listener, listen
 from demyjpy.drivers.options import SessionNames
 from demyjpy.drivers.report import log
+from demyjpy.drivers.waiting import within
 from demyjpy.trace.records import Record
 from demyjpy.trace.writing import WireRecorder
 
@@ -90,9 +91,7 @@ class Snooper:
         await self._server.wait_connected()
         self._over.clear()
         if self._sessions and grace:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(grace):
-                    await self._over.wait()
+            await within(grace, self._over.wait())
         for session in tuple(self._sessions):
             session.cut()
 
@@ -180,15 +179,25 @@ class _Session:
         self._first: _Side | None = None
         """The one that ended first."""
         self._have_ended: set[_Side] = set()
+        self._early = b""
+        self._ended_early = False
+        """What the MTA said before the milter's connection was there; and whether no more comes."""
         self.front = _Side(self, "mta")
         self.back = _Side(self, "filter")
 
     # -------------------------------------------------------------------------- what comes
     def made(self, side: "_Side") -> None:
-        """A connection is there: the MTA's waits for the milter's."""
+        """A connection is there: what the MTA says is kept until the milter's is there, too."""
         if side is self.front:
-            side.pause()
             self._connecting.append(self._snooper.start(self._connect()))
+            return
+        if self._early:
+            self.said(self.front, self._early)
+        if self._ended_early:
+            self.ended(self.front)
+        self._early = b""
+        if not self.front.is_held:
+            self.front.resume()
 
     async def _connect(self) -> None:
         try:
@@ -198,16 +207,23 @@ class _Session:
             self._end(f"{AWAY}: {_why(error)}")
             self.front.reset()
             self._snooper.milter_is_away(error)
-        else:
-            self.front.resume()
 
     def said(self, side: "_Side", data: bytes) -> None:
         """Bytes: on they go; what they are is looked at after that."""
+        if not self.back.was_made:
+            # Not paused in connection_made: asyncio before CPython 3.11.4 reads on after that. So one
+            # read, at most 256 KiB (selector_events.py, max_size), may lie here.
+            side.pause()
+            self._early += data
+            return
         self._other(side).write(data)
         self._watch(lambda: self._look(side, data))
 
     def ended(self, side: "_Side") -> None:
         """One side says no more, but may still listen."""
+        if not self.back.was_made:
+            self._ended_early = True
+            return
         self._first = self._first or side
         self._have_ended.add(side)
         self._other(side).write_eof()

@@ -197,6 +197,48 @@ def test_a_milter_that_reads_slowly_holds_up_the_mta_and_no_memory() -> None:
     assert seen[-1]["how"] == "mta"
 
 
+class LateSnooper(Snooper):
+    """One whose connection with the milter takes until the MTA has said something, or all."""
+
+    async def connect(self, protocol: Any) -> Any:
+        if protocol is not asyncio.Protocol:  # that is only to see whether the milter is there
+            (session,) = self._sessions
+            await until(lambda: session.front.was_made)
+            await asyncio.sleep(0.05)
+        return await super().connect(protocol)
+
+
+@pytest.mark.parametrize("size", [0, 1, 64, 3 << 20])
+def test_what_the_mta_says_before_the_milter_is_there_is_kept(size: int) -> None:
+    """All bytes and the end of the stream arrive once the milter's connection is there."""
+    data = b"x" * size
+    with listening(echo) as milter:
+
+        async def main() -> bytes:
+            snooper = LateSnooper(
+                parse_address(FREE),
+                parse_address(milter),
+                Seen(),
+                lambda name: WireRecorder(None, name),
+            )
+            async with asyncio.timeout(PATIENCE), snooper:
+                said = await asyncio.to_thread(talk_in_two, snooper.address, data)
+                await snooper.close(PATIENCE)
+                return said
+
+        assert asyncio.run(main()) == data
+
+
+def talk_in_two(address: Address, data: bytes) -> bytes:
+    """Say this, and read beside it, to the end."""
+    with client(address) as sock:
+        saying = threading.Thread(target=lambda: (sock.sendall(data), sock.shutdown(socket.SHUT_WR)))
+        saying.start()
+        said = b"".join(iter(lambda: sock.recv(65536), b""))
+        saying.join(PATIENCE)
+    return said
+
+
 def test_a_milter_that_closes_closes_the_mta() -> None:
     """With an end, or a reset, as it came; who was first is told."""
 
