@@ -1,4 +1,4 @@
-"""Milters of others, unchanged, in the mail server in a box and behind a real Postfix: `python -m tests.foreign`.
+"""Milters of others, unchanged, in the box and behind a real Postfix: `python -m tests.foreign`.
 
 Not part of the tests: it installs some 200 packages below `tests.integration.fetch_mtas.PREFIX`.
 """

@@ -3,7 +3,6 @@
 A recipe is a context manager of a port: while the block runs, the milter listens there on loopback.
 """
 
-import os
 import shutil
 import signal
 import socket
@@ -108,7 +107,10 @@ def opendkim(port: int) -> Iterator[None]:
 @contextmanager
 def opendmarc(port: int) -> Iterator[None]:
     """Reports, and refuses nothing: nobody answers its questions."""
-    text = f"Socket {_listening(port)}\nUserID root\nSyslog no\nDNSTimeout 1\nRejectFailures true\nSPFSelfValidate true\n"
+    text = (
+        f"Socket {_listening(port)}\nUserID root\nSyslog no\nDNSTimeout 1\n"
+        "RejectFailures true\nSPFSelfValidate true\n"
+    )
     with (
         _files(conf=text) as directory,
         program(*within("opendmarc", "-f", "-c", f"{inside(directory)}/conf"), port=port),
@@ -128,8 +130,13 @@ def rspamd(port: int) -> Iterator[None]:
         "worker-normal.inc": "enabled = false;\n",
         "worker-controller.inc": f'bind_socket = "127.0.0.1:{free_port()}";\n',
         "worker-fuzzy.inc": "enabled = false;\n",
-        "options.inc": 'dns { nameserver = ["127.0.0.1:9"]; timeout = 0.05s; retransmits = 1; }\nlocal_addrs = [];\n',
-        "milter_headers.conf": 'use = ["x-spamd-bar", "x-spam-level"];\nauthenticated_headers = [];\nskip_local = false;\n',
+        "options.inc": (
+            'dns { nameserver = ["127.0.0.1:9"]; timeout = 0.05s; retransmits = 1; }\n'
+            "local_addrs = [];\n"
+        ),
+        "milter_headers.conf": (
+            'use = ["x-spamd-bar", "x-spam-level"];\nauthenticated_headers = [];\nskip_local = false;\n'
+        ),
         "logging.inc": 'type = "console"; level = "error";\n',
     }
     for name, text in settings.items():
@@ -141,7 +148,7 @@ def rspamd(port: int) -> Iterator[None]:
 
 @contextmanager
 def clamav(port: int) -> Iterator[None]:
-    """clamd with the one signature that everybody has, and its milter."""
+    """The daemon with the one signature that everybody has, and its milter."""
     clamd_port = free_port()
     eicar = (
         "Eicar:0:*:58354f2150254041505b345c505a58353428505e2937434329377d24454943415"
@@ -170,7 +177,7 @@ def clamav(port: int) -> Iterator[None]:
 
 @contextmanager
 def spamassassin(port: int) -> Iterator[None]:
-    """spamd without the network, and spamass-milter."""
+    """Its daemon without the network, and spamass-milter."""
     spamd_port = free_port()
     rules = "report_safe 0\nrequired_score 5\nclear_headers\nadd_header all Flag _YESNO_\nuse_bayes 0\n"
     with _files(local_cf=rules) as directory, ExitStack() as stack:
@@ -207,7 +214,7 @@ def spamassassin(port: int) -> Iterator[None]:
 
 @contextmanager
 def dkimpy(port: int) -> Iterator[None]:
-    """dkimpy-milter, in Python over pymilter; signs mail from test."""
+    """In Python over pymilter; signs mail from test."""
     with _files("dkimpy-milter") as directory:
         key = ("opendkim-genkey", "-b", "1024", "-s", "sel", "-d", "test", "-D", inside(directory))
         subprocess.run(within(*key), check=True, capture_output=True)
@@ -222,7 +229,7 @@ def dkimpy(port: int) -> Iterator[None]:
 
 @contextmanager
 def pyspf(port: int) -> Iterator[None]:
-    """pyspf-milter, in Python over pymilter."""
+    """In Python over pymilter."""
     text = (
         f"Socket = {_listening(port)}\nUserID = root\nHELO_reject = False\nMail_From_reject = False\n"
         "skip_addresses = 192.0.2.0/24\nHeader_Type = AR\nAuthserv_Id = postfix.test\nLookup_Time = 2\n"
@@ -236,10 +243,19 @@ def pyspf(port: int) -> Iterator[None]:
 @contextmanager
 def mailfromd(port: int) -> Iterator[None]:
     """A filter in its own language that does a bit of everything."""
-    text = (
-        'prog header\ndo\n  if $1 = "Subject" and $2 matches "spam"\n    reject 550 5.7.1 "no spam"\n  fi\ndone\n'
-        'prog eom\ndo\n  header_add("X-Mailfromd", "seen")\n  header_replace("Subject", "[M] changed")\ndone\n'
-    )
+    text = """\
+prog header
+do
+  if $1 = "Subject" and $2 matches "spam"
+    reject 550 5.7.1 "no spam"
+  fi
+done
+prog eom
+do
+  header_add("X-Mailfromd", "seen")
+  header_replace("Subject", "[M] changed")
+done
+"""
     with _files("daemon", filter_mf=text) as directory:
         here = inside(directory)
         command = (
@@ -294,7 +310,7 @@ sub filter_end {
 
 @contextmanager
 def amavis(port: int) -> Iterator[None]:
-    """amavisd with no scanner, and its milter."""
+    """The daemon with no scanner, and its milter."""
     text = """\
 use strict;
 $max_servers = 1;

@@ -3,7 +3,6 @@
 Nothing of it is installed on this machine, and none of its services is started but by us.
 """
 
-# ruff: noqa: T201  (a program that says what it does)
 import os
 import re
 import shutil
@@ -45,7 +44,7 @@ def mirror() -> str:
     lists = Path("/etc/apt")
     for path in (lists / "sources.list", *sorted((lists / "sources.list.d").glob("debian*"))):
         found = (
-            re.search(r"^(?:URIs:|deb(?: \[.*?\])?) (\S+)", path.read_text(), re.M)
+            re.search(r"^(?:URIs:|deb(?: \[.*?\])?) (\S+)", path.read_text(), re.MULTILINE)
             if path.exists()
             else None
         )

@@ -1,4 +1,4 @@
-"""One conversation in the box and behind a real Postfix, with the same milters: is what comes of it equal?"""
+"""One conversation in the box and behind a real Postfix, with the same milters; and what comes of it."""
 
 import asyncio
 import re
