@@ -87,6 +87,7 @@ FLOORS = (
     "mta.dialogue",
     "mta.box",
     "mta",
+    "trace.parsing",
     "trace.octets",
     "trace.values",
     "trace.fields",

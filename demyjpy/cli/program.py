@@ -18,6 +18,7 @@ from demyjpy.cli.configuration import mta_lines
 from demyjpy.cli.loading import Loaded, LoadError, load_filter
 from demyjpy.cli.logs import logging_to
 from demyjpy.cli.reloading import Reloadable
+from demyjpy.cli.saying import complain, say
 from demyjpy.cli.words import InputError, MissingExtraError
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.privileges import acting_as, is_root
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(parsed: argparse.Namespace, error: Exception, status: int) -> int:
-    print(f"demyjpy {parsed.command}: {error}", file=sys.stderr)
+    complain(parsed.command, str(error))
     return status
 
 
@@ -60,7 +61,7 @@ def check(arguments: argparse.Namespace) -> int:
         report = examine(loaded, arguments.driver)
         if arguments.play:
             report = _played(report, loaded, arguments.driver)
-    print(report.as_json() if arguments.json else as_text(report), flush=True)
+    say(*(report.as_json() if arguments.json else as_text(report)).split("\n"), flush=True)
     return 1 if report.problems else 0
 
 
@@ -181,7 +182,7 @@ def _show_lines(listen: str, address: str) -> None:
     """Print what to paste: ``address`` has the port that was chosen, ``listen`` mode and group."""
     asked, actual = parse_address(listen), parse_address(address)
     where = asked if asked.kind == "unix" else actual
-    print(mta_lines(where, is_inherited=asked.kind in ("fd", "systemd")), flush=True)
+    say(*mta_lines(where, is_inherited=asked.kind in ("fd", "systemd")).split("\n"), flush=True)
 
 
 def send(arguments: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final, Self
 
+from demyjpy.cli.saying import say
 from demyjpy.cli.show import Paint, paint_for
 from demyjpy.cli.snoop_words import record_line
 from demyjpy.cli.waiting import until_signal
@@ -104,7 +105,7 @@ class Screen:
     def _print(self, lines: list[str]) -> None:
         if self._is_read:
             try:
-                print(*lines, sep="\n", flush=True)
+                say(*lines, flush=True, coloured=self._paint.is_on)
             except OSError:  # nobody reads it any more, but the mail goes on
                 self._is_read = False
 
@@ -152,9 +153,9 @@ async def _serve(arguments: argparse.Namespace, late: LateTray | None, outbox: O
     async with until_signal() as told, snooper:
         where = f"{snooper.address}, in front of {snooper.to}"
         if snooper.is_listening:
-            print(f"snooping on {where}", flush=True)
+            say(f"snooping on {where}", flush=True)
         else:
-            print(f"will listen on {where}, when the milter is there", flush=True)
+            say(f"will listen on {where}, when the milter is there", flush=True)
         await told
         async with until_signal() as again:
             closing = asyncio.ensure_future(snooper.close(arguments.grace))

@@ -18,6 +18,7 @@ from demyjpy.errors import MilterError
 from demyjpy.macros import Macros
 from demyjpy.trace.exchanges import Exchange, actions_of
 from demyjpy.trace.messages import Message, Turn, reading_messages
+from demyjpy.trace.parsing import seconds_of
 from demyjpy.trace.records import Record
 from demyjpy.trace.session import Trace
 from demyjpy.trace.words import (
@@ -28,6 +29,7 @@ from demyjpy.trace.words import (
     safe,
     shorten,
     verdict_words,
+    words_of,
 )
 from demyjpy.wire.codes import Command, ProtocolFlag
 
@@ -47,10 +49,8 @@ _GONE_ON: Final = ("accepted", "quarantined")
 # -------------------------------------------------------------------------------- in sentences
 def sentences(trace: Trace, message: Message) -> Iterator[str]:
     """A message of a trace in full sentences: who said what, who decided, what was changed."""
-    own = [one for one in trace.exchanges if message.first <= one.number <= message.last]
-    before = [
-        one for one in trace.exchanges if one.number < message.first and one.name in ("connect", "hello")
-    ]
+    own = trace.exchanges[message.first - 1 : message.last]
+    before = trace.greetings_before(message.first)
     is_cut = _is_cut(trace, message)
     if is_cut:
         message = evolve(message, outcome="undecided", at="")
@@ -159,14 +159,15 @@ def _edit_sentences(message: Message, exchanges: Iterable[Exchange]) -> Iterator
     ]
     made = message.edits if message.outcome in _GONE_ON else ()
     who = {repr(action): name for name, action in asked}
+    sent = set(map(repr, made))
     for edit in made:
         by = f", asked for by {who[repr(edit)]}" if repr(edit) in who else ""
         yield f"Change: {change_words(edit)}{by}."
     for name, edit in asked:
-        if edit in made:
+        if repr(edit) in sent:
             continue
         why = f"the mail was {message.outcome}" if message.outcome not in _GONE_ON else "it was not sent"
-        yield f"Dropped: {change_words(edit)}, asked for by {name}, for {why}."
+        yield f"Dropped: {words_of(edit)}, asked for by {name}, for {why}."
 
 
 def _sentence(text: str) -> str:
@@ -180,8 +181,7 @@ def _name(record: Record) -> str:
 
 
 def _duration(record: Record) -> float:
-    found = record.get("duration")
-    return float(found) if isinstance(found, int | float) else 0.0
+    return seconds_of(record.get("duration"))
 
 
 def _actions(record: Record) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.actions import Modification, Verdict
-from demyjpy.codec import decode_action
+from demyjpy.codec import decode_action, encode_action
 from demyjpy.errors import MilterError
 from demyjpy.plan import LEGAL
 from demyjpy.session import ends_message
@@ -29,7 +29,7 @@ _USUAL: Final[dict[bytes, Verdict | None]] = {b"": None, b"\0\0\0\1c": act.Conti
 
 @frozen
 class Unreadable:
-    """A packet of the filter's that says nothing that is known here."""
+    """A packet of the filter's that says nothing that is known here, or nothing of a change."""
 
     letter: str
     payload: bytes
@@ -63,6 +63,14 @@ class Turn:
             return _USUAL[self.reply]
         found = [one for one in self.actions if type(one) in _VERDICTS]
         return found[-1] if found else None
+
+
+def _as_edit(one: Any) -> Modification | Unreadable:
+    """What was said at the end of a message, as a change; another negotiation, say, is none."""
+    if isinstance(one, Modification | Unreadable):
+        return one
+    letter, payload = encode_action(one)
+    return Unreadable(chr(letter), payload)
 
 
 def _decode(packet: Packet, leading_space: bool) -> Any:
@@ -193,7 +201,7 @@ class _Reader:
             standing, at = self.standing
             yield self._close(outcome_of(standing), at, standing)
         elif exchange.letter == _C.BODYEOB and not turn.is_skipped:
-            edits = tuple(one for one in turn.actions if type(one) not in _VERDICTS)
+            edits = tuple(map(_as_edit, (one for one in turn.actions if type(one) not in _VERDICTS)))
             yield self._close(outcome_of(verdict, edits), exchange.name, verdict, edits)
         elif verdict is not None and ends_message(exchange.letter, verdict):
             yield self._close(outcome_of(verdict), exchange.name, verdict)
