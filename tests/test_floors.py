@@ -17,6 +17,7 @@ FLOORS = (
     "wire.codes",
     "wire.fields",
     "wire.framing",
+    "shown",
     # 2: what is said, and how it lies in packets
     "events",
     "actions",
@@ -146,6 +147,7 @@ FLOORS = (
     "starting",
     "",
     "cli.words",
+    "cli.saying",
     "cli.waiting",
     "cli.configuration",
     "cli.mail_arguments",
