@@ -20,6 +20,7 @@ from demyjpy.drivers.address import Address, parse_address
 from demyjpy.drivers.report import log
 from demyjpy.trace.records import Record
 from demyjpy.trace.snooping import Snooper
+from demyjpy.trace.tapes import AFTER_LOSS
 from demyjpy.trace.writing import Tray, WireRecorder
 
 _LOCAL: Final = ("127.0.0.1", "::1")
@@ -96,7 +97,9 @@ class Screen:
         if number is None:
             self._count += 1
             number = self._numbers[session] = self._count
-        lines = [record_line(record, number, self._paint) for record in records]
+        # what cannot be read is told once in each direction; all of it is in the recording
+        told = (record for record in records if record.get("problem") != AFTER_LOSS)
+        lines = [record_line(record, number, self._paint) for record in told]
         if any(record.get("direction") == "end" for record in records):
             del self._numbers[session]
         if lines:

@@ -230,5 +230,6 @@ def _add_capsule(capsule: Parser, file: object) -> None:
     capsule.add_argument(
         "--filter",
         metavar="FILTER",
-        help="FILE.py[:NAME] or package.module[:NAME] (default: handlers in the file of the handler)",
+        help="FILE.py[:NAME] or package.module[:NAME]; needed for --test, which runs it: nothing is run "
+        "because the capsule names it",
     )
