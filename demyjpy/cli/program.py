@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, redirect_stdout, suppress
 from typing import Any, Final
@@ -25,6 +26,7 @@ from demyjpy.drivers.privileges import acting_as, is_root
 from demyjpy.errors import AddressError, HandlerError, TraceError
 from demyjpy.starting import start_milter
 
+EX_SOFTWARE: Final = 70  # sysexits.h
 _LOOPBACK: Final = ("127.0.0.0/8", "::1")
 
 
@@ -42,11 +44,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # whoever read our output has gone; Python must not try again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return _failed(parsed)
     except (AddressError, TraceError, OSError) as error:
-        return _complain(parsed, error, 1)
+        return _complain(parsed, error, _failed(parsed))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except Exception:
+        if parsed.command != "send":
+            raise
+        say(*traceback.format_exc().split("\n"), to=sys.stderr)
+        return _failed(parsed)
+
+
+def _failed(parsed: argparse.Namespace) -> int:
+    """The status of a command that could not do its work; of ``send`` 1 would be a verdict."""
+    return EX_SOFTWARE if parsed.command == "send" else 1
 
 
 def _complain(parsed: argparse.Namespace, error: Exception, status: int) -> int:

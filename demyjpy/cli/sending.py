@@ -126,7 +126,7 @@ async def play_mail(
     """Play a mail; ``report`` is told of each step as soon as it is done."""
     script = steps_of(arguments, content)
     timeouts = Timeouts(arguments.connect_timeout, arguments.command_timeout, arguments.content_timeout)
-    session = new_session(profile)
+    session = new_session(profile, max_answer=arguments.max_answer)
     outcomes: list[Outcome] = []
     recorder = recorder_of(arguments)
     channel = LateChannel(arguments.to, timeouts, recorder.take if recorder else untapped)
