@@ -145,11 +145,12 @@ def code_of(found: Capsule, name: str, handlers: Any) -> str | None:
         finally:
             logging.disable(level)
         if has_failed_alike(found, result.observed):
-            return _code_of_script(found, name, script)
+            return code_of_script(found, name, script)
     return None
 
 
-def _code_of_script(found: Capsule, name: str, script: Script) -> str:
+def code_of_script(found: Capsule, name: str, script: Script) -> str:
+    """A test that plays this script."""
     imports = ["from demyjpy.cli.loading import load_filter"]
     if _is_writable(script):
         code = as_code(script.steps, raw=script.raw)
