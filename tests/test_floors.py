@@ -17,6 +17,7 @@ FLOORS = (
     "wire.codes",
     "wire.fields",
     "wire.framing",
+    "shown",
     # 2: what is said, and how it lies in packets
     "events",
     "actions",
@@ -90,6 +91,7 @@ FLOORS = (
     "mta.dialogue",
     "mta.box",
     "mta",
+    "trace.parsing",
     "trace.octets",
     "trace.values",
     "trace.fields",
@@ -148,6 +150,7 @@ FLOORS = (
     "starting",
     "",
     "cli.words",
+    "cli.saying",
     "cli.waiting",
     "cli.configuration",
     "cli.mail_arguments",

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
 
 from attrs import define, field
 
+from demyjpy.cli.saying import say
 from demyjpy.cli.show import Paint, paint_for, plural, safe, step_lines
 from demyjpy.cli.waiting import tell, until_signal
 from demyjpy.drivers.address import Address
@@ -42,7 +43,7 @@ class Journal:
             lines = [f"    {safe(what)}"]
         mark = self.paint("dim", f"#{number} ")
         try:
-            print(*(f"{mark}{line}" for line in lines), sep="\n", flush=True)
+            say(*(f"{mark}{line}" for line in lines), flush=True, coloured=self.paint.is_on)
         except OSError as error:
             self.on_error(error)
 
@@ -135,6 +136,7 @@ async def _serve(arguments: argparse.Namespace, store: Store) -> None:
             host=arguments.host,
             default_action=arguments.default_action,
             max_message=arguments.max_message,
+            max_answer=arguments.max_answer,
             timeouts=Timeouts(
                 arguments.connect_timeout, arguments.command_timeout, arguments.content_timeout
             ),
@@ -142,12 +144,12 @@ async def _serve(arguments: argparse.Namespace, store: Store) -> None:
             tap=tap,
         )
         async with box:
-            print(f"SMTP on {smtp_server(box.address)}, mail to {store.path}", flush=True)
+            say(f"SMTP on {smtp_server(box.address)}, mail to {store.path}", flush=True)
             for name, address in box.milters.items():
                 shown = safe(name) if name == str(address) else f"{safe(name)} ({address})"
-                print(f"milter {shown}", flush=True)
+                say(f"milter {shown}", flush=True)
             if not milters:
-                print("no milter is asked: give --milter ADDRESS", flush=True)
-            print(f"try: {swaks_line(box.address)}", flush=True)
+                say("no milter is asked: give --milter ADDRESS", flush=True)
+            say(f"try: {swaks_line(box.address)}", flush=True)
             await told
-        print(journal.summary(), flush=True)
+        say(journal.summary(), flush=True)

@@ -1,26 +1,31 @@
 """``demyjpy capsule``: a failure shown, and a test that fails the same way."""
 
 import argparse
+import json
 import logging
+import re
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import redirect_stdout, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from attrs import define, field
+
 from demyjpy import events as ev
 from demyjpy.cli.loading import load_filter
 from demyjpy.cli.replay_words import context_words
-from demyjpy.cli.show import safe, shorten
+from demyjpy.cli.saying import complain, say
+from demyjpy.cli.show import shorten
 from demyjpy.cli.words import InputError
-from demyjpy.errors import MilterError, TraceError
+from demyjpy.errors import LocalProtocolError, MilterError, TraceError
 from demyjpy.mta import steps
 from demyjpy.testing import Postfix, run
-from demyjpy.testing.code import as_code
+from demyjpy.testing.code import as_code, as_steps
 from demyjpy.testing.script import Script
 from demyjpy.trace.capsule import Capsule, has_failed_alike, load_capsule
 from demyjpy.trace.files import is_any_of
-from demyjpy.trace.reading import dump_record
 from demyjpy.trace.session import Trace
 from demyjpy.wire.fields import encode_text
 
@@ -34,6 +39,8 @@ def test_{name}_does_not_fail():
     """Nor does any other handler in this session."""
     handlers = load_filter(FILTER).on_connect
 {body}'''
+_MOST_STEPS: Final = 100  # calls of one another; more are too deep for Python's compiler
+_LONGEST_NAME: Final = 60
 _START: Final = _TEST.partition("{")[0].encode()
 _SCRIPT: Final = """\
     script = {script}
@@ -41,7 +48,7 @@ _SCRIPT: Final = """\
     assert [f"{{one.event}}: {{one.error!r}}" for one in result.troubles] == []
 """
 _RECORDS: Final = """\
-    trace = Trace("session", tuple(map(json.loads, RECORDS.splitlines())))
+    trace = Trace("session", tuple(map(json.loads, RECORDS)))
     errors = [step.error for step in trace.step(handlers) if step.error is not None]
     assert errors == []
 """
@@ -58,23 +65,26 @@ def capsule(arguments: argparse.Namespace) -> int:
     if arguments.test is None:
         _show(found)
         return 0
-    name = arguments.filter or found.file
-    if not name:
-        raise InputError("expected --filter FILE.py:NAME, for the capsule does not tell where it is")
     path = Path(arguments.test)
-    return _write_test(found, name, path, has_test=_has_test(path, arguments.capsule))
+    has_test = _has_test(path, arguments.capsule)
+    if arguments.filter is None:
+        named = f"; this one names {found.file}" if found.file else ""
+        raise InputError(
+            "expected --filter FILE.py:NAME: nothing is run because a capsule names it, for anybody may "
+            f"have made that{named}"
+        )
+    return _write_test(found, arguments.filter, path, has_test=has_test)
 
 
 def _show(found: Capsule) -> None:
     when = datetime.fromtimestamp(found.time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    print(f"{safe(found.handler)} failed at {found.event}: {shorten(f'{found.error}: {found.text}')}")
-    print(f"when: {when}, session {safe(found.trace.name)}, queue id {safe(found.queue_id or '-')}")
-    print("versions:", ", ".join(f"{name} {one}" for name, one in found.versions.items()))
-    print("\ncontext before:")
-    for key, value in sorted(context_words(found.ctx).items()):
-        print(f"  {safe(key)} = {value}")
-    print("\nsession:", ", ".join(exchange.name for exchange in found.trace.exchanges))
-    print("\n" + "\n".join(map(safe, found.traceback.rstrip("\n").split("\n"))))
+    say(f"{found.handler} failed at {found.event}: {shorten(f'{found.error}: {found.text}')}")
+    say(f"when: {when}, session {found.trace.name}, queue id {found.queue_id or '-'}")
+    versions = ", ".join(f"{name} {one}" for name, one in found.versions.items())
+    say(f"versions: {versions}", "", "context before:")
+    say(*(f"  {key} = {value}" for key, value in sorted(context_words(found.ctx).items())))
+    say("", f"session: {', '.join(exchange.name for exchange in found.trace.exchanges)}", "")
+    say(*found.traceback.rstrip("\n").split("\n"))
 
 
 def _has_test(path: Path, capsule: str) -> bool:
@@ -111,112 +121,167 @@ def _write_test(found: Capsule, name: str, path: Path, *, has_test: bool) -> int
             path.write_text(text or code_of_records(found, name), encoding="utf-8")
         except OSError as error:
             raise _cannot_write(path, error) from error
-        print(f"written: {path}")
+        say(f"written: {path}")
     if is_alike:
         return 0
     stays = f"; {path} stays as it was" if has_test else ""
-    print(
-        "demyjpy capsule: played again, the handler does not fail: it is not a function of what it "
-        f"gets, or it has been changed since{stays}",
-        file=sys.stderr,
+    complain(
+        "capsule",
+        "played again, the handler does not fail: it is not a function of what it gets, or it has been "
+        f"changed since{stays}",
     )
     return 1
 
 
 def code_of(found: Capsule, name: str, handlers: Any) -> str | None:
     """A test with `demyjpy.testing`; None where that would not fail the same way."""
-    script = script_of(found.trace)
-    level = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # it is expected to fail
-    try:
-        result = run(handlers, script, mta=Postfix())
-    except MilterError:
-        return None
-    finally:
-        logging.disable(level)
-    if not has_failed_alike(found, result.observed):
-        return None
-    imports = (
-        "from demyjpy.cli.loading import load_filter\n"
-        "from demyjpy.testing import Postfix, Script, run, session\n"
-        "from demyjpy.mta import steps\n"
+    for script in scripts_of(found.trace):
+        level = logging.root.manager.disable
+        logging.disable(logging.CRITICAL)  # it is expected to fail
+        try:
+            result = run(handlers, script, mta=Postfix())
+        except MilterError:
+            return None
+        finally:
+            logging.disable(level)
+        if has_failed_alike(found, result.observed):
+            return code_of_script(found, name, script)
+    return None
+
+
+def code_of_script(found: Capsule, name: str, script: Script) -> str:
+    """A test that plays this script."""
+    imports = ["from demyjpy.cli.loading import load_filter"]
+    if _is_writable(script):
+        code = as_code(script.steps, raw=script.raw)
+        imports += ["from demyjpy.testing import Postfix, run, session"]
+    else:
+        code = as_steps(script.steps, "    ")
+        imports += ["from demyjpy.mta import steps", "from demyjpy.testing import Postfix, Script, run"]
+    return _fill(found, name, "\n".join(imports) + "\n", _SCRIPT.format(script=code))
+
+
+def _is_writable(script: Script) -> bool:
+    """Whether methods of a script can build it: they take parameters by name, and nest step in step."""
+    paths = [one for one in script.steps if isinstance(one, steps.Mail | steps.Rcpt)]
+    names = [[key for key, _ in one.parameters.words] for one in paths]
+    own = {"self", "sender", "address", "raw", "refused"}
+    return len(script.steps) <= _MOST_STEPS and all(
+        len({*keys}) == len(keys) and own.isdisjoint(keys) for keys in names
     )
-    body = _SCRIPT.format(script=as_code(script.steps))
-    needed = [line for line in imports.splitlines() if "steps" not in line or "steps." in body]
-    return _fill(found, name, "\n".join(needed) + "\n", body)
 
 
 def code_of_records(found: Capsule, name: str) -> str:
     """A test that plays the recorded session itself."""
-    records = b"".join(map(dump_record, found.trace.records)).decode("utf-8")
+    lines = "\n".join(f"    {json.dumps(record)!r}," for record in found.trace.records)
     imports = (
         "import json\n\nfrom demyjpy.cli.loading import load_filter\nfrom demyjpy.trace import Trace\n\n"
-        f"RECORDS = {records!r}\n"
+        f"RECORDS = [\n{lines}\n]\n"
     )
     return _fill(found, name, imports, _RECORDS)
 
 
 def _fill(found: Capsule, name: str, imports: str, body: str) -> str:
-    short = "".join(one if one.isalnum() else "_" for one in found.handler.rpartition(".")[2])
-    what = safe(f"{found.handler} failed at {found.event} with {found.error}")
+    short = re.sub(r"\W", "_", found.handler.rpartition(".")[2], flags=re.ASCII)[:_LONGEST_NAME]
+    what = shorten(f"{found.handler} failed at {found.event} with {found.error}")
     what = what.replace("\\", "/").replace('"', "'")
-    where = str(Path(name.partition(":")[0]).absolute()) + ":" + (name.partition(":")[2] or "handlers")
-    chosen = where if name.partition(":")[0].endswith(".py") else name
-    return _TEST.format(what=what, imports=imports, filter=chosen, name=short or "it", body=body)
+    source, colon, chosen = name.rpartition(":") if ":" in name else (name, ":", "handlers")
+    where = str(Path(source).absolute()) if source.endswith(".py") else source
+    return _TEST.format(
+        what=what, imports=imports, filter=f"{where}{colon}{chosen}", name=short or "it", body=body
+    )
+
+
+def scripts_of(trace: Trace) -> Iterator[Script]:
+    """What to try: the session as a client may lead it, then with nothing put right."""
+    script = script_of(trace)
+    if len(script.steps) <= _MOST_STEPS:
+        with suppress(LocalProtocolError):
+            yield Script(()).then(*script.steps)
+    yield script
 
 
 def script_of(trace: Trace) -> Script:
     """The SMTP session that would make an MTA say what was recorded, as far as that can be told."""
-    found: list[steps.Step] = []
-    content: list[bytes] | None = None
-    connect: steps.Step = steps.Connect()
-    is_open = False
-
-    def finish() -> None:
-        nonlocal content
-        if content is not None:
-            found.append(steps.Data(b"".join(content)))
-        content = None
-
-    def begin() -> list[bytes]:
-        nonlocal is_open
-        if not is_open:
-            found.extend((steps.Mail("sender@example.org"), steps.Rcpt("recipient@example.net")))
-            is_open = True
-        return []
-
+    writer = _Writer()
     for exchange in trace.exchanges:
-        event = exchange.event
+        with suppress(MilterError):  # what cannot be read is no step of a client
+            writer.take(exchange.event)
+    return writer.script()
+
+
+@define
+class _Writer:
+    """Steps on their way, from what the MTA said."""
+
+    found: list[steps.Step] = field(factory=list)
+    connect: steps.Connect = field(factory=steps.Connect)
+    content: list[bytes] | None = None
+    is_open: bool = False
+    is_header: bool = True
+    """Whether the blank line below the header is still to be written."""
+
+    def take(self, event: ev.Event) -> None:
+        """Something that the MTA said."""
         match event:
             case ev.Connect():
                 name = None if event.host_name.startswith("[") else event.host_name
-                connect = steps.Connect(event.raw.removeprefix("IPv6:"), name, event.port or 0)
+                address = event.raw.removeprefix("IPv6:") if event.family in ("4", "6") else ""
+                self.connect = steps.Connect(address, name, event.port or 0)
             case ev.Hello():
-                found.append(steps.Ehlo(event.greeting))
+                self.found.append(steps.Ehlo(event.greeting))
             case ev.Mail():
-                finish()
-                found.append(steps.Mail(event.sender, event.parameters))
-                is_open = True
+                self.finish()
+                self.found.append(steps.Mail(event.sender, event.parameters))
+                self.is_open = True
             case ev.Recipient():
-                begin()
-                found.append(steps.Rcpt(event.address, event.parameters))
-            case ev.Header():
-                content = begin() if content is None else content
-                raw = event.raw.replace("\n", "\r\n")
-                content.append(encode_text(f"{event.name}:{raw}\r\n"))
-            case ev.EndOfHeaders() | ev.Body() | ev.EndOfMessage():
-                content = begin() if content is None else content
-                data = event.data if isinstance(event, ev.Body) else b""
-                content.append(data or (b"\r\n" if isinstance(event, ev.EndOfHeaders) else b""))
+                self._begin()
+                self.found.append(steps.Rcpt(event.address, event.parameters))
             case ev.Unknown():
-                found.append(steps.Command(event.command))
+                self.found.append(steps.Command(event.command))
             case ev.Abort():
-                finish()
-                found.append(steps.Rset())
-                is_open = False
-        if isinstance(event, ev.EndOfMessage):
-            finish()
-            is_open = False
-    finish()
-    hello = [] if any(isinstance(one, steps.Ehlo) for one in found) else [steps.Ehlo("client.example")]
-    return Script((connect, *hello, *found), raw=True)
+                self.finish()
+                self.found.append(steps.Rset())
+            case ev.Header() | ev.EndOfHeaders() | ev.Body() | ev.EndOfMessage():
+                self._take_content(event)
+
+    def _take_content(self, event: ev.Event) -> None:
+        if self.content is None:
+            self._begin()
+            self.content, self.is_header = [], True
+        match event:
+            case ev.Header():
+                raw = event.raw.replace("\n", "\r\n")
+                self.content.append(encode_text(f"{event.name}:{raw}\r\n"))
+            case ev.EndOfHeaders():
+                self._end_header()
+            case ev.Body():
+                self._end_header()
+                self.content.append(event.data)
+            case ev.EndOfMessage():
+                self._end_header()
+                self.finish()
+
+    def _end_header(self) -> None:
+        """The blank line, also for a filter that has not asked to be told of it."""
+        if self.is_header and self.content is not None:
+            self.content.append(b"\r\n")
+        self.is_header = False
+
+    def _begin(self) -> None:
+        if not self.is_open:
+            self.found += (steps.Mail("sender@example.org"), steps.Rcpt("recipient@example.net"))
+        self.is_open = True
+
+    def finish(self) -> None:
+        """The end of a message, if there is one."""
+        if self.content is not None:
+            self.found.append(steps.Data(b"".join(self.content)))
+        self.content, self.is_open = None, False
+
+    def script(self) -> Script:
+        """All of it."""
+        self.finish()
+        greeted = any(isinstance(one, steps.Ehlo) for one in self.found)
+        hello = [] if greeted else [steps.Ehlo("client.example")]
+        return Script((self.connect, *hello, *self.found), raw=True)

@@ -22,6 +22,7 @@ from demyjpy.cli import demo_filter
 from demyjpy.cli.boxing import Journal, open_store, smtp_server, swaks_line
 from demyjpy.cli.loading import Loaded, load_filter
 from demyjpy.cli.sample_mails import Sample, samples
+from demyjpy.cli.saying import say
 from demyjpy.cli.sent import STATUSES, Sent, verdict_line
 from demyjpy.cli.show import Paint, diff_lines, failure_words, paint_for, plural, safe, said, shorten
 from demyjpy.cli.waiting import tell, until_signal
@@ -69,13 +70,13 @@ async def _demonstrate(arguments: argparse.Namespace, loaded: Loaded, address: s
     paint = paint_for(arguments.color)
     watch = Watch()
     async with until_signal() as told, Box(_ANYWHERE, {"filter": address}, store, report=watch) as box:
-        print("A filter and a mail server, both on this machine. Mail goes to the server by SMTP; the")
-        print("server asks the filter about it by the milter protocol, as Postfix would.\n")
-        print(f"filter  {safe(loaded.name)} on {address}")
+        say("A filter and a mail server, both on this machine. Mail goes to the server by SMTP; the")
+        say("server asks the filter about it by the milter protocol, as Postfix would.", "")
+        say(f"filter  {safe(loaded.name)} on {address}")
         if not arguments.filter:
-            print("        counts the bytes of each body and tells them in a header, X-Message-Size")
+            say("        counts the bytes of each body and tells them in a header, X-Message-Size")
         kept = "" if arguments.maildir else ", until the end"
-        print(f"server  SMTP on {smtp_server(box.address)}, mail to {store.path}{kept}", flush=True)
+        say(f"server  SMTP on {smtp_server(box.address)}, mail to {store.path}{kept}", flush=True)
         mailing = asyncio.create_task(_send_all(box.address, watch, paint))
         await asyncio.wait((mailing, told), return_when=asyncio.FIRST_COMPLETED)
         if not mailing.done():
@@ -85,11 +86,11 @@ async def _demonstrate(arguments: argparse.Namespace, loaded: Loaded, address: s
         status = mailing.result()
         if arguments.stay:
             box.report = journal = Journal(["filter"], paint, lambda error: tell(told, error))
-            print(f"\nup until Ctrl-C, for more mail:\n  {swaks_line(box.address)}\n", flush=True)
+            say("", "up until Ctrl-C, for more mail:", f"  {swaks_line(box.address)}", "", flush=True)
             await told
-            print(journal.summary(), flush=True)
+            say(journal.summary(), flush=True)
         else:
-            print("\nnext:", *_next_lines(arguments.filter), sep="\n", flush=True)
+            say("", "next:", *_next_lines(arguments.filter), flush=True)
     return status
 
 
@@ -128,12 +129,13 @@ async def _send_all(address: Address, watch: Watch, paint: Paint) -> int:
         await asyncio.to_thread(_send, sample, address)
         sent = _result(sample, tuple(watch.outcomes))
         results.append(sent)
-        print(f"\n{paint('bold', f'{number}/{len(mails)} {sample.title}')}, {len(sample.content)} bytes")
+        title = paint("bold", f"{number}/{len(mails)} {sample.title}")
+        say("", f"{title}, {len(sample.content)} bytes", coloured=paint.is_on)
         notes = [f"  {paint('red', safe(note))}" for note in watch.notes]
-        print(*_lines(sent, paint), *notes, sep="\n", flush=True)
+        say(*_lines(sent, paint), *notes, flush=True, coloured=paint.is_on)
     took = time.monotonic() - begun
     sent_all = paint("bold", f"{plural(len(mails), 'mail')} in {took:.1f} s")
-    print(f"\n{sent_all}: {_tally(results)}", flush=True)
+    say("", f"{sent_all}: {_tally(results)}", flush=True, coloured=paint.is_on)
     return STATUSES["failed"] if any(sent.failure for sent in results) else 0
 
 

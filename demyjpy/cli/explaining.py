@@ -1,27 +1,29 @@
 """``demyjpy explain``: recorded messages in full sentences."""
 
 import argparse
-import sys
 
-from demyjpy.cli.tracing import readings, report_problems
+from demyjpy.cli.saying import complain, say
+from demyjpy.cli.tracing import Few, readings, report_problems, session_problems
 from demyjpy.trace.explaining import sentences
 
 
 def explain(arguments: argparse.Namespace) -> int:
-    """``demyjpy explain``: 0 if there was a message to explain."""
-    found = readings(arguments.traces)
+    """``demyjpy explain``: 0; 1 if there was no message to explain, or something could not be read."""
+    found = readings(arguments, arguments.traces)
+    told = Few()
     count = 0
     for reading in found:
         for trace in reading:
+            told.extend(session_problems(trace))
             for message in trace.messages:
                 if arguments.queue_id in (None, message.queue_id):
                     if count:
-                        print()
+                        say("")
                     count += 1
-                    print(*sentences(trace, message), sep="\n", flush=True)
-    report_problems("explain", found)
+                    say(*sentences(trace, message), flush=True)
+    bad = report_problems("explain", found, told)
     if not count:
         wanted = f" with queue id {arguments.queue_id}" if arguments.queue_id else ""
-        print(f"demyjpy explain: expected a message{wanted}, got none", file=sys.stderr)
+        complain("explain", f"expected a message{wanted}, got none")
         return 1
-    return 0
+    return 1 if bad else 0

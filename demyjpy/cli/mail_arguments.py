@@ -4,6 +4,7 @@ import argparse
 from typing import Any, Final
 
 from demyjpy.cli.words import COUNT, SECONDS, Parser, address, client, macro, milter, path, reachable
+from demyjpy.mta.link import MAX_ANSWER, MAX_PACKETS
 
 _SEND_EPILOG: Final = """\
 examples:
@@ -21,7 +22,9 @@ Exit status:
    2  wrong arguments, no such mail, or a directory for --record that cannot be written
    3  discarded: the client is told that all is well, nothing is delivered
    4  accepted and put into quarantine
-  69  the milter failed: nothing listens, it is no milter, it hangs, it closed, it broke the protocol
+  69  the milter failed: nothing listens, it is no milter, it hangs, it closed, it broke the protocol,
+      its answer is too large
+  70  demyjpy itself failed, or its output was not taken: that says nothing of the mail
   75  a temporary failure (4xx)
 """
 _MTA_EPILOG: Final = """\
@@ -168,6 +171,14 @@ def _add_timeouts(command: Parser) -> Any:
             default=default,
             help=f"{text} (default: {default:g})",
         )
+    command.add_argument(
+        "--max-answer",
+        metavar="BYTES",
+        type=COUNT,
+        default=MAX_ANSWER,
+        help="size of a milter's answer to one event; one with a larger one has failed "
+        f"(default: {MAX_ANSWER}), as has one with more than {MAX_PACKETS} packets",
+    )
     return group
 
 

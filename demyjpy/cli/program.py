@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, redirect_stdout, suppress
 from typing import Any, Final
@@ -18,12 +19,14 @@ from demyjpy.cli.configuration import mta_lines
 from demyjpy.cli.loading import Loaded, LoadError, load_filter
 from demyjpy.cli.logs import logging_to
 from demyjpy.cli.reloading import Reloadable
+from demyjpy.cli.saying import complain, say
 from demyjpy.cli.words import InputError, MissingExtraError
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.privileges import acting_as, is_root
 from demyjpy.errors import AddressError, HandlerError, TraceError
 from demyjpy.starting import start_milter
 
+EX_SOFTWARE: Final = 70  # sysexits.h
 _LOOPBACK: Final = ("127.0.0.0/8", "::1")
 
 
@@ -41,15 +44,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # whoever read our output has gone; Python must not try again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return _failed(parsed)
     except (AddressError, TraceError, OSError) as error:
-        return _complain(parsed, error, 1)
+        return _complain(parsed, error, _failed(parsed))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except Exception:
+        if parsed.command != "send":
+            raise
+        say(*traceback.format_exc().split("\n"), to=sys.stderr)
+        return _failed(parsed)
+
+
+def _failed(parsed: argparse.Namespace) -> int:
+    """The status of a command that could not do its work; of ``send`` 1 would be a verdict."""
+    return EX_SOFTWARE if parsed.command == "send" else 1
 
 
 def _complain(parsed: argparse.Namespace, error: Exception, status: int) -> int:
-    print(f"demyjpy {parsed.command}: {error}", file=sys.stderr)
+    complain(parsed.command, str(error))
     return status
 
 
@@ -60,7 +73,7 @@ def check(arguments: argparse.Namespace) -> int:
         report = examine(loaded, arguments.driver)
         if arguments.play:
             report = _played(report, loaded, arguments.driver)
-    print(report.as_json() if arguments.json else as_text(report), flush=True)
+    say(*(report.as_json() if arguments.json else as_text(report)).split("\n"), flush=True)
     return 1 if report.problems else 0
 
 
@@ -182,7 +195,7 @@ def _show_lines(listen: str, address: str) -> None:
     """Print what to paste: ``address`` has the port that was chosen, ``listen`` mode and group."""
     asked, actual = parse_address(listen), parse_address(address)
     where = asked if asked.kind == "unix" else actual
-    print(mta_lines(where, is_inherited=asked.kind in ("fd", "systemd")), flush=True)
+    say(*mta_lines(where, is_inherited=asked.kind in ("fd", "systemd")).split("\n"), flush=True)
 
 
 def send(arguments: argparse.Namespace) -> int:

@@ -13,11 +13,12 @@ from demyjpy.cli.page_files import numbered, try_page, write_page
 from demyjpy.cli.replay_jobs import Task, filter_of, processors, run_all
 from demyjpy.cli.replay_words import Tally, session_lines
 from demyjpy.cli.report_page import ReportPage
+from demyjpy.cli.saying import complain, complain_of_all, say
 from demyjpy.cli.session_page import played_views, recorded_views, session_page
 from demyjpy.cli.show import paint_for
 from demyjpy.cli.stepping import show_steps
 from demyjpy.cli.trace_arguments import SHOWN
-from demyjpy.cli.tracing import readings, report_problems
+from demyjpy.cli.tracing import Few, readings, report_problems
 from demyjpy.cli.words import InputError
 from demyjpy.errors import TraceError
 from demyjpy.trace.reading import Lines, Reading
@@ -60,7 +61,7 @@ def replay(arguments: argparse.Namespace) -> int:
     """``demyjpy replay``: see the exit statuses in its help."""
     _check_step(arguments)
     traces, name = split_arguments(arguments)
-    found = readings(traces)
+    found = readings(arguments, traces)
     old, new = arguments.diff or (None, name)
     if arguments.html is not None:
         try_page(arguments.html, traces)
@@ -82,27 +83,28 @@ def replay(arguments: argparse.Namespace) -> int:
     )
     tally = Tally(is_whole_wanted=new is None)
     page = ReportPage(_compared(arguments, old, new), tuple(traces))
+    told_of = Few()
     told, shown = 0, arguments.show or SHOWN
     for one in run_all(task, _sessions(found), arguments.jobs or processors()):
         tally.add(one)
-        for problem in one["problems"]:
-            _complain(f"{one['source']}: session {one['session']}: {problem}")
+        told_of.extend(f"{one['source']}: session {one['session']}: {what}" for what in one["problems"])
         if one["same"] and not one["impure"] and not one["failure"]:
             continue
         told += 1
         if arguments.html is not None:
             page.add(one)
         if arguments.json:
-            print(json.dumps(one))
+            say(json.dumps(one))
         elif told <= shown:
-            print(*session_lines(one), sep="\n")
+            say(*session_lines(one))
+    complain_of_all("replay", told_of)
     tally.problems += report_problems("replay", found)
     if not tally.sessions:
         return _nothing(arguments)
     if arguments.html is not None:
         write_page(arguments.html, page.as_text(tally))
     if arguments.json:
-        print(json.dumps({"summary": tally.as_json()}), flush=True)
+        say(json.dumps({"summary": tally.as_json()}), flush=True)
     else:
         _summarize(tally, told - shown, in_bytes=in_bytes)
     return tally.status
@@ -110,8 +112,8 @@ def replay(arguments: argparse.Namespace) -> int:
 
 def _summarize(tally: Tally, untold: int, *, in_bytes: bool) -> None:
     if untold > 0:
-        print(f"and {untold} more")
-    print(*tally.lines(in_bytes=in_bytes), sep="\n", flush=True)
+        say(f"and {untold} more")
+    say(*tally.lines(in_bytes=in_bytes), flush=True)
 
 
 def _compared(arguments: argparse.Namespace, old: str | None, new: str | None) -> str:
@@ -124,7 +126,7 @@ def _nothing(arguments: argparse.Namespace) -> int:
     """Say that there was no session: the status where the queue id has none, else `InputError`."""
     if arguments.queue_id is None:
         raise InputError("expected recorded sessions, got none")
-    _complain(f"expected a session with queue id {arguments.queue_id}, got none")
+    complain("replay", f"expected a session with queue id {arguments.queue_id}, got none")
     return 1
 
 
@@ -134,10 +136,6 @@ def _sessions(found: Iterable[Reading]) -> Iterator[Lines]:
             yield from reading.lines()
         except TraceError as error:
             reading.problems[str(error)] = (1, 1)
-
-
-def _complain(what: str) -> None:
-    print(f"demyjpy replay: {what}", file=sys.stderr)
 
 
 def _step(arguments: argparse.Namespace, found: list[Reading], handlers: object) -> int:
@@ -164,7 +162,7 @@ def _step_pages(arguments: argparse.Namespace, found: list[Reading], handlers: o
     for trace, path in zip(traces, paths, strict=True):
         _write_session(trace, handlers, path)
     if untold:
-        print(f"and {plural(untold, 'session')} more without a page: choose with --queue-id")
+        say(f"and {plural(untold, 'session')} more without a page: choose with --queue-id")
     report_problems("replay", found)
     return 0 if traces else _nothing(arguments)
 
@@ -187,4 +185,4 @@ def _write_session(trace: Trace, handlers: object, path: str) -> None:
         now = Trace.of_steps(steps, source=trace.source)
         text = session_page(now, played_views(steps), "as the filter answers now")
     write_page(path, text)
-    print(f"wrote {path}", flush=True)
+    say(f"wrote {path}", flush=True)

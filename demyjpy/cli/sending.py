@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
+from demyjpy.cli.saying import complain, complain_of_all, say
 from demyjpy.cli.sent import Sent, verdict_line
 from demyjpy.cli.sent_json import as_json
-from demyjpy.cli.show import Paint, diff_lines, failure_words, paint_for, safe, step_lines
+from demyjpy.cli.show import Paint, diff_lines, failure_words, paint_for, step_lines
 from demyjpy.cli.words import InputError
 from demyjpy.errors import TraceError
 from demyjpy.mta import steps
@@ -125,7 +126,7 @@ async def play_mail(
     """Play a mail; ``report`` is told of each step as soon as it is done."""
     script = steps_of(arguments, content)
     timeouts = Timeouts(arguments.connect_timeout, arguments.command_timeout, arguments.content_timeout)
-    session = new_session(profile)
+    session = new_session(profile, max_answer=arguments.max_answer)
     outcomes: list[Outcome] = []
     recorder = recorder_of(arguments)
     channel = LateChannel(arguments.to, timeouts, recorder.take if recorder else untapped)
@@ -185,10 +186,11 @@ def show_sent(sent: Sent, paint: Paint) -> None:
     after = sent.after
     if after is not None:
         lines = diff_lines(sent.before, after, paint)
-        print("", "changed:" if lines else "nothing is changed", *lines, "", sep="\n")
+        words = "changed:" if lines else "nothing is changed"
+        say("", words, *lines, "", coloured=paint.is_on)
     else:
-        print()
-    print(verdict_line(sent, paint), flush=True)
+        say("")
+    say(verdict_line(sent, paint), flush=True, coloured=paint.is_on)
 
 
 def read_mail(name: str) -> bytes:
@@ -211,15 +213,15 @@ def send(arguments: argparse.Namespace) -> int:
 
     def report(outcome: Outcome) -> None:
         if not arguments.json:
-            print(*step_lines(outcome, names, paint, failures=False), sep="\n", flush=True)
+            lines = step_lines(outcome, names, paint, failures=False)
+            say(*lines, flush=True, coloured=paint.is_on)
 
     sent = asyncio.run(play_mail(arguments, content, profile, report))
     if arguments.json:
-        print(as_json(sent, arguments.to, profile), flush=True)
-    for warning in sent.warnings:
-        print(f"demyjpy send: warning: {safe(warning)}", file=sys.stderr)
+        say(*as_json(sent, arguments.to, profile).split("\n"), flush=True)
+    complain_of_all("send", (f"warning: {warning}" for warning in sent.warnings))
     if sent.failure is not None:
-        print(f"demyjpy send: {arguments.to}: {failure_words(sent.failure)}", file=sys.stderr)
+        complain("send", f"{arguments.to}: {failure_words(sent.failure)}")
     elif not arguments.json:
         show_sent(sent, paint)
     return sent.status

@@ -11,6 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final, Self
 
+from demyjpy.cli.saying import say
 from demyjpy.cli.show import Paint, paint_for
 from demyjpy.cli.snoop_words import record_line
 from demyjpy.cli.waiting import until_signal
@@ -19,6 +20,7 @@ from demyjpy.drivers.address import Address, parse_address
 from demyjpy.drivers.report import log
 from demyjpy.trace.records import Record
 from demyjpy.trace.snooping import Snooper
+from demyjpy.trace.tapes import AFTER_LOSS
 from demyjpy.trace.writing import Tray, WireRecorder
 
 _LOCAL: Final = ("127.0.0.1", "::1")
@@ -95,7 +97,9 @@ class Screen:
         if number is None:
             self._count += 1
             number = self._numbers[session] = self._count
-        lines = [record_line(record, number, self._paint) for record in records]
+        # what cannot be read is told once in each direction; all of it is in the recording
+        told = (record for record in records if record.get("problem") != AFTER_LOSS)
+        lines = [record_line(record, number, self._paint) for record in told]
         if any(record.get("direction") == "end" for record in records):
             del self._numbers[session]
         if lines:
@@ -104,7 +108,7 @@ class Screen:
     def _print(self, lines: list[str]) -> None:
         if self._is_read:
             try:
-                print(*lines, sep="\n", flush=True)
+                say(*lines, flush=True, coloured=self._paint.is_on)
             except OSError:  # nobody reads it any more, but the mail goes on
                 self._is_read = False
 
@@ -152,9 +156,9 @@ async def _serve(arguments: argparse.Namespace, late: LateTray | None, outbox: O
     async with until_signal() as told, snooper:
         where = f"{snooper.address}, in front of {snooper.to}"
         if snooper.is_listening:
-            print(f"snooping on {where}", flush=True)
+            say(f"snooping on {where}", flush=True)
         else:
-            print(f"will listen on {where}, when the milter is there", flush=True)
+            say(f"will listen on {where}, when the milter is there", flush=True)
         await told
         async with until_signal() as again:
             closing = asyncio.ensure_future(snooper.close(arguments.grace))

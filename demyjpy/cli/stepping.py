@@ -6,6 +6,7 @@ from typing import Any
 
 from demyjpy.cli.checking import place_of
 from demyjpy.cli.replay_words import context_words
+from demyjpy.cli.saying import say
 from demyjpy.cli.show import Paint, safe, shorten
 from demyjpy.connection import Step
 from demyjpy.context import Context
@@ -19,9 +20,10 @@ def show_steps(trace: Trace, handlers: Any, paint: Paint) -> None:
     """Print the steps: as recorded, or (with handlers) as they are now; on a terminal with pauses."""
     lines = _played(trace, handlers, paint) if handlers is not None else _recorded(trace, paint)
     is_asking = sys.stdin.isatty() and sys.stdout.isatty()
-    print(paint("bold", f"session {safe(trace.name)}, from {safe(trace.source)}"))
+    say(paint("bold", f"session {safe(trace.name)}, from {safe(trace.source)}"), coloured=paint.is_on)
     for number, group in enumerate(lines, 1):
-        print(f"{number:4} {group[0]}", *(f"       {line}" for line in group[1:]), sep="\n")
+        shown = (f"{number:4} {group[0]}", *(f"       {line}" for line in group[1:]))
+        say(*shown, coloured=paint.is_on)
         if is_asking and input(paint("dim", "     Enter: next, q: end ")).strip() == "q":
             return
 
@@ -62,7 +64,7 @@ def _group(
     event: object, name: str, before: Context, after: Context, did: list[str], paint: Paint
 ) -> list[str]:
     """A step: the event, what was done, and the context with what changed in it."""
-    title = paint("bold", name) + (f"  {shorten(repr(event))}" if event is not None else "")
+    title = paint("bold", shorten(name)) + (f"  {shorten(repr(event))}" if event is not None else "")
     old, new = context_words(before), context_words(after)
     lines = [title, *did]
     for key in sorted({**old, **new}):

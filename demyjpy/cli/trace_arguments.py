@@ -41,7 +41,8 @@ examples:
 
 Who said what, which handler decided, which changes were made, and which came to nothing because the
 mail was refused. Without --queue-id: all messages.
-Exit status: 0, or 1 if there is no such message, 2 if the arguments are wrong.
+Exit status: 0; 1 if there is no such message, or something could not be read, which is named on
+standard error; 2 if the arguments are wrong.
 """
 _CAPSULE_EPILOG: Final = """\
 examples:
@@ -117,12 +118,24 @@ def add_trace_commands(commands: "argparse._SubParsersAction[Parser]", file: obj
     _add_snooping(snoop)
 
 
+def _add_bound(command: Parser) -> None:
+    command.add_argument(
+        "--max-session",
+        metavar="BYTES",
+        type=COUNT,
+        help="what is kept of one session; the rest of a longer one is left out, and told "
+        "(default: 67108864; each list and object in it counts as 64 bytes more)",
+    )
+
+
 def _add_traces(command: Parser, file: object) -> None:
+    _add_bound(command)
     traces = command.add_argument("traces", metavar="TRACE", nargs="+", help="a file with sessions")
     traces.complete = file  # type: ignore[attr-defined]  # read by shtab
 
 
 def _add_replaying(replay: Parser, file: object) -> None:
+    _add_bound(replay)
     traces = replay.add_argument(
         "traces",
         metavar="TRACE ... [FILTER]",
@@ -217,5 +230,6 @@ def _add_capsule(capsule: Parser, file: object) -> None:
     capsule.add_argument(
         "--filter",
         metavar="FILTER",
-        help="FILE.py[:NAME] or package.module[:NAME] (default: handlers in the file of the handler)",
+        help="FILE.py[:NAME] or package.module[:NAME]; needed for --test, which runs it: nothing is run "
+        "because the capsule names it",
     )

@@ -2,17 +2,21 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from attrs import define, field
+
+from demyjpy.cli.saying import complain_of_all, say
 from demyjpy.cli.words import InputError
 from demyjpy.errors import TraceError
 from demyjpy.trace.files import is_any_of
 from demyjpy.trace.messages import Message
 from demyjpy.trace.octets import dump_text
+from demyjpy.trace.parsing import MOST_BYTES
 from demyjpy.trace.reading import Reading
 from demyjpy.trace.session import Trace
 from demyjpy.trace.words import (
@@ -26,42 +30,41 @@ from demyjpy.trace.words import (
 )
 from demyjpy.trace.writing import write
 
+_MOST_KEPT: Final = 1000
 
-def readings(paths: Iterable[str]) -> list[Reading]:
+
+def readings(arguments: argparse.Namespace, paths: Iterable[str]) -> list[Reading]:
     """The files, each to be read once; `InputError` for one that cannot be opened."""
     found = list(paths)
     for path in found:
         try:
-            with Path(path).open("rb"):
-                pass
+            if not Path(path).is_fifo():  # who writes into a pipe would see it closed
+                with Path(path).open("rb"):
+                    pass
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
-    return [Reading(path) for path in found]
+    return [Reading(path, arguments.max_session or MOST_BYTES) for path in found]
 
 
 def report_problems(command: str, found: Iterable[Reading], sessions: Iterable[str] = ()) -> int:
-    """Say on standard error what could not be read; how many lines that took."""
-    lines = [line for reading in found for line in reading.report()]
-    for line in (*lines, *sessions):
-        print(f"demyjpy {command}: {safe(line)}", file=sys.stderr)
-    return len(lines)
+    """Say on standard error what could not be read, also of ``sessions``; how much that was."""
+    return complain_of_all(command, chain((line for one in found for line in one.report()), sessions))
 
 
 def trace(arguments: argparse.Namespace) -> int:
     """``demyjpy trace``: 0, or 1 if something could not be read."""
-    found = readings(arguments.traces)
-    told: list[str] = []
-    cut: list[str] = []
+    found = readings(arguments, arguments.traces)
+    told, cut = Few(), Few()
     counts = {"sessions": 0, "messages": 0}
 
     def sessions() -> Iterator[Trace]:
         for reading in found:
             for one in reading:
                 counts["sessions"] += 1
-                told.extend(f"{reading.path}: session {one.name}: {what}" for what in one.problems)
+                told.extend(session_problems(one))
                 if one.how == "cut":
                     why = one.reason or "it was still open, or the rest is lost"
-                    cut.append(f"{reading.path}: session {one.name} has no end here: {why}")
+                    cut.extend([f"{reading.path}: session {one.name} has no end here: {why}"])
                 for message in one.messages:
                     counts["messages"] += 1
                     _show(message, arguments.json)
@@ -78,15 +81,42 @@ def trace(arguments: argparse.Namespace) -> int:
         except (OSError, TraceError) as error:
             why = getattr(error, "strerror", None) or error
             raise InputError(f"cannot write {arguments.to}: {why}") from error
-    bad = report_problems("trace", found, [*told, *cut])
+    report_problems("trace", found, [*told, *cut])
+    bad = any(reading.problems for reading in found)
     if not arguments.json:
         words = (plural(counts["sessions"], "session"), plural(counts["messages"], "message"))
-        print(", ".join(words), flush=True)
-    return 1 if bad or told else 0
+        say(", ".join(words), flush=True)
+    return 1 if bad or told.count else 0
+
+
+@define
+class Few:
+    """Lines to be told at the end: the first thousand, and how many there were."""
+
+    lines: list[str] = field(factory=list)
+    count: int = 0
+
+    def extend(self, lines: Iterable[str]) -> None:
+        """Lines more."""
+        for line in lines:
+            self.count += 1
+            if self.count <= _MOST_KEPT:
+                self.lines.append(line)
+
+    def __iter__(self) -> Iterator[str]:
+        """Those that are kept, then one about the others."""
+        yield from self.lines
+        if self.count > _MOST_KEPT:
+            yield f"{self.count - _MOST_KEPT} problems more"
+
+
+def session_problems(one: Trace) -> Iterator[str]:
+    """What is wrong with the recording of a session, each with where it is."""
+    return (f"{one.source}: session {one.name}: {what}" for what in one.problems)
 
 
 def _show(message: Message, as_json: bool) -> None:
-    print(json.dumps(message_json(message)) if as_json else message_line(message))
+    say(json.dumps(message_json(message)) if as_json else message_line(message))
 
 
 def message_line(message: Message) -> str:

@@ -135,5 +135,5 @@ def exchange(
     session = with_side(session, number, evolve(session.sides[number], link=link))
     if name is None or answer is None:
         return session, Answer(), None
-    heard = (*session.heard, Heard(number, name, answer))
+    heard = session.heard.append(Heard(number, name, answer))
     return evolve(session, heard=heard), answer, None

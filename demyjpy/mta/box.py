@@ -21,6 +21,7 @@ from demyjpy.drivers.accepting import ProtocolServer
 from demyjpy.drivers.address import Address, listen, parse_address
 from demyjpy.mta.channel import Tap, Timeouts, untapped
 from demyjpy.mta.dialogue import Dialogue, Report
+from demyjpy.mta.link import MAX_ANSWER
 from demyjpy.mta.message import Mail
 from demyjpy.mta.profiles import DefaultAction, Postfix, Profile
 from demyjpy.wire.fields import encode_text
@@ -77,6 +78,7 @@ class Box:
     ``address`` is where (a port, or ``inet:PORT@HOST``), ``milters`` whom to ask, in order: addresses,
     or a mapping of names to addresses. ``store`` is where mail goes, ``report`` is told of every step.
     ``tap`` opens, for a session's number and a milter's name, what is given all bytes between the two.
+    ``max_answer`` bounds what a milter may answer to one event, in bytes: a longer answer is a failure.
     ``default_action`` is what becomes of mail where a milter fails (``milter_default_action``).
     """
 
@@ -89,6 +91,7 @@ class Box:
         host: str = HOST,
         default_action: DefaultAction = "tempfail",
         max_message: int = MAX_MESSAGE,
+        max_answer: int = MAX_ANSWER,
         timeouts: Timeouts | None = None,
         report: Report = lambda number, what: None,
         tap: Tapping = lambda number, name: nullcontext(untapped),
@@ -100,6 +103,7 @@ class Box:
         self.host = host
         self.default_action: DefaultAction = default_action
         self.max_message = max_message
+        self.max_answer = max_answer
         self.timeouts = timeouts or Timeouts()
         self.report = report
         self.tap = tap

@@ -208,6 +208,7 @@ class AsyncChannel:
                     data = await reader.read(_READ_SIZE)
                 self._tap("filter", data)
                 link, answer = hear(link, data)
+                await asyncio.sleep(0)  # reading what is there already lets nobody else run
         except (OSError, TimeoutError, MilterFailedError) as error:
             self._writer = None
             writer.transport.abort()  # whatever is still to be written

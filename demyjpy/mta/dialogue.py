@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from aiosmtpd.smtp import SMTP
 from attrs import evolve
+from pyrsistent import pvector
 
 from demyjpy.drivers.address import Address
 from demyjpy.mta import steps
@@ -52,6 +53,7 @@ class House(Protocol):
 
     host: str
     max_message: int
+    max_answer: int
     numbers: Iterator[int]
     timeouts: Timeouts
     report: Report
@@ -97,7 +99,7 @@ class Dialogue(SMTP):
         self.box = box
         self.number = next(box.numbers)
         profile = box.profile(functools.cache(lambda number: box.new_queue_id()))
-        self._state: Session = new_session(profile, len(box.milters))
+        self._state: Session = new_session(profile, len(box.milters), max_answer=box.max_answer)
         self._channels: Sequence[LateChannel] = ()
         self._answer: Reply | None = None
         self._smtp_methods = Methods(self._smtp_methods, self._unknown)
@@ -273,7 +275,7 @@ class Dialogue(SMTP):
         """DATA: the milters are asked before 354 is said; the message comes to `take_message`."""
         if await self._has_argument("DATA", arg):
             return
-        self._state = evolve(self._state, heard=(), failed=())
+        self._state = evolve(self._state, heard=pvector(), failed=())
         self._state, refusal = await play_async(ask_data(self._state), self._channels)
         if refusal is not None:
             self._report_message(b"", refusal, None)
@@ -309,7 +311,7 @@ class Dialogue(SMTP):
         outcome = Outcome(
             steps.Data(content),
             reply,
-            state.heard,
+            tuple(state.heard),
             mail,
             mail is None and not reply.is_refusal,
             state.failed,

@@ -8,6 +8,7 @@ How an MTA takes what is not quite right is `Strictness`; what such packets mean
 from typing import Final, TypeAlias
 
 from attrs import evolve, frozen
+from pyrsistent import PVector, pvector
 
 from demyjpy import actions as act
 from demyjpy import events as ev
@@ -38,6 +39,14 @@ MacroPairs: TypeAlias = tuple[tuple[str, str], ...]
 
 MAX_REPLY: Final = 1 << 29
 """The longest packet that Postfix accepts from a milter, in bytes."""
+
+MAX_ANSWER: Final = 64 << 20
+"""Bytes of one answer, all its packets together. No MTA has this bound: it is for who plays one."""
+
+MAX_PACKETS: Final = 100_000
+"""Packets of one answer, signs of life included."""
+
+_MOST_WARNINGS: Final = 100
 
 _VERDICTS: Final = (
     act.Continue,
@@ -76,7 +85,9 @@ class Answer:
 class Link:
     """One connection with a milter, from the MTA's side.
 
-    ``event`` is the one whose answer is awaited; ``last`` the letter of the packet heard before.
+    ``event`` is the one whose answer is awaited; ``last`` the letter of the packet heard before. Of the
+    answer ``edits`` are the changes so far, ``size`` and ``count`` its bytes and packets; ``max_answer``
+    bounds the bytes.
     """
 
     offer: ev.Options
@@ -84,6 +95,11 @@ class Link:
     agreement: act.Negotiate | None = None
     event: str | None = None
     heard: Answer = Answer()
+    edits: PVector[Modification] = pvector()
+    has_body: bool = False
+    size: int = 0
+    count: int = 0
+    max_answer: int = MAX_ANSWER
     last: int = 0
     has_lied: bool = False
     unread: Unread = NOTHING_UNREAD
@@ -117,7 +133,7 @@ class Link:
 
 def start(link: Link) -> tuple[Link, bytes]:
     """The offer, with which everything begins; its answer is awaited."""
-    return evolve(link, event="options"), join_frame(*encode_event(link.offer))
+    return _asked(link, "options"), join_frame(*encode_event(link.offer))
 
 
 def macros(name: str, pairs: MacroPairs) -> bytes:
@@ -136,7 +152,22 @@ def say(link: Link, event: ev.Event) -> tuple[Link, bytes]:
     name = EVENTS[letter].name
     frame = join_frame(letter, payload)
     awaited = name if link.replies_to(name) else None
-    return evolve(link, event=awaited, heard=Answer(), last=0, has_lied=False), frame
+    return _asked(link, awaited), frame
+
+
+def _asked(link: Link, event: str | None) -> Link:
+    """Nothing of the answer has been heard yet."""
+    return evolve(
+        link,
+        event=event,
+        heard=Answer(),
+        edits=pvector(),
+        has_body=False,
+        size=0,
+        count=0,
+        last=0,
+        has_lied=False,
+    )
 
 
 def body_chunks(body: bytes) -> list[ev.Body]:
@@ -155,7 +186,7 @@ def hear(link: Link, data: bytes) -> tuple[Link, Answer | None]:
     if not data:
         raise MilterFailedError(name, "it closed the connection instead of answering")
     packets, unread = split_frames(link.unread, data, MAX_REPLY)
-    link = evolve(link, unread=unread)
+    link = _weighed(evolve(link, unread=unread), name, len(data), len(packets))
     for number, packet in enumerate(packets):
         link = evolve(_take(link, name, packet), last=packet[0])
         if link.event is None:
@@ -167,6 +198,16 @@ def hear(link: Link, data: bytes) -> tuple[Link, Answer | None]:
     if unread.error:
         raise MilterFailedError(name, str(unread.error))
     return link, None
+
+
+def _weighed(link: Link, name: str, size: int, count: int) -> Link:
+    """With so many bytes and packets more in the answer, if it is not too much."""
+    link = evolve(link, size=link.size + size, count=link.count + count)
+    if link.size > link.max_answer:
+        raise MilterFailedError(name, f"its answer is larger than {link.max_answer} bytes")
+    if link.count > MAX_PACKETS:
+        raise MilterFailedError(name, f"its answer has more than {MAX_PACKETS} packets")
+    return link
 
 
 def _take(link: Link, name: str, packet: Packet) -> Link:
@@ -200,27 +241,31 @@ def _take(link: Link, name: str, packet: Packet) -> Link:
 
 
 def _answered(link: Link, verdict: Verdict | act.Shutdown) -> Link:
-    heard = evolve(link.heard, verdict=verdict)
+    heard = evolve(link.heard, verdict=verdict, modifications=tuple(link.edits))
     if link.has_lied and isinstance(verdict, (act.Continue, act.Accept)):
         heard = Answer(act.TemporaryFailure(), progress=heard.progress)
     return evolve(link, event=None, heard=heard)
 
 
 def _edited(link: Link, action: Modification) -> Link:
-    heard, strictness = link.heard, link.strictness
+    strictness = link.strictness
     if isinstance(action, act.ReplaceBody):
         asked = link.agreement.actions if link.agreement else ActionFlag(0)
         if strictness.body_permission and not asked & ActionFlag.CHGBODY:
             return _warn(evolve(link, has_lied=True), "a new body, for which it had not asked")
-        is_second = any(isinstance(edit, act.ReplaceBody) for edit in heard.modifications)
-        if is_second and link.last != Response.REPLBODY and strictness.body_in_one:
+        if link.has_body and link.last != Response.REPLBODY and strictness.body_in_one:
             raise MilterFailedError(
                 "end_of_message", "expected the new body without other packets in between", "misuse"
             )
-    return evolve(link, heard=evolve(heard, modifications=(*heard.modifications, action)))
+        link = evolve(link, has_body=True)
+    return evolve(link, edits=link.edits.append(action))
 
 
 def _warn(link: Link, warning: str) -> Link:
+    if len(link.warnings) > _MOST_WARNINGS:
+        return link
+    if len(link.warnings) == _MOST_WARNINGS:
+        warning = "there are more warnings, which are left out"
     return evolve(link, warnings=(*link.warnings, warning))
 
 

@@ -4,10 +4,11 @@ from collections.abc import Generator
 from typing import TypeAlias, TypeVar
 
 from attrs import evolve, field, frozen
+from pyrsistent import PVector, pvector
 
 from demyjpy.mta import steps
 from demyjpy.mta.lenient import MilterFailedError
-from demyjpy.mta.link import Answer, Link
+from demyjpy.mta.link import MAX_ANSWER, Answer, Link
 from demyjpy.mta.message import Envelope, Mail
 from demyjpy.mta.profile import Profile, Reply
 
@@ -124,7 +125,7 @@ class Session:
     is_discarded: bool = False
     messages: int = 0
     message_id: str = ""
-    heard: tuple[Heard, ...] = field(default=(), repr=False)
+    heard: PVector[Heard] = field(factory=pvector, repr=False)  # a message has as many as header fields
     failed: tuple[Failed, ...] = ()
 
     @property
@@ -143,9 +144,9 @@ class Session:
         return self.is_local and self.profile.is_postfix
 
 
-def new_session(profile: Profile, milters: int = 1) -> Session:
-    """A session that has not begun, with so many milters."""
-    link = Link(profile.offer, profile.strictness)
+def new_session(profile: Profile, milters: int = 1, *, max_answer: int = MAX_ANSWER) -> Session:
+    """A session that has not begun, with milters; ``max_answer``: the bytes of each answer."""
+    link = Link(profile.offer, profile.strictness, max_answer=max_answer)
     return Session(profile, tuple(Side(link) for _ in range(milters)))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Generic, Protocol
 
 from attrs import evolve, frozen
+from pyrsistent import pvector
 
 from demyjpy import events as ev
 from demyjpy.mta import steps
@@ -58,7 +59,7 @@ __all__ = [
 
 def take_step(session: Session, step: steps.Step) -> Talk[tuple[Session, Outcome]]:
     """Do one step: the session after it, and what came of it."""
-    session = evolve(session, heard=(), failed=())
+    session = evolve(session, heard=pvector(), failed=())
     before, messages = session.is_discarded, session.messages
     mail: Mail | None = None
     interim: Reply | None = None
@@ -75,7 +76,7 @@ def take_step(session: Session, step: steps.Step) -> Talk[tuple[Session, Outcome
         discarded = session.is_discarded and (not before or session.messages > messages)
     if reply is not None and reply.code == 421 and not session.is_closed:
         session = yield from _leave(session)
-    outcome = Outcome(step, reply, session.heard, mail, discarded, session.failed, interim)
+    outcome = Outcome(step, reply, tuple(session.heard), mail, discarded, session.failed, interim)
     return session, outcome
 
 

@@ -1,16 +1,23 @@
 """How a session is written: the code that builds given steps. Text only."""
 
+import keyword
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from attrs import asdict
+
 from demyjpy.mta import steps
 from demyjpy.mta.steps import Step
+from demyjpy.wire.fields import Parameters
 
 _RUN: Final = re.compile(rb"(.)\1{63,}", re.DOTALL)
 
 
-def as_code(some: Sequence[Step]) -> str:
+_MOST_PIECES: Final = 50  # a longer sum is too deep for Python's compiler
+
+
+def as_code(some: Sequence[Step], *, raw: bool = False) -> str:
     """The expression that builds a script of these steps, to be pasted into a test."""
     helo: dict[str, str | None] = {"helo": None}
     match some:
@@ -23,7 +30,32 @@ def as_code(some: Sequence[Step]) -> str:
     given = {"client": first.address, "name": first.name, "port": first.port}
     usual = {"client": "192.0.2.1", "name": None, "port": 40000}
     changed = {key: value for key, value in given.items() if value != usual[key]}
-    return f"session({_options({**changed, **helo})})" + "".join(_code_of(step) for step in rest)
+    taken = {"raw": True} if raw else {}
+    return f"session({_options({**changed, **helo, **taken})})" + "".join(
+        _code_of(step) for step in rest
+    )
+
+
+def as_steps(some: Sequence[Step], indent: str) -> str:
+    """The same as a `Script` of ``steps``: for what the methods of a script cannot write.
+
+    Any number of steps is one level deep, and every parameter is kept as it is.
+    """
+    lines = [f"{indent}        {_step_of(step)}," for step in some]
+    return "\n".join(
+        ["Script(", f"{indent}    (", *lines, f"{indent}    ),", f"{indent}    raw=True,", f"{indent})"]
+    )
+
+
+def _step_of(step: Step) -> str:
+    values = asdict(step, recurse=False).values()
+    return f"steps.{type(step).__name__}({', '.join(map(_value, values))})"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, Parameters):
+        return repr(tuple(value.words))
+    return _short(value) if isinstance(value, bytes) else repr(value)
 
 
 def _code_of(step: Step) -> str:
@@ -58,9 +90,15 @@ def _arguments(first: str, options: Mapping[str, object]) -> str:
 
 def _options(options: Mapping[str, object]) -> str:
     return ", ".join(
-        f"{key}={value!r}" if key.isidentifier() else f"**{{{key!r}: {value!r}}}"
+        f"{key}={value!r}" if _is_plain(key) else f"**{{{key!r}: {value!r}}}"
         for key, value in options.items()
     )
+
+
+def _is_plain(key: str) -> bool:
+    """Whether Python takes it as the name of an argument; letters beyond ASCII it would fold."""
+    is_reserved = keyword.iskeyword(key) or key == "__debug__"
+    return key.isascii() and key.isidentifier() and not is_reserved
 
 
 def _short(data: bytes) -> str:
@@ -71,4 +109,5 @@ def _short(data: bytes) -> str:
         parts += [repr(data[at : found.start()])] if found.start() > at else []
         parts.append(f"{found[0][:1]!r} * {len(found[0])}")
         at = found.end()
-    return " + ".join([*parts, *([repr(data[at:])] if at < len(data) or not parts else [])])
+    parts += [repr(data[at:])] if at < len(data) or not parts else []
+    return " + ".join(parts) if len(parts) <= _MOST_PIECES else f"b''.join(({', '.join(parts)}))"

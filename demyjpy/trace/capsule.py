@@ -4,7 +4,6 @@ A capsule is a trace whose header has more in it (``capsule``): the traceback, t
 versions. So whatever reads traces reads capsules.
 """
 
-import json
 import platform
 import threading
 import time
@@ -24,8 +23,9 @@ from demyjpy.errors import TraceError
 from demyjpy.events import Disconnect
 from demyjpy.macros import Macros
 from demyjpy.trace.fields import name_of
-from demyjpy.trace.files import damages, open_to_read, open_to_write
+from demyjpy.trace.files import damages, open_to_read, open_to_write, read_lines
 from demyjpy.trace.octets import dump_text, load_text
+from demyjpy.trace.parsing import parse_line, seconds_of
 from demyjpy.trace.reading import dump_record, load
 from demyjpy.trace.records import Record, header
 from demyjpy.trace.session import Trace
@@ -166,9 +166,11 @@ def load_capsule(path: str | Path) -> Capsule:
     """A capsule from its file; `OSError` or `TraceError` where it is none."""
     with open_to_read(path) as stream:
         try:
-            first = json.loads(stream.readline())
+            first = parse_line(next(read_lines(stream), b""))
         except ValueError:
             raise _no_capsule(path, "a file that is no JSON") from None
+        except TraceError as error:
+            raise _no_capsule(path, f"one that is damaged ({error})") from None
         except damages():
             raise _no_capsule(path, "a compressed file that is damaged") from None
     if not isinstance(first, dict) or "capsule" not in first:
@@ -182,8 +184,8 @@ def load_capsule(path: str | Path) -> Capsule:
         }
         ctx = apply_changes(new_context(), about["context"])
         queue_id = None if about["queue_id"] is None else load_text(about["queue_id"])
-        made = float(first.get("time", 0.0))
-        known = dict(about.get("versions", {}))
+        made = seconds_of(first.get("time"))
+        known = {name: load_text(one) for name, one in about.get("versions", {}).items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _no_capsule(path, f"one that is damaged ({error!r:.80})") from None
     traces = load(path)

@@ -4,11 +4,11 @@ A capture is one session: a line about the scenario, then a line a packet (``dir
 seconds) or the end of a direction (``event``).
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from demyjpy.errors import MilterError, TraceError
+from demyjpy.trace.parsing import number_of, parse_line
 from demyjpy.trace.records import Record
 from demyjpy.trace.tapes import WireTape
 
@@ -18,8 +18,8 @@ _DIRECTIONS = {"mta": "mta", "milter": "filter"}
 def is_capture(line: bytes) -> bool:
     """Whether a line is the first or another one of a capture."""
     try:
-        found = json.loads(line)
-    except ValueError:
+        found = parse_line(line)
+    except (ValueError, TraceError):
         return False
     return isinstance(found, dict) and ("scenario" in found or found.keys() >= {"dir", "hex"})
 
@@ -36,7 +36,7 @@ def records_of(lines: Iterable[bytes], name: str, *, raw: bool = False) -> Itera
             continue
         try:
             direction = _DIRECTIONS[packet["dir"]]
-            time = float(packet.get("t", time))
+            time = _seconds(packet.get("t", time))
             if "hex" in packet:
                 yield from tape.take(direction, bytes.fromhex(packet["hex"]), time)
             elif how == "cut":
@@ -46,11 +46,20 @@ def records_of(lines: Iterable[bytes], name: str, *, raw: bool = False) -> Itera
     yield from tape.end(time, how, reason)
 
 
+def _seconds(value: Any) -> float:
+    found = number_of(value)
+    if found is None:
+        raise TraceError(f"expected seconds from 0 under t, got {value!r:.60}")
+    return found
+
+
 def _read(line: bytes, number: int) -> dict[str, Any]:
     try:
-        found = json.loads(line)
+        found = parse_line(line)
     except ValueError as error:
         raise TraceError(f"line {number}: expected JSON, got {error}") from None
+    except TraceError as error:
+        raise TraceError(f"line {number}: {error}") from None
     if not isinstance(found, dict):
         raise TraceError(f"line {number}: expected an object, got {found!r:.60}")
     return found

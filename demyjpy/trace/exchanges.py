@@ -15,6 +15,7 @@ from demyjpy.codec import EVENTS, decode_action, decode_event, encode_action, en
 from demyjpy.errors import MilterError, TraceError
 from demyjpy.trace.fields import load_action, load_event
 from demyjpy.trace.octets import load_text
+from demyjpy.trace.parsing import number_of, seconds_of
 from demyjpy.trace.records import LONGEST_PACKET, Record
 from demyjpy.wire.codes import ProtocolFlag
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frames
@@ -108,7 +109,7 @@ def understand(records: Iterable[Record]) -> Understood:
                     finish()
                     begun, heard, due, answers = (record, data, packets[0]), [], [], []
                 else:
-                    problems.append(f"record {number}: {_problem_of(record)}")
+                    raise TraceError(_problem_of(record))
             elif direction == "filter":
                 data = _data_of(record, leading_space, _answer_of)
                 heard.append(data)
@@ -119,7 +120,9 @@ def understand(records: Iterable[Record]) -> Understood:
                 if record.get("event") == "options":
                     leading_space = _agreed(data, leading_space)
             elif direction not in ("engine", "end"):
-                problems.append(f"record {number}: expected a direction, got {direction!r:.40}")
+                raise TraceError(f"expected a direction, got {direction!r:.40}")
+            if number_of(record.get("time", 0)) is None:
+                raise TraceError(f"expected seconds since 1970 under time, got {record['time']!r:.60}")
         except (MilterError, KeyError) as error:
             problems.append(f"record {number}: {error}")
     finish()
@@ -171,8 +174,7 @@ def _problem_of(record: Record) -> str:
 
 def time_of(record: Record) -> float:
     """When a record was written, in seconds since 1970; 0 where it does not tell."""
-    time = record.get("time")
-    return float(time) if isinstance(time, int | float) else 0.0
+    return seconds_of(record.get("time"))
 
 
 def _queue_id_of(record: Record) -> str | None:

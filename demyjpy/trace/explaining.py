@@ -18,6 +18,7 @@ from demyjpy.errors import MilterError
 from demyjpy.macros import Macros
 from demyjpy.trace.exchanges import Exchange, actions_of
 from demyjpy.trace.messages import Message, Turn, reading_messages
+from demyjpy.trace.parsing import seconds_of
 from demyjpy.trace.records import Record
 from demyjpy.trace.session import Trace
 from demyjpy.trace.words import (
@@ -29,6 +30,7 @@ from demyjpy.trace.words import (
     safe,
     shorten,
     verdict_words,
+    words_of,
 )
 from demyjpy.verdicts import Fate, join_bodies
 from demyjpy.wire.codes import Command, ProtocolFlag
@@ -48,10 +50,8 @@ _BODY: Final = int(Command.BODY)
 # -------------------------------------------------------------------------------- in sentences
 def sentences(trace: Trace, message: Message) -> Iterator[str]:
     """A message of a trace in full sentences: who said what, who decided, what was changed."""
-    own = [one for one in trace.exchanges if message.first <= one.number <= message.last]
-    before = [
-        one for one in trace.exchanges if one.number < message.first and one.name in ("connect", "hello")
-    ]
+    own = trace.exchanges[message.first - 1 : message.last]
+    before = trace.greetings_before(message.first)
     is_cut = _is_cut(trace, message)
     if is_cut:
         message = evolve(message, outcome=Fate.UNDECIDED, at="")
@@ -171,7 +171,7 @@ def _edit_sentences(message: Message, exchanges: Iterable[Exchange]) -> Iterator
         if _same(edit) not in kept:
             goes_on = message.outcome.goes_on
             why = "it was not sent" if goes_on else f"the mail was {message.outcome}"
-            yield f"Dropped: {change_words(edit)}, asked for by {name}, for {why}."
+            yield f"Dropped: {words_of(edit)}, asked for by {name}, for {why}."
 
 
 def _asked_by(exchanges: Iterable[Exchange]) -> list[tuple[str, Any]]:
@@ -203,8 +203,7 @@ def _name(record: Record) -> str:
 
 
 def _duration(record: Record) -> float:
-    found = record.get("duration")
-    return float(found) if isinstance(found, int | float) else 0.0
+    return seconds_of(record.get("duration"))
 
 
 def _actions(record: Record) -> tuple[Any, ...]:

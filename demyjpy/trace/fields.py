@@ -15,6 +15,8 @@ from demyjpy.errors import MilterError, TraceError
 from demyjpy.trace.octets import dump_bytes, dump_text, load_bytes, load_text
 from demyjpy.wire.fields import Parameters
 
+_LARGEST: Final = (1 << 32) - 1  # no packet has a larger number
+
 _Dump = Callable[[Any], Any]
 _Load = Callable[[Any], Any]
 
@@ -28,8 +30,8 @@ class _Kind:
 
 
 def _load_number(value: Any) -> int:
-    if type(value) is not int:
-        raise TraceError(f"expected a whole number, got {value!r:.60}")
+    if type(value) is not int or not 0 <= value <= _LARGEST:
+        raise TraceError(f"expected a whole number of 32 bits, got {value!r:.60}")
     return value
 
 

@@ -7,9 +7,11 @@ is written. Files are for their owner only.
 import gzip
 import os
 import secrets
+import select
+import stat
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -19,20 +21,42 @@ from demyjpy.errors import TraceError
 LONGEST_LINE: Final = 64 << 20
 """Bytes; a longer line is no record."""
 
+_PATIENCE: Final = 10.0  # seconds for somebody to write into a pipe
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 
 
-def open_to_read(path: str | Path) -> BinaryIO:
-    """The bytes of a trace file; `OSError` where there is none."""
-    plain = Path(path).open("rb")  # noqa: SIM115  # the caller closes what it gets
-    start = plain.peek(4)[:4]
-    if start[:2] != _GZIP and start != _ZSTD:
-        return plain
-    plain.close()
-    opened = gzip if start[:2] == _GZIP else _zstd()
-    found: Any = opened.open(path)
-    return found  # type: ignore[no-any-return]  # it reads bytes
+@contextmanager
+def open_to_read(path: str | Path) -> Iterator[BinaryIO]:
+    """The bytes of a trace file, unpacked; `OSError` where there is none.
+
+    A named pipe to which nobody writes is `TraceError`: it would be waited for without end.
+    """
+    with ExitStack() as stack:
+        plain = stack.enter_context(open(path, "rb", opener=_open_at_once))
+        _await_writer(path, plain.fileno())
+        start = plain.peek(4)[:4]
+        found: Any = plain
+        if start[:2] == _GZIP:
+            found = stack.enter_context(gzip.GzipFile(fileobj=plain))
+        elif start == _ZSTD:
+            found = stack.enter_context(_zstd().open(plain))
+        yield found
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _await_writer(path: str | Path, file: int) -> None:
+    """Go on when there is something to read; from a pipe that may take a while."""
+    os.set_blocking(file, True)
+    if not stat.S_ISFIFO(os.fstat(file).st_mode):
+        return
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    if not poll.poll(_PATIENCE * 1000):
+        raise TraceError(f"expected a trace in {path}, got a pipe to which nobody writes")
 
 
 def open_to_write(path: Path) -> BinaryIO:

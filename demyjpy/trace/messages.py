@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.actions import Modification, Verdict
-from demyjpy.codec import decode_action
+from demyjpy.codec import decode_action, encode_action
 from demyjpy.errors import MilterError
 from demyjpy.plan import LEGAL
 from demyjpy.session import ends_message
@@ -30,7 +30,7 @@ _USUAL: Final[dict[bytes, Verdict | None]] = {b"": None, b"\0\0\0\1c": act.Conti
 
 @frozen
 class Unreadable:
-    """A packet of the filter's that says nothing that is known here."""
+    """A packet of the filter's that says nothing that is known here, or nothing of a change."""
 
     letter: str
     payload: bytes
@@ -63,6 +63,14 @@ class Turn:
             return _USUAL[self.reply]
         found = [one for one in self.actions if type(one) in _VERDICTS]
         return found[-1] if found else None
+
+
+def _as_edit(one: Any) -> Modification | Unreadable:
+    """What was said at the end of a message, as a change; another negotiation, say, is none."""
+    if isinstance(one, Modification | Unreadable):
+        return one
+    letter, payload = encode_action(one)
+    return Unreadable(chr(letter), payload)
 
 
 def _decode(packet: Packet, leading_space: bool) -> Any:
@@ -175,7 +183,7 @@ class _Reader:
             standing, at = self.standing
             yield self._close(fate_of(standing), at, standing)
         elif exchange.letter == _C.BODYEOB and not turn.is_skipped:
-            edits = [one for one in turn.actions if type(one) not in _VERDICTS]
+            edits = [_as_edit(one) for one in turn.actions if type(one) not in _VERDICTS]
             fate = fate_of(verdict, edits)
             yield self._close(fate, exchange.name, verdict, edits_made(verdict, edits))
         elif verdict is not None and ends_message(exchange.letter, verdict):

@@ -11,6 +11,7 @@ from demyjpy.context import Context, new_context
 from demyjpy.errors import MilterError
 from demyjpy.trace.exchanges import actions_of, time_of
 from demyjpy.trace.fields import load_event
+from demyjpy.trace.parsing import seconds_of
 from demyjpy.trace.records import Record
 from demyjpy.trace.values import apply_changes
 
@@ -62,7 +63,6 @@ def _moment(ctx: Context, group: list[Record]) -> tuple[Context, Moment]:
         event: ev.Event | None = load_event(first.get("event"), first.get("fields", {}))
     except MilterError:
         event = None
-    durations = [record.get("duration") for record in others]
     return after, Moment(
         str(first.get("event")),
         event,
@@ -72,7 +72,7 @@ def _moment(ctx: Context, group: list[Record]) -> tuple[Context, Moment]:
         tuple(_lenient(others, "actions")),
         tuple(_lenient(others, "answer")),
         tuple(f"{one.get('type')}: {one.get('text')}" for one in _dicts(others, "error")),
-        sum(one for one in durations if isinstance(one, int | float)),
+        sum(seconds_of(record.get("duration")) for record in others),
         time_of(first),
     )
 

@@ -42,7 +42,10 @@ def dump_bytes(data: bytes) -> Any:
 def load_bytes(value: Any) -> bytes:
     """The inverse of `dump_bytes`; `TraceError` where it is none."""
     if isinstance(value, str):
-        return encode_text(value)
+        try:
+            return encode_text(value)
+        except UnicodeEncodeError as error:
+            raise TraceError(f"expected text, got half of a surrogate pair: {error}") from None
     if isinstance(value, dict) and isinstance(value.get(_KEY), str):
         try:
             return b64decode(value[_KEY], validate=True)
@@ -53,4 +56,6 @@ def load_bytes(value: Any) -> bytes:
 
 def load_text(value: Any) -> str:
     """The inverse of `dump_text`; `TraceError` where it is none."""
-    return value if type(value) is str else decode_text(load_bytes(value))
+    if type(value) is str and value.isascii():
+        return value
+    return decode_text(load_bytes(value))

@@ -8,6 +8,7 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,11 +17,15 @@ from attrs import define, field, frozen
 from demyjpy.errors import TraceError
 from demyjpy.trace.captures import is_capture, records_of
 from demyjpy.trace.files import damages, open_to_read, read_lines
+from demyjpy.trace.parsing import MOST_BYTES, parse_line, weight_of
 from demyjpy.trace.records import FORMAT, Record
 from demyjpy.trace.session import Trace
 
 MOST_OPEN: Final = 10_000
 """Sessions that may lie between one another; of more, the oldest ends."""
+
+_MOST_KINDS: Final = 100  # of problems: their texts hold what the file has
+_OPEN_TO_LONGEST: Final = 4  # all open sessions may take what so many of the longest take
 
 _START: Final = re.compile(rb'\{"session": ?"([^"\\]*)", ?"direction": ?"(\w+)"')
 
@@ -32,31 +37,47 @@ class Lines:
     name: str
     lines: tuple[bytes, ...]
     source: str = ""
+    damage: tuple[str, ...] = ()
 
     def parse(self) -> Trace:
         """The session."""
         records: list[Record] = []
-        damage: list[str] = []
+        damage = list(self.damage)
         for line in self.lines:
             try:
-                records.append(json.loads(line))
+                records.append(parse_line(line))
             except ValueError as error:
                 damage.append(f"a record that is no JSON: {error}")
+            except TraceError as error:
+                damage.append(f"a record that cannot be read: {error}")
         return Trace(self.name, tuple(records), self.source, tuple(damage))
+
+
+@define
+class _Session:
+    """A session that has not ended: its lines, as many as are kept."""
+
+    lines: list[bytes] = field(factory=list)
+    size: int = 0
+    damage: tuple[str, ...] = ()
 
 
 @define
 class Reading:
     """One file on its way through: iterating gives its sessions, each when it has ended.
 
-    ``problems`` maps what is wrong to how often it was met and where first, by line.
+    ``longest`` is what is kept of a session, in bytes (`MOST_BYTES` says how they are counted): the rest
+    of a longer one is left out, which is a problem of that session. ``problems`` maps what else is wrong
+    to how often it was met and where first, by line.
     """
 
     path: str
+    longest: int = MOST_BYTES
     problems: dict[str, tuple[int, int]] = field(factory=dict)
     sessions: int = 0
     is_trace: bool = False
-    _open: "OrderedDict[str, list[bytes]]" = field(factory=OrderedDict)
+    _open: "OrderedDict[str, _Session]" = field(factory=OrderedDict)
+    _size: int = 0  # of all that are open
 
     def __iter__(self) -> Iterator[Trace]:
         return (one.parse() for one in self.lines())
@@ -68,7 +89,7 @@ class Reading:
             try:
                 for number, line in enumerate(read_lines(stream), 1):  # told below
                     if number == 1 and is_capture(line):
-                        yield from self._take_capture([line, *read_lines(stream)])
+                        yield from self._take_capture(chain([line], read_lines(stream)))
                         return
                     yield from self._take(line, number)
             except damages() as error:
@@ -89,14 +110,27 @@ class Reading:
         self.is_trace = True
         path = Path(self.path)
         name = f"{path.parent.name}/{path.stem}".strip("/")
-        found: list[bytes] = []
+        found = _Session()
         try:
             for record in records_of(lines, name):
-                found.append(dump_record(record))  # noqa: PERF401  # some may be there when it fails
+                if not self._keep(found, dump_record(record)):
+                    break
         except TraceError as error:
             self._problem(str(error), 1)
         self.sessions += 1
-        yield Lines(name, tuple(found), self.path)
+        yield Lines(name, tuple(found.lines), self.path, found.damage)
+
+    def _keep(self, session: _Session, line: bytes) -> bool:
+        """Keep a line of a session, if that is not too much; after one that was, none is kept."""
+        size = weight_of(line)
+        if not session.damage and session.size + size <= self.longest:
+            session.lines.append(line)
+            session.size += size
+            return True
+        session.damage = (
+            f"longer than {self.longest} bytes: the rest is left out; --max-session BYTES takes more",
+        )
+        return False
 
     def _take(self, line: bytes, number: int) -> Iterator[Lines]:
         start = _START.match(line)
@@ -109,9 +143,12 @@ class Reading:
                 self._problem("a line that is too long", number)
             return
         try:
-            found: Any = json.loads(line)
+            found: Any = parse_line(line)
         except ValueError:
             self._problem("no JSON: cut off or damaged", number)
+            return
+        except TraceError as error:
+            self._problem(str(error), number)
             return
         match found:
             case {"trace": version}:
@@ -136,14 +173,22 @@ class Reading:
         if name not in self._open:
             if len(self._open) >= MOST_OPEN:
                 yield self._finish(next(iter(self._open)))
-            self._open[name] = []
-        self._open[name].append(line)
+            self._open[name] = _Session()
+        if self._keep(self._open[name], line):
+            self._size += weight_of(line)
         if direction == "end":
+            yield self._finish(name)
+        while self._size > _OPEN_TO_LONGEST * self.longest:
+            name = next(iter(self._open))
+            open_end = "ended here, for too much is open at once in this file"
+            self._open[name].damage = self._open[name].damage or (open_end,)
             yield self._finish(name)
 
     def _finish(self, name: str) -> Lines:
         self.sessions += 1
-        return Lines(name, tuple(self._open.pop(name)), self.path)
+        session = self._open.pop(name)
+        self._size -= session.size
+        return Lines(name, tuple(session.lines), self.path, session.damage)
 
     def _give_up(self) -> Iterator[Lines]:
         """What has no end in this file."""
@@ -151,16 +196,20 @@ class Reading:
             yield self._finish(next(iter(self._open)))
 
     def _problem(self, what: str, line: int) -> None:
+        if what not in self.problems and len(self.problems) >= _MOST_KINDS:
+            what = "something else that cannot be read"
         count, first = self.problems.get(what, (0, line))
         self.problems[what] = (count + 1, first)
 
 
-def load(path: str | Path) -> list[Trace]:
+def load(path: str | Path, *, longest: int = MOST_BYTES) -> list[Trace]:
     """All sessions of a trace (or capture); see `Reading` for a file that does not fit into memory.
+
+    ``longest``: what is kept of each session, in bytes.
 
     `OSError` where it cannot be opened, `TraceError` where it is no trace at all.
     """
-    reading = Reading(str(path))
+    reading = Reading(str(path), longest)
     found = list(reading)
     if not found and reading.problems:
         raise TraceError("; ".join(reading.report()))
@@ -169,5 +218,8 @@ def load(path: str | Path) -> list[Trace]:
 
 def dump_record(record: Record) -> bytes:
     """A record as its line."""
-    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8") + b"\n"
+    try:
+        text = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can write and UTF-8 cannot
+        text = json.dumps(record, separators=(",", ":")).encode("ascii")
+    return text + b"\n"

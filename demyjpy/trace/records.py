@@ -97,7 +97,9 @@ def answered(
         verdicts = [action for action in actions if type(action) in _VERDICTS]
         if verdicts:
             record["verdict"] = type(verdicts[-1]).__name__
-    again = b"".join(join_frame(*encode_action(action, leading_space)) for action in actions)
+    again = b"".join(
+        join_frame(*encode_action(action, leading_space), limit=LONGEST_PACKET) for action in actions
+    )
     if sent and (raw or again != sent):
         record["raw"] = _base64(sent)
     return record, actions

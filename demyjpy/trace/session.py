@@ -4,9 +4,10 @@
 out and told in ``problems``.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
@@ -21,6 +22,10 @@ from demyjpy.trace.octets import load_text
 from demyjpy.trace.player import Player
 from demyjpy.trace.records import Record
 from demyjpy.trace.tapes import StepTape
+
+_FEW_GREETINGS: Final = (
+    20  # a client says HELO again after STARTTLS; one that says it for ever is no use
+)
 
 
 @frozen
@@ -98,6 +103,15 @@ class Trace:
     def leading_space(self) -> bool:
         """Whether header values are exact."""
         return any(exchange.leading_space for exchange in self.exchanges[-1:])
+
+    @cached_property
+    def _greetings(self) -> tuple[Exchange, ...]:
+        return tuple(one for one in self.exchanges if one.name in ("connect", "hello"))
+
+    def greetings_before(self, number: int) -> tuple[Exchange, ...]:
+        """CONNECT and HELO before an exchange, by its number from 1: the last few of them."""
+        end = bisect_left(self._greetings, number, key=lambda one: one.number)
+        return self._greetings[max(0, end - _FEW_GREETINGS) : end]
 
     def at(self, event: str, number: int = 1) -> Moment:
         """The ``number``-th step at an event, from 1; `LookupError` where there is none."""

@@ -33,6 +33,9 @@ from demyjpy.trace.values import changes
 from demyjpy.wire.codes import Command, ProtocolFlag, Response
 from demyjpy.wire.framing import NOTHING_UNREAD, Unread, join_frame, split_frames
 
+AFTER_LOSS: Final = "after bytes that are no packet"
+"""The problem of all bytes of a direction after the first that are no packet."""
+
 _BODYEOB: Final = int(Command.BODYEOB)
 _LEADSPC: Final = ProtocolFlag.HDR_LEADSPC
 _NO_STEP: Final = Step("", ev.Disconnect(), new_context(), new_context())
@@ -153,16 +156,16 @@ class WireTape:
         """The records of bytes that have come from the ``"mta"`` or the ``"filter"``."""
         side = self._sides[direction]
         if side.is_lost:
-            yield unreadable(self.session, time, direction, data, "after bytes that are no packet")
+            yield unreadable(self.session, time, direction, data, AFTER_LOSS)
             return
-        before = b"".join(side.unread.chunks)
+        begun = side.unread.chunks
         packets, side.unread = split_frames(side.unread, data, LONGEST_PACKET)
         for packet in packets:
             yield self._said(packet, time) if direction == "mta" else self._answered(packet, time)
         if side.unread.error:
             side.is_lost = True
             size = sum(5 + len(payload) for _, payload in packets)
-            rest = (before + data)[size:]
+            rest = b"".join((*begun, data))[size:]
             yield unreadable(self.session, time, direction, rest, side.unread.error)
 
     def end(self, time: float, how: str, reason: str = "") -> Iterator[Record]:

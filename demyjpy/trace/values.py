@@ -161,6 +161,8 @@ def load_value(value: Any) -> Any:
 
 
 def _collect(kind: str, items: list[Any]) -> Any:
+    if len(items) > LONGEST:  # hashes may be chosen to be equal, which makes a set quadratic
+        raise TraceError(f"expected at most {LONGEST} items in a {kind}, got {len(items)}")
     try:
         if kind in ("dict", "pmap"):
             return _MAKERS[kind]([(load_value(key), load_value(one)) for key, one in items])

@@ -7,10 +7,26 @@ from demyjpy import actions as act
 from demyjpy.actions import Modification
 from demyjpy.codec import EVENTS
 from demyjpy.negotiation import action_names
+from demyjpy.shown import safe
 from demyjpy.trace.messages import Message, Unreadable
 from demyjpy.verdicts import Fate
 from demyjpy.wire.codes import ProtocolFlag
 from demyjpy.wire.fields import Parameters
+
+__all__ = [
+    "answer_words",
+    "change_words",
+    "edit_words",
+    "ending",
+    "envelope",
+    "flag_words",
+    "path_words",
+    "plural",
+    "safe",
+    "shorten",
+    "verdict_words",
+    "words_of",
+]
 
 _LONGEST: Final = 160  # characters of a line that are shown
 _EXTRAS: Final = {
@@ -20,17 +36,6 @@ _EXTRAS: Final = {
     ProtocolFlag.MDS_256K: "packets of 256 KiB",
     ProtocolFlag.MDS_1M: "packets of 1 MiB",
 }
-
-
-def safe(text: str) -> str:
-    """Text on one line: control characters and bytes that are no UTF-8 are escaped."""
-    return "".join(one if one.isprintable() or one == "\t" else _escape(one) for one in text)
-
-
-def _escape(one: str) -> str:
-    if "\udc80" <= one <= "\udcff":
-        return f"\\x{ord(one) - 0xDC00:02x}"
-    return one.encode("unicode_escape").decode("ascii")
 
 
 def shorten(text: str) -> str:

@@ -23,6 +23,7 @@ from demyjpy.negotiation import ACTION_FLAGS, EVENT_NAMES, Wants, agree, offered
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frames
 from tests.anyfilters import BAD, EDITS, GOOD, SABOTAGE, VERDICTS, AnyFilter, Notebook
 from tests.engine import Session, split
+from tests.fuzz import outside
 from tests.test_captures import FILES, Capture
 
 LIMIT: Final = 1 << 16
@@ -141,6 +142,9 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "decode": decode,
     "serve": serve,
     "negotiate": negotiate,
+    "trace": outside.read_trace,
+    "capsule": outside.read_capsule,
+    "answer": outside.answer,
 }
 
 
@@ -155,6 +159,12 @@ def corpus(target: str) -> list[bytes]:
             offers = {one.exchanges[0].command[5:17] for one in captures}
             offers |= {pack("!III", version, 0x3F, 0x7F) for version in (1, 2, 4, 7)}
             return [one + pack("!HHI", 0x21, 0x1FF, 0xFFF) for one in sorted(offers)]
+        case "trace":
+            return outside.traces()
+        case "capsule":
+            return outside.capsules()
+        case "answer":
+            return outside.answers()
         case _:
             answers = [b"".join(b"".join(part.answers) for part in one.exchanges) for one in captures]
             return [*streams, *answers, *(join_frame(letter) for letter in EVENTS)]

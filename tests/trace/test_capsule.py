@@ -210,8 +210,8 @@ def test_a_test_is_made_that_fails_the_same_way(run: Run, tmp_path: Path, filter
     packets = (*OPENING, MAIL, RCPT, HEADER, ABORT, UNKNOWN, MAIL, RCPT, HEADER, bad, QUIT)
     (path,) = capsules_of(tmp_path / "c", loaded(filter_path), *packets)
     made = tmp_path / "test_made.py"
-    assert run("capsule", path, "--test", made)[0] == 0
-    assert "from demyjpy.testing import Postfix, Script, run, session" in made.read_text()
+    assert run("capsule", path, "--test", made, "--filter", filter_path)[0] == 0
+    assert "from demyjpy.testing import Postfix, run, session" in made.read_text()
     failed = outcome_of(made)
     assert failed.returncode == 1
     assert "ValueError('bad thing')" in failed.stdout
@@ -240,7 +240,9 @@ def test_a_handler_that_fails_no_more_is_told(run: Run, tmp_path: Path, filter_p
     bad = packet("L", b"X-Bad\0thing\0")
     (path,) = capsules_of(tmp_path / "c", loaded(filter_path), *OPENING, MAIL, bad, QUIT)
     filter_path.write_text(filter_path.read_text().replace('"X-Bad"', '"X-Never"'))
-    status, output, errors = run("capsule", path, "--test", tmp_path / "test_made.py")
+    status, output, errors = run(
+        "capsule", path, "--test", tmp_path / "test_made.py", "--filter", filter_path
+    )
     assert (status, output) == (1, f"written: {tmp_path / 'test_made.py'}\n")
     assert errors.endswith(
         "the handler does not fail: it is not a function of what it gets, or it has been changed since\n"
@@ -255,10 +257,10 @@ def test_a_test_that_fails_is_not_replaced_by_one_that_does_not(
     (path,) = capsules_of(tmp_path / "c", loaded(filter_path), *OPENING, MAIL, bad, QUIT)
     made = tmp_path / "test_made.py"
     made.touch()  # nothing is lost with it
-    assert run("capsule", path, "--test", made)[0] == 0
+    assert run("capsule", path, "--test", made, "--filter", filter_path)[0] == 0
     before = made.read_text()
     made.write_text(before + "# by hand\n")
-    assert run("capsule", path, "--test", made)[0] == 0
+    assert run("capsule", path, "--test", made, "--filter", filter_path)[0] == 0
     assert made.read_text() == before
     text = filter_path.read_text()
     other = filter_path.with_name(f"other_{filter_path.name}")
