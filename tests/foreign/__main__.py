@@ -38,6 +38,8 @@ class Row:
 
     name: str
     equal: int = 0
+    delivered: int = 0
+    """Messages that Postfix passed on or held, so that nobody takes a broken milter for an equal one."""
     differing: list[str] = field(factory=list)
     odd: list[str] = field(factory=list)
     replay: str = ""
@@ -71,6 +73,7 @@ def try_milters(names: Sequence[str], conversations: Sequence[Conversation]) -> 
         with play.box([f"inet:{ports[name]}@127.0.0.1" for name in names]) as box:
             for one in conversations:
                 boxed[one.name] = box.play(one).plain()
+        row.delivered = sum(len(one.delivered) + len(one.held) for one in real.values())
         for one in conversations:
             if real[one.name] == boxed[one.name]:
                 row.equal += 1
@@ -123,12 +126,15 @@ def main(arguments: Sequence[str]) -> int:
     chosen = [(name,) for name in given.milters or MILTERS]
     chains = [] if given.milters or given.no_chains else list(CHAINS)
     rows = []
-    print("| milter | equal | marked as odd | replay | explain |\n| --- | --- | --- | --- | --- |")
+    print(
+        "| milter | equal | delivered | marked as odd | replay | explain |\n| --- | --- | --- | --- | --- | --- |"
+    )
     for names in (*chosen, *chains):
         row = try_milters(names, conversations)
         rows.append(row)
         words = (
             f"{row.equal} of {len(conversations)}",
+            str(row.delivered),
             str(len(row.odd)),
             "differs" if row.replay else "equal",
             "untrue" if row.untrue else "true",

@@ -29,6 +29,7 @@ def program(*command: str | Path, port: int | None = None, path: Path | None = N
             [
                 *("setpriv", "--pdeathsig", "KILL"),
                 *("unshare", "--pid", "--fork", "--kill-child=KILL"),
+                *("sh", "-c", '"$@"; exit $?', "sh"),  # a worker whose parent has number 1 is an orphan
                 *command,
             ],
             stdin=subprocess.DEVNULL,
@@ -66,9 +67,9 @@ def _said() -> str:
     return (ROOT / "run" / "output").read_text(errors="replace")[-2000:]
 
 
-def within(*command: str | Path) -> tuple[str | Path, ...]:
+def within(*command: str | Path, user: str = "root") -> tuple[str | Path, ...]:
     """A command of the other Debian."""
-    return ("chroot", ROOT, *command)
+    return ("chroot", f"--userspec={user}:{user}", ROOT, *command)
 
 
 @contextmanager
@@ -109,7 +110,7 @@ def opendmarc(port: int) -> Iterator[None]:
     """Reports, and refuses nothing: nobody answers its questions."""
     text = (
         f"Socket {_listening(port)}\nUserID root\nSyslog no\nDNSTimeout 1\n"
-        "RejectFailures true\nSPFSelfValidate true\n"
+        "RejectFailures true\nSPFSelfValidate true\nIgnoreHosts /dev/null\n"
     )
     with (
         _files(conf=text) as directory,
@@ -346,7 +347,8 @@ $allowed_header_tests{'multiple'} = 0;
                 "-w",
                 f"{here}/work",
             )
-            with program(*within(*milter, "-p", f"{here}/milter.pid"), port=port):
+            command = within(*milter, "-p", f"{here}/milter.pid", user="amavis")
+            with program(*command, port=port):
                 yield
 
 

@@ -48,7 +48,7 @@ CONVERSATIONS: Final = (
     _one("a plain mail"),
     _one("three recipients", message(), "a@test", "b@test", "c@test", "d@other.test"),
     _one("the null sender", message(), ""),
-    _one("a recipient that the server refuses", message(), "a@test", "b@test", "x@refused.test"),
+    _one("parameters", message(), "a@test SIZE=300 BODY=8BITMIME", "b@test NOTIFY=NEVER"),
     _one("one recipient twice", message(), "a@test", "b@test", "b@test"),
     Conversation(
         "two mails in one session", (GREETING, *_mail(), *_mail(_with("X-Second: yes")), "QUIT")
