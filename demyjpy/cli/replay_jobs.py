@@ -5,24 +5,26 @@ import multiprocessing
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stdout
 from functools import cache
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from demyjpy.cli.loading import load_filter
 from demyjpy.cli.replay_words import compared_json
 from demyjpy.connection import OnError
 from demyjpy.errors import TraceError
 from demyjpy.trace.comparing import compare_bytes, compare_filters, compare_messages
+from demyjpy.trace.outside import Reach, Watch
 from demyjpy.trace.parrot import recorded_filter
 from demyjpy.trace.reading import Lines
 from demyjpy.trace.replaying import Filter
 
+_WATCHED: Final = 20  # sessions of a batch
 _BATCH: Final = 1 << 20  # bytes of records that are worth a trip to another process
 
 
@@ -54,7 +56,7 @@ def run_task(task: Task, batch: Iterable[Lines]) -> list[dict[str, Any]]:
 
 
 def _found(task: Task, batch: Iterable[Lines]) -> Iterator[dict[str, Any]]:
-    for lines in batch:
+    for number, lines in enumerate(batch):
         trace = lines.parse()
         if task.queue_id is not None and all(one.queue_id != task.queue_id for one in trace.messages):
             continue
@@ -62,11 +64,21 @@ def _found(task: Task, batch: Iterable[Lines]) -> Iterator[dict[str, Any]]:
             compared = compare_bytes(trace, Filter(recorded_filter(trace)), twice=False)
         elif task.old is not None:
             old, new = (filter_of(name, task.on_error) for name in (task.old, task.new))
-            compared = compare_filters(trace, old, new, twice=task.twice)
+            reached, new = _watched(new, task, number)
+            compared = evolve(compare_filters(trace, old, new, twice=task.twice), reached=reached())
         else:
             compare = compare_messages if task.meaning else compare_bytes
-            compared = compare(trace, filter_of(task.new, task.on_error), twice=task.twice)
+            reached, new = _watched(filter_of(task.new, task.on_error), task, number)
+            compared = evolve(compare(trace, new, twice=task.twice), reached=reached())
         yield compared_json(compared)
+
+
+def _watched(played: Filter, task: Task, number: int) -> tuple[Callable[[], tuple[Reach, ...]], Filter]:
+    """The filter under a watch, and what tells what it reached; it takes time: for a few sessions."""
+    found: list[Reach] = []
+    if task.twice and number < _WATCHED:
+        played = evolve(played, watch=Watch(found.append))
+    return lambda: tuple(found), played
 
 
 def processors() -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from attrs import define, evolve, field
+from attrs import asdict, define, evolve, field
 
 from demyjpy.cli.tracing import message_json
 from demyjpy.context import ENGINE_KEYS, Context, new_context
@@ -44,6 +44,7 @@ def compared_json(found: Compared) -> dict[str, Any]:
         "difference": found.difference and _difference(found.difference),
         "differing": [_message(one) for one in found.differing],
         "impure": [_impure(one) for one in found.impure],
+        "reached": [asdict(one) for one in found.reached],
         "failure": found.failure,
         "gaps": list(found.gaps),
         "problems": list(found.problems),
@@ -171,6 +172,8 @@ class Tally:
     """Sessions."""
     kinds: dict[str, int] = field(factory=lambda: dict.fromkeys(KINDS, 0))
     impure: dict[str, int] = field(factory=dict)
+    reached: dict[str, int] = field(factory=dict)
+    """What handlers reached outside of their session, in words, and in how many of those watched."""
     failures: int = 0
     gaps: dict[str, int] = field(factory=dict)
     problems: int = 0
@@ -193,6 +196,9 @@ class Tally:
                 self.kinds[kind] += 1
         for one in found["impure"]:
             self.impure[one["handler"]] = self.impure.get(one["handler"], 0) + 1
+        for one in found["reached"]:
+            words = f"{one['handler']} at {one['event']} calls {one['call']}"
+            self.reached[words] = self.reached.get(words, 0) + 1
         for event in found["gaps"]:
             self.gaps[event] = self.gaps.get(event, 0) + 1
 
@@ -201,7 +207,7 @@ class Tally:
         """The exit status."""
         if self.different or self.failures or (self.is_whole_wanted and self.problems):
             return 1
-        return 3 if self.impure else 0
+        return 3 if self.impure or self.reached else 0
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -211,6 +217,7 @@ class Tally:
             "different_sessions": self.different,
             "differ": self.kinds,
             "impure": self.impure,
+            "reached": self.reached,
             "refused_sessions": self.failures,
             "gaps": self.gaps,
             "problems": self.problems,
@@ -223,6 +230,11 @@ class Tally:
         for handler, count in self.impure.items():
             where = plural(count, "session")
             yield f"not pure: {safe(handler)}, seen in {where}: a clock, chance or the network?"
+        for reach, count in self.reached.items():
+            yield (
+                f"not pure: {safe(reach)}, seen in {plural(count, 'session')}: what is outside of the "
+                "session may be otherwise on another day"
+            )
         for event, count in self.gaps.items():
             yield (
                 f"not recorded: {event}, which this filter wants, in {plural(count, 'session')}: "

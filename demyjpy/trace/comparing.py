@@ -17,6 +17,7 @@ from demyjpy.codec import action_row
 from demyjpy.connection import Step
 from demyjpy.context import Context
 from demyjpy.trace.messages import Message, Turn, Unreadable, recorded_turns
+from demyjpy.trace.outside import Reach
 from demyjpy.trace.redacted import as_kept, left_out
 from demyjpy.trace.replaying import (
     Filter,
@@ -80,6 +81,8 @@ class Impure:
 class Compared:
     """What comparing one session came to. ``messages`` is how many it has.
 
+    ``reached`` is what handlers reached outside of the session (a database, the network, the clock):
+    what they answer may depend on it, although it did not this time.
     ``difference`` is the first step that differs, ``differing`` the messages; ``failure`` why the filter
     left the session, where it did; ``gaps`` are events that the recording lacks for this filter;
     ``left_out`` is how many bytes it lacks for privacy: values that count as equal to any other.
@@ -91,6 +94,7 @@ class Compared:
     difference: Difference | None = None
     differing: tuple[MessageDifference, ...] = ()
     impure: tuple[Impure, ...] = ()
+    reached: tuple[Reach, ...] = ()
     failure: str = ""
     gaps: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()

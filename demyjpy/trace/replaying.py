@@ -22,6 +22,7 @@ from demyjpy.registry import Registry
 from demyjpy.session import ends_message
 from demyjpy.trace.exchanges import Exchange
 from demyjpy.trace.messages import Message, Turn, messages_of
+from demyjpy.trace.outside import Watch
 from demyjpy.trace.player import Player
 from demyjpy.trace.session import Trace
 from demyjpy.verdicts import Fate, fate_of
@@ -46,6 +47,8 @@ class Filter:
     on_connect: Any
     on_error: OnError = "tempfail"
     limits: Limits = field(factory=Limits)
+    watch: Watch | None = field(default=None, eq=False)
+    """Sees what its handlers reach outside of the session."""
 
     def setup(self, trace: Trace, steps: list[Step] | None, gaps: list[str]) -> Setup:
         """For the engine; ``steps`` takes the steps, ``gaps`` the events that the trace cannot have.
@@ -65,7 +68,8 @@ class Filter:
             if wanted:
                 gaps[:] = sorted(wanted)
                 registry = _without(registry, wanted)
-            return ctx.set("handlers", registry) if watched or wanted else ctx
+            ctx = ctx.set("handlers", registry) if watched or wanted else ctx
+            return ctx if self.watch is None else self.watch.watched(ctx)
 
         observer = None if steps is None else steps.append
         return Setup(connect, self.on_error, self.limits, observer)

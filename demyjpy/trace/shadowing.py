@@ -31,6 +31,7 @@ from demyjpy.trace.comparing import MessageDifference, pairs_that_differ
 from demyjpy.trace.exchanges import Exchange
 from demyjpy.trace.fields import name_of
 from demyjpy.trace.messages import Message, Turn, reading_messages
+from demyjpy.trace.outside import Reach, Watch
 from demyjpy.trace.player import Player
 from demyjpy.trace.replaying import Mta
 from demyjpy.trace.words import ending, envelope, safe
@@ -64,8 +65,13 @@ def shadow(
     *,
     report: Callable[[MessageDifference], None] = log_difference,
     on_error: OnError = "tempfail",
+    outside: bool = False,
 ) -> Registry:
     """The live filter, with a candidate in its shadow.
+
+    ``outside``: the candidate may reach outside of its session: use databases and the network, write
+    files, start programs. Without it such a call is stopped, for it could change what the live filter
+    counts on (a greylist, a quota): the candidate is then not played any more, which is logged.
 
     ``report`` is called, in the thread, with each message that the candidate would have treated
     differently (`demyjpy.trace.comparing.MessageDifference`: ``old`` is the live filter's, ``new`` the
@@ -73,7 +79,7 @@ def shadow(
     wants are asked for where the MTA has them, without answers; where it wants bodies, the live
     filter's SKIP does not end them.
     """
-    stage = _Stage(Setup(as_on_connect(candidate), on_error), report)
+    stage = _Stage(as_on_connect(candidate), on_error, report, outside=outside)
     live_events = frozenset(live) | {"end_of_message"}
     events = (frozenset(candidate) | live_events) & frozenset(EVENT_NAMES)
     watcher = Registry(None, as_optional(candidate.declarations, events))
@@ -138,8 +144,18 @@ class _Session:
 class _Stage:
     """What handlers and the thread share; one for each `shadow`, and a thread in each process."""
 
-    def __init__(self, setup: Setup, report: Callable[[MessageDifference], None]) -> None:
-        self._setup, self._report = setup, report
+    def __init__(
+        self,
+        on_connect: Callable[[Context], Context],
+        on_error: OnError,
+        report: Callable[[MessageDifference], None],
+        *,
+        outside: bool,
+    ) -> None:
+        self._watch = Watch(self._reached, stops=True)
+        begin = on_connect if outside else lambda ctx: self._watch.watched(on_connect(ctx))
+        self._setup, self._report = Setup(begin, on_error), report
+        self._has_reached = False
         self._names = SessionNames()
         self._lock = threading.Lock()
         self._process = 0
@@ -167,7 +183,21 @@ class _Stage:
         self._put(_Said(name, event, get_macro(ctx, "i"), answers))
         return ctx
 
+    def _reached(self, reach: Reach) -> None:
+        """In the thread: the candidate would have reached outside."""
+        if not reach.is_chance:
+            self._has_reached = True
+            log.error(
+                "shadow: the candidate is not played any more: %s at %s calls %s, which could change "
+                "what the live filter counts on; shadow(..., outside=True) lets it",
+                reach.handler,
+                reach.event,
+                reach.call,
+            )
+
     def _put(self, said: _Said) -> None:
+        if self._has_reached:
+            return
         with self._lock:
             if self._process != os.getpid():
                 self._process = os.getpid()
@@ -191,6 +221,9 @@ class _Stage:
         sessions: dict[str, _Session] = {}
         while True:
             said = queue.get()
+            if self._has_reached:
+                _end_all(sessions)
+                return
             try:
                 self._play(sessions, said)
             except Exception:  # noqa: BLE001  # of the candidate's nothing is felt
@@ -221,7 +254,8 @@ class _Stage:
             del sessions[name]
         else:
             new = session.candidate(session.mta.say(exchange))
-        self._compare(session, live, new)
+        if not self._has_reached:  # else what the candidate said is no answer of its own
+            self._compare(session, live, new)
 
     def _compare(self, session: _Session, live: list[Message], new: list[Message]) -> None:
         """Tell of messages that both are done with."""
@@ -236,6 +270,13 @@ class _Stage:
             pair = session.waiting.pop(first), session.waiting.pop(-first)
             for found in pairs_that_differ([pair[0]], [pair[1]]):
                 self._report(found)
+
+
+def _end_all(sessions: dict[str, _Session]) -> None:
+    """The event loops of async handlers end."""
+    for session in sessions.values():
+        session.mta.player.close()
+    sessions.clear()
 
 
 def _reply_of(said: _Said) -> bytes:

@@ -126,9 +126,8 @@ def main(arguments: Sequence[str]) -> int:
     chosen = [(name,) for name in given.milters or MILTERS]
     chains = [] if given.milters or given.no_chains else list(CHAINS)
     rows = []
-    print(
-        "| milter | equal | delivered | marked as odd | replay | explain |\n| --- | --- | --- | --- | --- | --- |"
-    )
+    print("| milter | equal | delivered | marked as odd | replay | explain |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for names in (*chosen, *chains):
         row = try_milters(names, conversations)
         rows.append(row)

@@ -161,6 +161,7 @@ def test_handlers_that_are_not_pure_are_named(run: Run, traces: Path) -> None:
             "failure": "",
             "differing": [],
             "impure": [{"handler": "x"}],
+            "reached": [],
             "gaps": ["body"],
             "problems": ["record 3: odd"],
             "left_out": 0,

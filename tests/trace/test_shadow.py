@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from demyjpy import Data, Reject, accept, define_event_handlers, merge_handlers, reject, running
+from demyjpy.pipeline import as_on_connect
 from demyjpy.testing import Postfix, run, session
 from demyjpy.testing.server import Server
 from demyjpy.trace import shadow, shadowing
@@ -196,5 +197,5 @@ def test_what_the_thread_cannot_keep_up_with_is_left_out(
 
 def test_a_session_that_began_unseen_is_passed_over() -> None:
     """There is nothing to compare it with."""
-    stage = shadowing._Stage(Session.open(tagger()).connection.setup, Told())
+    stage = shadowing._Stage(as_on_connect(tagger()), "tempfail", Told(), outside=False)
     stage._play({}, shadowing._Said("unknown", Data(), None))
