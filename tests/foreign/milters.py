@@ -298,7 +298,7 @@ sub filter_end {
                 "defang",
                 "-s",
                 f"{here}/mx.sock",
-                "-f",
+                "-F",
                 f"{here}/filter",
             ),
             *("-m", "1", "-x", "2", "-p", f"{here}/mx.pid", "-z", inside(spool)),
@@ -314,7 +314,7 @@ def amavis(port: int) -> Iterator[None]:
     """The daemon with no scanner, and its milter."""
     text = """\
 use strict;
-$max_servers = 1;
+$max_servers = 4; $max_requests = 1000;
 $daemon_user = 'amavis'; $daemon_group = 'amavis';
 $mydomain = 'test'; $myhostname = 'postfix.test';
 $MYHOME = '{here}'; $TEMPBASE = "$MYHOME/tmp"; $db_home = "$MYHOME/db"; $enable_db = 0;
