@@ -21,8 +21,9 @@ class Standing:
     """What the filters have decided; their numbers are their places in a merged registry.
 
     ``done`` have accepted the message, ``done_for_good`` the connection, ``skipped`` want no more of
-    the body. ``owed`` is a verdict that could not be given where it fell, because no answer was due;
-    ``owed_for_good`` one that holds for every message.
+    the body. ``failed`` are those whose failure ended the message for them, which `abort` has to tell
+    them, though they may be ``done``. ``owed`` is a verdict that could not be given where it fell,
+    because no answer was due; ``owed_for_good`` one that holds for every message.
     """
 
     done: frozenset[int] = frozenset()
@@ -30,6 +31,7 @@ class Standing:
     skipped: frozenset[int] = frozenset()
     owed: Verdict | None = None
     owed_for_good: Verdict | None = None
+    failed: frozenset[int] = frozenset()
 
     def hear(self, said: Said, *, of_connection: bool) -> "Standing":
         """After these verdicts: those that accept are done, those that skip want no more body."""
@@ -40,6 +42,14 @@ class Standing:
         skipped = self.skipped | {number for number, one in said if isinstance(one, act.Skip)}
         for_good = done if of_connection else self.done_for_good
         return evolve(self, done=done, done_for_good=for_good, skipped=skipped)
+
+    def fail(self, number: int) -> "Standing":
+        """After a failure that ends the message for this filter."""
+        return evolve(self, failed=self.failed | {number})
+
+    def tell(self, numbers: Iterable[int]) -> "Standing":
+        """After these filters have been told the end, unless they failed."""
+        return evolve(self, done=self.done | (frozenset(numbers) - self.failed))
 
     def owe(self, verdict: Verdict, number: int | None, *, of_connection: bool) -> "Standing":
         """After a verdict that cannot be given now; ``number`` is the filter's, None the library."""

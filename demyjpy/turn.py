@@ -58,6 +58,9 @@ _ANSWERED: Final = frozenset(letter for letter, row in EVENTS.items() if row.nam
 _OF_CONNECTION: Final = frozenset({_CONNECT, _HELO})
 """Letters of the events whose verdicts hold for the connection."""
 
+_OF_MESSAGE: Final = _ANSWERED - _OF_CONNECTION
+"""Letters of the events of a message."""
+
 _OF_DONE: Final = _ANSWERED | {_ABORT}
 """Letters of the events that a filter no longer gets once it has accepted."""
 
@@ -78,6 +81,13 @@ def _settle_options(
     stations = agreed_stations(registry, reply, observed=setup.observer is not None)
     routes = make_routes(setup, stations, agreement)
     return agreement, stations, routes, join_frame(*encode_action(reply))
+
+
+def _told(job: Job) -> set[int]:
+    """The filters that need no abort: they know by this event that the message ends, or of none."""
+    letter = job.station.letter
+    told = {number for number, verdict in job.verdicts if ends_message(letter, verdict)}
+    return told | {number for number, _ in job.chain} if letter == _MAIL else told
 
 
 class Turn:
@@ -173,6 +183,8 @@ class Turn:
         job = self._absorb(job, call.handler, outcome, duration)
         if job is not None and (job.station.letter in _TEARDOWN or not self._ending):
             self._jobs.appendleft(job)
+        elif job is not None:
+            self._standing = self._standing.tell(_told(job))
         if self._ending:
             self._ending = False
             self.hang_up()
@@ -322,6 +334,8 @@ class Turn:
                 forced = over or (None if last_chunk else self._standing.owed)
             if forced or (self._standing.owed and self._phase in IN_MESSAGE):
                 chain = ()  # what will be answered is settled
+                if letter == _MAIL:  # nobody sees this message
+                    self._standing = self._standing.tell(range(self._filters))
         said = (_BODYEOB if last_chunk else letter, payload)
         self._jobs.append(
             Job(station, event, chain, replies, may_answer, forced, last_chunk, packet=said)
@@ -336,6 +350,8 @@ class Turn:
         """The handlers of those filters that are not done with this message, or body."""
         standing = self._standing
         over = standing.done | standing.skipped if station.letter == _BODY else standing.done
+        if station.letter == _ABORT:
+            over -= standing.failed
         if not over or station.letter not in _OF_DONE:
             return station.chain
         return tuple((number, handler) for number, handler in station.chain if number not in over)
@@ -430,18 +446,25 @@ class Turn:
         )
 
     def _apply_policy(
-        self, error: Exception, job: Job, handler: Handler[Any], number: int
+        self, error: Exception, job: Job, handler: Handler[Any], number: int, *, raised: bool = True
     ) -> tuple[Context, Plan]:
-        """What ``on_error`` makes of a handler that failed: a context and a plan."""
+        """What ``on_error`` makes of a handler that failed: a context and a plan.
+
+        ``raised``: it failed by itself, and so was not told the end of a message that ends with it.
+        """
         name, letter = job.station.name, job.station.letter
         self._trouble(error, name, handler)
         on_error = self._setup.on_error
         after, plan, second = apply_policy(on_error, error, job, handler, self._ctx, self._granted())
         if second:
             self._trouble(second, name, handler)
+        if job.replies and not job.may_answer:
+            return after, EMPTY_PLAN
+        if raised and letter in _OF_MESSAGE and ends_message(letter, plan.verdict or _CONTINUE):
+            self._standing = self._standing.fail(number)
         if job.may_answer:
             return after, plan
-        if plan.verdict and not job.replies:
+        if plan.verdict:
             of_connection = letter in _OF_CONNECTION
             self._standing = self._standing.owe(plan.verdict, number, of_connection=of_connection)
         return after, EMPTY_PLAN
@@ -543,7 +566,7 @@ class Turn:
         error = check_bodies(job.modifications, handlers)
         if error:
             number = max(n for n, edit in job.modifications if isinstance(edit, act.ReplaceBody))
-            _, plan = self._apply_policy(error, job, handlers[number], number)
+            _, plan = self._apply_policy(error, job, handlers[number], number, raised=False)
             return plan.modifications, strictest([plan.verdict or _CONTINUE, verdict])
         return in_sending_order(edit for _, edit in job.modifications), verdict
 
@@ -551,17 +574,11 @@ class Turn:
     def _surprised(self, job: Job) -> tuple[tuple[int, Handler[Any]], ...]:
         """Abort handlers of filters that neither ended this message themselves nor saw its end."""
         chain = self._still_due(self._stations[_ABORT])
+        letter, failed = job.station.letter, self._standing.failed
         if job.forced:
-            return () if job.station.letter == _MAIL else chain
-        if job.station.letter == _BODYEOB:
-            return ()
-        own = dict(job.verdicts)
-        letter = job.station.letter
-        return tuple(
-            (number, handler)
-            for number, handler in chain
-            if number not in own or not ends_message(letter, own[number])
-        )
+            return () if letter == _MAIL else chain
+        told = {number for number, _ in chain} if letter == _BODYEOB else _told(job)
+        return tuple(one for one in chain if one[0] in failed or one[0] not in told)
 
     def _end_open_message(self, refresh: bool, packet: Packet | None = None) -> None:
         """The message that is open, if any, is given up; ``packet`` is what said so, if anything."""

@@ -382,3 +382,17 @@ def test_nothing_is_told_when_the_server_has_closed(monkeypatch):
         assert len(told) == count
 
     asyncio.run(asyncio.wait_for(main(), WAIT))
+
+
+@pytest.mark.parametrize("on_error", ["tempfail", "accept"])
+def test_a_late_handler_is_told_that_its_message_ends(way, on_error, notes, gate, log):
+    """By abort, once: it may hold what its mail handler opened."""
+    handlers = noting(notes, ("mail", "abort"))
+    way.add_slow(handlers, "end_of_message", gate)
+    options: dict[str, Any] = {"handler_timeout": 0.1, "on_error": on_error}
+    with running(handlers, driver=way.driver, **options) as address, Peer(address) as peer:
+        peer.begin().message()
+        notes.wait_for("abort")
+        gate.set()
+    assert notes.all() == ["mail", "abort"]
+    assert "DeadlineError" in log.take_one()
