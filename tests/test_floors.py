@@ -99,7 +99,7 @@ FLOORS = (
     "trace.tapes",
     "trace.privacy",
     "trace.besides",
-    "trace.outside",
+    "trace.reaching",
     "trace.player",
     "trace.exchanges",
     "trace.messages",

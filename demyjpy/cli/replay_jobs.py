@@ -19,8 +19,8 @@ from demyjpy.cli.replay_words import compared_json
 from demyjpy.connection import OnError
 from demyjpy.errors import TraceError
 from demyjpy.trace.comparing import compare_bytes, compare_filters, compare_messages
-from demyjpy.trace.outside import Reach, Watch
 from demyjpy.trace.parrot import recorded_filter
+from demyjpy.trace.reaching import Reach, Watch
 from demyjpy.trace.reading import Lines
 from demyjpy.trace.replaying import Filter
 

@@ -17,7 +17,7 @@ from demyjpy.codec import action_row
 from demyjpy.connection import Step
 from demyjpy.context import Context
 from demyjpy.trace.messages import Message, Turn, Unreadable, recorded_turns
-from demyjpy.trace.outside import Reach
+from demyjpy.trace.reaching import Reach
 from demyjpy.trace.redacted import as_kept, left_out
 from demyjpy.trace.replaying import (
     Filter,

@@ -22,8 +22,8 @@ from demyjpy.registry import Registry
 from demyjpy.session import ends_message
 from demyjpy.trace.exchanges import Exchange
 from demyjpy.trace.messages import Message, Turn, messages_of
-from demyjpy.trace.outside import Watch
 from demyjpy.trace.player import Player
+from demyjpy.trace.reaching import Watch
 from demyjpy.trace.session import Trace
 from demyjpy.verdicts import Fate, fate_of
 from demyjpy.wire.codes import Command, ProtocolFlag, Response

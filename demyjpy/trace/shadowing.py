@@ -31,8 +31,8 @@ from demyjpy.trace.comparing import MessageDifference, pairs_that_differ
 from demyjpy.trace.exchanges import Exchange
 from demyjpy.trace.fields import name_of
 from demyjpy.trace.messages import Message, Turn, reading_messages
-from demyjpy.trace.outside import Reach, Watch
 from demyjpy.trace.player import Player
+from demyjpy.trace.reaching import Reach, Watch
 from demyjpy.trace.replaying import Mta
 from demyjpy.trace.words import ending, envelope, safe
 from demyjpy.verdicts import Fate

@@ -1,5 +1,6 @@
 """A filter with kilter.service: adds a header with the size of the body, refuses small ones."""
 
+import contextlib
 import sys
 
 import anyio
@@ -26,10 +27,8 @@ async def add(session: Session):
 
 async def guarded(stream):
     """One session; what goes wrong in kilter ends this one only."""
-    try:
+    with contextlib.suppress(Exception):
         await Runner(add)(stream)
-    except Exception:  # noqa: BLE001  # it is theirs
-        pass
 
 
 async def main():

@@ -17,8 +17,8 @@ from demyjpy.connection import Setup
 from demyjpy.testing import Postfix, session
 from demyjpy.testing import run as play
 from demyjpy.trace import Trace, shadow, write
-from demyjpy.trace.outside import Reach, Watch
 from demyjpy.trace.player import Player
+from demyjpy.trace.reaching import Reach, Watch
 from tests.engine import keep
 from tests.trace.sessions import WHOLE, watched
 
