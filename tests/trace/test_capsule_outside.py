@@ -207,7 +207,7 @@ WORD = st.one_of(
 
 
 def _bytes(*words: str) -> bytes:
-    return b"".join(word.replace("\0", "").encode("utf-8", "surrogateescape") + b"\0" for word in words)
+    return b"".join(word.replace("\0", "0").encode("utf-8", "surrogateescape") + b"\0" for word in words)
 
 
 PACKET = st.one_of(
