@@ -156,7 +156,7 @@ def code_of_script(found: Capsule, name: str, script: Script) -> str:
         code = as_code(script.steps, raw=script.raw)
         imports += ["from demyjpy.testing import Postfix, run, session"]
     else:
-        code = as_steps(script.steps, "    ")
+        code = as_steps(script.steps, "    ", raw=script.raw)
         imports += ["from demyjpy.mta import steps", "from demyjpy.testing import Postfix, Script, run"]
     return _fill(found, name, "\n".join(imports) + "\n", _SCRIPT.format(script=code))
 

@@ -36,14 +36,14 @@ def as_code(some: Sequence[Step], *, raw: bool = False) -> str:
     )
 
 
-def as_steps(some: Sequence[Step], indent: str) -> str:
+def as_steps(some: Sequence[Step], indent: str, *, raw: bool = True) -> str:
     """The same as a `Script` of ``steps``: for what the methods of a script cannot write.
 
     Any number of steps is one level deep, and every parameter is kept as it is.
     """
     lines = [f"{indent}        {_step_of(step)}," for step in some]
     return "\n".join(
-        ["Script(", f"{indent}    (", *lines, f"{indent}    ),", f"{indent}    raw=True,", f"{indent})"]
+        ["Script(", f"{indent}    (", *lines, f"{indent}    ),", f"{indent}    raw={raw},", f"{indent})"]
     )
 
 

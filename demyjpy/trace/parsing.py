@@ -39,7 +39,7 @@ def weight_of(line: bytes) -> int:
 def _is_deeper_than(value: Any, most: int) -> bool:
     """Level by level: a function that calls itself would be what the depth is meant for."""
     level = [value]
-    for _ in range(most + 1):
+    for _ in range(most):
         level = [
             inner
             for outer in level
