@@ -55,6 +55,8 @@ FLOORS = (
     "drivers.signals",
     "drivers.sockets",
     "drivers.transport",
+    "drivers.loading",
+    "drivers.nursery",
     "drivers.workers",
     "drivers.aio_session",
     "drivers.aio",

@@ -12,6 +12,7 @@ from attrs import evolve
 from demyjpy.drivers import aio, threads
 from demyjpy.drivers.address import Listener, listen, parse_address
 from demyjpy.drivers.admission import warn_if_open
+from demyjpy.drivers.loading import Reload
 from demyjpy.drivers.options import Options
 from demyjpy.drivers.privileges import become
 from demyjpy.drivers.report import log
@@ -33,7 +34,8 @@ def start_milter(
     driver: Driver = "asyncio",
     workers: int = 1,
     on_ready: Callable[[str], None] | None = None,
-    reload: Callable[[], Any] | None = None,
+    reload: Callable[[], Any] | Reload | None = None,
+    load_timeout: float = 30.0,
     user: str | None = None,
     group: str | None = None,
     **options: Any,
@@ -56,7 +58,7 @@ def start_milter(
     service = Service(
         reload or (lambda: on_connect),
         lambda found: _prepare(driver, found, options),
-        is_apart=workers == 1 and driver == "asyncio",
+        load_timeout,
     )
     with (
         closing(service),
@@ -85,14 +87,17 @@ def start_milter(
                 run(listener, on_connect, chosen, started)
                 return
             shared = evolve(listener, file=None, is_shared=True)  # its file is the parent's
-            Workers(
+            several = Workers(
                 workers,
                 listener,
                 lambda found, begun: run(shared, found, chosen, begun),
                 on_connect,
                 chosen.grace,
-                service.notifier.beat,
-            ).run(started)
+                service.tend,
+                service.load_if_idle,
+            )
+            service.begin = several.load
+            several.run(started)
 
 
 @contextmanager
