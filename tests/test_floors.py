@@ -156,6 +156,7 @@ FLOORS = (
     "cli.logs",
     "cli.reloading",
     "cli.checking",
+    "cli.probing",
     "cli.show",
     "cli.sent",
     "cli.sent_json",

@@ -153,6 +153,13 @@ def _add_common(parser: Parser, file: object) -> None:
         default="asyncio",
         help="how connections are served (default: %(default)s)",
     )
+    parser.add_argument(
+        "--load-timeout",
+        metavar="SECONDS",
+        type=SECONDS,
+        default=30.0,
+        help="time for loading the filter, each time (default: 30)",
+    )
 
 
 def _add_running(parser: Parser) -> None:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, Literal, TypeAlias
 
 from attrs import evolve
@@ -23,6 +24,8 @@ from demyjpy.errors import HandlerError
 
 Driver: TypeAlias = Literal["asyncio", "threads"]
 _Run: TypeAlias = Callable[[Listener, Any, Options, Started], None]
+
+_is_loading: Final = ContextVar("demyjpy_is_loading", default=False)
 
 _RUN: Final[dict[str, _Run]] = {"asyncio": aio.run, "threads": threads.run}
 
@@ -46,13 +49,15 @@ def start_milter(
     ``ctx -> ctx`` that is called once a connection (see `with_handlers`). ``driver``: ``"asyncio"``
     or ``"threads"``. ``workers``: processes that share the socket. ``on_ready`` is called with the
     address once it listens. ``reload`` is called at SIGHUP and gives the filter for the sessions to
-    come, as ``on_connect``; if it raises, all stays as it was. ``user`` and ``group``: as whom to run
-    once it listens. Systemd is told what it does. Other options are those of
-    `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread that is not the main
-    one no signal is handled.
+    come, as ``on_connect``; if it raises, or takes longer than ``load_timeout`` seconds, all stays as it
+    was. It is called in a thread, with several workers in a process that the new workers come from.
+    ``user`` and ``group``: as whom to run once it listens. Systemd is told what it does. Other options
+    are those of `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread that is
+    not the main one no signal is handled.
 
     Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run.
     """
+    refuse_while_loading()
     run, chosen = _prepare(driver, on_connect, options)
     _check_workers(workers)
     service = Service(
@@ -98,6 +103,25 @@ def start_milter(
             )
             service.begin = several.load
             several.run(started)
+
+
+@contextmanager
+def being_loaded() -> Iterator[None]:
+    """While the block runs, a file of a filter is loaded: it may not serve by itself."""
+    token = _is_loading.set(True)
+    try:
+        yield
+    finally:
+        _is_loading.reset(token)
+
+
+def refuse_while_loading() -> None:
+    """`HandlerError` where a file of a filter is just being loaded."""
+    if _is_loading.get():
+        raise HandlerError(
+            "expected a file that defines a filter, got one that starts to serve as it is loaded: put "
+            "start_milter under `if __name__ == '__main__':`"
+        )
 
 
 @contextmanager

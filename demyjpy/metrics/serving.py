@@ -21,6 +21,7 @@ from typing import Any, Final, NoReturn
 from demyjpy.codec import encode_event
 from demyjpy.connection import Observer, Step
 from demyjpy.drivers.address import listen, parse_address
+from demyjpy.drivers.nursery import NAME
 from demyjpy.events import Options
 from demyjpy.metrics.counting import Metrics, prometheus
 from demyjpy.metrics.notes import Notes, last_errors, read_notes
@@ -111,6 +112,11 @@ class StatusServer:
             os._exit(0)
 
 
+def _children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    return [int(one) for one in found.split()]
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -163,10 +169,16 @@ class _Server(ThreadingHTTPServer):
         return counted + "".join(lines).encode()
 
     def _workers(self) -> int:
-        """Without workers the milter is one process, and this one its only child."""
-        parent = os.getppid()
-        children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
-        return max(1, len(children) - 1)
+        """Without workers the milter is one process, and this one its only child.
+
+        Workers with a filter that was loaded again are children of the process that has loaded it.
+        """
+        count = 0
+        for child in _children(os.getppid()):
+            with suppress(OSError):  # it has just ended
+                name = Path(f"/proc/{child}/comm").read_text(encoding="utf-8", errors="replace").strip()
+                count += len(_children(child)) if name == NAME else int(child != os.getpid())
+        return max(1, count)
 
     def is_ready(self) -> bool:
         """Whether the milter negotiates."""
