@@ -119,7 +119,7 @@ def _status(
     from demyjpy.metrics.serving import StatusServer  # noqa: PLC0415  # so that others start fast
 
     about = {"filter": arguments.filter, "driver": arguments.driver, "workers": str(arguments.workers)}
-    with closing(StatusServer(arguments.http, about)) as server:
+    with closing(StatusServer(arguments.http, about, arguments.http_name)) as server:
         observed: dict[str, Any] = {"observer": server.observe, "on_lag": server.lag}
         if arguments.allow:
             observed["allow"] = (*arguments.allow, *_LOOPBACK)  # from where /readyz asks

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import Any, Final, NoReturn, TypeVar
 
-from demyjpy.drivers.address import parse_address
+from demyjpy.drivers.address import http_address, parse_address
 from demyjpy.errors import AddressError, MilterError
 from demyjpy.mta.path import split_path
 
@@ -71,6 +71,15 @@ def address(text: str) -> str:
     """Where a milter or server listens."""
     try:
         parse_address(text)
+    except AddressError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def http(text: str) -> str:
+    """Where figures are served: ``[HOST]:PORT``."""
+    try:
+        http_address(text)
     except AddressError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text

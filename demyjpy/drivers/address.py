@@ -3,11 +3,14 @@
 `parse_address` is pure; `listen` is the only function here that touches the system.
 """
 
+import errno
 import os
 import re
 import shutil
 import socket
 import stat
+from collections import deque
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -26,6 +29,8 @@ SPELLINGS: Final = (
     "a Unix socket may have options: unix:/run/x.sock?mode=660&user=filter&group=postfix"
 )
 """What may be written for an address."""
+
+_MOST_LINKS: Final = 40  # as many as the system follows
 
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted (the system may allow fewer)."""
@@ -89,6 +94,19 @@ def parse_address(text: str | int) -> Address:
         case "fd" if _FD.fullmatch(rest):
             return Address("fd", fd=int(rest))
     raise AddressError(f"expected an address such as {SPELLINGS}; got {text!r}")
+
+
+def http_address(text: str) -> Address:
+    """``[HOST]:PORT``, or `AddressError`."""
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        host, port = "", text
+    host = host.removeprefix("[").removesuffix("]")
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise AddressError(
+            f"expected a port from 0 to 65535, as in 9100, :9100 or 192.0.2.1:9100, got {port!r}"
+        )
+    return Address("inet6" if ":" in host else "inet", host=host or "127.0.0.1", port=int(port))
 
 
 def _inet(kind: Kind, rest: str, text: str) -> Address:
@@ -204,7 +222,7 @@ def _listen_inet(address: Address) -> Listener:
 
 
 def _listen_unix(address: Address) -> Listener:
-    _check_directory(address.path)
+    _check_directories(address.path)
     _make_way(address.path)
     with ExitStack() as undo:
         sock = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
@@ -270,15 +288,48 @@ def _give(address: Address) -> None:
         os.close(number)
 
 
-def _check_directory(path: str) -> None:
-    """Refuse a directory in which everybody may put another socket in the place of ours."""
-    directory = Path(path).parent
-    mode = directory.stat().st_mode
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        raise AddressError(
-            f"cannot listen on unix:{path}: expected a directory that not everybody may write to, got "
-            f"{directory} with mode {stat.S_IMODE(mode):o}; give it 755 or less"
-        )
+def _check_directories(path: str) -> None:
+    """Refuse a place in which somebody else may put another socket for ours, anywhere on the way there.
+
+    As Sendmail's safedirpath() does, which refuses such sockets (libsmutil/safefile.c); but the sticky
+    bit is trusted, root's group and our own may write, and links are to be root's or ours.
+    """
+    for place, found in _way_to(Path(path).absolute().parent):
+        mode = found.st_mode
+        may_write = ""
+        if stat.S_ISLNK(mode):
+            if found.st_uid not in (0, os.geteuid()):
+                may_write = f"user {found.st_uid}, whose link this is,"
+        elif not mode & stat.S_ISVTX:
+            if mode & stat.S_IWOTH:
+                may_write = "everybody"
+            elif mode & stat.S_IWGRP and found.st_gid not in (0, os.getegid()):
+                may_write = f"group {found.st_gid}"
+        if may_write:
+            raise AddressError(
+                f"cannot listen on unix:{path}: expected a directory in which nobody else may replace the "
+                f"socket, got {place} with mode {stat.S_IMODE(mode):o}, where {may_write} may; give it 755 "
+                "or less, or take a directory below /run"
+            )
+
+
+def _way_to(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """All directories and links through which a path leads, from the root on."""
+    place, parts, links = Path("/"), deque(directory.parts), 0
+    yield place, place.lstat()
+    while parts:
+        part = parts.popleft()
+        there = place.parent if part == ".." else place / part
+        found = there.lstat()
+        if part not in ("/", ".."):
+            yield there, found
+        if not stat.S_ISLNK(found.st_mode):
+            place = there
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        parts.extendleft(reversed(there.readlink().parts))
 
 
 def _adopt(address: Address) -> Listener:
