@@ -132,6 +132,7 @@ async def _serve(arguments: argparse.Namespace, store: Store) -> None:
             host=arguments.host,
             default_action=arguments.default_action,
             max_message=arguments.max_message,
+            max_recipients=arguments.max_recipients,
             timeouts=Timeouts(
                 arguments.connect_timeout, arguments.command_timeout, arguments.content_timeout
             ),

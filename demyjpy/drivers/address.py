@@ -299,7 +299,7 @@ def _check_directories(path: str) -> None:
         may_write = ""
         if stat.S_ISLNK(mode):
             if found.st_uid not in (0, os.geteuid()):
-                may_write = f"user {found.st_uid}, whose link this is,"
+                may_write = f"user {found.st_uid}, whose link it is,"
         elif not mode & stat.S_ISVTX:
             if mode & stat.S_IWOTH:
                 may_write = "everybody"
@@ -307,9 +307,9 @@ def _check_directories(path: str) -> None:
                 may_write = f"group {found.st_gid}"
         if may_write:
             raise AddressError(
-                f"cannot listen on unix:{path}: expected a directory in which nobody else may replace the "
-                f"socket, got {place} with mode {stat.S_IMODE(mode):o}, where {may_write} may; give it 755 "
-                "or less, or take a directory below /run"
+                f"cannot listen on unix:{path}: expected a place where nobody else can put another "
+                f"socket, got {place} with mode {stat.S_IMODE(mode):o}, which {may_write} can change; "
+                "give it 755 or less, or take a directory below /run"
             )
 
 

@@ -297,7 +297,7 @@ def test_a_page_can_do_nothing(tmp_path):
 
 
 def test_who_says_nothing_takes_no_place_for_long(tmp_path):
-    """However many connect and wait, there are so many threads, and others are answered after a while."""
+    """However many connect and wait: threads are bounded, and others are answered after a while."""
     with served(tmp_path, "--workers", "2") as milter:
         wait_until(lambda: milter.get("/healthz")[0] == 200)
         pid = next(
