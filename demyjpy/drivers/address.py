@@ -12,6 +12,7 @@ import stat
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from urllib.parse import parse_qsl
@@ -35,6 +36,10 @@ _MOST_LINKS: Final = 40  # as many as the system follows
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted (the system may allow fewer)."""
 
+_KINDS: Final = ("inet", "inet6", "unix", "local", "fd", "systemd")
+_HOST_PORT: Final = re.compile(
+    r"(?P<host>[\w.-]*|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})|(?P<port_first>[0-9]{1,5})@(?P<host_last>\S+)"
+)
 _PORT: Final = re.compile("[0-9]{1,5}")
 _FD: Final = re.compile("[0-9]{1,9}")
 _MODE: Final = re.compile("0?[0-7]{3}")
@@ -72,7 +77,7 @@ class Address:
 
 
 def parse_address(text: str | int) -> Address:
-    """Read an address in any of `SPELLINGS`, or raise `AddressError` that lists them.
+    """Read an address in any of `SPELLINGS`, or raise `AddressError`.
 
     Without a host, TCP means ``localhost``: a milter has no authentication.
     """
@@ -93,7 +98,24 @@ def parse_address(text: str | int) -> Address:
             return _inet("inet6", rest, text)
         case "fd" if _FD.fullmatch(rest):
             return Address("fd", fd=int(rest))
-    raise AddressError(f"expected an address such as {SPELLINGS}; got {text!r}")
+    raise AddressError(
+        f"expected an address such as inet:20025@localhost or unix:/run/x.sock, got {text!r}"
+        f"{_meant(text)}"
+    )
+
+
+def _meant(text: str) -> str:
+    """What was probably meant, as a question."""
+    found = _HOST_PORT.fullmatch(text)
+    if found is not None:
+        port = found["port"] or found["port_first"]
+        host = (found["host"] or found["host_last"] or "localhost").strip("[]")
+        return f"; did you mean inet{'6' if ':' in host else ''}:{port}@{host}?"
+    kind, colon, rest = text.partition(":")
+    near = get_close_matches(kind.lower(), _KINDS, 1)
+    if near and colon and kind.lower() not in _KINDS:
+        return f"; did you mean {near[0]}:{rest}?"
+    return ""
 
 
 def http_address(text: str) -> Address:
@@ -123,14 +145,14 @@ def _inet(kind: Kind, rest: str, text: str) -> Address:
 def _port(port: str, text: str) -> int:
     if _PORT.fullmatch(port) and int(port) <= 65535:
         return int(port)
-    raise AddressError(f"expected a port from 0 to 65535, got {port!r} in {text!r}: {SPELLINGS}")
+    raise AddressError(f"expected a port from 0 to 65535, got {port!r} in {text!r}")
 
 
 def _unix(rest: str, text: str) -> Address:
     path, _, query = rest.partition("?")
     address = Address("unix", path=path)
     if not path or "\0" in path:
-        raise AddressError(f"expected a path, got {path!r} in {text!r}: {SPELLINGS}")
+        raise AddressError(f"expected a path, got {path!r} in {text!r}")
     for key, value in parse_qsl(query, keep_blank_values=True):
         match key:
             case "mode" if _MODE.fullmatch(value):

@@ -91,7 +91,7 @@ class Service:
             self._is_asked = True
             return
         self.notifier.reloading()
-        log.info("loading the filter again")
+        log.info("loading again, for at most %g s", self._seconds)
         self._started = time.monotonic()
         if self.begin is not None:
             self._trial = self.begin(self._load, self._seconds)

@@ -14,7 +14,7 @@ from demyjpy.drivers import aio, threads
 from demyjpy.drivers.address import Listener, listen, parse_address
 from demyjpy.drivers.admission import warn_if_open
 from demyjpy.drivers.loading import Reload
-from demyjpy.drivers.options import Options
+from demyjpy.drivers.options import Options, make_options
 from demyjpy.drivers.privileges import become
 from demyjpy.drivers.report import log
 from demyjpy.drivers.service import Service
@@ -58,11 +58,11 @@ def start_milter(
     Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run.
     """
     refuse_while_loading()
-    run, chosen = _prepare(driver, on_connect, options)
+    run, chosen = _prepare(driver, on_connect, options, start_milter)
     _check_workers(workers)
     service = Service(
         reload or (lambda: on_connect),
-        lambda found: _prepare(driver, found, options),
+        lambda found: _prepare(driver, found, options, start_milter),
         load_timeout,
     )
     with (
@@ -138,11 +138,13 @@ def _frozen() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _prepare(driver: str, on_connect: Any, options: dict[str, Any]) -> tuple[_Run, Options]:
+def _prepare(
+    driver: str, on_connect: Any, options: dict[str, Any], who: Callable[..., Any]
+) -> tuple[_Run, Options]:
     """The driver and its options, or an error before anything is opened."""
     if driver not in _RUN:
         raise HandlerError(f"expected driver {' or '.join(map(repr, _RUN))}, got {driver!r}")
-    chosen = Options(**options)
+    chosen = make_options(who, options)
     chosen.setup(on_connect, lambda handler: False)
     if driver == "threads":
         threads.refuse_async(on_connect)
@@ -177,7 +179,7 @@ def running(
     Without ``address`` it listens on a free port of 127.0.0.1. Options as for `start_milter`; the
     default grace period here is 1 second.
     """
-    run, chosen = _prepare(driver, on_connect, {"grace": 1.0, **options})
+    run, chosen = _prepare(driver, on_connect, {"grace": 1.0, **options}, running)
     with closing(listen(parse_address(address))) as listener:
         begun: Future[Controls] = Future()
 
