@@ -3,11 +3,11 @@
 A context has a dozen keys and is written some ten times a message: copying so small a dict takes a
 third of the time that a tree of buckets takes, and reading it a quarter. It is a `PMap` in every
 respect, and becomes an ordinary one where it grows beyond `LARGEST`, and wherever something is done to
-it that is rare. Nothing about contexts is known here.
+it that is rare. Nothing about contexts is known here, but for what an error says.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from pyrsistent import PMap, pmap
 
@@ -38,6 +38,12 @@ class SmallMap(PMap[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         return self._entries[key]
+
+    def __setitem__(self, key: str, value: Any) -> NoReturn:
+        raise TypeError(f"a context cannot be changed: return ctx.set({key!r}, ...)")
+
+    def __delitem__(self, key: str) -> NoReturn:
+        raise TypeError(f"a context cannot be changed: return ctx.remove({key!r})")
 
     def __contains__(self, key: object) -> bool:
         return key in self._entries

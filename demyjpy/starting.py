@@ -8,9 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from demyjpy.connection import Observer, Step
+from demyjpy.drivers.loading import Reload
 from demyjpy.drivers.privileges import acting_as
-from demyjpy.drivers.start import Driver
+from demyjpy.drivers.start import Driver, refuse_while_loading
 from demyjpy.drivers.start import start_milter as start_without
 from demyjpy.handlers import ENVELOPE, as_registry, watch_envelope
 from demyjpy.outcomes import check_context
@@ -26,7 +29,8 @@ def start_milter(
     driver: Driver = "asyncio",
     workers: int = 1,
     on_ready: Callable[[str], None] | None = None,
-    reload: Callable[[], Any] | None = None,
+    reload: Callable[[], Any] | Reload | None = None,
+    load_timeout: float = 30.0,
     user: str | None = None,
     group: str | None = None,
     record: str | Path | None = None,
@@ -44,19 +48,21 @@ def start_milter(
     ``ctx -> ctx`` that is called once a connection (see `with_handlers`). ``driver``: ``"asyncio"``
     or ``"threads"``. ``workers``: processes that share the socket. ``on_ready`` is called with the
     address once it listens. ``reload`` is called at SIGHUP and gives the filter for the sessions to
-    come, as ``on_connect``; if it raises, all stays as it was. ``user`` and ``group``: as whom to run
-    once it listens. ``record``: a directory into which every session is recorded;
-    ``record_raw``: with all packets as bytes. ``explain``: a line in the log for each message.
-    ``flight``: a `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile. ``capsules``: a
-    directory into which each failure of a handler is written. ``see_envelope``: for ``record``,
-    ``explain`` and ``flight`` the MTA is asked for senders and recipients also if no handler wants them;
-    it does not wait for an answer. Systemd is told what it does. Other
-    options are those of `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread
-    that is not the main one no signal is handled.
+    come, as ``on_connect``; if it raises, or takes longer than ``load_timeout`` seconds, all stays as it
+    was. It is called in a thread, with several workers in a process that the new workers come from.
+    ``user`` and ``group``: as whom to run once it listens. ``record``: a directory into which every
+    session is recorded; ``record_raw``: with all packets as bytes. ``explain``: a line in the log for
+    each message. ``flight``: a `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile.
+    ``capsules``: a directory into which each failure of a handler is written. ``see_envelope``: for
+    ``record``, ``explain`` and ``flight`` the MTA is asked for senders and recipients also if no handler
+    wants them; it does not wait for an answer. Systemd is told what it does. Other options are those of
+    `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread that is not the main one
+    no signal is handled.
 
     Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run,
     `demyjpy.trace.TraceError` where it cannot record.
     """
+    refuse_while_loading()
     observers = [observer] if observer else []
     with ExitStack() as stack:
         if record is not None:
@@ -87,6 +93,7 @@ def start_milter(
             workers=workers,
             on_ready=on_ready,
             reload=reload,
+            load_timeout=load_timeout,
             user=user,
             group=group,
             observer=all_of(observers),
@@ -112,9 +119,14 @@ def seeing(on_connect: Any) -> Any:
     return connect
 
 
-def seeing_again(reload: Callable[[], Any] | None) -> Callable[[], Any] | None:
+def seeing_again(reload: Callable[[], Any] | Reload | None) -> Callable[[], Any] | Reload | None:
     """The same for what is loaded at SIGHUP."""
-    return None if reload is None else lambda: seeing(reload())
+    if reload is None:
+        return None
+    if isinstance(reload, Reload):
+        load = reload.load
+        return evolve(reload, load=lambda: seeing(load()))
+    return lambda: seeing(reload())
 
 
 def all_of(observers: list[Observer]) -> Observer | None:

@@ -238,8 +238,11 @@ def test_output_that_nobody_reads_is_no_traceback() -> None:
         (["run", "x.py", "--driver", "gevent"], "invalid choice: 'gevent'"),
         (
             ["run", "x.py", "--work", "2"],
-            "demyjpy run: unrecognized arguments: --work 2; see demyjpy run",
+            "demyjpy run: unrecognized arguments: --work 2; did you mean --workers?; see demyjpy run",
         ),
+        (["run", "x.py", "--http", "9100x"], "argument --http: expected a port from 0 to 65535"),
+        (["run", "x.py", "--listen", "localhost:1"], "did you mean inet:1@localhost?"),
+        (["run", "x.py", "--load-timeout", "0"], "expected a number of seconds above 0"),
         (["--work", "run", "x.py"], "demyjpy: unrecognized arguments: --work; see demyjpy --help"),
     ],
 )

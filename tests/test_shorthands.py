@@ -80,3 +80,32 @@ def test_a_bad_value_is_refused_at_once():
         short.reject(new_context(), "4.7.1")
     with pytest.raises(LocalProtocolError, match="expected name"):
         short.add_header(new_context(), "X Y", "v")
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (
+            lambda: short.reject("5.7.1", "no"),
+            'expected the context first, as in reject(ctx, "5.7.1", "no thanks"), got str',
+        ),
+        (
+            lambda: short.reject(new_context(), 550, "5.7.1", "no"),
+            'expected reject(ctx, "5.7.1", "no thanks", code=550): the code comes last, by its name',
+        ),
+        (
+            lambda: short.tempfail(new_context(), 451),
+            'expected tempfail(ctx, "4.7.1", "try later", code=451): the code comes last, by its name',
+        ),
+        (
+            lambda: short.add_header("X-A", "b"),
+            "expected the context first, as in add_header(ctx, name, value), got str",
+        ),
+        (lambda: short.accept(None), "expected the context first, as in accept(ctx), got NoneType"),
+    ],
+)
+def test_a_wrong_call_is_shown_the_right_one(call, error):
+    """Without any value of the mail."""
+    with pytest.raises(LocalProtocolError) as caught:
+        call()
+    assert str(caught.value) == error

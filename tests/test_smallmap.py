@@ -104,3 +104,13 @@ def test_it_is_shown_copied_and_pickled_as_a_pmap():
     assert copy(found) == deepcopy(found) == pickle.loads(pickle.dumps(found)) == found
     assert found.copy() is found
     assert dict(found.evolver().set("b", 2).persistent()) == {"a": 1, "b": 2}
+
+
+def test_who_assigns_is_told_what_to_do():
+    """A map is never changed: there is a new one."""
+    ctx = small_map({"n": 1})
+    with pytest.raises(TypeError, match=r"a context cannot be changed: return ctx\.set\('n', \.\.\.\)"):
+        ctx["n"] += 1
+    with pytest.raises(TypeError, match=r"a context cannot be changed: return ctx\.remove\('n'\)"):
+        del ctx["n"]
+    assert ctx == {"n": 1}

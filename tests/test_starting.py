@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from demyjpy import HandlerError, define_event_handlers, merge_handlers, new_context, with_handlers
+from demyjpy.drivers.loading import Reload
 from demyjpy.handlers import watch_envelope, watch_only
 from demyjpy.starting import seeing, seeing_again
 from demyjpy.testing import Postfix, run, session
@@ -44,7 +45,10 @@ def test_functions_and_what_is_loaded_again_are_watched_alike() -> None:
     """Whatever ``on_connect`` is; what is none is for the driver to refuse."""
     handlers = define_event_handlers({"body": keep})
     connect = seeing(lambda ctx: with_handlers(ctx, handlers))
-    for on_connect in (seeing(handlers), connect, seeing_again(lambda: handlers)()):
+    again: Any = seeing_again(lambda: handlers)
+    reload: Any = seeing_again(Reload(lambda: handlers, ("true",)))
+    assert reload.probe == ("true",)
+    for on_connect in (seeing(handlers), connect, again(), reload.load()):
         result = run(on_connect, LETTER, mta=Postfix())
         assert [type(step.event).__name__ for step in result.observed].count("Recipient") == 1
     assert connect(new_context())["handlers"] is connect(new_context())["handlers"]

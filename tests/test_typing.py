@@ -203,7 +203,7 @@ add_recipient(ctx, "a@b", {"NOTIFY": "NEVER"})
 macro: str | None = get_macro(ctx, "i")
 reject(ctx, code="550")  # E: argument
 reject(ctx, 571)  # E: argument
-reject(ctx, "5.7.1", "text", 554)  # E: call-arg,misc
+reject(ctx, "5.7.1", "text", 554)  # E: argument
 reject("5.7.1")  # E: argument
 replace_body(ctx, "text")  # E: argument
 insert_header(ctx, "X", "v")  # E: argument

@@ -8,7 +8,7 @@ from attrs import fields_dict
 
 from demyjpy.cli.mail_arguments import add_mail_commands, add_recording
 from demyjpy.cli.trace_arguments import add_trace_commands
-from demyjpy.cli.words import COUNT, SECONDS, SECONDS_OR_0, InputError, Parser, address, network
+from demyjpy.cli.words import COUNT, SECONDS, SECONDS_OR_0, InputError, Parser, address, http, network
 from demyjpy.drivers.options import LOOPS, Options
 from demyjpy.limits import Limits
 
@@ -160,6 +160,13 @@ def _add_common(parser: Parser, file: object) -> None:
         default="asyncio",
         help="how connections are served (default: %(default)s)",
     )
+    parser.add_argument(
+        "--load-timeout",
+        metavar="SECONDS",
+        type=SECONDS,
+        default=30.0,
+        help="time for loading the filter, each time (default: 30)",
+    )
 
 
 def _add_running(parser: Parser) -> None:
@@ -229,8 +236,16 @@ def _add_running(parser: Parser) -> None:
     parser.add_argument(
         "--http",
         metavar="[HOST]:PORT",
+        type=http,
         help="serve /metrics for Prometheus, /healthz, /readyz and a status page there, on 127.0.0.1 "
         "without a host (needs prometheus-client: demyjpy[metrics])",
+    )
+    parser.add_argument(
+        "--http-name",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a name by which --http may be asked, besides localhost and IP addresses; may be repeated",
     )
     parser.add_argument(
         "--on-error",
@@ -322,6 +337,7 @@ def check_needs(arguments: argparse.Namespace) -> None:
         ("record_raw", "record"),
         ("flight_keep", "flight"),
         ("flight_hash", "flight"),
+        ("http_name", "http"),
     ):
         if getattr(arguments, name, None) and getattr(arguments, needed) is None:
             raise InputError(f"{_option(name)} needs {_option(needed)}")

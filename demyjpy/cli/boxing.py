@@ -137,6 +137,7 @@ async def _serve(arguments: argparse.Namespace, store: Store) -> None:
             default_action=arguments.default_action,
             max_message=arguments.max_message,
             max_answer=arguments.max_answer,
+            max_recipients=arguments.max_recipients,
             timeouts=Timeouts(
                 arguments.connect_timeout, arguments.command_timeout, arguments.content_timeout
             ),

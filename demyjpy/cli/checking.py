@@ -11,7 +11,7 @@ from typing import Any, Final
 from attrs import asdict, frozen
 from pyrsistent import PMap
 
-from demyjpy.cli.loading import Loaded, describe, explain, short_path, takes
+from demyjpy.cli.loading import Loaded, LoadError, describe, explain, short_path, takes
 from demyjpy.codec import EVENTS, ROW_OF_NAME
 from demyjpy.context import ENGINE_KEYS, Context, new_context
 from demyjpy.errors import HandlerError
@@ -104,6 +104,13 @@ def examine(loaded: Loaded, driver: str) -> Report:
         tuple(problems),
         (*_notes(loaded, wants, registry, driver), *state_notes),
     )
+
+
+def refuse_problems(loaded: Loaded, driver: str) -> None:
+    """`LoadError` for a filter that ``demyjpy check`` finds something wrong with; notes are none."""
+    problems = examine(loaded, driver).problems
+    if problems:
+        raise LoadError(f"expected a filter without problems, got: {'; '.join(problems)}")
 
 
 def _take(ctx: Any) -> tuple[Wants, Registry]:

@@ -6,11 +6,13 @@ what to do. Nothing is printed here.
 
 import importlib
 import inspect
+import signal
 import sys
 import sysconfig
+import threading
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any, Final, Literal, TypeAlias
 from attrs import frozen
 
 from demyjpy.context import new_context
+from demyjpy.drivers.start import being_loaded
 from demyjpy.errors import HandlerError, MilterError
 from demyjpy.handlers import as_registry
 from demyjpy.registry import Registry
@@ -31,6 +34,8 @@ DEFAULT_NAME: Final = "handlers"
 
 SPELLINGS: Final = "FILE.py:NAME or package.module:NAME"
 """How a filter may be named."""
+
+_AGAIN: Final = 1.0  # seconds
 
 _PACKAGE: Final = Path(__file__).parent.parent
 
@@ -178,11 +183,45 @@ def _import(source: str) -> ModuleType:
 def _guarded(source: str, load: Callable[[], ModuleType]) -> ModuleType:
     """Load, or `LoadError` that says what the filter did and where."""
     try:
-        return load()
+        with being_loaded():
+            return load()
     except LoadError:
         raise
+    except _TooLongError as error:
+        late = f"expected {source} to load within {error.seconds:g} s (--load-timeout); it was still at"
+        raise LoadError("\n".join((late, *_place(error)))) from None
     except (Exception, SystemExit) as error:
         raise LoadError(f"expected {source} to load, got {explain(error)}") from error
+
+
+class _TooLongError(BaseException):
+    """Raised wherever the filter is; no ``except Exception`` of its catches it."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """What is loaded in the block has this long, or there is a `LoadError` that says where it was.
+
+    Outside of the main thread, where Python handles no signals, it has all the time.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise _TooLongError(seconds)
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)  # again where it is caught after all
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 # ---------------------------------------------------------------------------- where it happened
@@ -192,14 +231,19 @@ def explain(error: BaseException) -> str:
         line = (error.text or "").strip()
         return f"a syntax error at {short_path(str(error.filename))}:{error.lineno}: {error.msg}: {line}"
     what = f"{type(error).__name__}: {error}".replace("\n", " ").removesuffix(": ")
+    return "\n".join((what, *_place(error)))
+
+
+def _place(error: BaseException) -> list[str]:
+    """The author's own line at which it was raised, as tracebacks have it, if there is one."""
     frames = traceback.extract_tb(error.__traceback__)
     others = [frame for frame in frames if not _is_ours(frame.filename)]
     own = [frame for frame in others if is_own(frame.filename)] or others
     if not own:
-        return what
+        return []
     frame = own[-1]
     place = f'  File "{short_path(frame.filename)}", line {frame.lineno}, in {frame.name}'
-    return "\n".join((what, place, *([f"    {frame.line}"] if frame.line else [])))
+    return [place, *([f"    {frame.line}"] if frame.line else [])]
 
 
 def _is_ours(filename: str) -> bool:

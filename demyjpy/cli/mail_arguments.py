@@ -220,6 +220,13 @@ def _add_serving(mta: Parser) -> None:
         default=10_240_000,
         help="size of a message; a larger one is refused (default: %(default)s)",
     )
+    mta.add_argument(
+        "--max-recipients",
+        metavar="N",
+        type=COUNT,
+        default=1000,
+        help="recipients of a message; further ones are refused (452; default: %(default)s)",
+    )
     add_recording(mta)
     _add_timeouts(mta)
 

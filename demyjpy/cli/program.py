@@ -14,14 +14,16 @@ from typing import Any, Final
 from attrs import evolve
 
 from demyjpy.cli.arguments import build_parser, check_needs, options_of
-from demyjpy.cli.checking import Report, as_text, examine
+from demyjpy.cli.checking import Report, as_text, examine, refuse_problems
 from demyjpy.cli.configuration import mta_lines
-from demyjpy.cli.loading import Loaded, LoadError, load_filter
+from demyjpy.cli.loading import Loaded, LoadError, load_filter, within
 from demyjpy.cli.logs import logging_to
+from demyjpy.cli.probing import probe_command
 from demyjpy.cli.reloading import Reloadable
 from demyjpy.cli.saying import complain, say
 from demyjpy.cli.words import InputError, MissingExtraError
 from demyjpy.drivers.address import parse_address
+from demyjpy.drivers.loading import Reload
 from demyjpy.drivers.privileges import acting_as, is_root
 from demyjpy.errors import AddressError, HandlerError, TraceError
 from demyjpy.starting import start_milter
@@ -69,7 +71,8 @@ def _complain(parsed: argparse.Namespace, error: Exception, status: int) -> int:
 def check(arguments: argparse.Namespace) -> int:
     """``demyjpy check``: 0, or 1 if something is wrong with the filter."""
     with redirect_stdout(sys.stderr):  # whatever a filter prints is not the report
-        loaded = load_filter(arguments.filter)
+        with within(arguments.load_timeout):
+            loaded = load_filter(arguments.filter)
         report = examine(loaded, arguments.driver)
         if arguments.play:
             report = _played(report, loaded, arguments.driver)
@@ -103,14 +106,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _load_and_serve(arguments: argparse.Namespace) -> None:
     source = Reloadable(arguments.filter)
-    loaded = source.load()
+    with within(arguments.load_timeout):
+        loaded = source.load()
     if is_root() and not (arguments.user or arguments.allow_root):
         raise HandlerError(
             "expected not to run handlers as root: give --user NAME, which is taken on once it listens, "
             "start as another user, or say --allow-root"
         )
     with acting_as(arguments.user, arguments.group):  # for on_connect is called
-        _refuse_problems(loaded, arguments.driver)
+        refuse_problems(loaded, arguments.driver)
     with _status(arguments) as (observed, started):
         _serve(arguments, source, loaded, observed, started)
 
@@ -128,7 +132,7 @@ def _status(
     from demyjpy.metrics.serving import StatusServer  # noqa: PLC0415  # so that others start fast
 
     about = {"filter": arguments.filter, "driver": arguments.driver, "workers": str(arguments.workers)}
-    with closing(StatusServer(arguments.http, about)) as server:
+    with closing(StatusServer(arguments.http, about, arguments.http_name)) as server:
         observed: dict[str, Any] = {"observer": server.observe, "on_lag": server.lag}
         if arguments.allow:
             observed["allow"] = (*arguments.allow, *_LOOPBACK)  # from where /readyz asks
@@ -153,7 +157,8 @@ def _serve(
         workers=arguments.workers,
         user=arguments.user,
         group=arguments.group,
-        reload=lambda: _load_again(source, arguments.driver),
+        reload=_reload(arguments, source),
+        load_timeout=arguments.load_timeout,
         on_ready=on_ready,
         record=arguments.record,
         record_raw=arguments.record_raw,
@@ -165,16 +170,14 @@ def _serve(
     )
 
 
-def _load_again(source: Reloadable, driver: str) -> Any:
-    """The filter as it is on the disk now, if nothing is wrong with it."""
-    return source.load(lambda loaded: _refuse_problems(loaded, driver)).on_connect
-
-
-def _refuse_problems(loaded: Loaded, driver: str) -> None:
-    """`LoadError` for a filter that ``demyjpy check`` finds something wrong with; notes are none."""
-    problems = examine(loaded, driver).problems
-    if problems:
-        raise LoadError(f"expected a filter without problems, got: {'; '.join(problems)}")
+def _reload(arguments: argparse.Namespace, source: Reloadable) -> Reload:
+    """How the filter is loaded as it is on the disk then, if nothing is wrong with it."""
+    driver = arguments.driver
+    return Reload(
+        lambda: source.load(lambda loaded: refuse_problems(loaded, driver)).on_connect,
+        probe_command(arguments.filter, driver, arguments.load_timeout),
+        source.give_up,
+    )
 
 
 def _flight(arguments: argparse.Namespace) -> Any:

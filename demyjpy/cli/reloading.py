@@ -19,22 +19,35 @@ class Reloadable:
     def __init__(self, text: str) -> None:
         self._text = text
         self._others = frozenset(sys.modules)
+        self._kept: dict[str, ModuleType] = {}
+        self._turn = 0
 
     def load(self, check: Callable[[Loaded], None] = _accept) -> Loaded:
         """The filter as it is on the disk; if that fails, or ``check`` raises, all is as it was."""
-        before = self._own()
-        for name in before:
-            del sys.modules[name]
+        self._turn += 1
+        turn = self._turn
+        self._remove()
         importlib.invalidate_caches()
         try:
             loaded = load_filter(self._text)
             check(loaded)
         except BaseException:
-            for name in self._own():
-                del sys.modules[name]
-            sys.modules.update(before)
+            if turn == self._turn:
+                self.give_up()
             raise
+        if turn == self._turn:
+            self._kept = self._own()
         return loaded
+
+    def give_up(self) -> None:
+        """All is as it was before the last `load`, which may still go on, and is of no use any more."""
+        self._turn += 1
+        self._remove()
+        sys.modules.update(self._kept)
+
+    def _remove(self) -> None:
+        for name in self._own():
+            del sys.modules[name]
 
     def _own(self) -> dict[str, ModuleType]:
         return {

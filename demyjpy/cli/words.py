@@ -3,10 +3,11 @@
 import argparse
 import re
 from collections.abc import Callable
+from difflib import get_close_matches
 from ipaddress import ip_address, ip_network
 from typing import Any, Final, NoReturn, TypeVar
 
-from demyjpy.drivers.address import parse_address
+from demyjpy.drivers.address import http_address, parse_address
 from demyjpy.errors import AddressError, MilterError
 from demyjpy.mta.path import split_path
 
@@ -35,7 +36,11 @@ class Parser(argparse.ArgumentParser):
         """What a command does not know is its own error, so that it names the command's help."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            options = [one for one in self._option_string_actions if one.startswith("--")]
+            given = [one.partition("=")[0] for one in unknown if one.startswith("--")]
+            near = [two for one in given for two in get_close_matches(one, options, 1)]
+            meant = f"; did you mean {' '.join(near)}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
         return found, unknown
 
     def error(self, message: str) -> NoReturn:
@@ -71,6 +76,15 @@ def address(text: str) -> str:
     """Where a milter or server listens."""
     try:
         parse_address(text)
+    except AddressError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def http(text: str) -> str:
+    """Where figures are served: ``[HOST]:PORT``."""
+    try:
+        http_address(text)
     except AddressError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text

@@ -3,12 +3,16 @@
 `parse_address` is pure; `listen` is the only function here that touches the system.
 """
 
+import errno
 import os
 import re
 import shutil
 import socket
 import stat
+from collections import deque
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from urllib.parse import parse_qsl
@@ -27,9 +31,15 @@ SPELLINGS: Final = (
 )
 """What may be written for an address."""
 
+_MOST_LINKS: Final = 40  # as many as the system follows
+
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted (the system may allow fewer)."""
 
+_KINDS: Final = ("inet", "inet6", "unix", "local", "fd", "systemd")
+_HOST_PORT: Final = re.compile(
+    r"(?P<host>[\w.-]*|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})|(?P<port_first>[0-9]{1,5})@(?P<host_last>\S+)"
+)
 _PORT: Final = re.compile("[0-9]{1,5}")
 _FD: Final = re.compile("[0-9]{1,9}")
 _MODE: Final = re.compile("0?[0-7]{3}")
@@ -67,7 +77,7 @@ class Address:
 
 
 def parse_address(text: str | int) -> Address:
-    """Read an address in any of `SPELLINGS`, or raise `AddressError` that lists them.
+    """Read an address in any of `SPELLINGS`, or raise `AddressError`.
 
     Without a host, TCP means ``localhost``: a milter has no authentication.
     """
@@ -88,7 +98,37 @@ def parse_address(text: str | int) -> Address:
             return _inet("inet6", rest, text)
         case "fd" if _FD.fullmatch(rest):
             return Address("fd", fd=int(rest))
-    raise AddressError(f"expected an address such as {SPELLINGS}; got {text!r}")
+    raise AddressError(
+        f"expected an address such as inet:20025@localhost or unix:/run/x.sock, got {text!r}"
+        f"{_meant(text)}"
+    )
+
+
+def _meant(text: str) -> str:
+    """What was probably meant, as a question."""
+    found = _HOST_PORT.fullmatch(text)
+    if found is not None:
+        port = found["port"] or found["port_first"]
+        host = (found["host"] or found["host_last"] or "localhost").strip("[]")
+        return f"; did you mean inet{'6' if ':' in host else ''}:{port}@{host}?"
+    kind, colon, rest = text.partition(":")
+    near = get_close_matches(kind.lower(), _KINDS, 1)
+    if near and colon and kind.lower() not in _KINDS:
+        return f"; did you mean {near[0]}:{rest}?"
+    return ""
+
+
+def http_address(text: str) -> Address:
+    """``[HOST]:PORT``, or `AddressError`."""
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        host, port = "", text
+    host = host.removeprefix("[").removesuffix("]")
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise AddressError(
+            f"expected a port from 0 to 65535, as in 9100, :9100 or 192.0.2.1:9100, got {port!r}"
+        )
+    return Address("inet6" if ":" in host else "inet", host=host or "127.0.0.1", port=int(port))
 
 
 def _inet(kind: Kind, rest: str, text: str) -> Address:
@@ -105,14 +145,14 @@ def _inet(kind: Kind, rest: str, text: str) -> Address:
 def _port(port: str, text: str) -> int:
     if _PORT.fullmatch(port) and int(port) <= 65535:
         return int(port)
-    raise AddressError(f"expected a port from 0 to 65535, got {port!r} in {text!r}: {SPELLINGS}")
+    raise AddressError(f"expected a port from 0 to 65535, got {port!r} in {text!r}")
 
 
 def _unix(rest: str, text: str) -> Address:
     path, _, query = rest.partition("?")
     address = Address("unix", path=path)
     if not path or "\0" in path:
-        raise AddressError(f"expected a path, got {path!r} in {text!r}: {SPELLINGS}")
+        raise AddressError(f"expected a path, got {path!r} in {text!r}")
     for key, value in parse_qsl(query, keep_blank_values=True):
         match key:
             case "mode" if _MODE.fullmatch(value):
@@ -204,7 +244,7 @@ def _listen_inet(address: Address) -> Listener:
 
 
 def _listen_unix(address: Address) -> Listener:
-    _check_directory(address.path)
+    _check_directories(address.path)
     _make_way(address.path)
     with ExitStack() as undo:
         sock = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
@@ -270,15 +310,48 @@ def _give(address: Address) -> None:
         os.close(number)
 
 
-def _check_directory(path: str) -> None:
-    """Refuse a directory in which everybody may put another socket in the place of ours."""
-    directory = Path(path).parent
-    mode = directory.stat().st_mode
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        raise AddressError(
-            f"cannot listen on unix:{path}: expected a directory that not everybody may write to, got "
-            f"{directory} with mode {stat.S_IMODE(mode):o}; give it 755 or less"
-        )
+def _check_directories(path: str) -> None:
+    """Refuse a place in which somebody else may put another socket for ours, anywhere on the way there.
+
+    As Sendmail's safedirpath() does, which refuses such sockets (libsmutil/safefile.c); but the sticky
+    bit is trusted, root's group and our own may write, and links are to be root's or ours.
+    """
+    for place, found in _way_to(Path(path).absolute().parent):
+        mode = found.st_mode
+        may_write = ""
+        if stat.S_ISLNK(mode):
+            if found.st_uid not in (0, os.geteuid()):
+                may_write = f"user {found.st_uid}, whose link it is,"
+        elif not mode & stat.S_ISVTX:
+            if mode & stat.S_IWOTH:
+                may_write = "everybody"
+            elif mode & stat.S_IWGRP and found.st_gid not in (0, os.getegid()):
+                may_write = f"group {found.st_gid}"
+        if may_write:
+            raise AddressError(
+                f"cannot listen on unix:{path}: expected a place where nobody else can put another "
+                f"socket, got {place} with mode {stat.S_IMODE(mode):o}, which {may_write} can change; "
+                "give it 755 or less, or take a directory below /run"
+            )
+
+
+def _way_to(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """All directories and links through which a path leads, from the root on."""
+    place, parts, links = Path("/"), deque(directory.parts), 0
+    yield place, place.lstat()
+    while parts:
+        part = parts.popleft()
+        there = place.parent if part == ".." else place / part
+        found = there.lstat()
+        if part not in ("/", ".."):
+            yield there, found
+        if not stat.S_ISLNK(found.st_mode):
+            place = there
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        parts.extendleft(reversed(there.readlink().parts))
 
 
 def _adopt(address: Address) -> Listener:

@@ -17,7 +17,7 @@ from demyjpy.drivers.accepting import Acceptor
 from demyjpy.drivers.address import Address, Listener, listen, parse_address
 from demyjpy.drivers.admission import Door
 from demyjpy.drivers.aio_session import AsyncSession
-from demyjpy.drivers.options import Options, SessionNames
+from demyjpy.drivers.options import Options, SessionNames, make_options
 from demyjpy.drivers.pool import DaemonExecutor, Pool
 from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.sockets import send_at_once
@@ -198,7 +198,7 @@ def serve(address: str | int, on_connect: Any, **options: Any) -> AsyncServer:
             f"expected serve() to be used in a loop of your own, got loop={options['loop']!r}: "
             "that is an option of start_milter and running"
         )
-    return AsyncServer(parse_address(address), on_connect, Options(**options))
+    return AsyncServer(parse_address(address), on_connect, make_options(serve, options))
 
 
 def run(listener: Listener, on_connect: Any, options: Options, started: Started) -> None:

@@ -7,11 +7,13 @@ import itertools
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from inspect import signature
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Final, Literal
 
-from attrs import field, frozen
+from attrs import field, fields_dict, frozen
 from attrs import validators as v
 
 from demyjpy.connection import Observer, OnError, Setup
@@ -84,6 +86,18 @@ class Options:
             time.perf_counter if self.observer else None,
             defers,
         )
+
+
+def make_options(who: Callable[..., Any], options: Mapping[str, Any]) -> Options:
+    """The options that were given to a function; `TypeError` that names it for one that there is not."""
+    own = [name for name, one in signature(who).parameters.items() if one.kind is not one.VAR_KEYWORD]
+    known = [*own, *fields_dict(Options)]
+    for name in options:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            meant = f"; did you mean {near[0]}=?" if near else ""
+            raise TypeError(f"{who.__name__}: expected one of its options, got {name}={meant}")
+    return Options(**options)
 
 
 class SessionNames:

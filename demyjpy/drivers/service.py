@@ -1,31 +1,52 @@
 """What a milter does as a service besides serving: load its filter again, keep systemd informed."""
 
-import threading
+import gc
+import math
+import time
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
-from demyjpy.drivers.births import BIRTHS
+from demyjpy.drivers.loading import Attempt, Outcome, Reload, why
 from demyjpy.drivers.report import log
 from demyjpy.drivers.signals import Controls
 from demyjpy.drivers.systemd import Notifier
-from demyjpy.errors import MilterError
+
+
+class Trial(Protocol):
+    """An attempt to load the filter."""
+
+    def outcome(self) -> Outcome | None:
+        """What became of it, None while it goes on."""
+
+    def cancel(self) -> bool:
+        """It is of no use any more; whether it can be ended."""
+
+    @property
+    def left(self) -> float:
+        """Seconds until `outcome` has to be asked for, if nothing wakes the caller before."""
+
+
+Begin: TypeAlias = Callable[[Callable[[], Any], float], Trial]
+"""Begins to load: given what gives the filter, or raises, and the seconds that this may take."""
 
 
 class Service:
-    """``reload`` gives a filter, ``check`` raises if it cannot run.
+    """``reload`` says how a filter is loaded, ``check`` raises if it cannot run.
 
-    ``is_apart``: loading must not be done where the driver works, but in a thread.
+    ``seconds`` is how long loading may take. Where ``begin`` is set, it loads in another process.
     """
 
     def __init__(
-        self, reload: Callable[[], Any], check: Callable[[Any], object], *, is_apart: bool
+        self, reload: Reload | Callable[[], Any], check: Callable[[Any], object], seconds: float
     ) -> None:
-        self._reload, self._check, self._is_apart = reload, check, is_apart
+        self._reload = reload if isinstance(reload, Reload) else Reload(reload)
+        self._check, self._seconds = check, seconds
         self._controls: Controls | None = None
-        self._is_loading = self._is_asked_again = False
-        self._lock = threading.Lock()
+        self._is_asked = False
+        self._trial: Trial | None = None
+        self._started = 0.0
         self._status = "starting"
+        self.begin: Begin | None = None
         self.notifier = Notifier()
 
     def started(self, controls: Controls, status: str) -> None:
@@ -33,57 +54,83 @@ class Service:
         self._controls = controls
         self._status = status
         self.notifier.ready(status)
-        if self._is_asked_again:
-            self._is_asked_again = False
+        self._ask_again()
+
+    def _ask_again(self) -> None:
+        if self._is_asked:
+            self._is_asked = False
             self.load_again()
 
     def close(self) -> None:
         """It has stopped."""
+        if self._trial is not None:
+            self._trial.cancel()
         self.notifier.close()
 
     def load_again(self) -> None:
         """Load the filter again, soon. It may be called in a signal handler."""
         if self._controls is None:
-            self._is_asked_again = True
+            self._is_asked = True
         else:
-            self._controls.soon(partial(self._begin, self._controls))
+            self._controls.soon(self._begin)
 
-    def _begin(self, controls: Controls) -> None:
-        if not self._is_apart:
-            self._load(controls)
-        elif not self._must_wait():
-            name = "demyjpy-reload"
-            BIRTHS.start(
-                threading.Thread(target=self._load_apart, args=(controls,), name=name, daemon=True)
-            )
+    def load_if_idle(self) -> None:
+        """Load it again, unless that is done already."""
+        if self._trial is None:
+            self.load_again()
 
-    def _must_wait(self) -> bool:
-        with self._lock:
-            if self._is_loading:
-                self._is_asked_again = True
-                return True
-            self._is_loading = True
-            return False
+    def tend(self) -> float:
+        """What is due; the seconds until something is due again, if nothing wakes the caller before."""
+        self._look()
+        left = self._trial.left if self._trial else math.inf
+        return min(left, self.notifier.beat())
 
-    def _load_apart(self, controls: Controls) -> None:
-        try:
-            self._load(controls)
-        finally:
-            with self._lock:
-                again, self._is_asked_again = self._is_asked_again, False
-                self._is_loading = False
-            if again:
-                self.load_again()
-
-    def _load(self, controls: Controls) -> None:
+    def _begin(self) -> None:
+        """Where the driver works. What was begun before is of no use any more, or has to end first."""
+        if self._trial is not None and not self._trial.cancel():
+            self._is_asked = True
+            return
         self.notifier.reloading()
-        try:
-            found = self._reload()
-            self._check(found)
-            controls.adopt(found)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # it is the user's code
-            what = "" if isinstance(error, MilterError) else f"{type(error).__name__}: "
-            log.error("the filter was not loaded again and stays as it was: %s%s", what, error)
+        log.info("loading again, for at most %g s", self._seconds)
+        self._started = time.monotonic()
+        if self.begin is not None:
+            self._trial = self.begin(self._load, self._seconds)
         else:
-            log.info("the filter was loaded again: sessions that begin from now on have the new one")
+            reload = Reload(self._load, self._reload.probe, self._reload.give_up)
+            self._trial = Attempt(reload, self._seconds, self._tell)
+
+    def _tell(self) -> None:
+        if self._controls is not None:
+            self._controls.soon(self._look)
+
+    def _load(self) -> Any:
+        found = self._reload.load()
+        self._check(found)
+        return found
+
+    def _look(self) -> None:
+        outcome = self._trial.outcome() if self._trial else None
+        if outcome is None or self._controls is None:
+            return
+        self._trial = None
+        error = outcome.error or self._adopt(outcome.found, self._controls)
+        if error:
+            log.error("the filter was not loaded again and stays as it was: %s", error)
+        else:
+            log.info(
+                "the filter was loaded again in %.2f s: sessions that begin from now on have the new "
+                "one",
+                time.monotonic() - self._started,
+            )
+            # modules are full of cycles, and an old filter may hold files: the first was frozen, too
+            gc.unfreeze()
+            gc.collect()
         self.notifier.ready(self._status)
+        self._ask_again()
+
+    def _adopt(self, found: Any, controls: Controls) -> str:
+        try:
+            controls.adopt(found)
+        except Exception as error:  # noqa: BLE001  # as the check, it looks at the user's
+            return why(error)
+        return ""

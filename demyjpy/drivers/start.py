@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, Literal, TypeAlias
 
 from attrs import evolve
@@ -13,7 +14,8 @@ from demyjpy.drivers import aio, threads
 from demyjpy.drivers.address import Listener, listen, parse_address
 from demyjpy.drivers.admission import warn_if_open
 from demyjpy.drivers.births import BIRTHS
-from demyjpy.drivers.options import Options
+from demyjpy.drivers.loading import Reload
+from demyjpy.drivers.options import Options, make_options
 from demyjpy.drivers.privileges import become
 from demyjpy.drivers.report import log
 from demyjpy.drivers.service import Service
@@ -23,6 +25,8 @@ from demyjpy.errors import HandlerError
 
 Driver: TypeAlias = Literal["asyncio", "threads"]
 _Run: TypeAlias = Callable[[Listener, Any, Options, Started], None]
+
+_is_loading: Final = ContextVar("demyjpy_is_loading", default=False)
 
 _RUN: Final[dict[str, _Run]] = {"asyncio": aio.run, "threads": threads.run}
 
@@ -34,7 +38,8 @@ def start_milter(
     driver: Driver = "asyncio",
     workers: int = 1,
     on_ready: Callable[[str], None] | None = None,
-    reload: Callable[[], Any] | None = None,
+    reload: Callable[[], Any] | Reload | None = None,
+    load_timeout: float = 30.0,
     user: str | None = None,
     group: str | None = None,
     **options: Any,
@@ -45,19 +50,21 @@ def start_milter(
     ``ctx -> ctx`` that is called once a connection (see `with_handlers`). ``driver``: ``"asyncio"``
     or ``"threads"``. ``workers``: processes that share the socket. ``on_ready`` is called with the
     address once it listens. ``reload`` is called at SIGHUP and gives the filter for the sessions to
-    come, as ``on_connect``; if it raises, all stays as it was. ``user`` and ``group``: as whom to run
-    once it listens. Systemd is told what it does. Other options are those of
-    `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread that is not the main
-    one no signal is handled.
+    come, as ``on_connect``; if it raises, or takes longer than ``load_timeout`` seconds, all stays as it
+    was. It is called in a thread, with several workers in a process that the new workers come from.
+    ``user`` and ``group``: as whom to run once it listens. Systemd is told what it does. Other options
+    are those of `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread that is
+    not the main one no signal is handled.
 
     Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run.
     """
-    run, chosen = _prepare(driver, on_connect, options)
+    refuse_while_loading()
+    run, chosen = _prepare(driver, on_connect, options, start_milter)
     _check_workers(workers)
     service = Service(
         reload or (lambda: on_connect),
-        lambda found: _prepare(driver, found, options),
-        is_apart=workers == 1 and driver == "asyncio",
+        lambda found: _prepare(driver, found, options, start_milter),
+        load_timeout,
     )
     with (
         closing(service),
@@ -86,14 +93,36 @@ def start_milter(
                 run(listener, on_connect, chosen, started)
                 return
             shared = evolve(listener, file=None, is_shared=True)  # its file is the parent's
-            Workers(
+            several = Workers(
                 workers,
                 listener,
                 lambda found, begun: run(shared, found, chosen, begun),
                 on_connect,
                 chosen.grace,
-                service.notifier.beat,
-            ).run(started)
+                service.tend,
+                service.load_if_idle,
+            )
+            service.begin = several.load
+            several.run(started)
+
+
+@contextmanager
+def being_loaded() -> Iterator[None]:
+    """While the block runs, a file of a filter is loaded: it may not serve by itself."""
+    token = _is_loading.set(True)
+    try:
+        yield
+    finally:
+        _is_loading.reset(token)
+
+
+def refuse_while_loading() -> None:
+    """`HandlerError` where a file of a filter is just being loaded."""
+    if _is_loading.get():
+        raise HandlerError(
+            "expected a file that defines a filter, got one that starts to serve as it is loaded: put "
+            "start_milter under `if __name__ == '__main__':`"
+        )
 
 
 @contextmanager
@@ -110,11 +139,13 @@ def _frozen() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _prepare(driver: str, on_connect: Any, options: dict[str, Any]) -> tuple[_Run, Options]:
+def _prepare(
+    driver: str, on_connect: Any, options: dict[str, Any], who: Callable[..., Any]
+) -> tuple[_Run, Options]:
     """The driver and its options, or an error before anything is opened."""
     if driver not in _RUN:
         raise HandlerError(f"expected driver {' or '.join(map(repr, _RUN))}, got {driver!r}")
-    chosen = Options(**options)
+    chosen = make_options(who, options)
     chosen.setup(on_connect, lambda handler: False)
     if driver == "threads":
         threads.refuse_async(on_connect)
@@ -149,7 +180,7 @@ def running(
     Without ``address`` it listens on a free port of 127.0.0.1. Options as for `start_milter`; the
     default grace period here is 1 second.
     """
-    run, chosen = _prepare(driver, on_connect, {"grace": 1.0, **options})
+    run, chosen = _prepare(driver, on_connect, {"grace": 1.0, **options}, running)
     with closing(listen(parse_address(address))) as listener:
         begun: Future[Controls] = Future()
 

@@ -9,7 +9,6 @@ more connections, and ends with the last of its sessions.
 import math
 import os
 import signal
-import sys
 import threading
 import time
 from collections import deque
@@ -21,12 +20,11 @@ from typing import Any, Final, NoReturn, Self, TypeAlias
 from attrs import define
 
 from demyjpy.drivers.address import Listener
+from demyjpy.drivers.nursery import HELD, House, Nursery, flush
 from demyjpy.drivers.report import log
 from demyjpy.drivers.signals import (
     AT_ONCE,
-    RELOAD,
     RETIRE,
-    SIGNALS,
     Bell,
     Controls,
     Started,
@@ -50,6 +48,7 @@ class _Worker:
 
     started: float
     generation: int
+    nursery: Nursery | None
     is_ready: bool = False
     is_retired: bool = False
 
@@ -64,11 +63,16 @@ class Workers:
         work: Work,
         on_connect: Any,
         grace: float,
-        beat: Callable[[], float] = lambda: math.inf,
+        tend: Callable[[], float] = lambda: math.inf,
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._count, self._listener, self._work, self._grace = count, listener, work, grace
         self._on_connect = on_connect
-        self._beat = beat
+        self._nursery: Nursery | None = None
+        """Where workers come from once the filter was loaded again."""
+        self._nurseries: list[Nursery] = []
+        self._trial: Nursery | None = None
+        self._tend, self._lost = tend, lost
         self._generation = 0
         self._living: dict[int, _Worker] = {}
         """By process id."""
@@ -76,6 +80,7 @@ class Workers:
         """One with the new filter, until it serves."""
         self._asked: deque[bool] = deque()
         self._due: deque[Callable[[], None]] = deque()
+        self._statuses: dict[int, int] = {}
         self._stopping = False
         self._pause = self._next_start = 0.0
 
@@ -85,13 +90,15 @@ class Workers:
             started(Controls(self._asked.append, lambda: None, self._adopt, self._soon))
             try:
                 while not self._asked:
-                    self._bell.wait(min(self._replace(), self._fill(), self._beat()))
+                    self._bell.wait(min(self._tend(), self._replace(), self._fill()))
                     self._reap()
                     while self._due:
                         self._due.popleft()()
                 self._stop(self._bell)
             finally:
                 self._tell(signal.SIGKILL)  # where this has failed; else there are none
+                for nursery in self._nurseries:
+                    nursery.close()
 
     def _fill(self) -> float:
         """Start what is missing; gives the time in seconds until that is to be tried again."""
@@ -110,23 +117,39 @@ class Workers:
         self._due.append(act)
         self._bell.ring()
 
-    def _adopt(self, on_connect: Any) -> None:
-        self._on_connect = on_connect
+    def load(self, load: Callable[[], Any], seconds: float) -> Nursery:
+        """Begin to load a filter, in a process of its own."""
+        house = House(self._be_worker, self._bell.ring, self._leave, self._listener.socket.close)
+        self._trial = Nursery(load, seconds, house)
+        return self._trial
+
+    def _leave(self) -> None:
+        """In a child: close what only the parent may have, for its end is told by that."""
+        self._lifeline.leave()
+        for nursery in (*self._nurseries, *([self._trial] if self._trial else ())):
+            nursery.leave()
+
+    def _adopt(self, nursery: Nursery) -> None:
+        self._nursery, self._trial = nursery, None
+        self._nurseries.append(nursery)
         self._generation += 1
 
     def _replace(self) -> float:
         """Replace the next worker with an old filter; the time until that is to be tried again."""
         while True:
             self._lifeline.hear(self._living)
-            coming = self._living.get(self._coming or 0)
-            old = [pid for pid in self._serving() if self._living[pid].generation != self._generation]
+            serving = self._serving()
+            old = [pid for pid in serving if self._living[pid].generation != self._generation]
             if not old:
                 self._coming = None
                 return math.inf
-            if coming is not None and coming.generation == self._generation:
-                if not coming.is_ready:
-                    return math.inf  # it rings
-                self._retire(old[0])
+            coming = self._living.get(self._coming or 0)
+            is_new = coming is not None and coming.generation == self._generation
+            if is_new and coming is not None and not coming.is_ready:
+                return math.inf  # it rings
+            if len(serving) > self._count:
+                # one that does not serve yet is the least loss
+                self._retire(min(old, key=lambda pid: self._living[pid].is_ready))
                 self._coming = None
                 continue
             pause = self._next_start - time.monotonic()
@@ -143,24 +166,30 @@ class Workers:
             os.kill(one, signal.SIGTERM)
 
     def _start(self) -> int | None:
-        _flush()  # or the worker would write it again
-        # no signal between the fork and the worker's own handlers, or it would be the parent's
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, (*SIGNALS, AT_ONCE, RETIRE, RELOAD))
+        flush()  # or the worker would write it again
+        try:
+            pid = self._nursery.spawn() if self._nursery else self._fork()
+        except OSError as error:
+            log.error("cannot start a worker: %s; trying again in %.1f s", error, self._put_off())
+            if self._nursery is not None and self._nursery.is_lost:
+                self._lost()
+            return None
+        self._living[pid] = _Worker(time.monotonic(), self._generation, self._nursery)
+        log.info("worker %d started", pid)
+        return pid
+
+    def _fork(self) -> int:
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
         try:
             pid = os.fork()
             if pid == 0:
-                self._be_worker(held)
-        except OSError as error:
-            log.error("cannot start a worker: %s; trying again in %.1f s", error, self._put_off())
-        else:
-            self._living[pid] = _Worker(time.monotonic(), self._generation)
-            log.info("worker %d started", pid)
+                self._leave()
+                self._be_worker(self._on_connect, held)
             return pid
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, held)
-        return None
 
-    def _be_worker(self, held: set[int]) -> NoReturn:
+    def _be_worker(self, on_connect: Any, held: set[int]) -> NoReturn:
         code = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -174,12 +203,12 @@ class Workers:
                 self._bell.ring()  # the parent's: it is the same socket
                 requests.started(controls)
 
-            self._work(self._on_connect, started)
+            self._work(on_connect, started)
             code = 0
         except BaseException:  # noqa: BLE001  # nothing may return into the parent's code
             log.exception("worker %d failed", os.getpid())
         finally:
-            _flush()
+            flush()
             os._exit(code)
 
     def _put_off(self) -> float:
@@ -190,9 +219,11 @@ class Workers:
 
     def _reap(self) -> None:
         """See which workers have ended."""
+        for nursery in self._nurseries:
+            self._statuses.update(nursery.ended())
         for pid, worker in tuple(self._living.items()):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if not ended:
+            status = self._status_of(pid, worker)
+            if status is None:
                 continue
             del self._living[pid]
             if self._stopping:
@@ -208,10 +239,29 @@ class Workers:
                 pause = self._pause = 0.0
             log.error("worker %d ended with %s; starting another in %.1f s", pid, how, pause)
 
+        kept = {worker.nursery for worker in self._living.values()} | {self._nursery}
+        for nursery in [one for one in self._nurseries if one not in kept]:
+            nursery.close()
+            self._nurseries.remove(nursery)
+
+    def _status_of(self, pid: int, worker: _Worker) -> int | None:
+        """How a worker has ended, as waitpid(2) has it; None while it lives."""
+        if worker.nursery is None:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            return status if ended else None
+        if worker.nursery.is_lost and pid not in self._statuses:
+            try:
+                os.kill(pid, 0)  # nobody tells how it ends
+            except ProcessLookupError:
+                return 0
+        return self._statuses.pop(pid, None)
+
     def _stop(self, bell: Bell) -> None:
         """Ask the workers what is asked, until the last has ended; none outlives its time."""
         self._stopping = True
         self._listener.close()
+        for nursery in self._nurseries:
+            nursery.shut()
         end = math.inf
         while self._living:
             while self._asked:
@@ -228,7 +278,8 @@ class Workers:
 
     def _tell(self, number: int) -> None:
         for pid in self._living:
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # not a child, and its end was not told yet
+                os.kill(pid, number)
 
 
 class _Lifeline:
@@ -258,9 +309,15 @@ class _Lifeline:
                 for pid in workers.keys() & {pid for (pid,) in _PID.iter_unpack(data)}:
                     workers[pid].is_ready = True
 
+    def leave(self) -> None:
+        """In another process: only the parent holds its end."""
+        if self._writer >= 0:
+            os.close(self._writer)
+            self._writer = -1
+
     def hold(self) -> None:
         """In a worker: stop as if asked to when the parent is gone."""
-        os.close(self._writer)
+        self.leave()
         threading.Thread(target=self._watch, name="demyjpy-lifeline", daemon=True).start()
 
     def _watch(self) -> None:
@@ -276,10 +333,3 @@ def _children_heard() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGCHLD, before)
-
-
-def _flush() -> None:
-    """Write what was printed so far."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
-            stream.flush()

@@ -12,6 +12,8 @@ _WIDTH: Final = 720
 _HEIGHT: Final = 160
 _COLOURS: Final = ("#2a78b5", "#c0392b", "#e08e0b", "#7d3c98", "#148f77", "#616a6b")
 
+_LINE_END: Final = "\n"
+
 _STYLE: Final = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 52rem;
 color: #222; padding: 0 1rem }
@@ -60,16 +62,21 @@ def page(
     return "\n".join(parts)
 
 
+def _shown(text: str, kept: str = "") -> str:
+    """Text that came from anywhere: no character of it does anything."""
+    return escape("".join(one if one.isprintable() or one in kept else ascii(one)[1:-1] for one in text))
+
+
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"] if head else []
-    lines += ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
+    lines = ["<tr>" + "".join(f"<th>{_shown(cell)}</th>" for cell in head) + "</tr>"] if head else []
+    lines += ["<tr>" + "".join(f"<td>{_shown(cell)}</td>" for cell in row) + "</tr>" for row in rows]
     return f"<table>{''.join(lines)}</table>"
 
 
 def _error(one: Mapping[str, Any]) -> str:
     when = datetime.fromtimestamp(one["time"], UTC).isoformat(" ", "seconds")
     where = f"{one['handler']}, session {one['session']}, queue id {one['queue_id'] or '-'}"
-    return f"<p>{escape(when)}: {escape(where)}</p><pre>{escape(one['traceback'])}</pre>"
+    return f"<p>{escape(when)}: {_shown(where)}</p><pre>{_shown(one['traceback'], _LINE_END)}</pre>"
 
 
 def _plot(history: Sequence[Moment]) -> str:
@@ -89,7 +96,7 @@ def _plot(history: Sequence[Moment]) -> str:
         )
         lines.append(f"<polyline fill='none' stroke='{colour}' stroke-width='1.5' points='{points}'/>")
         total = history[-1].messages.get(fate, 0) - history[0].messages.get(fate, 0)
-        legend.append(f"<span style='color:{colour}'>&#9632;</span> {escape(fate)}: {total:.0f}")
+        legend.append(f"<span style='color:{colour}'>&#9632;</span> {_shown(fate)}: {total:.0f}")
     return (
         f"<svg viewBox='0 -4 {_WIDTH} {_HEIGHT + 8}'>{''.join(lines)}</svg>"
         f"<p>{' &nbsp; '.join(legend)} <span class='dim'>(top: {top:.0f} a minute)</span></p>"

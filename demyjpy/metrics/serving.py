@@ -6,6 +6,7 @@ the milter is ready is found out by asking it.
 
 import importlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,14 +14,17 @@ import tempfile
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from demyjpy.codec import encode_event
 from demyjpy.connection import Observer, Step
-from demyjpy.drivers.address import listen, parse_address
+from demyjpy.drivers.address import http_address, listen, parse_address
+from demyjpy.drivers.nursery import NAME
 from demyjpy.events import Options
 from demyjpy.metrics.counting import Metrics, prometheus
 from demyjpy.metrics.notes import Notes, last_errors, read_notes
@@ -32,20 +36,37 @@ _PERIOD: Final = 10.0  # seconds between two points of the plot
 _HOUR: Final = 3600.0
 _PARTING: Final = 1.0  # seconds for the server to end by itself
 _PATIENCE: Final = 5.0  # seconds for the milter to say that it is ready
+_LONGEST: Final = 2 * _PATIENCE  # for one who asks, until he has all
+_SEATS: Final = 16  # who is answered at the same time
+_NICE: Final = 10  # mail comes first
+_MOMENT: Final = 0.05  # seconds
+_PORT: Final = re.compile(r":[0-9]*\Z")
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    # no script, no frame, nothing from anywhere
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
 _OFFER: Final = Options(6, ActionFlag(0x1FF), ProtocolFlag(0x1FFFFF))
 
 
 class StatusServer:
     """``http`` is where to listen (``":9100"``, ``"127.0.0.1:9100"``); ``about``: what is running.
 
+    ``names`` are those by which it may be asked, besides ``localhost`` and any IP address.
     `AddressError` where that is not possible. `observe` and `lag` are the milter's ``observer`` and
     ``on_lag``.
     """
 
-    def __init__(self, http: str, about: dict[str, str]) -> None:
+    def __init__(self, http: str, about: dict[str, str], names: Iterable[str] = ()) -> None:
         prometheus()
-        host, _, port = http.rpartition(":")
-        self._socket = listen(parse_address(f"inet:{port}@{host or '127.0.0.1'}")).socket
+        self._names = frozenset(name.lower() for name in names)
+        self._socket = listen(http_address(http)).socket
         self._socket.setblocking(True)
         self.port: int = self._socket.getsockname()[1]
         self._about = about
@@ -103,7 +124,8 @@ class StatusServer:
                 if number not in kept:
                     with suppress(OSError):
                         os.close(number)
-            server = _Server(self._socket, self._directory, address, self._about)
+            os.nice(_NICE)
+            server = _Server(self._socket, self._directory, address, self._about, self._names)
             threading.Thread(target=server.sample_for_ever, daemon=True).start()
             threading.Thread(target=server.serve_forever, daemon=True).start()
             os.read(lifeline, 1)
@@ -111,12 +133,31 @@ class StatusServer:
             os._exit(0)
 
 
+def _cut(sock: socket.socket) -> None:
+    with suppress(OSError):  # it is gone already
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def _children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    return [int(one) for one in found.split()]
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(
-        self, sock: socket.socket, directory: Path, address: str, about: dict[str, str]
+        self,
+        sock: socket.socket,
+        directory: Path,
+        address: str,
+        about: dict[str, str],
+        names: frozenset[str] = frozenset(),
     ) -> None:
+        self._names = names
+        self._seats = threading.BoundedSemaphore(_SEATS)
+        self._figures = threading.Lock()
+        self._last: dict[str, tuple[float, Any]] = {}
         super().__init__(sock.getsockname()[:2], _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = sock
@@ -124,6 +165,56 @@ class _Server(ThreadingHTTPServer):
         self._started = time.time()
         self._history: deque[Moment] = deque(maxlen=int(_HOUR / _PERIOD) + 1)
 
+    # ---------------------------------------------------------------------- who is let in
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """A thread for each, as long as there are some; then it is closed without a word."""
+        if not self._seats.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # there are no more threads
+            self._seats.release()
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """In its thread, which has so long in all, however slowly a client speaks or reads."""
+        timer = threading.Timer(_LONGEST, _cut, (request,))
+        timer.daemon = True
+        timer.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            timer.cancel()
+            self._seats.release()
+
+    def handle_error(self, *_: object) -> None:
+        """Nothing: it is the client's, who is gone."""
+
+    def is_known(self, host: str) -> bool:
+        """Whether a Host is ours: else a page of somebody else's asks, whose name leads here by now."""
+        name = host.rpartition(":")[0] if _PORT.search(host) else host
+        try:
+            return bool(ip_address(name.removeprefix("[").removesuffix("]")))
+        except ValueError:
+            return name.lower().removesuffix(".") in self._names | {"localhost"}
+
+    def shared(self, what: str, make: Callable[[], Any]) -> Any:
+        """What is made for one who asks serves all who asked before that was begun.
+
+        Nothing is made more often than every `_MOMENT`: asking makes work for the milter, too.
+        """
+        asked = time.monotonic()
+        with self._figures:
+            begun, found = self._last.get(what, (0.0, None))
+            if begun <= asked:
+                time.sleep(max(0.0, begun + _MOMENT - time.monotonic()))
+                begun = time.monotonic()
+                found = make()
+                self._last[what] = begun, found
+            return found
+
+    # --------------------------------------------------------------------------- what is shown
     def sample_for_ever(self) -> NoReturn:
         """Keep the points of the plot."""
         while True:
@@ -163,10 +254,16 @@ class _Server(ThreadingHTTPServer):
         return counted + "".join(lines).encode()
 
     def _workers(self) -> int:
-        """Without workers the milter is one process, and this one its only child."""
-        parent = os.getppid()
-        children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
-        return max(1, len(children) - 1)
+        """Without workers the milter is one process, and this one its only child.
+
+        Workers with a filter that was loaded again are children of the process that has loaded it.
+        """
+        count = 0
+        for child in _children(os.getppid()):
+            with suppress(OSError):  # it has just ended
+                name = Path(f"/proc/{child}/comm").read_text(encoding="utf-8", errors="replace").strip()
+                count += len(_children(child)) if name == NAME else int(child != os.getpid())
+        return max(1, count)
 
     def is_ready(self) -> bool:
         """Whether the milter negotiates."""
@@ -212,18 +309,25 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:  # as the base calls it
         """Answer."""
+        hosts = self.headers.get_all("Host", [])
+        if len(hosts) > 1 or not all(self.server.is_known(host) for host in hosts):
+            self._say(421, b"expected an IP address, localhost or a name of --http-name as Host\n")
+            return
         match self.path.partition("?")[0]:
             case "/metrics":
-                self._say(200, self.server.metrics(), "text/plain; version=0.0.4; charset=utf-8")
+                self._say(
+                    200,
+                    self.server.shared("metrics", self.server.metrics),
+                    "text/plain; version=0.0.4; charset=utf-8",
+                )
             case "/healthz":
                 self._say(200, b"ok\n")
             case "/readyz":
-                is_ready = self.server.is_ready()
+                is_ready = self.server.shared("ready", self.server.is_ready)
                 self._say(200 if is_ready else 503, b"ready\n" if is_ready else b"not ready\n")
             case "/":
-                self._say(
-                    200, self.server.page().encode(errors="backslashreplace"), "text/html; charset=utf-8"
-                )
+                html = self.server.shared("page", self.server.page)
+                self._say(200, html.encode(errors="backslashreplace"), "text/html; charset=utf-8")
             case _:
                 self._say(404, b"expected /, /metrics, /healthz or /readyz\n")
 
@@ -231,7 +335,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
+        for header in _HEADERS.items():
+            self.send_header(*header)
         self.end_headers()
         self.wfile.write(body)
 

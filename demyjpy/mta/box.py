@@ -27,6 +27,9 @@ from demyjpy.mta.profiles import DefaultAction, Postfix, Profile
 from demyjpy.wire.fields import encode_text
 
 HOST: Final = "box.example"
+MAX_RECIPIENTS: Final = 1000
+"""Recipients of a message, as Postfix has it."""
+
 MAX_MESSAGE: Final = 10_240_000
 """Bytes of a message, as Postfix's ``message_size_limit``."""
 
@@ -80,6 +83,8 @@ class Box:
     ``tap`` opens, for a session's number and a milter's name, what is given all bytes between the two.
     ``max_answer`` bounds what a milter may answer to one event, in bytes: a longer answer is a failure.
     ``default_action`` is what becomes of mail where a milter fails (``milter_default_action``).
+    ``max_message`` is in bytes; recipients over ``max_recipients`` are refused for now
+    (``smtpd_recipient_limit``).
     """
 
     def __init__(
@@ -92,6 +97,7 @@ class Box:
         default_action: DefaultAction = "tempfail",
         max_message: int = MAX_MESSAGE,
         max_answer: int = MAX_ANSWER,
+        max_recipients: int = MAX_RECIPIENTS,
         timeouts: Timeouts | None = None,
         report: Report = lambda number, what: None,
         tap: Tapping = lambda number, name: nullcontext(untapped),
@@ -104,6 +110,7 @@ class Box:
         self.default_action: DefaultAction = default_action
         self.max_message = max_message
         self.max_answer = max_answer
+        self.max_recipients = max_recipients
         self.timeouts = timeouts or Timeouts()
         self.report = report
         self.tap = tap
@@ -117,7 +124,12 @@ class Box:
 
     def profile(self, ids: Callable[[int], str]) -> Profile:
         """What one session is led by; ``ids`` gives the id of its n-th message."""
-        return BoxProfile(host=self.host, default_action=self.default_action, ids=ids)
+        return BoxProfile(
+            host=self.host,
+            default_action=self.default_action,
+            recipient_limit=self.max_recipients,
+            ids=ids,
+        )
 
     def enter(self, dialogue: Dialogue) -> None:
         """Keep a session, to end it when the box is left."""

@@ -54,6 +54,7 @@ _SAYS: Final[Mapping[str, tuple[int, str]]] = {
     "auth": (235, "2.7.0 Authentication successful"),
     "mail": (250, "2.1.0 Ok"),
     "recipient": (250, "2.1.5 Ok"),
+    "too many recipients": (452, "4.5.3 Error: too many recipients"),
     "refused": (550, "{enhanced} {address}: Recipient address rejected: {text}"),
     "data": (354, "End data with <CR><LF>.<CR><LF>"),
     "queued": (250, "2.0.0 Ok: queued as {queue_id}"),
@@ -86,6 +87,7 @@ class Postfix(Profile):
         default=Factory(lambda self: offer_of(_OFFERS, self.release), takes_self=True)
     )
     host: str = "postfix.test"
+    recipient_limit: int | None = 1000  # smtpd_recipient_limit
     macros: Mapping[str, tuple[str, ...]] = field(factory=lambda: _MACROS)
     local_clients: frozenset[str] = _LOCAL
     strictness: Strictness = Strictness(

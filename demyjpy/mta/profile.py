@@ -69,6 +69,7 @@ class Profile(ABC):
     ``host`` is its own name, ``offer`` what it offers in negotiation (if not given, what its ``release``
     did), ``default_action`` what it does
     without its milter (``milter_default_action``, ``F=``), ``next_hop`` where it sends mail.
+    ``recipient_limit`` is how many recipients of a message it takes.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Profile(ABC):
     offer: ev.Options
     default_action: DefaultAction = "tempfail"
     next_hop: str = "[192.0.2.25]"
+    recipient_limit: int | None = None
 
     @property
     def is_postfix(self) -> bool:

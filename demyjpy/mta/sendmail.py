@@ -56,6 +56,7 @@ _SAYS: Final[Mapping[str, tuple[int, str]]] = {
     "auth": (235, "2.0.0 OK Authenticated"),
     "mail": (250, "2.1.0 {address}... Sender ok"),
     "recipient": (250, "2.1.5 {address}... Recipient ok"),
+    "too many recipients": (452, "4.5.3 Too many recipients"),
     "refused": (550, "{enhanced} {address}... {text}"),
     "data": (354, "End data with <CR><LF>.<CR><LF>"),
     "queued": (250, "2.0.0 {queue_id} Message accepted for delivery"),

@@ -55,6 +55,9 @@ def take_rcpt(session: Session, step: steps.Rcpt) -> Talk[tuple[Session, Reply]]
         return session, session.refusal
     if envelope is None:
         return session, profile.says("no mail before recipient")
+    limit = profile.recipient_limit
+    if limit is not None and len(envelope.recipients) >= limit:  # milters are not asked
+        return session, profile.says("too many recipients")
     raw = step.raw if step.raw is not None else f"<{step.address}>"
     event = ev.Recipient(step.address, step.parameters, raw=raw)
     if session.is_acted:

@@ -241,3 +241,15 @@ def test_it_can_listen_on_a_unix_socket(maildir: Path, tmp_path: Path) -> None:
         client.connect(str(path))
         assert client.recv(100).startswith(b"220 ")
     assert not path.exists()
+
+
+def test_further_recipients_are_refused_for_now(maildir: Path) -> None:
+    """As Postfix does, without asking the milters; the mail is for those before them."""
+    with running(adding("one")) as one, serving(maildir, one, max_recipients=2) as box:
+        with box.client() as client:
+            to = [f"bob{number}@example.net" for number in range(4)]
+            refused = client.sendmail("ann@example.org", to, MAIL)
+        (stored,) = box.stored()
+    too_many = (452, b"4.5.3 Error: too many recipients")
+    assert refused == {to[2]: too_many, to[3]: too_many}
+    assert stored.count(b"Delivered-To: ") == 2

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from demyjpy import AddressError
-from demyjpy.drivers.address import SPELLINGS, Address, as_postfix, parse_address
+from demyjpy.drivers.address import Address, as_postfix, http_address, parse_address
 
 SPELLED = {
     "inet:20025@localhost": Address("inet", "localhost", 20025),
@@ -84,11 +84,60 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("text", UNREADABLE, ids=lambda text: repr(text[:30]))
 def test_what_is_no_address(text):
-    """What cannot be read says what is wrong with it, and which spellings can be read."""
+    """What cannot be read says what is wrong with it, in few words."""
     with pytest.raises(AddressError) as error:
         parse_address(text)
     assert str(error.value).startswith(UNREADABLE[text])
-    assert SPELLINGS in str(error.value)
+    assert len(str(error.value)) < 200 or len(text) > 100
+
+
+MEANT = {
+    "localhost:20025": "inet:20025@localhost",
+    ":20025": "inet:20025@localhost",
+    "20025@localhost": "inet:20025@localhost",
+    "[::1]:20025": "inet6:20025@::1",
+    "milter.example:1": "inet:1@milter.example",
+    "inte:20025@localhost": "inet:20025@localhost",
+    "unx:/run/x.sock": "unix:/run/x.sock",
+}
+
+
+@pytest.mark.parametrize("text", MEANT)
+def test_what_was_meant(text):
+    """Where it can be guessed it is said, and can be read."""
+    with pytest.raises(AddressError) as error:
+        parse_address(text)
+    assert str(error.value).endswith(f"got {text!r}; did you mean {MEANT[text]}?")
+    assert str(parse_address(MEANT[text])) == MEANT[text]
+
+
+@pytest.mark.parametrize("text", ["nonsense", "tcp:localhost:20025"])
+def test_what_nobody_can_guess(text):
+    """Is not guessed."""
+    with pytest.raises(AddressError, match=r"got '[^']*'$"):
+        parse_address(text)
+
+
+HTTP = {
+    "9100": "inet:9100@127.0.0.1",
+    ":9100": "inet:9100@127.0.0.1",
+    "192.0.2.1:9100": "inet:9100@192.0.2.1",
+    "[::1]:0": "inet6:0@::1",
+    "::1:0": "inet6:0@::1",
+}
+
+
+@pytest.mark.parametrize("text", HTTP)
+def test_where_figures_are_served(text):
+    """A port, and a host in front of it."""
+    assert str(http_address(text)) == HTTP[text]
+
+
+@pytest.mark.parametrize("text", ["9100x", "x:", ":65536", "", ":²"])
+def test_where_no_figures_can_be_served(text):
+    """The message is about ports."""
+    with pytest.raises(AddressError, match="expected a port from 0 to 65535, as in 9100, :9100 or"):
+        http_address(text)
 
 
 @pytest.mark.parametrize(

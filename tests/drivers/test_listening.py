@@ -191,9 +191,7 @@ def test_an_abstract_socket():
 def test_a_directory_that_everybody_may_write_to(tmp_path):
     """It is refused, for anybody could put another socket there; with the sticky bit nobody can."""
     tmp_path.chmod(0o777)
-    with pytest.raises(
-        AddressError, match=r"expected a directory that not everybody may write to, got .*777"
-    ):
+    with pytest.raises(AddressError, match=r"got .* with mode 777, which everybody can change"):
         listening(tmp_path / "x.sock")
     tmp_path.chmod(0o1777)
     with listening(tmp_path / "x.sock") as listener:
@@ -225,3 +223,61 @@ def test_another_file_in_the_place_of_the_socket(tmp_path, monkeypatch, kind):
     ):
         listening(f"{path}?mode=666")
     assert mode_of(precious) == 0o600
+
+
+def test_a_directory_above_that_others_may_change(tmp_path):
+    """Who may change one on the way may put another in its place; the message names it."""
+    above = tmp_path / "above"
+    place = above / "middle" / "own"
+    place.mkdir(parents=True, mode=0o755)
+    above.chmod(0o777)
+    with pytest.raises(AddressError, match=f"got {above} with mode 777, which everybody can change"):
+        listen(parse_address(f"unix:{place}/x.sock"))
+    assert not (place / "x.sock").exists()
+    above.chmod(0o1777)
+    with listening(f"unix:{place}/x.sock") as listener:
+        assert accepts(listener)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_directory_that_another_group_may_change(tmp_path):
+    """Nor may a group, but for root's and our own; the sticky bit keeps it from doing so."""
+    above = tmp_path / "above"
+    (above / "own").mkdir(parents=True)
+    above.chmod(0o775)
+    with listening(f"unix:{above}/own/x.sock"):
+        pass
+    os.chown(above, 0, 7)
+    with pytest.raises(AddressError, match=f"got {above} with mode 775, which group 7 can change"):
+        listen(parse_address(f"unix:{above}/own/x.sock"))
+    above.chmod(0o1775)
+    with listening(f"unix:{above}/own/x.sock"):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_link_on_the_way(tmp_path):
+    """It is followed, and so is what it leads through; somebody else's is refused."""
+    above = tmp_path / "above"
+    (above / "own").mkdir(parents=True)
+    (tmp_path / "one").symlink_to("above/../above/own")
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    with listening(f"unix:{tmp_path}/two/x.sock") as listener:
+        assert accepts(listener)
+    above.chmod(0o777)
+    with pytest.raises(AddressError, match=f"got {above} with mode 777"):
+        listen(parse_address(f"unix:{tmp_path}/two/x.sock"))
+    above.chmod(0o755)
+    os.lchown(tmp_path / "one", 7, 7)
+    with pytest.raises(
+        AddressError, match=f"got {tmp_path}/one .* user 7, whose link it is, can change"
+    ):
+        listen(parse_address(f"unix:{tmp_path}/two/x.sock"))
+
+
+def test_links_that_lead_in_a_circle(tmp_path):
+    """Are an error like any other."""
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    with pytest.raises(AddressError, match="Too many levels of symbolic links"):
+        listen(parse_address(f"unix:{tmp_path}/one/x.sock"))

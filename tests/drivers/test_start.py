@@ -14,8 +14,10 @@ from demyjpy import (
     HandlerError,
     define_event_handlers,
     running,
+    serve,
     start_milter,
 )
+from demyjpy.drivers import start_milter as without_observers
 from tests.drivers.peer import ENVELOPE, MESSAGE, WAIT, Peer
 from tests.drivers.program import program
 
@@ -301,3 +303,24 @@ except OSError as error:
     with program(script.replace("/proc/self/fd", "/proc/self/fd"), driver) as milter:
         milter.wait_for("failed Too many open files")
         milter.wait()
+
+
+@pytest.mark.parametrize("function", [start_milter, serve, without_observers, running])
+def test_an_option_that_there_is_not(function):
+    """The function is named, and what was meant."""
+    start = {running: lambda *given, **options: running(*given[1:], **options).__enter__()}
+    for name, meant in (("driverr", "; did you mean driver=?"), ("idle_timout", "; did you mean idle_")):
+        if function is serve and name == "driverr":
+            continue
+        with pytest.raises(TypeError) as error:
+            start.get(function, function)(ANYWHERE, define_event_handlers(), **{name: 3})
+        expected = f"{function.__name__}: expected one of its options, got {name}={meant}"
+        assert str(error.value).startswith(expected)
+    with pytest.raises(TypeError, match=r"expected one of its options, got xyzzy=$"):
+        start.get(function, function)(ANYWHERE, define_event_handlers(), xyzzy=3)
+
+
+def test_workers_may_be_misspelled():
+    """By one letter."""
+    with pytest.raises(TypeError, match=r"^start_milter: .*worker=; did you mean workers=\?$"):
+        start_milter(ANYWHERE, define_event_handlers(), worker=3)

@@ -251,3 +251,104 @@ def test_a_place_that_cannot_be_had(http):
     """Is said in a line."""
     with pytest.raises(AddressError, match=r"cannot listen on inet:|expected a port"):
         StatusServer(http, {})
+
+
+def ask(port, *lines):
+    """Everything that is answered to these lines, as text."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as sock:
+        sock.sendall("".join(f"{line}\r\n" for line in (*lines, "")).encode())
+        return b"".join(iter(lambda: sock.recv(65536), b"")).decode()
+
+
+def test_only_who_asks_by_a_known_name_is_answered(tmp_path):
+    """A page in a browser that makes a name of its own lead here sees nothing."""
+    with served(tmp_path, "--http-name", "Milter.Example") as milter:
+        port = milter._http
+        for host in (
+            f"127.0.0.1:{port}",
+            "localhost",
+            "LOCALHOST.:1",
+            f"[::1]:{port}",
+            "192.0.2.1",
+            "milter.example:9100",
+        ):
+            assert ask(port, "GET /healthz HTTP/1.1", f"Host: {host}").startswith("HTTP/1.0 200"), host
+        for hosts in (["evil.example"], ["127.0.0.1.evil.example:80"], ["localhost", "x.example"]):
+            lines = [f"Host: {host}" for host in hosts]
+            answer = ask(port, "GET /metrics HTTP/1.1", *lines)
+            assert answer.startswith("HTTP/1.0 421"), hosts
+            assert "demyjpy_" not in answer
+        assert ask(port, "GET /healthz HTTP/1.0").startswith("HTTP/1.0 200")
+
+
+def test_a_page_can_do_nothing(tmp_path):
+    """No script, no frame; no character of an error's text but letters and signs."""
+    with served(tmp_path) as milter:
+        with Peer(milter.address) as peer:
+            peer.begin().ask(Mail("bad\x1b]0;pwned\x07\u202e\x9b"))
+        wait_until(lambda: "ValueError" in milter.get("/")[1])
+        answer = ask(milter._http, "GET / HTTP/1.0")
+        head, _, html = answer.partition("\r\n\r\n")
+        assert "Content-Security-Policy: default-src 'none';" in head
+        assert "X-Content-Type-Options: nosniff" in head
+        assert "X-Frame-Options: DENY" in head
+        assert "\\x1b]0;pwned\\x07\\u202e" in html
+        assert {one for one in html if not one.isprintable()} == {"\n"}
+
+
+def test_who_says_nothing_takes_no_place_for_long(tmp_path):
+    """However many connect and wait: threads are bounded, and others are answered after a while."""
+    with served(tmp_path, "--workers", "2") as milter:
+        wait_until(lambda: milter.get("/healthz")[0] == 200)
+        pid = next(
+            int(one)
+            for one in children(milter.process.pid)
+            if int((Path("/proc") / one / "stat").read_text().rpartition(")")[2].split()[16]) > 0  # nice
+        )
+        silent = [socket.create_connection(("127.0.0.1", milter._http)) for _ in range(200)]
+        for one in silent:
+            one.send(b"GET / HTTP/1.0\r\nX-Slow: ")
+        wait_until(lambda: threads(pid) > 16)
+        assert threads(pid) < 3 + 2 * 17
+        for one in silent:  # each is let go, whatever it says now and then
+            one.settimeout(30)
+            try:
+                while one.recv(1):
+                    pass
+            except ConnectionResetError:
+                pass
+            one.close()
+        assert milter.get("/healthz") == (200, "ok\n")
+
+
+def children(pid):
+    """Those of a process."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def threads(pid):
+    """How many a process has."""
+    return len([*Path(f"/proc/{pid}/task").iterdir()])
+
+
+def test_workers_of_a_filter_loaded_again_are_counted(tmp_path):
+    """As those before it were."""
+    with served(tmp_path, "--workers", "2") as milter:
+        assert milter.figure("demyjpy_workers") == 2
+        milter.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(children(milter.process.pid)) == 2)  # the figures' and the filter's
+        wait_until(lambda: milter.figure("demyjpy_workers") == 2)
+
+
+def test_there_may_be_no_more_threads(status, monkeypatch):
+    """Then nobody is answered, and the place is free again."""
+
+    def none(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", none)
+    for _ in range(40):
+        ours, theirs = socket.socketpair()
+        status.process_request(theirs, ("", 0))
+        with ours:
+            assert ours.recv(1) == b""

@@ -1,0 +1,158 @@
+"""Loading a filter again in the process that serves, which goes on serving meanwhile.
+
+It is done in a thread, with a deadline. A thread cannot be ended, and one that hangs in an import keeps
+others from importing the same. So a process of its own tries first, where there is a command for that.
+"""
+
+import math
+import os
+import re
+import signal
+import subprocess
+import sysconfig
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import frozen
+
+from demyjpy.drivers.births import BIRTHS
+from demyjpy.errors import MilterError
+
+_PACKAGE: Final = str(Path(__file__).parent.parent)
+_LIBRARY: Final = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib"))
+_FRAME: Final = re.compile(r'File "(.*)", line (\d+) in (.*)')
+_LATER: Final = 1.0
+"""Seconds after its deadline at which a process that has not ended itself is killed."""
+
+
+@frozen
+class Reload:
+    """How a filter is loaded again: ``load`` gives it, or raises.
+
+    ``probe`` is a command that ends with status 0 if the filter can be loaded, and else says why on its
+    standard output. ``give_up`` is called when ``load`` is waited for no more.
+    """
+
+    load: Callable[[], Any]
+    probe: tuple[str, ...] = ()
+    give_up: Callable[[], None] = lambda: None
+
+
+@frozen
+class Outcome:
+    """What became of it: the filter, or why there is none."""
+
+    found: Any = None
+    error: str = ""
+
+
+def why(error: BaseException) -> str:
+    """An error of the user's code in a line; ours say what they are about themselves."""
+    return str(error) if isinstance(error, MilterError) else f"{type(error).__name__}: {error}"
+
+
+def too_long(seconds: float, stacks: str = "") -> str:
+    """What is said of a filter that took too long, with the stacks that faulthandler printed of it."""
+    frames = [found for found in _FRAME.findall(stacks) if not found[0].startswith(("<", _PACKAGE))]
+    own = [found for found in frames if not found[0].startswith(_LIBRARY)] or frames
+    place = '; it was at File "{}", line {}, in {}'.format(*own[0]) if own else ""
+    return f"expected it to load within {seconds:g} s (--load-timeout, load_timeout=){place}"
+
+
+class Attempt:
+    """One attempt in threads; ``ended`` is called from one of them when `outcome` can be asked for."""
+
+    def __init__(self, reload: Reload, seconds: float, ended: Callable[[], None]) -> None:
+        self._reload, self._seconds, self._ended = reload, seconds, ended
+        self._found: Outcome | None = None
+        self._outcome: Outcome | None = None
+        self._waking = threading.Event()
+        self._probe: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+        self._is_cancelled = self._is_loading = False
+        BIRTHS.start(threading.Thread(target=self._run, name="demyjpy-reload", daemon=True))
+
+    def outcome(self) -> Outcome | None:
+        """What became of it, None while it goes on."""
+        return self._outcome
+
+    @property
+    def left(self) -> float:
+        """Seconds until `outcome` has to be asked for: its threads tell."""
+        return math.inf
+
+    def cancel(self) -> bool:
+        """It is of no use any more; False where it is loading in this process, and has to end first."""
+        with self._lock:
+            if self._is_loading:
+                return False
+            self._is_cancelled = True
+            if self._probe is not None:
+                _kill(self._probe)
+            return True
+
+    def _run(self) -> None:
+        try:
+            outcome = self._try() if self._reload.probe else None
+        except OSError as error:
+            outcome = Outcome(error=f"cannot start a process to load it in: {error}")
+        with self._lock:
+            if self._is_cancelled:
+                return
+            self._is_loading = outcome is None
+        self._outcome = outcome or self._load_apart()
+        self._ended()
+
+    def _try(self) -> Outcome | None:
+        """What is wrong, by a process that has no part in serving."""
+        with self._lock:
+            if self._is_cancelled:
+                return None
+            self._probe = subprocess.Popen(  # noqa: S603  # our own interpreter
+                self._reload.probe,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                encoding="utf-8",
+                errors="backslashreplace",
+            )
+        with self._probe as probe:
+            try:
+                said = probe.communicate(timeout=self._seconds + _LATER)[0]
+            except subprocess.TimeoutExpired:
+                _kill(probe)
+                return Outcome(error=too_long(self._seconds))
+            finally:
+                with self._lock:
+                    self._probe = None
+        if probe.returncode == 0:
+            return None
+        if said.startswith("Timeout "):  # faulthandler's word
+            return Outcome(error=too_long(self._seconds, said))
+        ended = f"a process that loaded it ended with status {probe.returncode}"
+        return Outcome(error=said.strip() or ended)
+
+    def _load_apart(self) -> Outcome:
+        BIRTHS.start(threading.Thread(target=self._load, name="demyjpy-load", daemon=True))
+        self._waking.wait(self._seconds)
+        if self._found is None:
+            self._reload.give_up()
+            return Outcome(error=too_long(self._seconds))
+        return self._found
+
+    def _load(self) -> None:
+        try:
+            self._found = Outcome(self._reload.load())
+        except BaseException as error:  # noqa: BLE001  # it is the user's code
+            self._found = Outcome(error=why(error))
+        self._waking.set()
+
+
+def _kill(process: "subprocess.Popen[str]") -> None:
+    """A process and all that it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
