@@ -116,6 +116,7 @@ FLOORS = (
     "trace.canaries",
     "trace.shadowing",
     "trace",
+    "metrics.board",
     "metrics.counting",
     "metrics.notes",
     "metrics.page",

@@ -21,6 +21,7 @@ from demyjpy.cli.reloading import Reloadable
 from demyjpy.cli.words import InputError, MissingExtraError
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.privileges import acting_as, is_root
+from demyjpy.drivers.workers import most_at_once
 from demyjpy.errors import AddressError, HandlerError, TraceError
 from demyjpy.starting import start_milter
 
@@ -115,7 +116,7 @@ def _status(
     from demyjpy.metrics.serving import StatusServer  # noqa: PLC0415  # so that others start fast
 
     about = {"filter": arguments.filter, "driver": arguments.driver, "workers": str(arguments.workers)}
-    with closing(StatusServer(arguments.http, about)) as server:
+    with closing(StatusServer(arguments.http, about, most_at_once(arguments.workers))) as server:
         observed: dict[str, Any] = {"observer": server.observe, "on_lag": server.lag}
         if arguments.allow:
             observed["allow"] = (*arguments.allow, *_LOOPBACK)  # from where /readyz asks

@@ -44,6 +44,11 @@ _MOST_RETIRED: Final = 2  # for each worker; the oldest is asked to stop where t
 _PID: Final = Struct("i")
 
 
+def most_at_once(count: int) -> int:
+    """How many processes there may be with so many workers, those with an old filter among them."""
+    return 1 if count == 1 else (1 + _MOST_RETIRED) * count + 2
+
+
 @define
 class _Worker:
     """A worker as its parent knows it: when it was started, and with which filter."""
