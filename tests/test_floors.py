@@ -107,6 +107,8 @@ FLOORS = (
     "trace.captures",
     "trace.files",
     "trace.reading",
+    "trace.desk",
+    "trace.shelf",
     "trace.writing",
     "trace.snooping",
     "trace.explaining",
