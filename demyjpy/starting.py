@@ -4,17 +4,21 @@ It adds nothing else to `demyjpy.drivers.start_milter`: without these options it
 """
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from demyjpy.connection import Observer, Step
+from demyjpy.drivers.dumping import obeying
 from demyjpy.drivers.privileges import acting_as
 from demyjpy.drivers.start import Driver
 from demyjpy.drivers.start import start_milter as start_without
 
 if TYPE_CHECKING:
+    from demyjpy.trace.capsule import CapsuleMaker
+    from demyjpy.trace.explaining import Explainer
     from demyjpy.trace.flight import FlightRecorder
+    from demyjpy.trace.writing import Recorder
 
 
 def start_milter(
@@ -27,11 +31,11 @@ def start_milter(
     reload: Callable[[], Any] | None = None,
     user: str | None = None,
     group: str | None = None,
-    record: str | Path | None = None,
+    record: "str | Path | Recorder | None" = None,
     record_raw: bool = False,
-    explain: bool = False,
+    explain: "bool | Explainer" = False,
     flight: "FlightRecorder | None" = None,
-    capsules: str | Path | None = None,
+    capsules: "str | Path | CapsuleMaker | None" = None,
     observer: Observer | None = None,
     **options: Any,
 ) -> None:
@@ -42,37 +46,31 @@ def start_milter(
     or ``"threads"``. ``workers``: processes that share the socket. ``on_ready`` is called with the
     address once it listens. ``reload`` is called at SIGHUP and gives the filter for the sessions to
     come, as ``on_connect``; if it raises, all stays as it was. ``user`` and ``group``: as whom to run
-    once it listens. ``record``: a directory into which every session is recorded;
-    ``record_raw``: with all packets as bytes. ``explain``: a line in the log for each message.
-    ``flight``: a `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile. ``capsules``: a
-    directory into which each failure of a handler is written. Systemd is told what it does. Other
+    once it listens. ``record``: a directory into which every session is recorded, or a
+    `demyjpy.trace.Recorder`; ``record_raw``: with all packets as bytes. ``explain``: a line in the log
+    for each message, or a `demyjpy.trace.explaining.Explainer`. ``flight``: a
+    `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile, in each worker if there are several.
+    ``capsules``: a directory into which each failure of a handler is written, or a
+    `demyjpy.trace.CapsuleMaker`. Systemd is told what it does. Other
     options are those of `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread
     that is not the main one no signal is handled.
 
     Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run,
     `demyjpy.trace.TraceError` where it cannot record.
     """
-    observers = [observer] if observer else []
-    with ExitStack() as stack:
-        if record is not None:
-            from demyjpy.trace.writing import Recorder  # noqa: PLC0415  # filters start fast
+    with acting_as(user, group):
+        closed = _closing(record, record_raw, capsules)
+    others: list[Observer] = [observer] if observer else []
+    if explain:
+        others.append(_explainer() if explain is True else explain)
+    if flight is not None:
+        closed.append(flight)
 
-            with acting_as(user, group):
-                recorder = Recorder(record, raw=record_raw)
-            stack.callback(recorder.close)
-            observers.append(recorder)
-        if explain:
-            from demyjpy.trace.explaining import Explainer  # noqa: PLC0415  # alike
+    def end() -> None:
+        for one in closed:
+            one.close()
 
-            observers.append(Explainer())
-        if flight is not None:
-            stack.enter_context(flight.obeying_signal())
-            observers.append(flight)
-        if capsules is not None:
-            from demyjpy.trace.capsule import CapsuleMaker  # noqa: PLC0415  # alike
-
-            with acting_as(user, group):
-                observers.append(CapsuleMaker(capsules))
+    with obeying(partial(flight.dump, "signal") if flight is not None else None):
         start_without(
             address,
             on_connect,
@@ -82,9 +80,45 @@ def start_milter(
             reload=reload,
             user=user,
             group=group,
-            observer=all_of(observers),
+            on_end=end,
+            observer=all_of([*others, *closed]),
             **options,
         )
+
+
+class Closing(Protocol):
+    """An observer that has something to write when a process ends."""
+
+    def __call__(self, step: Step) -> None:
+        """Take a step."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
+def _closing(
+    record: "str | Path | Recorder | None", raw: bool, capsules: "str | Path | CapsuleMaker | None"
+) -> list[Closing]:
+    found: list[Closing] = []
+    if isinstance(record, str | Path):
+        from demyjpy.trace.writing import Recorder  # noqa: PLC0415  # filters start fast
+
+        found.append(Recorder(record, raw=raw))
+    elif record is not None:
+        found.append(record)
+    if isinstance(capsules, str | Path):
+        from demyjpy.trace.capsule import CapsuleMaker  # noqa: PLC0415  # alike
+
+        found.append(CapsuleMaker(capsules))
+    elif capsules is not None:
+        found.append(capsules)
+    return found
+
+
+def _explainer() -> Observer:
+    from demyjpy.trace.explaining import Explainer  # noqa: PLC0415  # alike
+
+    return Explainer()
 
 
 def all_of(observers: list[Observer]) -> Observer | None:

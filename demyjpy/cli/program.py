@@ -3,7 +3,6 @@
 import argparse
 import importlib.util
 import os
-import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,9 +16,11 @@ from demyjpy.cli.checking import Report, as_text, examine
 from demyjpy.cli.configuration import mta_lines
 from demyjpy.cli.loading import Loaded, LoadError, load_filter
 from demyjpy.cli.logs import logging_to
+from demyjpy.cli.observing import observers_of
 from demyjpy.cli.reloading import Reloadable
 from demyjpy.cli.words import InputError, MissingExtraError
 from demyjpy.drivers.address import parse_address
+from demyjpy.drivers.dumping import obeying
 from demyjpy.drivers.privileges import acting_as, is_root
 from demyjpy.drivers.workers import most_at_once
 from demyjpy.errors import AddressError, HandlerError, TraceError
@@ -77,13 +78,16 @@ def _played(report: Report, loaded: Loaded, driver: str) -> Report:
 
 def run(arguments: argparse.Namespace) -> int:
     """``demyjpy run``: 0 when a signal has ended it."""
-    with logging_to(
-        arguments.log_to,
-        arguments.log_level,
-        as_json=arguments.log_format == "json",
-        size=arguments.log_size,
-        kept=arguments.log_kept,
-        owner=(arguments.user, arguments.group),
+    with (
+        logging_to(
+            arguments.log_to,
+            arguments.log_level,
+            as_json=arguments.log_format == "json",
+            size=arguments.log_size,
+            kept=arguments.log_kept,
+            owner=(arguments.user, arguments.group),
+        ),
+        obeying(),  # already while the filter is loaded, and until all is written
     ):
         _load_and_serve(arguments)
     return 0
@@ -143,12 +147,7 @@ def _serve(
         group=arguments.group,
         reload=lambda: _load_again(source, arguments.driver),
         on_ready=on_ready,
-        record=arguments.record,
-        record_raw=arguments.record_raw,
-        explain=arguments.explain,
-        flight=_flight(arguments),
-        capsules=arguments.capsules,
-        **{**options_of(arguments), **observed},
+        **{**options_of(arguments), **observers_of(arguments), **observed},
     )
 
 
@@ -162,20 +161,6 @@ def _refuse_problems(loaded: Loaded, driver: str) -> None:
     problems = examine(loaded, driver).problems
     if problems:
         raise LoadError(f"expected a filter without problems, got: {'; '.join(problems)}")
-
-
-def _flight(arguments: argparse.Namespace) -> Any:
-    """The flight recorder, where it is asked for."""
-    if arguments.flight is None:
-        return None
-    from demyjpy.trace import FlightRecorder, Privacy  # noqa: PLC0415  # alike
-
-    salt = secrets.token_bytes(16)
-    privacy = Privacy(
-        keep=arguments.flight_keep or "envelope", hash_addresses=arguments.flight_hash, salt=salt
-    )
-    with acting_as(arguments.user, arguments.group):
-        return FlightRecorder(arguments.flight, privacy=privacy)
 
 
 def _show_lines(listen: str, address: str) -> None:

@@ -36,6 +36,7 @@ def start_milter(
     reload: Callable[[], Any] | None = None,
     user: str | None = None,
     group: str | None = None,
+    on_end: Callable[[], object] | None = None,
     **options: Any,
 ) -> None:
     """Serve a filter until SIGTERM or SIGINT, then finish the messages in flight and return.
@@ -52,6 +53,7 @@ def start_milter(
     Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run.
     """
     run, chosen = _prepare(driver, on_connect, options)
+    run = _ending(run, on_end or (lambda: None))
     _check_workers(workers)
     service = Service(
         reload or (lambda: on_connect),
@@ -93,6 +95,16 @@ def start_milter(
                 chosen.grace,
                 service.notifier.beat,
             ).run(started)
+
+
+def _ending(run: _Run, on_end: Callable[[], object]) -> _Run:
+    def run_to_the_end(*arguments: Any) -> None:
+        try:
+            run(*arguments)
+        finally:
+            on_end()
+
+    return run_to_the_end
 
 
 @contextmanager

@@ -15,12 +15,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from struct import Struct
 from typing import Any, Final, NoReturn, Self, TypeAlias
 
 from attrs import define
 
 from demyjpy.drivers.address import Listener
+from demyjpy.drivers.dumping import passing_on
 from demyjpy.drivers.report import log
 from demyjpy.drivers.signals import (
     AT_ONCE,
@@ -86,7 +88,12 @@ class Workers:
 
     def run(self, started: Started) -> None:
         """Keep ``count`` workers alive until asked to stop. Returns when all have ended."""
-        with _Lifeline() as self._lifeline, Bell() as self._bell, _children_heard():
+        with (
+            _Lifeline() as self._lifeline,
+            Bell() as self._bell,
+            _children_heard(),
+            passing_on(lambda number: self._soon(partial(self._tell, number))),
+        ):
             started(Controls(self._asked.append, lambda: None, self._adopt, self._soon))
             try:
                 while not self._asked:

@@ -132,7 +132,7 @@ class CapsuleMaker:
                 self.size -= session.size
 
     def close(self) -> None:
-        """Let what is to be written be written, within a second."""
+        """Let what is to be written be written, within half a second."""
         self._desk.wait()
 
     def _keep(self, session: _Session, line: bytes, now: float) -> None:

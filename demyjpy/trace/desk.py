@@ -13,8 +13,8 @@ from typing import Final
 
 from demyjpy.drivers.report import log
 
-PARTING: Final = 1.0
-"""Seconds that are left for writing when a process ends."""
+PARTING: Final = 0.5
+"""Seconds that each observer has for writing when a process ends; workers are killed 2 s later."""
 
 
 class Desk:

@@ -7,12 +7,11 @@ that fails is one line in the log.
 
 import random
 import secrets
-import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +20,7 @@ from attrs import define, field, frozen
 from attrs import validators as v
 
 from demyjpy.connection import Step
+from demyjpy.drivers.dumping import DUMP, obeying
 from demyjpy.drivers.report import Seldom, log
 from demyjpy.errors import TraceError
 from demyjpy.events import Disconnect
@@ -34,7 +34,7 @@ from demyjpy.trace.shelf import Shelf
 from demyjpy.trace.tapes import StepTape
 from demyjpy.trace.writing import Tray, version
 
-SIGNAL: Final = signal.SIGUSR1
+SIGNAL: Final = DUMP
 """What has everything in memory written out."""
 
 SESSIONS: Final = 100
@@ -215,7 +215,7 @@ class FlightRecorder:
         return written[0] if written else None
 
     def close(self) -> None:
-        """Let what is to be written be written, within a second."""
+        """Let what is to be written be written, within half a second."""
         self._desk.wait()
 
     def _write(self, why: str, flights: Iterable[_Flight], held: int) -> Path | None:
@@ -250,22 +250,9 @@ class FlightRecorder:
             self._has_failed = True
             log.error("cannot write to %s: %s; the mail goes on", self._directory, error)
 
-    @contextmanager
-    def obeying_signal(self) -> Iterator[None]:
+    def obeying_signal(self) -> AbstractContextManager[None]:
         """While the block runs, `SIGNAL` has all written out; in the main thread only."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def obey(*_: Any) -> None:
-            # not here: what was interrupted may hold the lock
-            threading.Thread(target=self.dump, args=("signal",), name="demyjpy-dump").start()
-
-        before = signal.signal(SIGNAL, obey)
-        try:
-            yield
-        finally:
-            signal.signal(SIGNAL, before)
+        return obeying(partial(self.dump, "signal"))
 
 
 def _end_of(flight: _Flight, now: float) -> dict[str, Any]:

@@ -323,7 +323,7 @@ class Recorder:
                 log.error("cannot record: there is no thread to be had; the mail goes on")
 
     def close(self) -> None:
-        """Write what is left, within a second; sessions that go on have no end in the trace."""
+        """Write what is left, within half a second; sessions that go on have no end in the trace."""
         with self._lock:
             self._hand_over()
         if self._desk.wait():
