@@ -1,8 +1,9 @@
-"""Disks that are full, and processes without descriptors: for tests of those who write."""
+"""Disks that are full, processes without descriptors and threads: for tests of those who write."""
 
 import os
 import resource
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,8 +55,21 @@ def no_descriptors() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def set_descriptors(pid: int, most: int) -> tuple[int, int]:
-    """How many descriptors another process may have; what it was before."""
+def leave_descriptors(pid: int, free: int) -> tuple[int, int]:
+    """Let another process open so many more files, and no more; the limit that it had."""
+    used = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    numbers = (number for number in range(1 << 20) if number not in used)
+    most = next(number for count, number in enumerate(numbers) if count == free)
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, before[1]))
     return before
+
+
+@contextmanager
+def no_threads() -> Iterator[None]:
+    """No thread can be started by this process, while the block runs: its stack would be too large."""
+    before = threading.stack_size(1 << 47)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)

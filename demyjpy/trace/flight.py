@@ -119,6 +119,7 @@ class FlightRecorder:
         rate: int = RATE,
     ) -> None:
         self._directory = Path(directory)
+        self._version = version()
         self._shelf = Shelf(self._directory, files=files, disk=disk, days=days)
         self._desk = Desk("flight", memory)
         self._rate, self._pace, self._seldom = rate, Pace(rate), Seldom(60.0)
@@ -223,7 +224,7 @@ class FlightRecorder:
         path = self._directory / f"{stamp}-{why}-{secrets.token_hex(4)}.jsonl"
         part = path.with_suffix(".jsonl.part")  # whoever sees the file sees all of it
         try:
-            first = dump_record(header(f"flight: {why}", time.time(), version()))
+            first = dump_record(header(f"flight: {why}", time.time(), self._version))
             lines = [first, *(line for flight in flights for line in flight.lines)]
             size = sum(map(len, lines))
             self._shelf.make_room(size)

@@ -145,7 +145,9 @@ class _Session:
 class _Stage:
     """What handlers and the thread share; one for each `shadow`, and a thread in each process."""
 
-    def __init__(self, setup: Setup, report: Callable[[MessageDifference], None], memory: int) -> None:
+    def __init__(
+        self, setup: Setup, report: Callable[[MessageDifference], None], memory: int = MEMORY
+    ) -> None:
         self._setup, self._report, self._memory = setup, report, memory
         self._size = 0
         self._names = SessionNames()
