@@ -4,13 +4,14 @@ It adds nothing else to `demyjpy.drivers.start_milter`: without these options it
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import evolve
 
 from demyjpy.connection import Observer, Step
+from demyjpy.drivers.dumping import obeying
 from demyjpy.drivers.loading import Reload
 from demyjpy.drivers.privileges import acting_as
 from demyjpy.drivers.start import Driver, refuse_while_loading
@@ -19,7 +20,10 @@ from demyjpy.handlers import ENVELOPE, as_registry, watch_envelope
 from demyjpy.outcomes import check_context
 
 if TYPE_CHECKING:
+    from demyjpy.trace.capsule import CapsuleMaker
+    from demyjpy.trace.explaining import Explainer
     from demyjpy.trace.flight import FlightRecorder
+    from demyjpy.trace.writing import Recorder
 
 
 def start_milter(
@@ -33,11 +37,11 @@ def start_milter(
     load_timeout: float = 30.0,
     user: str | None = None,
     group: str | None = None,
-    record: str | Path | None = None,
+    record: "str | Path | Recorder | None" = None,
     record_raw: bool = False,
-    explain: bool = False,
+    explain: "bool | Explainer" = False,
     flight: "FlightRecorder | None" = None,
-    capsules: str | Path | None = None,
+    capsules: "str | Path | CapsuleMaker | None" = None,
     see_envelope: bool = True,
     observer: Observer | None = None,
     **options: Any,
@@ -51,41 +55,34 @@ def start_milter(
     come, as ``on_connect``; if it raises, or takes longer than ``load_timeout`` seconds, all stays as it
     was. It is called in a thread, with several workers in a process that the new workers come from.
     ``user`` and ``group``: as whom to run once it listens. ``record``: a directory into which every
-    session is recorded; ``record_raw``: with all packets as bytes. ``explain``: a line in the log for
-    each message. ``flight``: a `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile.
-    ``capsules``: a directory into which each failure of a handler is written. ``see_envelope``: for
-    ``record``, ``explain`` and ``flight`` the MTA is asked for senders and recipients also if no handler
-    wants them; it does not wait for an answer. Systemd is told what it does. Other options are those of
-    `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread that is not the main one
-    no signal is handled.
+    session is recorded, or a `demyjpy.trace.Recorder`; ``record_raw``: with all packets as bytes.
+    ``explain``: a line in the log for each message, or a `demyjpy.trace.explaining.Explainer`.
+    ``flight``: a `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile, in each worker if there
+    are several. ``capsules``: a directory into which each failure of a handler is written, or a
+    `demyjpy.trace.CapsuleMaker`. ``see_envelope``: for ``record``, ``explain`` and ``flight`` the MTA is
+    asked for senders and recipients also if no handler wants them; it does not wait for an answer.
+    Systemd is told what it does. Other options are those of `demyjpy.drivers.options.Options`; a second
+    signal ends at once. In a thread that is not the main one no signal is handled.
 
     Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run,
     `demyjpy.trace.TraceError` where it cannot record.
     """
     refuse_while_loading()
-    observers = [observer] if observer else []
-    with ExitStack() as stack:
-        if record is not None:
-            from demyjpy.trace.writing import Recorder  # noqa: PLC0415  # filters start fast
+    with acting_as(user, group):
+        closed = _closing(record, record_raw, capsules)
+    others: list[Observer] = [observer] if observer else []
+    if explain:
+        others.append(_explainer() if explain is True else explain)
+    if flight is not None:
+        closed.append(flight)
 
-            with acting_as(user, group):
-                recorder = Recorder(record, raw=record_raw)
-            stack.callback(recorder.close)
-            observers.append(recorder)
-        if explain:
-            from demyjpy.trace.explaining import Explainer  # noqa: PLC0415  # alike
+    def end() -> None:
+        for one in closed:
+            one.close()
 
-            observers.append(Explainer())
-        if flight is not None:
-            stack.enter_context(flight.obeying_signal())
-            observers.append(flight)
-        if capsules is not None:
-            from demyjpy.trace.capsule import CapsuleMaker  # noqa: PLC0415  # alike
-
-            with acting_as(user, group):
-                observers.append(CapsuleMaker(capsules))
-        if see_envelope and (record is not None or explain or flight is not None):
-            on_connect, reload = seeing(on_connect), seeing_again(reload)
+    if see_envelope and (record is not None or explain or flight is not None):
+        on_connect, reload = seeing(on_connect), seeing_again(reload)
+    with obeying(partial(flight.dump, "signal") if flight is not None else None):
         start_without(
             address,
             on_connect,
@@ -96,7 +93,8 @@ def start_milter(
             load_timeout=load_timeout,
             user=user,
             group=group,
-            observer=all_of(observers),
+            on_end=end,
+            observer=all_of([*others, *closed]),
             **options,
         )
 
@@ -127,6 +125,41 @@ def seeing_again(reload: Callable[[], Any] | Reload | None) -> Callable[[], Any]
         load = reload.load
         return evolve(reload, load=lambda: seeing(load()))
     return lambda: seeing(reload())
+
+
+class Closing(Protocol):
+    """An observer that has something to write when a process ends."""
+
+    def __call__(self, step: Step) -> None:
+        """Take a step."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
+def _closing(
+    record: "str | Path | Recorder | None", raw: bool, capsules: "str | Path | CapsuleMaker | None"
+) -> list[Closing]:
+    found: list[Closing] = []
+    if isinstance(record, str | Path):
+        from demyjpy.trace.writing import Recorder  # noqa: PLC0415  # filters start fast
+
+        found.append(Recorder(record, raw=raw))
+    elif record is not None:
+        found.append(record)
+    if isinstance(capsules, str | Path):
+        from demyjpy.trace.capsule import CapsuleMaker  # noqa: PLC0415  # alike
+
+        found.append(CapsuleMaker(capsules))
+    elif capsules is not None:
+        found.append(capsules)
+    return found
+
+
+def _explainer() -> Observer:
+    from demyjpy.trace.explaining import Explainer  # noqa: PLC0415  # alike
+
+    return Explainer()
 
 
 def all_of(observers: list[Observer]) -> Observer | None:

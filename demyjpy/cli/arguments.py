@@ -7,6 +7,7 @@ from typing import Any, Final, NoReturn
 from attrs import fields_dict
 
 from demyjpy.cli.mail_arguments import add_mail_commands, add_recording
+from demyjpy.cli.observing import add_observers, check_observers
 from demyjpy.cli.trace_arguments import add_trace_commands
 from demyjpy.cli.words import COUNT, SECONDS, SECONDS_OR_0, InputError, Parser, address, http, network
 from demyjpy.drivers.options import LOOPS, Options
@@ -120,20 +121,7 @@ def build_parser(file: object = None) -> Parser:
         _add_common(command, file)
     _add_running(run)
     add_recording(run)
-    _add_flight(run)
-    run.add_argument(
-        "--capsules", metavar="DIRECTORY", help="write a file there for each failure of a handler"
-    )
-    run.add_argument(
-        "--explain", action="store_true", help="log a line for each message: what became of it, and why"
-    )
-    run.add_argument(
-        "--see-envelope",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="for --explain, --record and --flight: have the MTA send sender and recipients also if no "
-        "handler wants them (it does not wait for an answer)",
-    )
+    add_observers(run)
     _add_limits(run)
     check.add_argument("--json", action="store_true", help="print JSON")
     check.add_argument(
@@ -255,23 +243,6 @@ def _add_running(parser: Parser) -> None:
     )
 
 
-def _add_flight(run: Parser) -> None:
-    group = run.add_argument_group("flight recorder: the last sessions in memory (docs/flight.md)")
-    group.add_argument(
-        "--flight",
-        metavar="DIRECTORY",
-        help="write a session there when a handler fails or takes over 10 s; all of them at SIGUSR1",
-    )
-    group.add_argument(
-        "--flight-keep",
-        choices=("envelope", "headers", "all"),
-        help="what is kept of a mail (default: envelope)",
-    )
-    group.add_argument(
-        "--flight-hash", action="store_true", help="keep hashes of the envelope's addresses only"
-    )
-
-
 def _add_limits(parser: Parser) -> None:
     group = parser.add_argument_group("limits and times")
 
@@ -341,6 +312,7 @@ def check_needs(arguments: argparse.Namespace) -> None:
     ):
         if getattr(arguments, name, None) and getattr(arguments, needed) is None:
             raise InputError(f"{_option(name)} needs {_option(needed)}")
+    check_observers(arguments)
 
 
 def options_of(arguments: argparse.Namespace) -> dict[str, Any]:

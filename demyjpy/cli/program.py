@@ -3,7 +3,6 @@
 import argparse
 import importlib.util
 import os
-import secrets
 import signal
 import sys
 import traceback
@@ -18,13 +17,16 @@ from demyjpy.cli.checking import Report, as_text, examine, refuse_problems
 from demyjpy.cli.configuration import mta_lines
 from demyjpy.cli.loading import Loaded, LoadError, load_filter, within
 from demyjpy.cli.logs import logging_to
+from demyjpy.cli.observing import observers_of
 from demyjpy.cli.probing import probe_command
 from demyjpy.cli.reloading import Reloadable
 from demyjpy.cli.saying import complain, say
 from demyjpy.cli.words import InputError, MissingExtraError
 from demyjpy.drivers.address import parse_address
+from demyjpy.drivers.dumping import obeying
 from demyjpy.drivers.loading import Reload
 from demyjpy.drivers.privileges import acting_as, is_root
+from demyjpy.drivers.workers import most_at_once
 from demyjpy.errors import AddressError, HandlerError, TraceError
 from demyjpy.starting import start_milter
 
@@ -92,13 +94,16 @@ def _played(report: Report, loaded: Loaded, driver: str) -> Report:
 
 def run(arguments: argparse.Namespace) -> int:
     """``demyjpy run``: 0 when a signal has ended it."""
-    with logging_to(
-        arguments.log_to,
-        arguments.log_level,
-        as_json=arguments.log_format == "json",
-        size=arguments.log_size,
-        kept=arguments.log_kept,
-        owner=(arguments.user, arguments.group),
+    with (
+        logging_to(
+            arguments.log_to,
+            arguments.log_level,
+            as_json=arguments.log_format == "json",
+            size=arguments.log_size,
+            kept=arguments.log_kept,
+            owner=(arguments.user, arguments.group),
+        ),
+        obeying(),  # already while the filter is loaded, and until all is written
     ):
         _load_and_serve(arguments)
     return 0
@@ -132,7 +137,9 @@ def _status(
     from demyjpy.metrics.serving import StatusServer  # noqa: PLC0415  # so that others start fast
 
     about = {"filter": arguments.filter, "driver": arguments.driver, "workers": str(arguments.workers)}
-    with closing(StatusServer(arguments.http, about, arguments.http_name)) as server:
+    with closing(
+        StatusServer(arguments.http, about, most_at_once(arguments.workers), arguments.http_name)
+    ) as server:
         observed: dict[str, Any] = {"observer": server.observe, "on_lag": server.lag}
         if arguments.allow:
             observed["allow"] = (*arguments.allow, *_LOOPBACK)  # from where /readyz asks
@@ -160,13 +167,7 @@ def _serve(
         reload=_reload(arguments, source),
         load_timeout=arguments.load_timeout,
         on_ready=on_ready,
-        record=arguments.record,
-        record_raw=arguments.record_raw,
-        explain=arguments.explain,
-        see_envelope=arguments.see_envelope,
-        flight=_flight(arguments),
-        capsules=arguments.capsules,
-        **{**options_of(arguments), **observed},
+        **{**options_of(arguments), **observers_of(arguments), **observed},
     )
 
 
@@ -178,20 +179,6 @@ def _reload(arguments: argparse.Namespace, source: Reloadable) -> Reload:
         probe_command(arguments.filter, driver, arguments.load_timeout),
         source.give_up,
     )
-
-
-def _flight(arguments: argparse.Namespace) -> Any:
-    """The flight recorder, where it is asked for."""
-    if arguments.flight is None:
-        return None
-    from demyjpy.trace import FlightRecorder, Privacy  # noqa: PLC0415  # alike
-
-    salt = secrets.token_bytes(16)
-    privacy = Privacy(
-        keep=arguments.flight_keep or "envelope", hash_addresses=arguments.flight_hash, salt=salt
-    )
-    with acting_as(arguments.user, arguments.group):
-        return FlightRecorder(arguments.flight, privacy=privacy)
 
 
 def _show_lines(listen: str, address: str) -> None:

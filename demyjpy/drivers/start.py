@@ -42,6 +42,7 @@ def start_milter(
     load_timeout: float = 30.0,
     user: str | None = None,
     group: str | None = None,
+    on_end: Callable[[], object] | None = None,
     **options: Any,
 ) -> None:
     """Serve a filter until SIGTERM or SIGINT, then finish the messages in flight and return.
@@ -60,6 +61,7 @@ def start_milter(
     """
     refuse_while_loading()
     run, chosen = _prepare(driver, on_connect, options, start_milter)
+    run = _ending(run, on_end or (lambda: None))
     _check_workers(workers)
     service = Service(
         reload or (lambda: on_connect),
@@ -123,6 +125,16 @@ def refuse_while_loading() -> None:
             "expected a file that defines a filter, got one that starts to serve as it is loaded: put "
             "start_milter under `if __name__ == '__main__':`"
         )
+
+
+def _ending(run: _Run, on_end: Callable[[], object]) -> _Run:
+    def run_to_the_end(*arguments: Any) -> None:
+        try:
+            run(*arguments)
+        finally:
+            on_end()
+
+    return run_to_the_end
 
 
 @contextmanager

@@ -14,12 +14,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from struct import Struct
 from typing import Any, Final, NoReturn, Self, TypeAlias
 
 from attrs import define
 
 from demyjpy.drivers.address import Listener
+from demyjpy.drivers.dumping import passing_on
 from demyjpy.drivers.nursery import HELD, House, Nursery, flush
 from demyjpy.drivers.report import log
 from demyjpy.drivers.signals import (
@@ -40,6 +42,11 @@ _LONGEST_PAUSE: Final = 30.0
 _PARTING: Final = 2.0  # seconds that a worker may take over its grace period
 _MOST_RETIRED: Final = 2  # for each worker; the oldest is asked to stop where there are more
 _PID: Final = Struct("i")
+
+
+def most_at_once(count: int) -> int:
+    """How many processes there may be with so many workers, those with an old filter among them."""
+    return 1 if count == 1 else (1 + _MOST_RETIRED) * count + 2
 
 
 @define
@@ -86,7 +93,12 @@ class Workers:
 
     def run(self, started: Started) -> None:
         """Keep ``count`` workers alive until asked to stop. Returns when all have ended."""
-        with _Lifeline() as self._lifeline, Bell() as self._bell, _children_heard():
+        with (
+            _Lifeline() as self._lifeline,
+            Bell() as self._bell,
+            _children_heard(),
+            passing_on(lambda number: self._soon(partial(self._tell, number))),
+        ):
             started(Controls(self._asked.append, lambda: None, self._adopt, self._soon))
             try:
                 while not self._asked:

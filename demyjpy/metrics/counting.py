@@ -1,12 +1,19 @@
 """Counts what an observer sees, for Prometheus (the extra ``metrics``)."""
 
-from typing import Any, Final
+import importlib
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Any, Final, Protocol
+
+from attrs import frozen
 
 from demyjpy import events as ev
 from demyjpy.actions import Continue, Negotiate, Skip
 from demyjpy.codec.commands import ROW_OF_EVENT, ROW_OF_NAME
 from demyjpy.connection import Step
 from demyjpy.errors import MilterError
+from demyjpy.metrics.board import Board
 from demyjpy.session import ends_message
 from demyjpy.verdicts import Fate, edits_made, fate_of
 
@@ -22,6 +29,42 @@ _OF_MESSAGE: Final = (
 
 BUCKETS: Final = (0.0001, 0.001, 0.01, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Upper bounds of the histograms, in seconds."""
+
+_ENDS: Final = (*map(str, BUCKETS), "+Inf")
+
+
+@frozen
+class Figure:
+    """One of the figures: what is counted, by which labels; of seconds it is a histogram."""
+
+    help: str
+    labels: tuple[str, ...] = ()
+    is_histogram: bool = False
+
+
+FIGURES: Final = {
+    "sessions": Figure("Sessions negotiated"),
+    "disconnects": Figure("Connections that have ended"),
+    "messages": Figure("Messages by what became of them", ("verdict",)),
+    "verdicts": Figure("Answers other than to go on", ("event", "verdict")),
+    "edits": Figure("Changes to messages", ("action",)),
+    "errors": Figure("What failed in handlers", ("kind",)),
+    "received_bytes": Figure("Bytes of header and body"),
+    "sent_bytes": Figure("Bytes of answers"),
+    "handler_seconds": Figure("Time in handlers", ("event", "handler"), is_histogram=True),
+    "loop_lag_seconds": Figure("How late the event loop was", is_histogram=True),
+}
+"""All figures by name, without ``demyjpy_``."""
+
+
+class Sink(Protocol):
+    """Where figures are kept."""
+
+    def count(self, name: str, labels: tuple[str, ...] = (), amount: float = 1.0) -> None:
+        """Add to a counter."""
+
+    def observe(self, name: str, labels: tuple[str, ...], seconds: float) -> None:
+        """Add one more to a histogram."""
 
 
 class MissingMetricsError(MilterError):
@@ -39,59 +82,101 @@ def prometheus() -> Any:
     return prometheus_client
 
 
+class _Client:
+    """Figures in a registry of ``prometheus_client``."""
+
+    def __init__(self, registry: Any) -> None:
+        client = prometheus()
+        to = {"registry": registry or client.REGISTRY, "namespace": "demyjpy"}
+        self._figures = {
+            name: client.Histogram(name, one.help, one.labels, buckets=BUCKETS, **to)
+            if one.is_histogram
+            else client.Counter(name, one.help, one.labels, **to)
+            for name, one in FIGURES.items()
+        }
+
+    def count(self, name: str, labels: tuple[str, ...] = (), amount: float = 1.0) -> None:
+        self._of(name, labels).inc(amount)
+
+    def observe(self, name: str, labels: tuple[str, ...], seconds: float) -> None:
+        self._of(name, labels).observe(seconds)
+
+    def _of(self, name: str, labels: tuple[str, ...]) -> Any:
+        found = self._figures[name]
+        return found.labels(*labels) if labels else found
+
+
+class Shared:
+    """Figures on a `Board`, which several processes share."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def count(self, name: str, labels: tuple[str, ...] = (), amount: float = 1.0) -> None:
+        """Add to a counter."""
+        self._board.add((name, *labels), 1, (0, amount))
+
+    def observe(self, name: str, labels: tuple[str, ...], seconds: float) -> None:
+        """Add one more to a histogram: to its bucket, and to the sum that comes first."""
+        bucket = 1 + bisect_left(BUCKETS, seconds)
+        self._board.add((name, *labels), len(BUCKETS) + 2, (0, seconds), (bucket, 1.0))
+
+    def collect(self) -> Iterator[Any]:
+        """All figures, as a registry of ``prometheus_client`` asks for them."""
+        core: Any = importlib.import_module("prometheus_client.core")
+        found = self._board.figures()
+        for name, one in FIGURES.items():
+            kind = core.HistogramMetricFamily if one.is_histogram else core.CounterMetricFamily
+            family = kind(f"demyjpy_{name}", one.help, labels=one.labels)
+            size = len(BUCKETS) + 2 if one.is_histogram else 1
+            if not one.labels:
+                found.setdefault((name,), [0.0] * size)
+            for key in sorted(key for key in found if key[0] == name):
+                total, *buckets = found[key]
+                if one.is_histogram:
+                    family.add_metric(key[1:], list(zip(_ENDS, accumulate(buckets), strict=True)), total)
+                else:
+                    family.add_metric(key[1:], total)
+            yield family
+
+
 class Metrics:
     """An observer that counts: ``start_milter(..., observer=Metrics())``. See also `lag`.
 
-    ``registry``: a ``prometheus_client`` registry, its own one if there is none. Labels are events,
+    ``registry``: a ``prometheus_client`` registry, its own one if there is none; ``sink``: another place
+    for the figures. Labels are events,
     verdicts, actions and handlers: as many as the filter has, whatever comes in.
     """
 
-    def __init__(self, registry: Any = None) -> None:
-        client = prometheus()
+    def __init__(self, registry: Any = None, *, sink: Sink | None = None) -> None:
+        self._sink = sink or _Client(registry)
         self._open: set[str] = set()
         """Sessions with a message that has begun: Postfix says ABORT after each, ended or not."""
-        to = {"registry": registry or client.REGISTRY, "namespace": "demyjpy"}
-        self._sessions = client.Counter("sessions", "Sessions negotiated", **to)
-        self._ended = client.Counter("disconnects", "Connections that have ended", **to)
-        self._messages = client.Counter("messages", "Messages by what became of them", ["verdict"], **to)
-        self._verdicts = client.Counter(
-            "verdicts", "Answers other than to go on", ["event", "verdict"], **to
-        )
-        self._edits = client.Counter("edits", "Changes to messages", ["action"], **to)
-        self._errors = client.Counter("errors", "What failed in handlers", ["kind"], **to)
-        self._received = client.Counter("received_bytes", "Bytes of header and body", **to)
-        self._sent = client.Counter("sent_bytes", "Bytes of answers", **to)
-        self._seconds = client.Histogram(
-            "handler_seconds", "Time in handlers", ["event", "handler"], buckets=BUCKETS, **to
-        )
-        self._lag = client.Histogram(
-            "loop_lag_seconds", "How late the event loop was", buckets=BUCKETS, **to
-        )
 
     def lag(self, seconds: float) -> None:
         """How late the event loop is: for ``start_milter(..., on_lag=metrics.lag)``."""
-        self._lag.observe(seconds)
+        self._sink.observe("loop_lag_seconds", (), seconds)
 
     def __call__(self, step: Step) -> None:
         """Count a step."""
         event = step.event
         name = ROW_OF_EVENT[type(event)].name if type(event) in ROW_OF_EVENT else "disconnect"
         if step.error is not None:
-            self._errors.labels(type(step.error).__name__).inc()
+            self._sink.count("errors", (type(step.error).__name__,))
         if step.handler is not None and step.duration is not None:
-            self._seconds.labels(name, step.handler.name).observe(step.duration)
+            self._sink.observe("handler_seconds", (name, step.handler.name), step.duration)
         if step.sent:
-            self._sent.inc(len(step.sent))
+            self._sink.count("sent_bytes", (), len(step.sent))
         if isinstance(event, _OF_MESSAGE):
             self._open.add(step.session)
         match event:
             case ev.Disconnect():
-                self._ended.inc()
+                self._sink.count("disconnects")
                 self._open.discard(step.session)
             case ev.Header():
-                self._received.inc(len(event.name) + len(event.raw) + 3)
+                self._sink.count("received_bytes", (), len(event.name) + len(event.raw) + 3)
             case ev.Body():
-                self._received.inc(len(event.data))
+                self._sink.count("received_bytes", (), len(event.data))
             case ev.Abort():
                 self._end_message(step.session, Fate.GIVEN_UP)
         if step.answer:
@@ -100,17 +185,17 @@ class Metrics:
     def _end_message(self, session: str, fate: Fate) -> None:
         if session in self._open:
             self._open.discard(session)
-            self._messages.labels(fate).inc()
+            self._sink.count("messages", (fate,))
 
     def _count_answer(self, step: Step, name: str) -> None:
         *edits, verdict = step.answer
         if isinstance(verdict, Negotiate):
-            self._sessions.inc()
+            self._sink.count("sessions")
             return
         fate = fate_of(verdict, edits)
         for edit in edits_made(verdict, edits):
-            self._edits.labels(type(edit).__name__).inc()
+            self._sink.count("edits", (type(edit).__name__,))
         if not isinstance(verdict, Continue | Skip):
-            self._verdicts.labels(name, fate_of(verdict)).inc()
+            self._sink.count("verdicts", (name, fate_of(verdict)))
         if isinstance(step.event, _OF_MESSAGE) and ends_message(ROW_OF_NAME[name].letter, verdict):
             self._end_message(step.session, fate)

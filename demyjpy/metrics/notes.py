@@ -1,69 +1,74 @@
-"""What processes tell each other besides figures: last errors, and what was negotiated. Small files."""
+"""What processes tell each other besides figures: last errors, and what was negotiated."""
 
-import json
-import os
 import time
 import traceback
-from collections import deque
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 from demyjpy.actions import Negotiate
 from demyjpy.connection import Step
 from demyjpy.context import get_macro
+from demyjpy.metrics.board import NOTES, Board
 from demyjpy.trace.words import flag_words
 
-KEPT: Final = 10
+KEPT: Final = NOTES - 1
+"""Errors."""
+
+_LONGEST: Final = 8000  # bytes of a traceback, the last ones; as JSON they are twice as many at most
+_MOST: Final = 10  # errors a second; they show what goes wrong, and are no record of all
 
 
 class Notes:
-    """An observer that keeps the last errors of this process in a file of a directory."""
+    """An observer that puts the last errors of this process on a board."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._errors: deque[dict[str, Any]] = deque(maxlen=KEPT)
+    def __init__(self, board: Board) -> None:
+        self._board = board
         self._negotiated = ""
+        self._count = 0
+        self._times = [0.0] * _MOST
 
     def __call__(self, step: Step) -> None:
         """Note what is worth it."""
         if step.error is not None:
-            handler = step.handler.name if step.handler else ""
-            self._errors.append(
-                {
-                    "time": time.time(),
-                    "session": step.session,
-                    "queue_id": get_macro(step.before, "i") if "macros" in step.before else None,
-                    "handler": handler,
-                    "traceback": "".join(traceback.format_exception(step.error))[-8000:],
-                }
-            )
-            self._write("errors", list(self._errors))
+            self._note(step, step.error, time.time())
         if step.answer and isinstance(step.answer[-1], Negotiate):
             said = step.answer[-1]
             words = f"version {said.version}: {flag_words(said.actions, said.protocol)}"
             if words != self._negotiated:
                 self._negotiated = words
-                self._write("negotiated", words)
+                self._board.note(KEPT, words)
 
-    def _write(self, kind: str, what: Any) -> None:
-        path = self._directory / f"{kind}-{os.getpid()}.json"
-        with suppress(OSError):  # figures are not worth a message
-            new = path.with_suffix(".new")
-            new.write_text(json.dumps(what), encoding="utf-8")
-            new.replace(path)
+    def _note(self, step: Step, error: Exception, now: float) -> None:
+        if 0 <= now - self._times[self._count % _MOST] < 1.0:
+            return
+        self._times[self._count % _MOST] = now
+        self._board.note(
+            self._count % KEPT,
+            {
+                "time": now,
+                "session": step.session,
+                "queue_id": _cut(get_macro(step.before, "i") or "", 100)
+                if "macros" in step.before
+                else None,
+                "handler": _cut(step.handler.name, 200) if step.handler else "",
+                "traceback": _cut("".join(traceback.format_exception(error)), _LONGEST),
+            },
+        )
+        self._count += 1
 
 
-def read_notes(directory: Path, kind: str) -> list[Any]:
-    """What all processes have noted."""
-    found = []
-    for path in sorted(directory.glob(f"{kind}-*.json")):
-        with suppress(OSError, ValueError):
-            found.append(json.loads(path.read_text(encoding="utf-8")))
-    return found
+def _cut(text: str, longest: int) -> str:
+    """The end of a text, without control characters."""
+    shown = "".join(
+        one if one >= " " or one == "\n" else f"\\x{ord(one):02x}" for one in text[-longest:]
+    )
+    return shown.encode("utf-8", "backslashreplace")[-longest:].decode("utf-8", "ignore")
 
 
-def last_errors(directory: Path) -> list[dict[str, Any]]:
+def negotiated(board: Board) -> list[str]:
+    """What the processes have negotiated, each once."""
+    return sorted(set(board.notes([KEPT])))
+
+
+def last_errors(board: Board) -> list[dict[str, Any]]:
     """The last errors of all processes, the newest first."""
-    every = [one for found in read_notes(directory, "errors") for one in found]
-    return sorted(every, key=lambda one: -one["time"])[:KEPT]
+    return sorted(board.notes(range(KEPT)), key=lambda one: -one["time"])[:KEPT]

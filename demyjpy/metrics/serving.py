@@ -1,16 +1,13 @@
 """Figures over HTTP, from a process of its own: whatever the workers do, it answers.
 
-Figures come from files that all processes write (``prometheus_client``'s multi-process mode); whether
-the milter is ready is found out by asking it.
+Figures come from memory that all processes share (`demyjpy.metrics.board`); whether the milter is ready
+is found out by asking it.
 """
 
-import importlib
 import os
 import re
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 import time
 from collections import deque
@@ -26,8 +23,9 @@ from demyjpy.connection import Observer, Step
 from demyjpy.drivers.address import http_address, listen, parse_address
 from demyjpy.drivers.nursery import NAME
 from demyjpy.events import Options
-from demyjpy.metrics.counting import Metrics, prometheus
-from demyjpy.metrics.notes import Notes, last_errors, read_notes
+from demyjpy.metrics.board import Board
+from demyjpy.metrics.counting import Metrics, Shared, prometheus
+from demyjpy.metrics.notes import Notes, last_errors, negotiated
 from demyjpy.metrics.page import Moment, page
 from demyjpy.wire.codes import ActionFlag, ProtocolFlag
 from demyjpy.wire.framing import join_frame
@@ -58,14 +56,17 @@ _OFFER: Final = Options(6, ActionFlag(0x1FF), ProtocolFlag(0x1FFFFF))
 class StatusServer:
     """``http`` is where to listen (``":9100"``, ``"127.0.0.1:9100"``); ``about``: what is running.
 
-    ``names`` are those by which it may be asked, besides ``localhost`` and any IP address.
-    `AddressError` where that is not possible. `observe` and `lag` are the milter's ``observer`` and
-    ``on_lag``.
+    ``processes``: how many count at once, at most. ``names`` are those by which it may be asked, besides
+    ``localhost`` and any IP address. `AddressError` where that is not possible. `observe` and `lag` are
+    the milter's ``observer`` and ``on_lag``.
     """
 
-    def __init__(self, http: str, about: dict[str, str], names: Iterable[str] = ()) -> None:
+    def __init__(
+        self, http: str, about: dict[str, str], processes: int = 1, names: Iterable[str] = ()
+    ) -> None:
         prometheus()
         self._names = frozenset(name.lower() for name in names)
+        self._board = Board(processes)
         self._socket = listen(http_address(http)).socket
         self._socket.setblocking(True)
         self.port: int = self._socket.getsockname()[1]
@@ -86,11 +87,6 @@ class StatusServer:
 
     def start(self, address: str) -> None:
         """Begin, in a process of its own; before workers are started. ``address``: the milter's."""
-        self._directory = Path(tempfile.mkdtemp(prefix="demyjpy-metrics-"))
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self._directory)
-        # it looks at the variable when it is imported, which it has been
-        values: Any = importlib.import_module("prometheus_client.values")
-        values.ValueClass = values.MultiProcessValue()
         reader, self._lifeline = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
@@ -98,8 +94,8 @@ class StatusServer:
             self._be_server(reader, address)
         os.close(reader)
         self._socket.close()
-        self._metrics = Metrics(prometheus().CollectorRegistry())
-        self._observers = (self._metrics, Notes(self._directory))
+        self._metrics = Metrics(sink=Shared(self._board))
+        self._observers = (self._metrics, Notes(self._board))
 
     def close(self) -> None:
         """It ends with the milter."""
@@ -111,7 +107,6 @@ class StatusServer:
                 if time.monotonic() > end:  # processes that the filter has started hold the other end
                     os.kill(self._pid, signal.SIGKILL)
                 time.sleep(0.01)
-            shutil.rmtree(self._directory, ignore_errors=True)
 
     def _be_server(self, lifeline: int, address: str) -> NoReturn:
         try:
@@ -125,7 +120,7 @@ class StatusServer:
                     with suppress(OSError):
                         os.close(number)
             os.nice(_NICE)
-            server = _Server(self._socket, self._directory, address, self._about, self._names)
+            server = _Server(self._socket, self._board, address, self._about, self._names)
             threading.Thread(target=server.sample_for_ever, daemon=True).start()
             threading.Thread(target=server.serve_forever, daemon=True).start()
             os.read(lifeline, 1)
@@ -149,7 +144,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(
         self,
         sock: socket.socket,
-        directory: Path,
+        board: Board,
         address: str,
         about: dict[str, str],
         names: frozenset[str] = frozenset(),
@@ -161,7 +156,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(sock.getsockname()[:2], _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = sock
-        self._directory, self._address, self._about = directory, address, about
+        self._board, self._address, self._about = board, address, about
         self._started = time.time()
         self._history: deque[Moment] = deque(maxlen=int(_HOUR / _PERIOD) + 1)
 
@@ -222,15 +217,8 @@ class _Server(ThreadingHTTPServer):
                 self._history.append(self._now())
             time.sleep(_PERIOD)
 
-    def _registry(self) -> Any:
-        client = prometheus()
-        collector: Any = importlib.import_module("prometheus_client.multiprocess").MultiProcessCollector
-        registry = client.CollectorRegistry()
-        collector(registry, path=str(self._directory))
-        return registry
-
     def _samples(self) -> list[Any]:
-        return [one for metric in self._registry().collect() for one in metric.samples]
+        return [one for metric in Shared(self._board).collect() for one in metric.samples]
 
     def _now(self) -> Moment:
         samples = (one for one in self._samples() if one.name == "demyjpy_messages_total")
@@ -238,7 +226,7 @@ class _Server(ThreadingHTTPServer):
 
     def metrics(self) -> bytes:
         """As Prometheus reads them: what was counted, and how things are now."""
-        counted: bytes = prometheus().generate_latest(self._registry())
+        counted: bytes = prometheus().generate_latest(Shared(self._board))
         started = time.perf_counter()
         is_ready = self.is_ready()
         seconds = time.perf_counter() - started
@@ -289,16 +277,15 @@ class _Server(ThreadingHTTPServer):
                 if one.name == f"demyjpy_handler_seconds_{suffix}":
                     key = one.labels["event"], one.labels["handler"]
                     found.setdefault(key, [0.0, 0.0])[at] += one.value
-        negotiated = {str(one) for one in read_notes(self._directory, "negotiated")}
         about = {
             **self._about,
             "listens on": self._address,
             "running for": f"{time.time() - self._started:.0f} s",
-            "negotiated": "; ".join(sorted(negotiated)) or "nothing yet",
+            "negotiated": "; ".join(negotiated(self._board)) or "nothing yet",
         }
         handlers = [(*key, calls, seconds) for key, (calls, seconds) in found.items()]
         history = [*self._history, self._now()]
-        return page(about, history, handlers, last_errors(self._directory))
+        return page(about, history, handlers, last_errors(self._board))
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -18,22 +19,34 @@ from attrs import define, field, frozen
 
 from demyjpy.connection import Step
 from demyjpy.context import Context, new_context
-from demyjpy.drivers.report import log
+from demyjpy.drivers.report import Seldom, log
 from demyjpy.errors import TraceError
 from demyjpy.events import Disconnect
 from demyjpy.macros import Macros
+from demyjpy.trace.desk import Desk, Pace
 from demyjpy.trace.fields import name_of
 from demyjpy.trace.files import damages, open_to_read, open_to_write, read_lines
 from demyjpy.trace.octets import dump_text, load_text
 from demyjpy.trace.parsing import parse_line, seconds_of
 from demyjpy.trace.reading import dump_record, load
-from demyjpy.trace.records import Record, header
+from demyjpy.trace.records import Record, ended, header
 from demyjpy.trace.session import Trace
+from demyjpy.trace.shelf import Shelf
 from demyjpy.trace.tapes import StepTape
 from demyjpy.trace.values import apply_changes, changes
 from demyjpy.trace.writing import Tray, version
 
 _LONGEST: Final = 8 << 20  # bytes of one session that are kept
+
+MEMORY: Final = 16 << 20
+FILES: Final = 100
+DISK: Final = 256 << 20
+RATE: Final = 30
+SAME: Final = 5
+AGAIN: Final = 3600.0
+"""Seconds until a failure that was written `SAME` times is written again."""
+
+_MOST_KINDS: Final = 1000  # of failures that are told apart
 
 
 @frozen
@@ -63,23 +76,44 @@ class _Session:
     tape: StepTape
     lines: list[bytes] = field(factory=list)
     size: int = 0
+    is_full: bool = False
 
 
 class CapsuleMaker:
     """An observer that writes a capsule for each failure of a handler; ``capsules=`` of `start_milter`.
 
-    ``most`` bounds the files: the oldest are removed. It may be called from any thread; a disk that
-    fails is one line in the log.
+    ``most`` and ``disk`` (bytes) bound the files: the oldest are removed. ``memory``: bytes of sessions
+    that are kept, and wait to be written; one gets half of it at most. ``rate``: so many files a minute;
+    ``same``: so many an hour of one failure (event, handler, class of the error, place). What else fails
+    is counted. A thread writes. It may be called from any thread; a disk that fails is one line in the
+    log.
     """
 
-    def __init__(self, directory: str | Path, *, most: int = 100) -> None:
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        most: int = FILES,
+        disk: int = DISK,
+        memory: int = MEMORY,
+        rate: int = RATE,
+        same: int = SAME,
+    ) -> None:
         self._directory = Path(directory)
         Tray(self._directory, "capsule").prepare()
-        self._most = most
+        self._shelf = Shelf(self._directory, files=most, disk=disk)
+        self._by, self._versions = version(), versions()
+        self._memory = memory
+        self._desk = Desk("capsules", memory)
+        self._pace, self._seldom = Pace(rate), Seldom(60.0)
+        self._same = same
+        self._kinds: dict[tuple[str, ...], Pace] = {}
         self._sessions: dict[str, _Session] = {}
         self._lock = threading.Lock()
         self._count = 0
         self._has_failed = False
+        self.size = 0
+        """Bytes of sessions that are kept."""
 
     def __call__(self, step: Step) -> None:
         """Take a step."""
@@ -88,35 +122,77 @@ class CapsuleMaker:
             session = self._sessions.get(step.session)
             if session is None:
                 session = self._sessions[step.session] = _Session(StepTape(step.session))
-            for record in session.tape.take(step, now):
-                line = dump_record(record)
-                if session.size + len(line) <= _LONGEST:
-                    session.lines.append(line)
-                    session.size += len(line)
+            if not session.is_full:
+                for record in session.tape.take(step, now):
+                    self._keep(session, dump_record(record), now)
             if step.error is not None and step.handler is not None:
-                self._write(step, step.error, session, now)
+                self._take_failure(step, step.error, session, now)
             if isinstance(step.event, Disconnect):
                 del self._sessions[step.session]
+                self.size -= session.size
 
-    def _write(self, step: Step, error: Exception, session: _Session, now: float) -> None:
+    def close(self) -> None:
+        """Let what is to be written be written, within half a second."""
+        self._desk.wait()
+
+    def _keep(self, session: _Session, line: bytes, now: float) -> None:
+        if session.is_full:
+            return
+        most = min(_LONGEST, self._memory // 2)
+        is_too_much = self.size + self._desk.size + len(line) > self._memory
+        if session.size + len(line) > most or is_too_much:
+            session.is_full = True
+            line = dump_record(ended(session.tape.session, now, "cut", "it was too long to be kept"))
+        session.lines.append(line)
+        session.size += len(line)
+        self.size += len(line)
+
+    def _take_failure(self, step: Step, error: Exception, session: _Session, now: float) -> None:
+        is_wanted = self._pace_of(step, error).allows() and self._pace.allows()
+        if is_wanted:
+            about = {**_about(step, error), "versions": self._versions}
+            first = dump_record({**header("capsule", now, self._by), "capsule": about})
+            lines = [first, *session.lines]
+            if self._desk.put(sum(map(len, lines)), partial(self._write, step.session, lines, now)):
+                return
+        count = self._seldom.count("left out", now)
+        if count:
+            log.warning("capsules left out: %d: too many, or too many of the same failure", count)
+
+    def _pace_of(self, step: Step, error: Exception) -> Pace:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        handler = "" if step.handler is None else step.handler.name
+        kind = (name_of(step.event), handler, type(error).__name__, place)
+        if kind not in self._kinds:
+            while len(self._kinds) >= _MOST_KINDS:
+                del self._kinds[next(iter(self._kinds))]
+            self._kinds[kind] = Pace(self._same, AGAIN)
+        return self._kinds[kind]
+
+    def _write(self, session: str, lines: list[bytes], now: float) -> None:
         self._count += 1
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
-        path = self._directory / f"{stamp}-{step.session}-{self._count}.capsule.jsonl"
+        path = self._directory / f"{stamp}-{session}-{self._count}.capsule.jsonl"
+        size = sum(map(len, lines))
         try:
+            self._shelf.make_room(size)
             with open_to_write(path) as stream:
-                first = {**header("capsule", now, version()), "capsule": _about(step, error)}
-                stream.write(dump_record(first))
-                stream.writelines(session.lines)
-            for old in sorted(self._directory.glob("*.capsule.jsonl"))[: -self._most]:
-                old.unlink()
-        except OSError as problem:
+                stream.writelines(lines)
+        except (OSError, TraceError) as problem:
             if not self._has_failed:
                 self._has_failed = True
-                log.error("cannot write to %s: %s; the mail goes on", self._directory, problem)
+                what = (problem.strerror if isinstance(problem, OSError) else None) or problem
+                log.error("cannot write to %s: %s; the mail goes on", self._directory, what)
             with suppress(OSError):
                 path.unlink()
         else:
-            self._has_failed = False
+            self._shelf.add(path.name, size)
+            if self._has_failed:
+                self._has_failed = False
+                log.info("it is written again to %s", self._directory)
             log.info("capsule written: %s", path)
 
 
@@ -135,7 +211,6 @@ def _about(step: Step, error: Exception) -> Record:
         "traceback": dump_text(_text(lambda: "".join(traceback.format_exception(error)))),
         "queue_id": None if queue_id is None else dump_text(queue_id),
         "context": changes(new_context(), step.before),
-        "versions": versions(),
     }
 
 

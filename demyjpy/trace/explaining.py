@@ -45,6 +45,12 @@ _VERDICTS: Final = (
     act.Continue,
 )
 _BODY: Final = int(Command.BODY)
+_TOLD: Final = frozenset({Command.CONNECT, Command.HELO, Command.MAIL, Command.RCPT})
+
+LENGTH: Final = 320
+"""Bytes of an address that are kept; RFC 5321, 4.5.3.1, has no longer ones."""
+
+_DECIDERS: Final = 16  # verdicts of a session whose handlers are known
 
 
 # -------------------------------------------------------------------------------- in sentences
@@ -229,9 +235,9 @@ class _Session:
     packet: Any = None
     turn: Turn | None = None
     """What the MTA said last, until all handlers have run and it is answered."""
-    deciders: dict[str, list[str]] = field(factory=dict)
-    """Handlers by the verdict that they asked for."""
-    editors: list[str] = field(factory=list)
+    deciders: dict[int, str] = field(factory=dict)
+    """Handlers by the hash of the verdict that they asked for; the latest ones."""
+    editors: dict[str, None] = field(factory=dict)
     errors: int = 0
     spent: float = 0.0
 
@@ -239,10 +245,12 @@ class _Session:
 class Explainer:
     """An observer that logs a line at the end of each message; ``explain=True`` of `start_milter`.
 
-    It may be called from any thread.
+    ``length``: bytes of an address or a name that are kept, and told; so a session takes some kB at
+    most, whatever a peer says. It may be called from any thread.
     """
 
-    def __init__(self, write: Callable[[str], None] | None = None) -> None:
+    def __init__(self, write: Callable[[str], None] | None = None, *, length: int = LENGTH) -> None:
+        self._length = length
         self._write = write or (lambda line: log.info("%s", line))
         self._sessions: dict[str, _Session] = {}
         self._lock = threading.Lock()
@@ -252,11 +260,11 @@ class Explainer:
         with self._lock:
             session = self._sessions.get(step.session)
             if session is None:
-                take = reading_messages(step.session)
+                take = reading_messages(step.session, most=1)
                 session = self._sessions[step.session] = _Session(take)
             if isinstance(step.event, ev.Disconnect):
                 del self._sessions[step.session]
-            lines = [self._line(session, message) for message in _take(session, step)]
+            lines = [self._line(session, message) for message in _take(session, step, self._length)]
         for line in lines:
             self._write(line)
 
@@ -264,18 +272,36 @@ class Explainer:
         words = [f"session {message.session}: {safe(message.name)}", envelope(message)]
         if message.client:
             words.append(f"from {safe(message.client)}")
-        by = session.deciders.get(repr(message.verdict), [""])[-1]
+        by = session.deciders.get(_hash(message.verdict), "")
         end = ending(message, by, session.editors)
         if session.errors:
             end += f", {plural(session.errors, 'failure')} of handlers"
         if session.spent:
             end += f", {session.spent * 1000:.1f} ms"
-        session.deciders, session.editors = {}, []
+        session.deciders, session.editors = {}, {}
         session.errors, session.spent = 0, 0.0
         return f"{' '.join(words)}: {end}"
 
 
-def _take(session: _Session, step: Step) -> list[Message]:
+def _hash(verdict: object) -> int:
+    return hash(repr(verdict))
+
+
+def _shortened(packet: tuple[int, bytes], longest: int) -> tuple[int, bytes]:
+    """A packet with as much as is told of what it says, still one that can be read."""
+    letter, payload = packet
+    if letter not in _TOLD or len(payload) <= longest:
+        return letter, b"" if letter not in _TOLD else payload
+    if letter == Command.CONNECT:
+        name, _, rest = payload.partition(b"\0")
+        if len(rest) > longest:
+            rest = rest[:longest] + b"\0"
+        return letter, name[:longest] + b"\0" + rest
+    path = payload.partition(b"\0")[0][:longest]
+    return letter, path + b"\0"
+
+
+def _take(session: _Session, step: Step, longest: int) -> list[Message]:
     """The messages that end with this step.
 
     There is a step for each handler, and the answer comes with the last of an event. Until then, or
@@ -288,13 +314,14 @@ def _take(session: _Session, step: Step) -> list[Message]:
     if isinstance(step.event, ev.Options) and step.answer:
         session.leading_space = bool(step.answer[-1].protocol & ProtocolFlag.HDR_LEADSPC)
     if isinstance(step.event, ev.Disconnect):
-        session.turn = Turn(_exchange(session, step, (ord("Q"), b"")), b"")
+        session.turn = Turn(_exchange(session, step, (ord("Q"), b""), longest), b"")
     elif step.packet is not None:
-        session.packet = step.packet
-        letter, payload = step.packet
+        # what was answered is over, and not kept while the peer idles
+        session.packet = None if step.sent else step.packet
+        letter, payload = _shortened(step.packet, longest)
         if isinstance(step.event, ev.Body):
             letter = _BODY  # also one that came with the end, which is a step of its own
-        exchange = _exchange(session, step, (letter, payload))
+        exchange = _exchange(session, step, (letter, payload), longest)
         session.turn = Turn(exchange, step.sent, session.leading_space)
     if step.sent or isinstance(step.event, ev.Disconnect):
         found += _finish(session)
@@ -315,14 +342,19 @@ def _note(session: _Session, step: Step) -> None:
         return
     for action in step.actions:
         if isinstance(action, _VERDICTS):
-            session.deciders.setdefault(repr(action), []).append(step.handler.name)
+            key = _hash(action)
+            session.deciders.pop(key, None)
+            session.deciders[key] = step.handler.name
+            if len(session.deciders) > _DECIDERS:
+                del session.deciders[next(iter(session.deciders))]
         elif not isinstance(action, act.Negotiate):
-            session.editors.append(step.handler.name)
+            session.editors[step.handler.name] = None
 
 
-def _exchange(session: _Session, step: Step, packet: tuple[int, bytes]) -> Exchange:
+def _exchange(session: _Session, step: Step, packet: tuple[int, bytes], longest: int) -> Exchange:
     session.count += 1
     macros = step.after.get("macros")
     queue_id = macros.get("i") if isinstance(macros, Macros) else None
+    queue_id = queue_id if queue_id is None else queue_id[:longest]
     sent, exact = step.sent, session.leading_space
     return Exchange(session.count, packet, b"", sent, sent, 0.0, exact, queue_id, {}, ())

@@ -1,17 +1,18 @@
 """The flight recorder: the last sessions in memory, written out when something happens.
 
-Nothing goes to disk until then. What is kept of a mail is `demyjpy.trace.privacy`'s; memory and disk are
-bounded in bytes, and a disk that fails is one line in the log.
+Nothing goes to disk until then, and then a thread writes. What is kept of a mail is
+`demyjpy.trace.privacy`'s; memory and disk are bounded in bytes, files in number, and in a minute; a disk
+that fails is one line in the log.
 """
 
 import random
 import secrets
-import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,18 +20,29 @@ from attrs import define, field, frozen
 from attrs import validators as v
 
 from demyjpy.connection import Step
-from demyjpy.drivers.report import log
+from demyjpy.drivers.dumping import DUMP, obeying
+from demyjpy.drivers.report import Seldom, log
+from demyjpy.errors import TraceError
 from demyjpy.events import Disconnect
+from demyjpy.trace.desk import Desk, Pace
 from demyjpy.trace.files import open_to_write
 from demyjpy.trace.privacy import Privacy
 from demyjpy.trace.reading import dump_record
 from demyjpy.trace.records import ended, header
+from demyjpy.trace.shelf import Shelf
 from demyjpy.trace.tapes import StepTape
 from demyjpy.trace.writing import Tray, version
 from demyjpy.verdicts import ENDINGS, fate_of
 
-SIGNAL: Final = signal.SIGUSR1
+SIGNAL: Final = DUMP
 """What has everything in memory written out."""
+
+SESSIONS: Final = 100
+MEMORY: Final = 8 << 20
+DISK: Final = 64 << 20
+FILES: Final = 1000
+DAYS: Final = 7.0
+RATE: Final = 60
 
 
 def _outcomes(given: Iterable[str]) -> frozenset[str]:
@@ -85,8 +97,10 @@ class FlightRecorder:
     """An observer that keeps the last sessions in memory; ``flight=`` of `start_milter`.
 
     ``directory`` is where they are written to. ``sessions`` and ``memory`` (bytes) bound what each
-    process keeps; one session gets an eighth of the memory at most. ``disk`` (bytes) and ``days`` bound
-    the directory: the oldest files are removed. It may be called from any thread.
+    process keeps, until it is written; one session gets an eighth of the memory at most. ``disk``
+    (bytes), ``files`` and ``days`` bound the directory: the oldest files are removed. ``rate``: so many
+    files a minute; what more sessions would be written is left out and counted. It may be called from
+    any thread.
     """
 
     def __init__(
@@ -95,16 +109,22 @@ class FlightRecorder:
         *,
         triggers: Triggers | None = None,
         privacy: Privacy | None = None,
-        sessions: int = 100,
-        memory: int = 8 << 20,
-        disk: int = 64 << 20,
-        days: float = 7.0,
+        sessions: int = SESSIONS,
+        memory: int = MEMORY,
+        disk: int = DISK,
+        files: int = FILES,
+        days: float = DAYS,
+        rate: int = RATE,
     ) -> None:
         self._directory = Path(directory)
+        self._version = version()
+        self._shelf = Shelf(self._directory, files=files, disk=disk, days=days)
+        self._desk = Desk("flight", memory)
+        self._rate, self._pace, self._seldom = rate, Pace(rate), Seldom(60.0)
         Tray(self._directory, "flight").prepare()
         self._triggers = triggers or Triggers()
         self._privacy = privacy or Privacy()
-        self._most, self._memory, self._disk, self._days = sessions, memory, disk, days
+        self._most, self._memory = sessions, memory
         self._open: dict[str, _Flight] = {}
         self._done: deque[_Flight] = deque()
         self._lock = threading.Lock()
@@ -147,76 +167,91 @@ class FlightRecorder:
     def _finish(self, session: str, flight: _Flight, now: float) -> None:
         del self._open[session]
         self._add(flight, dump_record(_end_of(flight, now)))
-        if flight.why is not None:
-            self.size -= flight.size
-            self._write(flight.why, [flight])
-        else:
+        if flight.why is None:
             self._done.append(flight)
             self._forget(0)
+        elif not self._pace.allows():
+            self.size -= flight.size
+            count = self._seldom.count("rate", now)
+            if count:
+                log.warning(
+                    "flights left out: %d: more than %d a minute are not written", count, self._rate
+                )
+        elif not self._desk.put(0, partial(self._write, flight.why, [flight], flight.size)):
+            self.size -= flight.size
+            self._fail("there is no thread to be had")
 
     # ---------------------------------------------------------------------------- writing out
     def dump(self, why: str = "asked") -> Path | None:
         """Write out all that is in memory, and forget what has ended.
 
-        The file; None if there is nothing to write, or if it fails: the log says which.
+        The file, when it is written; None if there is nothing to write, or if it fails: the log says
+        which.
         """
+        written: list[Path | None] = []
         with self._lock:
             flights = [*self._done, *self._open.values()]
             if not any(flight.lines for flight in flights):
                 log.info("%s: nothing to write: no session is in memory", why)
                 return None
-            self.size -= sum(flight.size for flight in self._done)
+            done = sum(flight.size for flight in self._done)
             self._done.clear()
-            return self._write(why, flights)
+            # what open sessions have now, and not what they will have
+            now = [_Flight(flight.tape, flight.lines.copy()) for flight in flights]
+            is_over = threading.Event()
 
-    def _write(self, why: str, flights: Iterable[_Flight]) -> Path | None:
+            def act() -> None:
+                try:
+                    written.append(self._write(why, now, done))
+                finally:
+                    is_over.set()
+
+            if not self._desk.put(0, act):
+                self.size -= done
+                self._fail("there is no thread to be had")
+                return None
+        is_over.wait()
+        return written[0] if written else None
+
+    def close(self) -> None:
+        """Let what is to be written be written, within half a second."""
+        self._desk.wait()
+
+    def _write(self, why: str, flights: Iterable[_Flight], held: int) -> Path | None:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         path = self._directory / f"{stamp}-{why}-{secrets.token_hex(4)}.jsonl"
         part = path.with_suffix(".jsonl.part")  # whoever sees the file sees all of it
         try:
-            lines = [line for flight in flights for line in flight.lines]
-            self._make_room(sum(map(len, lines)))
+            first = dump_record(header(f"flight: {why}", time.time(), self._version))
+            lines = [first, *(line for flight in flights for line in flight.lines)]
+            size = sum(map(len, lines))
+            self._shelf.make_room(size)
             with open_to_write(part) as stream:
-                stream.write(dump_record(header(f"flight: {why}", time.time(), version())))
                 stream.writelines(lines)
             part.rename(path)
-        except OSError as error:
-            if not self._has_failed:
-                self._has_failed = True
-                log.error("cannot write to %s: %s; the mail goes on", self._directory, error)
+        except (OSError, TraceError) as error:
+            self._fail((error.strerror if isinstance(error, OSError) else None) or error)
             with suppress(OSError):
                 part.unlink()
             return None
-        self._has_failed = False
+        finally:
+            with self._lock:
+                self.size -= held
+        self._shelf.add(path.name, size)
+        if self._has_failed:
+            self._has_failed = False
+            log.info("it is written again to %s", self._directory)
         log.info("%s: written to %s", why, path)
         return path
 
-    def _make_room(self, wanted: int) -> None:
-        """Remove files that are too old, and the oldest until there is room."""
-        found = sorted((path.stat().st_mtime, path) for path in self._directory.glob("*.jsonl*"))
-        total = wanted + sum(path.stat().st_size for _, path in found)
-        oldest = time.time() - self._days * 86_400
-        for modified, path in found:
-            if modified < oldest or total > self._disk:
-                total -= path.stat().st_size
-                path.unlink()
+    def _fail(self, error: object) -> None:
+        if not self._has_failed:
+            self._has_failed = True
+            log.error("cannot write to %s: %s; the mail goes on", self._directory, error)
 
-    @contextmanager
-    def obeying_signal(self) -> Iterator[None]:
+    def obeying_signal(self) -> AbstractContextManager[None]:
         """While the block runs, `SIGNAL` has all written out; in the main thread only."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def obey(*_: Any) -> None:
-            # not here: what was interrupted may hold the lock
-            threading.Thread(target=self.dump, args=("signal",), name="demyjpy-dump").start()
-
-        before = signal.signal(SIGNAL, obey)
-        try:
-            yield
-        finally:
-            signal.signal(SIGNAL, before)
+        return obeying(partial(self.dump, "signal"))
 
 
 def _end_of(flight: _Flight, now: float) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 It is read off turns, recorded or replayed: what the MTA said, and what a filter said to it.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -105,6 +106,8 @@ class Message:
     refused: tuple[tuple[str, Verdict], ...] = ()
     edits: tuple[Modification | Unreadable, ...] = ()
     time: float = 0.0
+    left_out: int = 0
+    """Recipients that are not among them, for there were more than were to be kept."""
     milter: str = ""
 
     @property
@@ -124,6 +127,9 @@ class _Open:
     sender: str | None = None
     recipients: list[str] = field(factory=list)
     refused: list[tuple[str, Verdict]] = field(factory=list)
+    left_out: int = 0
+    refused_count: int = 0
+    last_refusal: Verdict | None = None
 
 
 @define
@@ -131,6 +137,7 @@ class _Reader:
     """One session on its way; `messages_of` is what is to be used."""
 
     session: str
+    most: float = math.inf
     count: int = 0
     client: str = ""
     helo: str = ""
@@ -176,9 +183,7 @@ class _Reader:
         if isinstance(event, ev.Mail):
             message.sender = event.sender
         elif isinstance(event, ev.Recipient):
-            message.recipients.append(event.address)
-            if verdict is not None and fate_of(verdict) is not Fate.ACCEPTED:
-                message.refused.append((event.address, verdict))
+            self._take_recipient(message, event.address, turn)
         if turn.is_skipped and self.standing is not None and is_first:
             standing, at = self.standing
             yield self._close(fate_of(standing), at, standing)
@@ -189,11 +194,24 @@ class _Reader:
         elif verdict is not None and ends_message(exchange.letter, verdict):
             yield self._close(fate_of(verdict), exchange.name, verdict)
 
+    def _take_recipient(self, message: _Open, address: str, turn: Turn) -> None:
+        if len(message.recipients) < self.most:
+            message.recipients.append(address)
+        else:
+            message.left_out += 1
+        verdict = turn.verdict
+        if verdict is not None and fate_of(verdict) is not Fate.ACCEPTED:
+            message.refused_count += 1
+            message.last_refusal = verdict
+            if len(message.refused) < self.most:
+                message.refused.append((address, verdict))
+
     def _given_up(self, at: str) -> Message:
         message = self.open
-        if message is not None and message.refused and len(message.refused) == len(message.recipients):
-            verdict = message.refused[-1][1]
-            return self._close(fate_of(verdict), "recipient", verdict)
+        if message is not None and message.last_refusal is not None:
+            verdict = message.last_refusal
+            if message.refused_count == len(message.recipients) + message.left_out:
+                return self._close(fate_of(verdict), "recipient", verdict)
         return self._close(Fate.GIVEN_UP, at, None)
 
     def _close(
@@ -217,6 +235,7 @@ class _Reader:
             tuple(message.refused),
             edits,
             message.time,
+            message.left_out,
         )
 
 
@@ -227,9 +246,12 @@ def _event_of(turn: Turn) -> ev.Event | None:
         return None
 
 
-def reading_messages(session: str) -> Callable[[Turn], list[Message]]:
-    """A function that takes the turns of a session one by one, and gives the messages that end there."""
-    reader = _Reader(session)
+def reading_messages(session: str, most: float = math.inf) -> Callable[[Turn], list[Message]]:
+    """A function that takes the turns of a session one by one, and gives the messages that end there.
+
+    ``most``: recipients of a message that are kept; the others are counted.
+    """
+    reader = _Reader(session, most)
     return lambda turn: list(reader.take(turn))
 
 

@@ -20,7 +20,7 @@ from demyjpy.codec import encode_event
 from demyjpy.connection import OnError, Setup
 from demyjpy.context import Context, get_macro
 from demyjpy.drivers.options import SessionNames
-from demyjpy.drivers.report import log
+from demyjpy.drivers.report import Seldom, log
 from demyjpy.handlers import is_verdict, merge_handlers, strictest
 from demyjpy.negotiation import EVENT_NAMES
 from demyjpy.pipeline import as_on_connect
@@ -43,6 +43,11 @@ KEY: Final = "demyjpy.shadow"
 """Where the context has the name of the session."""
 
 _MOST: Final = 20_000  # events that wait
+
+MEMORY: Final = 16 << 20
+"""Bytes of events and answers that wait."""
+
+_EACH: Final = 500  # bytes of one that has none
 _QUIT: Final = (ord("Q"), b"")
 _CONTINUE: Final = join_frame(Response.CONTINUE)
 
@@ -66,6 +71,7 @@ def shadow(
     report: Callable[[MessageDifference], None] = log_difference,
     on_error: OnError = "tempfail",
     outside: bool = False,
+    memory: int = MEMORY,
 ) -> Registry:
     """The live filter, with a candidate in its shadow.
 
@@ -75,11 +81,12 @@ def shadow(
 
     ``report`` is called, in the thread, with each message that the candidate would have treated
     differently (`demyjpy.trace.comparing.MessageDifference`: ``old`` is the live filter's, ``new`` the
-    candidate's). ``on_error``: what the candidate's failures count as. Events that only the candidate
-    wants are asked for where the MTA has them, without answers; where it wants bodies, the live
-    filter's SKIP does not end them.
+    candidate's). ``on_error``: what the candidate's failures count as. ``memory``: bytes of events
+    that may wait for the thread in each process; sessions with more are left out. Events that only the
+    candidate wants are asked for where the MTA has them, without answers; where it wants bodies, the
+    live filter's SKIP does not end them.
     """
-    stage = _Stage(as_on_connect(candidate), on_error, report, outside=outside)
+    stage = _Stage(as_on_connect(candidate), on_error, report, memory, outside=outside)
     live_events = frozenset(live) | {"end_of_message"}
     events = (frozenset(candidate) | live_events) & frozenset(EVENT_NAMES)
     watcher = Registry(None, as_optional(candidate.declarations, events))
@@ -126,6 +133,7 @@ class _Said:
     event: ev.Event
     queue_id: str | None
     answers: tuple[Any, ...] | None = ()
+    size: int = _EACH
 
 
 @define
@@ -149,19 +157,23 @@ class _Stage:
         on_connect: Callable[[Context], Context],
         on_error: OnError,
         report: Callable[[MessageDifference], None],
+        memory: int = MEMORY,
         *,
-        outside: bool,
+        outside: bool = False,
     ) -> None:
         self._watch = Watch(self._reached, stops=True)
         begin = on_connect if outside else lambda ctx: self._watch.watched(on_connect(ctx))
         self._setup, self._report = Setup(begin, on_error), report
         self._has_reached = False
+        self._memory = memory
+        self._size = 0
         self._names = SessionNames()
         self._lock = threading.Lock()
         self._process = 0
         self._queue: SimpleQueue[_Said] = SimpleQueue()
         self._heard: dict[str, list[tuple[Any, ...] | None]] = {}
         self._lost: set[str] = set()
+        self._seldom = Seldom(60.0)
 
     # -------------------------------------------------------------------- in the live filter
     def hear(self, ctx: Context, outcome: Any) -> None:
@@ -180,7 +192,7 @@ class _Stage:
         heard = self._heard.pop(name, [])
         failed = any(one is None for one in heard)
         answers = None if failed else tuple(one for some in heard for one in some or ())
-        self._put(_Said(name, event, get_macro(ctx, "i"), answers))
+        self._put(_Said(name, event, get_macro(ctx, "i"), answers, _size_of(event, answers or ())))
         return ctx
 
     def _reached(self, reach: Reach) -> None:
@@ -199,28 +211,40 @@ class _Stage:
         if self._has_reached:
             return
         with self._lock:
-            if self._process != os.getpid():
-                self._process = os.getpid()
-                self._queue = SimpleQueue()
-                threading.Thread(
-                    target=self._run, args=(self._queue,), name="demyjpy-shadow", daemon=True
-                ).start()
+            has_thread = self._process == os.getpid() or self._begin()
             is_end = isinstance(said.event, ev.Disconnect)
-            if self._queue.qsize() >= _MOST and said.session not in self._lost:
+            is_too_much = self._queue.qsize() >= _MOST or self._size + said.size > self._memory
+            if (is_too_much or not has_thread) and said.session not in self._lost:
                 self._lost.add(said.session)
-                log.warning(
-                    "shadow: the candidate does not keep up: session %s is left out", said.session
-                )
-            if said.session not in self._lost or is_end:
+                count = self._seldom.count("lost", time.time())
+                if count:
+                    log.warning(
+                        "shadow: the candidate does not keep up: session %s is left out (%d so far)",
+                        said.session,
+                        count,
+                    )
+            if has_thread and (said.session not in self._lost or is_end):
+                self._size += said.size
                 self._queue.put(said)
             if is_end:
                 self._lost.discard(said.session)
+
+    def _begin(self) -> bool:
+        queue: SimpleQueue[_Said] = SimpleQueue()
+        try:
+            threading.Thread(target=self._run, args=(queue,), name="demyjpy-shadow", daemon=True).start()
+        except RuntimeError:  # the next one tries again; the live filter goes on
+            return False
+        self._queue, self._size, self._process = queue, 0, os.getpid()
+        return True
 
     # ------------------------------------------------------------------------- in the thread
     def _run(self, queue: "SimpleQueue[_Said]") -> None:
         sessions: dict[str, _Session] = {}
         while True:
             said = queue.get()
+            with self._lock:
+                self._size -= said.size
             if self._has_reached:
                 _end_all(sessions)
                 return
@@ -277,6 +301,12 @@ def _end_all(sessions: dict[str, _Session]) -> None:
     for session in sessions.values():
         session.mta.player.close()
     sessions.clear()
+
+
+def _size_of(event: ev.Event, answers: tuple[Any, ...]) -> int:
+    """About as many bytes as it takes while it waits."""
+    said = 0 if isinstance(event, ev.Disconnect) else len(encode_event(event, leading_space=True)[1])
+    return _EACH + said + sum(len(getattr(one, "data", b"")) for one in answers)
 
 
 def _reply_of(said: _Said) -> bytes:

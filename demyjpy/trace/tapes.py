@@ -60,7 +60,9 @@ class StepTape:
 
     def take(self, step: Step, time: float) -> Iterator[Record]:
         """The records of a step."""
-        last, self._last = self._last, step
+        last = self._last
+        # the last handler of an event has answered: what a peer said is not kept while it idles
+        self._last = _NO_STEP if step.sent else step
         if step.event is not last.event or step.packet is not last.packet:
             yield self._begin(step, last, time)
         if isinstance(step.event, ev.Options) and step.answer:

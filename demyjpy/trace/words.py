@@ -132,7 +132,8 @@ def envelope(message: Message) -> str:
         return "envelope not seen"
     sender = "?" if message.sender is None else f"<{message.sender}>"
     first = f"<{message.recipients[0]}>" if message.recipients else "?"
-    more = f" and {len(message.recipients) - 1} more" if len(message.recipients) > 1 else ""
+    others = len(message.recipients) + message.left_out - 1
+    more = f" and {others} more" if others > 0 else ""
     return safe(f"{sender} -> {first}{more}")
 
 

@@ -1,13 +1,28 @@
 """Figures: what an observer sees, counted."""
 
 import builtins
+import logging
+import os
+import signal
 
 import pytest
 
-from demyjpy import add_header, define_event_handlers, discard, quarantine, reject, tempfail
+from demyjpy import (
+    Mail,
+    Negotiate,
+    add_header,
+    define_event_handlers,
+    discard,
+    quarantine,
+    reject,
+    tempfail,
+)
+from demyjpy.connection import Step
+from demyjpy.drivers.report import log
 from demyjpy.metrics import Metrics, counting
-from demyjpy.metrics.counting import MissingMetricsError
-from demyjpy.metrics.notes import Notes, last_errors, read_notes
+from demyjpy.metrics.board import Board
+from demyjpy.metrics.counting import MissingMetricsError, Shared
+from demyjpy.metrics.notes import Notes, last_errors, negotiated
 from demyjpy.metrics.page import Moment, page
 from tests.engine import ABORT, BODY, EOM, HEADER, MAIL, OPENING, play
 
@@ -121,28 +136,124 @@ def test_without_the_extra(monkeypatch):
         counting.prometheus()
 
 
-def test_last_errors_are_noted(tmp_path):
-    """With their traceback; also what was negotiated."""
+@pytest.fixture
+def board():
+    """For two processes."""
+    found = Board(2)
+    yield found
+    found.close()
+
+
+def test_last_errors_are_noted(board):
+    """With their traceback; also what was negotiated. As many in a second as there is room for."""
     play(
         filter_of(),
         *OPENING,
         *[(MAIL[0], b"<bad@example.org>\0")] * 12,
         MAIL,
         EOM,
-        observer=Notes(tmp_path),
+        observer=Notes(board),
     )
-    found = last_errors(tmp_path)
+    found = last_errors(board)
     assert len(found) == 10
     assert "ValueError: on <purpose>" in found[0]["traceback"]
-    (said,) = read_notes(tmp_path, "negotiated")
+    (said,) = negotiated(board)
     assert said.startswith("version 6: add_header; without ")
 
 
-def test_notes_that_cannot_be_written_or_read(tmp_path):
-    """Do no harm."""
-    play(filter_of(), *OPENING, observer=Notes(tmp_path / "none"))
-    (tmp_path / "errors-1.json").write_text("half")
-    assert last_errors(tmp_path) == []
+def test_a_note_has_its_size_whatever_an_error_says(board):
+    """Its end is kept, and stays JSON; control characters and bytes that are no text are escaped."""
+
+    def mail(event, ctx):
+        raise ValueError('"\\\n\x1b\udcff\U0001f600' * 100_000)
+
+    play({"mail": mail}, *OPENING, MAIL, observer=Notes(board))
+    (found,) = last_errors(board)
+    assert 4000 < len(found["traceback"]) <= 8000
+    assert "\\x1b\\udcff\U0001f600" in found["traceback"]
+    assert "\x1b" not in found["traceback"]
+
+
+def figures_of(board):
+    """As Prometheus reads them."""
+    return {
+        (one.name.removeprefix("demyjpy_"), *one.labels.values()): one.value
+        for metric in Shared(board).collect()
+        for one in metric.samples
+    }
+
+
+def test_a_board_counts_as_prometheus_client_does(board):
+    """The same figures, by name, labels and value."""
+    registry = prometheus_client.CollectorRegistry()
+    both = Metrics(registry), Metrics(sink=Shared(board))
+
+    def observe(step):
+        for one in both:
+            one(step)
+
+    played = play(
+        filter_of(), *OPENING, MAIL, HEADER, BODY, EOM, observer=observe, clock=iter(range(999)).__next__
+    )
+    played.hang_up()
+    for one in both:
+        one.lag(0.1)
+    expected = {
+        (one.name.removeprefix("demyjpy_"), *one.labels.values()): one.value
+        for metric in registry.collect()
+        for one in metric.samples
+        if not one.name.endswith("_created")
+    }
+    assert figures_of(board) == expected
+
+
+def test_figures_of_processes_that_have_ended_are_kept(board):
+    """However many there were: the next one goes on where one has ended."""
+    for number in range(20):
+        child = os.fork()
+        if child == 0:
+            shared = Shared(board)
+            shared.count("errors", (f"E{number % 3}",))
+            shared.observe("handler_seconds", ("mail", "f"), 0.5)
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(child, 0)
+    figures = figures_of(board)
+    assert [figures["errors_total", f"E{number}"] for number in range(3)] == [7, 7, 6]
+    assert figures["handler_seconds_count", "mail", "f"] == 20
+    assert figures["handler_seconds_sum", "mail", "f"] == 10.0
+
+
+def test_a_board_that_is_full_keeps_what_it_has(board, caplog):
+    """What has no room is not counted: a line in the log, and none for the next."""
+    shared = Shared(board)
+    for number in range(10_000):
+        shared.count("errors", (f"{number:0100}",))
+    shared.count("errors", (f"{0:0100}",))
+    figures = figures_of(board)
+    assert 1000 < len(figures) < 10_000
+    assert figures["errors_total", f"{0:0100}"] == 2
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_more_processes_than_the_board_has_parts_count_nothing():
+    """They do no harm, and say so once."""
+    board = Board(1)
+    Shared(board).count("sessions")
+    heard, said = os.pipe()
+    child = os.fork()
+    if child == 0:
+        log.handlers[:] = [logging.StreamHandler(os.fdopen(said, "w"))]
+        Shared(board).count("sessions")
+        Shared(board).count("sessions")
+        Notes(board)(Step("s", Mail("a"), {}, {}, answer=(Negotiate(6, 0, 0),)))
+        os._exit(0)
+    os.close(said)
+    with os.fdopen(heard) as stream:
+        assert stream.read() == "some figures are not kept: there is no room for sessions\n"
+    os.waitpid(child, 0)
+    assert figures_of(board)["sessions_total",] == 1
+    assert negotiated(board) == []
+    board.close()
 
 
 def test_the_page_shows_what_happens():

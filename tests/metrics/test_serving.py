@@ -3,7 +3,6 @@
 import importlib.util
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import urllib.error
@@ -16,14 +15,17 @@ import pytest
 
 from demyjpy import AddressError, Mail
 from demyjpy.cli.program import main
+from demyjpy.metrics.board import Board
 from demyjpy.metrics.page import Moment
 from demyjpy.metrics.serving import StatusServer, _Server
+from tests.disks import fill, no_descriptors, small_disk
 from tests.drivers.filters import wait_until
-from tests.drivers.peer import Peer
+from tests.drivers.peer import Peer, packet
 
 pytest.importorskip("prometheus_client")
 ROOT = Path(__file__).parents[2]
 FILTER = """
+import os, signal
 from demyjpy import add_header, define_event_handlers
 handlers = define_event_handlers(actions={"add_header"})
 
@@ -31,6 +33,8 @@ handlers = define_event_handlers(actions={"add_header"})
 def mail(event, ctx):
     if event.sender.startswith("bad"):
         raise ValueError(f"on <purpose>: {event.sender}")
+    if event.sender == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
     return ctx
 
 @handlers.end_of_message
@@ -143,6 +147,43 @@ def test_all_workers_are_counted(tmp_path, driver, workers):
         assert "version 6" in html
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("driver", ["asyncio", "threads"])
+def test_a_full_temporary_directory_stops_neither_mail_nor_figures(
+    tmp_path, driver, workers, monkeypatch
+):
+    """Nor does one that is gone: figures need no disk."""
+    with small_disk(tmp_path / "full") as disk:
+        fill(disk, left=8192)  # where there is nothing, another directory is taken
+        monkeypatch.setenv("TMPDIR", str(disk))
+        with served(tmp_path, "--driver", driver, "--workers", workers) as milter:
+            monkeypatch.undo()
+            for sender in ("good", "bad", "good"):
+                with Peer(milter.address) as peer:
+                    peer.begin().ask(Mail(sender))
+            assert milter.figure("demyjpy_errors_total") == 1
+            assert milter.figure("demyjpy_sessions_total") >= 3
+            assert "ValueError" in milter.get("/")[1]
+            assert sorted(path.name for path in disk.iterdir()) == ["filler"]
+
+
+def test_a_worker_that_is_killed_stays_counted(tmp_path):
+    """And the one in its place goes on."""
+    with served(tmp_path, "--workers", "2") as milter:
+        for number in range(1, 4):
+            with Peer(milter.address) as peer:
+                peer.begin().message()
+                peer.send(packet(Mail("kill")))
+                assert peer.has_ended()
+            assert milter.figure("demyjpy_messages_total") == number
+
+
+def test_without_descriptors_it_says_so():
+    """One line, before it listens."""
+    with no_descriptors(), pytest.raises(AddressError, match="cannot keep figures: Too many open files"):
+        StatusServer(":0", {})
+
+
 def test_a_milter_that_hangs_is_not_ready(tmp_path, monkeypatch):
     """Health is the parent's, readiness the filter's."""
     path = tmp_path / "x.sock"
@@ -204,7 +245,9 @@ def test_it_ends_though_the_filter_has_children():
 def status(tmp_path):
     """What answers, within this process; nobody asks it."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        yield _Server(sock, tmp_path, f"unix:{tmp_path}/milter.sock", {})
+        board = Board(1)
+        yield _Server(sock, board, f"unix:{tmp_path}/milter.sock", {})
+        board.close()
 
 
 def test_a_socket_that_is_not_for_it_is_ready(status, monkeypatch):
@@ -220,7 +263,7 @@ def test_a_socket_that_is_not_for_it_is_ready(status, monkeypatch):
 
 def test_a_figure_that_cannot_be_read_is_left_out(status, monkeypatch):
     """The next one is there again."""
-    found = deque([Moment(1.0, {}), struct.error("half a file"), Moment(2.0, {})])
+    found = deque([Moment(1.0, {}), OSError("no"), Moment(2.0, {})])
 
     def now():
         if not found:

@@ -63,9 +63,11 @@ def filter_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def capsules_of(directory: Path, handlers: Any, *packets: Any) -> list[Path]:
     """A session that is watched; its capsules."""
-    opened = Session.open(handlers, observer=CapsuleMaker(directory))
+    maker = CapsuleMaker(directory)
+    opened = Session.open(handlers, observer=maker)
     opened.say(*packets)
     opened.hang_up()
+    maker.close()  # its thread has written
     return sorted(directory.glob("*.capsule.jsonl"))
 
 
@@ -112,6 +114,7 @@ def test_files_are_bounded(tmp_path: Path) -> None:
         opened = Session.open({"mail": lambda event, ctx: 1 / 0}, observer=maker)
         opened.say(*OPENING, MAIL, QUIT)
         opened.hang_up()
+    maker.close()
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -133,6 +136,7 @@ def test_a_disk_that_fails_is_one_line(tmp_path: Path, caplog: pytest.LogCapture
             directory.mkdir()
         opened = Session.open({"mail": lambda event, ctx: 1 / 0}, observer=maker)
         opened.say(*OPENING, MAIL, QUIT)
+        maker.close()
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert len(list(directory.iterdir())) == 1
 
@@ -320,6 +324,7 @@ def test_a_capsule_of_the_kit_is_played_by_the_kit(tmp_path: Path, filter_path: 
     result = play(loaded(filter_path), script, mta=Postfix())
     for step in result.observed:
         maker(step)
+    maker.close()
     (path,) = (tmp_path / "c").iterdir()
     made = tmp_path / "test_made.py"
     assert run("capsule", path, "--test", made, "--filter", filter_path)[0] == 0

@@ -43,6 +43,8 @@ def fly(recorder: Any, handlers: Any, *packets: Any, **setup: Any) -> None:
     opened = Session.open(handlers, observer=recorder, **setup)
     opened.say(*packets)
     opened.hang_up()
+    if isinstance(recorder, FlightRecorder):
+        recorder.close()  # its thread has written
 
 
 def files(directory: Path) -> list[Path]:

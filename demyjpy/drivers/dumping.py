@@ -1,0 +1,88 @@
+"""SIGUSR1: what a process has in memory is written out; where it keeps nothing, the log says so.
+
+It never ends a process that serves, as it would by itself (signal(7)).
+"""
+
+import _thread
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from demyjpy.drivers.report import log
+
+DUMP: Final = signal.SIGUSR1
+"""What has everything in memory written out."""
+
+
+class _Obeying:
+    """The handler of `DUMP`; ``is_shared``: the workers are to obey, and not their parent."""
+
+    def __init__(self, act: Callable[[], object], *, is_shared: bool) -> None:
+        self._act = act
+        self._is_asked = self._is_busy = False
+        self.is_shared = is_shared
+
+    def __call__(self, *_: object) -> None:
+        """In a signal handler: whatever was interrupted may hold any lock, those of `threading` too."""
+        self._is_asked = True
+        if not self._is_busy:
+            self._is_busy = True
+            try:
+                _thread.start_new_thread(self._run, ())
+            except RuntimeError:  # there is no thread to be had: the next signal tries again
+                self._is_busy = False
+
+    def _run(self) -> None:
+        """As often as it was asked since it was last begun: once."""
+        while self._is_asked:
+            self._is_asked = False
+            self._act()
+        self._is_busy = False
+
+
+@contextmanager
+def obeying(act: Callable[[], object] | None = None) -> Iterator[None]:
+    """While the block runs, `DUMP` has ``act`` called in a thread, in workers if there are any.
+
+    Without ``act`` it is a line in the log, unless the program has a use for the signal itself. In the
+    main thread only.
+    """
+    before = signal.getsignal(DUMP)
+    is_taken = act is None and before is not signal.SIG_DFL
+    if is_taken or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(DUMP, _Obeying(act or _say_that_nothing_is_kept, is_shared=act is not None))
+    try:
+        yield
+    finally:
+        signal.signal(DUMP, before)
+
+
+def _say_that_nothing_is_kept() -> None:
+    log.warning("SIGUSR1: nothing is written, for nothing is kept in memory (see --flight)")
+
+
+@contextmanager
+def passing_on(tell: Callable[[int], None]) -> Iterator[None]:
+    """In the parent of workers, while the block runs: what they are to obey goes to them."""
+    before = signal.getsignal(DUMP)
+    if not (isinstance(before, _Obeying) and before.is_shared):
+        yield
+        return
+    parent = os.getpid()
+
+    def obey(*_: object) -> None:
+        if os.getpid() == parent:
+            tell(DUMP)
+        else:
+            before()
+
+    signal.signal(DUMP, obey)
+    try:
+        yield
+    finally:
+        signal.signal(DUMP, before)

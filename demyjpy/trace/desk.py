@@ -1,0 +1,98 @@
+"""What does an observer's writing: a thread in each process, so that no disk is felt by the mail.
+
+What waits for it is bounded by those who hand over: they ask for `Desk.size` first, or let `Desk.put`
+refuse.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from demyjpy.drivers.report import log
+
+PARTING: Final = 0.5
+"""Seconds that each observer has for writing when a process ends; workers are killed 2 s later."""
+
+
+class Desk:
+    """``name`` is the thread's and the log's; ``most``: bytes that may wait.
+
+    The thread is begun with the first work, in each process anew. It may be used from any thread.
+    """
+
+    def __init__(self, name: str, most: int) -> None:
+        self._name, self._most = name, most
+        self._changed = threading.Condition()
+        self._waiting: deque[tuple[int, Callable[[], object]]] = deque()
+        self._process = 0
+        self.size = 0
+        """Bytes that wait, or are being written."""
+
+    def put(self, size: int, act: Callable[[], object], *, always: bool = False) -> bool:
+        """Have something done that holds so many bytes; False where it will not be.
+
+        ``always``: though too much waits; who says so has counted it.
+        """
+        with self._changed:
+            if self._process != os.getpid():
+                self._waiting.clear()  # it is the parent's
+                self.size = 0
+                if not self._begin():
+                    return False
+            if self.size + size > self._most and not always:
+                return False
+            self._waiting.append((size, act))
+            self.size += size
+            self._changed.notify_all()
+        return True
+
+    def _begin(self) -> bool:
+        try:
+            threading.Thread(target=self._run, name=f"demyjpy-{self._name}", daemon=True).start()
+        except RuntimeError:  # the next one tries again
+            return False
+        self._process = os.getpid()
+        return True
+
+    def wait(self, seconds: float = PARTING) -> bool:
+        """Until all is done that was put here, or so long; whether it is."""
+        with self._changed:
+            return self._process != os.getpid() or self._changed.wait_for(
+                lambda: not self._waiting, seconds
+            )
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting)
+                size, act = self._waiting[0]
+            try:
+                act()
+            except Exception as error:  # noqa: BLE001  # the next one may go well; of this one no word
+                log.error("%s: %s: the mail goes on", self._name, type(error).__name__)
+            with self._changed:
+                self._waiting.popleft()
+                self.size -= size
+                self._changed.notify_all()
+
+
+class Pace:
+    """So many in so many seconds, at once or one by one."""
+
+    def __init__(self, most: int, seconds: float = 60.0) -> None:
+        self._most, self._seconds = most, seconds
+        self._left = float(most)
+        self._seen = time.monotonic()
+
+    def allows(self) -> bool:
+        """Whether one more may be; it counts."""
+        now = time.monotonic()
+        self._left = min(self._most, self._left + (now - self._seen) * self._most / self._seconds)
+        self._seen = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
