@@ -1,5 +1,6 @@
 """How much one peer may send, and how much of a message it has sent. Values; no answers, no log."""
 
+from collections.abc import Callable
 from typing import Final
 
 from attrs import field, frozen
@@ -19,6 +20,7 @@ class Limits:
     ``packet``: the largest length field, in bytes (a larger one closes the connection). ``headers``
     (fields), ``header_size`` (their bytes) and ``message`` (bytes of header and body): beyond them
     the message is refused with 552; ``recipients``: beyond it further ones are refused with 452.
+    ``macro_size``: bytes of macros in force (more close the connection: to macros there is no answer).
     ``data_size``: the largest payload to negotiate (65535: none; 262143 and 1048575 need an MTA
     built with MDS).
     """
@@ -28,6 +30,7 @@ class Limits:
     recipients: int = field(default=50_000, validator=v.ge(1))
     message: int = field(default=1 << 30, validator=v.ge(1))
     header_size: int = field(default=1 << 23, validator=v.ge(1))
+    macro_size: int = field(default=1 << 16, validator=v.ge(1))
     data_size: int = field(default=CHUNK_SIZE, validator=v.in_((CHUNK_SIZE, 262_143, 1_048_575)))
 
     def __attrs_post_init__(self) -> None:
@@ -36,6 +39,21 @@ class Limits:
                 f"expected packet to be more than data_size, got {self.packet} and {self.data_size}: "
                 "what is agreed on has to fit"
             )
+
+
+@frozen
+class Budget:
+    """What one connection may use before others have their turn; what is left waits.
+
+    ``packets``: so many are taken. ``answer``: once so many bytes are to be sent, no more is taken.
+    ``seconds``: nor once so much time has gone since the first packets, by ``clock`` (seconds from
+    any beginning; None for no such bound). It is looked at between packets: no handler is interrupted.
+    """
+
+    packets: int = field(default=100, validator=v.ge(2))
+    answer: int = field(default=65_536, validator=v.ge(0))
+    seconds: float = field(default=0.0005, validator=v.ge(0))
+    clock: Callable[[], float] | None = None
 
 
 @frozen

@@ -4,8 +4,8 @@ Two differences, both on purpose: what belongs to a message is dropped at its en
 to a recipient after that recipient, so that nothing is carried into the next. And names are the same
 with and without braces: ``auth_type`` finds ``{auth_type}``.
 
-A macro packet is kept as bytes until somebody asks: Postfix sends one before every header field and
-every chunk of the body.
+A macro packet is kept as bytes until somebody asks, and is read once then: Postfix sends one before
+every header field and every chunk of the body, each time the same.
 """
 
 from typing import Final
@@ -63,6 +63,22 @@ _MET: Final[dict[int, tuple[int, tuple[int, ...]]]] = {
 """For a command that comes with macros: their slot, and the slots that end."""
 
 
+class _Read(bytes):
+    """What a macro packet says after its letter, and what was found in it."""
+
+    found: dict[str, str | None]
+    """Bare names to values; the first of a name counts."""
+
+    @classmethod
+    def of(cls, payload: bytes) -> "_Read":
+        if isinstance(payload, cls):
+            return payload
+        read = cls(payload)
+        words = Definitions.parse(take_strings(payload)).words
+        read.found = {Definitions.key_of(name): value for name, value in reversed(words)}
+        return read
+
+
 @frozen
 class Macros:
     """The macros in force, as a value.
@@ -74,9 +90,17 @@ class Macros:
     slots: tuple[bytes | None, ...] = (None,) * 8
     fresh: int = 0
 
+    @property
+    def size(self) -> int:
+        """Bytes that are kept."""
+        return sum([len(one) for one in self.slots if one])
+
     def define(self, letter: int, payload: bytes) -> "Macros":
         """With the macros of one packet: its target command's letter, and the strings after it."""
         slot = _SLOTS.get(letter, PASSING)
+        before = self.slots[slot]
+        if before == payload:
+            payload = before  # which may have been read
         slots = (*self.slots[:slot], payload, *self.slots[slot + 1 :])
         return Macros(slots, self.fresh | 1 << slot)
 
@@ -121,12 +145,21 @@ class Macros:
 
     def get(self, name: str) -> str | None:
         """The value of a macro, with or without braces around its name; None if not in force."""
-        for payload in reversed(self.slots):
+        bare = Definitions.key_of(name)
+        for slot in range(PASSING, -1, -1):
+            payload = self.slots[slot]
             if payload is not None:
-                found = Definitions.parse(take_strings(payload))
-                if name in found:
-                    return found[name]
+                read = _Read.of(payload)
+                if read is not payload:
+                    self._keep(slot, read)
+                if bare in read.found:
+                    return read.found[bare]
         return None
+
+    def _keep(self, slot: int, read: _Read) -> None:
+        """What equals it is in its place already, here and in what comes of this value."""
+        slots = (*self.slots[:slot], read, *self.slots[slot + 1 :])
+        object.__setattr__(self, "slots", slots)
 
     @property
     def client(self) -> str | None:

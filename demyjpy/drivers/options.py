@@ -17,7 +17,7 @@ from attrs import field, fields_dict, frozen
 from attrs import validators as v
 
 from demyjpy.connection import Observer, OnError, Setup
-from demyjpy.limits import Limits
+from demyjpy.limits import Budget, Limits
 from demyjpy.pipeline import as_on_connect
 from demyjpy.registry import Handler
 
@@ -76,8 +76,10 @@ class Options:
         """How often it is looked whether a connection has had its time."""
         return min(30.0, self.idle_timeout / 4, self.write_timeout / 4, self.negotiate_timeout / 4)
 
-    def setup(self, on_connect: Any, defers: Callable[[Handler[Any]], bool]) -> Setup:
-        """The engine's part of it, checked."""
+    def setup(
+        self, on_connect: Any, defers: Callable[[Handler[Any]], bool], budget: Budget | None = None
+    ) -> Setup:
+        """The engine's part of it, checked; the budget is the driver's."""
         return Setup(
             as_on_connect(on_connect),
             self.on_error,
@@ -85,6 +87,7 @@ class Options:
             self.observer,
             time.perf_counter if self.observer else None,
             defers,
+            budget,
         )
 
 
