@@ -19,6 +19,7 @@ from demyjpy import events as ev
 from demyjpy.codec import encode_event
 from demyjpy.connection import OnError, Setup
 from demyjpy.context import Context, get_macro
+from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.options import SessionNames
 from demyjpy.drivers.report import log
 from demyjpy.handlers import is_verdict, merge_handlers, strictest
@@ -171,9 +172,11 @@ class _Stage:
             if self._process != os.getpid():
                 self._process = os.getpid()
                 self._queue = SimpleQueue()
-                threading.Thread(
-                    target=self._run, args=(self._queue,), name="demyjpy-shadow", daemon=True
-                ).start()
+                BIRTHS.start(
+                    threading.Thread(
+                        target=self._run, args=(self._queue,), name="demyjpy-shadow", daemon=True
+                    )
+                )
             is_end = isinstance(said.event, ev.Disconnect)
             if self._queue.qsize() >= _MOST and said.session not in self._lost:
                 self._lost.add(said.session)
