@@ -18,6 +18,7 @@ from demyjpy.events import Options
 from demyjpy.wire.codes import (
     CHUNK_SIZE,
     DATA_SIZES,
+    MACROS_PER_STAGE,
     MAX_VERSION,
     MIN_VERSION,
     V1_ACTIONS,
@@ -49,6 +50,10 @@ EVENT_NAMES: Final = tuple(
     row.name for row in EVENTS.values() if row.name not in ("options", "define_macros", "quit_nc")
 )
 """The events that an MTA may send and a filter may handle."""
+
+_QUEUE_ID: Final = "i"
+_NEEDED: Final = {Stage.CONNECT: "_", Stage.HELO: ""}
+"""What the library needs before a message: the client. There is no queue id yet."""
 
 _EXTRAS: Final = _P.SKIP | _P.RCPT_REJ | _P.HDR_LEADSPC
 _SWITCHABLE: Final = tuple(row for row in EVENTS.values() if row.off)
@@ -176,13 +181,22 @@ def macro_lists(macros: Mapping[str, tuple[str, ...]]) -> MacroLists:
 
     Sendmail honours a list for end of message only if there is one for end of headers too, and
     forgets its own for end of message if there is only the other: one stands in for both.
+
+    A list replaces that of the MTA. So each holds what the library needs itself, to name message and
+    client in its log, unless the list is full.
     """
     found = {_stage(name): names for name, names in macros.items()}
     pair = (Stage.EOM, Stage.EOH)
     for stage, other in (pair, pair[::-1]):
         if stage in found:
             found.setdefault(other, found[stage])
-    return tuple((int(stage), found[stage]) for stage in sorted(found))
+    return tuple((int(stage), _with_own(stage, found[stage])) for stage in sorted(found))
+
+
+def _with_own(stage: Stage, names: tuple[str, ...]) -> tuple[str, ...]:
+    own = _NEEDED.get(stage, _QUEUE_ID)
+    is_asked = own in {name.strip("{}") for name in names} or len(names) >= MACROS_PER_STAGE
+    return names if is_asked or not own else (*names, own)
 
 
 def _stage(name: str) -> Stage:

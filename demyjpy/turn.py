@@ -85,10 +85,9 @@ def _settle_options(
 
 
 def _told(job: Job) -> set[int]:
-    """The filters that need no abort: they know by this event that the message ends, or of none."""
+    """The filters that know by this event that the message ends: it is its end, or they ended it."""
     letter = job.station.letter
-    told = {number for number, verdict in job.verdicts if ends_message(letter, verdict)}
-    return told | {number for number, _ in job.chain} if letter == _MAIL else told
+    return {number for number, verdict in job.verdicts if ends_message(letter, verdict)}
 
 
 class Turn:
@@ -187,8 +186,8 @@ class Turn:
         job = self._absorb(job, call.handler, outcome, duration)
         if job is not None and (job.station.letter in _TEARDOWN or not self._ending):
             self._jobs.appendleft(job)
-        elif job is not None:
-            self._standing = self._standing.tell(_told(job))
+        elif job is not None and job.station.letter == _MAIL:  # the others have seen no message begin
+            self._standing = self._standing.tell(number for number, _ in job.chain)
         if self._ending:
             self._ending = False
             self.hang_up()

@@ -1,7 +1,9 @@
 """How two results, messages or contexts differ, as lines for a person. Text only."""
 
 import difflib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from attrs import evolve
@@ -22,21 +24,53 @@ def diff(one: Sequence[str], other: Sequence[str], name: str, other_name: str) -
 
 
 # ------------------------------------------------------------------------------------ two MTAs
-def compare_mtas(one: Result, other: Result, *, any_place: bool = False) -> str:
+def compare_mtas(
+    one: Result,
+    other: Result,
+    *,
+    any_place: bool = False,
+    plain: Callable[[], tuple[Result, Result]] | None = None,
+) -> str:
     """How two MTAs differ in what they do with the messages, as a diff; ``""`` if they do not.
 
     What each writes in its own words is taken as the same: its name, its queue ids, its replies to
     verdicts that leave the text to it, the case of a changed header's name. ``any_place``: so is the
     place of added header fields (Postfix adds at the end, Sendmail before the first of that name).
+    ``plain``: what both do with these messages without a filter; what differs there is left out.
     """
     first, second = (_agreed_lines(result, any_place) for result in (one, other))
-    return diff(first, second, one.mta.name, other.mta.name)
+    if plain is not None and first != second:
+        alone, other_alone = (_agreed_lines(result, any_place) for result in plain())
+        if len(first) == len(second) == len(alone) == len(other_alone):
+            parts = list(zip(first, second, alone, other_alone, strict=True))
+            parts = [part for part in parts if part[2][0] == part[3][0]]
+            first = [_without(lines, mine, theirs) for lines, _, mine, theirs in parts]
+            second = [_without(lines, theirs, mine) for _, lines, mine, theirs in parts]
+    names = one.mta.name, other.mta.name
+    return diff([*chain.from_iterable(first)], [*chain.from_iterable(second)], *names)
 
 
-def _agreed_lines(result: Result, any_place: bool) -> list[str]:
-    messages = [_settled(message, any_place) for message in result.messages]
-    lines = describe_messages(messages)
-    return [_without_own_words(line, result.mta, len(result.steps)) for line in lines]
+def _without(lines: list[str], mine: list[str], theirs: list[str]) -> list[str]:
+    """Without the lines that an MTA writes of its own accord, and the other does not."""
+    own = Counter(mine) - Counter(theirs)
+    left = []
+    for line in lines:
+        if own[line]:
+            own[line] -= 1
+        else:
+            left.append(line)
+    return left
+
+
+def _agreed_lines(result: Result, any_place: bool) -> list[list[str]]:
+    """The lines of each message."""
+    return [
+        [
+            _without_own_words(line, result.mta, len(result.steps))
+            for line in describe_message(number, _settled(message, any_place))
+        ]
+        for number, message in enumerate(result.messages, 1)
+    ]
 
 
 def _settled(result: MessageResult, any_place: bool) -> MessageResult:
@@ -67,10 +101,13 @@ def _without_own_words(line: str, mta: Profile, messages: int) -> str:
 def describe_messages(messages: Iterable[MessageResult]) -> list[str]:
     """What became of messages: what holds under any MTA."""
     return [
-        line
-        for number, message in enumerate(messages, 1)
-        for line in (f"message {number}: {describe_verdict(message)}", *describe_mail(message))
+        line for number, message in enumerate(messages, 1) for line in describe_message(number, message)
     ]
+
+
+def describe_message(number: int, message: MessageResult) -> list[str]:
+    """One of them: first its verdict."""
+    return [f"message {number}: {describe_verdict(message)}", *describe_mail(message)]
 
 
 def describe_verdict(message: MessageResult) -> str:

@@ -27,7 +27,7 @@ class Server:
 
         Contexts and the engine's steps stay in the server: the result has none.
         """
-        return agreed([self._play(script, one) for one in profiles_of(mta or self.mta)])
+        return agreed([self._play(script, one) for one in profiles_of(mta or self.mta)], script)
 
     def _play(self, script: Script, profile: Profile) -> Result:
         session = new_session(profile)

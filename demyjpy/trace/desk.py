@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.report import log
 
 PARTING: Final = 0.5
@@ -51,7 +52,7 @@ class Desk:
 
     def _begin(self) -> bool:
         try:
-            threading.Thread(target=self._run, name=f"demyjpy-{self._name}", daemon=True).start()
+            BIRTHS.start(threading.Thread(target=self._run, name=f"demyjpy-{self._name}", daemon=True))
         except RuntimeError:  # the next one tries again
             return False
         self._process = os.getpid()

@@ -19,6 +19,7 @@ from demyjpy import events as ev
 from demyjpy.codec import encode_event
 from demyjpy.connection import OnError, Setup
 from demyjpy.context import Context, get_macro
+from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.options import SessionNames
 from demyjpy.drivers.report import Seldom, log
 from demyjpy.handlers import is_verdict, merge_handlers, strictest
@@ -232,7 +233,9 @@ class _Stage:
     def _begin(self) -> bool:
         queue: SimpleQueue[_Said] = SimpleQueue()
         try:
-            threading.Thread(target=self._run, args=(queue,), name="demyjpy-shadow", daemon=True).start()
+            BIRTHS.start(
+                threading.Thread(target=self._run, args=(queue,), name="demyjpy-shadow", daemon=True)
+            )
         except RuntimeError:  # the next one tries again; the live filter goes on
             return False
         self._queue, self._size, self._process = queue, 0, os.getpid()

@@ -25,15 +25,21 @@ def test_row_029_as_in_the_vector():
 def test_row_029_lists_of_stages_0_and_5():
     """What a filter asks for at connect and end of message goes out as stages 0 and 5."""
     talk = Talk(macros={"connect": ("j", "{daemon_name}"), "end_of_message": ("i", "msg_id")})
-    lists = entry(0, b"j {daemon_name}") + entry(5, b"i {msg_id}") + entry(6, b"i {msg_id}")
+    lists = entry(0, b"j {daemon_name} _") + entry(5, b"i {msg_id}") + entry(6, b"i {msg_id}")
     assert talk.say(OFFER) == options(6, 0x100, WANTED, lists)
 
 
 def test_row_029_every_stage():
-    """Each event that has a stage has its own number; stages go out in numeric order."""
+    """Each event that has a stage has its own number; stages go out in numeric order.
+
+    With each goes what the library itself needs: the client, and from MAIL on the queue id.
+    """
     stages = ("connect", "hello", "mail", "recipient", "data", "end_of_message", "end_of_headers")
     asked = {name: (f"{{of_{name}}}",) for name in reversed(stages)}
-    lists = b"".join(entry(stage, b"{of_%s}" % name.encode()) for stage, name in enumerate(stages))
+    own = (b" _", b"", *[b" i"] * 5)
+    lists = b"".join(
+        entry(stage, b"{of_%s}%s" % (name.encode(), own[stage])) for stage, name in enumerate(stages)
+    )
     assert Talk(macros=asked).say(OFFER) == options(6, 0x100, WANTED, lists)
 
 
@@ -52,9 +58,9 @@ def test_row_030_end_of_message_and_end_of_headers_go_together(event):
 
 
 def test_row_030_both_lists_given():
-    """Where both lists are given, each is sent as it is."""
+    """Where both lists are given, each is sent as it is, with the queue id."""
     talk = Talk(macros={"end_of_message": ("i",), "end_of_headers": ("j",)})
-    assert talk.say(OFFER) == options(6, 0x100, WANTED, entry(5, b"i") + entry(6, b"j"))
+    assert talk.say(OFFER) == options(6, 0x100, WANTED, entry(5, b"i") + entry(6, b"j i"))
 
 
 def test_row_031_not_offered():

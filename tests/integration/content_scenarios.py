@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from demyjpy import add_header, define_event_handlers
-from tests.integration.filters import digest, macro_reader, notary
+from tests.integration.filters import digest, macro_reader, namer, notary
 from tests.integration.scenario import (
     GREETING,
     HEADERS,
@@ -177,6 +177,11 @@ CONTENTS: Final = (
         notary(),
         _steps("a@test", "b@test", message(body=b"")),
         delivered=_notarized(HEADERS, b""),
+    ),
+    Scenario(
+        "who asks for macros still knows message and client",
+        namer(),
+        delivered=(with_headers("X-Known: i _ j"),),
     ),
     Scenario(
         "macros asked for by event",

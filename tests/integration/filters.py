@@ -125,6 +125,19 @@ def body_counter(skip_after: int | None = None, reply: bool = True) -> Any:
     return handlers
 
 
+def namer() -> Any:
+    """A filter that asks for other macros, and says whether it can name message and client."""
+    asked = dict.fromkeys(("connect", "mail", "recipient", "end_of_message"), ("j",))
+    handlers = define_event_handlers(actions={"add_header"}, macros=asked)
+
+    @handlers.end_of_message
+    def end_of_message(event: Any, ctx: Any) -> Any:
+        known = " ".join(name for name in ("i", "_", "j") if get_macro(ctx, name))
+        return add_header(ctx, "X-Known", known)
+
+    return handlers
+
+
 def macro_reader(**wanted: tuple[str, ...]) -> Any:
     """A filter that asks for macros by event, and adds each with its value at end of message."""
     handlers = define_event_handlers(actions={"add_header"}, macros=wanted, state={"found": ()})

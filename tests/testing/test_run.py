@@ -191,6 +191,73 @@ def test_what_mtas_say_in_their_own_words_is_no_difference():
     assert run(handlers, LETTER).message["Subject"] == "other"
 
 
+ODD_MAILS = {
+    "no Date": b"Subject: x\r\n\r\nhi\r\n",
+    "nothing": b"",
+    "Bcc": b"Bcc: eve@example.com\r\nContent-Length: 3\r\n\r\nhi\r\n",
+    "mbox": b"From eve\r\nSubject: x\r\n\r\nhi\r\n",
+    "bare CR": b"Subject: x\r\n\r\nh\ri\r\n",
+    "long": b"Subject: " + b"x" * 3000 + b"\r\n\r\nhi\r\n",
+}
+
+
+@pytest.mark.parametrize("client", ["127.0.0.1", "192.0.2.1", ""])
+@pytest.mark.parametrize("content", ODD_MAILS.values(), ids=ODD_MAILS)
+def test_what_mtas_do_by_themselves_is_no_difference(client, content):
+    """Postfix gives a local client's mail a Date and a Message-Id, Sendmail refuses a bare CR, ..."""
+    letter = session(client=client).mail("a@example.net").rcpt("b@example.org").message(content)
+    tag = define_event_handlers(
+        {"end_of_message": lambda event, ctx: add_header(ctx, "X-Tag", "1")}, actions={"add_header"}
+    )
+    assert run({}, letter).verdict == Accept()
+    assert run(tag, letter).message["X-Tag"] == "1"
+
+
+def test_what_a_filter_does_is_a_difference_also_in_such_a_mail():
+    """The lines that the MTAs write by themselves hide nothing of the filter's."""
+    handlers = define_event_handlers(actions={"add_header"})
+
+    @handlers.end_of_message
+    def tell(event, ctx):
+        return add_header(ctx, "X-Daemon", get_macro(ctx, "daemon_name"))
+
+    letter = session(client="127.0.0.1").mail("a@b.test").rcpt("c@d.test").message(ODD_MAILS["no Date"])
+    with pytest.raises(AssertionError, match="X-Daemon: MTA") as caught:
+        run(handlers, letter)
+    assert "Message-Id" not in str(caught.value)
+    twice = letter.mail("a@b.test").rcpt("c@d.test").message(ODD_MAILS["bare CR"])
+    with pytest.raises(AssertionError, match="X-Daemon: MTA") as caught:
+        run(handlers, twice)
+    assert "message 2" not in str(caught.value)
+
+
+def test_where_a_filter_ends_the_session_all_counts():
+    """Messages that come under one MTA only are a difference, whatever the MTAs do by themselves."""
+    handlers = one("hello", lambda ctx: ctx if get_macro(ctx, "daemon_addr") else tempfail(ctx))
+    letter = session(client="127.0.0.1").mail("a@b.test").rcpt("c@d.test").message(ODD_MAILS["no Date"])
+    with pytest.raises(AssertionError, match="which one it means"):
+        run(handlers, letter)
+
+
+@pytest.mark.parametrize("event", ["connect", "mail", "recipient", "data", "end_of_message"])
+@pytest.mark.parametrize("mta", [Postfix(), Sendmail()], ids=["postfix", "sendmail"])
+def test_who_asks_for_macros_still_knows_the_queue_id(event, mta):
+    """What the library needs is asked for as well; its log names message and client."""
+    handlers = define_event_handlers(macros={event: ("{auth_authen}",)})
+    known = []
+
+    @handlers.end_of_message
+    def fail(event, ctx):
+        known.append((get_macro(ctx, "i"), get_macro(ctx, "_")))
+        raise ValueError("no")
+
+    result = run(handlers, LETTER, mta=mta)
+    (trouble,) = result.troubles
+    assert known == [(trouble.queue_id, trouble.client)]
+    assert trouble.queue_id == mta.queue_id(1)
+    assert "192.0.2.1" in str(trouble.client)
+
+
 def test_bodies_can_be_cut_anywhere():
     """chunk= gives sizes, the last one for the rest; the message is the same."""
     sizes = []
