@@ -258,7 +258,7 @@ class _Writer:
             case ev.Body():
                 self._end_header()
                 self.content.append(event.data)
-            case ev.EndOfMessage():
+            case _:
                 self._end_header()
                 self.finish()
 

@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(parsed)
     except (AddressError, TraceError, OSError) as error:
         return _complain(parsed, error, _failed(parsed))
+    except MemoryError:
+        return _complain(parsed, MemoryError("there is not enough memory for that"), _failed(parsed))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except Exception:
