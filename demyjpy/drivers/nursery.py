@@ -135,6 +135,8 @@ class Nursery:
     def spawn(self) -> int:
         """Start a worker; its process id. `OSError` where that is not possible."""
         self._hear()
+        if self.is_lost:
+            raise OSError("the process that holds the filter has ended")
         self._socket.send(_ASK)
         end = time.monotonic() + _ANSWER
         while True:

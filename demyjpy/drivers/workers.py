@@ -41,6 +41,7 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0
 _PARTING: Final = 2.0  # seconds that a worker may take over its grace period
 _MOST_RETIRED: Final = 2  # for each worker; the oldest is asked to stop where there are more
+_LOOK: Final = 0.5  # seconds between two looks at workers whose end nobody tells
 _PID: Final = Struct("i")
 
 
@@ -79,6 +80,7 @@ class Workers:
         """Where workers come from once the filter was loaded again."""
         self._nurseries: list[Nursery] = []
         self._trial: Nursery | None = None
+        self._is_told = False
         self._tend, self._lost = tend, lost
         self._generation = 0
         self._living: dict[int, _Worker] = {}
@@ -102,7 +104,7 @@ class Workers:
             started(Controls(self._asked.append, lambda: None, self._adopt, self._soon))
             try:
                 while not self._asked:
-                    self._bell.wait(min(self._tend(), self._replace(), self._fill()))
+                    self._bell.wait(min(self._tend(), self._replace(), self._fill(), self._look_after()))
                     self._reap()
                     while self._due:
                         self._due.popleft()()
@@ -120,6 +122,14 @@ class Workers:
                 return pause
             self._start()
         return math.inf
+
+    def _look_after(self) -> float:
+        """Where the process that workers came from has died, nobody tells of their end."""
+        if self._nursery is not None and self._nursery.is_lost and not (self._is_told or self._stopping):
+            self._is_told = True
+            self._lost()
+        is_any = any(one.nursery is not None and one.nursery.is_lost for one in self._living.values())
+        return _LOOK if is_any else math.inf
 
     def _serving(self) -> list[int]:
         return [pid for pid, worker in self._living.items() if not worker.is_retired]
@@ -142,7 +152,7 @@ class Workers:
             nursery.leave()
 
     def _adopt(self, nursery: Nursery) -> None:
-        self._nursery, self._trial = nursery, None
+        self._nursery, self._trial, self._is_told = nursery, None, False
         self._nurseries.append(nursery)
         self._generation += 1
 
@@ -171,11 +181,11 @@ class Workers:
 
     def _retire(self, pid: int) -> None:
         self._living[pid].is_retired = True
-        os.kill(pid, RETIRE)
+        _signal(pid, RETIRE)
         log.info("worker %d has an old filter: it accepts no more connections", pid)
         retired = [one for one, worker in self._living.items() if worker.is_retired]
         for one in retired[: -_MOST_RETIRED * self._count]:  # the first ones are the oldest
-            os.kill(one, signal.SIGTERM)
+            _signal(one, signal.SIGTERM)
 
     def _start(self) -> int | None:
         flush()  # or the worker would write it again
@@ -262,6 +272,8 @@ class Workers:
             ended, status = os.waitpid(pid, os.WNOHANG)
             return status if ended else None
         if worker.nursery.is_lost and pid not in self._statuses:
+            with suppress(ChildProcessError):  # it is a child of init's, unless that is us
+                os.waitpid(pid, os.WNOHANG)
             try:
                 os.kill(pid, 0)  # nobody tells how it ends
             except ProcessLookupError:
@@ -285,13 +297,17 @@ class Workers:
                 log.error("killed, because they did not end: workers %s", [*self._living])
                 self._tell(signal.SIGKILL)
                 end = left = math.inf
-            bell.wait(left)
+            bell.wait(min(left, self._look_after()))
             self._reap()
 
     def _tell(self, number: int) -> None:
         for pid in self._living:
-            with suppress(ProcessLookupError):  # not a child, and its end was not told yet
-                os.kill(pid, number)
+            _signal(pid, number)
+
+
+def _signal(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):  # not our child, and its end was not told yet
+        os.kill(pid, number)
 
 
 class _Lifeline:

@@ -195,7 +195,7 @@ def test_many_filters_leave_nothing(tmp_path, driver, count):
             load_again(one)
             number = str(one)
         wait_until(lambda: open_ones() == before)
-        assert len(children(main_process)) == (1 if count == "2" else 0)
+        wait_until(lambda: len(children(main_process)) == (1 if count == "2" else 0))
         milter.end()
 
 
@@ -236,7 +236,7 @@ def test_workers_from_a_filter_loaded_again_are_workers_like_others(tmp_path, dr
 
 
 def test_the_process_that_holds_the_filter_may_die(tmp_path):
-    """It is loaded again, at the latest when a worker is missing."""
+    """It is loaded again, and the workers that came from it are replaced."""
     with served(tmp_path, "--workers", "2") as milter:
         milter.write("1")
         milter.hang_up()
@@ -247,13 +247,52 @@ def test_the_process_that_holds_the_filter_may_die(tmp_path):
         old = workers(milter.process.pid)
         os.kill(holder, signal.SIGKILL)
         milter.wait_for("the process that holds the filter has ended with status -9")
-        assert milter.version() == "1"
-        os.kill(old[0], signal.SIGKILL)
         milter.wait_for(LOADED)
         wait_until(lambda: len(workers(milter.process.pid)) == 2)
         assert milter.version() == "1"
         assert all(is_gone(pid) for pid in old)
         milter.end()
+
+
+def test_a_worker_without_the_process_that_it_came_from_may_die(tmp_path):
+    """It is missed, and another starts as soon as the filter can be loaded again."""
+    with served(tmp_path, "--workers", "2") as milter:
+        milter.write("1")
+        milter.hang_up()
+        milter.wait_for(LOADED)
+        wait_until(lambda: len(children(milter.process.pid)) == 1)
+        wait_until(lambda: len(workers(milter.process.pid)) == 2)
+        (holder,) = children(milter.process.pid)
+        old = workers(milter.process.pid)
+        milter.write("2", "this is no Python")
+        os.kill(holder, signal.SIGKILL)
+        milter.wait_for(NOT_LOADED)
+        os.kill(old[0], signal.SIGKILL)
+        milter.wait_for(f"worker {old[0]} ended with")
+        assert milter.version() == "1"
+        milter.wait_for("cannot start a worker: the process that holds the filter has ended")
+        milter.write("2")
+        milter.wait_for(LOADED)
+        wait_until(lambda: len(workers(milter.process.pid)) == 2)
+        assert milter.version() == "2"
+        assert all(is_gone(pid) for pid in old)
+        milter.end()
+
+
+def test_workers_without_the_process_that_they_came_from_are_stopped(tmp_path, driver):
+    """Like others, though nobody tells of their end."""
+    with served(tmp_path, "--workers", "2", "--driver", driver) as milter:
+        milter.write("1")
+        milter.hang_up()
+        milter.wait_for(LOADED)
+        wait_until(lambda: len(children(milter.process.pid)) == 1)
+        wait_until(lambda: len(workers(milter.process.pid)) == 2)
+        old = workers(milter.process.pid)
+        milter.write("2", "this is no Python")
+        os.kill(children(milter.process.pid)[0], signal.SIGKILL)
+        milter.wait_for(NOT_LOADED)
+        milter.end()
+        assert all(is_gone(pid) for pid in old)
 
 
 def test_a_process_that_loads_may_die(tmp_path):
@@ -325,7 +364,7 @@ def test_what_was_given_up_leaves_no_module(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     known = set(sys.modules)
     path = tmp_path / "given_up_filter.py"
-    path.write_text(FILTER)
+    path.write_text("handlers = {}")
     source = Reloadable(str(path))
     try:
         first = source.load()
