@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import product, starmap
 from pathlib import Path
 from typing import Final
@@ -183,15 +183,11 @@ async def measure(case: Case, seconds: float, rounds: int) -> list[Row]:
     return [Row(case, n, alone, _median(parts[n]), grown[n]) for n in ATTACKERS if n]
 
 
-def cases(found: argparse.Namespace) -> Iterator[Case]:
+def cases(found: argparse.Namespace) -> Iterable[Case]:
     """Those that were chosen."""
-    for driver in found.driver or ("asyncio", "threads"):
-        for workers in found.workers or (1, 2):
-            for is_observed in {"both": (False, True), "none": (False,), "all": (True,)}[
-                found.observers
-            ]:
-                for attack in found.attack or ATTACKS:
-                    yield Case(driver, workers, is_observed, attack)
+    drivers, workers = found.driver or ("asyncio", "threads"), found.workers or (1, 2)
+    observed = {"both": (False, True), "none": (False,), "all": (True,)}[found.observers]
+    return starmap(Case, product(drivers, workers, observed, found.attack or ATTACKS))
 
 
 def main() -> int:
