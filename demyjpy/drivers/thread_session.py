@@ -18,6 +18,7 @@ from demyjpy.drivers.alarms import Alarms
 from demyjpy.drivers.options import Options
 from demyjpy.drivers.report import report, report_closed
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable, send_at_once
+from demyjpy.drivers.turns import Share, Turns
 from demyjpy.errors import DeadlineError
 from demyjpy.pipeline import PROGRESS, Line, hang_up, open_connection, resume, run_call
 from demyjpy.registry import Handler
@@ -31,6 +32,7 @@ class Server(Protocol):
 
     options: Options
     alarms: Alarms
+    turns: Turns
     stopping: bool
 
     def leave_behind(self, session: "ThreadSession", handler: Handler[Any]) -> bool:
@@ -79,11 +81,13 @@ class ThreadSession:
     @contextmanager
     def _until_its_end(self) -> Iterator[None]:
         is_left = False
+        share = self._share = Share(self._server.turns, self._has_more)
         try:
             yield
         except _LeftBehindError:
             is_left = True
         finally:
+            share.end()
             if is_left:
                 self._server.come_back()
             else:
@@ -92,8 +96,11 @@ class ThreadSession:
     def _exchange(self) -> None:
         answer: bytes | None = None
         late = acknowledgeable(self._socket)
+        share = self._share
         while answer is not None or self._follow():
+            share.spend(False)
             data = self._read()
+            share.begin()
             if data:
                 answer = self._line.receive_data(data)
                 if answer:
@@ -125,6 +132,7 @@ class ThreadSession:
             if connection.data_to_send:
                 self._send(connection.data_to_send)
             if connection.call is not None:
+                self._share.spend(bool(connection.packets))
                 started = time.perf_counter()
                 outcome = self._call(connection.call)
                 self._resume(outcome, time.perf_counter() - started)
@@ -172,6 +180,16 @@ class ThreadSession:
             return False
         except OSError:
             return True
+
+    def _has_more(self) -> bool:
+        """Whether reading would not wait."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # reading says it
+        return True
 
     def _send(self, data: bytes) -> None:
         try:

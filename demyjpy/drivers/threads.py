@@ -22,6 +22,7 @@ from demyjpy.drivers.options import Options, SessionNames
 from demyjpy.drivers.report import UNFINISHED, log
 from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.thread_session import ThreadSession
+from demyjpy.drivers.turns import Turns
 from demyjpy.errors import DeadlineError, HandlerError
 from demyjpy.handlers import as_registry, chain_of
 from demyjpy.registry import Handler
@@ -66,6 +67,7 @@ class ThreadServer:
         self._changed = threading.Condition()
         self._left = 0  # threads whose handler took too long, and still runs
         self.alarms = Alarms()
+        self.turns = Turns()
         self._ended = ExitStack()
         self.stopping = False
         self._is_hurried = False
