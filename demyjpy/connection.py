@@ -13,7 +13,7 @@ from demyjpy import events as ev
 from demyjpy.actions import Verdict
 from demyjpy.context import Context
 from demyjpy.errors import HandlerError
-from demyjpy.limits import NOTHING_COUNTED, Counts, Limits
+from demyjpy.limits import NOTHING_COUNTED, Budget, Counts, Limits
 from demyjpy.macros import NO_MACROS, Macros
 from demyjpy.negotiation import Agreement
 from demyjpy.registry import Handler
@@ -67,6 +67,8 @@ class Setup:
     """What is the same for all connections of a server. Two are never the same.
 
     ``defers`` says which handlers the driver calls itself; the engine calls the others at once.
+    ``budget`` is what a connection may use until `demyjpy.pipeline.go_on` is called; None for all
+    that it needs.
     """
 
     on_connect: Callable[[Context], Context]
@@ -75,6 +77,7 @@ class Setup:
     observer: Observer | None = None
     clock: Callable[[], float] | None = None
     defers: Callable[[Handler[Any]], bool] = lambda handler: handler.blocking or handler.is_async
+    budget: Budget | None = None
 
 
 @frozen
@@ -145,7 +148,7 @@ class Connection:
     """All that is known about one connection with an MTA.
 
     A driver reads ``data_to_send``, ``call``, ``troubles`` and ``is_closed``; each holds what has come
-    up since the connection value before this one.
+    up since the connection value before this one. Where its setup has a budget, ``is_behind``, too.
     """
 
     setup: Setup
@@ -172,6 +175,7 @@ class Connection:
     filters: int = 1
     unread: Unread = NOTHING_UNREAD
     packets: tuple[Packet, ...] = ()
+    """Those taken from ``unread`` and not done with: one or none."""
     jobs: tuple[Job, ...] = ()
     job: Job | None = None
     """The one that waits for ``call``."""
@@ -210,4 +214,13 @@ class Connection:
     @property
     def is_idle(self) -> bool:
         """Whether it may be closed without harm: no message is open, nothing is being answered."""
-        return self.phase not in IN_MESSAGE and not self.call and not self.packets
+        return self.phase not in IN_MESSAGE and not self.call and not self._has_packets
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether packets wait for their turn: `demyjpy.pipeline.go_on` takes them."""
+        return not (self.call or self.is_closed) and self._has_packets
+
+    @property
+    def _has_packets(self) -> bool:
+        return bool(self.packets) or self.unread.is_ready

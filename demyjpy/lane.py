@@ -13,6 +13,7 @@ message.
 
 from collections.abc import Callable, Generator
 from struct import Struct
+from sys import maxsize
 from typing import Any, Final, TypeAlias
 
 from attrs import frozen
@@ -32,7 +33,7 @@ from demyjpy.session import IN_MESSAGE, Phase, gives_up, receive
 from demyjpy.standing import CLEAR
 from demyjpy.stations import DISCONNECT, MACRO
 from demyjpy.wire.codes import Command, Response
-from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frames
+from demyjpy.wire.framing import NOTHING_UNREAD, Unread, join_frame, rest_of
 
 _C = Command
 _HELO: Final = int(_C.HELO)
@@ -63,6 +64,7 @@ _OPENING: Final = frozenset({_HELO, _MAIL})
 
 _take_length: Final = Struct("!I").unpack_from
 _CONTINUE: Final = join_frame(Response.CONTINUE)
+_GOODBYE: Final = join_frame(_QUIT)
 _GO_ON: Final = Continue()
 
 
@@ -128,12 +130,15 @@ def _route(setup: Setup, station: Station, phase: Phase, off: frozenset[int]) ->
 class Handover:
     """Where the lane ends: what holds there, and the last handler's outcome if that is what ended it.
 
-    Its connection has the packets that are left; ``data_to_send`` is what those before it brought.
+    Its connection has the packets that are left; ``data_to_send`` is what those before it brought,
+    ``taken`` how many of them the budget counts. Where that ended it, it ``is_spent``.
     """
 
     connection: Connection
     job: Job | None = None
     outcome: Any = None
+    taken: int = 0
+    is_spent: bool = False
 
 
 Lane: TypeAlias = Generator[bytes, bytes | None, Handover]
@@ -147,7 +152,7 @@ def is_plain(connection: Connection) -> bool:
         and connection.phase in routes
         and connection.call is None
         and connection.standing is CLEAR
-        and not (connection.packets or connection.jobs or connection.unread.error)
+        and not (connection.packets or connection.jobs)
     )
 
 
@@ -157,7 +162,9 @@ def take_lane(connection: Connection) -> Lane:
     Give it what was read, it gives the answer; give it None, and it ends.
     """
     routes: Routes = connection.routes
-    agreement, limits = connection.agreement, connection.setup.limits
+    agreement, limits, budget = connection.agreement, connection.setup.limits, connection.setup.budget
+    most, most_answered = (budget.packets, budget.answer) if budget else (maxsize, maxsize)
+    seconds, clock = (budget.seconds, budget.clock) if budget else (0.0, None)
     leading_space = agreement is not None and agreement.leading_space
     granted = agreement.actions if agreement is not None else frozenset[str]()
     phase, ctx, base = connection.phase, connection.context, connection.base
@@ -171,22 +178,29 @@ def take_lane(connection: Connection) -> Lane:
     met: Macros | None = None  # what came of the last macros with their command, and which these were:
     met_told, met_letter = b"", 0  # Postfix sends the same before each header field
     is_changed = True  # whether a handler has changed the context of this message
-    packets: list[Packet] = []
     job: Job | None = None
     outcome: Any = None
+    earlier: list[bytes] = []  # answers to this read, but for the last
+    answered = 0  # their bytes
     out = b""
+    taken, until, is_spent = 0, 0.0, False
     while True:
+        if earlier:
+            out, answered = b"".join((*earlier, out)), 0
+            earlier.clear()
         data = yield out
         out = b""
         if data is None:
             break
+        at = taken = 0
+        until = 0.0
         if unread.size:
             unread = unread.with_chunk(data)
             if unread.size < unread.wanted:
                 continue
-            data = b"".join(unread.chunks)
+            data, at = unread.joined()
             unread = NOTHING_UNREAD
-        at, stop = 0, len(data)
+        stop = len(data)
         while stop - at > 4:
             (length,) = _take_length(data, at)
             after = at + 4 + length
@@ -199,8 +213,13 @@ def take_lane(connection: Connection) -> Lane:
                 target = data[at + 5]
                 if target in _OPENING and phase in IN_MESSAGE:
                     break
-                if told_for is not None and told_for != target:  # or the later ones replace them
-                    macros = macros.define(told_for, told)
+                if told_for is not None:
+                    taken += 1
+                    if taken >= most:
+                        is_spent = True
+                        break
+                    if told_for != target:  # or the later ones replace them
+                        macros = macros.define(told_for, told)
                 told_for, told = target, data[at + 6 : after]
                 at = after
                 continue
@@ -269,25 +288,42 @@ def take_lane(connection: Connection) -> Lane:
                 if letter == _BODYEOB:
                     phase = Phase.BODY  # until it is answered, a message is open
                 break
-            out += answer
+            if not out:
+                out = answer
+            elif answer:
+                earlier.append(out)
+                answered += len(out)
+                out = answer
             if route.ends:
                 macros = macros.end_message()
                 shown = None
                 if route.leaves:
                     ctx = remembering(ctx, base) if is_changed else base
+            if stop - at <= 4:
+                break
+            taken += 1  # and more has come: others may have to have their turn first
+            if taken >= most or answered + len(out) > most_answered:
+                is_spent = True
+                break
+            if clock is not None:
+                now = clock()
+                if until and now >= until:
+                    is_spent = True
+                    break
+                until = until or now + seconds
         if at < stop or job is not None:
-            packets, unread = split_frames(NOTHING_UNREAD, data[at:], limits.packet)
-            if packets or unread.error or job is not None:
+            unread = rest_of(data, at, limits.packet)
+            if job is not None or unread.is_ready:
                 break
     if told_for is not None:
         macros = macros.define(told_for, told)
-    is_closed = job is None and phase not in IN_MESSAGE and _says_goodbye(packets, connection.stations)
+    is_closed = job is None and phase not in IN_MESSAGE and _says_goodbye(unread, connection.stations)
     if is_closed:
-        phase, packets, macros = Phase.CLOSED, [], macros.arrive(_QUIT)
+        phase, unread, macros = Phase.CLOSED, NOTHING_UNREAD, macros.arrive(_QUIT)
     after_all = Connection(
         connection.setup,
         connection.session,
-        out,
+        b"".join((*earlier, out)),
         is_closed=is_closed,
         phase=phase,
         context=ctx,
@@ -299,15 +335,14 @@ def take_lane(connection: Connection) -> Lane:
         routes=routes,
         filters=connection.filters,
         unread=unread,
-        packets=tuple(packets),
         counts=Counts(recipients, headers, size),
     )
-    return Handover(after_all, job, outcome)
+    return Handover(after_all, job, outcome, taken, is_spent)
 
 
-def _says_goodbye(packets: list[Packet], stations: dict[int, Station]) -> bool:
+def _says_goodbye(unread: Unread, stations: dict[int, Station]) -> bool:
     """Whether QUIT is next, and no handler has anything to say to it, or to the end."""
-    is_next = bool(packets) and packets[0] == (_QUIT, b"")
+    is_next = unread.is_ready and unread.chunks[0].startswith(_GOODBYE, unread.at)
     return is_next and not (stations[_QUIT].chain or stations[DISCONNECT].chain)
 
 

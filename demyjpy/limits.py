@@ -1,5 +1,6 @@
 """How much one peer may send, and how much of a message it has sent. Values; no answers, no log."""
 
+from collections.abc import Callable
 from typing import Final
 
 from attrs import field, frozen
@@ -36,6 +37,21 @@ class Limits:
                 f"expected packet to be more than data_size, got {self.packet} and {self.data_size}: "
                 "what is agreed on has to fit"
             )
+
+
+@frozen
+class Budget:
+    """What one connection may use before others have their turn; what is left waits.
+
+    ``packets``: so many are taken. ``answer``: once so many bytes are to be sent, no more is taken.
+    ``seconds``: nor once so much time has gone since the first packets, by ``clock`` (seconds from
+    any beginning; None for no such bound). It is looked at between packets: no handler is interrupted.
+    """
+
+    packets: int = field(default=100, validator=v.ge(2))
+    answer: int = field(default=65_536, validator=v.ge(0))
+    seconds: float = field(default=0.0005, validator=v.ge(0))
+    clock: Callable[[], float] | None = None
 
 
 @frozen

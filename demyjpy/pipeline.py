@@ -150,18 +150,27 @@ class Line:
         try:
             return self._lane.send(data)
         except StopIteration as end:
-            self.connection = go_on(end.value)
+            self.connection = _leave_lane(end.value)
             return None
 
+    def go_on(self) -> bytes | None:
+        """Where ``connection`` is behind, and others have had their turn: as after `receive_data`."""
+        return self.receive_data(b"")
 
-def go_on(handover: Handover) -> Connection:
-    """After the lane has ended."""
-    if handover.connection.is_closed:
+
+def _leave_lane(handover: Handover) -> Connection:
+    """Go on where the lane has ended."""
+    if handover.connection.is_closed or handover.is_spent:
         return handover.connection
     turn = Turn(handover.connection)
     turn.take_over(handover)
     turn.run()
     return turn.result()
+
+
+def go_on(connection: Connection) -> Connection:
+    """Where a connection is behind its budget, and others have had their turn."""
+    return _receive_data(connection, b"")
 
 
 def resume(

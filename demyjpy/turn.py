@@ -6,6 +6,7 @@ driver, checks what they queued (`plan`) and settles the answer.
 """
 
 from collections import deque
+from sys import maxsize
 from typing import Any, Final
 
 from demyjpy import actions as act
@@ -35,7 +36,7 @@ from demyjpy.session import IN_MESSAGE, Phase, ends_message, gives_up, receive
 from demyjpy.standing import CLEAR
 from demyjpy.stations import DISCONNECT, MACRO, OPTNEG, QUIT_NC, agreed_stations, opening_stations
 from demyjpy.wire.codes import Command, Response
-from demyjpy.wire.framing import Packet, join_frame, split_frames
+from demyjpy.wire.framing import Frames, Packet, join_frame
 
 _C = Command
 _CONNECT: Final = int(_C.CONNECT)
@@ -96,7 +97,7 @@ class Turn:
         self._stations = connection.stations
         self._routes = connection.routes
         self._filters = connection.filters
-        self._unread = connection.unread
+        self._frames = Frames(connection.unread, connection.setup.limits.packet)
         self._packets = deque(connection.packets)
         self._jobs = deque(connection.jobs)
         self._job = connection.job
@@ -106,6 +107,8 @@ class Turn:
         self._standing = connection.standing
         self._counts = connection.counts
         self._out: list[bytes] = []
+        self._taken = self._answered = 0  # packets; bytes
+        self._until = 0.0
         self._troubles: list[Trouble] = []
 
     def result(self) -> Connection:
@@ -127,7 +130,7 @@ class Turn:
             self._stations,
             self._routes,
             self._filters,
-            self._unread,
+            self._frames.rest(),
             tuple(self._packets),
             tuple(self._jobs),
             self._job,
@@ -153,12 +156,12 @@ class Turn:
     def receive_data(self, data: bytes) -> None:
         """Bytes have come."""
         if not self._closed and not self._ending and self._phase is not Phase.CLOSED:
-            packets, self._unread = split_frames(self._unread, data, self._setup.limits.packet)
-            self._packets.extend(packets)
+            self._frames.add(data)
 
     def take_over(self, handover: Handover) -> None:
         """Go on where the lane ended."""
-        self._out.append(handover.connection.data_to_send)
+        self._send(handover.connection.data_to_send)
+        self._taken = handover.taken
         if handover.job is not None:
             handler = handover.job.chain[0][1]
             job = self._absorb(handover.job, handler, handover.outcome, None)
@@ -170,6 +173,7 @@ class Turn:
         if call is None or job is None:
             raise LocalProtocolError("expected resume after a connection with a call, got no call")
         self._call = self._job = None
+        self._taken = maxsize  # a handler that has run apart is enough for one turn
         job = self._absorb(job, call.handler, outcome, duration)
         if job is not None and (job.station.letter in _TEARDOWN or not self._ending):
             self._jobs.appendleft(job)
@@ -183,6 +187,7 @@ class Turn:
             self._ending = True
             return
         self._packets.clear()
+        self._frames.drop()
         if any(job.station.letter == DISCONNECT for job in self._jobs):
             self._phase = Phase.CLOSED
         if self._closed or self._phase is Phase.CLOSED:
@@ -192,19 +197,38 @@ class Turn:
         self._jobs.append(self._farewell())
 
     def run(self) -> None:
-        """Until there is nothing to do, or a handler is handed out."""
+        """Until there is nothing to do, or a handler is handed out, or the budget is used up."""
         while self._call is None and not self._closed:
             if self._jobs:
                 self._work(self._jobs.popleft())
-            elif self._packets:
-                try:
-                    self._receive(*self._packets.popleft())
-                except RemoteProtocolError as error:
-                    self._give_up(error)
-            elif self._unread.error and self._phase is not Phase.CLOSED:
-                self._give_up(self._unread.error)
-            else:
+                continue
+            if self._is_spent():
                 break
+            try:
+                packet = self._packets.popleft() if self._packets else self._frames.take()
+                if packet is None:
+                    break
+                self._taken += 1
+                self._receive(*packet)
+            except RemoteProtocolError as error:
+                self._give_up(error)
+
+    def _is_spent(self) -> bool:
+        """Whether what is left has to wait for its turn."""
+        budget = self._setup.budget
+        if budget is None or self._taken < 2:  # macros and their command
+            return False
+        if self._taken >= budget.packets or self._answered > budget.answer:
+            return True
+        if budget.clock is None or not (self._packets or self._frames.rest().is_ready):
+            return False
+        now = budget.clock()
+        self._until = self._until or now + budget.seconds
+        return now >= self._until
+
+    def _send(self, data: bytes) -> None:
+        self._out.append(data)
+        self._answered += len(data)
 
     def _give_up(self, error: Exception) -> None:
         self._trouble(error)
@@ -501,7 +525,7 @@ class Turn:
         self._filters = len(registry.parts)
         self._initial = self._ctx
         self._phase = Phase.READY
-        self._out.append(packet)
+        self._send(packet)
         self._observe_job(job, (self._agreement.reply,), packet)
 
     def _settle(self, job: Job) -> None:
@@ -519,7 +543,7 @@ class Turn:
                 sent = _CONTINUE_PACKET
             else:
                 sent = encode_answer(edits, verdict, leading_space)
-            self._out.append(sent)
+            self._send(sent)
         self._observe_job(job, (*edits, verdict) if sent else (), sent)
         if sent and self._phase in IN_MESSAGE and ends_message(letter, verdict):
             if job.last_chunk:

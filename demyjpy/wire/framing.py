@@ -14,35 +14,127 @@ from demyjpy.wire.codes import CHUNK_SIZE
 
 Packet: TypeAlias = tuple[int, bytes]
 
-_LENGTH: Final = Struct("!I")
+_take_length: Final = Struct("!I").unpack_from
 _START: Final = Struct("!IB")
 _HEADER: Final = 4  # bytes of length, without which nothing is known of a packet
-_FEW: Final = 64  # so many reads are kept apart before they are joined
 
 
 @frozen
 class Unread:
-    """The beginning of a packet whose end has not come yet.
+    """What has come and is not read yet: packets that wait for their turn, the beginning of one.
 
-    Reads are joined only when the packet is complete, or when they get many: a peer that sends a
-    byte at a time costs neither quadratic copying nor much more memory than the packet. ``error``
+    ``size`` is its bytes; the first ``at`` of the first chunk are read, and do not count. ``error``
     is set where no packet can begin; nothing after that place is read.
     """
 
     chunks: tuple[bytes, ...] = ()
     size: int = 0
     wanted: int = _HEADER
+    """With fewer bytes there is nothing to be read."""
     error: RemoteProtocolError | None = None
+    at: int = 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is something to be read: a packet, or a length that cannot be."""
+        return self.size >= self.wanted
 
     def with_chunk(self, data: bytes) -> "Unread":
-        """The same with one read more."""
-        chunks = (*self.chunks, data)
-        if len(chunks) > _FEW:
-            chunks = (b"".join(chunks),)
-        return Unread(chunks, self.size + len(data), self.wanted)
+        """The same with one read more.
+
+        Reads are joined when the packet is complete, or with a later one that is as large: a peer
+        that sends a byte at a time costs neither quadratic copying nor much more memory than the
+        packet.
+        """
+        if not data:
+            return self
+        size = self.size + len(data)
+        kept, large = len(self.chunks), len(data)
+        while kept > 1 and len(self.chunks[kept - 1]) <= large:  # the first may be read in part
+            kept -= 1
+            large += len(self.chunks[kept])
+        if kept < len(self.chunks):
+            data = b"".join((*self.chunks[kept:], data))
+        return Unread((*self.chunks[:kept], data), size, self.wanted, self.error, self.at)
+
+    def joined(self) -> tuple[bytes, int]:
+        """All of it in one piece, and how much of that is read."""
+        if len(self.chunks) == 1:
+            return self.chunks[0], self.at
+        return b"".join((memoryview(self.chunks[0])[self.at :], *self.chunks[1:])), 0
 
 
 NOTHING_UNREAD: Final = Unread()
+
+
+def rest_of(data: bytes, at: int, limit: int) -> Unread:
+    """What of ``data`` is left from ``at`` on, where a packet begins."""
+    size = len(data) - at
+    if not size:
+        return NOTHING_UNREAD
+    wanted = _HEADER
+    if size >= _HEADER:
+        (length,) = _take_length(data, at)
+        if 1 <= length <= limit:
+            wanted += length
+    if size < wanted:
+        data, at = data[at:], 0  # what is read may go
+    return Unread((data,), size, wanted, None, at)
+
+
+class Frames:
+    """The packets in what has come, taken one by one; ``limit`` is the largest length accepted.
+
+    It is changed by taking; what is left is a value again. Nothing is copied but the packets, and
+    the bytes of a packet that has come in pieces.
+    """
+
+    __slots__ = ("_at", "_data", "_limit", "_unread")
+
+    def __init__(self, unread: Unread, limit: int) -> None:
+        self._unread = unread
+        self._limit = limit
+        self._data: bytes | None = None
+        self._at = 0
+
+    def take(self) -> Packet | None:
+        """The next packet; None where none is complete.
+
+        At a length of 0 or over the limit `RemoteProtocolError`, and nothing is left.
+        """
+        data = self._data
+        if data is None:
+            if not self._unread.is_ready:
+                return None
+            data, self._at = self._unread.joined()
+            self._data = data
+        at = self._at
+        if len(data) - at < _HEADER:
+            return None
+        (length,) = _take_length(data, at)
+        if not 1 <= length <= self._limit:
+            start = data[at : at + 8]
+            self.drop()
+            raise _bad_length(length, self._limit, start)
+        after = at + _HEADER + length
+        if after > len(data):
+            return None
+        self._at = after
+        return data[at + 4], data[at + 5 : after]
+
+    def rest(self) -> Unread:
+        """What is left."""
+        if self._data is not None:
+            self._unread, self._data = rest_of(self._data, self._at, self._limit), None
+        return self._unread
+
+    def add(self, data: bytes) -> None:
+        """More has come."""
+        self._unread = self.rest().with_chunk(data)
+
+    def drop(self) -> None:
+        """Nothing is left."""
+        self._unread, self._data = NOTHING_UNREAD, None
 
 
 def split_frames(unread: Unread, data: bytes, limit: int) -> tuple[list[Packet], Unread]:
@@ -53,28 +145,14 @@ def split_frames(unread: Unread, data: bytes, limit: int) -> tuple[list[Packet],
     """
     if unread.error:
         return [], unread
-    if unread.size:
-        unread = unread.with_chunk(data)
-        if unread.size < unread.wanted:
-            return [], unread
-        data = b"".join(unread.chunks)
     packets: list[Packet] = []
-    at, end = 0, len(data)
-    wanted = _HEADER
-    while end - at >= _HEADER:
-        (length,) = _LENGTH.unpack_from(data, at)
-        if not 1 <= length <= limit:
-            return packets, Unread(error=_bad_length(length, limit, data[at : at + 8]))
-        wanted = 4 + length
-        if end - at < wanted:
-            break
-        packets.append((data[at + 4], data[at + 5 : at + wanted]))
-        at += wanted
-        wanted = _HEADER
-    if at == end:
-        return packets, NOTHING_UNREAD
-    rest = data[at:]
-    return packets, Unread((rest,), len(rest), wanted)
+    frames = Frames(unread.with_chunk(data), limit)
+    try:
+        while (packet := frames.take()) is not None:
+            packets.append(packet)
+    except RemoteProtocolError as error:
+        return packets, Unread(error=error)
+    return packets, frames.rest()
 
 
 def _bad_length(length: int, limit: int, start: bytes) -> RemoteProtocolError:
