@@ -15,7 +15,7 @@ from attrs import field, frozen
 from attrs import validators as v
 
 from demyjpy.connection import Observer, OnError, Setup
-from demyjpy.limits import Limits
+from demyjpy.limits import Budget, Limits
 from demyjpy.pipeline import as_on_connect
 from demyjpy.registry import Handler
 
@@ -74,8 +74,10 @@ class Options:
         """How often it is looked whether a connection has had its time."""
         return min(30.0, self.idle_timeout / 4, self.write_timeout / 4, self.negotiate_timeout / 4)
 
-    def setup(self, on_connect: Any, defers: Callable[[Handler[Any]], bool]) -> Setup:
-        """The engine's part of it, checked."""
+    def setup(
+        self, on_connect: Any, defers: Callable[[Handler[Any]], bool], budget: Budget | None = None
+    ) -> Setup:
+        """The engine's part of it, checked; the budget is the driver's."""
         return Setup(
             as_on_connect(on_connect),
             self.on_error,
@@ -83,6 +85,7 @@ class Options:
             self.observer,
             time.perf_counter if self.observer else None,
             defers,
+            budget,
         )
 
 

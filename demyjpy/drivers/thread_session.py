@@ -24,6 +24,7 @@ from demyjpy.pipeline import PROGRESS, Line, hang_up, open_connection, resume, r
 from demyjpy.registry import Handler
 
 _READ_SIZE: Final = 100_000  # over 128 kB, malloc() asks the kernel for the memory of each read
+_FEW: Final = 4  # reads, after which it is looked what they took
 _NOTICEABLE: Final = 0.005  # seconds of a handler, after which a look at the peer is worth a system call
 
 
@@ -96,13 +97,15 @@ class ThreadSession:
     def _exchange(self) -> None:
         answer: bytes | None = None
         late = acknowledgeable(self._socket)
-        share = self._share
+        share, reads = self._share, _FEW
         while answer is not None or self._follow():
-            share.spend(False)
             data = self._read()
-            share.begin()
             if data:
                 answer = self._line.receive_data(data)
+                reads -= 1
+                if not reads or share.is_in_turn:
+                    share.spend(False)
+                    reads = _FEW
                 if answer:
                     self._send(answer)
                 elif late and (answer is not None or self._line.connection.is_silent):
@@ -129,13 +132,21 @@ class ThreadSession:
         while True:
             connection = self._line.connection
             report(connection)
+            if connection.is_behind or connection.unread.is_ready:
+                self._share.spend(True)
             if connection.data_to_send:
                 self._send(connection.data_to_send)
             if connection.call is not None:
-                self._share.spend(bool(connection.packets))
                 started = time.perf_counter()
                 outcome = self._call(connection.call)
                 self._resume(outcome, time.perf_counter() - started)
+            elif connection.is_behind and not self._is_left:
+                answer = self._line.go_on()
+                if answer is not None:
+                    self._send(answer)
+                    return True
+            elif connection.is_behind:
+                self._line.connection = hang_up(connection)
             else:
                 return not connection.is_closed
 

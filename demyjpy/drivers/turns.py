@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from demyjpy.limits import Budget
+
 CREDIT: Final = 0.000_25
 """Seconds of work after a rest for which no turn is needed."""
 
@@ -31,6 +33,9 @@ LEASE: Final = 0.05
 
 _PAUSE: Final = 0.000_05
 """Seconds for which nobody works, so that a thread with a turn of its own can take the lock."""
+
+BUDGET: Final = Budget(seconds=CREDIT, clock=time.monotonic)
+"""After which the engine comes back to the driver."""
 
 
 class Turns:
@@ -90,7 +95,7 @@ class Share:
     ``has_more`` says whether its peer has sent what is not read yet.
     """
 
-    __slots__ = ("_clock", "_due", "_from", "_has_more", "_is_in_turn", "_turns", "_used", "gate")
+    __slots__ = ("_clock", "_due", "_has_more", "_turns", "gate", "is_in_turn")
 
     def __init__(self, turns: Turns, has_more: Callable[[], bool]) -> None:
         self._turns = turns
@@ -98,45 +103,34 @@ class Share:
         self._clock = time.pthread_getcpuclockid(threading.get_ident())
         self.gate = threading.Lock()
         self.gate.acquire()
-        self._from = 0.0
         self._rest()
 
     def _rest(self) -> None:
-        self._is_in_turn = False
+        self.is_in_turn = False
         self._due = self.worked() + CREDIT
-        self._used = 0.0
 
     def worked(self) -> float:
         """Seconds for which this thread has worked. From any thread, while this one lives."""
         return time.clock_gettime(self._clock)
 
-    def begin(self) -> None:
-        """Something is there to be done."""
-        self._from = time.monotonic()
-
     def spend(self, is_behind: bool) -> None:
-        """A part of it is done. Wait for a turn if there is more, and the share is used up.
+        """A part is done. If there is more, and the share is used up, wait for a turn.
 
-        ``is_behind``: whether there is more that was read already.
+        ``is_behind``: whether there is more that was read already. Say this before an answer leaves:
+        after that, a peer that has waited for it may have sent more, too.
         """
-        now = time.monotonic()
-        self._used += now - self._from
-        self._from = now
-        if self._used >= CREDIT or self._is_in_turn:
-            self._settle(is_behind)
-
-    def _settle(self, is_behind: bool) -> None:
+        is_spent = self.worked() >= self._due
+        if not (is_spent or self.is_in_turn):
+            return
         if not is_behind and not self._has_more():
             self._turns.leave(self)
             self._rest()
-        elif self.worked() >= self._due:
+        elif is_spent:
             if not self._turns.leave(self):
                 time.sleep(_PAUSE)
             self._turns.take(self)
-            self._is_in_turn = True
+            self.is_in_turn = True
             self._due = self.worked() + SLICE
-            self._from = time.monotonic()
-        self._used = 0.0
 
     def end(self) -> None:
         """The thread ends."""
