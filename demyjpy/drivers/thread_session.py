@@ -24,7 +24,7 @@ from demyjpy.pipeline import PROGRESS, Line, hang_up, open_connection, resume, r
 from demyjpy.registry import Handler
 
 _READ_SIZE: Final = 100_000  # over 128 kB, malloc() asks the kernel for the memory of each read
-_FEW: Final = 4  # reads, after which it is looked what they took
+_FEW: Final = 8  # reads, after which it is looked what they took
 _NOTICEABLE: Final = 0.005  # seconds of a handler, after which a look at the peer is worth a system call
 
 
@@ -82,7 +82,7 @@ class ThreadSession:
     @contextmanager
     def _until_its_end(self) -> Iterator[None]:
         is_left = False
-        share = self._share = Share(self._server.turns, self._has_more)
+        share = self._share = Share(self._server.turns, self._socket)
         try:
             yield
         except _LeftBehindError:
@@ -132,7 +132,8 @@ class ThreadSession:
         while True:
             connection = self._line.connection
             report(connection)
-            if connection.is_behind or connection.unread.is_ready:
+            is_behind = bool(connection.packets) or connection.unread.is_ready
+            if is_behind:
                 self._share.spend(True)
             if connection.data_to_send:
                 self._send(connection.data_to_send)
@@ -140,15 +141,15 @@ class ThreadSession:
                 started = time.perf_counter()
                 outcome = self._call(connection.call)
                 self._resume(outcome, time.perf_counter() - started)
-            elif connection.is_behind and not self._is_left:
+            elif connection.is_closed or not is_behind:
+                return not connection.is_closed
+            elif self._is_left:
+                self._line.connection = hang_up(connection)
+            else:
                 answer = self._line.go_on()
                 if answer is not None:
                     self._send(answer)
                     return True
-            elif connection.is_behind:
-                self._line.connection = hang_up(connection)
-            else:
-                return not connection.is_closed
 
     def _resume(self, outcome: Any, duration: float) -> None:
         connection = self._line.connection
@@ -191,16 +192,6 @@ class ThreadSession:
             return False
         except OSError:
             return True
-
-    def _has_more(self) -> bool:
-        """Whether reading would not wait."""
-        try:
-            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass  # reading says it
-        return True
 
     def _send(self, data: bytes) -> None:
         try:

@@ -11,10 +11,12 @@ What counts is the processor's time, not the clock's. A handler may wait for a d
 it takes: that costs nobody anything, and a thread that holds the turn and waits loses it.
 """
 
+import select
+import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from demyjpy.limits import Budget
@@ -22,10 +24,10 @@ from demyjpy.limits import Budget
 CREDIT: Final = 0.000_25
 """Seconds of work after a rest for which no turn is needed."""
 
-SLICE: Final = 0.001
+SLICE: Final = 0.002
 """Seconds of work in one turn."""
 
-PATIENCE: Final = 0.002
+PATIENCE: Final = 0.004
 """Seconds after which the next in line looks whether who holds the turn works."""
 
 LEASE: Final = 0.05
@@ -92,22 +94,21 @@ class Turns:
 class Share:
     """What the thread of one connection may use. Made in that thread, and used there only.
 
-    ``has_more`` says whether its peer has sent what is not read yet.
+    ``is_in_turn``: it has taken a turn, and not rested since.
     """
 
     __slots__ = ("_clock", "_due", "_has_more", "_turns", "gate", "is_in_turn")
 
-    def __init__(self, turns: Turns, has_more: Callable[[], bool]) -> None:
+    def __init__(self, turns: Turns, sock: socket.socket) -> None:
         self._turns = turns
-        self._has_more = has_more
+        poll = select.poll()  # half of what a recv() costs that finds nothing
+        poll.register(sock, select.POLLIN)
+        self._has_more = partial(poll.poll, 0)
         self._clock = time.pthread_getcpuclockid(threading.get_ident())
+        self._due: float | None = None
+        self.is_in_turn = False
         self.gate = threading.Lock()
         self.gate.acquire()
-        self._rest()
-
-    def _rest(self) -> None:
-        self.is_in_turn = False
-        self._due = self.worked() + CREDIT
 
     def worked(self) -> float:
         """Seconds for which this thread has worked. From any thread, while this one lives."""
@@ -119,13 +120,12 @@ class Share:
         ``is_behind``: whether there is more that was read already. Say this before an answer leaves:
         after that, a peer that has waited for it may have sent more, too.
         """
-        is_spent = self.worked() >= self._due
-        if not (is_spent or self.is_in_turn):
-            return
         if not is_behind and not self._has_more():
-            self._turns.leave(self)
-            self._rest()
-        elif is_spent:
+            self.end()
+            self._due = None
+        elif self._due is None:
+            self._due = self.worked() + CREDIT
+        elif self.worked() >= self._due:
             if not self._turns.leave(self):
                 time.sleep(_PAUSE)
             self._turns.take(self)
@@ -133,5 +133,7 @@ class Share:
             self._due = self.worked() + SLICE
 
     def end(self) -> None:
-        """The thread ends."""
-        self._turns.leave(self)
+        """Others may have the turn: the thread ends, or waits for its peer."""
+        if self.is_in_turn:
+            self.is_in_turn = False
+            self._turns.leave(self)
