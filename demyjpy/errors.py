@@ -27,7 +27,10 @@ class RemoteProtocolError(MilterError):
 
 
 class LimitError(RemoteProtocolError):
-    """The other side sent more of something than `demyjpy.Limits` allows; the rest is refused."""
+    """The other side sent more of something than `demyjpy.Limits` allows; the rest is refused.
+
+    Where it cannot be refused, as macros cannot, the connection is closed.
+    """
 
 
 class LocalProtocolError(MilterError, ValueError):

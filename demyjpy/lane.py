@@ -172,6 +172,10 @@ def take_lane(connection: Connection) -> Lane:
     recipients, headers, size = counts.recipients, counts.headers, counts.size
     header_size = min(limits.header_size, limits.message)  # of what has come, for no body is before it
     here = routes[phase]
+    # a slot each, so that there are never more than macro_size; others are the turn's to count
+    longest = limits.macro_size // len(macros.slots)
+    if any(told is not None and len(told) > longest for told in macros.slots):
+        longest = 0
     shown: Macros | None = None  # those that ctx is known to hold
     told_for: int | None = None  # the command for which macros have come
     told = b""  # those macros
@@ -208,7 +212,7 @@ def take_lane(connection: Connection) -> Lane:
                 break
             letter = data[at + 4]
             if letter == MACRO:
-                if length < 2:
+                if not 2 <= length <= longest:
                     break
                 target = data[at + 5]
                 if target in _OPENING and phase in IN_MESSAGE:

@@ -4,8 +4,8 @@ Two differences, both on purpose: what belongs to a message is dropped at its en
 to a recipient after that recipient, so that nothing is carried into the next. And names are the same
 with and without braces: ``auth_type`` finds ``{auth_type}``.
 
-A macro packet is kept as bytes until somebody asks: Postfix sends one before every header field and
-every chunk of the body.
+A macro packet is kept as bytes until somebody asks, and read once then: Postfix sends one before
+every header field and every chunk of the body, each time the same.
 """
 
 from typing import Final
@@ -63,6 +63,20 @@ _MET: Final[dict[int, tuple[int, tuple[int, ...]]]] = {
 """For a command that comes with macros: their slot, and the slots that end."""
 
 
+class Told(bytes):
+    """What one macro packet says after its letter. Bytes, but that what is found in them is kept."""
+
+    _found: dict[str, str | None] | None = None
+
+    @property
+    def found(self) -> dict[str, str | None]:
+        """Bare names to values; the first of a name counts, as for libmilter."""
+        if self._found is None:
+            words = Definitions.parse(take_strings(self)).words
+            self._found = {Definitions.key_of(name): value for name, value in reversed(words)}
+        return self._found
+
+
 @frozen
 class Macros:
     """The macros in force, as a value.
@@ -71,14 +85,25 @@ class Macros:
     the commands to come.
     """
 
-    slots: tuple[bytes | None, ...] = (None,) * 8
+    slots: tuple[Told | None, ...] = (None,) * 8
     fresh: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes that are kept."""
+        return sum([len(one) for one in self.slots if one])
 
     def define(self, letter: int, payload: bytes) -> "Macros":
         """With the macros of one packet: its target command's letter, and the strings after it."""
         slot = _SLOTS.get(letter, PASSING)
-        slots = (*self.slots[:slot], payload, *self.slots[slot + 1 :])
+        told = self._told(slot, payload)
+        slots = (*self.slots[:slot], told, *self.slots[slot + 1 :])
         return Macros(slots, self.fresh | 1 << slot)
+
+    def _told(self, slot: int, payload: bytes) -> Told:
+        """The same as is there, where it is: that may have been read already."""
+        before = self.slots[slot]
+        return before if before is not None and before == payload else Told(payload)
 
     def arrive(self, letter: int) -> "Macros":
         """As they are in force for the command that has now come."""
@@ -99,7 +124,7 @@ class Macros:
         slots = [*self.slots]
         for one in ended:
             slots[one] = None
-        slots[slot] = payload
+        slots[slot] = self._told(slot, payload)
         after = (*slots,)
         return self if after == self.slots else Macros(after)
 
@@ -111,7 +136,7 @@ class Macros:
         slots = self._drop(_OF_MESSAGE, self.fresh)
         return self if slots is self.slots else Macros(slots, self.fresh)
 
-    def _drop(self, dropped: tuple[int, ...], spared: int) -> tuple[bytes | None, ...]:
+    def _drop(self, dropped: tuple[int, ...], spared: int) -> tuple[Told | None, ...]:
         """Without those slots, but for the ones whose bits are set."""
         slots = self.slots
         for slot in dropped:
@@ -121,11 +146,10 @@ class Macros:
 
     def get(self, name: str) -> str | None:
         """The value of a macro, with or without braces around its name; None if not in force."""
-        for payload in reversed(self.slots):
-            if payload is not None:
-                found = Definitions.parse(take_strings(payload))
-                if name in found:
-                    return found[name]
+        bare = Definitions.key_of(name)
+        for told in reversed(self.slots):
+            if told is not None and bare in told.found:
+                return told.found[bare]
         return None
 
     @property

@@ -295,6 +295,9 @@ class Turn:
     def _define_macros(self, station: Station, payload: bytes) -> None:
         if not payload:
             raise RemoteProtocolError("a macro packet with the letter of its command", "nothing")
+        defined, most = self._macros.define(payload[0], payload[1:]), self._setup.limits.macro_size
+        if defined.size > most:
+            raise LimitError(f"at most {most} bytes of macros (the option limits=)", f"{defined.size}")
         if payload[0] in (_MAIL, _HELO) and self._phase in IN_MESSAGE:
             self._refresh_macros()  # for the abort handlers of the message that these may end
         if station.chain:
@@ -306,7 +309,7 @@ class Turn:
                 self._prelude = self._ctx
             self._schedule(station, station.decode(payload, False), payload)
         else:
-            self._macros = self._macros.define(payload[0], payload[1:])
+            self._macros = defined
 
     def _begin_message(self) -> None:
         self._base = self._ctx if self._prelude is None else self._prelude

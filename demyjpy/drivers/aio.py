@@ -24,6 +24,7 @@ from demyjpy.drivers.sockets import send_at_once
 from demyjpy.drivers.transport import Poller
 from demyjpy.drivers.watch import LoopWatch, Pulse
 from demyjpy.errors import HandlerError
+from demyjpy.limits import Budget
 from demyjpy.pipeline import run_call, run_call_async
 
 _ACCEPTS: Final = 64  # connections taken at one wake-up
@@ -100,7 +101,9 @@ class AsyncServer:
             self._end_threads()
 
     def _setup(self, on_connect: Any) -> Setup:
-        return self.options.setup(on_connect, lambda handler: handler.blocking or handler.is_async)
+        return self.options.setup(
+            on_connect, lambda handler: handler.blocking or handler.is_async, Budget(clock=monotonic)
+        )
 
     def adopt(self, on_connect: Any) -> None:
         """Serve the sessions to come with this filter; those begun keep theirs. From any thread."""

@@ -42,6 +42,7 @@ class AsyncSession:
         "_begun",
         "_deadline",
         "_give_up",
+        "_is_behind",
         "_is_full",
         "_keepalive",
         "_late",
@@ -72,6 +73,9 @@ class AsyncSession:
         """When it began, until it has negotiated."""
         self._unsent = 0
         self._is_full = False
+        """Whether the peer has to take answers before anything is done for it."""
+        self._is_behind = False
+        """Whether there is work left, for which it has to wait."""
 
     def begin(self, sock: socket.socket) -> None:
         """Serve an accepted socket."""
@@ -96,6 +100,12 @@ class AsyncSession:
         if self._server.stopping:
             self.leave_if_idle()
 
+    def go_on(self) -> None:
+        if not self._is_full:  # else `resume_writing` says when
+            self._is_behind = False
+            self.receive(b"")
+            self._read_if_due()
+
     def lose(self) -> None:
         self._transport = None
         self._stop_progress()
@@ -115,7 +125,13 @@ class AsyncSession:
 
     def resume_writing(self) -> None:
         self._is_full = False
-        self._read(self._running is None)
+        if self._is_behind and self._transport is not None:
+            self._transport.work_later()
+        self._read_if_due()
+
+    def _read_if_due(self) -> None:
+        # what was kept of the last read is done with before there is another
+        self._read(not self._is_full and not self._is_behind and self._running is None)
 
     def _read(self, wanted: bool) -> None:
         if self._transport is not None:
@@ -142,6 +158,10 @@ class AsyncSession:
                 transport.close()
             else:
                 self._server.forget_session(self)
+        elif connection.is_behind and transport is not None:
+            self._is_behind = True
+            self._read(False)
+            transport.work_later()
         elif self._server.stopping and connection.is_idle:
             self._follow(hang_up(connection))
         self._seen = monotonic()  # now it is the MTA's turn
@@ -201,8 +221,7 @@ class AsyncSession:
         if self._transport is not None and self._transport.is_closing:
             connection = hang_up(connection)
         self._follow(resume(connection, outcome, monotonic() - self._started))
-        if self._running is None:  # else what was kept of the last read is not yet done with
-            self._read(not self._is_full)
+        self._read_if_due()
 
     # ---------------------------------------------------------------------- what the server says
     def leave_if_idle(self) -> None:

@@ -28,6 +28,9 @@ class Reader(Protocol):
     def receive(self, data: bytes) -> None:
         """Bytes have come."""
 
+    def go_on(self) -> None:
+        """It is its turn again, after `Transport.work_later`."""
+
     def lose(self) -> None:
         """The connection is no more. Said once, by the loop itself."""
 
@@ -48,6 +51,9 @@ class Poller:
         # One for all, for what is read is taken out before anybody else reads. A new one for each read
         # is so large that malloc() gives its pages back to the kernel each time.
         self.buffer = memoryview(bytearray(_READ_SIZE))
+        self.behind: deque[Transport] = deque()
+        """Those with work left, for which it is not read: one part of it each, in turn."""
+        self._is_called = self._is_closed = False
         self.due: list[Transport] | None = None
         """While sockets are served: those with something to send at the end. Until then no peer is woken
         up, that would only take the processor, and what is in its caches, from those still to come."""
@@ -56,8 +62,21 @@ class Poller:
     def _poll(self) -> None:
         """What can be read or written now, and what comes meanwhile, for a turn of the loop is dear."""
         end = monotonic() + _PATIENCE
-        while self._serve_ready() and monotonic() < end:
+        while (self._serve_ready() or self.behind) and monotonic() < end:
             pass
+        if self.behind:
+            self._poll_soon()
+
+    def _poll_soon(self) -> None:
+        """Although nothing may come: there is work left."""
+        if not self._is_called:
+            self._is_called = True
+            self.loop.call_soon(self._poll_again)
+
+    def _poll_again(self) -> None:
+        self._is_called = False
+        if not self._is_closed:
+            self._poll()
 
     def _serve_ready(self) -> bool:
         """Whether there was anything to do."""
@@ -70,9 +89,26 @@ class Poller:
                 if monotonic() > until:  # handlers that compute for long: the others wait for nothing
                     self._flush([])
                     until = monotonic() + _PATIENCE
+            if self.behind:
+                self._flush([])
+                self._work()
         finally:
             self._flush(None)
         return bool(found)
+
+    def _work(self) -> None:
+        """Parts of the work that is left, until others may have said something."""
+        until = monotonic() + _PATIENCE
+        for _ in range(len(self.behind)):
+            self.behind.popleft().go_on()
+            if monotonic() > until:
+                break
+
+    def work_later(self, transport: "Transport") -> None:
+        """It has work left, which is done when those have been served that say something new."""
+        self.behind.append(transport)
+        if self.due is None:
+            self._poll_soon()
 
     def _flush(self, following: "list[Transport] | None") -> None:
         due, self.due = self.due, following
@@ -81,6 +117,7 @@ class Poller:
 
     def close(self) -> None:
         """Watch no more; it must watch no socket any more."""
+        self._is_closed = True
         self.loop.remove_reader(self._fileno)
         self.selector.close()
 
@@ -90,6 +127,7 @@ class Transport:
 
     __slots__ = (
         "_buffer",
+        "_is_behind",
         "_is_full",
         "_loop",
         "_poller",
@@ -109,7 +147,7 @@ class Transport:
         self._sock, self._reader, self._receive = sock, reader, reader.receive
         self._unsent: deque[bytes | memoryview] = deque()
         self._size = 0
-        self._is_full = False
+        self._is_full = self._is_behind = False
         self._watched = 0
         """What the selector looks for."""
         self.is_closing = False
@@ -147,6 +185,24 @@ class Transport:
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:  # noqa: BLE001  # it is the end of this session, and of no other
+            self.fail(error)
+
+    def work_later(self) -> None:
+        """Have the reader told when it is its turn again; not told once it is closed."""
+        if not self._is_behind:
+            self._is_behind = True
+            self._poller.work_later(self)
+
+    def go_on(self) -> None:
+        """It is its turn again."""
+        self._is_behind = False
+        if self.is_closing:
+            return
+        try:
+            self._reader.go_on()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001  # as where it is read
             self.fail(error)
 
     # ------------------------------------------------------------------------------- reading
