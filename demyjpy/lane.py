@@ -25,7 +25,7 @@ from demyjpy.connection import Connection, Job, Setup, Station
 from demyjpy.context import Context
 from demyjpy.errors import LocalProtocolError, RemoteProtocolError
 from demyjpy.limits import Counts
-from demyjpy.macros import Macros
+from demyjpy.macros import NO_MACROS, Macros
 from demyjpy.negotiation import Agreement
 from demyjpy.outcomes import as_exception
 from demyjpy.plan import check_plan, encode_answer
@@ -33,7 +33,7 @@ from demyjpy.session import IN_MESSAGE, Phase, gives_up, receive
 from demyjpy.standing import CLEAR
 from demyjpy.stations import DISCONNECT, MACRO
 from demyjpy.wire.codes import Command, Response
-from demyjpy.wire.framing import NOTHING_UNREAD, Unread, join_frame, rest_of
+from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, rest_of
 
 _C = Command
 _HELO: Final = int(_C.HELO)
@@ -131,14 +131,19 @@ class Handover:
     """Where the lane ends: what holds there, and the last handler's outcome if that is what ended it.
 
     Its connection has the packets that are left; ``data_to_send`` is what those before it brought,
-    ``taken`` how many of them the budget counts. Where that ended it, it ``is_spent``.
+    ``taken`` how many of them the budget counts.
     """
 
     connection: Connection
     job: Job | None = None
     outcome: Any = None
     taken: int = 0
-    is_spent: bool = False
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether it ended for others to have their turn."""
+        budget = self.connection.setup.budget
+        return budget is not None and self.taken >= budget.packets
 
 
 Lane: TypeAlias = Generator[bytes, bytes | None, Handover]
@@ -174,7 +179,7 @@ def take_lane(connection: Connection) -> Lane:
     here = routes[phase]
     # a slot each, so that there are never more than macro_size; others are the turn's to count
     longest = limits.macro_size // len(macros.slots)
-    if any(told is not None and len(told) > longest for told in macros.slots):
+    if macros is not NO_MACROS and max([len(one) for one in macros.slots if one], default=0) > longest:
         longest = 0
     shown: Macros | None = None  # those that ctx is known to hold
     told_for: int | None = None  # the command for which macros have come
@@ -187,17 +192,19 @@ def take_lane(connection: Connection) -> Lane:
     earlier: list[bytes] = []  # answers to this read, but for the last
     answered = 0  # their bytes
     out = b""
-    taken, until, is_spent = 0, 0.0, False
+    taken, until = 0, 0.0
+    is_closed = False
     while True:
-        if earlier:
-            out, answered = b"".join((*earlier, out)), 0
-            earlier.clear()
+        if taken:  # the read had more than one packet, as it rarely has
+            if earlier:
+                out, answered = b"".join((*earlier, out)), 0
+                earlier.clear()
+            taken, until = 0, 0.0
         data = yield out
         out = b""
         if data is None:
             break
-        at = taken = 0
-        until = 0.0
+        at = 0
         if unread.size:
             unread = unread.with_chunk(data)
             if unread.size < unread.wanted:
@@ -220,7 +227,6 @@ def take_lane(connection: Connection) -> Lane:
                 if told_for is not None:
                     taken += 1
                     if taken >= most:
-                        is_spent = True
                         break
                     if told_for != target:  # or the later ones replace them
                         macros = macros.define(told_for, told)
@@ -305,25 +311,29 @@ def take_lane(connection: Connection) -> Lane:
                     ctx = remembering(ctx, base) if is_changed else base
             if stop - at <= 4:
                 break
-            taken += 1  # and more has come: others may have to have their turn first
-            if taken >= most or answered + len(out) > most_answered:
-                is_spent = True
+            taken += 1  # and more has come, for which others may not have to wait
+            if answered + len(out) > most_answered:
+                taken = most
+            elif clock is not None:
+                if not until:
+                    until = clock() + seconds
+                elif clock() >= until:
+                    taken = most
+            if taken >= most:
                 break
-            if clock is not None:
-                now = clock()
-                if until and now >= until:
-                    is_spent = True
-                    break
-                until = until or now + seconds
         if at < stop or job is not None:
+            if data.startswith(_GOODBYE, at) and job is None and phase not in IN_MESSAGE:
+                stations = connection.stations
+                is_closed = not (stations[_QUIT].chain or stations[DISCONNECT].chain)
+                if is_closed:  # and no handler has anything to say to it, or to the end
+                    break
             unread = rest_of(data, at, limits.packet)
             if job is not None or unread.is_ready:
                 break
     if told_for is not None:
         macros = macros.define(told_for, told)
-    is_closed = job is None and phase not in IN_MESSAGE and _says_goodbye(unread, connection.stations)
     if is_closed:
-        phase, unread, macros = Phase.CLOSED, NOTHING_UNREAD, macros.arrive(_QUIT)
+        phase, macros = Phase.CLOSED, macros.arrive(_QUIT)
     after_all = Connection(
         connection.setup,
         connection.session,
@@ -341,13 +351,7 @@ def take_lane(connection: Connection) -> Lane:
         unread=unread,
         counts=Counts(recipients, headers, size),
     )
-    return Handover(after_all, job, outcome, taken, is_spent)
-
-
-def _says_goodbye(unread: Unread, stations: dict[int, Station]) -> bool:
-    """Whether QUIT is next, and no handler has anything to say to it, or to the end."""
-    is_next = unread.is_ready and unread.chunks[0].startswith(_GOODBYE, unread.at)
-    return is_next and not (stations[_QUIT].chain or stations[DISCONNECT].chain)
+    return Handover(after_all, job, outcome, taken)
 
 
 def _queue_of(outcome: Any) -> Any:

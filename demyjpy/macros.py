@@ -4,7 +4,7 @@ Two differences, both on purpose: what belongs to a message is dropped at its en
 to a recipient after that recipient, so that nothing is carried into the next. And names are the same
 with and without braces: ``auth_type`` finds ``{auth_type}``.
 
-A macro packet is kept as bytes until somebody asks, and read once then: Postfix sends one before
+A macro packet is kept as bytes until somebody asks, and is read once then: Postfix sends one before
 every header field and every chunk of the body, each time the same.
 """
 
@@ -63,18 +63,20 @@ _MET: Final[dict[int, tuple[int, tuple[int, ...]]]] = {
 """For a command that comes with macros: their slot, and the slots that end."""
 
 
-class Told(bytes):
-    """What one macro packet says after its letter. Bytes, but that what is found in them is kept."""
+class _Read(bytes):
+    """What a macro packet says after its letter, and what was found in it."""
 
-    _found: dict[str, str | None] | None = None
+    found: dict[str, str | None]
+    """Bare names to values; the first of a name counts."""
 
-    @property
-    def found(self) -> dict[str, str | None]:
-        """Bare names to values; the first of a name counts, as for libmilter."""
-        if self._found is None:
-            words = Definitions.parse(take_strings(self)).words
-            self._found = {Definitions.key_of(name): value for name, value in reversed(words)}
-        return self._found
+    @classmethod
+    def of(cls, payload: bytes) -> "_Read":
+        if isinstance(payload, cls):
+            return payload
+        read = cls(payload)
+        words = Definitions.parse(take_strings(payload)).words
+        read.found = {Definitions.key_of(name): value for name, value in reversed(words)}
+        return read
 
 
 @frozen
@@ -85,7 +87,7 @@ class Macros:
     the commands to come.
     """
 
-    slots: tuple[Told | None, ...] = (None,) * 8
+    slots: tuple[bytes | None, ...] = (None,) * 8
     fresh: int = 0
 
     @property
@@ -96,14 +98,11 @@ class Macros:
     def define(self, letter: int, payload: bytes) -> "Macros":
         """With the macros of one packet: its target command's letter, and the strings after it."""
         slot = _SLOTS.get(letter, PASSING)
-        told = self._told(slot, payload)
-        slots = (*self.slots[:slot], told, *self.slots[slot + 1 :])
-        return Macros(slots, self.fresh | 1 << slot)
-
-    def _told(self, slot: int, payload: bytes) -> Told:
-        """The same as is there, where it is: that may have been read already."""
         before = self.slots[slot]
-        return before if before is not None and before == payload else Told(payload)
+        if before == payload:
+            payload = before  # which may have been read
+        slots = (*self.slots[:slot], payload, *self.slots[slot + 1 :])
+        return Macros(slots, self.fresh | 1 << slot)
 
     def arrive(self, letter: int) -> "Macros":
         """As they are in force for the command that has now come."""
@@ -124,7 +123,7 @@ class Macros:
         slots = [*self.slots]
         for one in ended:
             slots[one] = None
-        slots[slot] = self._told(slot, payload)
+        slots[slot] = payload
         after = (*slots,)
         return self if after == self.slots else Macros(after)
 
@@ -136,7 +135,7 @@ class Macros:
         slots = self._drop(_OF_MESSAGE, self.fresh)
         return self if slots is self.slots else Macros(slots, self.fresh)
 
-    def _drop(self, dropped: tuple[int, ...], spared: int) -> tuple[Told | None, ...]:
+    def _drop(self, dropped: tuple[int, ...], spared: int) -> tuple[bytes | None, ...]:
         """Without those slots, but for the ones whose bits are set."""
         slots = self.slots
         for slot in dropped:
@@ -147,10 +146,20 @@ class Macros:
     def get(self, name: str) -> str | None:
         """The value of a macro, with or without braces around its name; None if not in force."""
         bare = Definitions.key_of(name)
-        for told in reversed(self.slots):
-            if told is not None and bare in told.found:
-                return told.found[bare]
+        for slot in range(PASSING, -1, -1):
+            payload = self.slots[slot]
+            if payload is not None:
+                read = _Read.of(payload)
+                if read is not payload:
+                    self._keep(slot, read)
+                if bare in read.found:
+                    return read.found[bare]
         return None
+
+    def _keep(self, slot: int, read: _Read) -> None:
+        """What equals it is in its place already, here and in what comes of this value."""
+        slots = (*self.slots[:slot], read, *self.slots[slot + 1 :])
+        object.__setattr__(self, "slots", slots)
 
     @property
     def client(self) -> str | None:

@@ -1,6 +1,7 @@
 """The lane: to be seen from outside only by the clock."""
 
 import gc
+from itertools import count
 from typing import Any
 
 import pytest
@@ -8,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demyjpy.actions import AddHeader
-from demyjpy.connection import Connection, Limits, Setup
+from demyjpy.connection import Connection, Setup
 from demyjpy.context import get_macro, remember, send_action
 from demyjpy.handlers import define_event_handlers, merge_handlers, with_handlers
 from demyjpy.lane import is_plain
+from demyjpy.limits import Budget, Limits
 from demyjpy.pipeline import (
     Line,
     as_on_connect,
+    go_on,
     hang_up,
     open_connection,
     receive_data,
@@ -130,34 +133,41 @@ class Slow:
         self.connection = receive_data(self.connection, data)
         return None
 
+    def go_on(self) -> bytes | None:
+        self.connection = go_on(self.connection)
+        return None
+
 
 def play(way: Any, handlers: Any, chunks: list[bytes], **setup: Any) -> tuple[Any, ...]:
-    """All that can be seen of a session from outside, sent by sent, as a driver would see it."""
+    """All that can be seen of a session from outside, read by read, as a driver would see it."""
     line = way(way.open(handlers, b"".join(chunks)[:_OFFER_SIZE], **setup))
     sent: list[bytes] = []
     troubles: list[Any] = []
 
     def take(connection: Connection) -> None:
         line.connection = connection
-        sent.append(connection.data_to_send)
+        sent[-1] += connection.data_to_send
         troubles.extend(
             (repr(one.error), one.event, one.handler, one.queue_id) for one in connection.troubles
         )
 
     for chunk in chunks:
+        sent.append(b"")
         answer = line.receive_data(chunk)
-        if answer is None:
+        while answer is None:
             take(line.connection)
             while line.connection.call is not None:
                 take(resume(line.connection, run_call(line.connection.call)))
-        else:
-            sent.append(answer)
+            answer = line.go_on() if line.connection.is_behind else b""
+        sent[-1] += answer
     last = line.connection
+    assert not last.is_behind
+    sent.append(b"")
     take(hang_up(last))
     while line.connection.call is not None:
         take(resume(line.connection, run_call(line.connection.call)))
     assert line.connection.is_closed
-    return [one for one in sent if one], troubles, last.phase, last.counts, last.macros, last.is_idle
+    return sent, troubles, last.phase, last.counts, last.macros, last.is_idle
 
 
 def record(way: Any, filters: list[AnyFilter], chunks: list[bytes], **setup: Any) -> tuple[Any, ...]:
@@ -192,6 +202,31 @@ def test_handlers_that_are_handed_out_leave_the_lane(filters, told, data):
     chunks = [join_frame(*one, limit=1 << 20) for one in [offer(), *told]]
     deferring = record(Fast, filters, chunks, defers=lambda handler: handler.event in names)
     assert deferring == record(Slow, filters, chunks)
+
+
+budgets = st.builds(
+    lambda packets, answer, seconds: Budget(
+        packets, answer, seconds or 0.0, None if seconds is None else count().__next__
+    ),
+    st.integers(2, 6),
+    st.sampled_from([0, 5, 60, 1 << 16]),
+    st.one_of(st.none(), st.integers(0, 4)),
+)
+"""Small ones; their clocks go on by a second each time that somebody looks."""
+
+
+@settings(max_examples=300)
+@given(mild, offered_steps, sessions(), setups, budgets, st.data())
+def test_any_budget_comes_to_the_same(filters, steps, told, setup, budget, data):
+    """However a read is divided up: same bytes out, same contexts at handlers, same log."""
+    names = data.draw(st.sets(st.sampled_from(["body", "end_of_message", "mail"]), max_size=1))
+    setup = {"defers": lambda handler: handler.event in names, **setup}
+    chunks = data.draw(chunks_of(join([offer(steps=steps), *told])))
+    whole = record(Fast, filters, chunks, **setup)
+    assert record(Fast, filters, chunks, budget=budget, **setup) == whole
+    assert record(Slow, filters, chunks, budget=budget, **setup) == whole
+    watched = {"observer": lambda step: None, **setup}
+    assert record(Fast, filters, chunks, budget=budget, **watched) == whole
 
 
 def opened(handlers: Any, **setup: Any) -> Line:
