@@ -55,6 +55,7 @@ FLOORS = (
     "drivers.signals",
     "drivers.sockets",
     "drivers.transport",
+    "drivers.turns",
     "drivers.workers",
     "drivers.aio_session",
     "drivers.aio",

@@ -84,11 +84,10 @@ class Turns:
 
     def _is_over(self) -> bool:
         """Whether the one who holds the turn waits for something, or works for too long."""
-        if self._holder is None:
-            return False
         held = time.monotonic() - self._since
-        worked = self._holder.worked() - self._worked
-        return held > LEASE or (held > PATIENCE and worked < held / 4)
+        if self._holder is None or held < PATIENCE:
+            return False
+        return held > LEASE or self._holder.worked() - self._worked < held / 4
 
 
 class Share:

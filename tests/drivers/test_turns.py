@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from demyjpy import Continue, EndOfMessage, Mail, define_event_handlers, replace_body, running
+from demyjpy import Continue, EndOfMessage, Mail, Recipient, define_event_handlers, replace_body, running
 from demyjpy.drivers import ThreadServer
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.options import Options
@@ -191,6 +191,19 @@ def test_twenty_peers_that_pipeline_keep_one_in_step_waiting_for_few_of_their_me
     assert len(calls) < BUSY * MESSAGES, "the busy ones were done too soon for the test to say something"
     assert statistics.median(between) <= 10, between
     assert {message.rpartition(": ")[2] for message in log.take()} <= {UNFINISHED}
+
+
+def test_what_was_sent_in_one_piece_is_answered_to_its_end(driver):
+    """However many slices it takes; then the peer is listened to again."""
+    handlers = define_event_handlers()
+    for event in ("mail", "recipient", "end_of_message"):
+        handlers.add(event, lambda event, ctx: ctx)
+    recipients = [Recipient("to@example.org")] * 5000
+    with running(handlers, driver=driver) as address, Peer(address).begin() as peer:
+        for _ in range(2):
+            peer.say(Mail("ann"), *recipients)
+            assert {peer.hear() for _ in range(1 + len(recipients))} == {Continue()}
+        assert peer.finish_message() == (Continue(),)
 
 
 def test_a_pipelining_peer_whose_handler_waits_keeps_no_other_from_working():
