@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from demyjpy import macros as macros_module
 from demyjpy.macros import NO_MACROS, Macros
 from demyjpy.wire.codes import Command
+from demyjpy.wire.fields import take_strings
 
 C = Command
 
@@ -104,6 +106,59 @@ def test_macros_are_values():
     assert NO_MACROS.get("i") is None
     assert one == NO_MACROS.define(C.MAIL, b"i\x001\0")
     assert hash(one) == hash(NO_MACROS.define(C.MAIL, b"i\x001\0"))
+
+
+def reads_of(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What is read from now on, each time that it is."""
+    found: list[bytes] = []
+
+    def read(payload: bytes) -> tuple[str, ...]:
+        found.append(payload)
+        return take_strings(payload)
+
+    monkeypatch.setattr(macros_module, "take_strings", read)
+    return found
+
+
+def test_a_packet_is_read_once(monkeypatch):
+    """However often and for whatever somebody asks; one that nobody asks for, never."""
+    read = reads_of(monkeypatch)
+    macros = NO_MACROS.define(C.CONNECT, b"j\0mx\0").arrive(C.CONNECT).meet(C.MAIL, b"a\x001\0")
+    assert read == []
+    for letter in (C.RCPT, C.DATA, C.HEADER, C.EOH, C.BODY, C.BODYEOB):
+        macros = macros.arrive(letter)
+        assert (macros.get("j"), macros.get("nowhere"), macros.get("a")) == ("mx", None, "1")
+    macros = macros.end_message().define(C.MAIL, b"a\x002\0").arrive(C.MAIL)
+    assert (macros.get("j"), macros.get("a")) == ("mx", "2")
+    assert read == [b"a\x001\0", b"j\0mx\0", b"a\x002\0"]
+
+
+def test_the_same_packet_is_not_read_again(monkeypatch):
+    """Postfix sends the same one before each header field."""
+    read = reads_of(monkeypatch)
+    macros = NO_MACROS.define(C.DATA, b"j\0mx\0").arrive(C.DATA)
+    for _ in range(5):
+        macros = macros.define(C.HEADER, bytes(bytearray(b"i\x001\0"))).arrive(C.HEADER)
+        assert (macros.get("i"), macros.get("j")) == ("1", "mx")
+    assert read == [b"i\x001\0", b"j\0mx\0"]
+
+
+def test_reading_changes_no_value():
+    """What was asked is equal to what was not, with the same hash; older values stay as they are."""
+    before = NO_MACROS.define(C.MAIL, b"i\x001\0")
+    alike = NO_MACROS.define(C.MAIL, b"i\x001\0")
+    after = before.define(C.MAIL, b"i\x002\0")
+    assert (before.get("i"), after.get("i")) == ("1", "2")
+    assert before == alike
+    assert hash(before) == hash(alike)
+    assert repr(before) == repr(alike)
+
+
+def test_the_size_is_what_is_in_force():
+    """In bytes, over all commands."""
+    macros = NO_MACROS.define(C.CONNECT, b"j\0mx\0").define(C.MAIL, b"i\x001\0")
+    assert (NO_MACROS.size, macros.size) == (0, 9)
+    assert macros.define(C.MAIL, b"").size == 5
 
 
 told = st.tuples(st.sampled_from([*b"CHMRTLNBEAU"]), st.sampled_from([b"i\0" + b"1\0", b"i\0" + b"2\0"]))

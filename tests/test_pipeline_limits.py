@@ -15,6 +15,7 @@ from tests.engine import (
     OPENING,
     RCPT,
     Session,
+    join,
     keep,
     macros,
     note,
@@ -129,3 +130,26 @@ def test_a_packet_too_large_closes_the_connection():
     session.feed(b"\0\1\0\1B")
     assert session.is_closed
     assert "expected a packet length from 1 to 65536, got 65537" in texts(session)[0]
+
+
+@pytest.mark.parametrize("setup", [{}, {"observer": lambda step: None}], ids=["plain", "observed"])
+@pytest.mark.parametrize("size", [5, 40, 100])
+def test_too_many_macros_close_the_connection(size, setup):
+    """More than the limit in force, in one packet or in many; what is replaced does not count."""
+    handlers, calls = note("mail", "header", "disconnect")
+    session = play(handlers, *OPENING, limits=Limits(macro_size=100), **setup)
+    value = "v" * (size - 4)
+    fields = [macros("L", i=value), HEADER] * 9
+    if 2 * size <= 100:
+        assert session.say(macros("M", i=value), MAIL, *fields) == "c" * 10
+        session.feed(join([macros(letter, i=value) for letter in "CHMRTNE"]) * 9)
+        assert session.is_closed == (7 * size > 100)
+    else:
+        session.feed(join([macros("M", i=value), MAIL, *fields]))
+        assert session.is_closed
+        assert len(calls) == 2
+    if session.is_closed:
+        (error,) = session.errors
+        assert isinstance(error, LimitError)
+        assert str(error).startswith("expected at most 100 bytes of macros (the option limits=), got 1")
+        assert calls[-1][0] == "Disconnect"
