@@ -45,10 +45,10 @@ def _empty(sender: str) -> bytes:
     return packet(Mail(sender)) + packet(EndOfMessage())
 
 
-def _with_get_macro() -> bytes:
+def _with_get_macro(size: int) -> bytes:
     """A message of 200 header fields, at each of which the filter looks a macro up."""
     fields = b"".join(packet(Header(f"X-{number}", "value")) for number in range(200))
-    start = _macros(Command.MAIL, 1_000_000) + packet(Mail("macros@example.org"))
+    start = _macros(Command.MAIL, size) + packet(Mail("macros@example.org"))
     return start + packet(Recipient("to@example.org")) + fields + packet(EndOfHeaders())
 
 
@@ -75,7 +75,8 @@ ATTACKS: Final[dict[str, Attack]] = {
     "macros": Attack(lambda: _macros(Command.MAIL, 2000) * 100),
     "replace": Attack(lambda: _empty("replace@example.org") * 500),
     "deaf": Attack(lambda: _empty("replace@example.org") * 500, is_deaf=True),
-    "get-macro": Attack(lambda: _with_get_macro() + packet(EndOfMessage())),
+    "get-macro": Attack(lambda: _with_get_macro(60_000) + packet(EndOfMessage())),
+    "get-macro-1M": Attack(lambda: _with_get_macro(1_000_000) + packet(EndOfMessage())),
     "bytes": Attack(lambda: _empty("ann@example.org") * 500, is_slow=True),
     "helo": Attack(lambda: (packet(Hello("x.example.org")) + packet(Abort())) * 3000),
     "recipients": Attack(_recipients, once=lambda: packet(Mail("ann@example.org"))),

@@ -44,7 +44,7 @@ class Case:
 
     def __str__(self) -> str:
         watched = "all" if self.is_observed else "none"
-        return f"{self.driver:8} {self.workers:7} {watched:9} {self.attack:11}"
+        return f"{self.driver:8} {self.workers:7} {watched:9} {self.attack:12}"
 
 
 @frozen
@@ -86,7 +86,7 @@ class Row:
 
 
 HEADING: Final = (
-    "driver   workers observers attack      peers  alone50  alone99  beside50  beside99  answer99"
+    "driver   workers observers attack       peers  alone50  alone99  beside50  beside99  answer99"
     "  MB more  count  MB sent closed   (ms)"
 )
 
