@@ -1,4 +1,4 @@
-"""Short runs of `python -m tests.chaos`, `python -m tests.chaos.fairness` and `python -m tests.chaos.soak`."""
+"""Short runs of the programs `tests.chaos`, `tests.chaos.fairness` and `tests.chaos.soak`."""
 
 import asyncio
 from xml.etree import ElementTree as ET
@@ -36,7 +36,7 @@ def test_a_good_client_is_served_beside_attackers(driver, is_observed):
     rows = asyncio.run(measure(Case(driver, 1, is_observed, "replace"), 0.2, 1))
     assert [row.attackers for row in rows] == [count for count in ATTACKERS if count]
     for row in rows:
-        assert row.alone.count >= 10
-        assert row.beside.count >= 10
+        assert row.alone.count >= 1
+        assert row.beside.count >= 1
         assert row.beside.attacked > 0
         assert row.kilobytes < MOST
