@@ -189,6 +189,7 @@ def take_lane(connection: Connection) -> Lane:
     is_changed = True  # whether a handler has changed the context of this message
     job: Job | None = None
     outcome: Any = None
+    event: Any = None
     earlier: list[bytes] = []  # answers to this read, but for the last
     answered = 0  # their bytes
     out = b""
@@ -330,6 +331,8 @@ def take_lane(connection: Connection) -> Lane:
             unread = rest_of(data, at, limits.packet)
             if job is not None or unread.is_ready:
                 break
+        data = payload = b""  # a packet may be large, and its peer may say no more for hours
+        event = None
     if told_for is not None:
         macros = macros.define(told_for, told)
     if is_closed:

@@ -150,8 +150,10 @@ class Line:
         try:
             return self._lane.send(data)
         except StopIteration as end:
-            self.connection = _leave_lane(end.value)
-            return None
+            handover: Handover = end.value
+        # not before: what is raised while another exception is handled has that one as its context
+        self.connection = _leave_lane(handover)
+        return None
 
     def go_on(self) -> bytes | None:
         """Where ``connection`` is behind, and others have had their turn: as after `receive_data`."""

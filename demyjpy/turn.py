@@ -242,7 +242,8 @@ class Turn:
         self._answered += len(data)
 
     def _give_up(self, error: Exception) -> None:
-        self._trouble(error)
+        # whose frames hold this turn, which holds the error, and all that the peer has said
+        self._trouble(error.with_traceback(None))
         self.hang_up()
 
     # ------------------------------------------------------------------------------ one packet

@@ -62,6 +62,7 @@ FLOORS = (
     "drivers.dumping",
     "drivers.loading",
     "drivers.nursery",
+    "drivers.turns",
     "drivers.workers",
     "drivers.aio_session",
     "drivers.aio",

@@ -18,11 +18,13 @@ from demyjpy.drivers.alarms import Alarms
 from demyjpy.drivers.options import Options
 from demyjpy.drivers.report import report, report_closed
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable, send_at_once
+from demyjpy.drivers.turns import Share, Turns
 from demyjpy.errors import DeadlineError
 from demyjpy.pipeline import PROGRESS, Line, hang_up, open_connection, resume, run_call
 from demyjpy.registry import Handler
 
 _READ_SIZE: Final = 100_000  # over 128 kB, malloc() asks the kernel for the memory of each read
+_FEW: Final = 8  # reads, after which it is looked what they took
 _NOTICEABLE: Final = 0.005  # seconds of a handler, after which a look at the peer is worth a system call
 
 
@@ -31,6 +33,7 @@ class Server(Protocol):
 
     options: Options
     alarms: Alarms
+    turns: Turns
     stopping: bool
 
     def leave_behind(self, session: "ThreadSession", handler: Handler[Any]) -> bool:
@@ -79,11 +82,13 @@ class ThreadSession:
     @contextmanager
     def _until_its_end(self) -> Iterator[None]:
         is_left = False
+        share = self._share = Share(self._server.turns, self._socket)
         try:
             yield
         except _LeftBehindError:
             is_left = True
         finally:
+            share.end()
             if is_left:
                 self._server.come_back()
             else:
@@ -92,10 +97,15 @@ class ThreadSession:
     def _exchange(self) -> None:
         answer: bytes | None = None
         late = acknowledgeable(self._socket)
+        share, reads = self._share, _FEW
         while answer is not None or self._follow():
             data = self._read()
             if data:
                 answer = self._line.receive_data(data)
+                reads -= 1
+                if not reads or share.is_in_turn:
+                    share.spend(False)
+                    reads = _FEW
                 if answer:
                     self._send(answer)
                 elif late and (answer is not None or self._line.connection.is_silent):
@@ -122,14 +132,24 @@ class ThreadSession:
         while True:
             connection = self._line.connection
             report(connection)
+            is_behind = bool(connection.packets) or connection.unread.is_ready
+            if is_behind:
+                self._share.spend(True)
             if connection.data_to_send:
                 self._send(connection.data_to_send)
             if connection.call is not None:
                 started = time.perf_counter()
                 outcome = self._call(connection.call)
                 self._resume(outcome, time.perf_counter() - started)
-            else:
+            elif connection.is_closed or not is_behind:
                 return not connection.is_closed
+            elif self._is_left:
+                self._line.connection = hang_up(connection)
+            else:
+                answer = self._line.go_on()
+                if answer is not None:
+                    self._send(answer)
+                    return True
 
     def _resume(self, outcome: Any, duration: float) -> None:
         connection = self._line.connection

@@ -23,6 +23,7 @@ from demyjpy.drivers.options import Options, SessionNames
 from demyjpy.drivers.report import UNFINISHED, log
 from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.thread_session import ThreadSession
+from demyjpy.drivers.turns import BUDGET, Turns
 from demyjpy.errors import DeadlineError, HandlerError
 from demyjpy.handlers import as_registry, chain_of
 from demyjpy.registry import Handler
@@ -61,12 +62,13 @@ class ThreadServer:
         refuse_async(on_connect)
         self._where = address
         self.options = options or Options()
-        self._door = Door(self.options, self.options.setup(on_connect, _is_deferred))
+        self._door = Door(self.options, self.options.setup(on_connect, _is_deferred, BUDGET))
         self._retired: Callable[[], None] | None = None
         self._sessions: set[ThreadSession] = set()
         self._changed = threading.Condition()
         self._left = 0  # threads whose handler took too long, and still runs
         self.alarms = Alarms()
+        self.turns = Turns()
         self._ended = ExitStack()
         self.stopping = False
         self._is_hurried = False
@@ -125,7 +127,7 @@ class ThreadServer:
     def adopt(self, on_connect: Any) -> None:
         """Serve the sessions to come with this filter; those begun keep theirs. From any thread."""
         refuse_async(on_connect)
-        self._door.setup = self.options.setup(on_connect, _is_deferred)
+        self._door.setup = self.options.setup(on_connect, _is_deferred, BUDGET)
 
     def retire(self, ended: Callable[[], None]) -> None:
         """Accept no more, and say so when the last session has ended by itself."""

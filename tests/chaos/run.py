@@ -76,10 +76,12 @@ def kilobytes(pid: int) -> int:
 
 
 class Milter:
-    """``demyjpy run`` with workers."""
+    """``demyjpy run`` with workers, of the filter in this file and with more options."""
 
-    def __init__(self, plan: Plan, directory: Path) -> None:
-        self._plan, self._directory = plan, directory
+    def __init__(
+        self, plan: Plan, directory: Path, filter_file: str = "milter.py", more: tuple[str, ...] = ()
+    ) -> None:
+        self._plan, self._filter, self._more = plan, f"tests/chaos/{filter_file}", more
         self.notes = directory / "notes"
         self.log = directory / "log"
 
@@ -88,7 +90,7 @@ class Milter:
         options = ("--listen", "inet:0@127.0.0.1", "--log-to", str(self.log), "--grace", "5")
         which = ("--driver", self._plan.driver, "--workers", str(self._plan.workers), "--allow-root")
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "demyjpy", "run", "tests/chaos/milter.py", *options, *which),
+            *(sys.executable, "-m", "demyjpy", "run", self._filter, *options, *which, *self._more),
             cwd=ROOT,
             env={**os.environ, "DEMYJPY_CHAOS_NOTES": str(self.notes)},
             stdout=asyncio.subprocess.PIPE,

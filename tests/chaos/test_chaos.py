@@ -1,10 +1,11 @@
-"""Short runs of `python -m tests.chaos` and `python -m tests.chaos.soak`."""
+"""Short runs of the programs `tests.chaos`, `tests.chaos.fairness` and `tests.chaos.soak`."""
 
 import asyncio
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.chaos.fairness import ATTACKERS, MOST, Case, measure
 from tests.chaos.run import Plan, run
 from tests.chaos.soak import plot, soak
 
@@ -26,3 +27,16 @@ def test_what_is_noted_of_a_long_run():
     assert "messages in" in found.as_text()
     drawn = ET.fromstring(plot([found]))
     assert len(list(drawn.iter("{http://www.w3.org/2000/svg}polyline"))) == 1
+
+
+@pytest.mark.parametrize("is_observed", [False, True])
+@pytest.mark.parametrize("driver", ["asyncio", "threads"])
+def test_a_good_client_is_served_beside_attackers(driver, is_observed):
+    """In each phase the attackers get something done, and so does the good client; memory is bounded."""
+    rows = asyncio.run(measure(Case(driver, 1, is_observed, "replace"), 0.2, 1))
+    assert [row.attackers for row in rows] == [count for count in ATTACKERS if count]
+    for row in rows:
+        assert row.alone.count >= 1
+        assert row.beside.count >= 1
+        assert row.beside.attacked > 0
+        assert row.kilobytes < MOST
