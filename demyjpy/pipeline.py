@@ -13,7 +13,7 @@ from attrs import frozen
 
 from demyjpy.connection import Call, Connection, Setup
 from demyjpy.context import Context, new_context
-from demyjpy.errors import HandlerError
+from demyjpy.errors import HandlerError, describe
 from demyjpy.handlers import as_registry, with_handlers
 from demyjpy.lane import Handover, Lane, is_plain, take_lane
 from demyjpy.outcomes import as_exception
@@ -47,7 +47,7 @@ def as_on_connect(on_connect: Any) -> Any:
     if isinstance(on_connect, Mapping):
         return Begin(as_registry(on_connect))
     if not callable(on_connect):
-        raise HandlerError(f"expected a registry or a function ctx -> ctx, got {on_connect!r:.200}")
+        raise HandlerError(f"expected a registry or a function ctx -> ctx, got {describe(on_connect)}")
     return on_connect
 
 
@@ -150,8 +150,10 @@ class Line:
         try:
             return self._lane.send(data)
         except StopIteration as end:
-            self.connection = go_on(end.value)
-            return None
+            handover: Handover = end.value
+        # not before: what is raised while another exception is handled has that one as its context
+        self.connection = go_on(handover)
+        return None
 
 
 def go_on(handover: Handover) -> Connection:
@@ -186,7 +188,7 @@ def run_call(call: Call) -> Context | Exception:
     """Call a plain handler that was handed out; its outcome is for `resume`."""
     try:
         outcome: Context | Exception = call.handler.function(call.event, call.ctx)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # whatever it raises is its failure
         return as_exception(error)
     return outcome
 
@@ -195,6 +197,6 @@ async def run_call_async(call: Call) -> Context | Exception:
     """The same for an ``async def`` handler."""
     try:
         outcome: Context | Exception = await call.handler.function(call.event, call.ctx)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # whatever it raises is its failure
         return as_exception(error)
     return outcome

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from demyjpy import actions as act
 from demyjpy.actions import Verdict
 from demyjpy.context import Context, send_action
-from demyjpy.errors import LocalProtocolError
+from demyjpy.errors import LocalProtocolError, describe
 
 
 def accept(ctx: Context) -> Context:
@@ -43,7 +43,9 @@ def _refusal(
 ) -> Verdict:
     first = usual // 100
     if not isinstance(code, int) or code // 100 != first:
-        raise LocalProtocolError(f"{who}: expected a code from {first}00 to {first}99, got {code!r}")
+        raise LocalProtocolError(
+            f"{who}: expected a code from {first}00 to {first}99, got {describe(code)}"
+        )
     if not enhanced and not text and code == usual:
         return plain
     return act.ReplyCode(code, enhanced, text)

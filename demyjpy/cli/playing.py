@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Final, TypeAlias, get_args
 
@@ -195,6 +195,8 @@ class _Watch:
         seen = self.seen.setdefault(key, _Seen(handler))
 
         def around(event: Any, ctx: Context, _: Callable[[], Any]) -> Any:
+            if self.held_up is not None:
+                return ctx  # the time is over: what is left of this session is not played
             macros = ctx["macros"]
             shown = ctx.set("macros", _SeenMacros(macros.slots, macros.fresh, seen.macros))
             self._begin(seen)
@@ -312,11 +314,12 @@ def _play_all(setup: Setup, words: tuple[str, ...], watch: _Watch) -> tuple[int,
         if time.monotonic() >= end:
             is_whole = False
             return
-        try:
+        with suppress(OutOfTimeError):  # while an async handler waits, it is raised in the loop
             for profile in profiles_of(None):
                 play_script(setup, script, profile)
+        if watch.held_up is None:
             count += 1
-        except OutOfTimeError:
+        else:
             watch.end()
             is_whole = False
 

@@ -64,7 +64,7 @@ def split_frames(unread: Unread, data: bytes, limit: int) -> tuple[list[Packet],
     while end - at >= _HEADER:
         (length,) = _LENGTH.unpack_from(data, at)
         if not 1 <= length <= limit:
-            return packets, Unread(error=_bad_length(length, limit, data[at : at + 8]))
+            return packets, Unread(error=_bad_length(length, limit))
         wanted = 4 + length
         if end - at < wanted:
             break
@@ -77,9 +77,9 @@ def split_frames(unread: Unread, data: bytes, limit: int) -> tuple[list[Packet],
     return packets, Unread((rest,), len(rest), wanted)
 
 
-def _bad_length(length: int, limit: int, start: bytes) -> RemoteProtocolError:
+def _bad_length(length: int, limit: int) -> RemoteProtocolError:
     return RemoteProtocolError(
-        f"a packet length from 1 to {limit}", f"{length} ({start!r}); is it an MTA that connects?"
+        f"a packet length from 1 to {limit}", f"{length} (is it an MTA that connects?)"
     )
 
 
