@@ -39,7 +39,7 @@ Work: TypeAlias = Callable[[Any, Started], None]
 _QUICK: Final = 5.0  # a worker that lives shorter than this, in seconds, did not start well
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0
-_PARTING: Final = 2.0  # seconds that a worker may take over its grace period
+_PARTING: Final = 4.0  # seconds that a worker may take over its grace period: a driver takes up to 3
 _MOST_RETIRED: Final = 2  # for each worker; the oldest is asked to stop where there are more
 _PID: Final = Struct("i")
 
