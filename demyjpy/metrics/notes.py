@@ -3,7 +3,6 @@
 import json
 import os
 import time
-import traceback
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -12,9 +11,11 @@ from typing import Any, Final
 from demyjpy.actions import Negotiate
 from demyjpy.connection import Step
 from demyjpy.context import get_macro
+from demyjpy.drivers.logtext import traceback_of
 from demyjpy.trace.words import flag_words
 
 KEPT: Final = 10
+_LONGEST: Final = 8000  # bytes of a traceback
 
 
 class Notes:
@@ -35,7 +36,7 @@ class Notes:
                     "session": step.session,
                     "queue_id": get_macro(step.before, "i") if "macros" in step.before else None,
                     "handler": handler,
-                    "traceback": "".join(traceback.format_exception(step.error))[-8000:],
+                    "traceback": traceback_of(step.error, _LONGEST),
                 }
             )
             self._write("errors", list(self._errors))
