@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 from attrs import Attribute, field, frozen
 from attrs import validators as v
 
-from demyjpy.errors import LocalProtocolError
+from demyjpy.errors import LocalProtocolError, describe
 from demyjpy.events import strip_brackets
 from demyjpy.wire.codes import CHUNK_SIZE, ActionFlag, ProtocolFlag
 from demyjpy.wire.fields import Parameters, encode_text
@@ -44,7 +44,7 @@ _Validator: TypeAlias = Callable[[Any, "Attribute[Any]", Any], None]
 
 def _refuse(instance: object, attribute: "Attribute[Any]", expected: str, got: object) -> None:
     raise LocalProtocolError(
-        f"{type(instance).__name__}: expected {attribute.name} {expected}, got {got!r:.200}"
+        f"{type(instance).__name__}: expected {attribute.name} {expected}, got {describe(got)}"
     )
 
 
@@ -244,7 +244,9 @@ def _value_after_colon(value: str | None, raw: str | None, who: str) -> tuple[st
     """Value and raw from whichever of the two was given."""
     given = value if raw is None else raw
     if not isinstance(given, str) or (value is not None and raw is not None):
-        raise LocalProtocolError(f"{who}: expected a value or raw= as text, got {value!r} and {raw!r}")
+        raise LocalProtocolError(
+            f"{who}: expected a value or raw= as text, got {describe(value)} and {describe(raw)}"
+        )
     text = given.replace("\r\n", "\n")
     if raw is not None:
         return text.removeprefix(" "), text

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 from pyrsistent import PMap
 
 from demyjpy.actions import Action
-from demyjpy.errors import HandlerError
+from demyjpy.errors import HandlerError, describe
 from demyjpy.macros import NO_MACROS
 from demyjpy.smallmap import small_map
 
@@ -58,7 +58,7 @@ def update(ctx: Context, values: Mapping[str, Any]) -> Context:
 def check_mapping(what: str, given: Any) -> Mapping[Any, Any]:
     """A mapping as it is; anything else raises `HandlerError`."""
     if not isinstance(given, Mapping):
-        raise HandlerError(f"expected {what} as a mapping, got {given!r:.200}")
+        raise HandlerError(f"expected {what} as a mapping, got {describe(given)}")
     return given
 
 

@@ -1,10 +1,34 @@
 """Every exception that demyjpy raises, as one tree.
 
 Nothing else lives here. A message says what was expected and what came; the pieces are attributes,
-so that a program need not read the message.
+so that a program need not read the message. Messages go into logs, and no log may hold what is in a
+mail: a message names classes, fields and sizes, and shows no value that may have come from outside.
 """
 
 from collections.abc import Iterable
+from typing import Any, Final
+
+from attrs import fields, has
+
+_LARGEST: Final = 1 << 63
+"""Numbers up to this one are shown: a larger one may hold a text."""
+
+
+def describe(value: Any) -> str:
+    """What a value is, for an error message: its kind and size, never what is in it."""
+    if value is None or (type(value) in (bool, int, float) and abs(value) <= _LARGEST):
+        return repr(value)
+    kind = type(value).__name__
+    if isinstance(value, str):
+        found = [name for mark, name in (("\r", "CR"), ("\n", "LF"), ("\0", "NUL")) if mark in value]
+        return f"text of {len(value)} characters" + (f" with {', '.join(found)}" if found else "")
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"{len(value)} bytes"
+    if isinstance(value, BaseException):
+        return f"{kind}({', '.join(describe(one) for one in value.args[:3])})"
+    if has(type(value)):  # an action, or an event
+        return f"{kind}({'...' if fields(type(value)) else ''})"
+    return f"{'an' if kind[:1] in 'AEIOUaeiou' else 'a'} {kind}"
 
 
 class MilterError(Exception):

@@ -16,7 +16,7 @@ from demyjpy import events as ev
 from demyjpy.actions import Verdict
 from demyjpy.codec import encode_event
 from demyjpy.context import ENGINE_KEYS, Context, send_action, take_actions, update
-from demyjpy.errors import HandlerError
+from demyjpy.errors import HandlerError, describe
 from demyjpy.negotiation import EVENT_NAMES, Wants, action_names, agree, sent_events
 from demyjpy.registry import Declarations, Handler, Registry
 from demyjpy.smallmap import small_map
@@ -69,7 +69,7 @@ def as_registry(handlers: Any) -> Registry:
         return handlers
     if isinstance(handlers, Mapping):
         return Registry(handlers)
-    raise HandlerError(f"expected a registry or a map of event names, got {handlers!r:.200}")
+    raise HandlerError(f"expected a registry or a map of event names, got {describe(handlers)}")
 
 
 def wants_of(ctx: Context) -> Wants:

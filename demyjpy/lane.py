@@ -281,7 +281,7 @@ def take_lane(connection: Connection) -> Lane:
                     shown = macros
                 try:
                     outcome = function(event, ctx)
-                except (Exception, SystemExit) as error:
+                except BaseException as error:  # whatever it raises is its failure
                     outcome = as_exception(error)
                 if outcome is ctx:
                     continue

@@ -14,7 +14,7 @@ from demyjpy import actions as act
 from demyjpy.actions import Modification, Verdict
 from demyjpy.connection import Job, OnError
 from demyjpy.context import ENGINE_KEYS, Context, take_actions
-from demyjpy.errors import HandlerError
+from demyjpy.errors import HandlerError, describe
 from demyjpy.handlers import strictest
 from demyjpy.plan import EMPTY_PLAN, LEGAL, Plan, check_plan
 from demyjpy.registry import Handler
@@ -30,10 +30,13 @@ _POLICIES: Final[dict[str, Verdict]] = {
 
 
 def as_exception(error: BaseException) -> Exception:
-    """What a handler raised, as an exception: ``sys.exit`` in a handler does not end the milter."""
+    """What a handler raised, as an exception: ``sys.exit`` in a handler does not end the milter.
+
+    Nor does anything else that it raises, be it KeyboardInterrupt or CancelledError.
+    """
     if isinstance(error, Exception):
         return error
-    problem = HandlerError(f"expected a handler to return a context, got {error!r}")
+    problem = HandlerError(f"expected a handler to return a context, got {describe(error)}")
     problem.__cause__ = error
     return problem
 
@@ -42,7 +45,7 @@ def check_context(ctx: Any) -> Context:
     """The context that ``on_connect`` returned, or `HandlerError`."""
     if not isinstance(ctx, PMap) or not all(key in ctx for key in ENGINE_KEYS):
         raise HandlerError(
-            f"expected on_connect to return a context made from the one it got, got {ctx!r:.200}"
+            f"expected on_connect to return a context made from the one it got, got {describe(ctx)}"
         )
     return ctx
 
@@ -57,7 +60,7 @@ def take_outcome(outcome: Any, handler: Handler[Any]) -> tuple[tuple[Any, ...], 
         )
     if not isinstance(outcome, PMap):
         raise HandlerError(
-            f"expected {handler.name} to return a context, got {outcome!r:.200}"
+            f"expected {handler.name} to return a context, got {describe(outcome)}"
             + ("; is there a return at its end?" if outcome is None else "")
         )
     if "queue" not in outcome or "connection" not in outcome:
@@ -100,7 +103,7 @@ def apply_policy(
         try:
             actions, after = take_outcome(on_error(error, job.event, before), handler)
             plan = check_plan(actions, name, replies=True, granted=granted)
-        except (Exception, SystemExit) as failure:
+        except BaseException as failure:  # whatever it raises is its failure
             after, plan, second = before, Plan((), act.TemporaryFailure()), as_exception(failure)
     else:
         plan = Plan((), _POLICIES[on_error])

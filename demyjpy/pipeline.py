@@ -13,7 +13,7 @@ from attrs import frozen
 
 from demyjpy.connection import Call, Connection, Setup
 from demyjpy.context import Context, new_context
-from demyjpy.errors import HandlerError
+from demyjpy.errors import HandlerError, describe
 from demyjpy.handlers import as_registry, with_handlers
 from demyjpy.lane import Handover, Lane, is_plain, take_lane
 from demyjpy.outcomes import as_exception
@@ -47,7 +47,7 @@ def as_on_connect(on_connect: Any) -> Any:
     if isinstance(on_connect, Mapping):
         return Begin(as_registry(on_connect))
     if not callable(on_connect):
-        raise HandlerError(f"expected a registry or a function ctx -> ctx, got {on_connect!r:.200}")
+        raise HandlerError(f"expected a registry or a function ctx -> ctx, got {describe(on_connect)}")
     return on_connect
 
 
@@ -197,7 +197,7 @@ def run_call(call: Call) -> Context | Exception:
     """Call a plain handler that was handed out; its outcome is for `resume`."""
     try:
         outcome: Context | Exception = call.handler.function(call.event, call.ctx)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # whatever it raises is its failure
         return as_exception(error)
     return outcome
 
@@ -206,6 +206,6 @@ async def run_call_async(call: Call) -> Context | Exception:
     """The same for an ``async def`` handler."""
     try:
         outcome: Context | Exception = await call.handler.function(call.event, call.ctx)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # whatever it raises is its failure
         return as_exception(error)
     return outcome

@@ -12,7 +12,7 @@ from attrs import frozen
 from demyjpy import actions as act
 from demyjpy.actions import Modification, Verdict
 from demyjpy.codec import ActionRow, action_row, encode_action
-from demyjpy.errors import LocalProtocolError
+from demyjpy.errors import LocalProtocolError, describe
 from demyjpy.negotiation import ACTION_FLAGS
 from demyjpy.wire.codes import CHUNK_SIZE, Response
 from demyjpy.wire.framing import join_frame
@@ -91,15 +91,17 @@ def _check_verdict(verdict: Verdict, earlier: Verdict | None, event: str, replie
     legal = LEGAL.get(event, ())
     if not isinstance(verdict, legal):
         raise LocalProtocolError(
-            f"expected at {event} {_one_of(legal)}, got {verdict!r}; {_advice(verdict)}"
+            f"expected at {event} {_one_of(legal)}, got {describe(verdict)}; {_advice(verdict)}"
         )
     if not replies:
         raise LocalProtocolError(
             f"expected no answer at {event}, where none is due (reply=False, or a recipient that the "
-            f"MTA refused), got {verdict!r}"
+            f"MTA refused), got {describe(verdict)}"
         )
     if earlier is not None:
-        raise LocalProtocolError(f"expected one verdict at {event}, got {earlier!r} and {verdict!r}")
+        raise LocalProtocolError(
+            f"expected one verdict at {event}, got {describe(earlier)} and {describe(verdict)}"
+        )
 
 
 def _one_of(classes: _Classes) -> str:
@@ -116,17 +118,17 @@ def _advice(verdict: Verdict) -> str:
 
 def _check_modification(action: Any, row: ActionRow, event: str, granted: frozenset[str]) -> None:
     if not row.group or not row.needs:
-        raise LocalProtocolError(f"expected an action that a filter may ask for, got {action!r}")
+        raise LocalProtocolError(f"expected an action that a filter may ask for, got {describe(action)}")
     if event != "end_of_message":
         raise LocalProtocolError(
-            f"expected modifications at end_of_message only, got {action!r} at {event}; remember "
-            "what to do in the context and queue it there"
+            f"expected modifications at end_of_message only, got {describe(action)} at {event}; "
+            "remember what to do in the context and queue it there"
         )
     name = _NAMES[row.needs]
     if name not in granted:
         raise LocalProtocolError(
             f"expected only agreed actions ({', '.join(sorted(granted)) or 'none'}), got "
-            f"{action!r:.200}, which needs {name!r}: declare it in actions=, or in "
+            f"{describe(action)}, which needs {name!r}: declare it in actions=, or in "
             "optional_actions= and look into ctx['actions'] before"
         )
 

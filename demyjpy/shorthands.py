@@ -11,7 +11,7 @@ from pyrsistent import PMap
 from demyjpy import actions as act
 from demyjpy.actions import Verdict
 from demyjpy.context import Context, send_action
-from demyjpy.errors import LocalProtocolError
+from demyjpy.errors import LocalProtocolError, describe
 
 _REJECT: Final = 'reject(ctx, "5.7.1", "no thanks")'
 _TEMPFAIL: Final = 'tempfail(ctx, "4.7.1", "try later")'
@@ -77,7 +77,9 @@ def _refusal(
         )
     first = usual // 100
     if not isinstance(code, int) or code // 100 != first:
-        raise LocalProtocolError(f"{who}: expected a code from {first}00 to {first}99, got {code!r}")
+        raise LocalProtocolError(
+            f"{who}: expected a code from {first}00 to {first}99, got {describe(code)}"
+        )
     if not enhanced and not text and code == usual:
         return plain
     return act.ReplyCode(code, enhanced, text)

@@ -154,7 +154,7 @@ class Turn:
         try:
             ctx = self._setup.on_connect(ctx)
             registry = as_registry(check_context(ctx)["handlers"])
-        except (Exception, SystemExit) as problem:
+        except BaseException as problem:  # whatever it raises is its failure
             error = as_exception(problem)
             self._trouble(error, "on_connect")
             self._closed = True
@@ -401,7 +401,7 @@ class Turn:
             outcome: Any
             try:
                 outcome = handler.function(job.event, self._ctx)
-            except (Exception, SystemExit) as error:
+            except BaseException as error:  # whatever it raises is its failure
                 outcome = as_exception(error)
             following = self._absorb(job, handler, outcome, clock() - started if clock else None)
             if following is None:
@@ -677,5 +677,5 @@ class Turn:
         if self._setup.observer:
             try:
                 self._setup.observer(step)
-            except (Exception, SystemExit) as error:
+            except BaseException as error:  # whatever it raises is its failure
                 self._trouble(as_exception(error), "observer")

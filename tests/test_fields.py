@@ -25,23 +25,25 @@ def test_text_is_utf8_and_any_other_byte_a_surrogate(data, text):
 
 def test_a_surrogate_that_stands_for_no_byte_is_refused():
     """Text that cannot have come from bytes cannot become bytes."""
-    with pytest.raises(LocalProtocolError, match=r"expected text that UTF-8 can carry, got '\\ud800'"):
+    with pytest.raises(
+        LocalProtocolError, match=r"expected text that UTF-8 can carry, got text of 1 characters"
+    ):
         fields.encode_text("\ud800")
 
 
 def test_a_string_ends_in_nul_and_holds_none():
     """STR is the text and one NUL."""
     assert fields.encode_string("ab") == b"ab\0"
-    with pytest.raises(LocalProtocolError, match=r"expected text without NUL, got 'a\\x00b'"):
+    with pytest.raises(
+        LocalProtocolError, match=r"expected text without NUL, got text of 3 characters with NUL"
+    ):
         fields.encode_string("a\0b")
 
 
 def test_a_string_is_taken_from_the_start():
     """What follows the first NUL is left over; without a NUL there is no string."""
     assert fields.take_string(b"ab\0c\0d", "x") == ("ab", b"c\0d")
-    with pytest.raises(
-        RemoteProtocolError, match="expected a name that ends in NUL, got 2 bytes, b'ab'"
-    ):
+    with pytest.raises(RemoteProtocolError, match="expected a name that ends in NUL, got 2 bytes"):
         fields.take_string(b"ab", "a name")
 
 
@@ -68,8 +70,8 @@ def test_a_number_that_does_not_fit_is_refused(number):
 
 
 def test_a_number_cut_short_is_the_mtas_error():
-    """The message shows what was there."""
-    with pytest.raises(RemoteProtocolError, match=r"expected a port of 2 bytes, got 1 bytes, b'\\x00'"):
+    """The message says how much was there."""
+    with pytest.raises(RemoteProtocolError, match=r"expected a port of 2 bytes, got 1 bytes"):
         fields.take_number(b"\0", 2, "a port")
 
 
@@ -77,13 +79,11 @@ def test_a_number_cut_short_is_the_mtas_error():
     ("data", "shown"),
     [
         (b"", "nothing"),
-        (b"ab", "2 bytes, b'ab'"),
-        (b"x" * 40, f"40 bytes, b'{'x' * 40}'"),
-        (b"x" * 41, f"41 bytes, b'{'x' * 40}'..."),
+        (b"ab", "2 bytes"),
     ],
 )
-def test_bytes_are_shown_with_their_number_and_their_start(data, shown):
-    """An error message holds at most 40 bytes of a packet."""
+def test_of_bytes_no_more_than_their_number_is_shown(data, shown):
+    """An error message holds nothing of a packet."""
     assert fields.show_bytes(data) == shown
 
 

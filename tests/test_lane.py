@@ -1,6 +1,7 @@
 """The lane: to be seen from outside only by the clock."""
 
 import gc
+from asyncio import CancelledError
 from itertools import count
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from demyjpy.actions import AddHeader
 from demyjpy.connection import Connection, Setup
 from demyjpy.context import get_macro, remember, send_action
+from demyjpy.errors import HandlerError
 from demyjpy.handlers import define_event_handlers, merge_handlers, with_handlers
 from demyjpy.lane import is_plain
 from demyjpy.limits import Budget, Limits
@@ -344,17 +346,52 @@ def test_a_value_that_is_asked_for_within_a_handler_is_the_last_one():
 
 def test_a_lane_that_was_broken_off_is_forgotten():
     """What ends the program ends the lane; the value is what was known before it."""
-    handlers = define_event_handlers()
 
-    @handlers.body
-    def body(event, ctx):
-        raise KeyboardInterrupt
+    class Interrupted(bytes):
+        """As a signal that comes while the engine itself is at work."""
 
-    line = opened(handlers)
+        def __len__(self) -> int:
+            raise KeyboardInterrupt
+
+    line = opened(define_event_handlers({"body": lambda event, ctx: ctx}))
     before = line.connection
     with pytest.raises(KeyboardInterrupt):
-        say(line, MAIL, BODY)
+        line.receive_data(Interrupted())
     assert line.connection is before
+
+
+class Odd(BaseException):
+    """What no library expects."""
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, CancelledError, Odd])
+def test_in_the_lane_whatever_a_handler_raises_is_its_failure(kind):
+    """Answered by the policy; the session goes on; nothing of the engine is in the exception's chain."""
+    handlers = define_event_handlers(actions={"add_header"})
+
+    @handlers.end_of_message
+    def fail(event, ctx):
+        raise kind("on purpose")
+
+    line = opened(handlers)
+    for _ in range(2):
+        sent = line.receive_data(b"".join(join_frame(*one) for one in (MAIL, EOM)))
+        assert sent is None
+        (trouble,) = line.connection.troubles
+        assert line.connection.data_to_send.endswith(join_frame(ord("t")))
+        assert type(trouble.error) is HandlerError
+        assert type(trouble.error.__cause__) is kind
+        assert trouble.error.__context__ is trouble.error.__cause__.__context__ is None
+
+
+def test_in_the_lane_no_error_knows_what_ended_the_lane():
+    """Else its traceback would show the connection, with the contexts in it."""
+    handlers = define_event_handlers({"body": lambda event, ctx: None})
+    line = opened(handlers)
+    say(line, MAIL, BODY)
+    (trouble,) = line.connection.troubles
+    assert isinstance(trouble.error, HandlerError)
+    assert trouble.error.__context__ is None
 
 
 def test_a_line_that_is_dropped_leaves_nothing_behind():

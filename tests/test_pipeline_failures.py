@@ -49,7 +49,7 @@ BAD_HANDLERS = [
         "to return a context, got None; is there a return at its end?",
     ),
     (lambda event, ctx: 5, HandlerError, "to return a context, got 5"),
-    (lambda event, ctx: {}, HandlerError, "to return a context, got {}"),
+    (lambda event, ctx: {}, HandlerError, "to return a context, got a dict"),
     (
         lambda event, ctx: pmap({"a": 1}),
         HandlerError,
@@ -61,7 +61,7 @@ BAD_HANDLERS = [
     (
         lambda event, ctx: send_action(ctx, "reject"),
         LocalProtocolError,
-        "expected an action, got 'reject'",
+        "expected an action, got text of 6 characters",
     ),
     (lambda event, ctx: accept(reject(ctx)), LocalProtocolError, "expected one verdict at mail"),
     (

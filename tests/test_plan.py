@@ -3,7 +3,7 @@
 import pytest
 
 from demyjpy import actions as act
-from demyjpy.errors import LocalProtocolError
+from demyjpy.errors import LocalProtocolError, describe
 from demyjpy.plan import EMPTY_PLAN, LEGAL, Plan, check_plan, encode_answer, in_sending_order
 from demyjpy.registry import HANDLER_NAMES
 from tests.engine import letters, split
@@ -61,7 +61,7 @@ def test_a_verdict_is_legal_where_every_mta_takes_it(event, letter):
     with pytest.raises(LocalProtocolError) as caught:
         check_plan([verdict], event, True, ALL)
     assert str(caught.value).startswith(f"expected at {event} ")
-    assert repr(verdict) in str(caught.value)
+    assert describe(verdict) in str(caught.value)
     assert event in WHERE or "expected at " + event + " no answer, got" in str(caught.value)
 
 

@@ -5,7 +5,7 @@ import pytest
 from demyjpy import actions as act
 from demyjpy import shorthands as short
 from demyjpy.context import new_context
-from demyjpy.errors import LocalProtocolError
+from demyjpy.errors import LocalProtocolError, describe
 
 QUEUED = [
     (short.accept, act.Accept()),
@@ -68,7 +68,7 @@ CODES = [
 def test_a_code_is_of_the_shorthands_class(shorthand, code):
     """Reject is 5xx, tempfail 4xx; the message names both."""
     first = "5" if shorthand is short.reject else "4"
-    wanted = f"{shorthand.__name__}: expected a code from {first}00 to {first}99, got {code!r}"
+    wanted = f"{shorthand.__name__}: expected a code from {first}00 to {first}99, got {describe(code)}"
     with pytest.raises(LocalProtocolError) as caught:
         shorthand(new_context(), code=code)
     assert str(caught.value) == wanted

@@ -1,24 +1,44 @@
-"""Where the log goes and how it looks: text or JSON lines, to stderr, a file or syslog."""
+"""How the log looks and where it goes: text or JSON lines, to stderr, a file or syslog.
 
-import fcntl
+The records of all loggers pass here, those of the filter and of libraries, too: what they say is made
+harmless as in `demyjpy.drivers.logtext`. What writes them is in `demyjpy.cli.logplaces`.
+"""
+
 import json
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from logging.handlers import SysLogHandler, WatchedFileHandler
-from pathlib import Path
+from itertools import islice
 from typing import Any, Final
 
+from demyjpy.cli.logplaces import Screen, SharedFile, Syslog
+from demyjpy.drivers.logtext import (
+    LONGEST,
+    cut,
+    error_of,
+    message_of,
+    printable,
+    shown,
+    size_of,
+    traceback_of,
+)
 from demyjpy.drivers.privileges import acting_as
 from demyjpy.errors import AddressError
 
-TEXT: Final = "%(asctime)s %(levelname)s %(message)s"
-SYSLOG: Final = "demyjpy[%(process)d]: %(message)s"
 DEVICE: Final = "/dev/log"
 FACTS: Final = ("session", "queue_id", "client", "event", "handler")
 """What records about a session have besides their message."""
+
+_AROUND: Final = 64
+"""Bytes of a record for what is around the text: the end of the line, the priority in syslog."""
+
+_FACT, _MESSAGE, _DETAILS = 400, 2400, 2400
+"""Bytes of JSON for each of `FACTS`, for the message and for the traceback."""
+
+_STACK: Final = 20
+"""Lines of ``stack_info=`` that are shown."""
 
 
 @contextmanager
@@ -60,9 +80,9 @@ def logging_to(
 def _handler(place: str, size: int, kept: int) -> logging.Handler:
     match place:
         case "stderr":
-            return logging.StreamHandler()
+            return Screen()
         case "syslog":
-            return SysLogHandler(DEVICE, facility=SysLogHandler.LOG_MAIL)
+            return Syslog(DEVICE)
     return SharedFile(place, size, kept)
 
 
@@ -71,14 +91,37 @@ def _ident(place: str) -> str:
 
 
 def _text(place: str) -> logging.Formatter:
-    return OneRecord(SYSLOG) if place == "syslog" else logging.Formatter(TEXT)
+    return OneLine() if place == "syslog" else Lines()
 
 
-class OneRecord(logging.Formatter):
+class Lines(logging.Formatter):
+    """A record as text: one line, and for a traceback further ones, which begin with ``|``, indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """At most `LONGEST` bytes in any encoding, with the end of the line."""
+        return "\n  | ".join(_lines(record, f"{self.formatTime(record)} {shown(record.levelname)} "))
+
+
+class OneLine(logging.Formatter):
     """For syslog, where a record is a line: those of a traceback are told apart by ``|``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(record).replace("\n", " | ")
+        """At most `LONGEST` bytes in any encoding, with the priority before it."""
+        return " | ".join(_lines(record, f"demyjpy[{record.process}]: "))
+
+
+def _lines(record: logging.LogRecord, start: str) -> list[str]:
+    details = _details(record)
+    room = LONGEST - _AROUND - size_of(start) - sum(size_of(line) + 5 for line in details)
+    return [start + cut(message_of(record), room), *details]
+
+
+def _details(record: logging.LogRecord) -> list[str]:
+    """The lines of the traceback and of the stack; both together leave room for a message."""
+    error = error_of(record)
+    lines = traceback_of(error, LONGEST // 2).split("\n") if error else []
+    stack = islice((record.stack_info or "").splitlines(), _STACK)
+    return [*lines, *(cut(printable(line), 100) for line in stack)]
 
 
 class JsonLines(logging.Formatter):
@@ -89,63 +132,37 @@ class JsonLines(logging.Formatter):
         self._ident = ident
 
     def format(self, record: logging.LogRecord) -> str:
+        """At most `LONGEST` bytes of ASCII."""
+        details = "\n".join(_details(record))
         found: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
+            "level": cut(shown(record.levelname).lower(), _FACT, _json_size),
+            "logger": cut(shown(record.name), _FACT, _json_size),
             "process": record.process,
-            "message": record.getMessage(),
+            "message": cut(
+                message_of(record, as_it_is=True), _MESSAGE if details else 2 * _MESSAGE, _json_size
+            ),
         }
         for name in FACTS:
             value = getattr(record, name, None)
             if value is not None:
-                found[name] = str(value)
-        if record.exc_info:
-            found["traceback"] = self.formatException(record.exc_info)
-        # bytes that are no UTF-8 are escaped, like all that is not ASCII: a line is always whole
-        return self._ident + json.dumps(found)
+                found[name] = cut(shown(value), _FACT, _json_size)
+        if details:
+            found["traceback"] = _last_of(details)
+        return self._ident + _as_json(found)
 
 
-class SharedFile(WatchedFileHandler):
-    """A file that several processes write to, and that any of them, or logrotate(8), may move away."""
+def _last_of(details: str) -> str:
+    """The end of a traceback, which says most."""
+    while _json_size(details) > _DETAILS:
+        details = f"...\n{details[len(details) // 4 + 5 :]}"
+    return details
 
-    def __init__(self, path: str, size: int = 0, kept: int = 5) -> None:
-        self._size, self._kept = size, kept
-        super().__init__(path, encoding="utf-8", errors="backslashreplace")
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; move the file away first if it is full. A file that cannot be had is no error.
+def _as_json(value: Any) -> str:
+    # what is not ASCII is escaped, and DEL, which json leaves as it is: a line is always whole
+    return json.dumps(value).replace("\x7f", "\\u007f")
 
-        Where it was moved away and none can be made in its place, records go on into the old one.
-        """
-        with suppress(OSError):  # the next one tries again
-            self.reopenIfNeeded()
-            if self._size:
-                self._rotate_if_full()
-        logging.StreamHandler.emit(self, record)
 
-    def reopenIfNeeded(self) -> None:  # noqa: N802  # as the base calls it
-        """Open the file that has the name now, if it is another; the old one is kept until then."""
-        try:
-            now = os.stat(self.baseFilename)  # noqa: PTH116  # as the base has it
-        except FileNotFoundError:
-            now = None
-        if now is None or (now.st_dev, now.st_ino) != (self.dev, self.ino):
-            before: Any = self.stream
-            self.stream = self._open()
-            before.close()
-            self._statstream()
-
-    def _rotate_if_full(self) -> None:
-        with Path(f"{self.baseFilename}.lock").open("a", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # one process at a time
-            with suppress(FileNotFoundError):
-                if Path(self.baseFilename).stat().st_size < self._size:
-                    return
-                for number in range(self._kept - 1, 0, -1):
-                    with suppress(FileNotFoundError):
-                        Path(f"{self.baseFilename}.{number}").replace(
-                            f"{self.baseFilename}.{number + 1}"
-                        )
-                Path(self.baseFilename).replace(f"{self.baseFilename}.1")
-        self.reopenIfNeeded()
+def _json_size(text: str) -> int:
+    return len(_as_json(text))

@@ -184,6 +184,8 @@ class Watch:
         seen = self.seen.setdefault(key, Seen(handler))
 
         def around(event: Any, ctx: Context, _: Callable[[], Any]) -> Any:
+            if self.held_up is not None:
+                return ctx  # the time is over: what is left of this session is not played
             macros = ctx["macros"]
             shown = ctx.set("macros", _SeenMacros(macros.slots, macros.fresh, seen.macros))
             self._begin(seen)

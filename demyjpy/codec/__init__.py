@@ -10,7 +10,7 @@ from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.codec.commands import EVENTS, ROW_OF_EVENT, ROW_OF_NAME, EventRow
 from demyjpy.codec.responses import ACTIONS, LETTER_OF_ACTION, ActionRow
-from demyjpy.errors import LocalProtocolError, RemoteProtocolError
+from demyjpy.errors import LocalProtocolError, RemoteProtocolError, describe
 from demyjpy.wire.codes import Response
 from demyjpy.wire.fields import show_bytes
 from demyjpy.wire.framing import Packet
@@ -71,7 +71,7 @@ def action_row(action: object) -> ActionRow:
     """The row of an action; what is no action raises `LocalProtocolError`."""
     letter = LETTER_OF_ACTION.get(type(action))
     if letter is None:
-        raise LocalProtocolError(f"expected an action, got {action!r:.200}")
+        raise LocalProtocolError(f"expected an action, got {describe(action)}")
     if isinstance(action, act.AddRecipient) and action.parameters:
         letter = Response.ADDRCPT_PAR
     return ACTIONS[letter]

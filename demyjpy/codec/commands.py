@@ -11,7 +11,7 @@ from attrs import frozen
 
 from demyjpy import actions as act
 from demyjpy import events as ev
-from demyjpy.errors import LocalProtocolError, RemoteProtocolError
+from demyjpy.errors import LocalProtocolError, RemoteProtocolError, describe
 from demyjpy.wire.codes import ActionFlag, Command, ProtocolFlag, Stage
 from demyjpy.wire.fields import (
     Definitions,
@@ -115,7 +115,7 @@ def _decode_address(family: str, raw: str) -> ev.PeerAddress:
         if family == "6":
             return IPv6Address(raw[5:] if raw[:5].lower() == "ipv6:" else raw)
     except AddressValueError:
-        raise RemoteProtocolError(f"an IPv{family} address", repr(raw)) from None
+        raise RemoteProtocolError(f"an IPv{family} address", describe(raw)) from None
     return raw
 
 

@@ -19,6 +19,7 @@ from demyjpy.drivers.admission import Door
 from demyjpy.drivers.aio_session import AsyncSession
 from demyjpy.drivers.options import Options, SessionNames, make_options
 from demyjpy.drivers.pool import DaemonExecutor, Pool
+from demyjpy.drivers.report import log
 from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.sockets import send_at_once
 from demyjpy.drivers.transport import Poller
@@ -91,6 +92,9 @@ class AsyncServer:
         try:
             await self._wait_empty(self.options.grace if grace is None else grace)
             self._cut()
+            await self._wait_empty(_PARTING)
+            for session in tuple(self._sessions):
+                session.abandon()
             await self._wait_empty(_PARTING)
         finally:
             self._cut()  # where closing itself is cancelled
@@ -186,7 +190,8 @@ class AsyncServer:
         self._left.add(task)  # the loop keeps no task alive
         task.add_done_callback(self._left.discard)
         task.cancel()
-        return "it was cancelled"
+        count = len(self._left)
+        return "it was cancelled" + (f", one of {count} that have not ended" if count > 1 else "")
 
 
 def serve(address: str | int, on_connect: Any, **options: Any) -> AsyncServer:
@@ -237,8 +242,29 @@ def run(listener: Listener, on_connect: Any, options: Options, started: Started)
                 await server.close(grace=0)  # where KeyboardInterrupt ends the loop
             loop.remove_reader(bell.fileno())
 
-    with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
+    runner = asyncio.Runner(loop_factory=loop_factory(options.loop))
+    try:
         runner.run(main())
+    finally:
+        _end(runner)
+
+
+def _end(runner: asyncio.Runner) -> None:
+    """Close the loop. What swallows its cancellation is left behind, for asyncio would wait for it."""
+    loop = runner.get_loop()
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:  # a parent kills its workers a few seconds after the grace period
+        loop.run_until_complete(asyncio.wait(tasks, timeout=_PARTING))
+    left = [task for task in tasks if not task.done()]
+    if not left:
+        runner.close()
+        return
+    log.warning("tasks that were cancelled have not ended, and are left behind: %d", len(left))
+    loop.set_exception_handler(lambda *_: None)  # which would hear of each when it is forgotten
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -15,7 +15,7 @@ from demyjpy.drivers.options import Options
 from demyjpy.drivers.report import UNFINISHED, report, report_closed
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable
 from demyjpy.drivers.transport import Poller, Transport
-from demyjpy.errors import DeadlineError
+from demyjpy.errors import DeadlineError, HandlerError
 from demyjpy.events import Abort, Disconnect
 from demyjpy.outcomes import as_exception
 from demyjpy.pipeline import PROGRESS, Line, hang_up, open_connection, resume
@@ -43,6 +43,7 @@ class AsyncSession:
         "_deadline",
         "_give_up",
         "_is_behind",
+        "_is_cut",
         "_is_full",
         "_keepalive",
         "_late",
@@ -72,7 +73,7 @@ class AsyncSession:
         self._begun: float | None = self._seen
         """When it began, until it has negotiated."""
         self._unsent = 0
-        self._is_full = False
+        self._is_full = self._is_cut = False
         """Whether the peer has to take answers before anything is done for it."""
         self._is_behind = False
         """Whether there is work left, for which it has to wait."""
@@ -190,9 +191,12 @@ class AsyncSession:
     def _overdue(self, running: "asyncio.Future[Any]", call: Call, timeout: float) -> None:
         """The handler has had its time: what it does now is no longer waited for."""
         if running.remove_done_callback(self._called):
-            failed = self._loop.create_future()
-            failed.set_exception(DeadlineError(call.handler.name, timeout, self._give_up()))
-            self._finish(failed)
+            self._fail(DeadlineError(call.handler.name, timeout, self._give_up()))
+
+    def _fail(self, error: HandlerError) -> None:
+        failed = self._loop.create_future()
+        failed.set_exception(error)
+        self._finish(failed)
 
     def _called(self, future: "asyncio.Future[Any]") -> None:
         # a turn of the loop later it has seen whether the peer went while the handler ran
@@ -206,6 +210,8 @@ class AsyncSession:
             outcome = future.result()
         except BaseException as error:  # noqa: BLE001  # what ends a task is no end of the milter
             outcome = as_exception(error)
+        if self._is_cut and isinstance(getattr(outcome, "__cause__", None), asyncio.CancelledError):
+            outcome = HandlerError(f"expected a handler to return a context, but {UNFINISHED}")
         try:
             self._go_on(outcome)
         except (SystemExit, KeyboardInterrupt):
@@ -238,7 +244,13 @@ class AsyncSession:
             self._follow(hang_up(self._line.connection))
         call = self._line.connection.call
         if self._running and call and not isinstance(call.event, Abort | Disconnect):  # which are due
-            self._running.cancel(UNFINISHED)
+            self._is_cut = True
+            self._running.cancel()
+
+    def abandon(self) -> None:
+        """Wait no more for a handler that was cancelled, and has not ended."""
+        if self._running is not None and self._running.remove_done_callback(self._called):
+            self._fail(HandlerError(f"{UNFINISHED}; {self._give_up()}"))
 
     def check_time(self, now: float, options: Options) -> None:
         """End the session of a peer that says nothing, or reads nothing, for too long."""

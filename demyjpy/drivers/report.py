@@ -1,6 +1,7 @@
 """What the engine reports, in the log: the one place where demyjpy writes log lines about sessions.
 
-The logger is ``demyjpy``; how it is shown is the program's choice (the standard `logging`).
+The logger is ``demyjpy``; how it is shown is the program's choice (the standard `logging`). Whatever
+that is, its records are lines of printable characters, bounded, and hold nothing of a mail.
 """
 
 import logging
@@ -9,10 +10,15 @@ from typing import Final
 from attrs import frozen
 
 from demyjpy.connection import Connection, Trouble
+from demyjpy.drivers.logtext import MARK, Harmless, shown, told
 from demyjpy.errors import NegotiationError, RemoteProtocolError
 
 log: Final = logging.getLogger("demyjpy")
+log.addFilter(Harmless())
 
+
+_LONGEST_NAME: Final = 200
+"""Characters of a queue id or an address: a peer may send 300 kB of them."""
 
 UNFINISHED: Final = "it had not finished when the milter stopped"
 
@@ -58,12 +64,11 @@ def log_trouble(trouble: Trouble, session: str) -> None:
         log.error("%s: session refused: %s", where, error, extra=where.facts())
     else:
         log.error(
-            "%s: %s failed at %s: %s: %s",
+            "%s: %s failed at %s: %s",
             where,
             trouble.handler or "the filter",
             trouble.event,
-            type(error).__name__,
-            error,
+            told(error),
             exc_info=error,
             extra=where.facts(trouble.event, trouble.handler),
         )
@@ -85,13 +90,15 @@ class Where:
         """For ``extra=`` of the standard `logging`."""
         return {
             "session": self.session,
-            "queue_id": self.queue_id,
-            "client": self.client,
+            "queue_id": self.queue_id and shown(self.queue_id),
+            "client": self.client and shown(self.client),
             "event": event,
-            "handler": handler,
+            "handler": handler and shown(handler),
         }
 
 
 def _shown(text: str) -> str:
     # whoever can connect can send a queue id: it must neither forge a line nor break its encoding
-    return text if text.isprintable() else ascii(text)
+    if text.isprintable() and len(text) <= _LONGEST_NAME:
+        return text
+    return ascii(text[:_LONGEST_NAME]) + (MARK if len(text) > _LONGEST_NAME else "")

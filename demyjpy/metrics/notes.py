@@ -1,7 +1,6 @@
 """What processes tell each other besides figures: last errors, and what was negotiated."""
 
 import time
-import traceback
 from typing import Any, Final
 
 from demyjpy.actions import Negotiate
@@ -50,7 +49,7 @@ class Notes:
                 if "macros" in step.before
                 else None,
                 "handler": _cut(step.handler.name, 200) if step.handler else "",
-                "traceback": _cut("".join(traceback.format_exception(error)), _LONGEST),
+                "traceback": _cut(traceback_of(error, _LONGEST), _LONGEST),
             },
         )
         self._count += 1

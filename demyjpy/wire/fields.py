@@ -7,7 +7,7 @@ named ``take_x`` return a part and the rest. What a packet means is not known he
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Self, TypeAlias
 
-from demyjpy.errors import LocalProtocolError, RemoteProtocolError
+from demyjpy.errors import LocalProtocolError, RemoteProtocolError, describe
 
 
 def decode_text(data: bytes) -> str:
@@ -21,14 +21,14 @@ def encode_text(text: str) -> bytes:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise LocalProtocolError(
-            f"expected text that UTF-8 can carry, got {text!r}: {error.reason}"
-        ) from error
+            f"expected text that UTF-8 can carry, got {describe(text)}: {error.reason}"
+        ) from None  # which holds the text
 
 
 def encode_string(text: str) -> bytes:
     """``STR``: the text and one NUL. Text that holds a NUL cannot be sent."""
     if "\0" in text:
-        raise LocalProtocolError(f"expected text without NUL, got {text!r}")
+        raise LocalProtocolError(f"expected text without NUL, got {describe(text)}")
     return encode_text(text) + b"\0"
 
 
@@ -61,11 +61,8 @@ def encode_number(number: int, size: int, what: str) -> bytes:
 
 
 def show_bytes(data: bytes) -> str:
-    """Bytes for an error message: how many, and the first 40 of them."""
-    if not data:
-        return "nothing"
-    more = "..." if len(data) > 40 else ""
-    return f"{len(data)} bytes, {data[:40]!r}{more}"
+    """Bytes for an error message: how many. They are of a mail, which no log may hold."""
+    return describe(data) if data else "nothing"
 
 
 Words: TypeAlias = Mapping[str, str | None] | Iterable[tuple[str, str | None]]

@@ -113,9 +113,8 @@ class Frames:
             return None
         (length,) = _take_length(data, at)
         if not 1 <= length <= self._limit:
-            start = data[at : at + 8]
             self.drop()
-            raise _bad_length(length, self._limit, start)
+            raise _bad_length(length, self._limit)
         after = at + _HEADER + length
         if after > len(data):
             return None
@@ -155,9 +154,9 @@ def split_frames(unread: Unread, data: bytes, limit: int) -> tuple[list[Packet],
     return packets, frames.rest()
 
 
-def _bad_length(length: int, limit: int, start: bytes) -> RemoteProtocolError:
+def _bad_length(length: int, limit: int) -> RemoteProtocolError:
     return RemoteProtocolError(
-        f"a packet length from 1 to {limit}", f"{length} ({start!r}); is it an MTA that connects?"
+        f"a packet length from 1 to {limit}", f"{length} (is it an MTA that connects?)"
     )
 
 

@@ -324,3 +324,90 @@ def test_workers_may_be_misspelled():
     """By one letter."""
     with pytest.raises(TypeError, match=r"^start_milter: .*worker=; did you mean workers=\?$"):
         start_milter(ANYWHERE, define_event_handlers(), worker=3)
+
+
+STUBBORN = """
+import asyncio
+
+@handlers.end_of_message
+async def hang(event, ctx):
+    say("at work")
+    children = [asyncio.create_task(stay()) for _ in range(2)]
+    await stay()
+
+async def stay():
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            pass
+
+@handlers.abort
+async def abort(event, ctx):
+    say("abort")
+    return ctx
+
+@handlers.disconnect
+async def disconnect(event, ctx):
+    say("disconnect")
+    return ctx
+
+start_milter("inet:0@127.0.0.1", handlers, on_ready=on_ready, grace=0.2, workers=int(sys.argv[1]))
+say("stopped")
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_coroutine_that_swallows_its_cancellation_is_left_behind(number, workers):
+    """After one signal and the grace period; its session ends as any other, and the log says so."""
+    with program(STUBBORN, workers) as milter, Peer(milter.address()) as peer:
+        peer.begin().begin_message().say(EndOfMessage())
+        milter.wait_for("at work")
+        milter.tell(number)
+        peer.drain()
+        assert milter.end()[-1] == "stopped"
+    assert milter.lines.count("abort") == milter.lines.count("disconnect") == 1
+    failed, left = [line for line in milter.lines if line.startswith(("WARNING", "ERROR"))]
+    assert "hang failed at end_of_message: HandlerError: it had not finished when the milter" in failed
+    assert left == "WARNING tasks that were cancelled have not ended, and are left behind: 3"
+
+
+INTERRUPTED = """
+@handlers.mail
+def hang(event, ctx):
+    say("at work")
+    while True:
+        time.sleep(0.01)
+
+start_milter("inet:0@127.0.0.1", handlers, on_ready=on_ready, grace=0)
+say("stopped")
+"""
+
+
+def test_interrupting_a_handler_that_hangs_stops_the_milter():
+    """The third signal ends the handler, and with it what was asked for twice is done."""
+    with program(INTERRUPTED) as milter, Peer(milter.address()) as peer:
+        peer.begin().say(ENVELOPE[0])
+        milter.wait_for("at work")
+        milter.tell_until_ended(signal.SIGINT)
+    assert milter.lines[-1] == "stopped" or milter.process.returncode in (1, -signal.SIGINT)
+
+
+def test_one_signal_stops_it_while_a_handler_is_at_work(driver):
+    """What a handler raises is its own failure; Ctrl-C is the milter's."""
+    script = """
+@handlers.mail
+def work(event, ctx):
+    say("at work")
+    time.sleep(0.5)
+    return ctx
+
+start_milter("inet:0@127.0.0.1", handlers, driver=sys.argv[1], on_ready=on_ready, grace=0)
+say("stopped")
+"""
+    with program(script, driver) as milter, Peer(milter.address()) as peer:
+        peer.begin().say(ENVELOPE[0])
+        milter.wait_for("at work")
+        milter.tell(signal.SIGINT)
+        assert milter.end()[-1] == "stopped"

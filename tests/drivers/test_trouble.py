@@ -21,13 +21,13 @@ from demyjpy import (
 )
 from demyjpy.wire.codes import ActionFlag, ProtocolFlag
 from demyjpy.wire.framing import join_frame
-from tests.drivers.filters import Way, noting, without
+from tests.drivers.filters import WAYS, Way, noting, wait_until, without
 from tests.drivers.peer import CONNECT, ENVELOPE, MESSAGE, Peer, offer, packet
 
 NEGOTIATION = packet(offer())
 
 GARBAGE = {
-    b"GET / HTTP/1.0\r\n\r\n": r"a packet length from 1 to 1048577, got 1195725856 \(b'GET / HT'\)",
+    b"GET / HTTP/1.0\r\n\r\n": r"a packet length from 1 to 1048577, got 1195725856",
     b"\x16\x03\x01\x02\0\1\0\1\xfc": "a packet length from 1 to 1048577, got 369295618",
     b"\0\0\0\0A": "a packet length from 1 to 1048577, got 0",
     b"\0\0\0\1Z": "a command that the MTA sends, got b'Z'",
@@ -274,3 +274,66 @@ def test_an_async_handler_found_late(notes, log):
         assert peer.begin().message() == (TemporaryFailure(),)
         peer.say(Quit())
     assert 'async def handlers need driver="asyncio"' in log.take_one()
+
+
+class OddError(BaseException):
+    """What no library expects."""
+
+
+@pytest.mark.parametrize("event", ["mail", "end_of_message", "abort", "disconnect"])
+@pytest.mark.parametrize(
+    "kind", [KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, SystemExit, OddError]
+)
+@pytest.mark.parametrize("way", [*WAYS, Way("asyncio", "plain")], ids=str)
+def test_whatever_a_handler_raises_is_its_failure(way, kind, event, notes, log):
+    """It meets the policy, and is felt by no other session; the milter goes on."""
+    handlers = noting(notes, without(event))
+
+    def fail(event: Any, ctx: Any) -> Any:
+        raise kind("on purpose")
+
+    way.add(handlers, event, fail)
+    with running(handlers, driver=way.driver) as address, Peer(address) as witness:
+        with Peer(address) as peer:
+            peer.begin()
+            if event == "end_of_message":
+                assert peer.message() == (TemporaryFailure(),)
+            elif event == "mail":
+                assert peer.ask(ENVELOPE[0]) == TemporaryFailure()
+            else:
+                peer.begin_message()
+            peer.vanish()
+        wait_until(lambda: len(log.records()) == 1)
+        witness.begin()
+    failed = log.take()[0]
+    assert f"failed at {event}: HandlerError: expected a handler to return a context" in failed
+    assert f"got {kind.__name__}(" in failed
+
+
+@pytest.mark.parametrize("on_error", [KeyboardInterrupt, asyncio.CancelledError, OddError])
+def test_whatever_the_policy_raises_is_its_failure(driver, on_error, log):
+    """As what a handler raises; the message is refused for now."""
+
+    def fail(*_: Any) -> Any:
+        raise on_error
+
+    handlers = define_event_handlers({"mail": lambda event, ctx: None})
+    with running(handlers, driver=driver, on_error=fail) as address, Peer(address) as peer:
+        assert peer.begin().ask(ENVELOPE[0]) == TemporaryFailure()
+        assert peer.ask(ENVELOPE[0]) == TemporaryFailure()
+    assert len(log.take()) == 4
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit, OddError])
+def test_whatever_on_connect_or_an_observer_raises(driver, kind, notes, log):
+    """The first closes its connection, the second is only logged."""
+
+    def fail(*_: Any) -> Any:
+        raise kind
+
+    with running(fail, driver=driver) as address, Peer(address) as peer:
+        assert peer.has_ended()
+    assert "failed at on_connect" in log.take_one()
+    with running(noting(notes), driver=driver, observer=fail) as address, Peer(address) as peer:
+        assert peer.begin().message() == (Continue(),)
+    assert all("failed at observer" in line for line in log.take())

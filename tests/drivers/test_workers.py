@@ -12,13 +12,18 @@ from tests.drivers.peer import MESSAGE, Peer
 from tests.drivers.program import Program, is_gone, program
 
 SERVE = """
+import asyncio
+
 @handlers.mail
 def mail(event, ctx):
     match event.sender:
         case "exit@example.org":
             os._exit(7)
         case "interrupt@example.org":
-            raise KeyboardInterrupt
+            def interrupt():
+                raise KeyboardInterrupt
+
+            asyncio.get_running_loop().call_soon(interrupt)
         case "hang@example.org":
             time.sleep(1000)
     return ctx

@@ -4,7 +4,9 @@ They know neither who makes the bytes nor for how long. The first bytes of some 
 place to cut, so that whoever makes the bytes chooses that as well.
 """
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from struct import pack, unpack
 from typing import Any, Final
 
@@ -15,6 +17,8 @@ from demyjpy.codec import (
     encode_action,
     encode_event,
 )
+from demyjpy.connection import Trouble
+from demyjpy.drivers.report import log_trouble
 from demyjpy.errors import NegotiationError, RemoteProtocolError
 from demyjpy.events import Options
 from demyjpy.handlers import merge_handlers
@@ -24,6 +28,7 @@ from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frame
 from tests.anyfilters import BAD, EDITS, GOOD, SABOTAGE, VERDICTS, AnyFilter, Notebook
 from tests.engine import Session, split
 from tests.fuzz import outside
+from tests.logrecords import log_everywhere
 from tests.test_captures import FILES, Capture
 
 LIMIT: Final = 1 << 16
@@ -138,6 +143,26 @@ def negotiate(data: bytes) -> None:
     assert decode_action((letter, payload)) == answer
 
 
+# ------------------------------------------------------------------------------------ the log
+def record(data: bytes) -> None:
+    """Any text of an author and of a peer, in any sink and format: one record, bounded, printable."""
+    if len(data) < 2:
+        return
+    at = 2 + data[0] * (len(data) - 2) // 256
+    times = 1 + data[1] % 8 * 100
+    ways = (("utf-8", "surrogateescape"), ("utf-16-le", "surrogatepass"))
+    of_author, of_peer = (
+        one[: len(one) // 2 * 2].decode(*ways[data[1] >> 7]) for one in (data[2:at], data[at:])
+    )
+    try:
+        raise ValueError(of_author * times) from KeyError(of_peer)
+    except ValueError as error:
+        error.add_note(of_author)
+        trouble = Trouble(error, "mail", of_peer, of_peer * times, of_peer)
+    with tempfile.TemporaryDirectory(prefix="demyjpy-log-") as directory:
+        log_everywhere(Path(directory), lambda: log_trouble(trouble, "1a-1"))
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "decode": decode,
     "serve": serve,
@@ -145,6 +170,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "trace": outside.read_trace,
     "capsule": outside.read_capsule,
     "answer": outside.answer,
+    "record": record,
 }
 
 
@@ -165,6 +191,10 @@ def corpus(target: str) -> list[bytes]:
             return outside.capsules()
         case "answer":
             return outside.answers()
+        case "record":
+            texts = (b"plain", b"\x1b]0;pwned\x07", b"one\r\n2026-01-01 ERROR two", b"caf\xa6", b"%s")
+            pairs = [one + other for one in texts for other in texts]
+            return [bytes((128, flags)) + one for flags in (0, 7, 128) for one in pairs]
         case _:
             answers = [b"".join(b"".join(part.answers) for part in one.exchanges) for one in captures]
             return [*streams, *answers, *(join_frame(letter) for letter in EVENTS)]

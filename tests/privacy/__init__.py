@@ -1,0 +1,1 @@
+"""What nobody may find outside of the mail itself."""
