@@ -6,6 +6,7 @@ from typing import Any, Final
 from demyjpy.actions import Negotiate
 from demyjpy.connection import Step
 from demyjpy.context import get_macro
+from demyjpy.drivers.logtext import traceback_of
 from demyjpy.metrics.board import NOTES, Board
 from demyjpy.trace.words import flag_words
 
