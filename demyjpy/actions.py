@@ -3,14 +3,20 @@
 What they look like on the wire is in `demyjpy.codec`; where they are legal, in `demyjpy.plan`. A bad
 value raises `LocalProtocolError` at once, in the handler that made it.
 
+Whatever an event gives, an action takes: who sends the mail must not choose that the filter fails. So
+texts that are for people (replies, reasons) are cut and cleaned, and addresses are brought into the
+form in which both MTAs know them; what only the author of a filter can have done wrong raises.
+
 Header values are given as they should read after the colon and one space. They may be folded with
-LF (or CRLF) and white space; CR alone, NUL, and a line break that starts no continuation are refused,
-for both MTAs would turn them into other headers or stray bytes. ``raw=`` instead of a value gives the
-text right after the colon, which is exact where the MTA grants ``SMFIP_HDR_LEADSPC``.
+LF (or CRLF) and white space, and a line may be white space only; CR alone becomes a space. NUL, and a
+line break that starts no continuation, are refused: no event has them, and they would become other
+headers or stray bytes. ``raw=`` instead of a value gives the text right after the colon, which is exact
+where the MTA grants ``SMFIP_HDR_LEADSPC``.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from attrs import Attribute, field, frozen
@@ -19,7 +25,7 @@ from attrs import validators as v
 from demyjpy.errors import LocalProtocolError
 from demyjpy.events import strip_brackets
 from demyjpy.wire.codes import CHUNK_SIZE, ActionFlag, ProtocolFlag
-from demyjpy.wire.fields import Parameters, encode_text
+from demyjpy.wire.fields import Parameters, decode_text, encode_text
 
 MAX_REPLY_LINE: Final = 980
 """Bytes of text in one line of a reply (libmilter's ``MAXREPLYLEN``)."""
@@ -27,17 +33,32 @@ MAX_REPLY_LINE: Final = 980
 MAX_REPLY_LINES: Final = 32
 """Lines in a reply (libmilter's ``MAXREPLIES``)."""
 
+MAX_REPLY: Final = 16_000
+"""Bytes of a whole reply, codes included and ``%`` doubled.
+
+Sendmail 8.17.1.9 cuts at 16384, and the client waits for the last line in vain.
+"""
+
 MAX_INDEX: Final = 0x7FFFFFFF
 """The largest header index; larger ones are negative to an MTA with a 32 bit ``ssize_t``."""
+
+NO_REASON: Final = "no reason given"
+"""Why a message is kept if the filter gives an empty reason: Postfix knows no empty one."""
 
 _SURELY_FITS: Final = (CHUNK_SIZE - 8) // 4
 """Characters that are no more bytes than fit a packet, whatever they are."""
 
 _HEADER_NAME: Final = re.compile(r"[!-9;-~]+")
 _ENHANCED: Final = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}")
-_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
-_NOT_IN_ADDRESS: Final = re.compile(r"[\s,<>]")
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\\.', re.DOTALL)
+_PHRASE: Final = re.compile(r"[^@,<>]*<")
+_BEHIND: Final = re.compile(r">[\s>]*\Z")
+_ROUTE: Final = re.compile(r"\s*@(?:\[[^\]]*\]|[^:\[])*:")
 _CONTROL: Final = re.compile(r"[\0\r\n]")
+_CONTROLS: Final = re.compile(r"[\0-\x1f\x7f-\x9f]")
+_FOLDS: Final = re.compile(r"[\0-\x1f\x7f-\x9f]+[ \t]*")
+_BREAKS: Final = (b"\x8a", b"\x8d")
+"""What becomes LF and CR in a reply, for Sendmail takes the eighth bit off."""
 
 _Validator: TypeAlias = Callable[[Any, "Attribute[Any]", Any], None]
 
@@ -81,13 +102,21 @@ def _is_header_value(value: object) -> bool:
         return False
     if "\n" not in value:
         return True
-    return all(line[:1] in (" ", "\t") and line.strip() for line in value.split("\n")[1:])
+    return all(line[:1] in (" ", "\t") for line in value.split("\n")[1:])
+
+
+def _unquoted(value: str) -> str:
+    """An address with an ``x`` for each sign that is quoted."""
+    return _QUOTED.sub(lambda found: "x" * len(found[0]), value)
 
 
 def _is_address(value: object) -> bool:
-    if not _is_text(value):
+    if not isinstance(value, str) or not _is_text(value):
         return False
-    return not _NOT_IN_ADDRESS.search(_QUOTED.sub("", str(value)))
+    signs = _unquoted(value)
+    if re.search(r"\s", signs):  # Sendmail takes RCPT TO:<a b@c>; with two "@" it is a list
+        return not re.search(r'[,<>"]', signs) and signs.count("@") < 2
+    return not re.search(r"[,<>]", signs)
 
 
 def _is_parameters(value: Parameters) -> bool:
@@ -95,7 +124,40 @@ def _is_parameters(value: Parameters) -> bool:
 
 
 def _bare(value: str) -> str:
-    return strip_brackets(value.strip(" ")) if isinstance(value, str) else value
+    """The address alone: Postfix knows a recipient without brackets, name and source route only.
+
+    It takes ``<Bob <bob@x>>``, ``<<a@x>>``, ``< a@x >`` and ``<@a,@b:c@x>`` from a client, as Sendmail
+    does, and tells milters of them as they came (milter8.c); RFC 5321 (appendix C) drops the route.
+    """
+    if not isinstance(value, str):
+        return value
+    text = strip_brackets(value.strip(" ")).replace("\r", " ").strip(" \t")
+    signs = _unquoted(text)
+    start = found.end() if (found := _PHRASE.match(signs)) else 0
+    end = found.start() if (found := _BEHIND.search(signs)) else None
+    route = _ROUTE.match(signs[start:end])
+    start += route.end() if route else 0
+    return text[start:end].strip(" \t")
+
+
+def _cleaned(text: str, limit: int) -> str:
+    """Text for a line of a reply: no control character, and what fits ``limit`` bytes."""
+    text = _CONTROLS.sub(" ", text)
+    if not text.isascii():
+        text = "".join(map(_safe, text))
+    data = encode_text(text)
+    if len(data) <= limit:
+        return text
+    for _ in range(3):  # no character is cut in two
+        limit -= data[limit] & 0xC0 == 0x80
+    return decode_text(data[:limit])
+
+
+def _safe(char: str) -> str:
+    """A character, or ``?`` for what no packet holds, and for what breaks the line under Sendmail."""
+    if not _is_encodable(char) or any(one in encode_text(char) for one in _BREAKS):
+        return "?"
+    return char
 
 
 def _parameters(value: Mapping[str, str | None] | str | None) -> Any:
@@ -111,7 +173,7 @@ _name: Final = _check(
     lambda value: isinstance(value, str) and bool(_HEADER_NAME.fullmatch(value)),
 )
 _value: Final = _check(
-    "as text without NUL or lone CR, each line break followed by space or tab and text",
+    "as text without NUL, each line break followed by space or tab",
     _is_header_value,
 )
 _mail_address: Final = _check(
@@ -181,9 +243,30 @@ def _none_if_empty(value: str | None) -> str | None:
 
 
 def _as_lines(value: str | Iterable[str]) -> Any:
+    """The lines of a reply, cut and cleaned; what is no text stays, to be refused."""
     if isinstance(value, str):
-        return tuple(value.split("\n"))
-    return tuple(value) if isinstance(value, Iterable) else value
+        value = re.split("\r?\n", value)
+    if not isinstance(value, Iterable):
+        return value
+    given = tuple(islice(value, MAX_REPLY_LINES)) or ("",)
+    if not all(isinstance(line, str) for line in given):
+        return given
+    lines: list[str] = []
+    left = MAX_REPLY
+    for line in given:
+        text = _cleaned(line, MAX_REPLY_LINE)
+        left -= len("550-5.999.999 \r\n") + len(encode_text(text)) + text.count("%")
+        if left < 0:
+            break
+        lines.append(text)
+    return tuple(lines)
+
+
+def _as_reason(value: str) -> str:
+    """One line, unfolded; Sendmail keeps it in one line of its queue file, Postfix 100 bytes."""
+    if not isinstance(value, str):
+        return value
+    return _cleaned(_FOLDS.sub(" ", value).strip(" "), MAX_REPLY_LINE) or NO_REASON
 
 
 def _is_code(value: object) -> bool:
@@ -194,21 +277,16 @@ def _is_enhanced(value: object) -> bool:
     return value is None or (isinstance(value, str) and bool(_ENHANCED.fullmatch(value)))
 
 
-def _is_reply_text(value: object) -> bool:
-    return (
-        isinstance(value, tuple)
-        and 1 <= len(value) <= MAX_REPLY_LINES
-        and all(_is_text(line) and len(encode_text(line)) <= MAX_REPLY_LINE for line in value)
-    )
-
-
 @frozen
 class ReplyCode:
     """Refuse with a reply of one's own.
 
     ``code`` is 400 to 599: a temporary failure or a rejection; 421 makes the MTA close the SMTP
-    session. ``enhanced`` is an enhanced status code of the same class (RFC 3463), or None. ``lines``
-    is the text: a string, cut at LF, or strings; at most 32 of 980 bytes each. Give ``%`` as it is.
+    session. ``enhanced`` is an enhanced status code of the same class (RFC 3463), or None: then 5.7.1
+    or 4.7.1 is sent if a line of the text begins with a digit, which Postfix takes for such a code.
+    ``lines`` is the text: a string, cut at LF, or strings. Give ``%`` as it is. The text may come from
+    mail: of it are kept 32 lines, 980 bytes of each, 16000 in all; a control character becomes a space,
+    and a character that would break the line under Sendmail ``?``.
     """
 
     code: int = field(validator=_check("from 400 to 599", _is_code))
@@ -221,8 +299,8 @@ class ReplyCode:
         default="",
         converter=_as_lines,
         validator=_check(
-            f"as 1 to {MAX_REPLY_LINES} lines of at most {MAX_REPLY_LINE} bytes, without CR, LF or NUL",
-            _is_reply_text,
+            "as text: a string, or strings",
+            lambda value: isinstance(value, tuple) and all(isinstance(line, str) for line in value),
         ),
     )
 
@@ -245,7 +323,7 @@ def _value_after_colon(value: str | None, raw: str | None, who: str) -> tuple[st
     given = value if raw is None else raw
     if not isinstance(given, str) or (value is not None and raw is not None):
         raise LocalProtocolError(f"{who}: expected a value or raw= as text, got {value!r} and {raw!r}")
-    text = given.replace("\r\n", "\n")
+    text = given.replace("\r\n", "\n").replace("\r", " ")
     if raw is not None:
         return text.removeprefix(" "), text
     return text, f" {text}" if text else ""
@@ -343,7 +421,10 @@ class AddRecipient:
 
 @frozen
 class DeleteRecipient:
-    """Delete an envelope recipient, given as it came in `Recipient`; an unknown one is no error."""
+    """Delete an envelope recipient, given as it came in `Recipient`; an unknown one is no error.
+
+    Of a source route (``@a,@b:user@example.org``) the address is kept, which is what both MTAs know.
+    """
 
     address: str = field(converter=_bare, validator=[_mail_address, _fits()])
 
@@ -363,13 +444,14 @@ class ChangeSender:
 
 @frozen
 class Quarantine:
-    """Keep the message in the MTA's quarantine (Postfix: the hold queue, which keeps 100 bytes)."""
+    """Keep the message in the MTA's quarantine (Postfix: the hold queue, which keeps 100 bytes).
+
+    ``reason`` may come from mail: it is unfolded into one line, control characters become spaces, 980
+    bytes are kept, and an empty one becomes `NO_REASON`.
+    """
 
     reason: str = field(
-        validator=[
-            _check("as text without CR, LF or NUL, not empty", lambda x: _is_text(x) and x != ""),
-            _fits(),
-        ]
+        converter=_as_reason, validator=_check("as text", lambda value: isinstance(value, str))
     )
 
 

@@ -20,6 +20,7 @@ from demyjpy.wire.fields import (
 )
 
 _A = ActionFlag
+_DIGITS: Final = "0123456789"
 
 
 @frozen
@@ -99,9 +100,23 @@ def _halve_percent(text: str) -> str:
     return halved.replace("\0", "%")
 
 
+def _start_of_lines(action: act.ReplyCode) -> str:
+    """The enhanced code before each line, with a space; ``""`` for none.
+
+    To Postfix a digit there is the class (milter8.c): with another it drops the milter. From 3.8 on it
+    looks at every line.
+    """
+    klass = str(action.code)[0]
+    if action.enhanced:
+        return f"{action.enhanced} "
+    has_digit = any(text[:1] in _DIGITS and text[:1] for text in action.lines)
+    own = all(_is_enhanced(text.partition(" ")[0], klass) for text in action.lines)
+    return f"{klass}.7.1 " if has_digit and not own else ""
+
+
 def _encode_reply(action: act.ReplyCode, leading_space: bool) -> bytes:
     last = len(action.lines) - 1
-    start = f"{action.enhanced} " if action.enhanced else ""
+    start = _start_of_lines(action)
     lines = (
         f"{action.code}{' ' if number == last else '-'}{start}{text.replace('%', '%%')}"
         for number, text in enumerate(action.lines)
