@@ -52,7 +52,7 @@ _HEADER_NAME: Final = re.compile(r"[!-9;-~]+")
 _ENHANCED: Final = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}")
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\\.', re.DOTALL)
 _PHRASE: Final = re.compile(r"[^@,<>]*<")
-_BEHIND: Final = re.compile(r">[\s>]*\Z")
+_BEHIND: Final = re.compile(r">[\s>]*(?:\([^()]*\)\s*)*\Z")
 _ROUTE: Final = re.compile(r"\s*@(?:\[[^\]]*\]|[^:\[])*:")
 _CONTROL: Final = re.compile(r"[\0\r\n]")
 _CONTROLS: Final = re.compile(r"[\0-\x1f\x7f-\x9f]")
@@ -98,7 +98,7 @@ def _is_index(first: int) -> Callable[[object], bool]:
 def _is_header_value(value: object) -> bool:
     if isinstance(value, str) and value.isascii() and value.isprintable():
         return True  # most are
-    if not isinstance(value, str) or "\0" in value or "\r" in value or not _is_encodable(value):
+    if not isinstance(value, str) or "\0" in value or not _is_encodable(value):
         return False
     if "\n" not in value:
         return True
@@ -123,7 +123,7 @@ def _is_parameters(value: Parameters) -> bool:
     return all(_is_text(word) and word and not re.search(r"\s", word) for word in value.as_words())
 
 
-def _bare(value: str) -> str:
+def bare_address(value: str) -> str:
     """The address alone: Postfix knows a recipient without brackets, name and source route only.
 
     It takes ``<Bob <bob@x>>``, ``<<a@x>>``, ``< a@x >`` and ``<@a,@b:c@x>`` from a client, as Sendmail
@@ -413,7 +413,7 @@ class AddRecipient:
     Sendmail ignores the whole recipient if it does not know a parameter.
     """
 
-    address: str = field(converter=_bare, validator=[_mail_address, _fits()])
+    address: str = field(converter=bare_address, validator=[_mail_address, _fits()])
     parameters: Parameters = field(
         default=None, converter=_parameters, validator=[_esmtp, _fits_with_address]
     )
@@ -426,7 +426,7 @@ class DeleteRecipient:
     Of a source route (``@a,@b:user@example.org``) the address is kept, which is what both MTAs know.
     """
 
-    address: str = field(converter=_bare, validator=[_mail_address, _fits()])
+    address: str = field(converter=bare_address, validator=[_mail_address, _fits()])
 
 
 @frozen
@@ -436,7 +436,7 @@ class ChangeSender:
     Postfix knows RET and ENVID.
     """
 
-    address: str = field(converter=_bare, validator=[_sender_address, _fits()])
+    address: str = field(converter=bare_address, validator=[_sender_address, _fits()])
     parameters: Parameters = field(
         default=None, converter=_parameters, validator=[_esmtp, _fits_with_address]
     )

@@ -128,21 +128,29 @@ def _after_colon(action: act.AddHeader | act.InsertHeader | act.ChangeHeader, ra
     return encode_string(action.name) + encode_string(action.raw if raw else action.value)
 
 
-def _given(value: str, leading_space: bool) -> dict[str, str]:
-    return {"raw": value} if leading_space else {"value": value}
+def _literal(kind: type[Any], place: tuple[Any, ...], value: str, leading_space: bool) -> Any:
+    """A header edit exactly as it was sent: what the class makes of CR is for values of our own."""
+    action: Any = object.__new__(kind)
+    if leading_space:
+        action.__attrs_init__(*place, value.removeprefix(" "), raw=value)
+    else:
+        action.__attrs_init__(*place, value, raw=f" {value}" if value else "")
+    return action
 
 
 def _decode_add(payload: bytes, leading_space: bool) -> act.AddHeader:
     name, rest = take_string(payload, "a header name")
     value, _ = take_string(rest, "a header value")
-    return act.AddHeader(name, **_given(value, leading_space))
+    action: act.AddHeader = _literal(act.AddHeader, (name,), value, leading_space)
+    return action
 
 
 def _decode_insert(payload: bytes, leading_space: bool) -> act.InsertHeader:
     index, rest = take_number(payload, 4, "a header index")
     name, rest = take_string(rest, "a header name")
     value, _ = take_string(rest, "a header value")
-    return act.InsertHeader(index, name, **_given(value, leading_space))
+    action: act.InsertHeader = _literal(act.InsertHeader, (index, name), value, leading_space)
+    return action
 
 
 def _decode_change(payload: bytes, leading_space: bool) -> act.ChangeHeader | act.DeleteHeader:
@@ -152,7 +160,8 @@ def _decode_change(payload: bytes, leading_space: bool) -> act.ChangeHeader | ac
     index = index or 1  # both MTAs take 0 for the first
     if not value:
         return act.DeleteHeader(index, name)
-    return act.ChangeHeader(index, name, **_given(value, leading_space))
+    action: act.ChangeHeader = _literal(act.ChangeHeader, (index, name), value, leading_space)
+    return action
 
 
 def _encode_index(action: act.InsertHeader | act.ChangeHeader | act.DeleteHeader) -> bytes:

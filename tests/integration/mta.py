@@ -7,9 +7,10 @@ A server is told its milters and the port of a `Sink`, and is up for the length 
         server.settle()
         sink.take()
 
-Where its milter does not answer, a server tempfails unless it is told otherwise; it waits 10 s for an answer (Sendmail's default).
-RCPT to ``@refused.test`` is refused by the server itself. It runs in a process namespace of its own, so
-that killing the first process of that ends all of it, and the kernel does so when the test run dies.
+Where its milter does not answer, a server tempfails unless it is told otherwise; it waits 10 s for an
+answer (Sendmail's default). RCPT to ``@refused.test`` is refused by the server itself. It runs in a
+process namespace of its own, so that killing the first process of that ends all of it, and the kernel
+does so when the test run dies.
 Sendmail trusts no milter socket below a world-writable directory, hence all lies below /run.
 """
 

@@ -14,7 +14,10 @@ from tests.integration.scenario import Mta
 from tests.integration.smtp import Step
 
 Answers = Mapping[str, bytes] | None
-"""None: nobody listens. Bytes for a command, by its letter, or letter and number: ``R1`` is the second RCPT. Empty: close."""
+"""Bytes for a command, by its letter, or letter and number: ``R1`` is the second RCPT. Empty: close.
+
+None: nobody listens.
+"""
 
 
 def packet(letter: str, payload: bytes = b"") -> bytes:
@@ -157,7 +160,7 @@ def _replies() -> Iterator[Case]:
         "whose second line is of another class": reply("550-5.7.1 no\r\n550 4.7.1 no"),
         "of 16 lines of 980 bytes": reply(f"550-5.7.1 {'x' * 980}\r\n" * 15 + f"550 5.7.1 {'x' * 980}"),
         "of 980 percent signs": reply("550 5.7.1 " + "%%" * 980),
-        "in UTF-8": reply("550 5.7.1 grüße \u00ca \u00cd!"),
+        "in UTF-8": reply("550 5.7.1 grüße\u20ac \u2013 x"),
         "with control characters": reply("550 5.7.1 a\x01b\x1bc\td\x7fe"),
     }.items():
         for letter in "MRTE":
@@ -322,25 +325,20 @@ def _recipients() -> Iterator[Case]:
         "a source route": (route,),
         "a source route and without": (route, "<user@test>"),
         "a comment": ("<n@test> (new)",),
-        "two in one": ("<n@test>,<m@test>",),
-        "two in one pair of brackets": ("<n@test,m@test>",),
     }
     for name, added in additions.items():
         packets = b"".join(packet("+", one.encode() + b"\0") for one in added)
         yield Case(f"add: {name}", ({"E": packets + CONTINUE},))
         both = packets + packet("-", b"<b@test>\0") + CONTINUE
         yield Case(f"add: {name}, and delete", ({"E": both},))
-    for name, sender in {"a source route": route, "two": "<n@test,m@test>"}.items():
-        yield Case(f"change sender: {name}", ({"E": packet("e", sender.encode() + b"\0") + CONTINUE},))
+    change = packet("e", route.encode() + b"\0") + CONTINUE
+    yield Case("change sender: a source route", ({"E": change},))
     yield Case("a sender with a source route",
                steps=("EHLO c.test", f"MAIL FROM:{route}", RCPT, MESSAGE, "QUIT"))  # fmt: skip
 
 
-def _commands() -> Iterator[Case]:
-    for line in ("NOOP", "NOOP x", "VRFY b@test", "VRFY <b@test>", "VRFY", "HELP", "EXPN list", "RSET x",
-                 "QUIT x", "MAIL", "MAIL FROM", "MAIL FROM:", "RCPT", "EHLO", "HELO",
-                 "", "  ", "ETRN x", "AUTH PLAIN", "STARTTLS", "VERB", "TURN"):  # fmt: skip
-        yield Case(f"command: {line!r}", steps=("EHLO c.test", line, MAIL, line, RCPT, line, "QUIT"))
+def _traces() -> Iterator[Case]:
+    """What the server writes into its own Received."""
     yield Case("HELO", steps=("HELO c.test", MAIL, RCPT, MESSAGE, "QUIT"))
     yield Case("one of many recipients",
                steps=("EHLO c.test", MAIL, RCPT, "RCPT TO:<c@test>", MESSAGE, "QUIT"))  # fmt: skip
@@ -390,7 +388,7 @@ def _messages() -> Iterator[Case]:
         "white space only, last": b"Subject: one\r\n \r\n\t \r\nX-B: b",
         "nothing but white space": b"Subject: \r\n \r\nX-B: \t \r\nX-C:  ",
         "8 bit in a name": b"S\xc3\xbcbject: x\r\nX-B: b",
-        "odd signs in names": b"X(A): a\r\nX\"B\": b\r\nX<C>: c\r\nX@D: d",
+        "odd signs in names": b'X(A): a\r\nX"B": b\r\nX<C>: c\r\nX@D: d',
         "control characters": b"X-A: a\x01b\x1b\x7f\tc\x0bd\x0ce",
         "8 bit": b"X-A: \xff\xfe\x80\xa0gr\xc3\xbc",
         "trailing space": b"X-A: a  \r\n b \t\r\n  c ",
@@ -531,7 +529,7 @@ CASES: Final = (
     *_surplus(),
     *_without_milter(),
     *_recipients(),
-    *_commands(),
+    *_traces(),
     *_messages(),
     *_header_edits(),
     *_other_edits(),

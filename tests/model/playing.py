@@ -128,21 +128,23 @@ class ScriptedFilter:
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
         self._is_gone = False
+        self._unread = b""
         self._counts: dict[str, int] = {}
         self.heard: list[bytes] = []
 
     def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
         """Write, and read the answer."""
-        said = b""
         event = exchange.link.event
+        said, self._unread = self._unread, b""
         if self._answers is None and event is not None:
             raise MilterFailedError(event, "nobody listens")
         for frame in () if self._is_gone else _frames(b"".join(exchange.writes)):
             self.heard.append(frame)
             letter = chr(frame[0])
             if letter not in "DAQ":
-                said = self._answer(letter)
+                said += self._answer(letter)
         if event is None:
+            self._unread = said
             return exchange.link, None
         link, answer = hear(exchange.link, said) if said else (exchange.link, None)
         return (link, answer) if answer else hear(link, b"")  # says no more, and a server has no time
