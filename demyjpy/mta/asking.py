@@ -50,12 +50,7 @@ def ask(
         side = evolve(side, skips=frozenset())
     wanted = link.wants(name) and name not in side.skips
     if side.failure is not None:
-        if side.failure.event in CONTENT and not link.wants(name) and profile.is_postfix:
-            return session, Answer(), None  # it was cleanup(8) that failed: smtpd(8) has yet to notice
-        reply = profile.failure(side.failure, name, address)
-        if reply is not None and name == "hello" and not profile.is_postfix:
-            session, reply = yield from refuse_client(session, name, profile.default_verdict, reply)
-        return session, Answer(), reply
+        return (yield from _ask_failed(session, side.failure, side.link, name, address))
     if side.refusal is not None:
         return session, Answer(), side.refusal
     if side.is_off or side.is_deaf or _is_spared(session, number, name):
@@ -84,6 +79,19 @@ def ask(
         return session, answer, None
     session, reply = yield from settle(session, number, name, answer, address)
     return session, answer, reply
+
+
+def _ask_failed(
+    session: Session, failure: MilterFailedError, link: Link, name: str, address: str
+) -> Talk[tuple[Session, Answer, Reply | None]]:
+    """What is said where a milter would have to be asked that cannot be used any more."""
+    profile = session.profile
+    if failure.event in CONTENT and not link.wants(name) and profile.is_postfix:
+        return session, Answer(), None  # it was cleanup(8) that failed: smtpd(8) has yet to notice
+    reply = profile.failure(failure, name, address)
+    if reply is not None and name == "hello" and not profile.is_postfix:
+        session, reply = yield from refuse_client(session, name, profile.default_verdict, reply)
+    return session, Answer(), reply
 
 
 def _is_spared(session: Session, number: int, name: str) -> bool:
