@@ -15,51 +15,26 @@ where the MTA grants ``SMFIP_HDR_LEADSPC``.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from itertools import islice
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from attrs import Attribute, field, frozen
 from attrs import validators as v
 
 from demyjpy.errors import LocalProtocolError
-from demyjpy.events import strip_brackets
+from demyjpy.texts import as_lines, as_reason, bare_address, is_encodable, unquoted
 from demyjpy.wire.codes import CHUNK_SIZE, ActionFlag, ProtocolFlag
-from demyjpy.wire.fields import Parameters, decode_text, encode_text
-
-MAX_REPLY_LINE: Final = 980
-"""Bytes of text in one line of a reply (libmilter's ``MAXREPLYLEN``)."""
-
-MAX_REPLY_LINES: Final = 32
-"""Lines in a reply (libmilter's ``MAXREPLIES``)."""
-
-MAX_REPLY: Final = 16_000
-"""Bytes of a whole reply, codes included and ``%`` doubled.
-
-Sendmail 8.17.1.9 cuts at 16384, and the client waits for the last line in vain.
-"""
+from demyjpy.wire.fields import Parameters, encode_text
 
 MAX_INDEX: Final = 0x7FFFFFFF
 """The largest header index; larger ones are negative to an MTA with a 32 bit ``ssize_t``."""
-
-NO_REASON: Final = "no reason given"
-"""Why a message is kept if the filter gives an empty reason: Postfix knows no empty one."""
 
 _SURELY_FITS: Final = (CHUNK_SIZE - 8) // 4
 """Characters that are no more bytes than fit a packet, whatever they are."""
 
 _HEADER_NAME: Final = re.compile(r"[!-9;-~]+")
 _ENHANCED: Final = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}")
-_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\\.', re.DOTALL)
-_PHRASE: Final = re.compile(r"[^@,<>]*<")
-_BEHIND: Final = re.compile(r">[\s>]*(?:\([^()]*\)\s*)*\Z")
-_ROUTE: Final = re.compile(r"\s*@(?:\[[^\]]*\]|[^:\[])*:")
 _CONTROL: Final = re.compile(r"[\0\r\n]")
-_CONTROLS: Final = re.compile(r"[\0-\x1f\x7f-\x9f]")
-_FOLDS: Final = re.compile(r"[\0-\x1f\x7f-\x9f]+[ \t]*")
-_BREAKS: Final = (b"\x8a", b"\x8d")
-"""What becomes LF and CR in a reply, for Sendmail takes the eighth bit off."""
-
 _Validator: TypeAlias = Callable[[Any, "Attribute[Any]", Any], None]
 
 
@@ -78,17 +53,7 @@ def _check(expected: str, is_good: Callable[[Any], bool]) -> _Validator:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and not _CONTROL.search(value) and _is_encodable(value)
-
-
-def _is_encodable(value: str) -> bool:
-    if value.isascii():
-        return True
-    try:
-        encode_text(value)
-    except LocalProtocolError:
-        return False
-    return True
+    return isinstance(value, str) and not _CONTROL.search(value) and is_encodable(value)
 
 
 def _is_index(first: int) -> Callable[[object], bool]:
@@ -98,22 +63,17 @@ def _is_index(first: int) -> Callable[[object], bool]:
 def _is_header_value(value: object) -> bool:
     if isinstance(value, str) and value.isascii() and value.isprintable():
         return True  # most are
-    if not isinstance(value, str) or "\0" in value or not _is_encodable(value):
+    if not isinstance(value, str) or "\0" in value or not is_encodable(value):
         return False
     if "\n" not in value:
         return True
     return all(line[:1] in (" ", "\t") for line in value.split("\n")[1:])
 
 
-def _unquoted(value: str) -> str:
-    """An address with an ``x`` for each sign that is quoted."""
-    return _QUOTED.sub(lambda found: "x" * len(found[0]), value)
-
-
 def _is_address(value: object) -> bool:
     if not isinstance(value, str) or not _is_text(value):
         return False
-    signs = _unquoted(value)
+    signs = unquoted(value)
     if re.search(r"\s", signs):  # Sendmail takes RCPT TO:<a b@c>; with two "@" it is a list
         return not re.search(r'[,<>"]', signs) and signs.count("@") < 2
     return not re.search(r"[,<>]", signs)
@@ -121,43 +81,6 @@ def _is_address(value: object) -> bool:
 
 def _is_parameters(value: Parameters) -> bool:
     return all(_is_text(word) and word and not re.search(r"\s", word) for word in value.as_words())
-
-
-def bare_address(value: str) -> str:
-    """The address alone: Postfix knows a recipient without brackets, name and source route only.
-
-    It takes ``<Bob <bob@x>>``, ``<<a@x>>``, ``< a@x >`` and ``<@a,@b:c@x>`` from a client, as Sendmail
-    does, and tells milters of them as they came (milter8.c); RFC 5321 (appendix C) drops the route.
-    """
-    if not isinstance(value, str):
-        return value
-    text = strip_brackets(value.strip(" ")).replace("\r", " ").strip(" \t")
-    signs = _unquoted(text)
-    start = found.end() if (found := _PHRASE.match(signs)) else 0
-    end = found.start() if (found := _BEHIND.search(signs)) else None
-    route = _ROUTE.match(signs[start:end])
-    start += route.end() if route else 0
-    return text[start:end].strip(" \t")
-
-
-def _cleaned(text: str, limit: int) -> str:
-    """Text for a line of a reply: no control character, and what fits ``limit`` bytes."""
-    text = _CONTROLS.sub(" ", text)
-    if not text.isascii():
-        text = "".join(map(_safe, text))
-    data = encode_text(text)
-    if len(data) <= limit:
-        return text
-    for _ in range(3):  # no character is cut in two
-        limit -= data[limit] & 0xC0 == 0x80
-    return decode_text(data[:limit])
-
-
-def _safe(char: str) -> str:
-    """A character, or ``?`` for what no packet holds, and for what breaks the line under Sendmail."""
-    if not _is_encodable(char) or any(one in encode_text(char) for one in _BREAKS):
-        return "?"
-    return char
 
 
 def _parameters(value: Mapping[str, str | None] | str | None) -> Any:
@@ -242,33 +165,6 @@ def _none_if_empty(value: str | None) -> str | None:
     return value or None
 
 
-def _as_lines(value: str | Iterable[str]) -> Any:
-    """The lines of a reply, cut and cleaned; what is no text stays, to be refused."""
-    if isinstance(value, str):
-        value = re.split("\r?\n", value)
-    if not isinstance(value, Iterable):
-        return value
-    given = tuple(islice(value, MAX_REPLY_LINES)) or ("",)
-    if not all(isinstance(line, str) for line in given):
-        return given
-    lines: list[str] = []
-    left = MAX_REPLY
-    for line in given:
-        text = _cleaned(line, MAX_REPLY_LINE)
-        left -= len("550-5.999.999 \r\n") + len(encode_text(text)) + text.count("%")
-        if left < 0:
-            break
-        lines.append(text)
-    return tuple(lines)
-
-
-def _as_reason(value: str) -> str:
-    """One line, unfolded; Sendmail keeps it in one line of its queue file, Postfix 100 bytes."""
-    if not isinstance(value, str):
-        return value
-    return _cleaned(_FOLDS.sub(" ", value).strip(" "), MAX_REPLY_LINE) or NO_REASON
-
-
 def _is_code(value: object) -> bool:
     return type(value) is int and 400 <= value <= 599
 
@@ -277,13 +173,25 @@ def _is_enhanced(value: object) -> bool:
     return value is None or (isinstance(value, str) and bool(_ENHANCED.fullmatch(value)))
 
 
+def _begins_with_digit(lines: tuple[str, ...], klass: str) -> bool:
+    """Whether a line begins with a digit, and not all begin with an enhanced code of the class.
+
+    To Postfix such a digit is the class: with another it says 451 and drops the milter (milter8.c; from
+    3.8 on it looks at every line).
+    """
+    words = [line.partition(" ")[0] for line in lines]
+    if all(word[:1] == klass and _ENHANCED.fullmatch(word) for word in words):
+        return False
+    return any(word[:1] != "" and word[0] in "0123456789" for word in words)
+
+
 @frozen
 class ReplyCode:
     """Refuse with a reply of one's own.
 
     ``code`` is 400 to 599: a temporary failure or a rejection; 421 makes the MTA close the SMTP
-    session. ``enhanced`` is an enhanced status code of the same class (RFC 3463), or None: then 5.7.1
-    or 4.7.1 is sent if a line of the text begins with a digit, which Postfix takes for such a code.
+    session. ``enhanced`` is an enhanced status code of the same class (RFC 3463), or None. None becomes
+    5.7.1 or 4.7.1 if a line of the text begins with a digit, which Postfix takes for such a code.
     ``lines`` is the text: a string, cut at LF, or strings. Give ``%`` as it is. The text may come from
     mail: of it are kept 32 lines, 980 bytes of each, 16000 in all; a control character becomes a space,
     and a character that would break the line under Sendmail ``?``.
@@ -297,7 +205,7 @@ class ReplyCode:
     )
     lines: tuple[str, ...] = field(
         default="",
-        converter=_as_lines,
+        converter=as_lines,
         validator=_check(
             "as text: a string, or strings",
             lambda value: isinstance(value, tuple) and all(isinstance(line, str) for line in value),
@@ -310,6 +218,9 @@ class ReplyCode:
                 f"ReplyCode: expected code and enhanced code of one class, "
                 f"got {self.code} and {self.enhanced}"
             )
+        klass = str(self.code)[0]
+        if self.enhanced is None and _begins_with_digit(self.lines, klass):
+            object.__setattr__(self, "enhanced", f"{klass}.7.1")
 
     @property
     def is_temporary(self) -> bool:
@@ -451,7 +362,7 @@ class Quarantine:
     """
 
     reason: str = field(
-        converter=_as_reason, validator=_check("as text", lambda value: isinstance(value, str))
+        converter=as_reason, validator=_check("as text", lambda value: isinstance(value, str))
     )
 
 

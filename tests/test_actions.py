@@ -5,6 +5,7 @@ import pytest
 
 from demyjpy import actions as act
 from demyjpy.errors import LocalProtocolError
+from demyjpy.texts import NO_REASON
 from demyjpy.wire.codes import CHUNK_SIZE, ActionFlag, ProtocolFlag
 from demyjpy.wire.fields import Parameters
 
@@ -148,6 +149,8 @@ BAD_ADDRESSES = [
     "<a@x> <b@y>",
     "a@x <b@y>",
     "a<b",
+    "<a@b",
+    "<a@b>\n",
     "a\n",
     "a\0",
     SURROGATE,
@@ -233,8 +236,8 @@ REASONS = [
     ("attachment a\r\n b.exe", "attachment a b.exe"),
     ("a\n\tb\n \nc", "a b c"),
     ("a\0b\x1b", "a b"),
-    ("", act.NO_REASON),
-    (" \r\n ", act.NO_REASON),
+    ("", NO_REASON),
+    (" \r\n ", NO_REASON),
     (SURROGATE, "?"),
     (LONG, LONG[:980]),
     ("\udcff", "\udcff"),
@@ -268,7 +271,13 @@ REPLIES = [
     ((421, "4.7.0", "later"), (421, "4.7.0", ("later",)), True),
     ((599, "5.999.999", "a\nb"), (599, "5.999.999", ("a", "b")), False),
     ((400, "", ["a", "b%"]), (400, None, ("a", "b%")), True),
-    ((550, None, ("x" * 980,) * 32), (550, None, ("x" * 980,) * 32), False),
+    ((550, None, ("x" * 480,) * 32), (550, None, ("x" * 480,) * 32), False),
+    ((550, None, "192.0.2.7 is listed"), (550, "5.7.1", ("192.0.2.7 is listed",)), False),
+    ((421, None, ["no", "7 of 9"]), (421, "4.7.1", ("no", "7 of 9")), True),
+    ((550, None, "4.1.1 who?"), (550, "5.7.1", ("4.1.1 who?",)), False),
+    ((550, None, "5.1.1 who?\n5.1.1 you?"), (550, None, ("5.1.1 who?", "5.1.1 you?")), False),
+    ((550, None, "5.1.1 who?\n7 of 9"), (550, "5.7.1", ("5.1.1 who?", "7 of 9")), False),
+    ((550, "5.1.1", "7 of 9"), (550, "5.1.1", ("7 of 9",)), False),
 ]
 
 

@@ -19,6 +19,7 @@ FLOORS = (
     "wire.framing",
     # 2: what is said, and how it lies in packets
     "events",
+    "texts",
     "actions",
     "codec.commands",
     "codec.responses",
@@ -68,6 +69,7 @@ FLOORS = (
     "mta.lenient",
     "mta.link",
     "mta.message",
+    "mta.envelope",
     "mta.edits",
     "mta.steps",
     "mta.profile",

@@ -3,7 +3,7 @@
 A row is the only place that knows a response's letter, class, layout, permission and place in a plan.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from attrs import frozen
@@ -20,7 +20,6 @@ from demyjpy.wire.fields import (
 )
 
 _A = ActionFlag
-_DIGITS: Final = "0123456789"
 
 
 @frozen
@@ -80,8 +79,30 @@ def _decode_reply(payload: bytes, leading_space: bool) -> act.ReplyCode:
             enhanced = first if _is_enhanced(first, line[0]) else None
         if int(line[:3]) != code:
             raise RemoteProtocolError(f"the same code {code} in each line", repr(line))
+        if "\r" in line or "\n" in line:
+            raise RemoteProtocolError("a reply line without CR or LF", repr(line))
         lines.append(_halve_percent(after if enhanced and first == enhanced else line[4:]))
-    return act.ReplyCode(code or 0, enhanced, tuple(lines))
+    return exact_reply(code or 0, enhanced, lines)
+
+
+def exact_reply(code: int, enhanced: str | None, lines: Iterable[str]) -> act.ReplyCode:
+    """A reply as a filter said it: what the class cuts, cleans and adds is for what is to be said."""
+    reply: act.ReplyCode = _exactly(act.ReplyCode(code, enhanced), lines=tuple(lines))
+    return reply
+
+
+def _exactly(action: Any, **attributes: object) -> Any:
+    for name, value in attributes.items():
+        object.__setattr__(action, name, value)
+    return action
+
+
+def _decode_quarantine(payload: bytes, leading_space: bool) -> act.Quarantine:
+    reason, _ = take_string(payload, "a reason")
+    action = act.Quarantine(reason)
+    if reason:
+        _exactly(action, reason=reason)
+    return action
 
 
 def _is_enhanced(word: str, klass: str) -> bool:
@@ -100,23 +121,9 @@ def _halve_percent(text: str) -> str:
     return halved.replace("\0", "%")
 
 
-def _start_of_lines(action: act.ReplyCode) -> str:
-    """The enhanced code before each line, with a space; ``""`` for none.
-
-    To Postfix a digit there is the class (milter8.c): with another it drops the milter. From 3.8 on it
-    looks at every line.
-    """
-    klass = str(action.code)[0]
-    if action.enhanced:
-        return f"{action.enhanced} "
-    has_digit = any(text[:1] in _DIGITS and text[:1] for text in action.lines)
-    own = all(_is_enhanced(text.partition(" ")[0], klass) for text in action.lines)
-    return f"{klass}.7.1 " if has_digit and not own else ""
-
-
 def _encode_reply(action: act.ReplyCode, leading_space: bool) -> bytes:
     last = len(action.lines) - 1
-    start = _start_of_lines(action)
+    start = f"{action.enhanced} " if action.enhanced else ""
     lines = (
         f"{action.code}{' ' if number == last else '-'}{start}{text.replace('%', '%%')}"
         for number, text in enumerate(action.lines)
@@ -259,7 +266,7 @@ ACTIONS: Final = _actions(
     ),
     ActionRow(
         _R.QUARANTINE,
-        lambda payload, _: act.Quarantine(take_string(payload, "a reason")[0]),
+        _decode_quarantine,
         lambda action, _: encode_string(action.reason),
         4,
         _A.QUARANTINE,

@@ -9,8 +9,8 @@ from typing import Final
 
 from attrs import evolve
 
-from demyjpy.actions import bare_address
 from demyjpy.mta.message import Envelope
+from demyjpy.texts import bare_address
 from demyjpy.wire.fields import Parameters, encode_text
 
 _DOT_ATOM: Final = re.compile(

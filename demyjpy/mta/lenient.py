@@ -5,7 +5,6 @@ Sendmail shrugs off what Postfix calls an error, and the other way round; `Stric
 """
 
 import re
-from collections.abc import Iterable
 from typing import Final, Literal, TypeAlias
 
 from attrs import field, frozen
@@ -13,6 +12,7 @@ from attrs import field, frozen
 from demyjpy import actions as act
 from demyjpy.actions import Action, Modification
 from demyjpy.codec import ACTIONS, decode_action
+from demyjpy.codec.responses import exact_reply
 from demyjpy.errors import LocalProtocolError, MilterError, RemoteProtocolError
 from demyjpy.wire.codes import MIN_VERSION, Response
 from demyjpy.wire.fields import decode_text, show_bytes
@@ -201,12 +201,5 @@ def _parse_reply(text: str, *, is_strict: bool) -> act.ReplyCode | None:
     start = f"{enhanced} " if enhanced else ""
     if (enhanced and enhanced[0] != text[0]) or not all(line.startswith(start) for line in bare):
         # sent on as it is; a ReplyCode carries it in its text
-        return _literal_reply(int(text[:3]), None, bare)
-    return _literal_reply(int(text[:3]), enhanced, [line.removeprefix(start) for line in bare])
-
-
-def _literal_reply(code: int, enhanced: str | None, lines: Iterable[str]) -> act.ReplyCode:
-    """A reply as it was said; what the class cleans is for replies of our own."""
-    reply = act.ReplyCode(code, enhanced)
-    object.__setattr__(reply, "lines", tuple(lines))
-    return reply
+        return exact_reply(int(text[:3]), None, bare)
+    return exact_reply(int(text[:3]), enhanced, [line.removeprefix(start) for line in bare])

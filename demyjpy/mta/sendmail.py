@@ -13,13 +13,14 @@ from attrs import Factory, evolve, field, frozen
 
 from demyjpy import actions as act
 from demyjpy import events as ev
-from demyjpy.actions import Modification, Verdict, bare_address
+from demyjpy.actions import Modification, Verdict
 from demyjpy.mta import steps
 from demyjpy.mta.edits import SENDMAIL_DEFAULTS, sendmail_edit
 from demyjpy.mta.envelope import sendmail_admits
 from demyjpy.mta.lenient import MilterFailedError, Strictness
 from demyjpy.mta.message import Envelope, Field, Mail, Message
 from demyjpy.mta.profile import CONTENT, OFFER, Offers, Profile, Reply, Trace, offer_of
+from demyjpy.texts import bare_address
 from demyjpy.wire.codes import ActionFlag, ProtocolFlag
 from demyjpy.wire.fields import Parameters, decode_text, encode_text
 

@@ -155,7 +155,7 @@ class ScriptedFilter:
         default = negotiation() if letter == "O" else CONTINUE
         answers = self._answers or {}
         answer = answers.get(f"{letter}{count}", answers.get(letter, default))
-        self._is_gone = not answer or answer.endswith(GONE)
+        self._is_gone = answer.endswith(GONE)
         return b"" if answer == b"-" else answer.removesuffix(GONE)
 
 
