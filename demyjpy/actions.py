@@ -3,29 +3,28 @@
 What they look like on the wire is in `demyjpy.codec`; where they are legal, in `demyjpy.plan`. A bad
 value raises `LocalProtocolError` at once, in the handler that made it.
 
+Whatever an event gives, an action takes: who sends the mail must not choose that the filter fails. So
+texts that are for people (replies, reasons) are cut and cleaned, and addresses are brought into the
+form in which both MTAs know them; what only the author of a filter can have done wrong raises.
+
 Header values are given as they should read after the colon and one space. They may be folded with
-LF (or CRLF) and white space; CR alone, NUL, and a line break that starts no continuation are refused,
-for both MTAs would turn them into other headers or stray bytes. ``raw=`` instead of a value gives the
-text right after the colon, which is exact where the MTA grants ``SMFIP_HDR_LEADSPC``.
+LF (or CRLF) and white space, and a line may be white space only; CR alone becomes a space. NUL, and a
+line break that starts no continuation, are refused: no event has them, and they would become other
+headers or stray bytes. ``raw=`` instead of a value gives the text right after the colon, which is exact
+where the MTA grants ``SMFIP_HDR_LEADSPC``.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from attrs import Attribute, field, frozen
 from attrs import validators as v
 
 from demyjpy.errors import LocalProtocolError, describe
-from demyjpy.events import strip_brackets
+from demyjpy.texts import as_lines, as_reason, bare_address, is_encodable, unquoted
 from demyjpy.wire.codes import CHUNK_SIZE, ActionFlag, ProtocolFlag
 from demyjpy.wire.fields import Parameters, encode_text
-
-MAX_REPLY_LINE: Final = 980
-"""Bytes of text in one line of a reply (libmilter's ``MAXREPLYLEN``)."""
-
-MAX_REPLY_LINES: Final = 32
-"""Lines in a reply (libmilter's ``MAXREPLIES``)."""
 
 MAX_INDEX: Final = 0x7FFFFFFF
 """The largest header index; larger ones are negative to an MTA with a 32 bit ``ssize_t``."""
@@ -35,10 +34,7 @@ _SURELY_FITS: Final = (CHUNK_SIZE - 8) // 4
 
 _HEADER_NAME: Final = re.compile(r"[!-9;-~]+")
 _ENHANCED: Final = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}")
-_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
-_NOT_IN_ADDRESS: Final = re.compile(r"[\s,<>]")
 _CONTROL: Final = re.compile(r"[\0\r\n]")
-
 _Validator: TypeAlias = Callable[[Any, "Attribute[Any]", Any], None]
 
 
@@ -57,17 +53,7 @@ def _check(expected: str, is_good: Callable[[Any], bool]) -> _Validator:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and not _CONTROL.search(value) and _is_encodable(value)
-
-
-def _is_encodable(value: str) -> bool:
-    if value.isascii():
-        return True
-    try:
-        encode_text(value)
-    except LocalProtocolError:
-        return False
-    return True
+    return isinstance(value, str) and not _CONTROL.search(value) and is_encodable(value)
 
 
 def _is_index(first: int) -> Callable[[object], bool]:
@@ -77,25 +63,24 @@ def _is_index(first: int) -> Callable[[object], bool]:
 def _is_header_value(value: object) -> bool:
     if isinstance(value, str) and value.isascii() and value.isprintable():
         return True  # most are
-    if not isinstance(value, str) or "\0" in value or "\r" in value or not _is_encodable(value):
+    if not isinstance(value, str) or "\0" in value or not is_encodable(value):
         return False
     if "\n" not in value:
         return True
-    return all(line[:1] in (" ", "\t") and line.strip() for line in value.split("\n")[1:])
+    return all(line[:1] in (" ", "\t") for line in value.split("\n")[1:])
 
 
 def _is_address(value: object) -> bool:
-    if not _is_text(value):
+    if not isinstance(value, str) or not _is_text(value):
         return False
-    return not _NOT_IN_ADDRESS.search(_QUOTED.sub("", str(value)))
+    signs = unquoted(value)
+    if re.search(r"\s", signs):  # Sendmail takes RCPT TO:<a b@c>; with two "@" it is a list
+        return not re.search(r'[,<>"]', signs) and signs.count("@") < 2
+    return not re.search(r"[,<>]", signs)
 
 
 def _is_parameters(value: Parameters) -> bool:
     return all(_is_text(word) and word and not re.search(r"\s", word) for word in value.as_words())
-
-
-def _bare(value: str) -> str:
-    return strip_brackets(value.strip(" ")) if isinstance(value, str) else value
 
 
 def _parameters(value: Mapping[str, str | None] | str | None) -> Any:
@@ -111,7 +96,7 @@ _name: Final = _check(
     lambda value: isinstance(value, str) and bool(_HEADER_NAME.fullmatch(value)),
 )
 _value: Final = _check(
-    "as text without NUL or lone CR, each line break followed by space or tab and text",
+    "as text without NUL, each line break followed by space or tab",
     _is_header_value,
 )
 _mail_address: Final = _check(
@@ -180,12 +165,6 @@ def _none_if_empty(value: str | None) -> str | None:
     return value or None
 
 
-def _as_lines(value: str | Iterable[str]) -> Any:
-    if isinstance(value, str):
-        return tuple(value.split("\n"))
-    return tuple(value) if isinstance(value, Iterable) else value
-
-
 def _is_code(value: object) -> bool:
     return type(value) is int and 400 <= value <= 599
 
@@ -194,12 +173,16 @@ def _is_enhanced(value: object) -> bool:
     return value is None or (isinstance(value, str) and bool(_ENHANCED.fullmatch(value)))
 
 
-def _is_reply_text(value: object) -> bool:
-    return (
-        isinstance(value, tuple)
-        and 1 <= len(value) <= MAX_REPLY_LINES
-        and all(_is_text(line) and len(encode_text(line)) <= MAX_REPLY_LINE for line in value)
-    )
+def _begins_with_digit(lines: tuple[str, ...], klass: str) -> bool:
+    """Whether a line begins with a digit, and not all begin with an enhanced code of the class.
+
+    To Postfix such a digit is the class: with another it says 451 and drops the milter (milter8.c; from
+    3.8 on it looks at every line).
+    """
+    words = [line.partition(" ")[0] for line in lines]
+    if all(word[:1] == klass and _ENHANCED.fullmatch(word) for word in words):
+        return False
+    return any(word[:1] != "" and word[0] in "0123456789" for word in words)
 
 
 @frozen
@@ -207,8 +190,11 @@ class ReplyCode:
     """Refuse with a reply of one's own.
 
     ``code`` is 400 to 599: a temporary failure or a rejection; 421 makes the MTA close the SMTP
-    session. ``enhanced`` is an enhanced status code of the same class (RFC 3463), or None. ``lines``
-    is the text: a string, cut at LF, or strings; at most 32 of 980 bytes each. Give ``%`` as it is.
+    session. ``enhanced`` is an enhanced status code of the same class (RFC 3463), or None. None becomes
+    5.7.1 or 4.7.1 if a line of the text begins with a digit, which Postfix takes for such a code.
+    ``lines`` is the text: a string, cut at LF, or strings. Give ``%`` as it is. The text may come from
+    mail: of it are kept 32 lines, 980 bytes of each, 16000 in all; a control character becomes a space,
+    and a character that would break the line under Sendmail ``?``.
     """
 
     code: int = field(validator=_check("from 400 to 599", _is_code))
@@ -219,10 +205,10 @@ class ReplyCode:
     )
     lines: tuple[str, ...] = field(
         default="",
-        converter=_as_lines,
+        converter=as_lines,
         validator=_check(
-            f"as 1 to {MAX_REPLY_LINES} lines of at most {MAX_REPLY_LINE} bytes, without CR, LF or NUL",
-            _is_reply_text,
+            "as text: a string, or strings",
+            lambda value: isinstance(value, tuple) and all(isinstance(line, str) for line in value),
         ),
     )
 
@@ -232,6 +218,9 @@ class ReplyCode:
                 f"ReplyCode: expected code and enhanced code of one class, "
                 f"got {self.code} and {self.enhanced}"
             )
+        klass = str(self.code)[0]
+        if self.enhanced is None and _begins_with_digit(self.lines, klass):
+            object.__setattr__(self, "enhanced", f"{klass}.7.1")
 
     @property
     def is_temporary(self) -> bool:
@@ -247,7 +236,7 @@ def _value_after_colon(value: str | None, raw: str | None, who: str) -> tuple[st
         raise LocalProtocolError(
             f"{who}: expected a value or raw= as text, got {describe(value)} and {describe(raw)}"
         )
-    text = given.replace("\r\n", "\n")
+    text = given.replace("\r\n", "\n").replace("\r", " ")
     if raw is not None:
         return text.removeprefix(" "), text
     return text, f" {text}" if text else ""
@@ -337,7 +326,7 @@ class AddRecipient:
     Sendmail ignores the whole recipient if it does not know a parameter.
     """
 
-    address: str = field(converter=_bare, validator=[_mail_address, _fits()])
+    address: str = field(converter=bare_address, validator=[_mail_address, _fits()])
     parameters: Parameters = field(
         default=None, converter=_parameters, validator=[_esmtp, _fits_with_address]
     )
@@ -345,9 +334,12 @@ class AddRecipient:
 
 @frozen
 class DeleteRecipient:
-    """Delete an envelope recipient, given as it came in `Recipient`; an unknown one is no error."""
+    """Delete an envelope recipient, given as it came in `Recipient`; an unknown one is no error.
 
-    address: str = field(converter=_bare, validator=[_mail_address, _fits()])
+    Of a source route (``@a,@b:user@example.org``) the address is kept, which is what both MTAs know.
+    """
+
+    address: str = field(converter=bare_address, validator=[_mail_address, _fits()])
 
 
 @frozen
@@ -357,7 +349,7 @@ class ChangeSender:
     Postfix knows RET and ENVID.
     """
 
-    address: str = field(converter=_bare, validator=[_sender_address, _fits()])
+    address: str = field(converter=bare_address, validator=[_sender_address, _fits()])
     parameters: Parameters = field(
         default=None, converter=_parameters, validator=[_esmtp, _fits_with_address]
     )
@@ -365,13 +357,14 @@ class ChangeSender:
 
 @frozen
 class Quarantine:
-    """Keep the message in the MTA's quarantine (Postfix: the hold queue, which keeps 100 bytes)."""
+    """Keep the message in the MTA's quarantine (Postfix: the hold queue, which keeps 100 bytes).
+
+    ``reason`` may come from mail: it is unfolded into one line, control characters become spaces, 980
+    bytes are kept, and an empty one becomes `NO_REASON`.
+    """
 
     reason: str = field(
-        validator=[
-            _check("as text without CR, LF or NUL, not empty", lambda x: _is_text(x) and x != ""),
-            _fits(),
-        ]
+        converter=as_reason, validator=_check("as text", lambda value: isinstance(value, str))
     )
 
 

@@ -178,10 +178,11 @@ ACTION_ROWS = [
     (act.ReplyCode(550, "5.7.1", "no"), "y", b"550 5.7.1 no\0"),
     (act.ReplyCode(451), "y", b"451 \0"),
     (act.ReplyCode(550, "5.7.1"), "y", b"550 5.7.1 \0"),
-    (act.ReplyCode(550, None, "100%"), "y", b"550 100%%\0"),
+    (act.ReplyCode(550, None, "at 100%"), "y", b"550 at 100%%\0"),
     (act.ReplyCode(450, "4.1.1", ["a", "b"]), "y", b"450-4.1.1 a\r\n450 4.1.1 b\0"),
     (act.ReplyCode(550, None, ["a", "", "c"]), "y", b"550-a\r\n550-\r\n550 c\0"),
-    (act.ReplyCode(550, None, "4.1.1 other class"), "y", b"550 4.1.1 other class\0"),
+    (act.ReplyCode(550, None, "4.1.1 other class"), "y", b"550 5.7.1 4.1.1 other class\0"),
+    (act.ReplyCode(450, None, ["no", "192.0.2.7"]), "y", b"450-4.7.1 no\r\n450 4.7.1 192.0.2.7\0"),
     (act.AddHeader("X", "v"), "h", b"X\0v\0"),
     (act.InsertHeader(258, "X", "v"), "i", b"\0\0\1\2X\0v\0"),
     (act.ChangeHeader(1, "X", "v"), "m", b"\0\0\0\1X\0v\0"),
@@ -231,6 +232,7 @@ ODD_ACTIONS = [
     ("m", b"\0\0\0\0X\0v\0", act.ChangeHeader(1, "X", "v")),
     ("+", b"a@b\0", act.AddRecipient("a@b")),
     ("2", b"a@b\0", act.AddRecipient("a@b")),
+    ("q", b"\0", act.Quarantine("")),
     (
         "O",
         b"\0\0\0\6\0\0\0\0\0\0\0\0\0\0\0\x09a,b\tc  d\0",
@@ -259,7 +261,7 @@ BAD_ACTIONS = [
     ("y", b"550-a\r\n450 b\0", "the same code 550 in each line", "'450 b'"),
     ("y", b"550 100%\0", 'each "%" doubled in a reply', "'100%'"),
     ("y", b"250 ok\0", "a well-formed REPLYCODE", "expected code from 400 to 599, got 250"),
-    ("y", b"550 a\nb\0", "a well-formed REPLYCODE", "without CR, LF or NUL"),
+    ("y", b"550 a\nb\0", "a reply line without CR or LF", "4 bytes"),
     ("h", b"X\0v", "a header value that ends in NUL", "1 bytes"),
     ("h", b"X Y\0v\0", "a well-formed ADDHEADER", "expected name"),
     ("i", b"\0\0", "a header index of 4 bytes", "2 bytes"),
@@ -269,7 +271,6 @@ BAD_ACTIONS = [
     ("-", b"\0", "a well-formed DELRCPT", "expected address"),
     ("2", b"a@b\0X=y", "ESMTP parameters that ends in NUL", "3 bytes"),
     ("e", b"", "an address that ends in NUL", "nothing"),
-    ("q", b"\0", "a well-formed QUARANTINE", "expected reason"),
 ]
 
 

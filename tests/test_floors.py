@@ -20,6 +20,7 @@ FLOORS = (
     "shown",
     # 2: what is said, and how it lies in packets
     "events",
+    "texts",
     "actions",
     "verdicts",
     "codec.commands",
@@ -77,6 +78,7 @@ FLOORS = (
     "mta.lenient",
     "mta.link",
     "mta.message",
+    "mta.envelope",
     "mta.edits",
     "mta.steps",
     "mta.profile",

@@ -28,7 +28,7 @@ from demyjpy.mta.path import split_path
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
 from demyjpy.mta.smtp import Outcome, new_session, play_async, take_step
 from demyjpy.trace.writing import Tray, WireRecorder
-from demyjpy.wire.fields import spell_macro
+from demyjpy.wire.fields import Parameters, decode_text, spell_macro
 
 SENDER: Final = "sender@example.org"
 RECIPIENT: Final = "recipient@example.net"
@@ -77,19 +77,22 @@ def steps_of(arguments: argparse.Namespace, content: bytes) -> list[steps.Step]:
     address, name = arguments.client
     sender, recipients = _from_header(content)
     raw, sender, parameters = _split(arguments.sender or sender)
-    script: list[steps.Step] = [
+    to = [_split(recipient) for recipient in arguments.recipients or recipients]
+    is_ascii = all(path.isascii() for path in (raw, *(path for path, _, _ in to)))
+    if not is_ascii and "SMTPUTF8" not in parameters:  # RFC 6531, section 3.4
+        parameters = Parameters((*parameters.words, ("SMTPUTF8", None)))
+    return [
         steps.Connect(address, name),
         steps.Ehlo(arguments.helo),
         steps.Mail(sender, parameters, raw),
+        *(steps.Rcpt(recipient, words, path) for path, recipient, words in to),
+        steps.Data(content),
+        steps.Quit(),
     ]
-    for recipient in arguments.recipients or recipients:
-        raw, recipient, parameters = _split(recipient)  # noqa: PLW2901  # without its parameters
-        script.append(steps.Rcpt(recipient, parameters, raw))
-    return [*script, steps.Data(content), steps.Quit()]
 
 
 def _split(text: str) -> Any:
-    raw, address, parameters = split_path(text) or ("", "", None)
+    raw, address, parameters = split_path(text) or ("", "", Parameters())
     return (raw if raw.startswith("<") else f"<{raw}>"), address, parameters
 
 
@@ -98,7 +101,13 @@ def _from_header(content: bytes) -> tuple[str, list[str]]:
     header = BytesHeaderParser(policy=email.policy.compat32).parsebytes(content)
 
     def found(*names: str) -> list[str]:
-        values = [str(value) for name in names for value in header.get_all(name, ())]
+        # as bytes, for a value that is no ASCII comes as a Header, with U+FFFD in it
+        values = [
+            decode_text(value.encode("ascii", "surrogateescape"))
+            for wanted in names
+            for name, value in header.raw_items()
+            if name.lower() == wanted.lower()
+        ]
         addresses = [f"<{address}>" for _, address in getaddresses(values) if "@" in address]
         return list(dict.fromkeys(one for one in addresses if split_path(one) and "\0" not in one))
 
@@ -169,15 +178,14 @@ def _before(profile: Profile, outcomes: Sequence[Outcome], script: Sequence[step
             case steps.Connect():
                 client = step
             case steps.Mail():
-                envelope = Envelope(step.sender, step.parameters)
+                envelope = Envelope(profile.address(step.sender), step.parameters)
             case steps.Data():
                 content = step.content
-    taken = [one for one in outcomes if one.reply is not None and not one.reply.is_refusal]
-    recipients = tuple(
-        (one.step.address, one.step.parameters) for one in taken if isinstance(one.step, steps.Rcpt)
-    )
+    for one in outcomes:
+        if isinstance(one.step, steps.Rcpt) and one.reply is not None and not one.reply.is_refusal:
+            envelope = profile.admit(envelope, one.step.address, one.step.parameters)
     message = profile.take_in(content, envelope.sender, profile.queue_id(1), client)
-    return Mail(evolve(envelope, recipients=recipients), message)
+    return Mail(envelope, message)
 
 
 # --------------------------------------------------------------------------------------- showing

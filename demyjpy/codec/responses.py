@@ -3,7 +3,7 @@
 A row is the only place that knows a response's letter, class, layout, permission and place in a plan.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from attrs import frozen
@@ -79,8 +79,30 @@ def _decode_reply(payload: bytes, leading_space: bool) -> act.ReplyCode:
             enhanced = first if _is_enhanced(first, line[0]) else None
         if int(line[:3]) != code:
             raise RemoteProtocolError(f"the same code {code} in each line", repr(line))
+        if "\r" in line or "\n" in line:
+            raise RemoteProtocolError("a reply line without CR or LF", repr(line))
         lines.append(_halve_percent(after if enhanced and first == enhanced else line[4:]))
-    return act.ReplyCode(code or 0, enhanced, tuple(lines))
+    return exact_reply(code or 0, enhanced, lines)
+
+
+def exact_reply(code: int, enhanced: str | None, lines: Iterable[str]) -> act.ReplyCode:
+    """A reply as a filter said it: what the class cuts, cleans and adds is for what is to be said."""
+    reply: act.ReplyCode = _exactly(act.ReplyCode(code, enhanced), lines=tuple(lines))
+    return reply
+
+
+def _exactly(action: Any, **attributes: object) -> Any:
+    for name, value in attributes.items():
+        object.__setattr__(action, name, value)
+    return action
+
+
+def _decode_quarantine(payload: bytes, leading_space: bool) -> act.Quarantine:
+    reason, _ = take_string(payload, "a reason")
+    action = act.Quarantine(reason)
+    if reason:
+        _exactly(action, reason=reason)
+    return action
 
 
 def _is_enhanced(word: str, klass: str) -> bool:
@@ -113,21 +135,29 @@ def _after_colon(action: act.AddHeader | act.InsertHeader | act.ChangeHeader, ra
     return encode_string(action.name) + encode_string(action.raw if raw else action.value)
 
 
-def _given(value: str, leading_space: bool) -> dict[str, str]:
-    return {"raw": value} if leading_space else {"value": value}
+def _literal(kind: type[Any], place: tuple[Any, ...], value: str, leading_space: bool) -> Any:
+    """A header edit exactly as it was sent: what the class makes of CR is for values of our own."""
+    action: Any = object.__new__(kind)
+    if leading_space:
+        action.__attrs_init__(*place, value.removeprefix(" "), raw=value)
+    else:
+        action.__attrs_init__(*place, value, raw=f" {value}" if value else "")
+    return action
 
 
 def _decode_add(payload: bytes, leading_space: bool) -> act.AddHeader:
     name, rest = take_string(payload, "a header name")
     value, _ = take_string(rest, "a header value")
-    return act.AddHeader(name, **_given(value, leading_space))
+    action: act.AddHeader = _literal(act.AddHeader, (name,), value, leading_space)
+    return action
 
 
 def _decode_insert(payload: bytes, leading_space: bool) -> act.InsertHeader:
     index, rest = take_number(payload, 4, "a header index")
     name, rest = take_string(rest, "a header name")
     value, _ = take_string(rest, "a header value")
-    return act.InsertHeader(index, name, **_given(value, leading_space))
+    action: act.InsertHeader = _literal(act.InsertHeader, (index, name), value, leading_space)
+    return action
 
 
 def _decode_change(payload: bytes, leading_space: bool) -> act.ChangeHeader | act.DeleteHeader:
@@ -137,7 +167,8 @@ def _decode_change(payload: bytes, leading_space: bool) -> act.ChangeHeader | ac
     index = index or 1  # both MTAs take 0 for the first
     if not value:
         return act.DeleteHeader(index, name)
-    return act.ChangeHeader(index, name, **_given(value, leading_space))
+    action: act.ChangeHeader = _literal(act.ChangeHeader, (index, name), value, leading_space)
+    return action
 
 
 def _encode_index(action: act.InsertHeader | act.ChangeHeader | act.DeleteHeader) -> bytes:
@@ -235,7 +266,7 @@ ACTIONS: Final = _actions(
     ),
     ActionRow(
         _R.QUARANTINE,
-        lambda payload, _: act.Quarantine(take_string(payload, "a reason")[0]),
+        _decode_quarantine,
         lambda action, _: encode_string(action.reason),
         4,
         _A.QUARANTINE,

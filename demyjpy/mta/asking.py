@@ -8,7 +8,7 @@ from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.errors import LocalProtocolError
 from demyjpy.mta.lenient import MilterFailedError
-from demyjpy.mta.link import Answer, Link, say, start
+from demyjpy.mta.link import Answer, Link, overheard, say, start
 from demyjpy.mta.profile import CONTENT, Reply
 from demyjpy.mta.session import Exchange, Failed, Heard, Session, Talk, with_side
 from demyjpy.mta.values import macro_packet
@@ -50,9 +50,7 @@ def ask(
         side = evolve(side, skips=frozenset())
     wanted = link.wants(name) and name not in side.skips
     if side.failure is not None:
-        if side.failure.event in CONTENT and not link.wants(name) and profile.is_postfix:
-            return session, Answer(), None  # it was cleanup(8) that failed: smtpd(8) has yet to notice
-        return session, Answer(), profile.failure(side.failure, name, address)
+        return (yield from _ask_failed(session, side.failure, side.link, name, address))
     if side.refusal is not None:
         return session, Answer(), side.refusal
     if side.is_off or side.is_deaf or _is_spared(session, number, name):
@@ -83,6 +81,19 @@ def ask(
     return session, answer, reply
 
 
+def _ask_failed(
+    session: Session, failure: MilterFailedError, link: Link, name: str, address: str
+) -> Talk[tuple[Session, Answer, Reply | None]]:
+    """What is said where a milter would have to be asked that cannot be used any more."""
+    profile = session.profile
+    if failure.event in CONTENT and not link.wants(name) and profile.is_postfix:
+        return session, Answer(), None  # it was cleanup(8) that failed: smtpd(8) has yet to notice
+    reply = profile.failure(failure, name, address)
+    if reply is not None and name == "hello" and not profile.is_postfix:
+        session, reply = yield from refuse_client(session, name, profile.default_verdict, reply)
+    return session, Answer(), reply
+
+
 def _is_spared(session: Session, number: int, name: str) -> bool:
     """Whether a milter has no more to do with what is going on."""
     side = session.sides[number]
@@ -110,7 +121,12 @@ def _failed(
     is_late = failure.kind == "nonsense" and name not in CONTENT and name != "connect"
     if is_late and not profile.is_postfix:
         reply = None  # Sendmail: from the next command on
-    return session, Answer(), reply
+    # each edit is carried out when it is read (cleanup_milter.c, milter_data()), but quarantine
+    # by Postfix at the end
+    said = (
+        edit for edit in failure.said if not isinstance(edit, act.Quarantine) or not profile.is_postfix
+    )
+    return session, Answer(modifications=tuple(said)), reply
 
 
 def negotiate(session: Session, number: int) -> Talk[tuple[Session, Reply | None]]:
@@ -128,7 +144,18 @@ def exchange(
 ) -> Talk[tuple[Session, Answer, MilterFailedError | None]]:
     """Have a driver write to a milter, and read what it says if that is awaited."""
     name = link.event
-    carried_out = yield Exchange(number, writes, link)
+    if name is not None and link.surplus:
+        carried_out = yield Exchange(number, writes, evolve(link, event=None))
+        if isinstance(carried_out, MilterFailedError):
+            return session, Answer(), carried_out
+        try:
+            link, answer = overheard(link)
+        except MilterFailedError as failure:
+            yield Exchange(number, (), evolve(link, event=None), closes=True)
+            return session, Answer(), failure
+        carried_out = (link, answer) if answer else (yield Exchange(number, (), link))
+    else:
+        carried_out = yield Exchange(number, writes, link)
     if isinstance(carried_out, MilterFailedError):
         return session, Answer(), carried_out
     link, answer = carried_out

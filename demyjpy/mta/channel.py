@@ -15,6 +15,7 @@ from typing import Final, Self, TypeAlias
 from attrs import field, frozen
 from attrs import validators as v
 
+from demyjpy.actions import Modification
 from demyjpy.drivers.address import Address, parse_address
 from demyjpy.drivers.waiting import within
 from demyjpy.errors import AddressError
@@ -43,12 +44,14 @@ class Timeouts:
         return self.content if event in _CONTENT else self.command
 
 
-def _failure(event: str | None, error: BaseException, timeout: float) -> MilterFailedError:
+def _failure(
+    event: str | None, error: BaseException, timeout: float, said: tuple[Modification, ...] = ()
+) -> MilterFailedError:
     if isinstance(error, MilterFailedError):
         return error
-    if isinstance(error, TimeoutError):
-        return MilterFailedError(event or "quit", f"no answer within {timeout:g} s")
-    return MilterFailedError(event or "quit", _reason(error))
+    is_late = isinstance(error, TimeoutError)
+    reason = f"no answer within {timeout:g} s" if is_late else _reason(error)
+    return MilterFailedError(event or "quit", reason, said=said)
 
 
 def _reason(error: BaseException) -> str:
@@ -122,7 +125,7 @@ class Channel:
                 link, answer = hear(link, sock.recv(_READ_SIZE))
         except (OSError, MilterFailedError) as error:
             self.close()
-            raise _failure(event, error, timeout) from error
+            raise _failure(event, error, timeout, link.heard.modifications) from error
         if exchange.closes:
             self.close()
         return link, answer
@@ -212,7 +215,7 @@ class AsyncChannel:
         except (OSError, TimeoutError, MilterFailedError) as error:
             self._writer = None
             writer.transport.abort()  # whatever is still to be written
-            raise _failure(event, error, timeout) from error
+            raise _failure(event, error, timeout, link.heard.modifications) from error
         if exchange.closes:
             await self.close()
         return link, answer

@@ -34,6 +34,7 @@ _PARAMETERS: Final = {
     "FROM": ("SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"),
     "TO": ("NOTIFY", "ORCPT"),
 }
+_TOO_LARGE: Final = Reply(552, "5.3.4 Error: message file too big")
 _EXTENSIONS: Final = ("PIPELINING", "SIZE", "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8")
 
 
@@ -102,6 +103,8 @@ class Dialogue(SMTP):
         self._state: Session = new_session(profile, len(box.milters), max_answer=box.max_answer)
         self._channels: Sequence[LateChannel] = ()
         self._answer: Reply | None = None
+        self._greeting: Reply | None = None
+        self._is_receiving = False
         self._smtp_methods = Methods(self._smtp_methods, self._unknown)
 
     # ------------------------------------------------------------------- from connect to the end
@@ -131,11 +134,20 @@ class Dialogue(SMTP):
         session.host_name = "?"  # like Postfix, it does not insist on EHLO
         peer = session.peer
         known = steps.Connect(peer[0], _NAMES.get(peer[0]), peer[1]) if peer else steps.Connect("")
-        greeting = await self._take(known)
-        if greeting.is_refusal:
-            await self.push(wire(greeting))
-        else:
+        self._greeting = await self._take(known)
+        if self._greeting.code == 421:
+            await self.push(b"")
+        else:  # after 554, too, a client may go on, to be refused at each command
             await super()._handle_client()
+
+    async def push(self, status: Any) -> None:
+        """Send a reply; the greeting and the end of a message that is too large are not aiosmtpd's."""
+        if self._greeting is not None:
+            status, self._greeting = wire(self._greeting), None
+        elif self._is_receiving and status[:3] in ("552", b"552"):
+            self._answer = _TOO_LARGE
+            status = wire(_TOO_LARGE)
+        await super().push(status)
 
     async def _take(self, step: steps.Step) -> Reply:
         self._state, outcome = await play_async(take_step(self._state, step), self._channels)
@@ -201,7 +213,7 @@ class Dialogue(SMTP):
 
     async def _hello(self, verb: str, name: str | None) -> None:
         if not name:
-            await self._say(Reply(501, f"5.5.4 Syntax: {verb} hostname"))
+            await self._say(Reply(501, f"Syntax: {verb} hostname"))
             return
         self._set_rset_state()  # type: ignore[no-untyped-call]  # aiosmtpd's
         session: Any = self.session
@@ -267,9 +279,26 @@ class Dialogue(SMTP):
 
     async def smtp_QUIT(self, arg: str | None) -> None:  # noqa: N802  # alike
         """QUIT."""
-        if await self._has_argument("QUIT", arg):
-            return
         await self._say(await self._take(steps.Quit()))
+
+    async def smtp_NOOP(self, arg: str | None) -> None:  # noqa: N802  # alike
+        """NOOP."""
+        await self._say(Reply(250, "2.0.0 Ok"))
+
+    async def smtp_VRFY(self, arg: str | None) -> None:  # noqa: N802  # alike
+        """VRFY: like Postfix it takes any address, and says no more."""
+        if arg and arg.strip():
+            await self._say(Reply(252, f"2.0.0 {arg.strip()}"))
+        else:
+            await self._say(Reply(501, "5.5.4 Syntax: VRFY address [SMTPUTF8]"))
+
+    async def smtp_STARTTLS(self, arg: str | None) -> None:  # noqa: N802  # alike
+        """STARTTLS, which the box does not have."""
+        await self._say(Reply(502, "5.5.1 Error: command not implemented"))
+
+    async def smtp_AUTH(self, arg: str | None) -> None:  # noqa: N802  # alike
+        """AUTH, which the box does not have."""
+        await self._say(Reply(503, "5.5.1 Error: authentication not enabled"))
 
     async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802  # alike
         """DATA: the milters are asked before 354 is said; the message comes to `take_message`."""
@@ -284,10 +313,13 @@ class Dialogue(SMTP):
         envelope: Any = self.envelope
         envelope.rcpt_tos[:] = self._state.envelope.addresses if self._state.envelope else ()
         self._answer = None
+        self._is_receiving = True
         await super().smtp_DATA("")
-        if self._answer is None:  # aiosmtpd has refused it: a line or all of it is too long
-            await self._take(steps.Rset())
-        elif self._answer.code == 421:
+        self._is_receiving = False
+        if self._answer in (None, _TOO_LARGE):  # aiosmtpd has refused a line, or all of it
+            self._state, _ = await play_async(take_step(self._state, steps.Rset()), self._channels)
+            self._report_message(b"", self._answer or Reply(500, "5.5.2 Line too long"), None)
+        elif self._answer is not None and self._answer.code == 421:
             raise ConnectionResetError
 
     async def take_message(self, content: bytes) -> bytes:

@@ -12,6 +12,7 @@ from attrs import evolve
 
 from demyjpy import actions as act
 from demyjpy.actions import Modification
+from demyjpy.mta.envelope import postfix_address, postfix_adds, postfix_drops, sendmail_admits
 from demyjpy.mta.message import Field, Mail, complete_lines, cut_header
 from demyjpy.wire.fields import Parameters
 
@@ -47,9 +48,6 @@ def _only(parameters: Parameters, *known: str) -> Parameters:
 def _common(mail: Mail, edit: Modification) -> Mail:
     """What both MTAs do alike."""
     match edit:
-        case act.DeleteRecipient():
-            left = tuple(one for one in mail.envelope.recipients if one[0] != edit.address)
-            return evolve(mail, envelope=evolve(mail.envelope, recipients=left))
         case act.Quarantine():
             return evolve(mail, quarantine=edit.reason)
         case _:
@@ -89,10 +87,12 @@ def _postfix_one(mail: Mail, edit: Modification) -> Mail:
             fields = (*fields, new) if at is None else _with(fields, at, new, instead=1)
         case act.AddRecipient():
             known = _only(edit.parameters, "NOTIFY", "ORCPT")
-            envelope = evolve(envelope, recipients=(*envelope.recipients, (edit.address, known)))
+            envelope = postfix_adds(envelope, edit.address, known)
+        case act.DeleteRecipient():
+            envelope = postfix_drops(envelope, edit.address)
         case act.ChangeSender():
             known = _only(edit.parameters, "RET", "ENVID")
-            envelope = evolve(envelope, sender=edit.address, parameters=known)
+            envelope = evolve(envelope, sender=postfix_address(edit.address), parameters=known)
         case _:
             return _common(mail, edit)
     return evolve(mail, envelope=envelope, message=evolve(mail.message, fields=fields))
@@ -140,9 +140,11 @@ def _sendmail_one(mail: Mail, edit: Modification) -> Mail:
                 fields = _with(fields, at, Field(fields[at].name, edit.raw), instead=1)
         case act.AddRecipient():
             is_known = _only(edit.parameters, "NOTIFY", "ORCPT") == edit.parameters
-            if edit.address not in envelope.addresses and is_known:
-                added = (*envelope.recipients, (edit.address, edit.parameters))
-                envelope = evolve(envelope, recipients=added)
+            if is_known:
+                envelope = sendmail_admits(envelope, edit.address, edit.parameters)
+        case act.DeleteRecipient():
+            left = tuple(one for one in envelope.recipients if one[0] != edit.address)
+            envelope = evolve(envelope, recipients=left)
         case act.ChangeSender():
             known = _only(edit.parameters, *_MAIL_PARAMETERS)
             envelope = evolve(envelope, sender=edit.address, parameters=known)

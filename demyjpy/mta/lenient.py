@@ -10,8 +10,9 @@ from typing import Final, Literal, TypeAlias
 from attrs import field, frozen
 
 from demyjpy import actions as act
-from demyjpy.actions import Action
+from demyjpy.actions import Action, Modification
 from demyjpy.codec import ACTIONS, decode_action
+from demyjpy.codec.responses import exact_reply
 from demyjpy.errors import LocalProtocolError, MilterError, RemoteProtocolError
 from demyjpy.wire.codes import MIN_VERSION, Response
 from demyjpy.wire.fields import decode_text, show_bytes
@@ -25,16 +26,24 @@ class MilterFailedError(MilterError):
     """The milter cannot be used any more: it broke the protocol, hung, or went away.
 
     ``event`` is the name of the event at which it happened, ``kind`` decides what the MTA does next.
+    ``said`` are the edits that it had asked for before: both MTAs have carried them out by then.
     """
 
-    def __init__(self, event: str, reason: str, kind: FailureKind = "lost") -> None:
+    def __init__(
+        self,
+        event: str,
+        reason: str,
+        kind: FailureKind = "lost",
+        said: tuple[Modification, ...] = (),
+    ) -> None:
         super().__init__(f"the milter failed at {event}: {reason}")
         self.event = event
         self.reason = reason
         self.kind = kind
+        self.said = said
 
-    def __reduce__(self) -> tuple[type, tuple[str, str, FailureKind]]:
-        return type(self), (self.event, self.reason, self.kind)
+    def __reduce__(self) -> tuple[type, tuple[str, str, FailureKind, tuple[Modification, ...]]]:
+        return type(self), (self.event, self.reason, self.kind, self.said)
 
 
 @frozen(kw_only=True)
@@ -46,6 +55,7 @@ class Strictness:
     for no stage ends the lists. ``edits``: malformed edits, else ignored. ``replies``: a malformed
     reply, else it is a plain rejection. ``body_in_one``: packets between two of a new body.
     ``body_permission``: a new body for which the filter had not asked makes the message tempfail.
+    ``routes``: a recipient with a source route to delete is one that nobody knows.
     ``progress_anywhere``, ``skip_at_end``, ``shutdown``: these are taken, not errors.
     ``continuation`` is put before a header's continuation line that has no white space.
     """
@@ -58,6 +68,7 @@ class Strictness:
     replies: bool = False
     body_in_one: bool = True
     body_permission: bool = False
+    routes: bool = False
     progress_anywhere: bool = False
     skip_at_end: bool = False
     shutdown: bool = False
@@ -132,6 +143,8 @@ def _read_edit(
             raise RemoteProtocolError(f"{fewest} to {most} strings", show_bytes(payload))
         if letter in (Response.ADDRCPT, Response.DELRCPT) and not strings[0].strip(b"<>"):
             return None, f"no address in {chr(letter)!r}"
+        if letter == Response.DELRCPT and strictness.routes and strings[0].lstrip(b"<")[:1] == b"@":
+            return None, "a recipient with a source route, which Postfix knows without it"
         return decode_action((letter, number + b"\0".join(kept)), leading_space), warning
     except RemoteProtocolError as error:
         if strictness.edits:
@@ -180,11 +193,13 @@ def _parse_reply(text: str, *, is_strict: bool) -> act.ReplyCode | None:
         return None  # both pass on what lacks a code in later lines: that is no reply to a client
     if is_strict and any(len(line) < 4 for line in lines):
         return None
+    if is_strict and text[4:5].isdigit() and text[4] != text[0]:
+        return None  # it must be the class (milter8.c)
     bare = [line[4:] for line in lines]
     first = bare[0].partition(" ")[0]
     enhanced = first if re.fullmatch(r"[245]\.\d{1,3}\.\d{1,3}", first) else None
-    if enhanced and enhanced[0] != text[0]:
-        # Sendmail sends it as it is; a ReplyCode carries it in its text
-        return None if is_strict else act.ReplyCode(int(text[:3]), None, tuple(bare))
     start = f"{enhanced} " if enhanced else ""
-    return act.ReplyCode(int(text[:3]), enhanced, tuple(line.removeprefix(start) for line in bare))
+    if (enhanced and enhanced[0] != text[0]) or not all(line.startswith(start) for line in bare):
+        # sent on as it is; a ReplyCode carries it in its text
+        return exact_reply(int(text[:3]), None, bare)
+    return exact_reply(int(text[:3]), enhanced, [line.removeprefix(start) for line in bare])

@@ -8,7 +8,7 @@ from typing import Any, Final
 from demyjpy.mta.profiles import Reply
 from demyjpy.wire.fields import encode_text
 
-_NOT_HERE: Final = frozenset({"STARTTLS", "AUTH", "EXPN"})
+_NOT_HERE: Final = frozenset({"HELP", "EXPN"})
 
 
 def wire(reply: Reply) -> bytes:

@@ -5,6 +5,7 @@ No I/O and no SMTP here: a session of mail is `demyjpy.mta.smtp`'s, sockets are 
 How an MTA takes what is not quite right is `Strictness`; what such packets mean, `demyjpy.mta.lenient`.
 """
 
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from attrs import evolve, frozen
@@ -31,6 +32,7 @@ __all__ = [
     "body_chunks",
     "hear",
     "macros",
+    "overheard",
     "say",
     "start",
 ]
@@ -88,6 +90,7 @@ class Link:
     ``event`` is the one whose answer is awaited; ``last`` the letter of the packet heard before. Of the
     answer ``edits`` are the changes so far, ``size`` and ``count`` its bytes and packets; ``max_answer``
     bounds the bytes.
+    ``surplus`` are packets that came behind an answer: the answer to what is said next (`overheard`).
     """
 
     offer: ev.Options
@@ -103,6 +106,7 @@ class Link:
     last: int = 0
     has_lied: bool = False
     unread: Unread = NOTHING_UNREAD
+    surplus: tuple[Packet, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -184,29 +188,50 @@ def hear(link: Link, data: bytes) -> tuple[Link, Answer | None]:
     if name is None:
         raise LocalProtocolError("expected to wait for an answer, got bytes without one")
     if not data:
-        raise MilterFailedError(name, "it closed the connection instead of answering")
+        gone = "it closed the connection instead of answering"
+        raise MilterFailedError(name, gone, said=tuple(link.edits))
     packets, unread = split_frames(link.unread, data, MAX_REPLY)
     link = _weighed(evolve(link, unread=unread), name, len(data), len(packets))
-    for number, packet in enumerate(packets):
-        link = evolve(_take(link, name, packet), last=packet[0])
+    link, answer = _hear_all(link, name, packets)
+    if answer is None and unread.error:
+        raise MilterFailedError(name, str(unread.error), said=tuple(link.edits))
+    return link, answer
+
+
+def overheard(link: Link) -> tuple[Link, Answer | None]:
+    """What came too much with an earlier answer, taken for the answer to ``link.event``.
+
+    Neither MTA knows to what a packet belongs: what is in its buffer is the answer (Postfix's
+    milter8_event(), Sendmail's milter_read()).
+    """
+    if link.event is None:
+        raise LocalProtocolError("expected to wait for an answer")
+    return _hear_all(evolve(link, surplus=()), link.event, link.surplus)
+
+
+def _hear_all(link: Link, name: str, packets: Sequence[Packet]) -> tuple[Link, Answer | None]:
+    for number, packet in enumerate(packets, 1):
+        try:
+            link = evolve(_take(link, name, packet), last=packet[0])
+        except MilterFailedError as failure:
+            failure.said = tuple(link.edits)
+            raise
         if link.event is None:
-            surplus = len(packets) - number - 1
+            surplus = tuple(packets[number:])
             if surplus:
-                # A real MTA takes them for the answer to what it says next.
-                link = _warn(link, f"{surplus} packets more than the answer to {name}")
-            return link, link.heard
-    if unread.error:
-        raise MilterFailedError(name, str(unread.error))
+                link = _warn(link, f"{len(surplus)} packets more than the answer to {name}")
+            return evolve(link, surplus=surplus), link.heard
     return link, None
 
 
 def _weighed(link: Link, name: str, size: int, count: int) -> Link:
     """With so many bytes and packets more in the answer, if it is not too much."""
     link = evolve(link, size=link.size + size, count=link.count + count)
+    said = tuple(link.edits)
     if link.size > link.max_answer:
-        raise MilterFailedError(name, f"its answer is larger than {link.max_answer} bytes")
+        raise MilterFailedError(name, f"its answer is larger than {link.max_answer} bytes", said=said)
     if link.count > MAX_PACKETS:
-        raise MilterFailedError(name, f"its answer has more than {MAX_PACKETS} packets")
+        raise MilterFailedError(name, f"its answer has more than {MAX_PACKETS} packets", said=said)
     return link
 
 

@@ -5,9 +5,10 @@ make of them is `demyjpy.mta.edits`'. No I/O, no protocol.
 """
 
 import re
+from collections.abc import Callable
 from typing import Final, Self
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from demyjpy import events as ev
 from demyjpy.wire.fields import Parameters, decode_text, encode_text
@@ -52,13 +53,16 @@ class Message:
     body: bytes = b""
 
     @classmethod
-    def parse(cls, data: bytes) -> Self:
-        """From bytes, with CRLF or LF line ends; the header ends at the first line that is none."""
+    def parse(cls, data: bytes, cleaned: Callable[[bytes], bytes] = bytes) -> Self:
+        """From bytes, with CRLF or LF line ends; the header ends at the first line that is none.
+
+        ``cleaned`` is what the MTA makes of a line of the header.
+        """
         lines = _LINE.split(data)
         fields: list[tuple[bytes, list[bytes]]] = []
         at = 0
         while at < len(lines):
-            line = lines[at]
+            line = cleaned(lines[at])
             found = _FIELD.fullmatch(line)
             if line[:1] in (b" ", b"\t") and fields:
                 fields[-1][1].append(line)
@@ -75,9 +79,9 @@ class Message:
 
     def __bytes__(self) -> bytes:
         lines = [
-            encode_text(f"{field.name}:{field.raw}").replace(b"\n", b"\r\n") + b"\r\n"
-            for field in self.fields
-            if not field.is_deleted
+            encode_text(f"{one.name}:{one.raw}").replace(b"\n", b"\r\n") + b"\r\n"
+            for one in self.fields
+            if not one.is_deleted
         ]
         return b"".join([*lines, b"\r\n", self.body])
 
@@ -106,11 +110,12 @@ class Message:
 
 @frozen
 class Envelope:
-    """Sender and recipients, with their ESMTP parameters."""
+    """Sender and recipients, with their ESMTP parameters; ``added`` are the keys of those by milters."""
 
     sender: str = ""
     parameters: Parameters = Parameters()
     recipients: tuple[tuple[str, Parameters], ...] = ()
+    added: frozenset[tuple[str, ...]] = field(default=frozenset(), eq=False, repr=False)
 
     @property
     def addresses(self) -> list[str]:

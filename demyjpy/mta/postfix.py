@@ -4,6 +4,7 @@ Facts are those of the protocol file, sections 8 to 15, of Postfix's manuals (mi
 cleanup(8)), and of Postfix 3.7.11 itself, asked by ``tests/model``.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Final
@@ -15,10 +16,12 @@ from demyjpy import events as ev
 from demyjpy.actions import Modification, Verdict
 from demyjpy.mta import steps
 from demyjpy.mta.edits import POSTFIX_HEADER_LIMIT, postfix_edit
+from demyjpy.mta.envelope import postfix_address, postfix_admits
 from demyjpy.mta.lenient import MilterFailedError, Strictness
-from demyjpy.mta.message import Field, Mail, Message, cut_header
-from demyjpy.mta.profile import OFFER, Offers, Profile, Reply, offer_of
+from demyjpy.mta.message import Envelope, Field, Mail, Message, cut_header
+from demyjpy.mta.profile import CONTENT, OFFER, Offers, Profile, Reply, Trace, offer_of
 from demyjpy.wire.codes import ActionFlag, ProtocolFlag
+from demyjpy.wire.fields import Parameters
 
 _OFFERS: Final[Offers] = (
     ((2, 3), ev.Options(2, ActionFlag(0x3F), ProtocolFlag(0x7F))),
@@ -93,6 +96,7 @@ class Postfix(Profile):
     strictness: Strictness = Strictness(
         protocol_bits=False,
         replies=True,
+        routes=True,
         progress_anywhere=True,
         skip_at_end=True,
         shutdown=True,
@@ -143,7 +147,10 @@ class Postfix(Profile):
         match verdict:
             case act.ReplyCode():
                 start = f"{verdict.enhanced} " if verdict.enhanced else ""
-                return Reply(verdict.code, "\n".join(start + line for line in verdict.lines))
+                text = "\n".join(start + line for line in verdict.lines)
+                if name in CONTENT:  # smtpd(8) prints what cleanup(8) says
+                    text = re.sub(r"[\0-\x09\x0b-\x1f\x7f]", " ", text)
+                return Reply(verdict.code, text)
             case act.TemporaryFailure():
                 return Reply(451, _UNAVAILABLE)
             case _:
@@ -173,7 +180,7 @@ class Postfix(Profile):
         text = b"\n".join(line.rstrip(b"\r").replace(b"\r", b" ") for line in lines)
         if text.startswith(b"From "):
             text = b"X-Mailbox-Line: " + text
-        message = Message.parse(text)
+        message = Message.parse(text, lambda line: line.partition(b"\0")[0])  # it handles C strings
         has_resent = any(one.name.lower().startswith("resent-") for one in message.fields)
         message = message.without(*_DROPPED)
         if client.address in self.local_clients:
@@ -191,9 +198,21 @@ class Postfix(Profile):
         added = (Field(name, f" {value}") for name, value in missing.items() if name not in message)
         return evolve(message, fields=(*message.fields, *added))
 
-    def own_fields(self, session: str, queue_id: str, message: Message) -> tuple[Field, ...]:
-        by = f"by {self.host} (Postfix) with ESMTP id {queue_id}"
-        return (Field("Received", f" from {session}\n\t{by};\n\t{self.date()}", owner="mta"),)
+    def address(self, given: str) -> str:
+        return postfix_address(given) if given else given
+
+    def admit(self, envelope: Envelope, given: str, parameters: Parameters) -> Envelope:
+        return postfix_admits(envelope, given, parameters)
+
+    def own_fields(self, trace: Trace, message: Message) -> tuple[Field, ...]:
+        by = f"by {self.host} (Postfix)"
+        if not trace.client:  # pickup(8), for who called sendmail(1)
+            text = f" {by[:-1]}, from userid 0)\n\tid {trace.queue_id}; {self.date()}"
+            return (Field("Received", text, owner="mta"),)
+        protocol = "UTF8SMTP" if trace.is_utf8 else "ESMTP" if trace.is_esmtp else "SMTP"
+        text = f" from {trace.client}\n\t{by} with {protocol} id {trace.queue_id}"
+        end = f"\n\tfor <{self.address(trace.recipient)}>; " if trace.recipient else ";\n\t"
+        return (Field("Received", f"{text}{end}{self.date()}", owner="mta"),)
 
     def edit(self, mail: Mail, edits: Iterable[Modification]) -> Mail:
         return postfix_edit(mail, edits)

@@ -12,8 +12,9 @@ from demyjpy.actions import Modification, Verdict
 from demyjpy.errors import LocalProtocolError
 from demyjpy.mta import steps
 from demyjpy.mta.lenient import MilterFailedError, Strictness
-from demyjpy.mta.message import Field, Mail, Message
+from demyjpy.mta.message import Envelope, Field, Mail, Message
 from demyjpy.wire.codes import ActionFlag, ProtocolFlag
+from demyjpy.wire.fields import Parameters
 
 DefaultAction: TypeAlias = Literal["accept", "tempfail", "reject", "shutdown", "quarantine"]
 
@@ -60,6 +61,21 @@ class Reply:
 
     def __str__(self) -> str:
         return f"{self.code} {self.text}"
+
+
+@frozen(kw_only=True)
+class Trace:
+    """Of what an MTA's own Received tells: RFC 5321, section 4.4.
+
+    ``client`` is ``HELO (NAME [ADDRESS])``, ``""`` for mail that came without SMTP; ``recipient`` is the
+    only one that was given, as it was given, or None.
+    """
+
+    client: str
+    queue_id: str
+    is_esmtp: bool = True
+    is_utf8: bool = False
+    recipient: str | None = None
 
 
 @frozen(kw_only=True)
@@ -169,7 +185,15 @@ class Profile(ABC):
         """A message as it takes it in, and as milters see it."""
 
     @abstractmethod
-    def own_fields(self, session: str, queue_id: str, message: Message) -> tuple[Field, ...]:
+    def address(self, given: str) -> str:
+        """An address as it knows it, of what a client gave."""
+
+    @abstractmethod
+    def admit(self, envelope: Envelope, given: str, parameters: Parameters) -> Envelope:
+        """The envelope with a recipient whom it takes."""
+
+    @abstractmethod
+    def own_fields(self, trace: Trace, message: Message) -> tuple[Field, ...]:
         """The header fields that it puts on top of a message, seen by no milter."""
 
     @abstractmethod

@@ -16,11 +16,13 @@ from demyjpy import events as ev
 from demyjpy.actions import Modification, Verdict
 from demyjpy.mta import steps
 from demyjpy.mta.edits import SENDMAIL_DEFAULTS, sendmail_edit
+from demyjpy.mta.envelope import sendmail_admits
 from demyjpy.mta.lenient import MilterFailedError, Strictness
-from demyjpy.mta.message import Field, Mail, Message
-from demyjpy.mta.profile import CONTENT, OFFER, Offers, Profile, Reply, offer_of
+from demyjpy.mta.message import Envelope, Field, Mail, Message
+from demyjpy.mta.profile import CONTENT, OFFER, Offers, Profile, Reply, Trace, offer_of
+from demyjpy.texts import bare_address
 from demyjpy.wire.codes import ActionFlag, ProtocolFlag
-from demyjpy.wire.fields import decode_text, encode_text
+from demyjpy.wire.fields import Parameters, decode_text, encode_text
 
 _OFFERS: Final[Offers] = (
     ((8, 12), ev.Options(2, ActionFlag(0x1F), ProtocolFlag(0x7F))),
@@ -71,7 +73,7 @@ _SAYS: Final[Mapping[str, tuple[int, str]]] = {
 _WITH_ADDRESS: Final = frozenset({450, 550, 553})
 _UNSENT: Final = ("Return-Path", "Bcc", "Resent-Bcc", "Content-Length", "Full-Name")
 _LONGEST_FIELD: Final = 2303
-"""Bytes of one line of a header field that it keeps; a longer one it breaks at `_LONGEST_LINE`."""
+"""Bytes of a header field that it takes at once; a longer line it breaks at `_LONGEST_LINE`."""
 _LONGEST_LINE: Final = 2039
 
 
@@ -173,7 +175,7 @@ class Sendmail(Profile):
     def take_in(self, content: bytes, sender: str, queue_id: str, client: steps.Connect) -> Message:
         if content.startswith(b"From "):
             content = content.partition(b"\r\n")[2]
-        message = Message.parse(content)
+        message = Message.parse(content, lambda line: line.replace(b"\0", b""))
         return evolve(message, fields=(*self._defaults(message, sender, queue_id), *message.fields))
 
     def _defaults(self, message: Message, sender: str, queue_id: str) -> Iterable[Field]:
@@ -190,9 +192,18 @@ class Sendmail(Profile):
             is_unsent = name not in values or name in message
             yield Field(name, f" {values.get(name, '')}", owner="mta", is_deleted=is_unsent)
 
-    def own_fields(self, session: str, queue_id: str, message: Message) -> tuple[Field, ...]:
-        by = f"by {self.host} ({self.release}/{self.release}) with ESMTP id {queue_id}"
-        return (Field("Received", f" from {session}\n\t{by};\n\t{self.date()}", owner="mta"),)
+    def address(self, given: str) -> str:
+        return bare_address(given)
+
+    def admit(self, envelope: Envelope, given: str, parameters: Parameters) -> Envelope:
+        return sendmail_admits(envelope, given, parameters)
+
+    def own_fields(self, trace: Trace, message: Message) -> tuple[Field, ...]:
+        protocol = "ESMTP" if trace.is_esmtp else "SMTP"
+        by = f"by {self.host} ({self.release}/{self.release}) with {protocol} id {trace.queue_id}"
+        end = f"\n\tfor {trace.recipient}; " if trace.recipient else ";\n\t"
+        text = f" from {trace.client}\n\t{by}{end}{self.date()}"
+        return (Field("Received", text, owner="mta"),)
 
     def edit(self, mail: Mail, edits: Iterable[Modification]) -> Mail:
         return sendmail_edit(mail, edits)
@@ -213,16 +224,29 @@ def _reply(verdict: act.ReplyCode, address: str) -> Reply:
         head = found[0]
     else:
         head = start or f"{verdict.code // 100}.0.0 "
-    lines = (f"{head}{address}{first}", *(start + line for line in others))
+    lines = (f"{head}{address}{_seven_bit(first)}", *(start + _seven_bit(line) for line in others))
     return Reply(verdict.code, "\n".join(lines))
 
 
+def _seven_bit(text: str) -> str:
+    """The text of a reply as it writes it: without the eighth bits, and a C string."""
+    return bytes(byte & 0x7F for byte in encode_text(text)).partition(b"\0")[0].decode("ascii")
+
+
 def _written(one: Field) -> str:
-    """The text of a field as it writes it: cut, and long lines broken with ``!``."""
-    lines = encode_text(f"{one.name}:{one.raw}").split(b"\n")
-    written = []
-    for line in lines:
-        rest = line[:_LONGEST_FIELD]
+    """The text of a field as it writes it: cut, and long lines broken with ``!``.
+
+    The last line is cut. Of another, each piece but the first loses a byte to a space (putheader()).
+    """
+    *others, last = encode_text(f"{one.name}:{one.raw}").split(b"\n")
+    pieces: list[bytes] = []
+    for line in others:
+        pieces.append(line[:_LONGEST_FIELD])
+        starts = range(_LONGEST_FIELD, len(line), _LONGEST_FIELD)
+        pieces += (b" " + line[at + 1 : at + _LONGEST_FIELD] for at in starts)
+    written: list[bytes] = []
+    for piece in (*pieces, last[:_LONGEST_FIELD]):
+        rest = piece
         while len(rest) > _LONGEST_LINE:
             written.append(rest[:_LONGEST_LINE] + b"!")
             rest = b" " + rest[_LONGEST_LINE:]

@@ -107,13 +107,15 @@ class Session:
     """All that an MTA knows about one SMTP session.
 
     ``refusal`` is what Sendmail answers since a milter refused the client: to MAIL, or if
-    ``refuses_all`` to every command of a transaction.
+    ``refuses_all`` to every command of a transaction. ``given`` are the recipients of the transaction as
+    the client wrote them, as far as its Received counts them: Postfix those taken, Sendmail all.
     """
 
     profile: Profile
     sides: tuple[Side, ...]
     client: steps.Connect = steps.Connect()
     helo: str | None = None
+    is_esmtp: bool = False
     tls: tuple[tuple[str, str], ...] = ()
     auth: tuple[tuple[str, str], ...] = ()
     refusal: Reply | None = None
@@ -121,6 +123,7 @@ class Session:
     is_closed: bool = False
     envelope: Envelope | None = None
     raw_sender: str = ""
+    given: tuple[str, ...] = ()
     is_queued: bool = False
     is_discarded: bool = False
     messages: int = 0

@@ -137,8 +137,9 @@ def _connect_sendmail(session: Session) -> Talk[tuple[Session, Reply | None]]:
     """All milters are connected with, then all are asked."""
     failed: Reply | None = None
     for number in range(len(session.sides)):
-        session, refusal = yield from negotiate(session, number)
-        failed = failed or refusal
+        session, failed = yield from negotiate(session, number)
+        if failed is not None:
+            break  # the others are not connected with
     if failed is not None:
         verdict = session.profile.default_verdict
         return (yield from refuse_client(session, "connect", verdict, failed))
@@ -152,6 +153,7 @@ def _ehlo(session: Session, step: steps.Ehlo) -> Talk[tuple[Session, Reply]]:
     if not profile.is_postfix:
         session = yield from reset(session)
     session, refusal = yield from _hello(session, step.name)
+    session = evolve(session, is_esmtp=step.verb.upper() == "EHLO")
     if profile.is_postfix:
         if was_greeted:
             session = yield from abort(session)
@@ -180,7 +182,7 @@ def _start_tls(session: Session, step: steps.StartTls) -> Talk[Session]:
     if session.profile.is_postfix and session.helo is not None:
         session = yield from abort(session)
     session = yield from reset(session)
-    return evolve(session, tls=step.macros, helo=None)
+    return evolve(session, tls=step.macros, helo=None, is_esmtp=False)
 
 
 def _unknown(session: Session, step: steps.Command) -> Talk[tuple[Session, Reply]]:

@@ -1,5 +1,6 @@
 """What an SMTP client does, one frozen class a step. Values only."""
 
+from ipaddress import IPv6Address
 from typing import TypeAlias
 
 from attrs import field, frozen
@@ -15,14 +16,25 @@ def _macros(given: dict[str, str] | None) -> tuple[tuple[str, str], ...]:
     return tuple((given or {}).items()) if not isinstance(given, tuple) else given
 
 
+def _plain_address(given: str) -> str:
+    """An address as Postfix tells of it: IPv4 where it is mapped into IPv6, and without a zone."""
+    bare = given.partition("%")[0]
+    try:
+        mapped = IPv6Address(bare).ipv4_mapped
+    except ValueError:
+        return given
+    return str(mapped) if mapped else bare
+
+
 @frozen
 class Connect:
     """A client connects. ``name`` is its verified host name, or None if it has none.
 
-    An address with a ``:`` is IPv6; ``""`` is a client on standard input.
+    An address with a ``:`` is IPv6; one that is mapped (``::ffff:192.0.2.1``) becomes IPv4, a zone
+    (``%eth0``) is left out. ``""`` is a client on standard input.
     """
 
-    address: str = "192.0.2.1"
+    address: str = field(default="192.0.2.1", converter=_plain_address)
     name: str | None = None
     port: int = 40000
 

@@ -10,8 +10,8 @@ from demyjpy.mta import steps
 from demyjpy.mta.asking import ask, ask_all
 from demyjpy.mta.link import Answer, body_chunks
 from demyjpy.mta.message import Envelope, Field, Mail, Message
-from demyjpy.mta.profile import Reply
-from demyjpy.mta.session import Session, Talk
+from demyjpy.mta.profile import Reply, Trace
+from demyjpy.mta.session import Session, Side, Talk
 from demyjpy.mta.values import peer_name
 from demyjpy.mta.verdicts import abort, close_all
 
@@ -34,8 +34,9 @@ def take_mail(session: Session, step: steps.Mail) -> Talk[tuple[Session, Reply]]
     parameters = steps.Mail(step.sender).parameters if session.is_acted else step.parameters
     session = evolve(
         session,
-        envelope=Envelope(step.sender, step.parameters),
+        envelope=Envelope(profile.address(step.sender), step.parameters),
         raw_sender=raw,
+        given=(),
         is_queued=not profile.is_postfix or session.is_acted,
         messages=session.messages + 1,
         sides=tuple(evolve(one, is_silent=False, skips=frozenset()) for one in session.sides),
@@ -68,13 +69,20 @@ def take_rcpt(session: Session, step: steps.Rcpt) -> Talk[tuple[Session, Reply]]
         enhanced, _, text = step.refused.partition(" ")
         return session, profile.says("refused", enhanced=enhanced, text=text, address=raw)
     session, refusal = yield from ask_all(session, "recipient", event, raw)
+    if refusal is None or not profile.is_postfix:
+        session = evolve(session, given=(*session.given, raw))
     if refusal is not None:
         return session, refusal
-    if step.address not in envelope.addresses:  # both deliver once
-        added = (*envelope.recipients, (step.address, step.parameters))
-        envelope = evolve(envelope, recipients=added)
+    envelope = profile.admit(envelope, step.address, step.parameters)
     session = evolve(session, envelope=envelope, is_queued=True)
-    return session, profile.says("recipient", address=raw)
+    return session, profile.says("recipient", address=_shown(session, step.address, raw))
+
+
+def _shown(session: Session, address: str, raw: str) -> str:
+    """A recipient as Sendmail's reply has it: as the client first wrote the address."""
+    known = session.profile.address
+    same = (one for one in session.given if known(one) == known(address))
+    return next(same, raw)
 
 
 def ask_data(session: Session) -> Talk[tuple[Session, Reply | None]]:
@@ -109,8 +117,7 @@ def take_content(session: Session, content: bytes) -> Talk[tuple[Session, Reply,
 def _show_all(session: Session, mail: Mail) -> Talk[tuple[Session, Reply | None, Mail | None]]:
     """The whole message to one milter after the other, each seeing what the one before made of it."""
     profile = session.profile
-    peer = f"{session.helo or peer_name(session)} ({peer_name(session)})"
-    own = profile.own_fields(peer, session.queue_id, mail.message)
+    own = profile.own_fields(_trace(session), mail.message)
     mail = evolve(mail, message=evolve(mail.message, fields=(*own, *mail.message.fields)))
     if not profile.is_postfix and session.helo is None:
         mail = _with_warning(mail, f"{profile.host}: {peer_name(session)} didn't use HELO protocol")
@@ -126,6 +133,18 @@ def _show_all(session: Session, mail: Mail) -> Talk[tuple[Session, Reply | None,
     if is_unseen and profile.default_action == "quarantine" and mail.quarantine is None:
         mail = evolve(mail, quarantine=HELD)
     return session, None, profile.deliver(_without_deleted(mail))
+
+
+def _trace(session: Session) -> Trace:
+    peer = peer_name(session)
+    envelope = session.envelope or Envelope()
+    return Trace(
+        client="" if session.is_acted else f"{session.helo or peer.partition(' ')[0]} ({peer})",
+        queue_id=session.queue_id,
+        is_esmtp=session.is_esmtp,
+        is_utf8="SMTPUTF8" in envelope.parameters,
+        recipient=session.given[0] if len(session.given) == 1 else None,
+    )
 
 
 def _with_warning(mail: Mail, text: str) -> Mail:
@@ -172,9 +191,17 @@ def end_transaction(session: Session) -> Talk[Session]:
         envelope=None,
         is_discarded=False,
         sides=tuple(
-            evolve(one, in_message=False, is_done=one.is_done or is_over) for one in session.sides
+            evolve(_settled(one, session), in_message=False, is_done=one.is_done or is_over)
+            for one in session.sides
         ),
     )
+
+
+def _settled(side: Side, session: Session) -> Side:
+    """What a milter said too much to Postfix's cleanup(8) is gone with its buffer."""
+    if not session.profile.is_postfix:
+        return side
+    return evolve(side, link=evolve(side.link, surplus=()))
 
 
 def reset(session: Session) -> Talk[Session]:

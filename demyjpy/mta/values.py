@@ -68,11 +68,11 @@ def _values(session: Session, name: str, event: ev.Event, refused: str | None) -
     if session.is_queued and session.messages:
         values["i"] = session.queue_id
     if isinstance(event, ev.Mail):
-        values["mail_addr"] = profile.folded(event.sender)
+        values["mail_addr"] = profile.folded(profile.address(event.sender))
         if not event.sender and not profile.is_postfix:
             values |= {"mail_mailer": "local", "mail_host": ""}
     if isinstance(event, ev.Recipient):
-        values["rcpt_addr"] = profile.folded(event.address)
+        values["rcpt_addr"] = profile.folded(profile.address(event.address))
         if refused is not None:
             enhanced, _, text = refused.partition(" ")
             text = profile.refused_text(text)

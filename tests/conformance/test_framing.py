@@ -20,7 +20,6 @@ from demyjpy import (
     Limits,
     LocalProtocolError,
     Progress,
-    Quarantine,
     Quit,
     QuitNewConnection,
     Reject,
@@ -196,7 +195,6 @@ TOO_LARGE = {
     "delete recipient": lambda: DeleteRecipient(LONG),
     "sender": lambda: ChangeSender(LONG),
     "sender with parameters": lambda: ChangeSender("a@b", {"X": LONG}),
-    "quarantine": lambda: Quarantine(LONG),
 }
 
 

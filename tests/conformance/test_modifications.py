@@ -169,9 +169,7 @@ def test_row_113_nul_in_a_value(letter, value):
 
 
 @pytest.mark.parametrize("letter", VALUES)
-@pytest.mark.parametrize(
-    "value", ["a\nb", "a\n", "a\n\n b", "a\n \n b", "a\r\n", "a\rb", "\nX-Evil: 1", "a\n "]
-)
+@pytest.mark.parametrize("value", ["a\nb", "a\n", "a\n\n b", "a\r\n", "a\r\nb", "\nX-Evil: 1"])
 def test_row_114_line_breaks_in_a_value(letter, value):
     """A line break that starts no continuation is refused: it would start another header, or junk."""
     with pytest.raises(LocalProtocolError, match="value"):
@@ -277,7 +275,7 @@ def test_row_121_bare_parameter():
 @pytest.mark.parametrize("kind", [AddRecipient, DeleteRecipient, ChangeSender])
 @pytest.mark.parametrize(
     "address",
-    ["a@b\r\nDATA", "a\nb@c", "a\0b@c", "<a@b>\n", "a@b,c@d", "<a@b>,<c@d>", "a b@c", "<a@b", None],
+    ["a@b\r\nDATA", "a\nb@c", "a\0b@c", "<a@b>\n", "a@b,c@d", "<a@b>,<c@d>", "a@b c@d", "<a@b", None],
 )
 def test_row_122_address_with_more_in_it(kind, address):
     """CR, LF, NUL, a comma or a second address are refused."""
@@ -293,9 +291,15 @@ def test_row_122_parameters_with_more_in_them(kind, given):
         kind("a@b", given)
 
 
-@pytest.mark.parametrize("reason", ["", None, "a\nb", "a\0", b"why"])
+@pytest.mark.parametrize("given", ["", "a\nb", "a\0b", "a\r\n b"])
+def test_row_123_reason_on_one_line(given):
+    """A quarantine has a reason, on one line."""
+    assert edits(Quarantine(given)) == packet(b"q", (b"a b" if given else b"no reason given") + b"\0")
+
+
+@pytest.mark.parametrize("reason", [None, b"why"])
 def test_row_123_quarantine_without_reason(reason):
-    """A quarantine needs a reason, on one line."""
+    """A reason is text."""
     with pytest.raises(LocalProtocolError, match="reason"):
         Quarantine(reason)
 

@@ -291,12 +291,10 @@ def test_row_159_malformed_reply_is_a_rejection(answer):
 
 
 @BOTH
-@pytest.mark.parametrize("text", ["550 5.7.1 " + "x" * 981, "550 a\rb"])
-def test_row_159_reply_that_no_action_can_be(profile, text):
-    """A reply that libmilter would not send, for its length or a CR, is malformed here too."""
-    _, played = heard({"M": reply(text)}, profile)
-    assert "x" * 10 not in played.replies[2]
-    assert played.replies[2].startswith("451 4.3.5" if profile.is_postfix else "550 5.7.1 <a@test>...")
+def test_row_159_reply_that_no_action_can_be(profile):
+    """A reply that libmilter would not send, for its length, goes on as it is."""
+    _, played = heard({"M": reply("550 5.7.1 " + "x" * 981)}, profile)
+    assert played.replies[2].endswith(" " + "x" * 981)
 
 
 def test_row_159_reply_that_postfix_mends():
@@ -496,10 +494,12 @@ def test_headers_that_no_action_can_be():
 
 @BOTH
 def test_cr_in_a_header(profile):
-    """A CR before a line break is told of: a real MTA writes it into the message."""
+    """A CR before a line break is kept and told of: a real MTA writes it into the message."""
     link, answer = at(END, header("h", b"X", b"a\r\n b") + CONTINUE, profile)
     assert answer is not None
-    assert answer.modifications == (AddHeader("X", "a\n b"),)
+    (edit,) = answer.modifications
+    assert isinstance(edit, AddHeader)
+    assert edit.value == "a\r\n b"
     assert "a CR in a header value" in link.warnings[0]
 
 

@@ -7,9 +7,10 @@ A server is told its milters and the port of a `Sink`, and is up for the length 
         server.settle()
         sink.take()
 
-Where its milter does not answer, a server tempfails; it waits 10 s for an answer (Sendmail's default).
-RCPT to ``@refused.test`` is refused by the server itself. It runs in a process namespace of its own, so
-that killing the first process of that ends all of it, and the kernel does so when the test run dies.
+Where its milter does not answer, a server tempfails unless it is told otherwise; it waits 10 s for an
+answer (Sendmail's default). RCPT to ``@refused.test`` is refused by the server itself. It runs in a
+process namespace of its own, so that killing the first process of that ends all of it, and the kernel
+does so when the test run dies.
 Sendmail trusts no milter socket below a world-writable directory, hence all lies below /run.
 """
 
@@ -23,12 +24,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final, Literal, Self, TypeAlias
 
 from attrs import frozen
 
 from tests.integration.fetch_mtas import PREFIX
 from tests.integration.ports import free_port, wait_until
+
+DefaultAction: TypeAlias = Literal["tempfail", "accept", "reject"]
+"""What a server does where its milter does not answer."""
 
 ANSWER_SECONDS: Final = 10
 """How long a server waits for each answer of its milter."""
@@ -49,8 +53,11 @@ class Server(ABC):
     name: ClassVar[str]
     host_name: ClassVar[str]
 
-    def __init__(self, milters: Sequence[str], sink_port: int) -> None:
+    def __init__(
+        self, milters: Sequence[str], sink_port: int, default_action: DefaultAction = "tempfail"
+    ) -> None:
         self.milters = tuple(milters)
+        self.default_action: DefaultAction = default_action
         self.sink_port = sink_port
         self.port = free_port()
         self.root = PREFIX / self.name

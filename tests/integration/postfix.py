@@ -60,7 +60,7 @@ message_size_limit = 100000000
 mailbox_size_limit = 0
 smtpd_milters = {milters}
 non_smtpd_milters = {milters}
-milter_default_action = tempfail
+milter_default_action = {default_action}
 milter_command_timeout = {seconds}s
 milter_content_timeout = {seconds}s
 """
@@ -128,6 +128,7 @@ class Postfix(Server):
             host_name=self.host_name,
             sink_port=self.sink_port,
             milters=", ".join(map(self._milter, self.milters)),
+            default_action=self.default_action,
             seconds=ANSWER_SECONDS,
         )
         services = _MASTER_CF.format(port=self.port)

@@ -88,12 +88,16 @@ def _short(content: bytes) -> str:
 
 @frozen
 class Mail:
-    """A message at the next hop, or in quarantine: then without parameters, headers and body."""
+    """A message at the next hop, or in quarantine: then without parameters, headers and body.
+
+    ``received`` is the line for which `OWN` stands.
+    """
 
     sender: str = "a@test"
     recipients: tuple[str, ...] = field(default=("b@test",), converter=_as_set)
     headers: tuple[str, ...] = (OWN, *HEADERS)
     body: bytes = field(default=BODY, repr=_short)
+    received: str = field(default="", eq=False, repr=False)
 
     @classmethod
     def from_delivery(cls, delivery: Delivery) -> "Mail":
@@ -105,12 +109,16 @@ class Mail:
             tuple(_in_order(_without_own_orcpt(to)) for to in delivery.recipients),
             tuple(map(_without_stamp, lines)),
             body,
+            next(filter(_is_stamp, lines), ""),
         )
 
 
+def _is_stamp(line: str) -> bool:
+    return bool(re.match(r"Received: .*?\bby (postfix|sendmail)\.test ", line, re.DOTALL))
+
+
 def _without_stamp(line: str) -> str:
-    is_own = re.match(r"Received: .*?\bby (postfix|sendmail)\.test ", line, re.DOTALL)
-    return OWN if is_own else line
+    return OWN if _is_stamp(line) else line
 
 
 def _without_own_orcpt(recipient: str) -> str:

@@ -62,8 +62,9 @@ class Sendmail(Server):
         (self.base / "statistics").touch()
         (self.base / "service.switch").write_text("hosts\tfiles\naliases\tfiles\n")  # no DNS
         seconds = f"C:{ANSWER_SECONDS}s;S:{ANSWER_SECONDS}s;R:{ANSWER_SECONDS}s;E:60s"
+        without = {"tempfail": ", F=T", "reject": ", F=R", "accept": ""}[self.default_action]
         filters = [
-            f"INPUT_MAIL_FILTER(`milter{number}', `S={milter}, F=T, T={seconds}')dnl"
+            f"INPUT_MAIL_FILTER(`milter{number}', `S={milter}{without}, T={seconds}')dnl"
             for number, milter in enumerate(self.milters)
         ]
         source = _SENDMAIL_MC.format(

@@ -5,15 +5,19 @@ servers made of each is in ``recorded.jsonl``, written by ``python -m tests.mode
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, get_args
 
 from attrs import field, frozen
 
+from tests.integration.mta import DefaultAction
 from tests.integration.scenario import Mta
 from tests.integration.smtp import Step
 
-Answers = Mapping[str, bytes]
-"""Bytes for a command, by its letter, or letter and number: ``R1`` is the second RCPT. Empty: close."""
+Answers = Mapping[str, bytes] | None
+"""Bytes for a command, by its letter, or letter and number: ``R1`` is the second RCPT. Empty: close.
+
+None: nobody listens.
+"""
 
 
 def packet(letter: str, payload: bytes = b"") -> bytes:
@@ -37,6 +41,8 @@ def negotiation(version: int = 6, actions: int = 0x1FF, protocol: int = 0x400) -
 
 
 CONTINUE: Final = packet("c")
+GONE: Final = b"(and is gone)"
+"""Behind what a milter says: it closes the connection, then."""
 
 MESSAGE: Final = (
     b"From: a@test\r\nTo: b@test\r\nSubject: s\r\nDate: Sat, 21 Nov 2026 10:00:00 +0000\r\n"
@@ -53,13 +59,14 @@ class Case:
     """One dialogue. ``answers`` has one entry a milter; what it does not say is CONTINUE.
 
     ``mtas`` are the servers that survive it: an ACCEPT or DISCARD at an unknown command makes the
-    smtpd(8) of Postfix 3.7.11 dump core.
+    smtpd(8) of Postfix 3.7.11 dump core. ``default_action``: what the server does without its milter.
     """
 
     name: str
     answers: tuple[Answers, ...] = ({},)
     steps: tuple[Step, ...] = field(default=ONE, repr=False)
     mtas: tuple[Mta, ...] = ("postfix", "sendmail")
+    default_action: DefaultAction = "tempfail"
 
 
 def at_end(name: str, *packets: bytes, message: bytes = MESSAGE) -> Case:
@@ -147,6 +154,14 @@ def _replies() -> Iterator[Case]:
         "of letters": reply("abc"),
         "of two lines": reply("550-5.7.1 a\r\n550 5.7.1 b"),
         "of two lines without enhanced code": reply("550-a\r\n550 b"),
+        "that begins with an address": reply("550 192.0.2.7 is listed"),
+        "that begins with its class": reply("550 5 times no"),
+        "whose second line begins with an address": reply("550-no\r\n550 192.0.2.7 is listed"),
+        "whose second line is of another class": reply("550-5.7.1 no\r\n550 4.7.1 no"),
+        "of 16 lines of 980 bytes": reply(f"550-5.7.1 {'x' * 980}\r\n" * 15 + f"550 5.7.1 {'x' * 980}"),
+        "of 980 percent signs": reply("550 5.7.1 " + "%%" * 980),
+        "in UTF-8": reply("550 5.7.1 grüße\u20ac \u2013 x"),
+        "with control characters": reply("550 5.7.1 a\x01b\x1bc\td\x7fe"),
     }.items():
         for letter in "MRTE":
             yield Case(f"a reply {name} at {letter}", ({letter: answer},))
@@ -218,6 +233,118 @@ def _orders() -> Iterator[Case]:
     )
 
 
+def _surplus() -> Iterator[Case]:
+    """More answers than questions: each is taken for the answer to what is said next."""
+    refusal = reply("550 5.7.9 late")
+    for letter, letters in {"O": "CHM", "C": "HM", "H": "UM", "M": "R", "R": "TLE", "L": "NE"}.items():
+        own = negotiation() if letter == "O" else CONTINUE
+        yield Case(f"a refusal too many at {letter}", ({f"{letter}0": own + refusal},), _LONG_TALK)
+        late = {f"{letter}0": own + CONTINUE, f"{letters[0]}0": refusal}
+        yield Case(f"continues twice at {letter}, then refuses", (late,), _LONG_TALK)
+    yield Case("a refusal too many at E", ({"E0": CONTINUE + refusal},), _LONG_TALK)
+    yield Case("an edit too many at B", ({"B": CONTINUE + header("h", b"X-A", b"v")},))
+    yield Case("an edit after the end", ({"E": CONTINUE + header("h", b"X-A", b"v")},), _TALK_OF_TWO)
+    first = {"M0": CONTINUE + refusal}
+    yield Case("a refusal too many by the first of two", (first, {}), _TALK_OF_TWO)
+    yield Case("a refusal too many, no replies at RCPT", (
+        {"O": negotiation(protocol=0x2000), "M0": CONTINUE + refusal, "R": b"-"},
+    ), _LONG_TALK)  # fmt: skip
+
+
+def _without_milter() -> Iterator[Case]:
+    """Default actions: nobody listens, or the milter goes in the middle."""
+    said = {
+        "a header": header("h", b"X-A", b"v"),
+        "many edits": (
+            header("h", b"X-A", b"v")
+            + header("m", b"Subject", b"n", 1)
+            + packet("+", b"<n@test>\0")
+            + packet("-", b"<b@test>\0")
+            + packet("e", b"<s@test>\0")
+        ),
+        "a body": packet("b", b"new\r\n"),
+        "half a body, a header": packet("b", b"new\r\n") + header("h", b"X-A", b"v"),
+        "a quarantine": packet("q", b"odd\0"),
+        "PROGRESS": packet("p"),
+    }
+    for action in get_args(DefaultAction):
+        yield Case(f"nobody listens, {action}", (None,), _LONG_TALK, default_action=action)
+        for number, milters in enumerate([(None, {}), ({}, None)], 1):
+            name = f"nobody listens as milter {number} of two, {action}"
+            yield Case(name, milters, _TALK_OF_TWO, default_action=action)
+        for letter in "OCHMRTLNBE":
+            gone = {f"{letter}0": b""}
+            yield Case(f"gone at {letter}, {action}", (gone,), _LONG_TALK, default_action=action)
+        for name, packets in said.items():
+            dies = {"E0": packets + GONE}
+            yield Case(f"says {name}, then dies, {action}", (dies,), _LONG_TALK, default_action=action)
+        for name, end in {"nonsense": packet("Z"), "a bad reply": reply("250 ok")}.items():
+            says = {"E0": said["many edits"] + end}
+            yield Case(f"says many edits, then {name}, {action}", (says,), default_action=action)
+    for action in ("accept", "reject"):
+        first = {"E0": said["many edits"] + GONE}
+        yield Case(
+            f"says many edits and dies, first of two, {action}", (first, {}), default_action=action
+        )
+
+
+def _recipients() -> Iterator[Case]:
+    def to(*recipients: str) -> tuple[Step, ...]:
+        return ("EHLO c.test", MAIL, *(f"RCPT TO:{one}" for one in recipients), MESSAGE, "QUIT")
+
+    for name, recipients in {
+        "the same twice": ("<bob@test>", "<bob@test>"),
+        "in other case": ("<bob@test>", "<BOB@test>", "<bob@TEST>"),
+        "with and without brackets": ("<bob@test>", "bob@test"),
+        "with a source route": ("<@a.example,@b.example:user@test>", "<user@test>"),
+        "quoted": ('<"bob"@test>', "<bob@test>"),
+        "with parameters": ("<bob@test> NOTIFY=NEVER", "<bob@test> NOTIFY=FAILURE"),
+        "with another ORCPT": ("<bob@test> ORCPT=rfc822;x@test", "<bob@test> ORCPT=rfc822;y@test"),
+    }.items():
+        yield Case(f"recipients: {name}", steps=to(*recipients))
+    route = "<@a.example,@b.example:user@test>"
+    deletions = {
+        "a source route, as given": ((route, "<c@test>"), route),
+        "a source route, without it": ((route, "<c@test>"), "<user@test>"),
+        "one without, with a source route": (("<user@test>", "<c@test>"), route),
+        "in quotes": (('<"bob"@test>', "<c@test>"), '<"bob"@test>'),
+        "in quotes, without": (('<"bob"@test>', "<c@test>"), "<bob@test>"),
+        "quoted space": (('<"b b"@test>', "<c@test>"), '<"b b"@test>'),
+        "one that came twice": (("<bob@test>", "<bob@test>", "<c@test>"), "<bob@test>"),
+        "one in other case": (("<bob@test>", "<BOB@test>", "<c@test>"), "<bob@test>"),
+        "the domain in other case": (("<bob@test>", "<c@test>"), "<bob@TEST>"),
+    }
+    for name, (recipients, deleted) in deletions.items():
+        yield Case(f"delete: {name}", ({"E": packet("-", deleted.encode() + b"\0") + CONTINUE},),
+                   to(*recipients))  # fmt: skip
+    additions = {
+        "one twice": ("<n@test>", "<n@test>"),
+        "one in other case": ("<n@test>", "<N@test>", "<n@TEST>"),
+        "one that is there": ("<b@test>",),
+        "one that is there, in other case": ("<B@test>",),
+        "a source route": (route,),
+        "a source route and without": (route, "<user@test>"),
+        "a comment": ("<n@test> (new)",),
+    }
+    for name, added in additions.items():
+        packets = b"".join(packet("+", one.encode() + b"\0") for one in added)
+        yield Case(f"add: {name}", ({"E": packets + CONTINUE},))
+        both = packets + packet("-", b"<b@test>\0") + CONTINUE
+        yield Case(f"add: {name}, and delete", ({"E": both},))
+    change = packet("e", route.encode() + b"\0") + CONTINUE
+    yield Case("change sender: a source route", ({"E": change},))
+    yield Case("a sender with a source route",
+               steps=("EHLO c.test", f"MAIL FROM:{route}", RCPT, MESSAGE, "QUIT"))  # fmt: skip
+
+
+def _traces() -> Iterator[Case]:
+    """What the server writes into its own Received."""
+    yield Case("HELO", steps=("HELO c.test", MAIL, RCPT, MESSAGE, "QUIT"))
+    yield Case("one of many recipients",
+               steps=("EHLO c.test", MAIL, RCPT, "RCPT TO:<c@test>", MESSAGE, "QUIT"))  # fmt: skip
+    yield Case("a name that is none", steps=("EHLO [192.0.2.1]", MAIL, RCPT, MESSAGE, "QUIT"))
+
+
 _TEXT: Final = MESSAGE[: MESSAGE.index(b"body")]
 
 
@@ -248,6 +375,32 @@ def _messages() -> Iterator[Case]:
         "odd headers",
         b"X-A:\r\nX-B:  two\r\nX-C:\ttab\r\nX-D: one\r\n\ttwo\r\nX-E: \r\n one\r\n" + MESSAGE,
     )
+    for name, line in {
+        "NUL": b"Subject: nul\0x",
+        "NUL and more": b"Subject: nul\0x\r\n two\r\nX-B: b",
+        "NUL in the second line": b"Subject: nul\r\n tw\0o\r\n three\r\nX-B: b",
+        "NUL in a name": b"X-N\0UL: x\r\nX-B: b",
+        "NUL first": b"Subject: \0x",
+        "NUL only": b"Subject:\0",
+        "two NUL": b"Subject: a\0b\0c",
+        "white space only": b"Subject: one\r\n \r\n two\r\nX-B: b\r\n\t",
+        "white space only, first": b"Subject:\r\n \r\n two",
+        "white space only, last": b"Subject: one\r\n \r\n\t \r\nX-B: b",
+        "nothing but white space": b"Subject: \r\n \r\nX-B: \t \r\nX-C:  ",
+        "8 bit in a name": b"S\xc3\xbcbject: x\r\nX-B: b",
+        "odd signs in names": b'X(A): a\r\nX"B": b\r\nX<C>: c\r\nX@D: d',
+        "control characters": b"X-A: a\x01b\x1b\x7f\tc\x0bd\x0ce",
+        "8 bit": b"X-A: \xff\xfe\x80\xa0gr\xc3\xbc",
+        "trailing space": b"X-A: a  \r\n b \t\r\n  c ",
+        "long lines": b"X-A: " + b"v" * 3000 + b"\r\n " + b"w" * 3000,
+    }.items():
+        yield seen(f"{name} in the header", line + b"\r\n" + MESSAGE)
+    yield seen("a line of 100000", _TEXT + b"x" * 100_000 + b"\r\n")
+    yield seen("header only", MESSAGE[: MESSAGE.index(b"\r\nbody")])
+    yield seen("header, no last line end, empty line", MESSAGE[: MESSAGE.index(b"body")])
+    yield seen("mbox lines", _TEXT + b"From a\r\n>From b\r\n.\r\n..\r\n")
+    yield seen("only white space", b" \r\n\t\r\n")
+    yield seen("a colon only", b":\r\n: x\r\n\r\nbody\r\n")
     yield seen(
         "several of a kind", b"To: x@test\r\nSubject: first\r\nFrom: z@test\r\nDate: d\r\n" + MESSAGE
     )
@@ -267,6 +420,23 @@ def _header_edits() -> Iterator[Case]:
         "65000 bytes, folded": b"\n ".join([b"v" * 900] * 72),
         "LF without white space": b"v\nX-B: w",
         "LF and a tab": b"v\n\tw",
+        "LF SP LF SP": b"one\n \n two",
+        "LF SP and no more": b"one\n ",
+        "LF SP LF TAB": b"one\n \n\t",
+        "one LF": b"one\n",
+        "LF first": b"\none",
+        "LF LF": b"one\n\n two",
+        "LF LF, no space": b"one\n\ntwo",
+        "CR": b"one\rtwo",
+        "CR at the end": b"one\r",
+        "CRLF TAB": b"one\r\n\ttwo",
+        "CRLF, no space": b"one\r\ntwo: x",
+        "CRLF CRLF": b"one\r\n\r\ntwo",
+        "CRLF at the end": b"one\r\n",
+        "control characters": b"a\x01b\x1b\x7f\tc\x0bd",
+        "white space only": b" \t ",
+        "LF only": b"\n",
+        "LF and space only": b"\n ",
     }.items():
         yield at_end(f"add a header of {name}", header("h", b"X-A", value))
         yield at_end(f"change to a header of {name}", header("m", b"Subject", value, 1))
@@ -356,6 +526,10 @@ CASES: Final = (
     *_replies(),
     *_negotiations(),
     *_orders(),
+    *_surplus(),
+    *_without_milter(),
+    *_recipients(),
+    *_traces(),
     *_messages(),
     *_header_edits(),
     *_other_edits(),

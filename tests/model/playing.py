@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from demyjpy.connection import Setup
 from demyjpy.mta import steps
-from demyjpy.mta.link import Answer, Link, hear
+from demyjpy.mta.link import Answer, Link, MilterFailedError, hear
 from demyjpy.mta.message import Mail
 from demyjpy.mta.path import split_path
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
@@ -17,7 +17,7 @@ from demyjpy.testing.engine import MemoryFilter
 from tests.integration.scenario import Expected, Mta, Scenario, as_expected, ordered
 from tests.integration.scenario import Mail as DeliveredMail
 from tests.integration.smtp import CLOSED, Delivery, Step
-from tests.model.cases import CONTINUE, Answers, Case, negotiation
+from tests.model.cases import CONTINUE, GONE, Answers, Case, negotiation
 
 PROFILES: Final[dict[Mta, Profile]] = {
     "postfix": Postfix(next_hop="[127.0.0.1]"),
@@ -127,27 +127,36 @@ class ScriptedFilter:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
+        self._is_gone = False
+        self._unread = b""
         self._counts: dict[str, int] = {}
         self.heard: list[bytes] = []
 
     def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
         """Write, and read the answer."""
-        said = b""
-        for frame in _frames(b"".join(exchange.writes)):
+        event = exchange.link.event
+        said, self._unread = self._unread, b""
+        if self._answers is None and event is not None:
+            raise MilterFailedError(event, "nobody listens")
+        for frame in () if self._is_gone else _frames(b"".join(exchange.writes)):
             self.heard.append(frame)
             letter = chr(frame[0])
             if letter not in "DAQ":
-                said = self._answer(letter)
-        if exchange.link.event is None:
+                said += self._answer(letter)
+        if event is None:
+            self._unread = said
             return exchange.link, None
-        link, answer = hear(exchange.link, said)
+        link, answer = hear(exchange.link, said) if said else (exchange.link, None)
         return (link, answer) if answer else hear(link, b"")  # says no more, and a server has no time
 
     def _answer(self, letter: str) -> bytes:
         count = self._counts.get(letter, 0)
         self._counts[letter] = count + 1
         default = negotiation() if letter == "O" else CONTINUE
-        return self._answers.get(f"{letter}{count}", self._answers.get(letter, default))
+        answers = self._answers or {}
+        answer = answers.get(f"{letter}{count}", answers.get(letter, default))
+        self._is_gone = answer.endswith(GONE)
+        return b"" if answer == b"-" else answer.removesuffix(GONE)
 
 
 def _frames(data: bytes) -> Iterable[bytes]:
@@ -160,5 +169,6 @@ def _frames(data: bytes) -> Iterable[bytes]:
 def play_case(case: Case, mta: Mta) -> tuple[Played, list[list[bytes]]]:
     """What comes of a case, and what each milter heard."""
     milters = [ScriptedFilter(answers) for answers in case.answers]
-    played = play_steps(PROFILES[mta], case.steps, milters)
+    profile = evolve(PROFILES[mta], default_action=case.default_action)
+    played = play_steps(profile, case.steps, milters)
     return played, [milter.heard for milter in milters]

@@ -8,20 +8,21 @@ It takes what the integration tests take: root, and the servers fetched by
 
 # ruff: noqa: T201  # its output is what it is for
 
+import itertools
 import json
 import socket
 import sys
 import threading
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
-from tests.integration.mta import Server
+from tests.integration.mta import DefaultAction, Server
 from tests.integration.ports import free_port, wait_until
 from tests.integration.running import MTAS, SERVERS
 from tests.integration.scenario import Mail, ordered
 from tests.integration.smtp import converse, running_sink
-from tests.model.cases import CASES, CONTINUE, Answers, Case, negotiation
+from tests.model.cases import CASES, CONTINUE, GONE, Answers, Case, negotiation
 from tests.model.shape import first_line, show_mail, show_packet
 
 _QUICK = socket.TCP_QUICKACK
@@ -35,12 +36,18 @@ class ScriptedMilter:
         self.answers: Answers = {}
         self.heard: list[list[bytes]] = []
         self._open = 0
-        self._socket = socket.create_server(("127.0.0.1", self.port), backlog=50)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._socket: socket.socket | None = None
 
     def start(self, answers: Answers) -> None:
         """Forget what was heard, and answer in this way."""
         self.answers, self.heard = answers, []
+        if answers is None and self._socket is not None:
+            self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+            self._socket = None
+        elif answers is not None and self._socket is None:
+            self._socket = socket.create_server(("127.0.0.1", self.port), backlog=50)
+            threading.Thread(target=self._accept, args=(self._socket,), daemon=True).start()
 
     def settle(self) -> None:
         """Wait until all connections are closed."""
@@ -48,9 +55,12 @@ class ScriptedMilter:
         while self._open and time.monotonic() < end:
             time.sleep(0.005)
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         while True:
-            connection, _ = self._socket.accept()
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return  # nobody listens any more
             self._open += 1
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
@@ -79,12 +89,15 @@ class ScriptedMilter:
                 continue
             count = counts[letter] = counts.get(letter, 0) + 1
             default = negotiation() if letter == "O" else CONTINUE
-            answer = self.answers.get(f"{letter}{count - 1}", self.answers.get(letter, default))
+            answers = self.answers or {}
+            answer = answers.get(f"{letter}{count - 1}", answers.get(letter, default))
             if not answer:
                 connection.shutdown(socket.SHUT_RDWR)
                 return
             if answer != b"-":
-                connection.sendall(answer)
+                connection.sendall(answer.removesuffix(GONE))
+            if answer.endswith(GONE):
+                return
 
 
 def _main_talk(heard: list[list[bytes]]) -> list[str]:
@@ -109,11 +122,9 @@ def _settle(server: Server) -> None:
         server.purge()
 
 
-def _play(mta: Any, milters: list[ScriptedMilter], cases: Iterable[Case]) -> None:
-    with (
-        running_sink() as sink,
-        SERVERS[mta]([f"inet:{one.port}@127.0.0.1" for one in milters], sink.port) as server,
-    ):
+def _play(mta: Any, action: Any, milters: list[ScriptedMilter], cases: Iterable[Case]) -> None:
+    addresses = [f"inet:{one.port}@127.0.0.1" for one in milters]
+    with running_sink() as sink, SERVERS[mta](addresses, sink.port, action) as server:
         for case in cases:
             for milter, answers in zip(milters, case.answers, strict=True):
                 milter.start(answers)
@@ -141,12 +152,15 @@ def main() -> None:
     """Record all cases with both servers, or those whose names begin with an argument."""
     start = "".join(sys.argv[1:])
     chosen = [case for case in CASES if case.name.startswith(start)]
-    for mta in MTAS:
-        for count in (1, 2):
-            milters = [ScriptedMilter() for _ in range(count)]
-            mine = [case for case in chosen if len(case.answers) == count and mta in case.mtas]
-            if mine:
-                _play(mta, milters, mine)
+    sites = itertools.product(MTAS, (1, 2), get_args(DefaultAction))
+    for mta, count, action in sites:
+        mine = [
+            case
+            for case in chosen
+            if (len(case.answers), case.default_action) == (count, action) and mta in case.mtas
+        ]
+        if mine:
+            _play(mta, action, [ScriptedMilter() for _ in range(count)], mine)
 
 
 if __name__ == "__main__":

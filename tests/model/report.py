@@ -40,7 +40,7 @@ models, and what comes of them must be the same.
   compared is all that, and every packet that the server sent to them.
 - *Captures* are recorded sessions with a libmilter filter: compared are packets and replies.
 
-Queue ids, dates, ports and the server's own `Received` are left out.
+Queue ids, dates and ports are left out, and in scenarios the server's own `Received`.
 """
 
 
@@ -98,13 +98,16 @@ def _kind(row: Row) -> str:
     """The dialogues that are told of in one line."""
     name = re.sub(r" at [CHUMRTLNBE]\b", "", row.name)
     name = re.sub(r"^replies \d+$", "replies of 15 codes", name)
-    return re.sub(r"^(edit|message|negotiates): .*", r"\1", name)
+    return re.sub(r"^(edit|message|negotiates|recipients|delete|add): .*", r"\1", name)
 
 
 _KINDS: Final = {
     "edit": "edits at the end of a message",
     "message": "messages of all kinds, as they are taken in",
     "negotiates": "answers to the offer",
+    "recipients": "recipients given twice, in other spellings",
+    "delete": "recipients deleted, in other spellings",
+    "add": "recipients added, in other spellings",
 }
 
 

@@ -34,9 +34,10 @@ def show_packet(frame: bytes) -> str:
 
 
 def show_mail(mail: Mail) -> list[Any]:
-    """A delivered mail: sender, recipients, header lines, body."""
+    """A delivered mail: sender, recipients, header lines, body, the server's own Received."""
     lines = [line.encode("utf-8", "surrogateescape").decode("latin-1") for line in mail.headers]
-    return [mail.sender, list(mail.recipients), [*map(plain, lines)], plain(mail.body.decode("latin-1"))]
+    body = plain(mail.body.decode("latin-1"))
+    return [mail.sender, list(mail.recipients), [*map(plain, lines)], body, plain(mail.received)]
 
 
 def first_line(reply: str) -> str:
