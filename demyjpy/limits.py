@@ -8,6 +8,9 @@ from attrs import validators as v
 
 from demyjpy.wire.codes import CHUNK_SIZE, Command
 
+NO_BOUND: Final = 1 << 62
+"""More packets, or bytes, than there ever are."""
+
 _RCPT: Final = int(Command.RCPT)
 _HEADER: Final = int(Command.HEADER)
 _BODY: Final = int(Command.BODY)

@@ -261,7 +261,7 @@ BAD_ACTIONS = [
     ("y", b"550-a\r\n450 b\0", "the same code 550 in each line", "'450 b'"),
     ("y", b"550 100%\0", 'each "%" doubled in a reply', "'100%'"),
     ("y", b"250 ok\0", "a well-formed REPLYCODE", "expected code from 400 to 599, got 250"),
-    ("y", b"550 a\nb\0", "a reply line without CR or LF", "4 bytes"),
+    ("y", b"550 a\nb\0", "a reply line without CR or LF", "'550 a\\nb'"),
     ("h", b"X\0v", "a header value that ends in NUL", "1 bytes"),
     ("h", b"X Y\0v\0", "a well-formed ADDHEADER", "expected name"),
     ("i", b"\0\0", "a header index of 4 bytes", "2 bytes"),
