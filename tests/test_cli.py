@@ -546,7 +546,7 @@ def test_check_says_what_a_filter_asks_for(run: Any, monkeypatch: pytest.MonkeyP
         "  optional: none",
         "",
         "Macros asked for",
-        "  recipient       {rcpt_mailer} {rcpt_host}",
+        "  recipient       {rcpt_mailer} {rcpt_host} i",
         "  end_of_headers  i",
         "  end_of_message  i",
         "",
