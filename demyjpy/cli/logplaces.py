@@ -10,6 +10,7 @@ import logging
 import os
 import stat
 import sys
+from abc import abstractmethod
 from contextlib import suppress
 from logging.handlers import SysLogHandler
 from pathlib import Path
@@ -50,9 +51,9 @@ class Place(logging.Handler):
             self._lost += 1
             self._why = getattr(error, "strerror", None) or type(error).__name__
 
+    @abstractmethod
     def write(self, text: str, level: int) -> None:
         """Write this, or raise."""
-        raise NotImplementedError
 
 
 class Screen(Place):

@@ -49,6 +49,24 @@ def test_a_log_that_somebody_has_locked_goes_on(tmp_path):
     assert (tmp_path / "log.1").read_text().count("\n") == 2
 
 
+def test_a_log_that_another_process_moves_away_first(tmp_path, monkeypatch):
+    """While this one is about to: it is not moved away twice."""
+    path = tmp_path / "log"
+
+    def be_late(*_):
+        path.rename(tmp_path / "log.1")
+        path.touch()
+
+    with logging_to(str(path), "info", as_json=False, size=10):
+        log.info("first")
+        with monkeypatch.context() as patch:
+            patch.setattr(fcntl, "flock", be_late)
+            log.info("second")
+    assert (tmp_path / "log.1").read_text().endswith("first\n")
+    assert path.read_text().endswith("second\n")
+    assert not (tmp_path / "log.2").exists()
+
+
 def test_the_lock_of_earlier_versions_is_no_more(tmp_path):
     """Whoever holds it, nobody asks for it."""
     with (tmp_path / "log.lock").open("w") as lock:

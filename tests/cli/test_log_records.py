@@ -92,9 +92,42 @@ def named():
     exec(code, {"__name__": NASTY})  # as some filters do
 
 
+def in_passing():
+    """While another was handled."""
+    try:
+        named()
+    except ValueError:
+        deep(1)
+
+
+class OddLoader:
+    """Has no source, and says so in its own way."""
+
+    def get_source(self, name):
+        raise RuntimeError(NASTY)
+
+
+def loaded_oddly():
+    """Code of a loader that fails."""
+    scope = {"__name__": "odd", "__loader__": OddLoader()}
+    exec(compile("def f():\n raise ValueError('x')\nf()", "odd.py", "exec"), scope)
+
+
+def deep_and_named():
+    """Long names at each step of a long way."""
+    text = f"def f(n):\n if n: f(n - 1)\n raise {'ValueError'}('x')\nf(50)"
+    exec(compile(text, "\x1b\n\x85é" * 100, "exec"), {})
+
+
 def not_python():
     """A syntax error shows the text that it is in."""
     compile("TERCES = = 1"[5::-1] + " = = 1", "mail", "exec")
+
+
+def chain_of(one, other):
+    """The second because of the first."""
+    other.__cause__ = one
+    return other
 
 
 ERRORS = {
@@ -108,6 +141,10 @@ ERRORS = {
     "wrongly noted": lambda: raised(wrongly_noted),
     "circular": lambda: raised(circular),
     "named": lambda: raised(named),
+    "in passing": lambda: raised(in_passing),
+    "loaded oddly": lambda: raised(loaded_oddly),
+    "deep and named": lambda: raised(deep_and_named),
+    "deep, named and chained": lambda: chain_of(raised(deep_and_named), raised(deep_and_named)),
     "syntax": lambda: raised(not_python),
     "its class": lambda: type("x\x1b\n" * 999, (Exception,), {"__module__": NASTY})("x"),
     "exit": lambda: raised(lambda: (_ for _ in ()).throw(SystemExit(NASTY))),

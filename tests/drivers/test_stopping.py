@@ -1,8 +1,9 @@
 """How a milter stops: sessions between messages at once, others after theirs, all in the end."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from demyjpy import (
     Continue,
     EndOfMessage,
     Hello,
+    TemporaryFailure,
     add_header,
     replace_body,
     running,
@@ -156,6 +158,41 @@ def test_a_handler_that_hangs_is_left_behind(way, notes, gate, log, tmp_path):
     notes.wait_for("disconnect")
     assert notes.all() == ["connect", "mail", "abort", "disconnect"]
     assert UNFINISHED in log.take_one()
+
+
+async def stay(event: Any, ctx: Any) -> Any:
+    """A handler that does not let itself be cancelled."""
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+
+
+def test_a_coroutine_that_swallows_its_cancellation_is_left_behind(notes, log, tmp_path):
+    """Its session ends as any other whose handler has failed, and the milter ends."""
+    handlers = noting(notes, without("end_of_message"))
+    handlers.end_of_message(stay)
+    with milter(tmp_path, handlers, grace=0.1) as server, Peer(server.address) as peer:
+        peer.begin().begin_message().say(EndOfMessage())
+        server.join()
+        peer.drain()
+    assert notes.all() == ["connect", "mail", "abort", "disconnect"]
+    failed, left = log.take()
+    assert f"HandlerError: {UNFINISHED}; it was cancelled" in failed
+    assert left == "tasks that were cancelled have not ended, and are left behind: 1"
+
+
+def test_coroutines_that_are_left_behind_are_counted(notes, log, tmp_path):
+    """When they are late, and when the milter ends."""
+    handlers = noting(notes, without("end_of_message"))
+    handlers.end_of_message(stay)
+    with milter(tmp_path, handlers, handler_timeout=0.1) as server, ExitStack() as stack:
+        for peer in [stack.enter_context(Peer(server.address)) for _ in range(2)]:
+            assert peer.begin().message() == (TemporaryFailure(),)
+        server.join()
+    first, second, last = log.take()
+    assert first.endswith("it was cancelled")
+    assert second.endswith("it was cancelled, one of 2 that have not ended")
+    assert last == "tasks that were cancelled have not ended, and are left behind: 2"
 
 
 def test_a_handler_of_a_peer_that_is_gone_is_left_behind(way, notes, gate, log, tmp_path):

@@ -242,6 +242,12 @@ def test_of_headers_bodies_are_left_out(tmp_path: Path) -> None:
     assert '"left_out":6' in text
 
 
+def test_of_the_envelope_what_is_no_action_is_left_out():
+    """It may be any text."""
+    record = {"event": "mail", "actions": [{"action": "?", "text": "a mail"}]}
+    assert Privacy(keep="envelope").of(record)["actions"] == [{"action": "?", "text": "(redacted)"}]
+
+
 def test_of_the_envelope_header_values_are_left_out(tmp_path: Path) -> None:
     """Their names stay."""
     text = kept(Privacy(keep="envelope"), tmp_path)

@@ -251,6 +251,32 @@ def test_values_that_were_left_out_count_as_equal(
     assert run("replay", path)[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("act", "texts", "others"),
+    [
+        ("quarantine(ctx, 'one')", ("'one'", "'two'"), ("quarantine(ctx, 'one')", "ctx")),
+        ("reject(ctx, '5.7.1', 'one')", ("'one'", "'two'"), ("5.7.1", "5.7.2")),
+    ],
+)
+def test_texts_that_were_left_out_count_as_equal(
+    run: Run, filters: Path, act: str, texts: tuple[str, str], others: tuple[str, str]
+) -> None:
+    """Of the envelope no text of a reply and no reason is kept; that there was one is compared."""
+    text = (
+        "from demyjpy import define_event_handlers, quarantine, reject\n"
+        "handlers = define_event_handlers(actions={'quarantine'})\n"
+        f"handlers.end_of_message(lambda event, ctx: {act})\n"
+    )
+    for name, (old, new) in {"same": ("", ""), "text": texts, "other": others}.items():
+        (filters / f"{name}.py").write_text(text.replace(old, new) if old else text)
+    recorder = FlightRecorder(filters / "flight", privacy=Privacy(keep="envelope"))
+    for step in watched(filter_of("same.py", "tempfail").on_connect, *WHOLE)[0]:
+        recorder(step)
+    path = recorder.dump()
+    assert b"one" not in Path(str(path)).read_bytes().replace(b"done", b"")
+    assert [run("replay", path, f"{name}.py")[0] for name in ("same", "text", "other")] == [0, 0, 1]
+
+
 def test_one_session_is_chosen_by_queue_id(run: Run, filters: Path) -> None:
     """None is status 1."""
     status, output, _ = run("replay", *CAPTURES, "--queue-id", "31855FDE071")
