@@ -22,6 +22,7 @@ class Server:
 
     def __init__(self, box: Box, path: Path) -> None:
         self.box = box
+        self.journal: Journal
         self.port = box.address.port
         self.path = path
 
@@ -48,7 +49,7 @@ def serving(path: Path, *milters: str, **options: Any) -> Iterator[Server]:
     call(box.__aenter__())
     server = Server(box, path)
 
-    box.report = Journal(list(names), Paint(is_on=False), print)
+    box.report = server.journal = Journal(list(names), Paint(is_on=False), print)
     try:
         yield server
     finally:

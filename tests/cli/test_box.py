@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from demyjpy import (
+    AddRecipient,
     Quarantine,
     Reject,
     ReplyCode,
@@ -21,6 +22,8 @@ from demyjpy import (
 from tests.cli.boxes import MAIL, serving
 from tests.cli.filters import adding, doing
 from tests.cli.servers import PATIENCE
+from tests.integration.ports import free_port
+from tests.integration.smtp import converse
 
 
 def test_a_mail_passes_the_milters_in_order_and_is_stored(maildir: Path) -> None:
@@ -34,7 +37,9 @@ def test_a_mail_passes_the_milters_in_order_and_is_stored(maildir: Path) -> None
     assert text.startswith(
         "Return-Path: <ann@example.org>\nDelivered-To: bob@example.net\nReceived: from c.example "
     )
-    assert re.search(r"by box.example \(Postfix\) with ESMTP id [0-9A-F]{10,};\n", text)
+    assert re.search(
+        r"by box.example \(Postfix\) with ESMTP id [0-9A-F]{10,}\n\tfor <bob@example.net>; ", text
+    )
     assert time.strftime("%Y") in text.partition("\n\n")[0]
     assert text.endswith("X-Seen: one\nX-Seen: two\n\nhello\n")
     assert "\r" not in text
@@ -134,7 +139,7 @@ def test_addresses_and_parameters_come_to_the_milter_as_they_were_sent(maildir: 
 @pytest.mark.parametrize(
     ("commands", "reply"),
     [
-        (["EHLO"], b"501 5.5.4 Syntax: EHLO hostname"),
+        (["EHLO"], b"501 Syntax: EHLO hostname"),
         (["HELO x"], b"250 box.example"),
         (["MAIL"], b"501 5.5.4 Syntax: MAIL FROM:<address>"),
         (["MAIL FROM:"], b"501 5.5.4 Syntax: MAIL FROM:<address>"),
@@ -148,14 +153,20 @@ def test_addresses_and_parameters_come_to_the_milter_as_they_were_sent(maildir: 
         (["DATA"], b"503 5.5.1 Error: need RCPT command"),
         (["MAIL FROM:<a@b>", "DATA"], b"554 5.5.1 Error: no valid recipients"),
         (["MAIL FROM:<a@b>", "RSET", "RCPT TO:<a@b>"], b"503 5.5.1 Error: need MAIL command"),
-        (["NOOP"], b"250 OK"),
+        (["NOOP"], b"250 2.0.0 Ok"),
+        (["NOOP x"], b"250 2.0.0 Ok"),
+        (["VRFY b@test"], b"252 2.0.0 b@test"),
+        (["VRFY <b@test>"], b"252 2.0.0 <b@test>"),
+        (["VRFY"], b"501 5.5.4 Syntax: VRFY address [SMTPUTF8]"),
+        (["HELP"], b"500 5.5.2 Error: command not recognized"),
+        (["EXPN list"], b"500 5.5.2 Error: command not recognized"),
         (["MAIL FROM:<a\0b>"], b"501 5.5.4 Syntax: MAIL FROM:<address>"),
         (["FOO\0 bar"], b"500 5.5.2 Error: command not recognized"),
         (["RSET x"], b"501 5.5.4 Syntax: RSET"),
-        (["QUIT x"], b"501 5.5.4 Syntax: QUIT"),
+        (["QUIT x"], b"221 2.0.0 Bye"),
         (["MAIL FROM:<a@b>", "RCPT TO:<a@b>", "DATA x"], b"501 5.5.4 Syntax: DATA"),
-        (["STARTTLS"], b"500 5.5.2 Error: command not recognized"),
-        (["AUTH PLAIN x"], b"500 5.5.2 Error: command not recognized"),
+        (["STARTTLS"], b"502 5.5.1 Error: command not implemented"),
+        (["AUTH PLAIN x"], b"503 5.5.1 Error: authentication not enabled"),
         (["FOO bar"], b"500 5.5.2 Error: command not recognized"),
         (["QUIT"], b"221 2.0.0 Bye"),
         (["MAIL FROM:<a@b>", "RCPT TO:<a@b>", "DATA"], b"354 End data with <CR><LF>.<CR><LF>"),
@@ -166,7 +177,7 @@ def test_it_answers_as_postfix_does(maildir: Path, commands: list[str], reply: b
     with serving(maildir) as box, socket.create_connection(("127.0.0.1", box.port), PATIENCE) as client:
         stream = client.makefile("rb")
         with stream:
-            assert stream.readline() == b"220 box.example ESMTP demyjpy\r\n"
+            assert stream.readline() == b"220 box.example ESMTP Postfix\r\n"
             for command in commands:
                 client.sendall(f"{command}\r\n".encode())
                 got = stream.readline()
@@ -188,15 +199,48 @@ def test_ehlo_tells_what_it_can_do_and_no_more(maildir: Path) -> None:
         }
 
 
-def test_a_message_that_is_too_large_is_refused_and_the_session_goes_on(maildir: Path) -> None:
-    """With or without SIZE."""
+def test_a_message_that_is_too_large_is_refused_and_the_session_goes_on(
+    maildir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With or without SIZE; what is printed and counted is what the client was told."""
     with running(adding("one")) as milter, serving(maildir, milter, max_message=1000) as box:
         with box.client() as client:
             client.helo()
-            with pytest.raises(smtplib.SMTPDataError, match="552"):
+            with pytest.raises(smtplib.SMTPDataError) as caught:
                 client.sendmail("a@example.org", ["b@example.net"], MAIL + b"x\n" * 1000)
             client.sendmail("a@example.org", ["b@example.net"], MAIL)
         assert len(box.stored()) == 1
+        assert box.journal.summary() == "1 session: 1 mail stored, 1 refused, 0 discarded"
+    assert caught.value.smtp_error == b"5.3.4 Error: message file too big"
+    said = [re.sub(" {2,}", " ", line) for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in said if "552" in line] == ["#1 DATA 552 5.3.4 Error: message file too big"]
+    assert "RSET" not in " ".join(said)
+
+
+def test_where_nobody_listens_and_mail_is_rejected_the_session_goes_on(maildir: Path) -> None:
+    """As Postfix does it: 554 for a greeting, then a refusal of each MAIL."""
+    nowhere = f"inet:{free_port()}@127.0.0.1"
+    with serving(maildir, nowhere, default_action="reject") as box:
+        assert converse(box.port, ["EHLO c.example", "MAIL FROM:<a@b>", "NOOP", "QUIT"]) == (
+            "554 box.example ESMTP not accepting connections",
+            "250 box.example\n" + "\n".join(EXTENSIONS),
+            "550 5.5.0 Service unavailable",
+            "250 2.0.0 Ok",
+            "221 2.0.0 Bye",
+        )
+
+
+EXTENSIONS = ("PIPELINING", "SIZE 10240000", "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8")
+
+
+def test_an_address_in_other_case_is_stored_once(maildir: Path) -> None:
+    """Client or milter may give it again: one delivery, as Postfix does it."""
+    added = doing(AddRecipient("carol@example.net"), AddRecipient("Carol@example.net"))
+    with running(added) as milter, serving(maildir, milter) as box:
+        with box.client() as client:
+            client.sendmail("a@example.org", ["bob@example.net", "BOB@example.net"], MAIL)
+        (stored,) = box.stored()
+    assert re.findall(rb"(?m)^Delivered-To: (.*)$", stored) == [b"bob@example.net", b"carol@example.net"]
 
 
 @pytest.mark.parametrize(
@@ -220,9 +264,9 @@ def test_what_a_milter_refuses_the_client_is_told(
         with socket.create_connection(("127.0.0.1", box.port), PATIENCE) as client:
             received = client.recv(4096)
             for line in (*commands.splitlines(keepends=True), MAIL + b".\r\n", b"QUIT\r\n"):
-                if b"421 " in received or received.startswith(b"554"):
+                if b"421 " in received or b"221 " in received:
                     break
-                client.sendall(line)
+                client.sendall(b"QUIT\r\n" if received.startswith(b"554") else line)
                 received += client.recv(4096)
             received += b"".join(iter(lambda: client.recv(4096), b""))
         assert box.stored() == []

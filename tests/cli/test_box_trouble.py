@@ -111,7 +111,7 @@ def test_a_client_that_says_no_more_gets_its_answers(maildir: Path) -> None:
         client.sendall(b"NOOP\r\nNOOP\r\nNO")
         client.shutdown(socket.SHUT_WR)
         received = b"".join(iter(lambda: client.recv(4096), b""))
-    assert received.splitlines()[1:] == [b"250 OK", b"250 OK"]
+    assert received.splitlines()[1:] == [b"250 2.0.0 Ok", b"250 2.0.0 Ok"]
 
 
 def test_leaving_the_box_tells_its_clients(maildir: Path) -> None:

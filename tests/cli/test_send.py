@@ -201,6 +201,57 @@ def told(seen: list[Any]) -> Any:
     return handlers
 
 
+def telling() -> Any:
+    """A filter that refuses with what it was told of client and envelope."""
+    handlers = define_event_handlers(macros={"mail": ("{client_addr}",)})
+
+    @handlers.connect
+    def connect(event: Any, ctx: Any) -> Any:
+        return ctx.set("client", f"{event.host_name} {event.family} {event.address}")
+
+    @handlers.mail
+    def mail(event: Any, ctx: Any) -> Any:
+        return ctx.set("mail", f"{event.raw} {' '.join(event.parameters.as_words())}")
+
+    @handlers.recipient
+    def recipient(event: Any, ctx: Any) -> Any:
+        return send_action(ctx, ReplyCode(550, "5.7.1", [ctx["client"], ctx["mail"].strip(), event.raw]))
+
+    return handlers
+
+
+@pytest.mark.parametrize("mta", ["postfix", "sendmail"])
+@pytest.mark.parametrize(
+    ("client", "told"),
+    [
+        ("::ffff:192.0.2.1", "[192.0.2.1] 4 192.0.2.1"),
+        ("mx.example[::ffff:192.0.2.1]", "mx.example 4 192.0.2.1"),
+        ("mx.example[fe80::1%eth0]", "mx.example 6 fe80::1"),
+    ],
+)
+def test_a_client_is_told_as_an_mta_does(run: Run, mail: Path, mta: str, client: str, told: str) -> None:
+    """IPv4 that is mapped into IPv6 is IPv4; a milter hears of no zone."""
+    with running(telling()) as address:
+        got, output, errors = run("send", "--to", address, mail, "--client", client, "--mta", mta)
+    assert (got, errors) == (1, "")
+    assert f"5.7.1 {told}" in output.replace("... ", "", 1).replace("<bob@example.net>", "", 1)
+
+
+def test_addresses_in_utf8_are_said_as_bytes_with_smtputf8(run: Run, tmp_path: Path) -> None:
+    """Those of the header are; one that is given on the command line, too."""
+    file = tmp_path / "utf8.eml"
+    file.write_bytes("From: André <andré@exämple.org>\nTo: bob@example.net\n\nhi\n".encode())
+    with running(telling()) as address:
+        _, output, _ = run("send", "--to", address, file)
+        _, given, _ = run(
+            "send", "--to", address, file, "--rcpt", "<zoë@example.net>", "--from", "a@b.c"
+        )
+        _, once, _ = run("send", "--to", address, file, "--from", "<ä@b.c> SMTPUTF8 SIZE=5")
+    assert "5.7.1 <andré@exämple.org> SMTPUTF8 / 5.7.1 <bob@example.net>" in output
+    assert "5.7.1 <a@b.c> SMTPUTF8 / 5.7.1 <zoë@example.net>" in given
+    assert "5.7.1 <ä@b.c> SMTPUTF8 SIZE=5 / " in once
+
+
 @pytest.mark.parametrize("mta", ["postfix", "sendmail"])
 def test_what_the_milter_is_told_can_be_chosen(run: Run, mail: Path, mta: str) -> None:
     """Client, EHLO, envelope with parameters, and macros: those that the MTA knows and others."""

@@ -6,6 +6,7 @@ from tests.integration import (
     content_scenarios,
     edit_scenarios,
     header_scenarios,
+    law_scenarios,
     session_scenarios,
     verdict_scenarios,
 )
@@ -17,4 +18,5 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     *edit_scenarios.SCENARIOS,
     *content_scenarios.SCENARIOS,
     *session_scenarios.SCENARIOS,
+    *law_scenarios.SCENARIOS,
 )
