@@ -5,7 +5,9 @@ twenty threads that all have something to do keep a twenty-first waiting for 100
 peer lets it rest, as an MTA does that waits for each answer, works at once, and one whose peer has
 already sent more takes a turn first. There is one turn in the process; all wait for it in the order
 in which they came, and give it on after `SLICE`. So a thread that works at once has at most one such
-thread to wait for, however many peers send without end.
+thread to wait for, however many peers send without end. Every second turn is for those who have had
+none since they rested, if there are any: a message whose header comes in one piece, and takes longer
+than it should, does not wait behind all the peers that send without end.
 
 What counts is the processor's time, not the clock's. A handler may wait for a database for as long as
 it takes: that costs nobody anything, and a thread that holds the turn and waits loses it.
@@ -21,10 +23,10 @@ from typing import Final
 
 from demyjpy.limits import Budget
 
-CREDIT: Final = 0.000_25
+CREDIT: Final = 0.000_5
 """Seconds of work after a rest for which no turn is needed."""
 
-SLICE: Final = 0.002
+SLICE: Final = 0.001
 """Seconds of work in one turn."""
 
 PATIENCE: Final = 0.004
@@ -36,7 +38,7 @@ LEASE: Final = 0.05
 _PAUSE: Final = 0.000_05
 """Seconds for which nobody works, so that a thread with a turn of its own can take the lock."""
 
-BUDGET: Final = Budget(seconds=CREDIT, clock=time.monotonic)
+BUDGET: Final = Budget(seconds=CREDIT / 2, clock=time.monotonic)
 """After which the engine comes back to the driver."""
 
 
@@ -45,7 +47,9 @@ class Turns:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._line: deque[Share] = deque()
+        self._first: deque[Share] = deque()
+        self._again: deque[Share] = deque()
+        self._is_first_next = True
         self._holder: Share | None = None
         self._since = self._worked = 0.0
 
@@ -55,8 +59,8 @@ class Turns:
             if self._holder is None:
                 self._give(share)
                 return
-            self._line.append(share)
-            place = len(self._line)
+            (self._again if share.is_in_turn else self._first).append(share)
+            place = len(self._again) + len(self._first)
         while not share.gate.acquire(timeout=place * PATIENCE):
             with self._lock:
                 if self._is_over():
@@ -72,10 +76,15 @@ class Turns:
 
     def _pass_on(self) -> None:
         self._holder = None
-        if self._line:
-            following = self._line.popleft()
-            self._give(following)
-            following.gate.release()
+        if self._first and (self._is_first_next or not self._again):
+            following = self._first.popleft()
+        elif self._again:
+            following = self._again.popleft()
+        else:
+            return
+        self._is_first_next = not self._is_first_next
+        self._give(following)
+        following.gate.release()
 
     def _give(self, share: "Share") -> None:
         self._holder = share
