@@ -29,8 +29,10 @@ CREDIT: Final = 0.000_5
 SLICE: Final = 0.001
 """Seconds of work in one turn."""
 
-PATIENCE: Final = 0.004
-"""Seconds after which the next in line looks whether who holds the turn works."""
+PATIENCE: Final = 0.01
+"""Seconds after which the next in line looks whether who holds the turn works. On a machine that has
+too much to do, who waits for the processor looks like who waits for something else: with fewer there
+would be more and more who work at a time."""
 
 LEASE: Final = 0.05
 """Seconds after which a turn is over in any case: one handler may work for longer than that."""

@@ -110,7 +110,7 @@ def test_none_of_those_that_wait_for_turns_gets_ahead_of_the_others(pair):
     def again_and_again(number: int) -> None:
         share = Share(turns, ours)
         begin.wait(WAIT)
-        for _ in range(20):
+        for _ in range(40):
             turns.take(share)
             had.append(number)
             work(SLICE / 4)
@@ -118,11 +118,44 @@ def test_none_of_those_that_wait_for_turns_gets_ahead_of_the_others(pair):
 
     for one in [thread(again_and_again, number) for number in range(4)]:
         one.join(WAIT)
-    assert len(had) == 80
+    assert len(had) == 160
     begun = max(had.index(number) for number in range(4))
-    for end in range(begun, 60):
+    for end in range(begun, 120):
         counts = [had[begun:end].count(number) for number in range(4)]
-        assert max(counts) - min(counts) <= 4, had
+        assert max(counts) - min(counts) <= 10, had  # who was kept from working lost a turn
+
+
+def test_who_has_rested_does_not_wait_behind_all_that_have_not(pair):
+    """Every second turn is for the first of those who have had none since."""
+    turns, (ours, _) = Turns(), pair
+    had: list[int] = []
+    is_over = threading.Event()
+
+    def again_and_again() -> None:
+        share = Share(turns, ours)
+        use_up(share)
+        while not is_over.is_set():
+            had.append(1)
+            use_up_turn(share)
+        share.end()
+
+    def use_up_turn(share: Share) -> None:
+        work(SLICE)
+        share.spend(is_behind=True)
+
+    busy = [thread(again_and_again) for _ in range(BUSY)]
+    wait_until(lambda: len(had) > 2 * BUSY)
+    between: list[int] = []
+    for _ in range(9):
+        rested = Share(turns, ours)
+        before = len(had)
+        turns.take(rested)
+        between.append(len(had) - before)
+        turns.leave(rested)
+    is_over.set()
+    for one in busy:
+        one.join(WAIT)
+    assert statistics.median(between) <= BUSY / 2, between
 
 
 @pytest.mark.parametrize("kind", ["waits", "works"])
