@@ -96,3 +96,7 @@ class Pace:
             return False
         self._left -= 1
         return True
+
+    def give_back(self) -> None:
+        """One that was allowed came to nothing."""
+        self._left += 1
