@@ -1,5 +1,6 @@
 """A thread that writes, and a directory that is bounded: what is handed over, and what is lost."""
 
+import inspect
 import os
 import secrets
 import threading
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from demyjpy.cli import main
+from demyjpy.cli.observing import LIMITS
 from demyjpy.connection import Setup
 from demyjpy.pipeline import as_on_connect
 from demyjpy.starting import start_milter
@@ -372,3 +375,24 @@ def test_watchers_are_given_as_they_are_or_as_directories(tmp_path: Path, driver
         assert len(traces(tmp_path / f"r{number}")) == 1
         assert len([*(tmp_path / f"c{number}").iterdir()]) == 1
     wait_until(lambda: len([*(tmp_path / "f2").iterdir()]) == 1, "a flight")
+
+
+def test_the_defaults_of_the_options_are_those_of_the_classes() -> None:
+    """What ``--help`` says is what holds."""
+    classes: dict[str, Any] = {
+        "record": Recorder,
+        "flight": FlightRecorder,
+        "capsules": CapsuleMaker,
+        "explain": Explainer,
+    }
+    for name, limits in LIMITS.items():
+        found = inspect.signature(classes[name]).parameters
+        for one in limits:
+            assert found[one.parameter].default == one.default, (name, one.option)
+
+
+def test_a_limit_of_what_is_not_asked_for_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 2, and which option it belongs to."""
+    for option, needed in (("--flight-rate", "--flight"), ("--explain-length", "--explain")):
+        assert main(["run", "x.py", option, "5"]) == 2
+        assert f"{option} needs {needed}" in capsys.readouterr().err
