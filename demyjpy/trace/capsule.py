@@ -142,6 +142,7 @@ class CapsuleMaker:
         is_too_much = self.size + self._desk.size + len(line) > self._memory
         if session.size + len(line) > most or is_too_much:
             session.is_full = True
+            session.tape = StepTape(session.tape.session)  # it holds what was said last
             line = dump_record(ended(session.tape.session, now, "cut", "it was too long to be kept"))
         session.lines.append(line)
         session.size += len(line)

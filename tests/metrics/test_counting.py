@@ -204,6 +204,16 @@ def test_a_board_that_is_full_keeps_what_it_has(board, caplog):
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
+def test_a_board_that_is_closed_takes_nothing():
+    """Nor does it fail: a handler may end after the milter has."""
+    board = Board(1)
+    shared, notes = Shared(board), Notes(board)
+    shared.count("sessions")
+    board.close()
+    shared.count("sessions")
+    notes(Step("s", Mail("a"), {}, {}, answer=(Negotiate(6, 0, 0),)))
+
+
 def test_more_processes_than_the_board_has_parts_count_nothing():
     """They do no harm, and say so once."""
     board = Board(1)
