@@ -145,6 +145,8 @@ def test_a_recording_that_does_not_keep_up_is_cut_and_says_so(
     recorder._desk.put(0, gate.wait)  # the disk stands still
     for _ in range(8):
         watch(recorder, tagger(), *WHOLE)
+    recorder.close()  # it does not wait for ever
+    assert recorder._desk.size > 0
     gate.set()
     recorder.close()
     watch(recorder, tagger(), *WHOLE)
@@ -218,8 +220,11 @@ def test_a_directory_that_is_full_is_not_recorded_into(
     """Nothing is removed there."""
     (tmp_path / "20200101T000000Z-x.jsonl").touch()
     recorder = Recorder(tmp_path, files=1)
-    watch(recorder, tagger(), *WHOLE)
-    recorder.close()
+    for _ in range(3):
+        watch(recorder, tagger(), *WHOLE)
+        recorder.close()
+        recorder._tray._again = 0.0  # time passes
+    assert levels(caplog) == ["ERROR"]
     assert len([*tmp_path.iterdir()]) == 1
     assert "as many files or bytes as it may have" in caplog.text
 
@@ -240,7 +245,7 @@ def test_without_threads_mail_goes_on_and_nothing_is_written(
     with no_threads():
         watch_all()
         watch_all()
-        opened = Session.open(failing, observer=recorder)
+        opened = Session.open(tagger(), observer=recorder)
         opened.say(*OPENING, *MESSAGE)
         Session.open(failing, observer=flight).say(*OPENING)
         assert flight.dump() is None
@@ -319,8 +324,9 @@ def test_failures_of_many_kinds_are_told_apart_and_bounded(tmp_path: Path) -> No
 def test_recipients_that_are_not_kept_are_counted() -> None:
     """Also where all of them were refused, and where one was not."""
     lines: list[str] = []
-    bad = packet("R", b"<bad" + b"x" * 5000 + b"@example.org>\0")
-    for packets in ((bad, bad, bad), (bad, RCPT, bad)):
+    bad = packet("R", b"<bad" + b"x" * 5000 + b"@example.org>\0NOTIFY=" + b"x" * 5000 + b"\0")
+    short = packet("R", b"<bob@example.org>\0NOTIFY=" + b"x" * 5000 + b"\0")
+    for packets in ((bad, bad, bad), (bad, short, RCPT)):
         opened = Session.open(tagger(), observer=Explainer(lines.append, length=20))
         opened.say(*OPENING, packet("M", b"<" + b"y" * 5000 + b"@example.org>\0"), *packets, QUIT)
         opened.hang_up()
