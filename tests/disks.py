@@ -1,9 +1,10 @@
-"""Disks that are full, processes without descriptors and threads: for tests of those who write."""
+"""Disks that are full, processes without descriptors or threads: for tests of those who write."""
 
 import os
 import resource
 import subprocess
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,3 +85,10 @@ def small_files(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def fork() -> int:
+    """As `os.fork`, also where threads run: from 3.12 on Python warns of that."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()

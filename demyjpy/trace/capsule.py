@@ -133,7 +133,7 @@ class CapsuleMaker:
 
     def close(self) -> None:
         """Let what is to be written be written, within half a second."""
-        self._desk.wait()
+        self._desk.close()
 
     def _keep(self, session: _Session, line: bytes, now: float) -> None:
         if session.is_full:

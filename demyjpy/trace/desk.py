@@ -27,7 +27,7 @@ class Desk:
         self._name, self._most = name, most
         self._changed = threading.Condition()
         self._waiting: deque[tuple[int, Callable[[], object]]] = deque()
-        self._process = 0
+        self._process = self._closed = 0
         self.size = 0
         """Bytes that wait, or are being written."""
 
@@ -50,10 +50,13 @@ class Desk:
         return True
 
     def _begin(self) -> bool:
+        name = f"demyjpy-{self._name}"
+        thread = threading.Thread(target=self._run, args=(self._closed,), name=name, daemon=True)
         try:
-            threading.Thread(target=self._run, name=f"demyjpy-{self._name}", daemon=True).start()
+            thread.start()
         except RuntimeError:  # the next one tries again
             return False
+        self._thread = thread
         self._process = os.getpid()
         return True
 
@@ -64,10 +67,24 @@ class Desk:
                 lambda: not self._waiting, seconds
             )
 
-    def _run(self) -> None:
+    def close(self) -> bool:
+        """End the thread when all is done, within `PARTING`; whether it is. The next work begins anew."""
+        is_done = self.wait()
+        with self._changed:
+            if not is_done or self._process != os.getpid() or self._waiting:
+                return is_done
+            self._process = 0
+            self._closed += 1
+            self._changed.notify_all()
+        self._thread.join(PARTING)
+        return True
+
+    def _run(self, closed: int) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting)
+                self._changed.wait_for(lambda: self._waiting or self._closed != closed)
+                if self._closed != closed:
+                    return
                 size, act = self._waiting[0]
             try:
                 act()

@@ -327,7 +327,7 @@ class Recorder:
         """Write what is left, within half a second; sessions that go on have no end in the trace."""
         with self._lock:
             self._hand_over()
-        if self._desk.wait():
+        if self._desk.close():
             self._tray.close()
 
 

@@ -5,7 +5,7 @@ import signal
 import threading
 
 from demyjpy.drivers.dumping import DUMP, obeying, passing_on
-from tests.disks import no_threads
+from tests.disks import fork, no_threads
 from tests.drivers.filters import wait_until
 
 
@@ -50,7 +50,7 @@ def test_it_is_passed_on_only_where_somebody_obeys(log):
     with obeying(lambda: done.append(1)), passing_on(told.append):
         os.kill(os.getpid(), DUMP)
         assert (told, done) == ([DUMP], [])
-        child = os.fork()
+        child = fork()
         if child == 0:
             os.kill(os.getpid(), DUMP)
             wait_until(lambda: done == [1])

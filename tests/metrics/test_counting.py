@@ -15,6 +15,7 @@ from demyjpy.metrics.board import Board
 from demyjpy.metrics.counting import MissingMetricsError, Shared
 from demyjpy.metrics.notes import Notes, last_errors, negotiated
 from demyjpy.metrics.page import Moment, page
+from tests.disks import fork
 from tests.engine import ABORT, BODY, EOM, HEADER, MAIL, OPENING, play
 
 prometheus_client = pytest.importorskip("prometheus_client")
@@ -179,7 +180,7 @@ def test_a_board_counts_as_prometheus_client_does(board):
 def test_figures_of_processes_that_have_ended_are_kept(board):
     """However many there were: the next one goes on where one has ended."""
     for number in range(20):
-        child = os.fork()
+        child = fork()
         if child == 0:
             shared = Shared(board)
             shared.count("errors", (f"E{number % 3}",))
@@ -219,7 +220,7 @@ def test_more_processes_than_the_board_has_parts_count_nothing():
     board = Board(1)
     Shared(board).count("sessions")
     heard, said = os.pipe()
-    child = os.fork()
+    child = fork()
     if child == 0:
         log.handlers[:] = [logging.StreamHandler(os.fdopen(said, "w"))]
         Shared(board).count("sessions")

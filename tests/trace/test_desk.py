@@ -30,7 +30,7 @@ from demyjpy.trace.explaining import Explainer
 from demyjpy.trace.player import Player
 from demyjpy.trace.replaying import Mta
 from demyjpy.trace.shelf import Shelf
-from tests.disks import no_threads, small_files
+from tests.disks import fork, no_threads, small_files
 from tests.engine import EOM, MAIL, MESSAGE, OPENING, QUIT, RCPT, Session, packet
 from tests.integration.ports import wait_until
 from tests.trace.sessions import WHOLE, tagger
@@ -97,7 +97,7 @@ def test_a_desk_is_of_its_process(gate: threading.Event) -> None:
     desk = Desk("test", 100)
     desk.put(60, gate.wait)
     heard, said = os.pipe()
-    child = os.fork()
+    child = fork()
     if child == 0:
         done: list[bytes] = []
         is_well = desk.wait() and desk.put(60, lambda: done.append(b"x")) and desk.wait(20.0)
@@ -107,6 +107,24 @@ def test_a_desk_is_of_its_process(gate: threading.Event) -> None:
     os.close(said)
     assert os.read(heard, 10) == b"x"
     os.close(heard)
+
+
+def test_a_desk_that_is_closed_ends_its_thread_and_begins_another(gate: threading.Event) -> None:
+    """Not one that is held up: what waits there is still to be done."""
+    desk, threads = Desk("test", 100), []
+    assert desk.close()
+    for _ in range(2):
+        desk.put(1, lambda: threads.append(threading.current_thread()))
+        assert desk.close()
+    assert len(set(threads)) == 2
+    assert not any(thread.is_alive() for thread in threads)
+    desk.put(1, gate.wait)
+    assert not desk.close()
+    desk.put(1, lambda: threads.append(threading.current_thread()))
+    gate.set()
+    assert desk.wait(20.0)
+    assert threads[2].is_alive()
+    assert desk.close()
 
 
 def test_a_pace_lets_so_many_through() -> None:
@@ -203,7 +221,7 @@ def test_what_is_in_nobodys_way_is_not_written_by_a_child(tmp_path: Path) -> Non
     """A child lets its parent's file be, with what was not written yet."""
     tray = Tray(tmp_path, "test").prepare()
     tray.write([{"session": "parent"}])
-    child = os.fork()
+    child = fork()
     if child == 0:
         tray.write([{"session": "child"}], flush=True)
         tray.close()
