@@ -68,7 +68,7 @@ class Desk:
             )
 
     def close(self) -> bool:
-        """End the thread when all is done, within `PARTING`; whether it is. The next work begins anew."""
+        """End the thread when all is done, within `PARTING`. Whether it is."""
         is_done = self.wait()
         with self._changed:
             if not is_done or self._process != os.getpid() or self._waiting:
