@@ -7,6 +7,7 @@ refuse.
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -25,9 +26,15 @@ class Desk:
 
     def __init__(self, name: str, most: int) -> None:
         self._name, self._most = name, most
+        self._closed = 0
+        self._renew()
+        found = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _renew_in_child(found))
+
+    def _renew(self) -> None:
         self._changed = threading.Condition()
         self._waiting: deque[tuple[int, Callable[[], object]]] = deque()
-        self._process = self._closed = 0
+        self._process = 0
         self.size = 0
         """Bytes that wait, or are being written."""
 
@@ -37,11 +44,8 @@ class Desk:
         ``always``: though too much waits; who says so has counted it.
         """
         with self._changed:
-            if self._process != os.getpid():
-                self._waiting.clear()  # it is the parent's
-                self.size = 0
-                if not self._begin():
-                    return False
+            if self._process != os.getpid() and not self._begin():
+                return False
             if self.size + size > self._most and not always:
                 return False
             self._waiting.append((size, act))
@@ -94,6 +98,13 @@ class Desk:
                 self._waiting.popleft()
                 self.size -= size
                 self._changed.notify_all()
+
+
+def _renew_in_child(found: "weakref.ref[Desk]") -> None:
+    """What waits is the parent's to do, and its thread may have held the lock as it forked."""
+    desk = found()
+    if desk is not None:
+        desk._renew()  # noqa: SLF001  # of this module
 
 
 class Pace:
