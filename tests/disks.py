@@ -1,9 +1,10 @@
-"""Disks that are full, processes without descriptors and threads: for tests of those who write."""
+"""Disks that are full, processes without descriptors or threads: for tests of those who write."""
 
 import os
 import resource
 import subprocess
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,3 +74,21 @@ def no_threads() -> Iterator[None]:
         yield
     finally:
         threading.stack_size(before)
+
+
+@contextmanager
+def small_files(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond so many bytes, while the block runs."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def fork() -> int:
+    """As `os.fork`, also where threads run: from 3.12 on Python warns of that."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()

@@ -35,7 +35,7 @@ class _Obeying:
             except RuntimeError:  # there is no thread to be had: the next signal tries again
                 self._is_busy = False
 
-    def _run(self) -> None:
+    def _run(self) -> None:  # pragma: no cover  # coverage sees threads that `threading` starts
         """As often as it was asked since it was last begun: once."""
         while self._is_asked:
             self._is_asked = False
@@ -62,7 +62,7 @@ def obeying(act: Callable[[], object] | None = None) -> Iterator[None]:
         signal.signal(DUMP, before)
 
 
-def _say_that_nothing_is_kept() -> None:
+def _say_that_nothing_is_kept() -> None:  # pragma: no cover  # it is called there
     log.warning("SIGUSR1: nothing is written, for nothing is kept in memory (see --flight)")
 
 

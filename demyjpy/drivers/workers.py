@@ -47,7 +47,7 @@ _PID: Final = Struct("i")
 
 def most_at_once(count: int) -> int:
     """How many processes there may be with so many workers, those with an old filter among them."""
-    return 1 if count == 1 else (1 + _MOST_RETIRED) * count + 2
+    return 1 if count == 1 else (2 + _MOST_RETIRED) * count + 8  # some end only after their grace
 
 
 @define

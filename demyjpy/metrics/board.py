@@ -53,19 +53,23 @@ class Board:
         self._process = 0
         self._part: int | None = None
         self._places: dict[Key, int] = {}
-        self._is_full = False
+        self._is_full = self._is_closed = False
 
     def close(self) -> None:
-        """Give the memory back, in this process."""
-        for view in (self._numbers, self._sizes, self._bytes):
-            view.release()
-        self._memory.close()
-        os.close(self._locks)
+        """Give the memory back, in this process; what is counted from now on is not."""
+        with self._lock:
+            self._is_closed = True
+            for view in (self._numbers, self._sizes, self._bytes):
+                view.release()
+            self._memory.close()
+            os.close(self._locks)
 
     # ------------------------------------------------------------------------------- one process
     def add(self, key: Key, count: int, *amounts: tuple[int, float]) -> None:
         """Add to some of a figure's ``count`` numbers: pairs of which, and how much."""
         with self._lock:
+            if self._is_closed:
+                return
             place = self._places.get(key) if self._process == os.getpid() else None
             if place is None:
                 place = self._place(key, count)
@@ -77,7 +81,7 @@ class Board:
         """Put something in place of the text with this number, in `NOTE_SIZE` bytes of JSON."""
         data = json.dumps(what, ensure_ascii=False).encode("utf-8")[: NOTE_SIZE - _WORD]
         with self._lock:
-            part = self._own()
+            part = None if self._is_closed else self._own()
             if part is not None:
                 start = part * _PART + FIGURES_SIZE + number * NOTE_SIZE
                 self._sizes[start // _WORD] = 0

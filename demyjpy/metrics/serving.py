@@ -107,6 +107,7 @@ class StatusServer:
                 if time.monotonic() > end:  # processes that the filter has started hold the other end
                     os.kill(self._pid, signal.SIGKILL)
                 time.sleep(0.01)
+        self._board.close()
 
     def _be_server(self, lifeline: int, address: str) -> NoReturn:
         try:

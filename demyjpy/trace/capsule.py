@@ -133,7 +133,7 @@ class CapsuleMaker:
 
     def close(self) -> None:
         """Let what is to be written be written, within half a second."""
-        self._desk.wait()
+        self._desk.close()
 
     def _keep(self, session: _Session, line: bytes, now: float) -> None:
         if session.is_full:
@@ -142,18 +142,22 @@ class CapsuleMaker:
         is_too_much = self.size + self._desk.size + len(line) > self._memory
         if session.size + len(line) > most or is_too_much:
             session.is_full = True
+            session.tape = StepTape(session.tape.session)  # it holds what was said last
             line = dump_record(ended(session.tape.session, now, "cut", "it was too long to be kept"))
         session.lines.append(line)
         session.size += len(line)
         self.size += len(line)
 
     def _take_failure(self, step: Step, error: Exception, session: _Session, now: float) -> None:
-        is_wanted = self._pace_of(step, error).allows() and self._pace.allows()
+        kind = self._pace_of(step, error)
+        is_wanted = kind.allows() and self._pace.allows()
         if is_wanted:
             about = {**_about(step, error), "versions": self._versions}
             first = dump_record({**header("capsule", now, self._by), "capsule": about})
             lines = [first, *session.lines]
-            if self._desk.put(sum(map(len, lines)), partial(self._write, step.session, lines, now)):
+            if self._desk.put(
+                sum(map(len, lines)), partial(self._write, step.session, kind, lines, now)
+            ):
                 return
         count = self._seldom.count("left out", now)
         if count:
@@ -172,7 +176,7 @@ class CapsuleMaker:
             self._kinds[kind] = Pace(self._same, AGAIN)
         return self._kinds[kind]
 
-    def _write(self, session: str, lines: list[bytes], now: float) -> None:
+    def _write(self, session: str, kind: Pace, lines: list[bytes], now: float) -> None:
         self._count += 1
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
         path = self._directory / f"{stamp}-{session}-{self._count}.capsule.jsonl"
@@ -182,6 +186,8 @@ class CapsuleMaker:
             with open_to_write(path) as stream:
                 stream.writelines(lines)
         except (OSError, TraceError) as problem:
+            with self._lock:
+                kind.give_back()
             if not self._has_failed:
                 self._has_failed = True
                 what = (problem.strerror if isinstance(problem, OSError) else None) or problem

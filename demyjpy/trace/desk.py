@@ -7,6 +7,7 @@ refuse.
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -26,6 +27,12 @@ class Desk:
 
     def __init__(self, name: str, most: int) -> None:
         self._name, self._most = name, most
+        self._closed = 0
+        self._renew()
+        found = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _renew_in_child(found))
+
+    def _renew(self) -> None:
         self._changed = threading.Condition()
         self._waiting: deque[tuple[int, Callable[[], object]]] = deque()
         self._process = 0
@@ -38,11 +45,8 @@ class Desk:
         ``always``: though too much waits; who says so has counted it.
         """
         with self._changed:
-            if self._process != os.getpid():
-                self._waiting.clear()  # it is the parent's
-                self.size = 0
-                if not self._begin():
-                    return False
+            if self._process != os.getpid() and not self._begin():
+                return False
             if self.size + size > self._most and not always:
                 return False
             self._waiting.append((size, act))
@@ -51,10 +55,13 @@ class Desk:
         return True
 
     def _begin(self) -> bool:
+        name = f"demyjpy-{self._name}"
+        thread = threading.Thread(target=self._run, args=(self._closed,), name=name, daemon=True)
         try:
-            BIRTHS.start(threading.Thread(target=self._run, name=f"demyjpy-{self._name}", daemon=True))
+            BIRTHS.start(thread)
         except RuntimeError:  # the next one tries again
             return False
+        self._thread = thread
         self._process = os.getpid()
         return True
 
@@ -65,10 +72,24 @@ class Desk:
                 lambda: not self._waiting, seconds
             )
 
-    def _run(self) -> None:
+    def close(self) -> bool:
+        """End the thread when all is done, within `PARTING`. Whether it is."""
+        is_done = self.wait()
+        with self._changed:
+            if not is_done or self._process != os.getpid() or self._waiting:
+                return is_done
+            self._process = 0
+            self._closed += 1
+            self._changed.notify_all()
+        self._thread.join(PARTING)
+        return True
+
+    def _run(self, closed: int) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting)
+                self._changed.wait_for(lambda: self._waiting or self._closed != closed)
+                if self._closed != closed:
+                    return
                 size, act = self._waiting[0]
             try:
                 act()
@@ -78,6 +99,13 @@ class Desk:
                 self._waiting.popleft()
                 self.size -= size
                 self._changed.notify_all()
+
+
+def _renew_in_child(found: "weakref.ref[Desk]") -> None:
+    """What waits is the parent's to do, and its thread may have held the lock as it forked."""
+    desk = found()
+    if desk is not None:
+        desk._renew()  # noqa: SLF001  # of this module
 
 
 class Pace:
@@ -97,3 +125,7 @@ class Pace:
             return False
         self._left -= 1
         return True
+
+    def give_back(self) -> None:
+        """One that was allowed came to nothing."""
+        self._left += 1

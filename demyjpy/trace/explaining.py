@@ -297,7 +297,9 @@ def _shortened(packet: tuple[int, bytes], longest: int) -> tuple[int, bytes]:
         if len(rest) > longest:
             rest = rest[:longest] + b"\0"
         return letter, name[:longest] + b"\0" + rest
-    path = payload.partition(b"\0")[0][:longest]
+    path = payload.partition(b"\0")[0]
+    if len(path) > longest:
+        path = path[:longest] + (b">" if path.startswith(b"<") else b"")
     return letter, path + b"\0"
 
 

@@ -215,7 +215,7 @@ class FlightRecorder:
 
     def close(self) -> None:
         """Let what is to be written be written, within half a second."""
-        self._desk.wait()
+        self._desk.close()
 
     def _write(self, why: str, flights: Iterable[_Flight], held: int) -> Path | None:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

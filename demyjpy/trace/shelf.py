@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -79,11 +80,9 @@ class Shelf:
         with os.scandir(self.directory) as entries:
             for entry in entries:
                 if _OURS.fullmatch(entry.name):
-                    try:
+                    with suppress(FileNotFoundError):  # another process was faster
                         status = entry.stat(follow_symlinks=False)
-                    except FileNotFoundError:  # another process was faster
-                        continue
-                    found.append(_File(status.st_mtime, entry.name, status.st_size))
+                        found.append(_File(status.st_mtime, entry.name, status.st_size))
         self._found = deque(sorted(found))
         self._size = sum(one.size for one in found)
         self._listed, self._process = now, os.getpid()

@@ -300,6 +300,7 @@ class Recorder:
         for line in map(line_of, records):
             if self._size + self._desk.size + len(line.data) > self._memory:
                 found.is_lost = True
+                found.tape = StepTape(line.session)  # it holds what was said last
                 self._add(line_of(ended(line.session, now, "cut", "the disk did not keep up")))
                 count = self._seldom.count("cut", now)
                 if count:
@@ -326,7 +327,7 @@ class Recorder:
         """Write what is left, within half a second; sessions that go on have no end in the trace."""
         with self._lock:
             self._hand_over()
-        if self._desk.wait():
+        if self._desk.close():
             self._tray.close()
 
 

@@ -24,6 +24,7 @@ from demyjpy.metrics.board import Board
 from demyjpy.metrics.counting import MissingMetricsError, Shared
 from demyjpy.metrics.notes import Notes, last_errors, negotiated
 from demyjpy.metrics.page import Moment, page
+from tests.disks import fork
 from tests.engine import ABORT, BODY, EOM, HEADER, MAIL, OPENING, play
 
 prometheus_client = pytest.importorskip("prometheus_client")
@@ -210,7 +211,7 @@ def test_a_board_counts_as_prometheus_client_does(board):
 def test_figures_of_processes_that_have_ended_are_kept(board):
     """However many there were: the next one goes on where one has ended."""
     for number in range(20):
-        child = os.fork()
+        child = fork()
         if child == 0:
             shared = Shared(board)
             shared.count("errors", (f"E{number % 3}",))
@@ -235,12 +236,22 @@ def test_a_board_that_is_full_keeps_what_it_has(board, caplog):
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
+def test_a_board_that_is_closed_takes_nothing():
+    """Nor does it fail: a handler may end after the milter has."""
+    board = Board(1)
+    shared, notes = Shared(board), Notes(board)
+    shared.count("sessions")
+    board.close()
+    shared.count("sessions")
+    notes(Step("s", Mail("a"), {}, {}, answer=(Negotiate(6, 0, 0),)))
+
+
 def test_more_processes_than_the_board_has_parts_count_nothing():
     """They do no harm, and say so once."""
     board = Board(1)
     Shared(board).count("sessions")
     heard, said = os.pipe()
-    child = os.fork()
+    child = fork()
     if child == 0:
         log.handlers[:] = [logging.StreamHandler(os.fdopen(said, "w"))]
         Shared(board).count("sessions")

@@ -33,6 +33,7 @@ from demyjpy.trace import (
 from demyjpy.trace.reading import dump_record
 from demyjpy.trace.records import header
 from demyjpy.trace.writing import version
+from tests.disks import fork
 from tests.engine import join, offer
 from tests.integration.ports import wait_until
 from tests.trace.sessions import CAPTURES, ROOT, WHOLE, tagger, watched
@@ -344,7 +345,7 @@ def test_a_process_has_its_own_file(tmp_path: Path) -> None:
     """A fork does not write into its parent's."""
     tray = Tray(tmp_path / "traces", "test").prepare()
     tray.write([{"session": "a"}], flush=True)
-    child = os.fork()
+    child = fork()
     if child == 0:
         tray.write([{"session": "b"}], flush=True)
         os._exit(0)
