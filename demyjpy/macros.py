@@ -74,8 +74,12 @@ class _Read(bytes):
         if isinstance(payload, cls):
             return payload
         read = cls(payload)
-        words = Definitions.parse(take_strings(payload)).words
-        read.found = {Definitions.key_of(name): value for name, value in reversed(words)}
+        strings = take_strings(payload)
+        names = [Definitions.key_of(name) for name in reversed(strings[::2])]
+        values: list[str | None] = [*reversed(strings[1::2])]
+        if len(strings) % 2:
+            values.insert(0, None)  # the last name has none
+        read.found = dict(zip(names, values, strict=True))
         return read
 
 

@@ -42,7 +42,7 @@ def take_string(data: bytes, what: str) -> tuple[str, bytes]:
 
 def take_strings(data: bytes) -> tuple[str, ...]:
     """All complete ``STR``; a trailing fragment without NUL is dropped, as libmilter does."""
-    return tuple([decode_text(part) for part in data.split(b"\0")[:-1]])
+    return tuple(decode_text(data).split("\0")[:-1])
 
 
 def take_number(data: bytes, size: int, what: str) -> tuple[int, bytes]:

@@ -28,6 +28,10 @@ class Heard:
         self.said.append(data)
         self.then(data)
 
+    def go_on(self) -> None:
+        self.said.append("turn")
+        self.then(b"")
+
     def lose(self) -> None:
         self.said.append("lost")
 
@@ -146,6 +150,72 @@ def test_the_loop_has_its_turn_though_there_is_always_something_to_read():
             pair.peer.send(b"again")
             await settle()
             assert 1 < len(pair.heard.said) < most
+
+    run(main)
+
+
+def test_those_with_work_left_have_a_turn_each():
+    """Once for each time that it was wanted, in order, and again if they want it then."""
+    turns: list[int] = []
+
+    async def main() -> None:
+        is_done = asyncio.Event()
+        async with pairs(3) as all_of_them:
+
+            def work(number: int, transport: Transport) -> None:
+                turns.append(number)
+                if turns.count(number) < 3:
+                    transport.work_later()
+                if len(turns) == 9:
+                    is_done.set()
+
+            for number, pair in enumerate(all_of_them):
+                pair.heard.then = lambda data, mine=(number, pair.transport): work(*mine)
+                pair.transport.work_later()
+                pair.transport.work_later()
+            await is_done.wait()
+            await settle()
+            assert turns == [0, 1, 2] * 3
+
+    run(main)
+
+
+def test_what_is_said_anew_comes_before_work_that_is_left():
+    """One part of it at most, whatever there is to do."""
+    most = 1000
+
+    async def main() -> None:
+        async with pairs(2) as (busy, other):
+            is_done = asyncio.Event()
+
+            def work(data: bytes) -> None:
+                if busy.heard.said.count("turn") == most:
+                    is_done.set()
+                else:
+                    busy.transport.work_later()
+                if busy.heard.said.count("turn") == 3:
+                    other.peer.send(b"anew")
+
+            other.heard.then = lambda data: other.heard.said.append(busy.heard.said.count("turn"))
+            busy.heard.then = work
+            busy.transport.work_later()
+            await is_done.wait()
+            assert other.heard.said == [b"anew", 3]
+
+    run(main)
+
+
+def test_one_that_is_closed_has_no_turn_any_more():
+    """Nor has any when the poller is closed."""
+
+    async def main() -> None:
+        async with pairs(2) as (first, second):
+            first.transport.work_later()
+            first.transport.abort()
+            await settle()
+            assert first.heard.said == ["lost"]
+            second.transport.work_later()
+        assert second.heard.said == ["lost"]
 
     run(main)
 
@@ -333,7 +403,8 @@ def test_nothing_to_do_after_all():
     run(main)
 
 
-def test_a_session_that_fails_is_the_end_of_no_other():
+@pytest.mark.parametrize("has_turn", [False, True])
+def test_a_session_that_fails_is_the_end_of_no_other(has_turn):
     """It is told to the loop's handler of exceptions; others read in the same turn get their bytes."""
     told: list[Any] = []
 
@@ -343,16 +414,20 @@ def test_a_session_that_fails_is_the_end_of_no_other():
             bad.heard.then = lambda data: 1 / 0
             for pair in (bad, good):
                 pair.peer.send(b"now")
+            if has_turn:
+                bad.transport.pause_reading()
+                bad.transport.work_later()
             await settle()
-            assert bad.heard.said == [b"now", "lost"]
+            assert bad.heard.said == ["turn" if has_turn else b"now", "lost"]
             assert good.heard.said == [b"now"]
 
     run(main)
     assert [type(one["exception"]) for one in told] == [ZeroDivisionError]
 
 
+@pytest.mark.parametrize("has_turn", [False, True])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_what_ends_a_program_ends_it(error):
+def test_what_ends_a_program_ends_it(error, has_turn):
     """It is not held back."""
 
     async def main() -> None:
@@ -362,7 +437,10 @@ def test_what_ends_a_program_ends_it(error):
                 raise error
 
             pair.heard.then = stop
-            pair.peer.send(b"now")
+            if has_turn:
+                pair.transport.work_later()
+            else:
+                pair.peer.send(b"now")
             await asyncio.sleep(20)
 
     with pytest.raises(error):
