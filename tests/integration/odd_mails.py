@@ -4,6 +4,8 @@ Each is bytes as they go over the wire after DATA, without dots doubled; it ends
 can say no other end. The same seed gives the same mails.
 """
 
+# ruff: noqa: E501  # a mail a line
+
 import random
 from collections.abc import Iterator
 from typing import Final
@@ -46,13 +48,13 @@ BY_HAND: Final[dict[str, bytes]] = {
     "trailing white space": _HEAD + b"X-A: a  \r\n b \t\r\n  c \r\n\r\na \t\r\n \r\n",
     "many of a name": _HEAD + b"".join(b"X-A: %d\r\n" % number for number in range(50)) + _BODY,
     "names in any case": _HEAD + b"x-a: 1\r\nX-A: 2\r\nX-a: 3\r\n" + _BODY,
-    "2000 fields": _HEAD + b"".join(b"X-%d: v\r\n" % number for number in range(2000)) + _BODY,
+    "100 fields": _HEAD + b"".join(b"X-%d: v\r\n" % number for number in range(100)) + _BODY,
     "a field of 20000, folded": _HEAD + b"X-A: " + b"\r\n ".join([b"v" * 500] * 40) + b"\r\n" + _BODY,
     "a field of 20000, not folded": _HEAD + b"X-A: " + b"v" * 20_000 + b"\r\n" + _BODY,
     "500 continuations": _HEAD + b"X-A: a" + b"\r\n b" * 500 + b"\r\n" + _BODY,
     "a line of 1 MB": _HEAD + b"\r\n" + b"x" * 1_000_000 + b"\r\n",
     "a line of 1 MB of 8 bit": _HEAD + b"\r\n" + b"\xe4" * 1_000_000 + b"\r\nend\r\n",
-    "100000 empty lines": _HEAD + b"\r\n" * 100_000,
+    "10000 empty lines": _HEAD + b"\r\n" * 10_000,
     "encoded words": _HEAD + b"X-A: =?utf-8?q?=0D=0ABcc:_x?= =?x?b?AA?= =?=\r\n" + _BODY,
     "percent signs": _HEAD + b"X-A: 100% %s %n %%\r\n\r\n%s%n\r\n",
     "MIME without an end": _HEAD + b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\na\r\n--y--\r\n",

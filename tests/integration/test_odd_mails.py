@@ -26,7 +26,8 @@ from tests.model.playing import PROFILES
 PASSED: Final = "250"
 _CHANGING: Final = re.compile(
     rb"\b(?:6A[A-Za-z0-9]{6}\d{6}|\d{14}(?=\.)|[0-9A-F]{10,12})\b"
-    rb"|(?!Sat, 21 Nov 2026)[A-Z][a-z]{2}, +\d+ [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]\d{4}( \([A-Z]+\))?"
+    rb"|(?!Sat, 21 Nov 2026)[A-Z][a-z]{2}, +\d+ [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d "
+    rb"(?:[+-]\d{4}(?: \([A-Z]+\))?|GMT)"
 )
 
 
@@ -44,7 +45,10 @@ def _look(event: Any, ctx: Any) -> Any:
 
 
 def putting_back() -> Any:
-    """A filter that puts back each field and the body, as it was told of them."""
+    """A filter that puts back each field and the body, as it was told of them.
+
+    But not those that Postfix adds: it cannot change the last field if it has added that itself.
+    """
     handlers = define_event_handlers(
         actions={"change_header", "change_body"}, state={"fields": (), "chunks": ()}
     )
@@ -62,7 +66,7 @@ def putting_back() -> Any:
         counts: dict[str, int] = {}
         for name, raw in ctx["fields"]:
             counts[name.lower()] = number = counts.get(name.lower(), 0) + 1
-            if raw:  # an empty one deletes
+            if raw and name.lower() not in ("date", "from", "message-id"):  # an empty one deletes
                 ctx = change_header(ctx, number, name, raw=raw)
         return replace_body(ctx, b"".join(ctx["chunks"]))
 
@@ -86,6 +90,8 @@ def _sent(server: Server, sink: Sink) -> dict[str, bytes | str]:
             outcome[name] = reply
     server.settle()
     for delivery in sink.take():
+        if delivery.sender != "a@test":
+            continue  # a notice to the postmaster
         number = int(delivery.recipients[0].partition("@")[0][1:])
         outcome[names[number]] = _plain(delivery.content)
     return outcome
@@ -111,7 +117,7 @@ def outcomes(request: pytest.FixtureRequest) -> Iterator[tuple[Mta, dict[str, di
 @pytest.mark.parametrize("name", ["looking", "putting back"])
 def test_no_byte_is_changed(outcomes: tuple[Mta, dict[str, dict[str, Any]]], name: str) -> None:
     """With the filter every mail is what it is without."""
-    mta, found = outcomes
+    _, found = outcomes
     assert _differing(found["nobody"], found[name]) == []
     assert len(found["nobody"]) == len(MAILS)
 
