@@ -69,7 +69,7 @@ _NAMES: Final = (
     b"Subject",
     b"X-A",
     b"x-a",
-    b"To",
+    b"Comments",
     b"X_B",
     b"Received",
     b"X-Long-" + b"n" * 60,
