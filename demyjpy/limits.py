@@ -56,6 +56,10 @@ class Budget:
     clock: Callable[[], float] | None = None
 
 
+NO_END: Final = 1 << 62
+"""More packets or bytes than come."""
+
+
 @frozen
 class Counts:
     """How much of a message has come: recipients, header fields, bytes of header and body."""

@@ -48,19 +48,23 @@ class Unread:
         """
         if not data:
             return self
-        size = self.size + len(data)
-        kept, large = len(self.chunks), len(data)
-        while kept > 1 and len(self.chunks[kept - 1]) <= large:  # the first may be read in part
+        large = len(data)
+        size = self.size + large
+        chunks = self.chunks
+        kept = len(chunks)
+        while kept > 1 and len(chunks[kept - 1]) <= large:  # the first may be read in part
             kept -= 1
-            large += len(self.chunks[kept])
-        if kept < len(self.chunks):
-            data = b"".join((*self.chunks[kept:], data))
-        return Unread((*self.chunks[:kept], data), size, self.wanted, self.error, self.at)
+            large += len(chunks[kept])
+        if kept < len(chunks):
+            chunks, data = chunks[:kept], b"".join((*chunks[kept:], data))
+        return Unread((*chunks, data), size, self.wanted, self.error, self.at)
 
     def joined(self) -> tuple[bytes, int]:
         """All of it in one piece, and how much of that is read."""
         if len(self.chunks) == 1:
             return self.chunks[0], self.at
+        if not self.at:
+            return b"".join(self.chunks), 0
         return b"".join((memoryview(self.chunks[0])[self.at :], *self.chunks[1:])), 0
 
 
