@@ -198,15 +198,13 @@ def hear(link: Link, data: bytes) -> tuple[Link, Answer | None]:
     return link, answer
 
 
-def overheard(link: Link) -> tuple[Link, Answer | None]:
-    """What came too much with an earlier answer, taken for the answer to ``link.event``.
+def overheard(link: Link, name: str) -> tuple[Link, Answer | None]:
+    """What came too much with an earlier answer, taken for the answer to the event of that name.
 
     Neither MTA knows to what a packet belongs: what is in its buffer is the answer (Postfix's
     milter8_event(), Sendmail's milter_read()).
     """
-    if link.event is None:
-        raise LocalProtocolError("expected to wait for an answer")
-    return _hear_all(evolve(link, surplus=()), link.event, link.surplus)
+    return _hear_all(evolve(link, event=name, surplus=()), name, link.surplus)
 
 
 def _hear_all(link: Link, name: str, packets: Sequence[Packet]) -> tuple[Link, Answer | None]:
