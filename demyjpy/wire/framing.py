@@ -16,6 +16,8 @@ Packet: TypeAlias = tuple[int, bytes]
 
 _take_length: Final = Struct("!I").unpack_from
 _START: Final = Struct("!IB")
+_FEW: Final = 8  # reads of about one size, which are then joined
+_LARGE: Final = 4  # of those that are not joined: 4096 bytes, by `_magnitude`
 _HEADER: Final = 4  # bytes of length, without which nothing is known of a packet
 
 
@@ -42,22 +44,16 @@ class Unread:
     def with_chunk(self, data: bytes) -> "Unread":
         """The same with one read more.
 
-        Reads are joined when the packet is complete, or with a later one that is as large: a peer
-        that sends a byte at a time costs neither quadratic copying nor much more memory than the
-        packet.
+        Eight small reads of about one size are joined: a peer that sends a byte at a time costs
+        neither quadratic copying nor much more memory than the packet.
         """
         if not data:
             return self
-        large = len(data)
-        size = self.size + large
-        chunks = self.chunks
-        kept = len(chunks)
-        while kept > 1 and len(chunks[kept - 1]) <= large:  # the first may be read in part
-            kept -= 1
-            large += len(chunks[kept])
-        if kept < len(chunks):
-            chunks, data = chunks[:kept], b"".join((*chunks[kept:], data))
-        return Unread((*chunks, data), size, self.wanted, self.error, self.at)
+        chunks = (*self.chunks, data)
+        # not the first, which may be read in part
+        while len(chunks) > _FEW and _magnitude(chunks[-_FEW]) <= _magnitude(chunks[-1]) < _LARGE:
+            chunks = (*chunks[:-_FEW], b"".join(chunks[-_FEW:]))
+        return Unread(chunks, self.size + len(data), self.wanted, self.error, self.at)
 
     def joined(self) -> tuple[bytes, int]:
         """All of it in one piece, and how much of that is read."""
@@ -69,6 +65,11 @@ class Unread:
 
 
 NOTHING_UNREAD: Final = Unread()
+
+
+def _magnitude(data: bytes) -> int:
+    """How often its size can be divided by eight."""
+    return (len(data).bit_length() - 1) // 3
 
 
 def rest_of(data: bytes, at: int, limit: int) -> Unread:

@@ -1,5 +1,7 @@
 """What is asked of a driver before it has started."""
 
+from queue import Queue
+
 from demyjpy.drivers.address import Address
 from demyjpy.drivers.service import Service
 from demyjpy.drivers.signals import Controls, Requests
@@ -26,14 +28,14 @@ def test_what_was_asked_early_is_not_forgotten():
     assert asked == ["retire", ("stop", False), "retire", ("stop", True)]
 
 
-def test_a_reload_that_was_asked_early(caplog):
-    """Alike."""
-    asked = []
-    service = Service(lambda: "filter", lambda found: None, is_apart=False)
+def test_a_reload_that_was_asked_early():
+    """It begins as soon as the driver has started; a thread loads."""
+    asked = Queue()
+    service = Service(lambda: "filter", lambda found: None, 30.0)
     service.load_again()
-    service.started(controls(asked), "here")
+    service.started(Controls(lambda at_once: None, lambda: None, asked.put, lambda act: act()), "here")
+    assert asked.get(timeout=30) == "filter"
     service.close()
-    assert asked == [("adopt", "filter")]
 
 
 def test_systemds_sockets_are_shown_as_they_are_written():
