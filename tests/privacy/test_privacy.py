@@ -139,7 +139,9 @@ BAD: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "interrupts": raises(KeyboardInterrupt),
     "raises in a chain": raises_in_chain,
     "two verdicts": lambda event, ctx: send_action(ctx, Accept(), refusal(words_of(event, ctx)[:90])),
-    "a reply of the mail": lambda event, ctx: send_action(ctx, refusal(words_of(event, ctx) * 99)),
+    "a reply of the wrong class": lambda event, ctx: send_action(
+        ctx, ReplyCode(550, "4.7.1", words_of(event, ctx))
+    ),
     "a field of the mail": lambda event, ctx: send_action(ctx, AddHeader("X", words_of(event, ctx))),
     "a bad field": lambda event, ctx: send_action(ctx, AddHeader("X", words_of(event, ctx) + "\0")),
     "a bad name": lambda event, ctx: send_action(ctx, AddHeader(words_of(event, ctx), "x")),
