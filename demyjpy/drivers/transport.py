@@ -13,7 +13,7 @@ from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 from time import monotonic
 from typing import Any, Final, Protocol
 
-_READ_SIZE: Final = 262_144
+_READ_SIZE: Final = 65_536
 _HIGH: Final = 65_536
 _LOW: Final = 16_384
 """Bytes of unsent data, as asyncio has them: beyond one writing is paused, at the other it goes on."""

@@ -286,11 +286,16 @@ class Dialogue(SMTP):
         await self._say(Reply(250, "2.0.0 Ok"))
 
     async def smtp_VRFY(self, arg: str | None) -> None:  # noqa: N802  # alike
-        """VRFY: like Postfix it takes any address, and says no more."""
-        if arg and arg.strip():
-            await self._say(Reply(252, f"2.0.0 {arg.strip()}"))
-        else:
+        """VRFY: like Postfix it takes any address, and says no more; no milter is asked.
+
+        But if one has failed, the answer is the default action's.
+        """
+        if not (arg and arg.strip()):
             await self._say(Reply(501, "5.5.4 Syntax: VRFY address [SMTPUTF8]"))
+            return
+        profile, sides = self._state.profile, self._state.sides
+        replies = [profile.failure(side.failure, "recipient", arg) for side in sides if side.failure]
+        await self._say(next(filter(None, replies), Reply(252, f"2.0.0 {arg.strip()}")))
 
     async def smtp_STARTTLS(self, arg: str | None) -> None:  # noqa: N802  # alike
         """STARTTLS, which the box does not have."""

@@ -113,7 +113,7 @@ def understand(records: Iterable[Record]) -> Understood:
             elif direction == "filter":
                 data = _data_of(record, leading_space, _answer_of)
                 heard.append(data)
-                if "odd" not in record:
+                if "odd" not in record and _is_due(record, begun):
                     due.append(data)
                 if data or record.get("event") is not None:  # else it is of the engine's own event
                     answers.append(record)
@@ -127,6 +127,19 @@ def understand(records: Iterable[Record]) -> Understood:
             problems.append(f"record {number}: {error}")
     finish()
     return Understood(tuple(exchanges), tuple(problems))
+
+
+def _is_due(record: Record, begun: tuple[Record, bytes, Packet] | None) -> bool:
+    """Whether an answer belongs to what the MTA said last, and not to what it said before.
+
+    An MTA that has got an answer too many goes on before the next one comes.
+    """
+    if begun is None:
+        return False
+    row = EVENTS.get(begun[2][0])
+    of = record.get("event")
+    # the last chunk of a body may come with the end of the message
+    return row is None or of in (row.name, None) or (of, row.name) == ("body", "end_of_message")
 
 
 def _agreed(data: bytes, leading_space: bool) -> bool:

@@ -20,13 +20,16 @@ _EVENTS = tuple(row.name for row in EVENTS.values() if row.replies and row.name 
 
 
 def recorded_filter(trace: Trace) -> Callable[[Context], Context]:
-    """An ``on_connect`` function: each connection gets the recorded answers, in order."""
+    """An ``on_connect`` function: each connection gets the recorded answers, in order.
+
+    What was said out of turn is none: no filter of ours can say it.
+    """
     agreed = agreement_of(trace)
     quiet = frozenset(
         row.name for row in EVENTS.values() if agreed is not None and agreed.protocol & row.quiet
     )
     answers = tuple(
-        Turn(one, one.reply, one.leading_space).actions
+        Turn(one, one.answer, one.leading_space).actions
         for one in trace.exchanges
         if one.name in _EVENTS and one.name not in quiet and not is_unanswered(one, agreed)
     )

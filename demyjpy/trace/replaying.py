@@ -24,10 +24,11 @@ from demyjpy.trace.exchanges import Exchange
 from demyjpy.trace.messages import Message, Turn, messages_of
 from demyjpy.trace.player import Player
 from demyjpy.trace.reaching import Watch
+from demyjpy.trace.records import LONGEST_PACKET
 from demyjpy.trace.session import Trace
 from demyjpy.verdicts import Fate, fate_of
 from demyjpy.wire.codes import Command, ProtocolFlag, Response
-from demyjpy.wire.framing import join_frame
+from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, split_frames
 
 _C: Final = Command
 _CONTENT: Final = frozenset({_C.DATA, _C.HEADER, _C.EOH, _C.BODY, _C.BODYEOB})
@@ -237,12 +238,13 @@ def replay_at_once(trace: Trace, played: Filter) -> bytes:
 
 
 def expected_of(exchange: Exchange) -> bytes:
-    """What the recorded filter said, without signs of life: how many there are is the clock's."""
-    if b"\0\0\0\1p" not in exchange.reply:
-        return exchange.reply
+    """What the recorded filter answered, without signs of life: how many there are is the clock's."""
+    if b"\0\0\0\1p" not in exchange.answer:
+        return exchange.answer
+    packets, _ = split_frames(NOTHING_UNREAD, exchange.answer, LONGEST_PACKET)
     return b"".join(
-        join_frame(*packet, limit=1 << 24)
-        for packet in exchange.replies
+        join_frame(*packet, limit=LONGEST_PACKET)
+        for packet in packets
         if packet[0] != Response.PROGRESS
     )
 
