@@ -227,12 +227,13 @@ def _hear_all(link: Link, name: str, packets: Sequence[Packet]) -> tuple[Link, A
 def _weighed(link: Link, name: str, size: int, count: int) -> Link:
     """With so many bytes and packets more in the answer, if it is not too much."""
     link = evolve(link, size=link.size + size, count=link.count + count)
-    said = tuple(link.edits)
     if link.size > link.max_answer:
-        raise MilterFailedError(name, f"its answer is larger than {link.max_answer} bytes", said=said)
-    if link.count > MAX_PACKETS:
-        raise MilterFailedError(name, f"its answer has more than {MAX_PACKETS} packets", said=said)
-    return link
+        problem = f"its answer is larger than {link.max_answer} bytes"
+    elif link.count > MAX_PACKETS:
+        problem = f"its answer has more than {MAX_PACKETS} packets"
+    else:
+        return link
+    raise MilterFailedError(name, problem, said=tuple(link.edits))
 
 
 def _take(link: Link, name: str, packet: Packet) -> Link:
