@@ -7,7 +7,7 @@ the user's. Nothing here looks into handlers or packets.
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
-from pyrsistent import PMap
+from pyrsistent import PMap, PVector, pvector
 
 from demyjpy.actions import Action
 from demyjpy.errors import HandlerError, describe
@@ -29,6 +29,8 @@ ENGINE_KEYS: Final = frozenset(
     }
 )
 """The keys that the engine owns."""
+
+_FEW: Final = 64  # actions that are kept in a tuple, which is the quickest for a few
 
 _EMPTY: Final[Context] = small_map(
     {
@@ -75,7 +77,12 @@ def check_state(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def send_action(ctx: Context, *actions: Action) -> Context:
     """Queue actions, to be sent when the handler has returned and the whole plan was checked."""
-    return ctx.set("queue", (*ctx["queue"], *actions))
+    queue = ctx["queue"]
+    if len(queue) < _FEW:
+        return ctx.set("queue", (*queue, *actions))
+    # a handler may ask for an edit of each of 10,000 fields: a tuple would be copied at each
+    kept = queue if isinstance(queue, PVector) else pvector(queue)
+    return ctx.set("queue", kept.extend(actions))
 
 
 def take_actions(ctx: Context) -> tuple[tuple[Any, ...], Context]:

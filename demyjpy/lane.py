@@ -23,7 +23,7 @@ from demyjpy.actions import Continue
 from demyjpy.connection import Connection, Job, Setup, Station
 from demyjpy.context import Context
 from demyjpy.errors import LocalProtocolError, RemoteProtocolError
-from demyjpy.limits import NO_BOUND, Counts
+from demyjpy.limits import NO_END, Counts
 from demyjpy.macros import NO_MACROS, Macros
 from demyjpy.negotiation import Agreement
 from demyjpy.outcomes import as_exception
@@ -167,7 +167,7 @@ def take_lane(connection: Connection) -> Lane:
     """
     routes: Routes = connection.routes
     agreement, limits, budget = connection.agreement, connection.setup.limits, connection.setup.budget
-    most, most_answered = (budget.packets, budget.answer) if budget else (NO_BOUND, NO_BOUND)
+    most, most_answered = (budget.packets, budget.answer) if budget else (NO_END, NO_END)
     seconds, clock = (budget.seconds, budget.clock) if budget else (0.0, None)
     leading_space = agreement is not None and agreement.leading_space
     granted = agreement.actions if agreement is not None else frozenset[str]()

@@ -8,9 +8,6 @@ from attrs import validators as v
 
 from demyjpy.wire.codes import CHUNK_SIZE, Command
 
-NO_BOUND: Final = 1 << 62
-"""More packets, or bytes, than there ever are."""
-
 _RCPT: Final = int(Command.RCPT)
 _HEADER: Final = int(Command.HEADER)
 _BODY: Final = int(Command.BODY)
@@ -57,6 +54,10 @@ class Budget:
     answer: int = field(default=65_536, validator=v.ge(0))
     seconds: float = field(default=0.0005, validator=v.ge(0))
     clock: Callable[[], float] | None = None
+
+
+NO_END: Final = 1 << 62
+"""More packets or bytes than come."""
 
 
 @frozen

@@ -17,7 +17,7 @@ from demyjpy.context import Context
 from demyjpy.errors import HandlerError, LimitError, LocalProtocolError, RemoteProtocolError
 from demyjpy.handlers import as_registry, strictest
 from demyjpy.lane import Handover, Routes, make_routes, remembering
-from demyjpy.limits import NO_BOUND, NOTHING_COUNTED
+from demyjpy.limits import NO_END, NOTHING_COUNTED
 from demyjpy.macros import NO_MACROS, OPENING_SLOTS, Macros
 from demyjpy.negotiation import Agreement, check_reply, with_data_size
 from demyjpy.outcomes import (
@@ -181,7 +181,7 @@ class Turn:
         if call is None or job is None:
             raise LocalProtocolError("expected resume after a connection with a call, got no call")
         self._call = self._job = None
-        self._taken = NO_BOUND  # a handler that has run apart is enough for one turn
+        self._taken = NO_END  # a handler that has run apart is enough for one turn
         job = self._absorb(job, call.handler, outcome, duration)
         if job is not None and (job.station.letter in _TEARDOWN or not self._ending):
             self._jobs.appendleft(job)

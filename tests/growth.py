@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 
 from demyjpy.actions import AddHeader
 from demyjpy.connection import Connection, Limits, Setup
-from demyjpy.context import get_macro, send_action
+from demyjpy.context import get_macro, new_context, send_action, take_actions
 from demyjpy.handlers import define_event_handlers
 from demyjpy.limits import Budget
 from demyjpy.pipeline import Line, as_on_connect, open_connection, resume, run_call
@@ -123,6 +123,14 @@ def _while_a_handler_is_out(peer: Peer, flood: bytes, count: int) -> None:
     peer.say(b"")
 
 
+def _edits(peer: Peer, flood: bytes, count: int) -> None:
+    """Eighty edits a field, all asked for by one handler."""
+    ctx, edit = new_context(), AddHeader("X", "y")
+    for _ in range(80 * count):
+        ctx = send_action(ctx, edit)
+    take_actions(ctx)
+
+
 def _framing(peer: Peer, flood: bytes, count: int) -> None:
     unread = NOTHING_UNREAD
     for byte in join_frame(ord("B"), bytes(120 * count)):
@@ -155,6 +163,7 @@ CASES: Final[dict[str, Case]] = {
     },
     "deferred: byte by byte meanwhile": (_while_a_handler_is_out, (), b"", WAYS["deferred"]),
     "framing": (_framing, (), join([MAIL]), {}),
+    "edits": (_edits, (), b"", {}),
 }
 
 

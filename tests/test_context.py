@@ -97,3 +97,13 @@ def test_a_recipient_that_the_mta_refused_is_told_by_its_mailer(mailer, wanted):
     macros = NO_MACROS.define(Command.RCPT, b"{rcpt_mailer}\0" + mailer + b"\0")
     assert is_rejected_recipient(new_context().set("macros", macros)) is wanted
     assert not is_rejected_recipient(new_context())
+
+
+def test_many_actions_keep_their_order():
+    """However many are queued, and in whatever portions: they are taken as they were queued."""
+    ctx, queued = new_context(), [act.AddHeader("X", str(number)) for number in range(200)]
+    for number in range(0, 200, 4):
+        ctx = send_action(ctx, *queued[number : number + 4])
+    taken, after = take_actions(ctx)
+    assert taken == tuple(queued)
+    assert after["queue"] == ()

@@ -3,7 +3,7 @@
 import pytest
 
 from demyjpy.errors import LocalProtocolError, RemoteProtocolError
-from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, split_frames
+from demyjpy.wire.framing import NOTHING_UNREAD, Frames, join_frame, split_frames
 
 LIMIT = 65536
 
@@ -87,3 +87,31 @@ def test_a_payload_over_the_limit_is_not_framed():
     ):
         join_frame(66, bytes(65536))
     assert len(join_frame(66, bytes(65536), limit=262_143)) == 65541
+
+
+def test_packets_are_taken_one_by_one_and_the_rest_waits():
+    """What is left is kept as it came; more may come meanwhile, at any place of a packet."""
+    frames = Frames(NOTHING_UNREAD, LIMIT)
+    data = b"\0\0\0\3Hab\0\0\0\1T\0\0"
+    frames.add(data)
+    assert frames.take() == (72, b"ab")
+    rest = frames.rest()
+    assert (rest.chunks, rest.at, rest.size, rest.is_ready) == ((data,), 7, 7, True)
+    assert rest.chunks[0] is data
+    later = Frames(rest.with_chunk(b"\0\2").with_chunk(b"B"), LIMIT)
+    assert [later.take(), later.take()] == [(84, b""), None]
+    later.add(b"!")
+    assert [later.take(), later.take()] == [(66, b"!"), None]
+    assert later.rest() is NOTHING_UNREAD
+    assert frames.take() == (84, b"")
+    assert frames.rest().chunks == (b"\0\0",)
+
+
+def test_a_length_that_cannot_be_is_found_when_it_is_its_turn():
+    """Nothing is left then."""
+    frames = Frames(NOTHING_UNREAD.with_chunk(b"\0\0\0\1T\0\0\0\0T\0\0\0\1T"), LIMIT)
+    assert frames.take() == (84, b"")
+    assert frames.rest().is_ready
+    with pytest.raises(RemoteProtocolError, match="expected a packet length from 1 to 65536, got 0 "):
+        frames.take()
+    assert frames.rest() is NOTHING_UNREAD

@@ -133,8 +133,8 @@ class ThreadSession:
             connection = self._line.connection
             report(connection)
             is_behind = bool(connection.packets) or connection.unread.is_ready
-            if is_behind:
-                self._share.spend(True)
+            if is_behind or connection.call is not None:  # at its end a message mostly waits
+                self._share.spend(is_behind)
             if connection.data_to_send:
                 self._send(connection.data_to_send)
             if connection.call is not None:

@@ -149,7 +149,7 @@ def exchange(
         if isinstance(carried_out, MilterFailedError):
             return session, Answer(), carried_out
         try:
-            link, answer = overheard(link)
+            link, answer = overheard(link, name)
         except MilterFailedError as failure:
             yield Exchange(number, (), evolve(link, event=None), closes=True)
             return session, Answer(), failure

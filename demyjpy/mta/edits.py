@@ -78,7 +78,7 @@ def _postfix_one(mail: Mail, edit: Modification) -> Mail:
             fields = (*fields, _postfix_field(edit))
         case act.InsertHeader():
             fields = _with(fields, edit.index, _postfix_field(edit))
-        case act.DeleteHeader() | act.ChangeHeader(value=""):
+        case act.DeleteHeader() | act.ChangeHeader(raw=""):
             at = _find(fields, edit.name, edit.index)
             fields = fields if at is None else _with(fields, at, instead=1)
         case act.ChangeHeader():
@@ -128,7 +128,7 @@ def _sendmail_one(mail: Mail, edit: Modification) -> Mail:
             fields = _sendmail_add(fields, edit)
         case act.InsertHeader():
             fields = _with(fields, edit.index, Field(edit.name, edit.raw))
-        case act.DeleteHeader() | act.ChangeHeader(value=""):
+        case act.DeleteHeader() | act.ChangeHeader(raw=""):
             at = _find_default(fields, edit.name, edit.index)
             if at is not None:
                 fields = _with(fields, at, evolve(fields[at], is_deleted=True), instead=1)

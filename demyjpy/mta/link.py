@@ -198,15 +198,13 @@ def hear(link: Link, data: bytes) -> tuple[Link, Answer | None]:
     return link, answer
 
 
-def overheard(link: Link) -> tuple[Link, Answer | None]:
-    """What came too much with an earlier answer, taken for the answer to ``link.event``.
+def overheard(link: Link, name: str) -> tuple[Link, Answer | None]:
+    """What came too much with an earlier answer, taken for the answer to the event of that name.
 
     Neither MTA knows to what a packet belongs: what is in its buffer is the answer (Postfix's
     milter8_event(), Sendmail's milter_read()).
     """
-    if link.event is None:
-        raise LocalProtocolError("expected to wait for an answer")
-    return _hear_all(evolve(link, surplus=()), link.event, link.surplus)
+    return _hear_all(evolve(link, event=name, surplus=()), name, link.surplus)
 
 
 def _hear_all(link: Link, name: str, packets: Sequence[Packet]) -> tuple[Link, Answer | None]:
@@ -228,12 +226,12 @@ def _weighed(link: Link, name: str, size: int, count: int) -> Link:
     """With so many bytes and packets more in the answer, if it is not too much."""
     link = evolve(link, size=link.size + size, count=link.count + count)
     if link.size > link.max_answer:
-        problem = f"its answer is larger than {link.max_answer} bytes"
+        why = f"its answer is larger than {link.max_answer} bytes"
     elif link.count > MAX_PACKETS:
-        problem = f"its answer has more than {MAX_PACKETS} packets"
+        why = f"its answer has more than {MAX_PACKETS} packets"
     else:
         return link
-    raise MilterFailedError(name, problem, said=tuple(link.edits))
+    raise MilterFailedError(name, why, said=tuple(link.edits))
 
 
 def _take(link: Link, name: str, packet: Packet) -> Link:

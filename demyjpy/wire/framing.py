@@ -16,6 +16,8 @@ Packet: TypeAlias = tuple[int, bytes]
 
 _take_length: Final = Struct("!I").unpack_from
 _START: Final = Struct("!IB")
+_FEW: Final = 8  # reads of about one size, which are then joined
+_LARGE: Final = 4  # of those that are not joined: 4096 bytes, by `_magnitude`
 _HEADER: Final = 4  # bytes of length, without which nothing is known of a packet
 
 
@@ -42,29 +44,32 @@ class Unread:
     def with_chunk(self, data: bytes) -> "Unread":
         """The same with one read more.
 
-        Reads are joined when the packet is complete, or with a later one that is as large: a peer
-        that sends a byte at a time costs neither quadratic copying nor much more memory than the
-        packet.
+        Eight small reads of about one size are joined: a peer that sends a byte at a time costs
+        neither quadratic copying nor much more memory than the packet.
         """
         if not data:
             return self
-        size = self.size + len(data)
-        kept, large = len(self.chunks), len(data)
-        while kept > 1 and len(self.chunks[kept - 1]) <= large:  # the first may be read in part
-            kept -= 1
-            large += len(self.chunks[kept])
-        if kept < len(self.chunks):
-            data = b"".join((*self.chunks[kept:], data))
-        return Unread((*self.chunks[:kept], data), size, self.wanted, self.error, self.at)
+        chunks = (*self.chunks, data)
+        # not the first, which may be read in part
+        while len(chunks) > _FEW and _magnitude(chunks[-_FEW]) <= _magnitude(chunks[-1]) < _LARGE:
+            chunks = (*chunks[:-_FEW], b"".join(chunks[-_FEW:]))
+        return Unread(chunks, self.size + len(data), self.wanted, self.error, self.at)
 
     def joined(self) -> tuple[bytes, int]:
         """All of it in one piece, and how much of that is read."""
         if len(self.chunks) == 1:
             return self.chunks[0], self.at
+        if not self.at:
+            return b"".join(self.chunks), 0
         return b"".join((memoryview(self.chunks[0])[self.at :], *self.chunks[1:])), 0
 
 
 NOTHING_UNREAD: Final = Unread()
+
+
+def _magnitude(data: bytes) -> int:
+    """How often its size can be divided by eight."""
+    return (len(data).bit_length() - 1) // 3
 
 
 def rest_of(data: bytes, at: int, limit: int) -> Unread:

@@ -112,7 +112,7 @@ class Milter:
         end, calm = time.monotonic() + 30, 0
         while calm < 5 and time.monotonic() < end:
             await asyncio.sleep(0.1)
-            calm = calm + 1 if len(children(self.process.pid)) == self._plan.workers else 0
+            calm = calm + 1 if len(children(self.process.pid)) >= self._plan.workers else 0
 
     def harm(self, kind: str, chance: random.Random) -> None:
         """Do something to it."""

@@ -32,11 +32,11 @@ def test_what_is_noted_of_a_long_run():
 @pytest.mark.parametrize("is_observed", [False, True])
 @pytest.mark.parametrize("driver", ["asyncio", "threads"])
 def test_a_good_client_is_served_beside_attackers(driver, is_observed):
-    """In each phase the attackers get something done, and so does the good client; memory is bounded."""
+    """In each phase both get something done; without observers memory is bounded."""
     rows = asyncio.run(measure(Case(driver, 1, is_observed, "replace"), 0.2, 1))
     assert [row.attackers for row in rows] == [count for count in ATTACKERS if count]
     for row in rows:
         assert row.alone.count >= 1
         assert row.beside.count >= 1
         assert row.beside.attacked > 0
-        assert row.kilobytes < MOST
+        assert is_observed or row.kilobytes < MOST

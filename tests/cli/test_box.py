@@ -214,7 +214,6 @@ def test_a_message_that_is_too_large_is_refused_and_the_session_goes_on(
     assert caught.value.smtp_error == b"5.3.4 Error: message file too big"
     said = [re.sub(" {2,}", " ", line) for line in capsys.readouterr().out.splitlines()]
     assert [line for line in said if "552" in line] == ["#1 DATA 552 5.3.4 Error: message file too big"]
-    assert "RSET" not in " ".join(said)
 
 
 def test_where_nobody_listens_and_mail_is_rejected_the_session_goes_on(maildir: Path) -> None:
@@ -247,6 +246,7 @@ def test_an_address_in_other_case_is_stored_once(maildir: Path) -> None:
     ("at", "action", "reply"),
     [
         ("connect", Reject(), b"554 5.7.1 <localhost[127.0.0.1]>: Client host rejected: Access denied"),
+        ("connect", ReplyCode(421, "4.7.0", "away"), b"421 box.example Service unavailable"),
         ("hello", ReplyCode(550, "5.7.1", "not you"), b"550 5.7.1 not you"),
         ("mail", ReplyCode(421, "4.7.0", "away"), b"421 4.7.0 away"),
         ("data", ReplyCode(421, "4.7.0", "away"), b"421 4.7.0 away"),

@@ -1,11 +1,12 @@
 """What is asked of a driver before it has started."""
 
+from queue import Queue
+
 import pytest
 
 from demyjpy.drivers.address import Address
 from demyjpy.drivers.service import Service
 from demyjpy.drivers.signals import Controls, Requests
-from tests.drivers.filters import wait_until
 
 
 def controls(asked):
@@ -29,15 +30,14 @@ def test_what_was_asked_early_is_not_forgotten():
     assert asked == ["retire", ("stop", False), "retire", ("stop", True)]
 
 
-def test_a_reload_that_was_asked_early(caplog):
-    """Alike."""
-    asked = []
-    service = Service(lambda: "filter", lambda found: None, 20.0)
+def test_a_reload_that_was_asked_early():
+    """It begins as soon as the driver has started; a thread loads."""
+    asked = Queue()
+    service = Service(lambda: "filter", lambda found: None, 30.0)
     service.load_again()
-    service.started(controls(asked), "here")
-    wait_until(lambda: bool(asked))
+    service.started(Controls(lambda at_once: None, lambda: None, asked.put, lambda act: act()), "here")
+    assert asked.get(timeout=30) == "filter"
     service.close()
-    assert asked == [("adopt", "filter")]
 
 
 @pytest.mark.parametrize("error", [OSError(24, "Too many open files"), RuntimeError("no thread")])
@@ -47,18 +47,17 @@ def test_a_reload_that_cannot_be_begun(error, log):
     def begin(load, seconds):
         raise error
 
-    asked = []
+    asked = Queue()
     service = Service(lambda: "filter", lambda found: None, 20.0)
     service.begin = begin
-    service.started(controls(asked), "here")
+    service.started(Controls(lambda at_once: None, lambda: None, asked.put, lambda act: act()), "here")
     service.load_again()
     said = f"the filter was not loaded again and stays as it was: cannot begin to load it: {error}"
     assert log.take() == [said]
     service.begin = None
     service.load_again()
-    wait_until(lambda: bool(asked))
+    assert asked.get(timeout=30) == "filter"
     service.close()
-    assert asked == [("adopt", "filter")]
 
 
 def test_systemds_sockets_are_shown_as_they_are_written():

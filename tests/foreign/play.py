@@ -52,7 +52,7 @@ class Came:
         def mails(found: Sequence[Mail]) -> tuple[Mail, ...]:
             return ordered(evolve(one, headers=tuple(map(same, one.headers))) for one in found)
 
-        replies = tuple(same(_capabilities_apart(reply)) for reply in self.replies[1:])
+        replies = tuple(same(_capabilities_apart(reply)) for reply in self.replies)
         return Came(replies, mails(self.delivered), mails(self.held))
 
 

@@ -37,6 +37,7 @@ from demyjpy import (
 from demyjpy.actions import Accept, AddHeader, ChangeHeader, ReplaceBody, ReplyCode
 from demyjpy.cli import logs
 from demyjpy.cli.logs import logging_to
+from demyjpy.metrics.board import Board
 from demyjpy.metrics.counting import Metrics
 from demyjpy.metrics.notes import Notes, last_errors
 from demyjpy.metrics.page import page
@@ -138,7 +139,9 @@ BAD: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "interrupts": raises(KeyboardInterrupt),
     "raises in a chain": raises_in_chain,
     "two verdicts": lambda event, ctx: send_action(ctx, Accept(), refusal(words_of(event, ctx)[:90])),
-    "a reply of the mail": lambda event, ctx: send_action(ctx, refusal(words_of(event, ctx) * 99)),
+    "a reply of the wrong class": lambda event, ctx: send_action(
+        ctx, ReplyCode(550, "4.7.1", words_of(event, ctx))
+    ),
     "a field of the mail": lambda event, ctx: send_action(ctx, AddHeader("X", words_of(event, ctx))),
     "a bad field": lambda event, ctx: send_action(ctx, AddHeader("X", words_of(event, ctx) + "\0")),
     "a bad name": lambda event, ctx: send_action(ctx, AddHeader(words_of(event, ctx), "x")),
@@ -158,13 +161,14 @@ class Written:
         self._stack = ExitStack()
         self._screen = io.BytesIO()
         self._registry = prometheus_client.CollectorRegistry()
+        self._board = Board(1)
         self.observer: Any = None
         if is_watched:
             privacy, triggers = Privacy(keep="envelope"), Triggers(sample=1)
             self._flights = FlightRecorder(directory / "flights", privacy=privacy, triggers=triggers)
             self._recorder = Recorder(directory / "recordings")
             self._stack.callback(self._recorder.close)
-            metrics, notes = Metrics(self._registry), Notes(directory)
+            metrics, notes = Metrics(self._registry), Notes(self._board)
             self.observer = all_of([Explainer(), self._flights, metrics, notes, self._recorder])
 
     def __enter__(self) -> Self:
@@ -196,7 +200,7 @@ class Written:
         found = [self.log, *(one.read_bytes() for one in self._directory.glob("log-*"))]
         found += [one.read_bytes() for one in self._directory.glob("*.json")]
         found += [prometheus_client.generate_latest(self._registry)]
-        found += [page({"filter": "x"}, [], [], last_errors(self._directory)).encode()]
+        found += [page({"filter": "x"}, [], [], last_errors(self._board)).encode()]
         found += [one.read_bytes() for one in self._directory.glob("flights/*")]
         for path in self._directory.glob("recordings/*"):
             found += [

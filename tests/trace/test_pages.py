@@ -201,6 +201,7 @@ def test_a_report_is_bounded() -> None:
         "difference": None,
         "differing": [],
         "impure": [],
+        "reached": [],
     }
     tally = Tally()
     for _ in range(3):

@@ -498,6 +498,7 @@ def test_all_that_a_filter_may_say_has_words() -> None:
             },
             "differing": [],
             "impure": [],
+            "reached": [],
         }
     )
     assert list(lines) == [
