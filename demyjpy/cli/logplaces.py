@@ -83,7 +83,7 @@ class Syslog(Place):
         start = f"<{self._device.encodePriority(self._device.facility, name)}>"
         try:
             self._send(start + text)
-        except BlockingIOError:
+        except (BlockingIOError, TimeoutError):
             raise
         except OSError as error:
             if error.errno == errno.EMSGSIZE:

@@ -37,10 +37,12 @@ class _Obeying:
 
     def _run(self) -> None:  # pragma: no cover  # coverage sees threads that `threading` starts
         """As often as it was asked since it was last begun: once."""
-        while self._is_asked:
-            self._is_asked = False
-            self._act()
-        self._is_busy = False
+        try:
+            while self._is_asked:
+                self._is_asked = False
+                self._act()
+        finally:
+            self._is_busy = False
 
 
 @contextmanager

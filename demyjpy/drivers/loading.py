@@ -63,7 +63,10 @@ def too_long(seconds: float, stacks: str = "") -> str:
 
 
 class Attempt:
-    """One attempt in threads; ``ended`` is called from one of them when `outcome` can be asked for."""
+    """One attempt in threads; ``ended`` is called from one of them when `outcome` can be asked for.
+
+    `RuntimeError` where there is no thread to be had.
+    """
 
     def __init__(self, reload: Reload, seconds: float, ended: Callable[[], None]) -> None:
         self._reload, self._seconds, self._ended = reload, seconds, ended
@@ -137,7 +140,10 @@ class Attempt:
         return Outcome(error=said.strip() or ended)
 
     def _load_apart(self) -> Outcome:
-        BIRTHS.start(threading.Thread(target=self._load, name="demyjpy-load", daemon=True))
+        try:
+            BIRTHS.start(threading.Thread(target=self._load, name="demyjpy-load", daemon=True))
+        except RuntimeError as error:
+            return Outcome(error=f"cannot start a thread to load it in: {error}")
         self._waking.wait(self._seconds)
         if self._found is None:
             self._reload.give_up()

@@ -62,7 +62,7 @@ _ENDED: Final = b"\4"
 
 
 class Nursery:
-    """The parent's side of it. Times are in seconds."""
+    """The parent's side of it. Times are in seconds. `OSError` where there are no descriptors."""
 
     def __init__(self, load: Callable[[], Any], seconds: float, house: House) -> None:
         self._seconds = seconds
@@ -193,7 +193,8 @@ class Nursery:
             self._stacks += said.decode(errors="backslashreplace")
 
     def _bury(self) -> None:
-        """It has closed its end, so it has ended, or is about to."""
+        """It has closed its end, so it has ended, or is about to; it is of no use without."""
+        os.kill(self.pid, signal.SIGKILL)  # a filter that closes all descriptors would be waited for
         status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         self.pid = 0
         self._socket.close()

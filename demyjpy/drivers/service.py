@@ -93,11 +93,16 @@ class Service:
         self.notifier.reloading()
         log.info("loading again, for at most %g s", self._seconds)
         self._started = time.monotonic()
+        try:
+            self._trial = self._try()
+        except (OSError, RuntimeError) as error:  # no descriptor, no thread
+            self._conclude(f"cannot begin to load it: {error}")
+
+    def _try(self) -> Trial:
         if self.begin is not None:
-            self._trial = self.begin(self._load, self._seconds)
-        else:
-            reload = Reload(self._load, self._reload.probe, self._reload.give_up)
-            self._trial = Attempt(reload, self._seconds, self._tell)
+            return self.begin(self._load, self._seconds)
+        reload = Reload(self._load, self._reload.probe, self._reload.give_up)
+        return Attempt(reload, self._seconds, self._tell)
 
     def _tell(self) -> None:
         if self._controls is not None:
@@ -113,7 +118,9 @@ class Service:
         if outcome is None or self._controls is None:
             return
         self._trial = None
-        error = outcome.error or self._adopt(outcome.found, self._controls)
+        self._conclude(outcome.error or self._adopt(outcome.found, self._controls))
+
+    def _conclude(self, error: str) -> None:
         if error:
             log.error("the filter was not loaded again and stays as it was: %s", error)
         else:

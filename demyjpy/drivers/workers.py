@@ -39,7 +39,8 @@ Work: TypeAlias = Callable[[Any, Started], None]
 _QUICK: Final = 5.0  # a worker that lives shorter than this, in seconds, did not start well
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0
-_PARTING: Final = 4.0  # seconds that a worker may take over its grace period: a driver takes up to 3
+_PARTING: Final = 5.0  # seconds that a worker may take over its grace period: a driver takes up to 3,
+# what watches up to 1.5
 _MOST_RETIRED: Final = 2  # for each worker; the oldest is asked to stop where there are more
 _LOOK: Final = 0.5  # seconds between two looks at workers whose end nobody tells
 _PID: Final = Struct("i")
@@ -276,7 +277,7 @@ class Workers:
                 os.waitpid(pid, os.WNOHANG)
             try:
                 os.kill(pid, 0)  # nobody tells how it ends
-            except ProcessLookupError:
+            except (ProcessLookupError, PermissionError):  # gone, and perhaps another has its number
                 return 0
         return self._statuses.pop(pid, None)
 
@@ -306,7 +307,7 @@ class Workers:
 
 
 def _signal(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError):  # not our child, and its end was not told yet
+    with suppress(ProcessLookupError, PermissionError):  # not our child, and its end was not told yet
         os.kill(pid, number)
 
 

@@ -6,14 +6,14 @@ from typing import Any, Final
 from demyjpy.actions import Negotiate
 from demyjpy.connection import Step
 from demyjpy.context import get_macro
-from demyjpy.drivers.logtext import traceback_of
+from demyjpy.drivers.logtext import shown, traceback_of
 from demyjpy.metrics.board import NOTES, Board
 from demyjpy.trace.words import flag_words
 
 KEPT: Final = NOTES - 1
 """Errors."""
 
-_LONGEST: Final = 8000  # bytes of a traceback, the last ones; as JSON they are twice as many at most
+_LONGEST: Final = 8000  # bytes of a traceback; as JSON they are twice as many at most
 _MOST: Final = 10  # errors a second; they show what goes wrong, and are no record of all
 
 
@@ -46,22 +46,14 @@ class Notes:
             {
                 "time": now,
                 "session": step.session,
-                "queue_id": _cut(get_macro(step.before, "i") or "", 100)
+                "queue_id": shown(get_macro(step.before, "i") or "")
                 if "macros" in step.before
                 else None,
-                "handler": _cut(step.handler.name, 200) if step.handler else "",
-                "traceback": _cut(traceback_of(error, _LONGEST), _LONGEST),
+                "handler": shown(step.handler.name) if step.handler else "",
+                "traceback": traceback_of(error, _LONGEST),
             },
         )
         self._count += 1
-
-
-def _cut(text: str, longest: int) -> str:
-    """The end of a text, without control characters."""
-    shown = "".join(
-        one if one >= " " or one == "\n" else f"\\x{ord(one):02x}" for one in text[-longest:]
-    )
-    return shown.encode("utf-8", "backslashreplace")[-longest:].decode("utf-8", "ignore")
 
 
 def negotiated(board: Board) -> list[str]:

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from demyjpy.shown import safe
+
 _WIDTH: Final = 720
 _HEIGHT: Final = 160
 _COLOURS: Final = ("#2a78b5", "#c0392b", "#e08e0b", "#7d3c98", "#148f77", "#616a6b")
-
-_LINE_END: Final = "\n"
 
 _STYLE: Final = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 52rem;
@@ -62,9 +62,9 @@ def page(
     return "\n".join(parts)
 
 
-def _shown(text: str, kept: str = "") -> str:
+def _shown(text: str) -> str:
     """Text that came from anywhere: no character of it does anything."""
-    return escape("".join(one if one.isprintable() or one in kept else ascii(one)[1:-1] for one in text))
+    return escape(safe(text))
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -76,7 +76,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _error(one: Mapping[str, Any]) -> str:
     when = datetime.fromtimestamp(one["time"], UTC).isoformat(" ", "seconds")
     where = f"{one['handler']}, session {one['session']}, queue id {one['queue_id'] or '-'}"
-    return f"<p>{escape(when)}: {_shown(where)}</p><pre>{_shown(one['traceback'], _LINE_END)}</pre>"
+    lines = "\n".join(map(_shown, one["traceback"].split("\n")))
+    return f"<p>{escape(when)}: {_shown(where)}</p><pre>{lines}</pre>"
 
 
 def _plot(history: Sequence[Moment]) -> str:

@@ -177,11 +177,12 @@ class _Server(ThreadingHTTPServer):
         """In its thread, which has so long in all, however slowly a client speaks or reads."""
         timer = threading.Timer(_LONGEST, _cut, (request,))
         timer.daemon = True
-        timer.start()
         try:
+            timer.start()
             super().process_request_thread(request, client_address)
         finally:
             timer.cancel()
+            self.shutdown_request(request)  # where there was no thread for the timer
             self._seats.release()
 
     def handle_error(self, *_: object) -> None:

@@ -125,7 +125,7 @@ class Channel:
                 link, answer = hear(link, sock.recv(_READ_SIZE))
         except (OSError, MilterFailedError) as error:
             self.close()
-            raise _failure(event, error, timeout, link.heard.modifications) from error
+            raise _failure(event, error, timeout, tuple(link.edits)) from error
         if exchange.closes:
             self.close()
         return link, answer
@@ -215,7 +215,7 @@ class AsyncChannel:
         except (OSError, TimeoutError, MilterFailedError) as error:
             self._writer = None
             writer.transport.abort()  # whatever is still to be written
-            raise _failure(event, error, timeout, link.heard.modifications) from error
+            raise _failure(event, error, timeout, tuple(link.edits)) from error
         if exchange.closes:
             await self.close()
         return link, answer

@@ -38,7 +38,8 @@ def postfix_admits(envelope: Envelope, given: str, parameters: Parameters) -> En
     address = postfix_address(given)
     if address != given and "ORCPT" not in parameters:
         parameters = Parameters((*parameters.words, ("ORCPT", f"rfc822;{_xtext(given)}")))
-    if any(_key(*one) == _key(address, parameters) for one in envelope.recipients):
+    key = _key(address, parameters)
+    if any(_key(*one) == key for one in envelope.recipients):
         return envelope
     return evolve(envelope, recipients=(*envelope.recipients, (address, parameters)))
 

@@ -80,6 +80,8 @@ def take_rcpt(session: Session, step: steps.Rcpt) -> Talk[tuple[Session, Reply]]
 
 def _shown(session: Session, address: str, raw: str) -> str:
     """A recipient as Sendmail's reply has it: as the client first wrote the address."""
+    if session.profile.is_postfix:  # it names none
+        return raw
     known = session.profile.address
     same = (one for one in session.given if known(one) == known(address))
     return next(same, raw)

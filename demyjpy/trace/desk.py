@@ -16,7 +16,7 @@ from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.report import log
 
 PARTING: Final = 0.5
-"""Seconds that each observer has for writing when a process ends; workers are killed 2 s later."""
+"""Seconds that each observer has for writing when a process ends; the parent of workers allows three."""
 
 
 class Desk:

@@ -264,9 +264,14 @@ class Explainer:
                 session = self._sessions[step.session] = _Session(take)
             if isinstance(step.event, ev.Disconnect):
                 del self._sessions[step.session]
-            lines = [self._line(session, message) for message in _take(session, step, self._length)]
+            # first what this step brings to an end, or what its handlers did would count there
+            lines = self._lines(session, _finish_before(session, step))
+            lines += self._lines(session, _take(session, step, self._length))
         for line in lines:
             self._write(line)
+
+    def _lines(self, session: _Session, messages: Iterable[Message]) -> list[str]:
+        return [self._line(session, message) for message in messages]
 
     def _line(self, session: _Session, message: Message) -> str:
         words = [f"session {message.session}: {safe(message.name)}", envelope(message)]
@@ -303,15 +308,18 @@ def _shortened(packet: tuple[int, bytes], longest: int) -> tuple[int, bytes]:
     return letter, path + b"\0"
 
 
+def _finish_before(session: _Session, step: Step) -> list[Message]:
+    """The messages that end with what was said before this step, if that was something else."""
+    is_again = step.packet is not None and step.packet is session.packet
+    return [] if is_again else _finish(session)
+
+
 def _take(session: _Session, step: Step, longest: int) -> list[Message]:
     """The messages that end with this step.
 
     There is a step for each handler, and the answer comes with the last of an event. Until then, or
     until the MTA says something else, what was said before is kept.
     """
-    found: list[Message] = []
-    if step.packet is None or step.packet is not session.packet:
-        found += _finish(session)
     _note(session, step)
     if isinstance(step.event, ev.Options) and step.answer:
         session.leading_space = bool(step.answer[-1].protocol & ProtocolFlag.HDR_LEADSPC)
@@ -325,9 +333,7 @@ def _take(session: _Session, step: Step, longest: int) -> list[Message]:
             letter = _BODY  # also one that came with the end, which is a step of its own
         exchange = _exchange(session, step, (letter, payload), longest)
         session.turn = Turn(exchange, step.sent, session.leading_space)
-    if step.sent or isinstance(step.event, ev.Disconnect):
-        found += _finish(session)
-    return found
+    return _finish(session) if step.sent or isinstance(step.event, ev.Disconnect) else []
 
 
 def _finish(session: _Session) -> list[Message]:

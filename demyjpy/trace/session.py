@@ -23,9 +23,7 @@ from demyjpy.trace.player import Player
 from demyjpy.trace.records import Record
 from demyjpy.trace.tapes import StepTape
 
-_FEW_GREETINGS: Final = (
-    20  # a client says HELO again after STARTTLS; one that says it for ever is no use
-)
+_FEW_GREETINGS: Final = 20  # a client says HELO again after STARTTLS; one that goes on is no use
 
 
 @frozen
@@ -74,8 +72,8 @@ class Trace:
     @cached_property
     def messages(self) -> tuple[Message, ...]:
         """What became of each message."""
-        found = messages_of(self.name, recorded_turns(self.exchanges))
-        return tuple(evolve(one, milter=self.milter) for one in found)
+        found, milter = messages_of(self.name, recorded_turns(self.exchanges)), self.milter
+        return tuple(evolve(one, milter=milter) for one in found)
 
     @property
     def milter(self) -> str:

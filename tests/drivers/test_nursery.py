@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from demyjpy.drivers.births import Births
 from demyjpy.drivers.loading import Attempt, Outcome, Reload
 from demyjpy.drivers.nursery import House, Nursery
 from tests.drivers.filters import wait_until
@@ -72,6 +73,19 @@ def test_an_attempt_is_cancelled_while_a_process_tries():
         gate.set()
 
 
+def test_there_may_be_no_thread_to_load_in(monkeypatch):
+    """That is said; nothing is waited for."""
+    ended = threading.Event()
+    attempt = Attempt(Reload(lambda: 1, ("sleep", "0.3")), 50, ended.set)
+    none_left = Births()
+    none_left.end()
+    monkeypatch.setattr("demyjpy.drivers.loading.BIRTHS", none_left)
+    assert ended.wait(20)
+    assert attempt.outcome() == Outcome(
+        error="cannot start a thread to load it in: can't start new thread: the program ends"
+    )
+
+
 def nothing(*_: object) -> None:
     """Do nothing."""
 
@@ -113,6 +127,18 @@ def test_a_process_that_cannot_even_say_that_it_is_late(monkeypatch):
     assert outcome is not None
     assert outcome.error.startswith("expected it to load within 0.2 s")
     assert nursery.is_lost
+
+
+def test_a_filter_that_closes_all_descriptors_is_not_waited_for():
+    """Although it does not end by itself: the parent could say nothing more to it."""
+
+    def load() -> None:
+        os.closerange(3, 256)
+        time.sleep(1000)
+
+    nursery = Nursery(load, 500.0, HOUSE)
+    wait_until(lambda: nursery.outcome() is not None)
+    assert nursery.outcome() == Outcome(error="the process that loaded it ended with status -9")
 
 
 def test_a_process_that_does_not_answer_is_ended(monkeypatch):

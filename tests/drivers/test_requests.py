@@ -2,6 +2,8 @@
 
 from queue import Queue
 
+import pytest
+
 from demyjpy.drivers.address import Address
 from demyjpy.drivers.service import Service
 from demyjpy.drivers.signals import Controls, Requests
@@ -34,6 +36,26 @@ def test_a_reload_that_was_asked_early():
     service = Service(lambda: "filter", lambda found: None, 30.0)
     service.load_again()
     service.started(Controls(lambda at_once: None, lambda: None, asked.put, lambda act: act()), "here")
+    assert asked.get(timeout=30) == "filter"
+    service.close()
+
+
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), RuntimeError("no thread")])
+def test_a_reload_that_cannot_be_begun(error, log):
+    """Changes nothing, and the next one is tried."""
+
+    def begin(load, seconds):
+        raise error
+
+    asked = Queue()
+    service = Service(lambda: "filter", lambda found: None, 20.0)
+    service.begin = begin
+    service.started(Controls(lambda at_once: None, lambda: None, asked.put, lambda act: act()), "here")
+    service.load_again()
+    said = f"the filter was not loaded again and stays as it was: cannot begin to load it: {error}"
+    assert log.take() == [said]
+    service.begin = None
+    service.load_again()
     assert asked.get(timeout=30) == "filter"
     service.close()
 

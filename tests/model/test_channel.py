@@ -160,6 +160,22 @@ def test_hangs(play_over: Player, profile: Profile, is_unix, said, reason):
 
 
 @both
+@pytest.mark.parametrize(
+    "profile", [Postfix(default_action="accept"), Sendmail(default_action="accept")]
+)
+@pytest.mark.parametrize("ends", [hangs_after, answers], ids=["hangs", "closes"])
+def test_what_it_had_asked_for_is_done(play_over: Player, profile: Profile, ends):
+    """Both MTAs carry out an edit as soon as they have read it, however the milter fails after that."""
+    edit = packet("h", b"X-A\0b\0")
+    with peer(ends(negotiation(), *[CONTINUE] * 11, edit)) as address:
+        outcomes = play_over(profile, address, TALK, SHORT)
+    (failure,) = (failure for outcome in outcomes for failure in outcome.failures)
+    assert failure.event == "end_of_message"
+    (mail,) = (outcome.mail for outcome in outcomes if outcome.mail)
+    assert mail.message["X-A"] == "b"
+
+
+@both
 @everywhere
 @pytest.mark.parametrize("count", range(12))
 def test_closes(play_over: Player, profile: Profile, count):

@@ -300,6 +300,24 @@ def test_several_messages_are_several_lines() -> None:
     ]
 
 
+def test_what_handlers_do_counts_for_their_own_message() -> None:
+    """Not for the one before, though only now it is known that that one was given up."""
+
+    def judge(event: Any, ctx: Any) -> Any:
+        if event.sender == "odd@x":
+            raise ValueError("broken")
+        return reject(ctx) if event.sender == "bad@x" else ctx
+
+    one = define_event_handlers({"mail": judge})
+    for sender, end in (
+        (b"<bad@x>\0", f"rejected at mail by {__name__}.{judge.__qualname__}"),
+        (b"<odd@x>\0", "tempfailed at mail, 1 failure of handlers"),
+    ):
+        first, second = lines_of(one, *OPENING, MAIL, RCPT, ABORT, packet("M", sender))
+        assert first.endswith(": given up at abort")
+        assert second.endswith(f": {end}")
+
+
 def test_merged_filters_have_one_line_a_message() -> None:
     """The answer comes when the last handler has run; the one that decided is named, not the last."""
 
