@@ -252,6 +252,8 @@ def take_lane(connection: Connection) -> Lane:
                 if size + length > limits.message:
                     break
                 size += length - 1
+            elif length > limits.command_size:
+                break
             elif letter == _RCPT:
                 if recipients >= limits.recipients:
                     break

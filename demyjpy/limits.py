@@ -20,7 +20,9 @@ class Limits:
     ``packet``: the largest length field, in bytes (a larger one closes the connection). ``headers``
     (fields), ``header_size`` (their bytes) and ``message`` (bytes of header and body): beyond them
     the message is refused with 552; ``recipients``: beyond it further ones are refused with 452.
-    ``macro_size``: bytes of macros in force (more close the connection: to macros there is no answer).
+    ``command_size``: bytes of CONNECT, HELO, MAIL, RCPT or an unknown command, which come from lines of
+    SMTP (longer ones close the connection). ``macro_size``: bytes of macros in force (more close the
+    connection: to macros there is no answer).
     ``data_size``: the largest payload to negotiate (65535: none; 262143 and 1048575 need an MTA
     built with MDS).
     """
@@ -30,6 +32,7 @@ class Limits:
     recipients: int = field(default=50_000, validator=v.ge(1))
     message: int = field(default=1 << 30, validator=v.ge(1))
     header_size: int = field(default=1 << 23, validator=v.ge(1))
+    command_size: int = field(default=1 << 16, validator=v.ge(1))
     macro_size: int = field(default=1 << 16, validator=v.ge(1))
     data_size: int = field(default=CHUNK_SIZE, validator=v.in_((CHUNK_SIZE, 262_143, 1_048_575)))
 

@@ -55,6 +55,9 @@ _TEARDOWN: Final = frozenset({_ABORT, _QUIT, QUIT_NC, DISCONNECT})
 _ANSWERED: Final = frozenset(letter for letter, row in EVENTS.items() if row.name in LEGAL)
 """Letters of the events that a filter may answer."""
 
+_COMMANDS: Final = frozenset({_CONNECT, _HELO, _MAIL, _RCPT, _UNKNOWN})
+"""Letters of what comes from a line of SMTP, which is short."""
+
 _OF_CONNECTION: Final = frozenset({_CONNECT, _HELO})
 """Letters of the events whose verdicts hold for the connection."""
 
@@ -248,8 +251,7 @@ class Turn:
     # ------------------------------------------------------------------------------ one packet
     def _receive(self, letter: int, payload: bytes) -> None:
         """Take one packet; `RemoteProtocolError` if it may not come, or not like this."""
-        if letter not in EVENTS:
-            raise unknown_letter("a command that the MTA sends", (letter, payload))
+        self._check_command(letter, payload)
         phase = self._phase
         agreement = self._agreement
         off = agreement.off if agreement else frozenset[int]()
@@ -291,6 +293,13 @@ class Turn:
         if letter not in _TEARDOWN:
             self._enter(phase, following)
         self._schedule(station, event, payload)
+
+    def _check_command(self, letter: int, payload: bytes) -> None:
+        if letter not in EVENTS:
+            raise unknown_letter("a command that the MTA sends", (letter, payload))
+        size, most = len(payload), self._setup.limits.command_size
+        if size > most and letter in _COMMANDS:
+            raise LimitError(f"at most {most} bytes of a command (the option limits=)", f"{size}")
 
     def _enter(self, phase: Phase, following: Phase) -> None:
         self._phase = following

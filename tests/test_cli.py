@@ -292,10 +292,10 @@ def test_options_are_those_of_the_library_with_its_defaults() -> None:
     """Nothing given is what `Options` has by itself; what is given arrives."""
     parse = build_parser().parse_args
     assert Options(**options_of(parse(["run", "x.py"]))) == Options()
-    limits = ["--max-recipients", "7", "--max-macro-size", "9"]
+    limits = ["--max-recipients", "7", "--max-macro-size", "9", "--max-command-size", "8"]
     given = parse(["run", "x.py", "--on-error", "accept", "--grace", "0", *limits])
     assert Options(**options_of(given)) == Options(
-        on_error="accept", grace=0.0, limits=Limits(recipients=7, macro_size=9)
+        on_error="accept", grace=0.0, limits=Limits(recipients=7, macro_size=9, command_size=8)
     )
 
 

@@ -13,6 +13,7 @@ def test_the_usual_limits_are_those_of_the_documentation():
         recipients=50_000,
         message=1 << 30,
         header_size=1 << 23,
+        command_size=65_536,
         macro_size=65_536,
         data_size=65_535,
     )
@@ -24,6 +25,7 @@ BAD = [
     {"recipients": 0},
     {"message": 0},
     {"header_size": 0},
+    {"command_size": 0},
     {"macro_size": 0},
     {"data_size": 100_000},
     {"packet": 65_536, "data_size": 1_048_575},

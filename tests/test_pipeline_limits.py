@@ -133,6 +133,25 @@ def test_a_packet_too_large_closes_the_connection():
 
 
 @pytest.mark.parametrize("setup", [{}, {"observer": lambda step: None}], ids=["plain", "observed"])
+@pytest.mark.parametrize("letter", "CHMRU")
+def test_a_command_too_long_closes_the_connection(letter, setup):
+    """What comes from a line of SMTP is short; header fields and bodies have limits of their own."""
+    before = {"C": 1, "H": 2, "M": 3, "R": 4, "U": 4}[letter]
+    packets = (*OPENING, MAIL)[:before]
+    for size, is_closed in ((100, False), (101, True)):
+        handlers, _ = note("connect", "hello", "mail", "recipient", "unknown", "header", "body")
+        session = play(handlers, *packets, limits=Limits(command_size=100), **setup)
+        payload = {"C": b"x" * (size - 2) + b"\0U"}.get(letter, b"x" * (size - 1) + b"\0")
+        session.feed(join([(ord(letter), payload)]))
+        assert session.is_closed == is_closed
+    (error,) = session.errors
+    assert str(error) == "expected at most 100 bytes of a command (the option limits=), got 101"
+    session = play(handlers, *OPENING, MAIL, RCPT, limits=Limits(command_size=100))
+    session.feed(join([packet("L", b"A\0" + b"x" * 200 + b"\0"), packet("B", b"x" * 200)]))
+    assert not session.is_closed
+
+
+@pytest.mark.parametrize("setup", [{}, {"observer": lambda step: None}], ids=["plain", "observed"])
 @pytest.mark.parametrize("size", [5, 40, 100])
 def test_too_many_macros_close_the_connection(size, setup):
     """More than the limit in force, in one packet or in many; what is replaced does not count."""

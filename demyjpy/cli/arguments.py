@@ -270,6 +270,7 @@ def _add_limits(parser: Parser) -> None:
         ("header-size", "BYTES", "size of a header; a message with a larger one is refused (552)"),
         ("recipients", "N", "recipients of a message; further ones are refused (452)"),
         ("message", "BYTES", "size of a message; a larger one is refused (552)"),
+        ("command-size", "BYTES", "size of a command such as RCPT; a longer one closes the connection"),
         ("macro-size", "BYTES", "macros in force; a connection with more is closed"),
     ):
         add(f"--max-{name}", metavar, COUNT, _default(Limits, name.replace("-", "_")), text)
@@ -338,6 +339,7 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
         header_size=arguments.max_header_size,
         recipients=arguments.max_recipients,
         message=arguments.max_message,
+        command_size=arguments.max_command_size,
         macro_size=arguments.max_macro_size,
     )
     return {"limits": limits, **{name: getattr(arguments, name) for name in names}}

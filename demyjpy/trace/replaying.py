@@ -243,9 +243,7 @@ def expected_of(exchange: Exchange) -> bytes:
         return exchange.answer
     packets, _ = split_frames(NOTHING_UNREAD, exchange.answer, LONGEST_PACKET)
     return b"".join(
-        join_frame(*packet, limit=LONGEST_PACKET)
-        for packet in packets
-        if packet[0] != Response.PROGRESS
+        join_frame(*packet, limit=LONGEST_PACKET) for packet in packets if packet[0] != Response.PROGRESS
     )
 
 
