@@ -32,7 +32,7 @@ verdicts and changes of each message, which is right for a filter that was porte
 Without a filter the recorded answers are played themselves, which shows whether a recording is whole.
 Exit status: 0 if nothing differs, 1 if something does, or (without a filter) if something could not be
 read, or if no session has the --queue-id; 2 if the arguments are wrong, 3 if nothing differs but a
-handler is not pure (it answers something else when it is run again).
+handler is not pure (it answers something else when it is run again, or reaches outside of the session).
 """
 _EXPLAIN_EPILOG: Final = """\
 examples:

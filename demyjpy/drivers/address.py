@@ -311,7 +311,7 @@ def _give(address: Address) -> None:
 
 
 def _check_directories(path: str) -> None:
-    """Refuse a place in which somebody else may put another socket for ours, anywhere on the way there.
+    """Refuse a place in which others may put another socket for ours, anywhere on the way there.
 
     As Sendmail's safedirpath() does, which refuses such sockets (libsmutil/safefile.c); but the sticky
     bit is trusted, root's group and our own may write, and links are to be root's or ours.
