@@ -27,8 +27,9 @@ examples:
   demyjpy replay trace.jsonl myfilter.py:handlers --step --queue-id 4F2A1B --html session.html
   demyjpy replay trace.jsonl
 
-Offline: no socket is opened. Answers are compared with the recorded ones byte for byte; with --meaning
-verdicts and changes of each message, which is right for a filter that was ported from another library.
+Offline: no socket is opened. Answers are compared with the recorded ones; other bytes are a difference
+if they are one for an MTA. With --meaning verdicts and changes of each message are compared, which is
+right for a filter that was ported from another library.
 Without a filter the recorded answers are played themselves, which shows whether a recording is whole.
 Exit status: 0 if nothing differs, 1 if something does, or (without a filter) if something could not be
 read, or if no session has the --queue-id; 2 if the arguments are wrong, 3 if nothing differs but a
