@@ -140,8 +140,12 @@ class FlightRecorder:
                 flight = self._open[step.session] = _Flight(StepTape(step.session))
                 if random.random() < self._triggers.sample:  # noqa: S311  # no secret hangs on it
                     flight.why = "sample"
-            for record in flight.tape.take(step, now):
-                self._keep(flight, dump_record(self._privacy.of(record)))
+        # without the lock, for it takes long: the steps of one session come one after the other
+        records = flight.tape.take(step, now)
+        lines = [dump_record(self._privacy.of(one)) for one in records if not flight.is_full]
+        with self._lock:
+            for line in lines:
+                self._keep(flight, line)
             flight.why = flight.why or self._triggers.why(step)
             if isinstance(step.event, Disconnect):
                 self._finish(step.session, flight, now)

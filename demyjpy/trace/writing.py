@@ -251,6 +251,11 @@ class _Tape:
     is_lost: bool = False
 
 
+def _lines_of(tape: StepTape, step: Step, now: float, *, is_over: bool) -> list[Line]:
+    records = list(tape.take(step, now))
+    return [line_of(one) for one in ([*records, tape.end(now)] if is_over else records)]
+
+
 class Recorder:
     """An observer that records every session: ``start_milter(..., observer=Recorder("traces"))``.
 
@@ -287,17 +292,19 @@ class Recorder:
             found = self._tapes.get(step.session)
             if found is None:
                 found = self._tapes[step.session] = _Tape(StepTape(step.session, self._raw))
-            is_over = isinstance(step.event, Disconnect)
+        is_over = isinstance(step.event, Disconnect)
+        # without the lock, for it takes long: the steps of one session come one after the other
+        lines = [] if found.is_lost else _lines_of(found.tape, step, now, is_over=is_over)
+        with self._lock:
             if not found.is_lost:
-                records = list(found.tape.take(step, now))
-                self._keep(found, [*records, found.tape.end(now)] if is_over else records, now)
+                self._keep(found, lines, now)
             if is_over:
                 del self._tapes[step.session]
             if is_over or isinstance(step.event, EndOfMessage) or self._size > _HELD:
                 self._hand_over()
 
-    def _keep(self, found: _Tape, records: Iterable[Record], now: float) -> None:
-        for line in map(line_of, records):
+    def _keep(self, found: _Tape, lines: Iterable[Line], now: float) -> None:
+        for line in lines:
             if self._size + self._desk.size + len(line.data) > self._memory:
                 found.is_lost = True
                 found.tape = StepTape(line.session)  # it holds what was said last
