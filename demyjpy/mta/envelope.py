@@ -39,7 +39,7 @@ def postfix_admits(envelope: Envelope, given: str, parameters: Parameters) -> En
     if address != given and "ORCPT" not in parameters:
         parameters = Parameters((*parameters.words, ("ORCPT", f"rfc822;{_xtext(given)}")))
     key = _key(address, parameters)
-    if any(_key(*one) == key for one in envelope.recipients):
+    if any(one[0].lower() == key[0] and _key(*one) == key for one in envelope.recipients):
         return envelope
     return evolve(envelope, recipients=(*envelope.recipients, (address, parameters)))
 
