@@ -34,8 +34,8 @@ _LATER: Final = 1.0
 class Reload:
     """How a filter is loaded again: ``load`` gives it, or raises.
 
-    ``probe`` is a command that says `LOADED` on its standard output, and ends with status 0, if the filter
-    can be loaded, and else says why. ``give_up`` is called when ``load`` is waited for no more.
+    ``probe`` is a command that says `LOADED` on its standard output, and ends with status 0, if the
+    filter can be loaded, and else says why. ``give_up`` is called when ``load`` is waited for no more.
     """
 
     load: Callable[[], Any]
