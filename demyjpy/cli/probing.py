@@ -1,6 +1,6 @@
 """Whether a filter can be loaded, found out in a process of its own: its program, and how to run that.
 
-It ends with status 0, or says on its standard output what is wrong. What a filter prints is not heard.
+It says on its standard output that it could, or what is wrong. What a filter prints is not heard.
 """
 
 import faulthandler
@@ -10,7 +10,7 @@ from typing import Final
 
 from demyjpy.cli.checking import refuse_problems
 from demyjpy.cli.loading import load_filter
-from demyjpy.drivers.loading import why
+from demyjpy.drivers.loading import LOADED, why
 
 _START: Final = (
     "import sys; sys.path[:] = sys.argv[4:]; from demyjpy.cli.probing import main; main(*sys.argv[1:4])"
@@ -32,6 +32,7 @@ def main(filter_name: str, driver: str, seconds: str) -> None:
     status = 0
     try:
         refuse_problems(load_filter(filter_name), driver)
+        said.write(LOADED)
     except BaseException as error:  # noqa: BLE001  # whatever a filter raises
         said.write(why(error))
         status = 1

@@ -24,6 +24,8 @@ from demyjpy.errors import MilterError
 _PACKAGE: Final = str(Path(__file__).parent.parent)
 _LIBRARY: Final = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib"))
 _FRAME: Final = re.compile(r'File "(.*)", line (\d+) in (.*)')
+LOADED: Final = "loaded"
+"""What a process that tries says if all is well: a filter may end it, with whatever status."""
 _LATER: Final = 1.0
 """Seconds after its deadline at which a process that has not ended itself is killed."""
 
@@ -32,8 +34,8 @@ _LATER: Final = 1.0
 class Reload:
     """How a filter is loaded again: ``load`` gives it, or raises.
 
-    ``probe`` is a command that ends with status 0 if the filter can be loaded, and else says why on its
-    standard output. ``give_up`` is called when ``load`` is waited for no more.
+    ``probe`` is a command that says `LOADED` on its standard output, and ends with status 0, if the
+    filter can be loaded, and else says why. ``give_up`` is called when ``load`` is waited for no more.
     """
 
     load: Callable[[], Any]
@@ -132,12 +134,12 @@ class Attempt:
             finally:
                 with self._lock:
                     self._probe = None
-        if probe.returncode == 0:
+        if probe.returncode == 0 and said == LOADED:
             return None
         if said.startswith("Timeout "):  # faulthandler's word
             return Outcome(error=too_long(self._seconds, said))
         ended = f"a process that loaded it ended with status {probe.returncode}"
-        return Outcome(error=said.strip() or ended)
+        return Outcome(error=said.removeprefix(LOADED).strip() or ended)
 
     def _load_apart(self) -> Outcome:
         try:

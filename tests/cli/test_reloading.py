@@ -306,6 +306,29 @@ def test_a_process_that_loads_may_die(tmp_path):
             milter.end()
 
 
+@pytest.mark.parametrize("count", ["1", "2"])
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ("import os; os._exit(0)", "ended with status 0"),
+        ("import os; os.execv('/bin/sleep', ['sleep', '1000'])", ""),
+        ("import os, time; os.closerange(3, 1000); time.sleep(1000)", ""),
+    ],
+)
+def test_a_process_that_loads_may_become_something_else(tmp_path, count, ends, said):
+    """What ends without a word has not loaded; what leaves is not waited for, nor left behind."""
+    with served(tmp_path, "--workers", count, "--load-timeout", "1") as milter:
+        milter.write("1", ends)
+        milter.hang_up()
+        assert said in milter.wait_for(NOT_LOADED)
+        assert milter.version() == "0"
+        milter.write("2")
+        milter.hang_up()
+        milter.wait_for("the filter was loaded again")
+        wait_until(lambda: milter.version() == "2")
+        milter.end()
+
+
 @pytest.mark.parametrize("command", ["check", "run"])
 def test_a_filter_that_hangs_at_the_start_is_an_error(tmp_path, command):
     """That says where it was; no ``except Exception`` of its own keeps it."""
