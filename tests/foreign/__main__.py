@@ -17,7 +17,7 @@ from pathlib import Path
 
 from attrs import define, field
 
-from tests.foreign import place, play
+from tests.foreign import TABLE, place, play
 from tests.foreign.milters import MILTERS
 from tests.foreign.scenarios import CONVERSATIONS, Conversation
 from tests.integration.ports import free_port
@@ -117,6 +117,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("milters", nargs="*", metavar="MILTER", help=f"of {', '.join(MILTERS)}")
     parser.add_argument("--only", help="conversations with this in their names")
     parser.add_argument("--no-chains", action="store_true")
+    parser.add_argument("--write", action="store_true", help=f"write the table to {TABLE.name}")
     given = parser.parse_args(arguments)
     unknown = sorted(set(given.milters) - set(MILTERS))
     if unknown:
@@ -126,8 +127,8 @@ def main(arguments: Sequence[str]) -> int:
     chosen = [(name,) for name in given.milters or MILTERS]
     chains = [] if given.milters or given.no_chains else list(CHAINS)
     rows = []
-    print("| milter | equal | delivered | marked as odd | replay | explain |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    table = ["| milter | equal | delivered | marked as odd | replay | explain |", "| --- " * 6 + "|"]
+    print("\n".join(table), flush=True)
     for names in (*chosen, *chains):
         row = try_milters(names, conversations)
         rows.append(row)
@@ -138,7 +139,10 @@ def main(arguments: Sequence[str]) -> int:
             "differs" if row.replay else "equal",
             "untrue" if row.untrue else "true",
         )
-        print(f"| {row.name} | {' | '.join(words)} |", flush=True)
+        table.append(f"| {row.name} | {' | '.join(words)} |")
+        print(table[-1], flush=True)
+    if given.write:
+        TABLE.write_text("\n".join(table) + "\n")
     for row in rows:
         if not row.is_right:
             print(f"\n{row.name}:", *row.differing, *row.odd[:10], row.replay, *row.untrue, sep="\n  ")

@@ -26,6 +26,7 @@ _VOLATILE: Final = (
     (re.compile(r"\bb=[A-Za-z0-9+/=\s]+"), "b="),
     (re.compile(r"\w{3}, +\d+ \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}( \(\w+\))?"), "DATE"),
     (re.compile(r"^(Message-Id: <)[^@>]*(@postfix.test>)", re.IGNORECASE), r"\1ID\2"),
+    (re.compile(r"id=\d+-\d+"), "id="),
 )
 """What differs from one time to the next: signatures, times."""
 

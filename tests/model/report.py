@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from attrs import frozen
 
+from tests.foreign import TABLE
 from tests.integration.scenario import Mta, Scenario, ordered
 from tests.integration.scenarios import SCENARIOS
 from tests.model.cases import CASES, Case
@@ -42,6 +43,20 @@ models, and what comes of them must be the same.
 
 Queue ids, dates and ports are left out, and in scenarios the server's own `Received`.
 """
+
+_FOREIGN: Final = """\
+## Milters of others
+
+Ten packages of Debian 12 and an example for each of two libraries of PyPI, as they are, in
+[the mail server in a box](box.md) and behind a real Postfix: 25 conversations each, by
+`python -m tests.foreign --write` (which is not part of the tests). *Equal* are replies, envelope, every byte
+and what is held; *delivered* is how many messages Postfix passed on. Behind Postfix the
+[snooper](snoop.md) watches: how many packets it *marked as odd*, whether a *replay* of what it recorded is
+equal, and whether `explain` says of each message what Postfix did to it. python-libmilter says two answers
+where a filter calls `setReply` and returns `REJECT`, which is what is marked there. The last rows are four
+milters in a row.
+"""
+"""What stands above the table of `tests.foreign`."""
 
 
 @frozen
@@ -142,6 +157,7 @@ def report() -> str:
         "",
         "An ACCEPT or DISCARD at an unknown command is not put to Postfix: its smtpd(8) dies of it.",
     ]
+    lines += ["", _FOREIGN, TABLE.read_text().rstrip("\n")]
     lines += ["", "## Scenarios", ""]
     rows = [(row.name, *(_mark(row, mta) for mta in MTAS)) for row in tables["scenarios"]]
     lines += [*_table(head, *rows), "", "## Dialogues with scripted milters", ""]
