@@ -49,12 +49,12 @@ _FOREIGN: Final = """\
 
 Ten packages of Debian 12 and an example for each of two libraries of PyPI, as they are, in
 [the mail server in a box](box.md) and behind a real Postfix: 25 conversations each, by
-`python -m tests.foreign --write` (which is not part of the tests). *Equal* are replies, envelope, every byte
-and what is held; *delivered* is how many messages Postfix passed on. Behind Postfix the
-[snooper](snoop.md) watches: how many packets it *marked as odd*, whether a *replay* of what it recorded is
-equal, and whether `explain` says of each message what Postfix did to it. python-libmilter says two answers
-where a filter calls `setReply` and returns `REJECT`, which is what is marked there. The last rows are four
-milters in a row.
+`python -m tests.foreign --write` (which is not part of the tests). *Equal* are replies, envelope,
+every byte and what is held; *delivered* is how many messages Postfix passed on. Behind Postfix the
+[snooper](snoop.md) watches: how many packets it *marked as odd*, whether a *replay* of what it
+recorded is equal, and whether `explain` says of each message what Postfix did to it.
+python-libmilter says two answers where a filter calls `setReply` and returns `REJECT`: that is what
+is marked there. The last rows are four milters in a row.
 """
 """What stands above the table of `tests.foreign`."""
 
