@@ -8,7 +8,7 @@ import math
 import os
 import re
 import signal
-import subprocess
+import subprocess  # nosec B404  # for a trial in a process of its own
 import sysconfig
 import threading
 from collections.abc import Callable
@@ -116,7 +116,7 @@ class Attempt:
         with self._lock:
             if self._is_cancelled:
                 return None
-            self._probe = subprocess.Popen(  # noqa: S603  # our own interpreter
+            self._probe = subprocess.Popen(  # noqa: S603  # nosec B603  # our own interpreter
                 self._reload.probe,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
