@@ -128,7 +128,10 @@ def test_a_thread_of_asyncio_is_not_waited_for(loop):
 
 
 def test_a_third_signal_ends_a_program_that_hangs():
-    """Where a handler blocks the event loop, the third signal does what it does without a milter."""
+    """Where a handler blocks the event loop, the third signal does what it does without a milter.
+
+    It is the handler's failure, or one that comes later ends the program: that depends on the time.
+    """
     # under nohup SIGINT is ignored, and would be again
     script = "signal.signal(signal.SIGINT, signal.default_int_handler)" + SLOW.replace(
         "blocking=True", ""
@@ -139,7 +142,7 @@ def test_a_third_signal_ends_a_program_that_hangs():
             milter.wait_for("at work")
             milter.tell(signal.SIGTERM)
             milter.tell_until_ended(signal.SIGINT)
-        assert milter.wait() == -signal.SIGINT
+        assert milter.wait() in (0, -signal.SIGINT)
         assert any("KeyboardInterrupt" in line for line in milter.lines)
 
 
