@@ -4,6 +4,7 @@ What the filter has declined is not said, and after a verdict that ends a messag
 another filter than the recorded one can be played, one that negotiates something else too.
 """
 
+from contextlib import suppress
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -87,14 +88,33 @@ def declined_in(trace: Trace) -> frozenset[str]:
 
 
 def watched_in(trace: Trace) -> frozenset[str]:
-    """Of sender and recipients those that were sent without an answer: as to who only watches them."""
+    """Of sender and recipients those that were sent as to who only watches them.
+
+    That is without an answer. An MTA that waits for answers in any case had none but Continue.
+    """
     agreed = agreement_of(trace)
     if agreed is None:
         return frozenset()
+    can_be_quiet = _offered(trace)
+    heard = {one.letter for one in trace.exchanges if expected_of(one) not in (b"", _CONTINUE)}
     rows = (ROW_OF_NAME[name] for name in ENVELOPE)
     return frozenset(
-        row.name for row in rows if row.quiet & agreed.protocol and not row.off & agreed.protocol
+        row.name
+        for row in rows
+        if not row.off & agreed.protocol
+        and (row.quiet & agreed.protocol or not (row.quiet & can_be_quiet or row.letter in heard))
     )
+
+
+def _offered(trace: Trace) -> ProtocolFlag:
+    """What the MTA offered at the last negotiation that could be read."""
+    found = ProtocolFlag.NONE
+    for exchange in trace.exchanges:
+        if exchange.letter == _C.OPTNEG:
+            with suppress(MilterError):
+                offer: Any = decode_event(exchange.packet)
+                found = offer.protocol
+    return found
 
 
 def _without(registry: Registry, events: frozenset[str]) -> Registry:

@@ -24,6 +24,7 @@ from demyjpy import (
     with_handlers,
 )
 from demyjpy import actions as act
+from demyjpy.handlers import watch_envelope
 from demyjpy.testing import Postfix, Sendmail, run, session
 from demyjpy.testing.strategies import sessions as any_sessions
 from demyjpy.trace import Trace, load
@@ -36,6 +37,7 @@ from demyjpy.trace.tapes import WireTape
 from tests.anyfilters import Notebook, any_filters
 from tests.engine import (
     ABORT,
+    ALL_STEPS,
     BODY,
     CONNECT,
     EOM,
@@ -292,6 +294,17 @@ def test_other_bytes_that_mean_the_same_are_no_difference() -> None:
     difference = compare_bytes(recorded(*edits[:3], act.Continue()), Filter(handlers)).difference
     assert difference is not None
     assert difference.event == "end_of_message"
+
+
+@pytest.mark.parametrize("steps", [ALL_STEPS, 0x7F, 0])
+def test_a_filter_that_was_recorded_with_the_envelope_is_the_same(steps: int) -> None:
+    """Also from an MTA that waits for every answer; a refusal in the recording is a difference."""
+    plain = define_event_handlers({"header": keep})
+    said = (offer(6, 0x1FF, steps), *WHOLE[1:])
+    seen = Trace.of_steps(watched(watch_envelope(plain), *said)[0])
+    assert compare_bytes(seen, Filter(plain)).is_same
+    refused = Trace.of_steps(watched({"mail": lambda _, ctx: reject(ctx)}, *said)[0])
+    assert not compare_bytes(refused, Filter(plain)).is_same
 
 
 def test_a_renewed_session_is_told_again() -> None:
