@@ -13,7 +13,7 @@ from demyjpy.context import Context, send_action
 from demyjpy.handlers import define_event_handlers, with_handlers
 from demyjpy.registry import Registry
 from demyjpy.trace.messages import Turn
-from demyjpy.trace.replaying import agreement_of, declined_in, is_unanswered
+from demyjpy.trace.replaying import agreement_of, declined_in
 from demyjpy.trace.session import Trace
 
 _EVENTS = tuple(row.name for row in EVENTS.values() if row.replies and row.name != "options")
@@ -31,7 +31,7 @@ def recorded_filter(trace: Trace) -> Callable[[Context], Context]:
     answers = tuple(
         Turn(one, one.answer, one.leading_space).actions
         for one in trace.exchanges
-        if one.name in _EVENTS and one.name not in quiet and not is_unanswered(one, agreed)
+        if one.name in _EVENTS and one.name not in quiet
     )
     names = [name for name in _EVENTS if name not in declined_in(trace)]
     return lambda ctx: with_handlers(ctx, _registry(deque(answers), names, quiet, agreed))

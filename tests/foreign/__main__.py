@@ -54,25 +54,9 @@ class Row:
 def try_milters(names: Sequence[str], conversations: Sequence[Conversation]) -> Row:
     """Play all conversations at these milters in a row; each is watched behind Postfix."""
     row = Row(" + ".join(names))
-    with ExitStack() as stack:
-        ports = {name: free_port() for name in names}
-        for name in names:
-            stack.enter_context(MILTERS[name](ports[name]))
-        traces = {name: Path(stack.enter_context(tempfile.TemporaryDirectory())) for name in names}
-        watched = []
-        for name in names:
-            watched.append(f"inet:{free_port()}@127.0.0.1")
-            milter = f"inet:{ports[name]}@127.0.0.1"
-            stack.enter_context(play.snooper(watched[-1], milter, traces[name]))
-        real, boxed = {}, {}
-        with running_sink() as sink, Postfix(watched, sink.port) as server:
-            postfix = play.PostfixMta(server, sink)
-            for one in conversations:
-                real[one.name] = postfix.play(one).plain()
-            log = server.new_log_lines()
-        with play.box([f"inet:{ports[name]}@127.0.0.1" for name in names]) as box:
-            for one in conversations:
-                boxed[one.name] = box.play(one).plain()
+    with ExitStack() as kept:
+        traces = {name: Path(kept.enter_context(tempfile.TemporaryDirectory())) for name in names}
+        real, boxed = _play(names, conversations, traces)
         row.delivered = sum(len(one.delivered) + len(one.held) for one in real.values())
         for one in conversations:
             if real[one.name] == boxed[one.name]:
@@ -84,8 +68,29 @@ def try_milters(names: Sequence[str], conversations: Sequence[Conversation]) -> 
             row.odd += [f"{name}: {what}" for what in play.marked_as_odd(found)]
             row.replay += play.replayed(traces[name])
         if len(names) == 1:
-            row.untrue = _untrue(play.recorded(traces[names[0]]), list(real.values()), log)
+            row.untrue = _untrue(play.recorded(traces[names[0]]), list(real.values()))
     return row
+
+
+def _play(
+    names: Sequence[str], conversations: Sequence[Conversation], traces: dict[str, Path]
+) -> tuple[dict[str, play.Came], dict[str, play.Came]]:
+    """What came of it behind Postfix, and in the box; traces are whole when their snoopers have ended."""
+    with ExitStack() as stack:
+        ports = {name: free_port() for name in names}
+        for name in names:
+            stack.enter_context(MILTERS[name](ports[name]))
+        watched = []
+        for name in names:
+            watched.append(f"inet:{free_port()}@127.0.0.1")
+            milter = f"inet:{ports[name]}@127.0.0.1"
+            stack.enter_context(play.snooper(watched[-1], milter, traces[name]))
+        with running_sink() as sink, Postfix(watched, sink.port) as server:
+            postfix = play.PostfixMta(server, sink)
+            real = {one.name: postfix.play(one).plain() for one in conversations}
+        with play.box([f"inet:{ports[name]}@127.0.0.1" for name in names]) as box:
+            boxed = {one.name: box.play(one).plain() for one in conversations}
+    return real, boxed
 
 
 def _difference(real: play.Came, boxed: play.Came) -> str:
@@ -97,7 +102,7 @@ def _difference(real: play.Came, boxed: play.Came) -> str:
     return "\n".join(lines)
 
 
-def _untrue(traces: Sequence[play.Trace], came: Sequence[play.Came], log: str) -> list[str]:
+def _untrue(traces: Sequence[play.Trace], came: Sequence[play.Came]) -> list[str]:
     """Whether as many messages went on, or were held, as `explain` says."""
     said = play.fates(traces)
     done = {
