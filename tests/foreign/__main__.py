@@ -75,7 +75,7 @@ def try_milters(names: Sequence[str], conversations: Sequence[Conversation]) -> 
 def _play(
     names: Sequence[str], conversations: Sequence[Conversation], traces: dict[str, Path]
 ) -> tuple[dict[str, play.Came], dict[str, play.Came]]:
-    """What came of it behind Postfix, and in the box; traces are whole when their snoopers have ended."""
+    """What came of it behind Postfix, and in the box; traces are whole when snoopers have ended."""
     with ExitStack() as stack:
         ports = {name: free_port() for name in names}
         for name in names:
