@@ -6,6 +6,7 @@ ones in a pool of threads, ``async def`` ones as tasks. Nothing is decided here 
 
 import asyncio
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -17,6 +18,7 @@ from demyjpy.drivers.accepting import Acceptor
 from demyjpy.drivers.address import Address, Listener, listen, parse_address
 from demyjpy.drivers.admission import Door
 from demyjpy.drivers.aio_session import AsyncSession
+from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.options import Options, SessionNames, make_options
 from demyjpy.drivers.pool import DaemonExecutor, Pool
 from demyjpy.drivers.report import log
@@ -263,8 +265,16 @@ def _end(runner: asyncio.Runner) -> None:
         return
     log.warning("tasks that were cancelled have not ended, and are left behind: %d", len(left))
     loop.set_exception_handler(lambda *_: None)  # which would hear of each when it is forgotten
+    # one that is forgotten is closed, and may swallow that for ever; what a thread has is not forgotten
+    with suppress(RuntimeError):  # there are no more threads
+        BIRTHS.start(threading.Thread(target=_keep, args=(left,), daemon=True))
     asyncio.set_event_loop(None)
     loop.close()
+
+
+def _keep(_: object) -> None:
+    """For as long as the process lives."""
+    threading.Event().wait()
 
 
 def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:

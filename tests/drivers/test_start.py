@@ -342,7 +342,7 @@ async def stay():
     while True:
         try:
             await asyncio.sleep(3600)
-        except asyncio.CancelledError:
+        except CAUGHT:
             pass
 
 @handlers.abort
@@ -362,9 +362,13 @@ say("stopped")
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_coroutine_that_swallows_its_cancellation_is_left_behind(number, workers):
-    """After one signal and the grace period; its session ends as any other, and the log says so."""
-    with program(STUBBORN, workers) as milter, Peer(milter.address()) as peer:
+@pytest.mark.parametrize("caught", ["asyncio.CancelledError", "BaseException"])
+def test_a_coroutine_that_swallows_its_cancellation_is_left_behind(number, workers, caught):
+    """After one signal and the grace period; its session ends as any other, and the log says so.
+
+    Who swallows its GeneratorExit, too, would never end once it is forgotten.
+    """
+    with program(STUBBORN.replace("CAUGHT", caught), workers) as milter, Peer(milter.address()) as peer:
         peer.begin().begin_message().say(EndOfMessage())
         milter.wait_for("at work")
         milter.tell(number)
