@@ -13,7 +13,7 @@ from demyjpy import actions as act
 from demyjpy.actions import Action, Modification
 from demyjpy.codec import ACTIONS, decode_action
 from demyjpy.codec.responses import exact_reply
-from demyjpy.errors import LocalProtocolError, MilterError, RemoteProtocolError
+from demyjpy.errors import MilterError, RemoteProtocolError
 from demyjpy.wire.codes import MIN_VERSION, Response
 from demyjpy.wire.fields import decode_text, show_bytes
 from demyjpy.wire.framing import Packet
@@ -168,10 +168,7 @@ def _read_reply(payload: bytes, event: str, strictness: Strictness) -> tuple[Act
     text, nul, more = payload.partition(b"\0")
     reply: act.ReplyCode | None = None
     if strictness.replies or (nul and not more):
-        try:
-            reply = _parse_reply(decode_text(text), is_strict=strictness.replies)
-        except LocalProtocolError:
-            reply = None
+        reply = _parse_reply(decode_text(text), is_strict=strictness.replies)
     if reply is not None:
         return reply, "" if nul else "a reply without NUL: Postfix sends on what lies behind it"
     if event == "options" or strictness.replies:

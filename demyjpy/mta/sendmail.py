@@ -125,11 +125,7 @@ class Sendmail(Profile):
         address = ip_address(client.address)
         raw = str(address)
         if isinstance(address, IPv6Address):
-            if address.ipv4_mapped:
-                address = address.ipv4_mapped
-                raw = str(address)
-            else:
-                raw = "IPv6:" + ":".join(f"{int(part, 16):x}" for part in address.exploded.split(":"))
+            raw = "IPv6:" + ":".join(f"{int(part, 16):x}" for part in address.exploded.split(":"))
         return ev.Connect(client.name or f"[{raw}]", str(address.version), address, client.port, raw=raw)
 
     def says(self, what: str, **values: str) -> Reply:

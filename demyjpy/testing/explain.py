@@ -2,7 +2,7 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -98,13 +98,6 @@ def _without_own_words(line: str, mta: Profile, messages: int) -> str:
 
 
 # ---------------------------------------------------------------------------------- as lines
-def describe_messages(messages: Iterable[MessageResult]) -> list[str]:
-    """What became of messages: what holds under any MTA."""
-    return [
-        line for number, message in enumerate(messages, 1) for line in describe_message(number, message)
-    ]
-
-
 def describe_message(number: int, message: MessageResult) -> list[str]:
     """One of them: first its verdict."""
     return [f"message {number}: {describe_verdict(message)}", *describe_mail(message)]

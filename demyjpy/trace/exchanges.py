@@ -57,11 +57,6 @@ class Exchange:
         """What the MTA said, as a value; `MilterError` where it is none."""
         return decode_event(self.packet, self.leading_space)
 
-    @property
-    def replies(self) -> tuple[Packet, ...]:
-        """What the filter said, packet by packet."""
-        return tuple(split_frames(NOTHING_UNREAD, self.reply, LONGEST_PACKET)[0])
-
 
 @frozen
 class Understood:

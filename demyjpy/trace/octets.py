@@ -7,7 +7,7 @@ bytes read with ``surrogateescape`` (`demyjpy.wire.fields`), so both come to the
 from base64 import b64decode, b64encode
 from typing import Any, Final
 
-from demyjpy.errors import TraceError
+from demyjpy.errors import LocalProtocolError, TraceError
 from demyjpy.wire.fields import decode_text, encode_text
 
 _KEY: Final = "base64"
@@ -44,8 +44,8 @@ def load_bytes(value: Any) -> bytes:
     if isinstance(value, str):
         try:
             return encode_text(value)
-        except UnicodeEncodeError as error:
-            raise TraceError(f"expected text, got half of a surrogate pair: {error}") from None
+        except LocalProtocolError as error:
+            raise TraceError(str(error)) from None
     if isinstance(value, dict) and isinstance(value.get(_KEY), str):
         try:
             return b64decode(value[_KEY], validate=True)

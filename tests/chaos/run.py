@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import asdict, frozen
@@ -136,6 +137,13 @@ async def run(plan: Plan) -> Outcome:
                 await milter.process.wait()
 
 
+def _most_open(workers: list[int]) -> int:
+    """The most descriptors of one of them; a worker may just end."""
+    with suppress(FileNotFoundError):
+        return max(map(descriptors, workers), default=0)
+    return sys.maxsize
+
+
 async def _play(plan: Plan, milter: Milter, address: tuple[str, int]) -> Outcome:
     chance = random.Random(plan.seed)
     tally, faults = Tally(), Counter[str]()
@@ -172,8 +180,13 @@ async def _play(plan: Plan, milter: Milter, address: tuple[str, int]) -> Outcome
     tally.wrong += [repr(one) for one in found if one is not None]
     seconds = time.monotonic() - started
     await milter.settle()
-    await asyncio.sleep(1.0)  # for the last disconnects
-    workers = children(pid)
+    end = time.monotonic() + 30
+    while True:  # a reload may still go on; what leaks does not go away
+        await asyncio.sleep(1.0)  # for the last disconnects
+        workers = children(pid)
+        as_planned = len(workers) == plan.workers
+        if time.monotonic() > end or (as_planned and _most_open(workers) <= fresh + 4):
+            break
     after = descriptors(pid), kilobytes(pid)
     open_files = tuple(descriptors(worker) for worker in workers)
     sizes = tuple(kilobytes(worker) for worker in workers)

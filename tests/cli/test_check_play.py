@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from demyjpy import Accept, send_action
 from demyjpy.cli import findings, playing, watching
 from demyjpy.registry import Handler
 
@@ -488,6 +489,9 @@ def test_sleep_is_stopped_on_any_python() -> None:
         with pytest.raises(watching.StoppedError, match=r"asyncio\.sleep") if delay else nullcontext():
             watch.profile(inside, "call", None)
     assert watch.running.waits == {"time.sleep"}
+    asking = SimpleNamespace(f_code=send_action.__code__, f_locals={"actions": (Accept(),)})
+    watch.profile(asking, "call", None)
+    assert list(watch.asked) == [Accept()]
     watch.thread = 0
     watch.running.waits.clear()
     with pytest.raises(watching.StoppedError):

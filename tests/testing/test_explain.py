@@ -5,9 +5,9 @@ from attrs import evolve
 
 from demyjpy import add_header, define_event_handlers, quarantine, reject
 from demyjpy.mta import steps
-from demyjpy.testing import Mail, Message, Postfix, Script, context, run, session
+from demyjpy.testing import Mail, Message, Postfix, Script, Sendmail, context, run, session
 from demyjpy.testing.dialogue import show
-from demyjpy.testing.explain import explain_difference
+from demyjpy.testing.explain import compare_mtas, explain_difference
 
 SCRIPT = session().mail("a@b", SIZE="9").rcpt("c@d").message("Subject: x\n\nhello\n")
 IDLE = define_event_handlers()
@@ -148,3 +148,11 @@ def test_a_part_of_a_session_is_its_steps():
 def test_escapes_are_those_of_python():
     """Text stays; control characters and stray bytes do not."""
     assert show("grüße\t\r\0\udcff") == "grüße\\t\\r\\x00\\xff"
+
+
+def test_mtas_that_tell_of_different_numbers_of_messages_are_compared_in_whole():
+    """Nothing is left out for what they do without a filter: no message belongs to another."""
+    one = run(IDLE, SCRIPT)
+    two = run(IDLE, SCRIPT.mail("e@f").rcpt("c@d").message("Subject: y\n\nhello\n"), mta=Sendmail())
+    difference = compare_mtas(one, two, plain=lambda: (one, two))
+    assert "Subject: y" in difference

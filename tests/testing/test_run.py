@@ -67,6 +67,7 @@ def test_a_filter_test_is_an_equality():
     script = script.rcpt("b@example.org").rcpt("<c@example.org>").message("Subject: Lunch\n\nhi\n")
     result = run(tagger(), script)
     assert result.verdict == Accept()
+    assert result.fate == "accepted"
     assert result.sender == "a@example.net"
     assert result.recipients == ["b@example.org", "c@example.org"]
     assert result.message["Subject"] == "[EXTERNAL] Lunch"

@@ -1,9 +1,11 @@
 """What handlers reach outside of their session while they are played: seen, and in a shadow stopped."""
 
 import logging
+import os
 import random
 import socket
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -14,11 +16,12 @@ import pytest
 
 from demyjpy import add_header, define_event_handlers, tempfail, with_handlers
 from demyjpy.connection import Setup
+from demyjpy.pipeline import as_on_connect
 from demyjpy.testing import Postfix, session
 from demyjpy.testing import run as play
-from demyjpy.trace import Trace, shadow, write
+from demyjpy.trace import Trace, reaching, shadow, shadowing, write
 from demyjpy.trace.player import Player
-from demyjpy.trace.reaching import Reach, Watch
+from demyjpy.trace.reaching import Reach, ReachedError, Watch
 from tests.engine import keep
 from tests.trace.sessions import WHOLE, watched
 
@@ -89,6 +92,44 @@ def test_the_network_and_files_are_seen(tmp_path: Path) -> None:
             one.connect(("127.0.0.1", 1))
 
     assert ("socket.connect", False) in reached(ask)
+
+
+def test_what_a_profile_function_sees_is_told_on_any_python(database: sqlite3.Connection) -> None:
+    """Coverage does not see profile functions and audit hooks at work, so they are called by hand."""
+    found: list[Reach] = []
+    watch = Watch(found.append, stops=True)
+    frame = sys._getframe()
+    watch._profile(frame, "c_call", time.time)  # no handler runs
+    watch._running = define_event_handlers({"mail": keep})["mail"]
+    watch._profile(frame, "call", None)
+    watch._profile(frame, "c_call", len)
+    watch._profile(frame, "c_call", time.time)
+    watch._profile(frame, "c_call", datetime.now)
+    with pytest.raises(ReachedError, match=r"sqlite3\.execute is not played"):
+        watch._profile(frame, "c_call", database.execute)
+    with pytest.raises(ReachedError):
+        watch._profile(frame, "c_call", database.execute)
+    assert [one.call for one in found] == ["time.time", "datetime.now", "sqlite3.execute"]
+    reaching._hear("socket.connect", ())
+    reaching._HEARD.watch = watch
+    try:
+        reaching._hear("import", ())
+        reaching._hear("open", ("x", "r", os.O_RDONLY))
+        for event, arguments in (("socket.connect", ()), ("open", ("x", "w", os.O_WRONLY))):
+            with pytest.raises(ReachedError):
+                reaching._hear(event, arguments)
+    finally:
+        reaching._HEARD.watch = None
+
+
+def test_a_shadow_that_has_reached_outside_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Time and chance are no reason."""
+    handlers = as_on_connect({"mail": keep})
+    stage = shadowing._Stage(handlers, "tempfail", lambda found: None, outside=False)
+    stage._reached(Reach("f", "mail", "time.time", True))
+    assert not caplog.records
+    stage._reached(Reach("f", "mail", "sqlite3.execute"))
+    assert "not played any more: f at mail calls sqlite3.execute" in caplog.text
 
 
 GREYLIST = """

@@ -25,7 +25,7 @@ from demyjpy.testing.server import Server
 from demyjpy.trace import Trace, Tray, WireRecorder, load
 from demyjpy.trace.comparing import compare_bytes
 from demyjpy.trace.replaying import Filter
-from demyjpy.trace.snooping import AWAY, Snooper, _why
+from demyjpy.trace.snooping import AWAY, Snooper, _Session, _why
 from demyjpy.trace.tapes import WireTape
 from demyjpy.trace.words import flag_words
 from tests.cli.servers import PATIENCE, listening, program, read_until, silent
@@ -591,3 +591,23 @@ def test_every_packet_has_words() -> None:
     assert line.endswith("#1 end      the milter is away: connection refused")
     assert flag_words(0, 0) == "no changes"
     assert "\x1b[" in record_line(records[0], 1, Paint(True))
+
+
+def test_what_was_early_may_be_all_that_a_milter_takes_for_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the MTA is read on when the milter takes more, not when it is there."""
+
+    async def inside(snooper: Snooper, seen: Seen) -> None:
+        one = _Session(snooper, "1")
+        reads: list[str] = []
+        monkeypatch.setattr(one.front, "pause", lambda: reads.append("pause"))
+        monkeypatch.setattr(one.front, "resume", lambda: reads.append("resume"))
+        monkeypatch.setattr(one.back, "write", lambda data: one.back.pause_writing())
+        one.said(one.front, join([offer()]))
+        one.back.was_made = True
+        one.made(one.back)
+        assert reads == ["pause", "pause"]
+        one.back.resume_writing()
+        assert reads == ["pause", "pause", "resume"]
+
+    with listening(silent) as milter:
+        snooping(milter, inside)

@@ -40,7 +40,7 @@ def test_lone_surrogates_can_be_written() -> None:
         assert load_text(through_json(dump_text(text)))
 
 
-@pytest.mark.parametrize("bad", [1, None, {"base64": "*"}, {"base64": 1}, {}])
+@pytest.mark.parametrize("bad", [1, None, "\ud800", {"base64": "*"}, {"base64": 1}, {}])
 def test_what_is_no_bytes_is_refused(bad: Any) -> None:
     """With what was expected."""
     with pytest.raises(TraceError, match="expected"):
