@@ -203,7 +203,7 @@ class Nursery:
             self._outcome = Outcome(
                 error=too_long(self._seconds, self._stacks) if self._stacks else ended
             )
-        else:
+        elif not self._outcome.error:  # else it has nothing to hold
             log.error("the process that holds the filter has ended with status %d", status)
 
 

@@ -4,6 +4,7 @@ import gc
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from demyjpy.drivers.loading import Attempt, Outcome, Reload, why
@@ -72,7 +73,7 @@ class Service:
         if self._controls is None:
             self._is_asked = True
         else:
-            self._controls.soon(self._begin)
+            self._controls.soon(partial(self._begin, self._controls))
 
     def load_if_idle(self) -> None:
         """Load it again, unless that is done already."""
@@ -85,7 +86,7 @@ class Service:
         left = self._trial.left if self._trial else math.inf
         return min(left, self.notifier.beat())
 
-    def _begin(self) -> None:
+    def _begin(self, controls: Controls) -> None:
         """Where the driver works. What was begun before is of no use any more, or has to end first."""
         if self._trial is not None and not self._trial.cancel():
             self._is_asked = True
@@ -94,19 +95,15 @@ class Service:
         log.info("loading again, for at most %g s", self._seconds)
         self._started = time.monotonic()
         try:
-            self._trial = self._try()
+            self._trial = self._try(controls)
         except (OSError, RuntimeError) as error:  # no descriptor, no thread
             self._conclude(f"cannot begin to load it: {error}")
 
-    def _try(self) -> Trial:
+    def _try(self, controls: Controls) -> Trial:
         if self.begin is not None:
             return self.begin(self._load, self._seconds)
         reload = Reload(self._load, self._reload.probe, self._reload.give_up)
-        return Attempt(reload, self._seconds, self._tell)
-
-    def _tell(self) -> None:
-        if self._controls is not None:
-            self._controls.soon(self._look)
+        return Attempt(reload, self._seconds, partial(controls.soon, self._look))
 
     def _load(self) -> Any:
         found = self._reload.load()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from demyjpy import AddHeader, Continue
+from demyjpy.cli.probing import probe_command
 from demyjpy.cli.reloading import Reloadable
 from demyjpy.drivers.loading import too_long
 from tests.drivers.filters import wait_until
@@ -404,3 +405,10 @@ def test_what_was_given_up_leaves_no_module(tmp_path, monkeypatch):
     finally:
         for name in set(sys.modules) - known:
             del sys.modules[name]
+
+
+def test_where_no_python_can_be_run_nothing_tries(monkeypatch):
+    """As in a program that embeds it: then a thread loads, without a trial."""
+    assert probe_command("filter.py", "asyncio", 5.0)[0] == sys.executable
+    monkeypatch.setattr(sys, "executable", "")
+    assert probe_command("filter.py", "asyncio", 5.0) == ()

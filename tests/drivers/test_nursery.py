@@ -1,5 +1,6 @@
 """Attempts to load a filter again, in a thread and in a process, where they do not go well."""
 
+import math
 import os
 import signal
 import threading
@@ -8,7 +9,7 @@ import time
 import pytest
 
 from demyjpy.drivers.births import Births
-from demyjpy.drivers.loading import Attempt, Outcome, Reload
+from demyjpy.drivers.loading import LOADED, Attempt, Outcome, Reload
 from demyjpy.drivers.nursery import House, Nursery
 from tests.drivers.filters import wait_until
 
@@ -73,13 +74,42 @@ def test_an_attempt_is_cancelled_while_a_process_tries():
         gate.set()
 
 
-def test_there_may_be_no_thread_to_load_in(monkeypatch):
+@pytest.fixture
+def tries(gate):
+    """Attempts that try nothing until the gate opens."""
+
+    class Late(Attempt):
+        def _try(self) -> Outcome | None:
+            gate.wait()
+            return super()._try()
+
+    return Late
+
+
+def test_an_attempt_is_cancelled_before_it_tries(tries, gate, tmp_path):
+    """Then no process is started, and nothing is told."""
+    path, told = tmp_path / "tried", threading.Event()
+    before = set(threading.enumerate())
+    attempt = tries(Reload(lambda: 1, ("touch", str(path))), 50, told.set)
+    (thread,) = set(threading.enumerate()) - before
+    assert attempt.left == math.inf
+    assert attempt.cancel()
+    gate.set()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert attempt.outcome() is None
+    assert not told.is_set()
+    assert not path.exists()
+
+
+def test_there_may_be_no_thread_to_load_in(tries, gate, monkeypatch):
     """That is said; nothing is waited for."""
     ended = threading.Event()
-    attempt = Attempt(Reload(lambda: 1, ("sleep", "0.3")), 50, ended.set)
+    attempt = tries(Reload(lambda: 1, ("printf", LOADED)), 50, ended.set)
     none_left = Births()
     none_left.end()
     monkeypatch.setattr("demyjpy.drivers.loading.BIRTHS", none_left)
+    gate.set()
     assert ended.wait(20)
     assert attempt.outcome() == Outcome(
         error="cannot start a thread to load it in: can't start new thread: the program ends"
@@ -157,6 +187,31 @@ def test_a_process_that_does_not_answer_is_ended(monkeypatch):
     os.kill(nursery.pid, signal.SIGSTOP)
     nursery.close()
     assert nursery.is_lost
+
+
+def test_a_process_that_ends_by_itself_has_said_why():
+    """It is not ended before: its parent hears it afterwards."""
+
+    def load() -> None:
+        raise ValueError("on purpose")
+
+    nursery = Nursery(load, 20.0, HOUSE)
+    os.waitid(os.P_PID, nursery.pid, os.WEXITED | os.WNOWAIT)
+    assert nursery.outcome() == Outcome(error="ValueError: on purpose")
+    assert nursery.is_lost
+
+
+def test_a_process_that_dies_before_it_has_read_what_is_asked(log):
+    """Has ended, although the system calls that a connection that was reset."""
+    nursery = loaded(Nursery(lambda: 1, 20.0, HOUSE))
+    os.kill(nursery.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, nursery.pid, os.WSTOPPED)
+    nursery.shut()
+    os.kill(nursery.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, nursery.pid, os.WEXITED | os.WNOWAIT)
+    assert nursery.ended() == {}
+    assert nursery.is_lost
+    assert log.take() == ["the process that holds the filter has ended with status -9"]
 
 
 def test_there_may_be_no_process_for_a_worker():

@@ -1,5 +1,6 @@
 """The threads for handlers that block, where the system has no more of them."""
 
+import sys
 import threading
 
 import pytest
@@ -66,6 +67,17 @@ def test_one_is_left_behind_where_no_other_can_take_its_place(no_threads, gate):
     assert pool.submit(str, 2).result(WAIT) == "2"
     assert waiting.result(WAIT) == "1"
     gate.set()
+    pool.close()
+
+
+def test_an_error_is_handed_on_and_its_thread_goes_on():
+    """Whatever is raised: it is for who waits."""
+    pool = Pool(1)
+    with pytest.raises(ValueError, match="invalid literal"):
+        pool.submit(int, "x").result(WAIT)
+    with pytest.raises(SystemExit):
+        pool.submit(sys.exit, 3).result(WAIT)
+    assert pool.submit(str, 1).result(WAIT) == "1"
     pool.close()
 
 

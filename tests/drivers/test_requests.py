@@ -5,6 +5,7 @@ from queue import Queue
 import pytest
 
 from demyjpy.drivers.address import Address
+from demyjpy.drivers.loading import Outcome
 from demyjpy.drivers.service import Service
 from demyjpy.drivers.signals import Controls, Requests
 
@@ -57,6 +58,39 @@ def test_a_reload_that_cannot_be_begun(error, log):
     service.begin = None
     service.load_again()
     assert asked.get(timeout=30) == "filter"
+    service.close()
+
+
+def test_a_filter_that_the_driver_does_not_take(log):
+    """Changes nothing, whatever the driver found when it looked at it."""
+
+    def adopt(found):
+        raise ValueError(f"not {found}")
+
+    begun = []
+
+    class Loaded:
+        left = 0.0
+
+        def outcome(self):
+            return Outcome("this one")
+
+        def cancel(self):
+            return True
+
+    def begin(load, seconds):
+        begun.append(seconds)
+        return Loaded()
+
+    service = Service(lambda: "filter", lambda found: None, 20.0)
+    service.begin = begin
+    service.started(Controls(lambda at_once: None, lambda: None, adopt, lambda act: act()), "here")
+    service.load_if_idle()
+    service.load_if_idle()  # it is being loaded by now
+    assert begun == [20.0]
+    service.tend()
+    said = "the filter was not loaded again and stays as it was: ValueError: not this one"
+    assert log.take() == [said]
     service.close()
 
 

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections import deque
@@ -395,3 +396,55 @@ def test_there_may_be_no_more_threads(status, monkeypatch):
         status.process_request(theirs, ("", 0))
         with ours:
             assert ours.recv(1) == b""
+
+
+def test_who_speaks_for_ever_is_cut_off(status, monkeypatch):
+    """Though he never pauses: his time is for all that he says."""
+    monkeypatch.setattr("demyjpy.metrics.serving._LONGEST", 0.1)
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.settimeout(0.02)
+        status.process_request(theirs, ("", 0))
+
+        def has_ended() -> bool:
+            try:
+                ours.send(b"x")
+                return ours.recv(1) == b""
+            except TimeoutError:
+                return False
+            except ConnectionError:
+                return True
+
+        wait_until(has_ended)
+
+
+def test_those_who_ask_at_the_same_time_share_an_answer(status, monkeypatch):
+    """It is made once, after the last of them has asked."""
+    lock, came, made, found = threading.Lock(), [], [], []
+
+    class Noting:
+        """The lock; it tells who waits."""
+
+        def __enter__(self):
+            came.append(1)
+            lock.acquire()
+
+        def __exit__(self, *_):
+            lock.release()
+
+    def make():
+        made.append(1)
+        return len(made)
+
+    monkeypatch.setattr(status, "_figures", Noting())
+    askers = [
+        threading.Thread(target=lambda: found.append(status.shared("figure", make))) for _ in range(4)
+    ]
+    with lock:
+        for asker in askers:
+            asker.start()
+        wait_until(lambda: len(came) == 4)
+    for asker in askers:
+        asker.join(20)
+    assert found == [1, 1, 1, 1]
+    assert status.shared("figure", make) == 2
