@@ -412,3 +412,20 @@ def test_where_no_python_can_be_run_nothing_tries(monkeypatch):
     assert probe_command("filter.py", "asyncio", 5.0)[0] == sys.executable
     monkeypatch.setattr(sys, "executable", "")
     assert probe_command("filter.py", "asyncio", 5.0) == ()
+
+
+def test_a_trial_says_what_is_wrong(tmp_path):
+    """Or that it could load the filter; what that prints is not heard."""
+    path = tmp_path / "tried_filter.py"
+
+    def said(text: str) -> tuple[int, str]:
+        path.write_text(text)
+        command = probe_command(str(path), "asyncio", 50.0)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stdout
+
+    assert said(FILTER + "\nprint('hello')\n") == (0, "loaded")
+    status, text = said(FILTER + "\nprint('hello')\nraise ValueError('on purpose')\n")
+    assert status == 1
+    assert "on purpose" in text
+    assert "hello" not in text
