@@ -21,8 +21,9 @@ from typing import Final
 from attrs import frozen
 
 from tests.chaos.attacks import ATTACKS
-from tests.chaos.run import ROOT, Milter, Plan, children, kilobytes
+from tests.chaos.run import ROOT, Milter, Plan, kilobytes
 from tests.chaos.steady import percentile, work
+from tests.drivers.program import children
 
 MORE: Final = 0.050
 """Seconds that an attack may cost a good client."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from attrs import asdict, frozen
 
 from tests.chaos.clients import Tally, bad, good
+from tests.drivers.program import workers
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,11 +57,6 @@ class Outcome:
     def as_text(self) -> str:
         """Line by line."""
         return "\n".join(f"  {name}: {value}" for name, value in asdict(self).items())
-
-
-def children(pid: int) -> list[int]:
-    """The workers that are alive."""
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def descriptors(pid: int) -> int:
@@ -113,15 +109,16 @@ class Milter:
         end, calm = time.monotonic() + 30, 0
         while calm < 5 and time.monotonic() < end:
             await asyncio.sleep(0.1)
-            calm = calm + 1 if len(children(self.process.pid)) >= self._plan.workers else 0
+            calm = calm + 1 if len(workers(self.process.pid)) >= self._plan.workers else 0
 
     def harm(self, kind: str, chance: random.Random) -> None:
         """Do something to it."""
-        found = children(self.process.pid)
+        found = workers(self.process.pid)
         if kind == "reload":
             self.process.send_signal(signal.SIGHUP)
         elif found:
-            os.kill(chance.choice(found), signal.SIGKILL if kind == "kill" else signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it may just have ended
+                os.kill(chance.choice(found), signal.SIGKILL if kind == "kill" else signal.SIGTERM)
 
 
 async def run(plan: Plan) -> Outcome:
@@ -137,10 +134,10 @@ async def run(plan: Plan) -> Outcome:
                 await milter.process.wait()
 
 
-def _most_open(workers: list[int]) -> int:
+def _most_open(serving: list[int]) -> int:
     """The most descriptors of one of them; a worker may just end."""
     with suppress(FileNotFoundError):
-        return max(map(descriptors, workers), default=0)
+        return max(map(descriptors, serving), default=0)
     return sys.maxsize
 
 
@@ -149,7 +146,7 @@ async def _play(plan: Plan, milter: Milter, address: tuple[str, int]) -> Outcome
     tally, faults = Tally(), Counter[str]()
     pid = milter.process.pid
     before = descriptors(pid), kilobytes(pid)
-    fresh = max(descriptors(worker) for worker in children(pid))
+    fresh = max(descriptors(worker) for worker in workers(pid))
     started = time.monotonic()
 
     def more() -> bool:
@@ -183,13 +180,13 @@ async def _play(plan: Plan, milter: Milter, address: tuple[str, int]) -> Outcome
     end = time.monotonic() + 30
     while True:  # a reload may still go on; what leaks does not go away
         await asyncio.sleep(1.0)  # for the last disconnects
-        workers = children(pid)
-        as_planned = len(workers) == plan.workers
-        if time.monotonic() > end or (as_planned and _most_open(workers) <= fresh + 4):
+        serving = workers(pid)
+        as_planned = len(serving) == plan.workers
+        if time.monotonic() > end or (as_planned and _most_open(serving) <= fresh + 4):
             break
     after = descriptors(pid), kilobytes(pid)
-    open_files = tuple(descriptors(worker) for worker in workers)
-    sizes = tuple(kilobytes(worker) for worker in workers)
+    open_files = tuple(descriptors(worker) for worker in serving)
+    sizes = tuple(kilobytes(worker) for worker in serving)
     milter.process.send_signal(signal.SIGTERM)
     status = await asyncio.wait_for(milter.process.wait(), 30)
     handled = Counter(milter.notes.read_text().split())
@@ -206,8 +203,8 @@ async def _play(plan: Plan, milter: Milter, address: tuple[str, int]) -> Outcome
         problems.append(f"the parent had {before[0]} descriptors, has {after[0]}")
     if max(open_files, default=0) > fresh + 4:
         problems.append(f"a fresh worker has {fresh} descriptors, now they have {open_files}")
-    if len(workers) != plan.workers:
-        problems.append(f"expected {plan.workers} workers, got {len(workers)}")
+    if len(serving) != plan.workers:
+        problems.append(f"expected {plan.workers} workers, got {len(serving)}")
     if after[1] > before[1] + 20_000:
         problems.append(f"the parent grew from {before[1]} to {after[1]} kB")
     log = milter.log.read_text()

@@ -17,7 +17,7 @@ from demyjpy.cli.reloading import Reloadable
 from demyjpy.drivers.loading import too_long
 from tests.drivers.filters import wait_until
 from tests.drivers.peer import Peer
-from tests.drivers.program import is_gone
+from tests.drivers.program import children, is_gone, workers
 
 ROOT = Path(__file__).parents[2]
 FILTER = """
@@ -104,20 +104,6 @@ def served(directory: Path, *options: str) -> Iterator[Served]:
         if milter.process.poll() is None:
             milter.process.kill()
         milter.process.wait()
-
-
-def children(pid: int) -> list[int]:
-    """Those of a process."""
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def workers(pid: int) -> list[int]:
-    """All below it that serve."""
-    found = []
-    for child in children(pid):
-        name = Path(f"/proc/{child}/comm").read_text().strip()
-        found += children(child) if name == "demyjpy-filter" else [child]
-    return found
 
 
 def descriptors(pid: int) -> int:

@@ -8,9 +8,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from demyjpy.drivers.nursery import NAME
 from tests.drivers.filters import wait_until
 from tests.drivers.peer import WAIT
 
@@ -139,3 +140,21 @@ def _state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return "Z"
+
+
+def children(pid: int) -> list[int]:
+    """Those of a process; none if it is gone."""
+    try:
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def workers(pid: int) -> list[int]:
+    """All below it that serve; after SIGHUP they are children of the process that loaded the filter."""
+    found = []
+    for child in children(pid):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            name = Path(f"/proc/{child}/comm").read_text().strip()
+            found += children(child) if name == NAME else [child]
+    return found
