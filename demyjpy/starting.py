@@ -148,7 +148,7 @@ def _closing(
     elif record is not None:
         found.append(record)
     if isinstance(capsules, str | Path):
-        from demyjpy.trace.capsule import CapsuleMaker  # noqa: PLC0415  # alike
+        from demyjpy.trace.capsule import CapsuleMaker  # noqa: PLC0415  # as above
 
         found.append(CapsuleMaker(capsules))
     elif capsules is not None:
@@ -157,7 +157,7 @@ def _closing(
 
 
 def _explainer() -> Observer:
-    from demyjpy.trace.explaining import Explainer  # noqa: PLC0415  # alike
+    from demyjpy.trace.explaining import Explainer  # noqa: PLC0415  # as above
 
     return Explainer()
 

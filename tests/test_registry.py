@@ -35,7 +35,7 @@ def test_a_decorator_that_is_none_tells_those_there_are():
     with pytest.raises(AttributeError, match=r"expected one of connect, hello, .*, got 'eom'"):
         handlers.eom  # noqa: B018  # it is the access that is tried
     with pytest.raises(AttributeError, match="'Registry' object has no attribute '_eom'"):
-        handlers._eom  # noqa: B018  # alike
+        handlers._eom  # noqa: B018  # as above
     assert not hasattr(merge_handlers(handlers, define_event_handlers()), "eom")
 
 

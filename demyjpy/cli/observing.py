@@ -108,7 +108,7 @@ def observers_of(arguments: argparse.Namespace) -> dict[str, Any]:
             chosen = _limits(arguments, "record")
             found["record"] = Recorder(arguments.record, raw=arguments.record_raw, **chosen)
         if arguments.flight is not None:
-            from demyjpy.trace import FlightRecorder, Privacy  # noqa: PLC0415  # alike
+            from demyjpy.trace import FlightRecorder, Privacy  # noqa: PLC0415  # as above
 
             keep: Any = arguments.flight_keep or "envelope"
             salt = secrets.token_bytes(16)
@@ -116,11 +116,11 @@ def observers_of(arguments: argparse.Namespace) -> dict[str, Any]:
             chosen = _limits(arguments, "flight")
             found["flight"] = FlightRecorder(arguments.flight, privacy=privacy, **chosen)
         if arguments.capsules is not None:
-            from demyjpy.trace import CapsuleMaker  # noqa: PLC0415  # alike
+            from demyjpy.trace import CapsuleMaker  # noqa: PLC0415  # as above
 
             found["capsules"] = CapsuleMaker(arguments.capsules, **_limits(arguments, "capsules"))
     if arguments.explain:
-        from demyjpy.trace.explaining import Explainer  # noqa: PLC0415  # alike
+        from demyjpy.trace.explaining import Explainer  # noqa: PLC0415  # as above
 
         found["explain"] = Explainer(**_limits(arguments, "explain"))
     return found

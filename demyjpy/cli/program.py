@@ -209,7 +209,7 @@ def mta(arguments: argparse.Namespace) -> int:
 def demo(arguments: argparse.Namespace) -> int:
     """``demyjpy demo``: 0 when all mails have been played."""
     _prepare_box()
-    from demyjpy.cli import demonstrating  # noqa: PLC0415  # alike
+    from demyjpy.cli import demonstrating  # noqa: PLC0415  # as above
 
     return demonstrating.demo(arguments)
 
@@ -217,7 +217,7 @@ def demo(arguments: argparse.Namespace) -> int:
 def trace(arguments: argparse.Namespace) -> int:
     """``demyjpy trace``: 0, or 1 if something in the files could not be read."""
     _print_anything()
-    from demyjpy.cli import tracing  # noqa: PLC0415  # alike
+    from demyjpy.cli import tracing  # noqa: PLC0415  # as above
 
     return tracing.trace(arguments)
 
@@ -225,7 +225,7 @@ def trace(arguments: argparse.Namespace) -> int:
 def replay(arguments: argparse.Namespace) -> int:
     """``demyjpy replay``: 0 if nothing differs."""
     _print_anything()
-    from demyjpy.cli import replaying  # noqa: PLC0415  # alike
+    from demyjpy.cli import replaying  # noqa: PLC0415  # as above
 
     return replaying.replay(arguments)
 
@@ -233,7 +233,7 @@ def replay(arguments: argparse.Namespace) -> int:
 def snoop(arguments: argparse.Namespace) -> int:
     """``demyjpy snoop``: 0 when a signal has ended it."""
     _print_anything()
-    from demyjpy.cli import snooping  # noqa: PLC0415  # alike
+    from demyjpy.cli import snooping  # noqa: PLC0415  # as above
 
     return snooping.snoop(arguments)
 
@@ -241,7 +241,7 @@ def snoop(arguments: argparse.Namespace) -> int:
 def explain(arguments: argparse.Namespace) -> int:
     """``demyjpy explain``: 0 if there was a message to explain."""
     _print_anything()
-    from demyjpy.cli import explaining  # noqa: PLC0415  # alike
+    from demyjpy.cli import explaining  # noqa: PLC0415  # as above
 
     return explaining.explain(arguments)
 
@@ -249,7 +249,7 @@ def explain(arguments: argparse.Namespace) -> int:
 def capsule(arguments: argparse.Namespace) -> int:
     """``demyjpy capsule``: 0 if the failure could be shown, or the test made."""
     _print_anything()
-    from demyjpy.cli import capsules  # noqa: PLC0415  # alike
+    from demyjpy.cli import capsules  # noqa: PLC0415  # as above
 
     return capsules.capsule(arguments)
 

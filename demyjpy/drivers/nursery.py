@@ -293,6 +293,6 @@ def flush() -> None:
 
 
 def _call_it(name: str) -> None:
-    """Name this process, for people who look, and for who counts workers."""
+    """Name this process, so that people and programs can tell workers apart."""
     with suppress(OSError):
         Path("/proc/self/comm").write_text(name, encoding="ascii")

@@ -207,7 +207,7 @@ class Dialogue(SMTP):
         """EHLO."""
         await self._hello("EHLO", arg)
 
-    async def smtp_HELO(self, arg: str | None) -> None:  # noqa: N802  # alike
+    async def smtp_HELO(self, arg: str | None) -> None:  # noqa: N802  # as above
         """HELO."""
         await self._hello("HELO", arg)
 
@@ -227,7 +227,7 @@ class Dialogue(SMTP):
         extensions = (size if one == "SIZE" else one for one in _EXTENSIONS)
         await self._say(Reply(250, "\n".join((self.box.host, *extensions))))
 
-    async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802  # alike
+    async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802  # as above
         """MAIL FROM."""
         path = await self._path("FROM", arg)
         if path is None:
@@ -239,7 +239,7 @@ class Dialogue(SMTP):
         else:
             await self._say(await self._take(steps.Mail(sender, parameters, raw)))
 
-    async def smtp_RCPT(self, arg: str | None) -> None:  # noqa: N802  # alike
+    async def smtp_RCPT(self, arg: str | None) -> None:  # noqa: N802  # as above
         """RCPT TO."""
         path = await self._path("TO", arg)
         if path is None:
@@ -270,22 +270,22 @@ class Dialogue(SMTP):
             await self._say(Reply(501, f"5.5.4 Syntax: {verb}"))
         return bool(arg)
 
-    async def smtp_RSET(self, arg: str | None) -> None:  # noqa: N802  # alike
+    async def smtp_RSET(self, arg: str | None) -> None:  # noqa: N802  # as above
         """RSET."""
         if await self._has_argument("RSET", arg):
             return
         self._set_rset_state()  # type: ignore[no-untyped-call]  # aiosmtpd's
         await self._say(await self._take(steps.Rset()))
 
-    async def smtp_QUIT(self, arg: str | None) -> None:  # noqa: N802  # alike
+    async def smtp_QUIT(self, arg: str | None) -> None:  # noqa: N802  # as above
         """QUIT."""
         await self._say(await self._take(steps.Quit()))
 
-    async def smtp_NOOP(self, arg: str | None) -> None:  # noqa: N802  # alike
+    async def smtp_NOOP(self, arg: str | None) -> None:  # noqa: N802  # as above
         """NOOP."""
         await self._say(Reply(250, "2.0.0 Ok"))
 
-    async def smtp_VRFY(self, arg: str | None) -> None:  # noqa: N802  # alike
+    async def smtp_VRFY(self, arg: str | None) -> None:  # noqa: N802  # as above
         """VRFY: like Postfix it takes any address, and says no more; no milter is asked.
 
         But if one has failed, the answer is the default action's.
@@ -297,15 +297,15 @@ class Dialogue(SMTP):
         replies = [profile.failure(side.failure, "recipient", arg) for side in sides if side.failure]
         await self._say(next(filter(None, replies), Reply(252, f"2.0.0 {arg.strip()}")))
 
-    async def smtp_STARTTLS(self, arg: str | None) -> None:  # noqa: N802  # alike
+    async def smtp_STARTTLS(self, arg: str | None) -> None:  # noqa: N802  # as above
         """STARTTLS, which the box does not have."""
         await self._say(Reply(502, "5.5.1 Error: command not implemented"))
 
-    async def smtp_AUTH(self, arg: str | None) -> None:  # noqa: N802  # alike
+    async def smtp_AUTH(self, arg: str | None) -> None:  # noqa: N802  # as above
         """AUTH, which the box does not have."""
         await self._say(Reply(503, "5.5.1 Error: authentication not enabled"))
 
-    async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802  # alike
+    async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802  # as above
         """DATA: the milters are asked before 354 is said; the message comes to `take_message`."""
         if await self._has_argument("DATA", arg):
             return
@@ -366,7 +366,7 @@ class _Hooks:
     def __init__(self, dialogue: Dialogue) -> None:
         self._dialogue = dialogue
 
-    async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> bytes:  # noqa: N802  # alike
+    async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> bytes:  # noqa: N802  # as above
         """The message after 354."""
         return await self._dialogue.take_message(envelope.original_content)
 

@@ -206,7 +206,7 @@ class Postfix(Profile):
 
     def own_fields(self, trace: Trace, message: Message) -> tuple[Field, ...]:
         by = f"by {self.host} (Postfix)"
-        if not trace.client:  # pickup(8), for who called sendmail(1)
+        if not trace.client:  # pickup(8), when a user called sendmail(1)
             text = f" {by[:-1]}, from userid 0)\n\tid {trace.queue_id}; {self.date()}"
             return (Field("Received", text, owner="mta"),)
         protocol = "UTF8SMTP" if trace.is_utf8 else "ESMTP" if trace.is_esmtp else "SMTP"

@@ -102,7 +102,7 @@ def _mute(handler: Handler[Any]) -> Handler[Any]:
     async def quiet_async(event: Any, ctx: Context) -> Any:
         try:
             return take_actions(await handler.function(event, ctx))[1]
-        except Exception:  # noqa: BLE001  # alike
+        except Exception:  # noqa: BLE001  # as above
             return _unfelt(handler, ctx)
 
     chosen: Any = quiet_async if handler.is_async else quiet

@@ -65,7 +65,7 @@ def open_to_write(path: Path) -> BinaryIO:
     found: Any
     match path.suffix:
         case ".gz":
-            found = gzip.open(path, "wb")  # noqa: SIM115  # alike
+            found = gzip.open(path, "wb")  # noqa: SIM115  # as above
         case ".zst":
             found = _zstd().open(path, "wb")
         case _:

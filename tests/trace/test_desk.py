@@ -379,7 +379,7 @@ def test_watchers_are_given_as_they_are_or_as_directories(tmp_path: Path, driver
         },
     ]
     from demyjpy.testing import Postfix, session  # noqa: PLC0415  # beside what it is used for
-    from demyjpy.testing.server import Server  # noqa: PLC0415  # alike
+    from demyjpy.testing.server import Server  # noqa: PLC0415  # as above
 
     for options in given:
         seen: list[str] = []
