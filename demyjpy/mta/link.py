@@ -43,7 +43,7 @@ MAX_REPLY: Final = 1 << 29
 """The longest packet that Postfix accepts from a milter, in bytes."""
 
 MAX_ANSWER: Final = 64 << 20
-"""Bytes of one answer, all its packets together. No MTA has this bound; a program that plays an MTA needs it."""
+"""Bytes of one answer, all its packets together. No MTA has this bound; who plays an MTA needs it."""
 
 MAX_PACKETS: Final = 100_000
 """Packets of one answer, signs of life included."""
