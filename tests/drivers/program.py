@@ -93,7 +93,7 @@ class Program:
 
         def has_ended() -> bool:
             self.tell(number)
-            time.sleep(0.05)
+            time.sleep(0.3)  # as a person would, not into each step of the interpreter's end
             return self.process.poll() is not None
 
         wait_until(has_ended)

@@ -310,3 +310,8 @@ def test_what_is_left_of_a_read_is_given_up_when_the_milter_stops(log):
         done = len(calls)
     assert done < 3 * MESSAGES
     assert [message.endswith(UNFINISHED) for message in log.take()] == [True] * 3
+
+
+def test_a_turn_that_nobody_holds_is_not_over() -> None:
+    """Nothing is taken away then."""
+    assert not Turns()._is_over()

@@ -337,7 +337,7 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(
     recorder = Recorder(tmp_path / "traces")
     with running(tagger(), observer=recorder) as address:
         assert play_at(address).is_delivered
-    assert "No space left on device" in caplog.text
+    wait_until(lambda: "No space left on device" in caplog.text, "the line of the thread that writes")
     recorder.close()
 
 
