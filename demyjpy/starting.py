@@ -61,7 +61,7 @@ def start_milter(
     are several. ``capsules``: a directory into which each failure of a handler is written, or a
     `demyjpy.trace.CapsuleMaker`. ``see_envelope``: for ``record``, ``explain`` and ``flight`` the MTA is
     asked for senders and recipients also if no handler wants them; it does not wait for an answer.
-    Systemd is told what it does. Other options are those of `demyjpy.drivers.options.Options`; a second
+    It tells systemd its state. Other options are those of `demyjpy.drivers.options.Options`; a second
     signal ends at once. In a thread that is not the main one no signal is handled.
 
     Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run,

@@ -90,7 +90,7 @@ def add_observers(run: Parser) -> None:
 
 
 def check_observers(arguments: argparse.Namespace) -> None:
-    """`InputError` for a limit of what is not asked for."""
+    """`InputError` for a limit of a recorder that the command line does not turn on."""
     for name, found in LIMITS.items():
         for one in found:
             given = getattr(arguments, f"{name}_{one.option}", None) is not None

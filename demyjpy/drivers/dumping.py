@@ -64,7 +64,7 @@ def obeying(act: Callable[[], object] | None = None) -> Iterator[None]:
         signal.signal(DUMP, before)
 
 
-def _say_that_nothing_is_kept() -> None:  # pragma: no cover  # it is called there
+def _say_that_nothing_is_kept() -> None:  # pragma: no cover  # called by `_run` only, in that thread
     log.warning("SIGUSR1: nothing is written, for nothing is kept in memory (see --flight)")
 
 

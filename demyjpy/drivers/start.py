@@ -53,7 +53,7 @@ def start_milter(
     address once it listens. ``reload`` is called at SIGHUP and gives the filter for the sessions to
     come, as ``on_connect``; if it raises, or takes longer than ``load_timeout`` seconds, all stays as it
     was. It is called in a thread, with several workers in a process that the new workers come from.
-    ``user`` and ``group``: as whom to run once it listens. Systemd is told what it does. Other options
+    ``user`` and ``group``: as whom to run once it listens. It tells systemd its state. Other options
     are those of `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread that is
     not the main one no signal is handled.
 
