@@ -28,6 +28,7 @@ from demyjpy.cli.show import Paint, diff_lines, failure_words, paint_for, plural
 from demyjpy.cli.waiting import tell, until_signal
 from demyjpy.drivers import running
 from demyjpy.drivers.address import Address
+from demyjpy.drivers.pool import DaemonExecutor
 from demyjpy.mta import steps
 from demyjpy.mta.box import Box, Store
 from demyjpy.mta.message import Envelope, Mail, Message
@@ -67,6 +68,8 @@ def demo(arguments: argparse.Namespace) -> int:
 
 
 async def _demonstrate(arguments: argparse.Namespace, loaded: Loaded, address: str, store: Store) -> int:
+    # a client that still waits for its server does not keep a signal waiting
+    asyncio.get_running_loop().set_default_executor(DaemonExecutor(1))
     paint = paint_for(arguments.color)
     watch = Watch()
     async with until_signal() as told, Box(_ANYWHERE, {"filter": address}, store, report=watch) as box:

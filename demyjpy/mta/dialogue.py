@@ -183,7 +183,7 @@ class Dialogue(SMTP):
         if (await asyncio.wait((task,), timeout=_PARTING))[1]:
             for channel in self._channels:
                 channel.abort()
-            await asyncio.wait((task,))
+            await asyncio.wait((task,), timeout=_PARTING)
         if transport.get_write_buffer_size():
             transport.abort()  # the client does not read, and may never
         else:

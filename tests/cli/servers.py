@@ -90,7 +90,7 @@ def program(
     """The command line as a program, told to end after the block if it has not ended before."""
     with subprocess.Popen(
         [sys.executable, "-u", "-m", "demyjpy", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1", **environment},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -100,6 +100,9 @@ def program(
             if started.poll() is None:
                 started.send_signal(end)
             started.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            started.send_signal(signal.SIGABRT)  # faulthandler writes what each thread was at
+            raise AssertionError(started.communicate(timeout=PATIENCE)) from None
         finally:
             started.kill()
 
