@@ -21,22 +21,22 @@ MODULES: Final = (
     "actions",
     "codec.commands",
     "codec.responses",
-    "connection",
     "context",
+    "engine.connection",
+    "engine.lane",
+    "engine.macros",
+    "engine.negotiation",
+    "engine.outcomes",
+    "engine.phases",
+    "engine.plan",
+    "engine.smallmap",
+    "engine.turn",
     "events",
-    "lane",
-    "macros",
-    "negotiation",
-    "outcomes",
-    "plan",
-    "session",
-    "smallmap",
-    "turn",
     "wire.fields",
     "wire.framing",
 )
-"""All that a packet passes, but not `demyjpy.pipeline` and the drivers: `demyjpy.drivers.watch` finds
-a handler by the Python frame that called it."""
+"""All that a packet passes, but not `demyjpy.engine.pipeline` and the drivers: `demyjpy.drivers.watch`
+finds a handler by the Python frame that called it."""
 
 DIRECTIVES: Final = {"language_level": 3, "binding": True, "annotation_typing": False}
 """Functions as Python's, and annotations that say nothing to the compiler: the same behaviour."""

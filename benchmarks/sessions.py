@@ -20,11 +20,11 @@ from demyjpy import (
     Recipient,
     define_event_handlers,
     merge_handlers,
-    pipeline,
     reject,
     scoped,
 )
-from demyjpy.connection import Setup
+from demyjpy.engine import pipeline
+from demyjpy.engine.connection import Setup
 from demyjpy.registry import Registry
 
 Packets = tuple[bytes, ...]

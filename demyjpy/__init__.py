@@ -27,7 +27,6 @@ from demyjpy.actions import (
     TemporaryFailure,
     Verdict,
 )
-from demyjpy.connection import Observer, OnError, Step
 from demyjpy.context import (
     Context,
     get_macro,
@@ -38,6 +37,8 @@ from demyjpy.context import (
     take_actions,
 )
 from demyjpy.drivers import AsyncServer, running, serve
+from demyjpy.engine.connection import Observer, OnError, Step
+from demyjpy.engine.limits import Limits
 from demyjpy.errors import (
     AddressError,
     DeadlineError,
@@ -74,7 +75,6 @@ from demyjpy.handlers import (
     scoped,
     with_handlers,
 )
-from demyjpy.limits import Limits
 from demyjpy.registry import Handler, Registry
 from demyjpy.shorthands import (
     accept,

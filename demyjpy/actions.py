@@ -1,7 +1,7 @@
 """One frozen class for each thing that the filter says; every one checks itself.
 
-What they look like on the wire is in `demyjpy.codec`; where they are legal, in `demyjpy.plan`. A bad
-value raises `LocalProtocolError` at once, in the handler that made it.
+What they look like on the wire is in `demyjpy.codec`; where they are legal, in `demyjpy.engine.plan`. A
+bad value raises `LocalProtocolError` at once, in the handler that made it.
 
 Whatever an event gives, an action takes: who sends the mail must not choose that the filter fails. So
 texts that are for people (replies, reasons) are cut and cleaned, and addresses are brought into the

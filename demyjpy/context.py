@@ -10,9 +10,9 @@ from typing import Any, Final, TypeAlias
 from pyrsistent import PMap, PVector, pvector
 
 from demyjpy.actions import Action
+from demyjpy.engine.macros import NO_MACROS
+from demyjpy.engine.smallmap import small_map
 from demyjpy.errors import HandlerError, describe
-from demyjpy.macros import NO_MACROS
-from demyjpy.smallmap import small_map
 
 Context: TypeAlias = PMap[str, Any]
 

@@ -1,7 +1,7 @@
 """One frozen class for each thing that the MTA says, named after its event.
 
 These are values only: what they look like on the wire is in `demyjpy.codec`, what may follow what in
-`demyjpy.session`. ``raw`` keeps a text exactly as it was sent; where it is not given, it is what an
+`demyjpy.engine.phases`. ``raw`` keeps a text exactly as it was sent; if it is not given, it is what an
 MTA would usually send for the other attributes.
 """
 

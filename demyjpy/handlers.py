@@ -1,7 +1,7 @@
 """What handlers are made of and put together with: definition, defaults, merging, scoping.
 
 Everything here maps registries to registries or contexts to contexts. Calling a handler on a packet's
-way is `demyjpy.pipeline`'s.
+way is `demyjpy.engine.pipeline`'s.
 """
 
 import inspect
@@ -16,10 +16,10 @@ from demyjpy import events as ev
 from demyjpy.actions import Verdict
 from demyjpy.codec import encode_event
 from demyjpy.context import ENGINE_KEYS, Context, send_action, take_actions, update
+from demyjpy.engine.negotiation import EVENT_NAMES, Wants, action_names, agree, sent_events
+from demyjpy.engine.smallmap import small_map
 from demyjpy.errors import HandlerError, describe
-from demyjpy.negotiation import EVENT_NAMES, Wants, action_names, agree, sent_events
 from demyjpy.registry import Declarations, Handler, Registry
-from demyjpy.smallmap import small_map
 
 
 def define_event_handlers(

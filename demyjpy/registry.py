@@ -1,7 +1,7 @@
 """Event to handler: the registry that ``define_event_handlers`` returns, and what is declared in it.
 
 Definitions are checked here, when they are made, so that a filter that loads can also run. Calling
-handlers is `demyjpy.pipeline`'s.
+handlers is `demyjpy.engine.pipeline`'s.
 """
 
 import inspect
@@ -14,8 +14,8 @@ from attrs import field, frozen
 from demyjpy import events as ev
 from demyjpy.codec import ROW_OF_NAME
 from demyjpy.context import Context, check_mapping, check_state
+from demyjpy.engine.negotiation import ACTION_FLAGS, EVENT_NAMES, MACRO_EVENTS
 from demyjpy.errors import HandlerError
-from demyjpy.negotiation import ACTION_FLAGS, EVENT_NAMES, MACRO_EVENTS
 from demyjpy.wire.codes import MACROS_PER_STAGE
 from demyjpy.wire.fields import spell_macro
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import evolve
 
-from demyjpy.connection import Observer, Step
 from demyjpy.drivers.dumping import obeying
 from demyjpy.drivers.loading import Reload
 from demyjpy.drivers.privileges import acting_as
 from demyjpy.drivers.start import Driver, refuse_while_loading
 from demyjpy.drivers.start import start_milter as start_without
+from demyjpy.engine.connection import Observer, Step
+from demyjpy.engine.outcomes import check_context
 from demyjpy.handlers import ENVELOPE, as_registry, watch_envelope
-from demyjpy.outcomes import check_context
 
 if TYPE_CHECKING:
     from demyjpy.trace.capsule import CapsuleMaker

@@ -15,13 +15,13 @@ from types import FrameType
 from typing import Any, Final, Self
 
 from demyjpy.actions import AddHeader
-from demyjpy.connection import Connection, Limits, Setup
 from demyjpy.context import get_macro, new_context, send_action, take_actions
+from demyjpy.engine.connection import Connection, Limits, Setup
+from demyjpy.engine.limits import Budget
+from demyjpy.engine.pipeline import Line, as_on_connect, open_connection, resume, run_call
 from demyjpy.handlers import define_event_handlers
-from demyjpy.limits import Budget
-from demyjpy.pipeline import Line, as_on_connect, open_connection, resume, run_call
 from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, split_frames
-from tests.engine import ABORT, BODY, EOH, EOM, HEADER, HELO, MAIL, OPENING, join, macros, packet
+from tests.engine.harness import ABORT, BODY, EOH, EOM, HEADER, HELO, MAIL, OPENING, join, macros, packet
 
 EVENTS: Final = ("mail", "header", "end_of_headers", "body", "unknown")
 BUDGET: Final = Budget(packets=4)

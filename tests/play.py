@@ -26,7 +26,7 @@ from demyjpy import (
 )
 from demyjpy.actions import Action
 from demyjpy.codec import EVENTS, encode_event
-from tests.engine import Session, offer
+from tests.engine.harness import Session, offer
 
 CLIENT = (Connect("client.example", "4", IPv4Address("192.0.2.1"), 4242), Hello("client.example"))
 FINAL = (Accept, Reject, TemporaryFailure, Discard, ReplyCode)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from demyjpy.wire.codes import ProtocolFlag as P
 from demyjpy.wire.framing import Packet
-from tests.engine import (
+from tests.engine.harness import (
     ABORT,
     ALL_STEPS,
     BODY,

@@ -14,8 +14,8 @@ import pytest
 
 from demyjpy import Context, Handler, Negotiate, define_event_handlers, send_action
 from demyjpy.codec import decode_action, decode_event, encode_action, encode_event
-from demyjpy.connection import Connection, Setup
-from demyjpy.pipeline import as_on_connect, hang_up, open_connection, receive_data, resume
+from demyjpy.engine.connection import Connection, Setup
+from demyjpy.engine.pipeline import as_on_connect, hang_up, open_connection, receive_data, resume
 from demyjpy.wire.codes import ProtocolFlag
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frames
 

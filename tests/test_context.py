@@ -15,8 +15,8 @@ from demyjpy.context import (
     take_actions,
     update,
 )
+from demyjpy.engine.macros import NO_MACROS
 from demyjpy.errors import HandlerError
-from demyjpy.macros import NO_MACROS
 from demyjpy.wire.codes import Command
 
 

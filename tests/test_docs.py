@@ -13,9 +13,9 @@ import demyjpy
 from demyjpy.cli.arguments import build_parser
 from demyjpy.cli.program import COMMANDS
 from demyjpy.drivers.options import Options
-from demyjpy.limits import Limits
-from demyjpy.negotiation import ACTION_FLAGS
-from demyjpy.plan import LEGAL
+from demyjpy.engine.limits import Limits
+from demyjpy.engine.negotiation import ACTION_FLAGS
+from demyjpy.engine.plan import LEGAL
 from demyjpy.registry import HANDLER_NAMES, Registry
 
 ROOT = Path(__file__).parents[1]

@@ -5,6 +5,7 @@ import pytest
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.context import new_context, take_actions
+from demyjpy.engine.macros import NO_MACROS
 from demyjpy.errors import HandlerError, NegotiationError
 from demyjpy.handlers import (
     as_registry,
@@ -14,11 +15,10 @@ from demyjpy.handlers import (
     wants_of,
     with_handlers,
 )
-from demyjpy.macros import NO_MACROS
 from demyjpy.registry import HANDLER_NAMES
 from demyjpy.wire.codes import Command
 from demyjpy.wire.codes import ProtocolFlag as P
-from tests.engine import keep
+from tests.engine.harness import keep
 
 OFFER = ev.Options(6, 0x1FF, 0x1FFFFF)
 

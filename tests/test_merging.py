@@ -14,7 +14,7 @@ from demyjpy.handlers import (
     merge_handlers,
     strictest,
 )
-from tests.engine import keep
+from tests.engine.harness import keep
 
 
 def saying(*actions):

@@ -30,7 +30,7 @@ from tests.anyfilters import (
     filters_of,
     several_filters,
 )
-from tests.engine import ABORT, EOM, MAIL, MESSAGE, OPENING, QUIT, Session, offer
+from tests.engine.harness import ABORT, EOM, MAIL, MESSAGE, OPENING, QUIT, Session, offer
 from tests.polite import Message, Mta, messages, offered_steps
 from tests.strategies import verdicts
 

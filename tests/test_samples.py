@@ -33,7 +33,7 @@ from demyjpy import (
     ReplyCode,
 )
 from demyjpy.cli.loading import load_filter
-from tests.engine import join, offer
+from tests.engine.harness import join, offer
 from tests.play import CLIENT, answers_to, edits_of, mail
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ from demyjpy.handlers import (
     with_handlers,
 )
 from demyjpy.registry import Registry
-from tests.engine import keep
+from tests.engine.harness import keep
 
 
 def test_a_scoped_filter_works_in_its_corner():
@@ -80,7 +80,7 @@ def test_a_scoped_handler_keeps_its_options_and_its_name():
     found = inside["recipient"]
     assert (found.reply, found.blocking, found.rejected) == (False, True, True)
     assert inside["end_of_message"].progress is None
-    assert found.name == handlers["recipient"].name == "tests.engine.keep"
+    assert found.name == handlers["recipient"].name == "tests.engine.harness.keep"
 
 
 @pytest.mark.parametrize("returned", [None, 5, pmap(), pmap({"queue": ()})])

@@ -12,7 +12,7 @@ from demyjpy.testing import Postfix, run, session
 from demyjpy.trace import Trace
 from demyjpy.trace.comparing import compare_bytes
 from demyjpy.trace.replaying import Filter
-from tests.engine import keep
+from tests.engine.harness import keep
 from tests.trace.sessions import WHOLE, watched
 
 LETTER = session().mail("ann@example.org").rcpt("bob@example.net").message()

@@ -11,7 +11,7 @@ from demyjpy.cli.observing import add_observers, check_observers
 from demyjpy.cli.trace_arguments import add_trace_commands
 from demyjpy.cli.words import COUNT, SECONDS, SECONDS_OR_0, InputError, Parser, address, http, network
 from demyjpy.drivers.options import LOOPS, Options
-from demyjpy.limits import Limits
+from demyjpy.engine.limits import Limits
 
 DEFAULT_ADDRESS: Final = "inet:20025@localhost"
 SHELLS: Final = ("bash", "zsh")
@@ -72,7 +72,7 @@ def is_compiled() -> bool:
     """Whether the engine is the one that was built with ``HATCH_BUILD_HOOKS_ENABLE=1``."""
     from importlib.machinery import EXTENSION_SUFFIXES  # noqa: PLC0415  # only --version needs it
 
-    from demyjpy import lane  # noqa: PLC0415
+    from demyjpy.engine import lane  # noqa: PLC0415
 
     return str(lane.__file__).endswith(tuple(EXTENSION_SUFFIXES))
 

@@ -14,10 +14,10 @@ from pyrsistent import PMap
 from demyjpy.cli.loading import Loaded, LoadError, describe, explain, short_path, takes
 from demyjpy.codec import EVENTS, ROW_OF_NAME
 from demyjpy.context import ENGINE_KEYS, Context, new_context
+from demyjpy.engine.negotiation import Wants, macro_lists
+from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import chain_of, wants_of
-from demyjpy.negotiation import Wants, macro_lists
-from demyjpy.pipeline import as_on_connect
 from demyjpy.registry import Handler, Registry
 
 SENDMAIL_REPLY_TIME: Final = 10.0

@@ -22,8 +22,8 @@ from demyjpy.cli.checking import Report
 from demyjpy.cli.findings import Shared, notes_of, problems_of, untried_in
 from demyjpy.cli.loading import Loaded
 from demyjpy.cli.watching import OutOfTimeError, Seen, Watch
-from demyjpy.connection import Setup
-from demyjpy.pipeline import as_on_connect
+from demyjpy.engine.connection import Setup
+from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.testing.run import play_script, profiles_of
 from demyjpy.testing.script import Script
 from demyjpy.testing.strategies import sessions, words_of

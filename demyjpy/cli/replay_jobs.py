@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 
 from demyjpy.cli.loading import load_filter
 from demyjpy.cli.replay_words import compared_json
-from demyjpy.connection import OnError
+from demyjpy.engine.connection import OnError
 from demyjpy.errors import TraceError
 from demyjpy.trace.comparing import compare_bytes, compare_filters, compare_messages
 from demyjpy.trace.parrot import recorded_filter

@@ -11,8 +11,8 @@ from attrs import fields_dict, frozen
 
 from demyjpy import events as ev
 from demyjpy.cli.checking import place_of
-from demyjpy.connection import Step
 from demyjpy.context import ENGINE_KEYS, Context
+from demyjpy.engine.connection import Step
 from demyjpy.handlers import default_event_handler
 from demyjpy.registry import Handler
 from demyjpy.trace import pages

@@ -20,12 +20,12 @@ from pyrsistent import PMap
 from demyjpy import actions as act
 from demyjpy.actions import Modification
 from demyjpy.codec import action_row
-from demyjpy.connection import Step
 from demyjpy.context import Context, send_action, take_actions
+from demyjpy.engine.connection import Step
+from demyjpy.engine.macros import Macros
+from demyjpy.engine.negotiation import ACTION_FLAGS
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import as_registry, is_verdict, merge_handlers
-from demyjpy.macros import Macros
-from demyjpy.negotiation import ACTION_FLAGS
 from demyjpy.registry import Handler, Registry
 from demyjpy.trace.besides import wrap
 from demyjpy.trace.words import verdict_words

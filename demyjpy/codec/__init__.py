@@ -3,7 +3,7 @@
 Decoding raises `RemoteProtocolError`, encoding `LocalProtocolError`. ``leading_space`` is whether
 ``SMFIP_HDR_LEADSPC`` was agreed on: header values then go over the wire as they stand after the
 colon; otherwise the MTA takes off and puts on one space. What may follow what is in
-`demyjpy.session` and `demyjpy.plan`.
+`demyjpy.engine.phases` and `demyjpy.engine.plan`.
 """
 
 from demyjpy import actions as act

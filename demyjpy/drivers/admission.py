@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from demyjpy.connection import Setup
 from demyjpy.drivers.options import Options
 from demyjpy.drivers.report import Seldom, log
+from demyjpy.engine.connection import Setup
 from demyjpy.registry import Registry
 from demyjpy.shorthands import tempfail
 

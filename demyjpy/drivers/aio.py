@@ -13,7 +13,6 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final, Self
 
-from demyjpy.connection import Call, Setup
 from demyjpy.drivers.accepting import Acceptor
 from demyjpy.drivers.address import Address, Listener, listen, parse_address
 from demyjpy.drivers.admission import Door
@@ -27,9 +26,10 @@ from demyjpy.drivers.sockets import send_at_once
 from demyjpy.drivers.transport import Poller
 from demyjpy.drivers.waiting import within
 from demyjpy.drivers.watch import LoopWatch, Pulse
+from demyjpy.engine.connection import Call, Setup
+from demyjpy.engine.limits import Budget
+from demyjpy.engine.pipeline import run_call, run_call_async
 from demyjpy.errors import HandlerError
-from demyjpy.limits import Budget
-from demyjpy.pipeline import run_call, run_call_async
 
 _ACCEPTS: Final = 64  # connections taken at one wake-up
 _PARTING: Final = 1.0  # seconds for the last handlers of sessions that were cut

@@ -9,16 +9,16 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Protocol
 
-from demyjpy.connection import Call, Connection
 from demyjpy.drivers.admission import Guest
 from demyjpy.drivers.options import Options
 from demyjpy.drivers.report import UNFINISHED, report, report_closed
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable
 from demyjpy.drivers.transport import Poller, Transport
+from demyjpy.engine.connection import Call, Connection
+from demyjpy.engine.outcomes import as_exception
+from demyjpy.engine.pipeline import PROGRESS, Line, hang_up, open_connection, resume
 from demyjpy.errors import DeadlineError, HandlerError
 from demyjpy.events import Abort, Disconnect
-from demyjpy.outcomes import as_exception
-from demyjpy.pipeline import PROGRESS, Line, hang_up, open_connection, resume
 
 
 class Server(Protocol):

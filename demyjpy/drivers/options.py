@@ -16,9 +16,9 @@ from typing import Any, Final, Literal
 from attrs import field, fields_dict, frozen
 from attrs import validators as v
 
-from demyjpy.connection import Observer, OnError, Setup
-from demyjpy.limits import Budget, Limits
-from demyjpy.pipeline import as_on_connect
+from demyjpy.engine.connection import Observer, OnError, Setup
+from demyjpy.engine.limits import Budget, Limits
+from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.registry import Handler
 
 LOOPS: Final = ("asyncio", "uvloop")

@@ -9,8 +9,8 @@ from typing import Final
 
 from attrs import frozen
 
-from demyjpy.connection import Connection, Trouble
 from demyjpy.drivers.logtext import MARK, Harmless, shown, told
+from demyjpy.engine.connection import Connection, Trouble
 from demyjpy.errors import NegotiationError, RemoteProtocolError
 
 log: Final = logging.getLogger("demyjpy")

@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final, Protocol
 
-from demyjpy.connection import Call, Connection
 from demyjpy.drivers.admission import Guest
 from demyjpy.drivers.alarms import Alarms
 from demyjpy.drivers.options import Options
 from demyjpy.drivers.report import report, report_closed
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable, send_at_once
 from demyjpy.drivers.turns import Share, Turns
+from demyjpy.engine.connection import Call, Connection
+from demyjpy.engine.pipeline import PROGRESS, Line, hang_up, open_connection, resume, run_call
 from demyjpy.errors import DeadlineError
-from demyjpy.pipeline import PROGRESS, Line, hang_up, open_connection, resume, run_call
 from demyjpy.registry import Handler
 
 _READ_SIZE: Final = 100_000  # over 128 kB, malloc() asks the kernel for the memory of each read

@@ -21,7 +21,7 @@ from collections import deque
 from functools import partial
 from typing import Final
 
-from demyjpy.limits import Budget
+from demyjpy.engine.limits import Budget
 
 CREDIT: Final = 0.000_5
 """Seconds of work after a rest for which no turn is needed."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.report import Seldom, log
 
-_CALLERS: Final = frozenset({"demyjpy.lane", "demyjpy.turn", "demyjpy.pipeline"})
+_CALLERS: Final = frozenset({"demyjpy.engine.lane", "demyjpy.engine.turn", "demyjpy.engine.pipeline"})
 """The modules that call handlers. In a compiled engine only the last has frames, which are enough."""
 
 _OURS: Final = "demyjpy."

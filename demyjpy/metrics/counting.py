@@ -11,10 +11,10 @@ from attrs import frozen
 from demyjpy import events as ev
 from demyjpy.actions import Continue, Negotiate, Skip
 from demyjpy.codec.commands import ROW_OF_EVENT, ROW_OF_NAME
-from demyjpy.connection import Step
+from demyjpy.engine.connection import Step
+from demyjpy.engine.phases import ends_message
 from demyjpy.errors import MilterError
 from demyjpy.metrics.board import Board
-from demyjpy.session import ends_message
 from demyjpy.verdicts import Fate, edits_made, fate_of
 
 _OF_MESSAGE: Final = (

@@ -4,9 +4,9 @@ import time
 from typing import Any, Final
 
 from demyjpy.actions import Negotiate
-from demyjpy.connection import Step
 from demyjpy.context import get_macro
 from demyjpy.drivers.logtext import shown, traceback_of
+from demyjpy.engine.connection import Step
 from demyjpy.metrics.board import NOTES, Board
 from demyjpy.trace.words import flag_words
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from demyjpy.codec import encode_event
-from demyjpy.connection import Observer, Step
 from demyjpy.drivers.address import http_address, listen, parse_address
 from demyjpy.drivers.nursery import NAME
+from demyjpy.engine.connection import Observer, Step
 from demyjpy.events import Options
 from demyjpy.metrics.board import Board
 from demyjpy.metrics.counting import Metrics, Shared, prometheus

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from demyjpy.context import Context, check_state, new_context, update
+from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.handlers import as_registry
-from demyjpy.pipeline import as_on_connect
 
 
 def context(handlers: Any, **values: Any) -> Context:

@@ -11,12 +11,9 @@ from typing import Any, Final, Self, TypeAlias
 from attrs import evolve
 
 from demyjpy import actions as act
-from demyjpy.connection import Call, Connection, Setup, Step, Trouble
 from demyjpy.context import Context
-from demyjpy.errors import LocalProtocolError
-from demyjpy.mta.link import MAX_REPLY, Answer, Link, hear
-from demyjpy.mta.smtp import Exchange
-from demyjpy.pipeline import (
+from demyjpy.engine.connection import Call, Connection, Setup, Step, Trouble
+from demyjpy.engine.pipeline import (
     hang_up,
     open_connection,
     receive_data,
@@ -24,6 +21,9 @@ from demyjpy.pipeline import (
     run_call,
     run_call_async,
 )
+from demyjpy.errors import LocalProtocolError
+from demyjpy.mta.link import MAX_REPLY, Answer, Link, hear
+from demyjpy.mta.smtp import Exchange
 from demyjpy.wire.codes import CHUNK_SIZE, Command
 from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, split_frames
 

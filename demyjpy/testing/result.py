@@ -8,8 +8,8 @@ from pyrsistent import pmap
 from demyjpy import actions as act
 from demyjpy.actions import Modification, Verdict
 from demyjpy.codec.commands import ROW_OF_EVENT
-from demyjpy.connection import Step, Trouble
 from demyjpy.context import Context
+from demyjpy.engine.connection import Step, Trouble
 from demyjpy.mta import steps
 from demyjpy.mta.link import MilterFailedError
 from demyjpy.mta.message import Mail, Message

@@ -10,16 +10,16 @@ from typing import Any, Final
 from attrs import evolve, frozen
 
 from demyjpy import actions as act
-from demyjpy.connection import OnError, Setup
 from demyjpy.context import Context
 from demyjpy.drivers.report import log_trouble
+from demyjpy.engine.connection import OnError, Setup
+from demyjpy.engine.limits import Limits
+from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import LocalProtocolError
-from demyjpy.limits import Limits
 from demyjpy.mta import steps
 from demyjpy.mta.profiles import Postfix, Profile, Reply, Sendmail
 from demyjpy.mta.smtp import Carrier, Outcome, Session, new_session, play, take_step
 from demyjpy.mta.steps import Step
-from demyjpy.pipeline import as_on_connect
 from demyjpy.testing.engine import Chunk, MemoryFilter
 from demyjpy.testing.explain import compare_mtas
 from demyjpy.testing.result import AnyVerdict, MessageResult, Played, Result

@@ -17,12 +17,12 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
-from demyjpy.connection import Step
 from demyjpy.context import Context, new_context
 from demyjpy.drivers.report import Seldom, log
+from demyjpy.engine.connection import Step
+from demyjpy.engine.macros import Macros
 from demyjpy.errors import TraceError
 from demyjpy.events import Disconnect
-from demyjpy.macros import Macros
 from demyjpy.trace.desk import Desk, Pace
 from demyjpy.trace.fields import name_of
 from demyjpy.trace.files import damages, open_to_read, open_to_write, read_lines

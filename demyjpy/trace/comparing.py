@@ -14,8 +14,8 @@ from attrs import evolve, field, frozen
 from demyjpy import actions as act
 from demyjpy.actions import Modification
 from demyjpy.codec import action_row
-from demyjpy.connection import Step
 from demyjpy.context import Context
+from demyjpy.engine.connection import Step
 from demyjpy.trace.messages import Message, Turn, Unreadable, recorded_turns
 from demyjpy.trace.reaching import Reach
 from demyjpy.trace.redacted import as_kept, left_out

@@ -12,10 +12,10 @@ from attrs import define, evolve, field
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.actions import Verdict
-from demyjpy.connection import Step
 from demyjpy.drivers.report import log
+from demyjpy.engine.connection import Step
+from demyjpy.engine.macros import Macros
 from demyjpy.errors import MilterError
-from demyjpy.macros import Macros
 from demyjpy.trace.exchanges import Exchange, actions_of
 from demyjpy.trace.messages import Message, Turn, reading_messages
 from demyjpy.trace.parsing import seconds_of

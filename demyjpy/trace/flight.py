@@ -19,9 +19,9 @@ from typing import Any, Final
 from attrs import define, field, frozen
 from attrs import validators as v
 
-from demyjpy.connection import Step
 from demyjpy.drivers.dumping import DUMP, obeying
 from demyjpy.drivers.report import Seldom, log
+from demyjpy.engine.connection import Step
 from demyjpy.errors import TraceError
 from demyjpy.events import Disconnect
 from demyjpy.trace.desk import Desk, Pace

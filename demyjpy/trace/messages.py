@@ -13,9 +13,9 @@ from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.actions import Modification, Verdict
 from demyjpy.codec import decode_action, encode_action
+from demyjpy.engine.phases import ends_message
+from demyjpy.engine.plan import LEGAL
 from demyjpy.errors import MilterError
-from demyjpy.plan import LEGAL
-from demyjpy.session import ends_message
 from demyjpy.trace.exchanges import Exchange
 from demyjpy.trace.records import LONGEST_PACKET
 from demyjpy.verdicts import Fate, edits_made, fate_of

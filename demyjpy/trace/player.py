@@ -5,8 +5,8 @@ from typing import Any, Self
 
 from attrs import evolve
 
-from demyjpy.connection import Call, Connection, Setup, Trouble
-from demyjpy.pipeline import hang_up, open_connection, receive_data, resume, run_call_async
+from demyjpy.engine.connection import Call, Connection, Setup, Trouble
+from demyjpy.engine.pipeline import hang_up, open_connection, receive_data, resume, run_call_async
 
 
 class Player:

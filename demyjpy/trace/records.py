@@ -10,8 +10,8 @@ from typing import Any, Final, TypeAlias
 from demyjpy import events as ev
 from demyjpy.actions import Action
 from demyjpy.codec import decode_action, decode_event, encode_action, encode_event
+from demyjpy.engine.plan import LEGAL
 from demyjpy.errors import MilterError
-from demyjpy.plan import LEGAL
 from demyjpy.trace.fields import dump_action, dump_event, name_of
 from demyjpy.trace.octets import dump_text
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frames

@@ -12,15 +12,15 @@ from attrs import field, frozen
 from demyjpy import actions as act
 from demyjpy.actions import Verdict
 from demyjpy.codec import EVENTS, ROW_OF_NAME, decode_event, encode_event
-from demyjpy.connection import OnError, Setup, Step, Trouble
 from demyjpy.context import Context
+from demyjpy.engine.connection import OnError, Setup, Step, Trouble
+from demyjpy.engine.limits import Limits
+from demyjpy.engine.outcomes import check_context
+from demyjpy.engine.phases import ends_message
+from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import MilterError
 from demyjpy.handlers import ENVELOPE, as_registry, merge_handlers, watch_envelope
-from demyjpy.limits import Limits
-from demyjpy.outcomes import check_context
-from demyjpy.pipeline import as_on_connect
 from demyjpy.registry import Registry
-from demyjpy.session import ends_message
 from demyjpy.trace.exchanges import Exchange
 from demyjpy.trace.messages import Message, Turn, messages_of
 from demyjpy.trace.player import Player

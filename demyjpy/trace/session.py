@@ -12,9 +12,9 @@ from typing import Any, Final
 from attrs import evolve, field, frozen
 
 from demyjpy import events as ev
-from demyjpy.connection import Setup, Step
+from demyjpy.engine.connection import Setup, Step
+from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import TraceError
-from demyjpy.pipeline import as_on_connect
 from demyjpy.trace.exchanges import Exchange, Understood, understand
 from demyjpy.trace.messages import Message, messages_of, recorded_turns
 from demyjpy.trace.moments import Moment, moments_of

@@ -17,15 +17,15 @@ from pyrsistent import PMap
 
 from demyjpy import events as ev
 from demyjpy.codec import encode_event
-from demyjpy.connection import OnError, Setup
 from demyjpy.context import Context, get_macro
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.options import SessionNames
 from demyjpy.drivers.report import Seldom, log
+from demyjpy.engine.connection import OnError, Setup
+from demyjpy.engine.negotiation import EVENT_NAMES
+from demyjpy.engine.pipeline import as_on_connect
+from demyjpy.engine.plan import LEGAL, encode_answer, in_sending_order
 from demyjpy.handlers import is_verdict, merge_handlers, strictest
-from demyjpy.negotiation import EVENT_NAMES
-from demyjpy.pipeline import as_on_connect
-from demyjpy.plan import LEGAL, encode_answer, in_sending_order
 from demyjpy.registry import QUIETABLE, Handler, Registry
 from demyjpy.trace.besides import as_optional
 from demyjpy.trace.comparing import MessageDifference, pairs_that_differ

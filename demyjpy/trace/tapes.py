@@ -12,12 +12,12 @@ from attrs import define, field
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.codec import ACTIONS, EVENTS
-from demyjpy.connection import Step
 from demyjpy.context import Context, new_context
+from demyjpy.engine.connection import Step
+from demyjpy.engine.macros import NO_MACROS, Macros
+from demyjpy.engine.negotiation import ACTION_FLAGS
+from demyjpy.engine.plan import LEGAL
 from demyjpy.handlers import default_event_handler
-from demyjpy.macros import NO_MACROS, Macros
-from demyjpy.negotiation import ACTION_FLAGS
-from demyjpy.plan import LEGAL
 from demyjpy.trace.fields import dump_action
 from demyjpy.trace.octets import dump_text
 from demyjpy.trace.records import (

@@ -6,7 +6,7 @@ from typing import Any, Final
 from demyjpy import actions as act
 from demyjpy.actions import Modification
 from demyjpy.codec import EVENTS
-from demyjpy.negotiation import action_names
+from demyjpy.engine.negotiation import action_names
 from demyjpy.shown import safe
 from demyjpy.trace.messages import Message, Unreadable
 from demyjpy.verdicts import Fate

@@ -18,8 +18,8 @@ from typing import BinaryIO, Final, Protocol, Self
 
 from attrs import define, frozen
 
-from demyjpy.connection import Step
 from demyjpy.drivers.report import Seldom, log
+from demyjpy.engine.connection import Step
 from demyjpy.errors import TraceError
 from demyjpy.events import Disconnect, EndOfMessage
 from demyjpy.trace.desk import Desk

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from demyjpy import HandlerError, LocalProtocolError, RemoteProtocolError
 from demyjpy.actions import AddHeader
-from demyjpy.connection import Trouble
 from demyjpy.drivers.report import log, log_trouble
+from demyjpy.engine.connection import Trouble
 from tests.logrecords import log_everywhere
 
 NASTY = "x\x1b]0;pwned\x07\r\n2026-01-01 00:00:00,000 ERROR forged \udca6\u202e\x7f\x85\u2028é\U0001f600"

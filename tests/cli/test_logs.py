@@ -11,8 +11,8 @@ import pytest
 from demyjpy import AddressError, HandlerError, RemoteProtocolError
 from demyjpy.cli import logs
 from demyjpy.cli.logs import JsonLines, SharedFile, logging_to
-from demyjpy.connection import Trouble
 from demyjpy.drivers.report import log, log_trouble
+from demyjpy.engine.connection import Trouble
 
 TROUBLE = Trouble(HandlerError("on\npurpose"), "mail", "filter.check", "4dX", "192.0.2.1")
 

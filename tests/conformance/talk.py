@@ -9,9 +9,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from demyjpy import Limits, define_event_handlers, get_macro, send_action
-from demyjpy.connection import Connection, OnError, Setup, Trouble
 from demyjpy.context import Context
-from demyjpy.pipeline import as_on_connect, hang_up, open_connection, receive_data, resume, run_call
+from demyjpy.engine.connection import Connection, OnError, Setup, Trouble
+from demyjpy.engine.pipeline import (
+    as_on_connect,
+    hang_up,
+    open_connection,
+    receive_data,
+    resume,
+    run_call,
+)
 
 
 def packet(letter: bytes, payload: bytes = b"") -> bytes:

@@ -2,7 +2,7 @@
 
 import pytest
 
-import demyjpy.macros
+import demyjpy.engine.macros
 from demyjpy import Reject, default_event_handler
 from tests.conformance.talk import (
     ABORT,
@@ -143,7 +143,7 @@ def test_row_079_long_names(way, asked):
     talk = Talk(way).greet(CONNECT)
     talk.say(macros(b"M", b"{auth_type}", b"PLAIN"), MAIL)
     assert talk.macro("mail", asked) == "PLAIN"
-    assert "with and without braces" in demyjpy.macros.__doc__
+    assert "with and without braces" in demyjpy.engine.macros.__doc__
 
 
 def test_row_080_later_stage_wins(way):

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from demyjpy import ReplaceBody, accept, define_event_handlers, running, send_action, serve
-from demyjpy.limits import Budget
+from demyjpy.engine.limits import Budget
 from tests.drivers.filters import Notes, noting, wait_until
 from tests.drivers.peer import WAIT, Peer
-from tests.engine import BODY, EOM, HELO, MAIL, UNKNOWN, join, letters, macros, packet
+from tests.engine.harness import BODY, EOM, HELO, MAIL, UNKNOWN, join, letters, macros, packet
 
 MOST = Budget().packets
 MESSAGES = 1200

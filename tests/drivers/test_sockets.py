@@ -7,7 +7,7 @@ import pytest
 from demyjpy import Continue, define_event_handlers, running
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable
 from tests.drivers.peer import MESSAGE, Peer
-from tests.engine import join, macros
+from tests.engine.harness import join, macros
 
 
 def test_only_tcp_has_acknowledgements():

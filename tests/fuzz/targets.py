@@ -17,16 +17,16 @@ from demyjpy.codec import (
     encode_action,
     encode_event,
 )
-from demyjpy.connection import Trouble
 from demyjpy.drivers.report import log_trouble
+from demyjpy.engine.connection import Trouble
+from demyjpy.engine.limits import Limits
+from demyjpy.engine.negotiation import ACTION_FLAGS, EVENT_NAMES, Wants, agree, offered_flags
 from demyjpy.errors import NegotiationError, RemoteProtocolError
 from demyjpy.events import Options
 from demyjpy.handlers import merge_handlers
-from demyjpy.limits import Limits
-from demyjpy.negotiation import ACTION_FLAGS, EVENT_NAMES, Wants, agree, offered_flags
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frames
 from tests.anyfilters import BAD, EDITS, GOOD, SABOTAGE, VERDICTS, AnyFilter, Notebook
-from tests.engine import Session, split
+from tests.engine.harness import Session, split
 from tests.fuzz import outside
 from tests.logrecords import log_everywhere
 from tests.test_captures import FILES, Capture

@@ -11,10 +11,10 @@ from typing import Any, Final
 import pytest
 
 from demyjpy import change_header, define_event_handlers, replace_body, running
-from demyjpy.connection import Setup
+from demyjpy.engine.connection import Setup
+from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.mta import steps
 from demyjpy.mta.smtp import new_session, play, take_step
-from demyjpy.pipeline import as_on_connect
 from demyjpy.testing.engine import MemoryFilter
 from tests.integration.mta import Server
 from tests.integration.odd_mails import MAILS

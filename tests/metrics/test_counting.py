@@ -17,15 +17,15 @@ from demyjpy import (
     reject,
     tempfail,
 )
-from demyjpy.connection import Step
 from demyjpy.drivers.report import log
+from demyjpy.engine.connection import Step
 from demyjpy.metrics import Metrics, counting
 from demyjpy.metrics.board import Board
 from demyjpy.metrics.counting import MissingMetricsError, Shared
 from demyjpy.metrics.notes import Notes, last_errors, negotiated
 from demyjpy.metrics.page import Moment, page
 from tests.disks import fork
-from tests.engine import ABORT, BODY, EOM, HEADER, MAIL, OPENING, play
+from tests.engine.harness import ABORT, BODY, EOM, HEADER, MAIL, OPENING, play
 
 prometheus_client = pytest.importorskip("prometheus_client")
 

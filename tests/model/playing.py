@@ -5,14 +5,14 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
-from demyjpy.connection import Setup
+from demyjpy.engine.connection import Setup
+from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.mta import steps
 from demyjpy.mta.link import Answer, Link, MilterFailedError, hear
 from demyjpy.mta.message import Mail
 from demyjpy.mta.path import split_path
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
 from demyjpy.mta.smtp import Carrier, Exchange, Outcome, new_session, play, take_step
-from demyjpy.pipeline import as_on_connect
 from demyjpy.testing.engine import MemoryFilter
 from tests.integration.scenario import Expected, Mta, Scenario, as_expected, ordered
 from tests.integration.scenario import Mail as DeliveredMail

@@ -23,11 +23,11 @@ from demyjpy import (
     tempfail,
 )
 from demyjpy.codec import decode_action, encode_action
-from demyjpy.connection import Setup
+from demyjpy.engine.connection import Setup
+from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.events import strip_brackets
 from demyjpy.mta import steps
 from demyjpy.mta.smtp import new_session, play, take_step
-from demyjpy.pipeline import as_on_connect
 from demyjpy.testing.engine import MemoryFilter
 from demyjpy.wire.fields import decode_text
 from tests.integration.scenario import Mta

@@ -3,13 +3,13 @@
 import pytest
 
 from demyjpy import AddHeader, ChangeHeader, Reject, ReplaceBody
-from demyjpy.connection import Setup
+from demyjpy.engine.connection import Setup
+from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.events import Connect
 from demyjpy.mta import steps
 from demyjpy.mta.link import Answer, Link
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
 from demyjpy.mta.smtp import Exchange, Heard, new_session, play, take_step
-from demyjpy.pipeline import as_on_connect
 from demyjpy.testing.engine import MemoryFilter
 from tests.integration.filters import body_counter
 from tests.integration.scenario import HEADERS, ONE_MAIL, OWN, Mail, at_end

@@ -3,10 +3,10 @@
 import pytest
 
 from demyjpy import AddHeader, ReplaceBody, merge_handlers
-from demyjpy.connection import Setup
+from demyjpy.engine.connection import Setup
+from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.mta import steps
 from demyjpy.mta.smtp import new_session, play, take_step
-from demyjpy.pipeline import as_on_connect
 from demyjpy.testing.engine import MemoryFilter
 from tests.integration.filters import witness
 from tests.integration.scenario import Mta, at_end, message, with_headers

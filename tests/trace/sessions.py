@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from demyjpy import add_header, define_event_handlers, reject
-from demyjpy.connection import Step
-from tests.engine import MESSAGE, OPENING, QUIT, Session, macros
+from demyjpy.engine.connection import Step
+from tests.engine.harness import MESSAGE, OPENING, QUIT, Session, macros
 
 ROOT = Path(__file__).parents[2]
 CAPTURES = sorted((ROOT / "tests/captures").glob("*/*.jsonl"))

@@ -15,7 +15,7 @@ from demyjpy import (
 )
 from demyjpy.testing import Postfix, run, session
 from demyjpy.trace import canary, sender_domain
-from tests.engine import BODY, CONNECT, MAIL, OPENING, Session, offer
+from tests.engine.harness import BODY, CONNECT, MAIL, OPENING, Session, offer
 
 
 def tagging(word: str, **options: Any) -> Any:

@@ -16,7 +16,7 @@ from demyjpy.testing import Postfix, session
 from demyjpy.testing import run as play
 from demyjpy.trace import CapsuleMaker, TraceError, load, load_capsule
 from tests.cli.servers import program, read_until
-from tests.engine import (
+from tests.engine.harness import (
     ABORT,
     BODY,
     EOM,

@@ -19,7 +19,7 @@ from demyjpy.testing import run as play
 from demyjpy.testing.code import as_code, as_steps
 from demyjpy.trace import load_capsule
 from demyjpy.trace.capsule import Capsule
-from tests.engine import BODY, EOM, HEADER, MAIL, MESSAGE, OPENING, QUIT, RCPT, packet
+from tests.engine.harness import BODY, EOM, HEADER, MAIL, MESSAGE, OPENING, QUIT, RCPT, packet
 from tests.trace.test_capsule import capsules_of, outcome_of
 from tests.trace.test_outside import ODD, is_harmless, nested
 

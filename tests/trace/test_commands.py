@@ -10,7 +10,7 @@ import pytest
 from demyjpy import running
 from demyjpy.trace import Trace, load, write
 from tests.cli.servers import answering, listening, program, read_until
-from tests.engine import MESSAGE, OPENING, QUIT, packet
+from tests.engine.harness import MESSAGE, OPENING, QUIT, packet
 from tests.trace.sessions import CAPTURES, ROOT, tagger, watched
 
 Run = Callable[..., tuple[int, str, str]]

@@ -12,8 +12,8 @@ import pytest
 
 from demyjpy.cli import main
 from demyjpy.cli.observing import LIMITS
-from demyjpy.connection import Setup
-from demyjpy.pipeline import as_on_connect
+from demyjpy.engine.connection import Setup
+from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.starting import start_milter
 from demyjpy.trace import (
     CapsuleMaker,
@@ -31,7 +31,7 @@ from demyjpy.trace.player import Player
 from demyjpy.trace.replaying import Mta
 from demyjpy.trace.shelf import Shelf
 from tests.disks import fork, no_threads, small_files
-from tests.engine import EOM, MAIL, MESSAGE, OPENING, QUIT, RCPT, Session, packet
+from tests.engine.harness import EOM, MAIL, MESSAGE, OPENING, QUIT, RCPT, Session, packet
 from tests.integration.ports import wait_until
 from tests.trace.sessions import WHOLE, tagger
 

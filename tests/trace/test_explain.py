@@ -23,7 +23,7 @@ from demyjpy.trace import Trace, load, write
 from demyjpy.trace.explaining import Explainer, sentences
 from demyjpy.trace.parrot import recorded_filter
 from tests.cli.servers import program, read_until
-from tests.engine import (
+from tests.engine.harness import (
     ABORT,
     BODY,
     EOM,

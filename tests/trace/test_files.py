@@ -34,7 +34,7 @@ from demyjpy.trace.reading import dump_record
 from demyjpy.trace.records import header
 from demyjpy.trace.writing import version
 from tests.disks import fork
-from tests.engine import join, offer
+from tests.engine.harness import join, offer
 from tests.integration.ports import wait_until
 from tests.trace.sessions import CAPTURES, ROOT, WHOLE, tagger, watched
 

@@ -18,7 +18,7 @@ from demyjpy.trace import FlightRecorder, Privacy, Triggers, load
 from demyjpy.trace.flight import SIGNAL
 from tests.cli.servers import PATIENCE, program, read_until
 from tests.drivers.peer import Peer
-from tests.engine import (
+from tests.engine.harness import (
     EOM,
     MAIL,
     MESSAGE,

@@ -8,7 +8,7 @@ from demyjpy import Quarantine, accept, define_event_handlers, discard, reject, 
 from demyjpy.trace import Message, Trace
 from demyjpy.trace.messages import Turn, Unreadable, messages_of
 from demyjpy.verdicts import fate_of
-from tests.engine import (
+from tests.engine.harness import (
     ABORT,
     BODY,
     CONNECT,

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from demyjpy import add_header, define_event_handlers, tempfail, with_handlers
-from demyjpy.connection import Setup
-from demyjpy.pipeline import as_on_connect
+from demyjpy.engine.connection import Setup
+from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.testing import Postfix, session
 from demyjpy.testing import run as play
 from demyjpy.trace import Trace, reaching, shadow, shadowing, write
 from demyjpy.trace.player import Player
 from demyjpy.trace.reaching import Reach, ReachedError, Watch
-from tests.engine import keep
+from tests.engine.harness import keep
 from tests.trace.sessions import WHOLE, watched
 
 Run = Callable[..., tuple[int, str, str]]

@@ -24,7 +24,7 @@ from demyjpy.trace.tapes import WireTape
 from demyjpy.wire.framing import join_frame
 from tests import strategies
 from tests.anyfilters import Notebook, any_filters
-from tests.engine import (
+from tests.engine.harness import (
     ABORT,
     BODY,
     EOM,

@@ -35,7 +35,7 @@ from demyjpy.trace.parrot import recorded_filter
 from demyjpy.trace.replaying import Filter, agreement_of, expected_of, replay
 from demyjpy.trace.tapes import WireTape
 from tests.anyfilters import Notebook, any_filters
-from tests.engine import (
+from tests.engine.harness import (
     ABORT,
     ALL_STEPS,
     BODY,

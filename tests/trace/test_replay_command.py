@@ -27,7 +27,7 @@ from demyjpy.trace.messages import Unreadable
 from demyjpy.trace.reading import Reading
 from demyjpy.trace.replaying import Filter
 from demyjpy.trace.words import answer_words, words_of
-from tests.engine import MAIL, MESSAGE, OPENING, QUIT, RCPT, packet
+from tests.engine.harness import MAIL, MESSAGE, OPENING, QUIT, RCPT, packet
 from tests.trace.sessions import CAPTURES, ROOT, WHOLE, tagger, watched
 
 Run = Callable[..., tuple[int, str, str]]

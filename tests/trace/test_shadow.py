@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from demyjpy import Data, Reject, accept, define_event_handlers, merge_handlers, reject, running
-from demyjpy.pipeline import as_on_connect
+from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.testing import Postfix, run, session
 from demyjpy.testing.server import Server
 from demyjpy.trace import shadow, shadowing
 from demyjpy.trace.comparing import MessageDifference
-from tests.engine import ABORT, OPENING, QUIT, Session, keep, macros
+from tests.engine.harness import ABORT, OPENING, QUIT, Session, keep, macros
 from tests.integration.ports import wait_until
 from tests.trace.sessions import tagger
 

@@ -29,7 +29,19 @@ from demyjpy.trace.snooping import AWAY, Snooper, _Session, _why
 from demyjpy.trace.tapes import WireTape
 from demyjpy.trace.words import flag_words
 from tests.cli.servers import PATIENCE, listening, program, read_until, silent
-from tests.engine import BODY, CONNECT, HEADER, HELO, MAIL, QUIT, RCPT, UNKNOWN, join, offer, packet
+from tests.engine.harness import (
+    BODY,
+    CONNECT,
+    HEADER,
+    HELO,
+    MAIL,
+    QUIT,
+    RCPT,
+    UNKNOWN,
+    join,
+    offer,
+    packet,
+)
 from tests.trace.sessions import tagger
 
 Run = Callable[..., tuple[int, str, str]]

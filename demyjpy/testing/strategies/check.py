@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, Phase, Verbosity, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
-from demyjpy.connection import OnError, Setup
+from demyjpy.engine.connection import OnError, Setup
+from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import LocalProtocolError
 from demyjpy.mta.profiles import Profile
-from demyjpy.pipeline import as_on_connect
 from demyjpy.testing.run import profiles_of
 from demyjpy.testing.strategies.classics import classics
 from demyjpy.testing.strategies.properties import PROPERTIES, Finding

@@ -14,11 +14,11 @@ from attrs import evolve, frozen
 
 from demyjpy.actions import Action
 from demyjpy.codec import action_row
-from demyjpy.connection import Step
+from demyjpy.engine.connection import Step
+from demyjpy.engine.negotiation import action_names
 from demyjpy.errors import LocalProtocolError, NegotiationError
 from demyjpy.handlers import is_verdict
 from demyjpy.mta.message import Field, Message
-from demyjpy.negotiation import action_names
 from demyjpy.testing.dialogue import show
 from demyjpy.testing.explain import compare_mtas, diff, mail_lines
 from demyjpy.testing.result import Played, Result, name_of

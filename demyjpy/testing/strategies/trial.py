@@ -8,8 +8,10 @@ from typing import Any, Final
 from attrs import evolve, frozen
 
 from demyjpy.codec import ROW_OF_NAME
-from demyjpy.connection import Setup
 from demyjpy.context import Context, new_context
+from demyjpy.engine.connection import Setup
+from demyjpy.engine.negotiation import ACTION_FLAGS, EVENT_NAMES
+from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.events import Options
 from demyjpy.handlers import as_registry
 from demyjpy.mta import steps
@@ -17,8 +19,6 @@ from demyjpy.mta.link import Answer, Link, MilterFailedError
 from demyjpy.mta.message import Message
 from demyjpy.mta.profiles import Profile
 from demyjpy.mta.smtp import Carrier, Exchange, new_session, take_step
-from demyjpy.negotiation import ACTION_FLAGS, EVENT_NAMES
-from demyjpy.pipeline import as_on_connect
 from demyjpy.registry import Registry
 from demyjpy.testing.engine import MemoryFilter
 from demyjpy.testing.result import Played, Result

@@ -10,8 +10,8 @@ from types import CodeType
 from typing import Any, Final
 
 from demyjpy.context import Context, new_context
+from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.handlers import as_registry
-from demyjpy.pipeline import as_on_connect
 
 _LONGEST: Final = 80
 _MOST: Final = 60

@@ -1,0 +1,226 @@
+"""The values of the engine: what is set up for all connections, and what is known about one.
+
+All are frozen: `demyjpy.engine.pipeline` makes the next from the last. No decisions are made here.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+from attrs import field, frozen
+from pyrsistent import pmap
+
+from demyjpy import events as ev
+from demyjpy.actions import Verdict
+from demyjpy.context import Context
+from demyjpy.engine.limits import NOTHING_COUNTED, Budget, Counts, Limits
+from demyjpy.engine.macros import NO_MACROS, Macros
+from demyjpy.engine.negotiation import Agreement
+from demyjpy.engine.phases import IN_MESSAGE, Phase
+from demyjpy.engine.standing import CLEAR, Standing
+from demyjpy.errors import HandlerError
+from demyjpy.registry import Handler
+from demyjpy.wire.framing import NOTHING_UNREAD, Packet, Unread
+
+OnError: TypeAlias = (
+    Literal["tempfail", "accept", "reject"] | Callable[[Exception, ev.Event, Context], Context]
+)
+"""What is answered when a handler fails: a verdict, or a function ``(error, event, ctx) -> ctx``."""
+
+
+def _check_on_error(instance: object, attribute: object, value: object) -> None:
+    if value not in ("tempfail", "accept", "reject") and not callable(value):
+        raise HandlerError(
+            'expected on_error "tempfail", "accept", "reject" or a function '
+            f"(error, event, ctx) -> ctx, got {value!r}"
+        )
+
+
+@frozen
+class Step:
+    """One step of a session, as an observer sees it.
+
+    One for each handler that ran, or one for an event without handler. ``actions`` is what this
+    handler queued; ``answer`` the modifications and the verdict that go to the MTA now, ``sent`` the
+    same as bytes; both are empty but for the last handler of an event. ``error`` is what was wrong
+    with the handler; ``duration`` its time in seconds where the driver gave the engine a clock.
+    ``packet`` is what the MTA said, None where it said nothing (a message given up, the end).
+    """
+
+    session: str
+    event: ev.Event
+    before: Context
+    after: Context
+    handler: Handler[Any] | None = None
+    actions: tuple[Any, ...] = ()
+    answer: tuple[Any, ...] = ()
+    sent: bytes = b""
+    error: Exception | None = None
+    duration: float | None = None
+    packet: Packet | None = None
+
+
+Observer: TypeAlias = Callable[[Step], None]
+
+
+@frozen(eq=False)
+class Setup:
+    """What is the same for all connections of a server. Two are never the same.
+
+    ``defers`` says which handlers the driver calls itself; the engine calls the others at once.
+    ``budget`` is what a connection may use until `demyjpy.engine.pipeline.go_on` is called; None for all
+    that it needs.
+    """
+
+    on_connect: Callable[[Context], Context]
+    on_error: OnError = field(default="tempfail", validator=_check_on_error)
+    limits: Limits = Limits()
+    observer: Observer | None = None
+    clock: Callable[[], float] | None = None
+    defers: Callable[[Handler[Any]], bool] = lambda handler: handler.blocking or handler.is_async
+    budget: Budget | None = None
+
+
+@frozen
+class Station:
+    """An event on one connection: its packet, who handles it, and whether an answer is due."""
+
+    letter: int
+    name: str
+    decode: Callable[[bytes, bool], ev.Event]
+    chain: tuple[tuple[int, Handler[Any]], ...]
+    replies: bool
+
+
+@frozen
+class Job:
+    """An event on its way through the handlers of its station."""
+
+    station: Station
+    event: ev.Event
+    chain: tuple[tuple[int, Handler[Any]], ...]
+    """Those that are still to run."""
+    replies: bool = True
+    """Whether the MTA waits for what comes out."""
+    may_answer: bool = True
+    """Whether what comes out is up to the handlers."""
+    forced: Verdict | None = None
+    """What the library answers in place of the handlers."""
+    last_chunk: bool = False
+    """Body that came with the end of message: answered together with it."""
+    verdicts: tuple[tuple[int, Verdict], ...] = ()
+    """What those that ran answered, by filter."""
+    modifications: tuple[tuple[int, Any], ...] = ()
+    step: Step | None = None
+    """The step of the handler that ran last, for the observer."""
+    packet: Packet | None = None
+    """What the MTA said, for the observer."""
+
+
+@frozen
+class Call:
+    """A handler that the driver is to call; its outcome goes to `demyjpy.engine.pipeline.resume`.
+
+    ``progress``: send `demyjpy.engine.pipeline.PROGRESS` every so many seconds meanwhile.
+    """
+
+    handler: Handler[Any]
+    event: ev.Event
+    ctx: Context
+    progress: float | None
+
+
+@frozen
+class Trouble:
+    """Something for the log: what went wrong, where, and with which message of which client.
+
+    ``handler`` is None where the MTA is to blame.
+    """
+
+    error: Exception
+    event: str | None = None
+    handler: str | None = None
+    queue_id: str | None = None
+    client: str | None = None
+
+
+@frozen
+class Connection:
+    """All that is known about one connection with an MTA.
+
+    A driver reads ``data_to_send``, ``call``, ``troubles`` and ``is_closed``; each holds what has come
+    up since the connection value before this one. Where its setup has a budget, ``is_behind``, too.
+    """
+
+    setup: Setup
+    session: str
+    data_to_send: bytes = b""
+    call: Call | None = None
+    troubles: tuple[Trouble, ...] = ()
+    is_closed: bool = False
+
+    phase: Phase = Phase.NEW
+    context: Context = pmap()
+    base: Context = pmap()
+    """What the next message starts from."""
+    prelude: Context | None = None
+    """What stood before macros for a message to come, where a handler has seen those."""
+    initial: Context = pmap()
+    """What the next session on this socket starts from."""
+    macros: Macros = NO_MACROS
+    agreement: Agreement | None = None
+    stations: dict[int, Station] = field(factory=dict)
+    """By command letter; filled at negotiation, then only read."""
+    routes: Any = None
+    """Those of it that are plain, as `demyjpy.engine.lane` takes them; None where there are none."""
+    filters: int = 1
+    unread: Unread = NOTHING_UNREAD
+    packets: tuple[Packet, ...] = ()
+    """Those taken from ``unread`` and not done with: one or none."""
+    jobs: tuple[Job, ...] = ()
+    job: Job | None = None
+    """The one that waits for ``call``."""
+    is_ending: bool = False
+    """The peer is gone, but ``call`` is still out."""
+
+    standing: Standing = CLEAR
+    counts: Counts = NOTHING_COUNTED
+
+    def of_session(self, session: str) -> "Connection":
+        """The same as another session, where no more has happened than happens to each."""
+        return Connection(  # evolve() takes four times as long
+            self.setup,
+            session,
+            self.data_to_send,
+            self.call,
+            self.troubles,
+            self.is_closed,
+            self.phase,
+            self.context,
+            self.base,
+            self.prelude,
+            self.initial,
+            self.macros,
+            self.agreement,
+            self.stations,
+            self.routes,
+            self.filters,
+        )
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing tells the MTA that its last bytes have come, now or soon."""
+        return not (self.data_to_send or self.call or self.is_closed)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it may be closed without harm: no message is open, nothing is being answered."""
+        return self.phase not in IN_MESSAGE and not self.call and not self._has_packets
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether packets wait for their turn: `demyjpy.engine.pipeline.go_on` takes them."""
+        return not (self.call or self.is_closed) and self._has_packets
+
+    @property
+    def _has_packets(self) -> bool:
+        return bool(self.packets) or self.unread.is_ready

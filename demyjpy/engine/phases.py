@@ -1,0 +1,163 @@
+"""What the MTA may say when: the state of a session as a table.
+
+A missing entry is an error of the MTA's. The table is liberal where the MTAs differ (Sendmail starts
+a new message with MAIL alone, Postfix says ABORT at every end) and never leaves a command without an
+answer or an error. What a filter may say when is in `demyjpy.engine.plan`.
+"""
+
+from enum import IntEnum, auto
+from typing import Final
+
+from demyjpy.actions import Accept, Discard, Reject, ReplyCode, TemporaryFailure, Verdict
+from demyjpy.codec import EVENTS
+from demyjpy.errors import RemoteProtocolError
+from demyjpy.wire.codes import Command
+
+_C = Command
+
+
+class Phase(IntEnum):
+    """How far a session has come. From `MAIL` to `BODY` a message is open."""
+
+    NEW = auto()
+    """Nothing negotiated."""
+    READY = auto()
+    """Negotiated; CONNECT is to come."""
+    CONNECTED = auto()
+    """CONNECT seen, or switched off; no message open."""
+    MAIL = auto()
+    RECIPIENT = auto()
+    DATA = auto()
+    HEADER = auto()
+    END_OF_HEADERS = auto()
+    BODY = auto()
+    CLOSED = auto()
+    """QUIT was said."""
+
+
+IN_MESSAGE: Final = frozenset(
+    {
+        Phase.MAIL,
+        Phase.RECIPIENT,
+        Phase.DATA,
+        Phase.HEADER,
+        Phase.END_OF_HEADERS,
+        Phase.BODY,
+    }
+)
+"""The phases in which a message is open."""
+
+ABORTS: Final[frozenset[int]] = frozenset({_C.ABORT, _C.QUIT, _C.QUIT_NC, _C.MAIL, _C.HELO})
+"""Commands that end an open message without its end having been seen."""
+
+_AFTER: Final[dict[int, Phase]] = {
+    _C.MAIL: Phase.MAIL,
+    _C.RCPT: Phase.RECIPIENT,
+    _C.DATA: Phase.DATA,
+    _C.HEADER: Phase.HEADER,
+    _C.EOH: Phase.END_OF_HEADERS,
+    _C.BODY: Phase.BODY,
+    _C.BODYEOB: Phase.CONNECTED,
+}
+
+
+def _message(phase: Phase, *commands: int) -> dict[int, Phase]:
+    """In a message: these, at any time U, and what ends it."""
+    return {
+        **{command: _AFTER[command] for command in commands},
+        _C.UNKNOWN: phase,
+        _C.MACRO: phase,
+        _C.MAIL: Phase.MAIL,
+        _C.HELO: Phase.CONNECTED,
+        _C.ABORT: Phase.CONNECTED,
+        _C.QUIT: Phase.CLOSED,
+        _C.QUIT_NC: Phase.READY,
+    }
+
+
+_MAIL = (_C.RCPT, _C.DATA, _C.HEADER, _C.EOH, _C.BODY, _C.BODYEOB)
+
+TRANSITIONS: Final[dict[Phase, dict[int, Phase]]] = {
+    Phase.NEW: {_C.OPTNEG: Phase.READY},
+    Phase.READY: {
+        _C.MACRO: Phase.READY,
+        _C.CONNECT: Phase.CONNECTED,
+        _C.UNKNOWN: Phase.READY,
+        _C.ABORT: Phase.READY,
+        _C.QUIT: Phase.CLOSED,
+        _C.QUIT_NC: Phase.READY,
+    },
+    Phase.CONNECTED: {
+        _C.MACRO: Phase.CONNECTED,
+        _C.HELO: Phase.CONNECTED,
+        _C.MAIL: Phase.MAIL,
+        _C.UNKNOWN: Phase.CONNECTED,
+        _C.ABORT: Phase.CONNECTED,
+        _C.QUIT: Phase.CLOSED,
+        _C.QUIT_NC: Phase.READY,
+    },
+    Phase.MAIL: _message(Phase.MAIL, *_MAIL),
+    Phase.RECIPIENT: _message(Phase.RECIPIENT, *_MAIL),
+    Phase.DATA: _message(Phase.DATA, _C.HEADER, _C.EOH, _C.BODY, _C.BODYEOB),
+    Phase.HEADER: _message(Phase.HEADER, _C.HEADER, _C.EOH, _C.BODY, _C.BODYEOB),
+    Phase.END_OF_HEADERS: _message(Phase.END_OF_HEADERS, _C.BODY, _C.BODYEOB),
+    Phase.BODY: _message(Phase.BODY, _C.BODY, _C.BODYEOB),
+    Phase.CLOSED: {},
+}
+"""Phase and command to the next phase. Steps that were switched off are simply not there."""
+
+
+_NEGOTIATED: Final = frozenset(Phase) - {Phase.NEW, Phase.READY, Phase.CLOSED}
+
+
+def receive(phase: Phase, letter: int, off: frozenset[int] = frozenset()) -> Phase:
+    """The phase after the MTA said this; `RemoteProtocolError` where it may not be said.
+
+    ``off`` are the commands that were declined. Without CONNECT a session begins with what follows
+    it, without MAIL a message begins with the first thing that is said about it.
+    """
+    following = TRANSITIONS[phase].get(letter)
+    if following is None and phase is Phase.READY and _C.CONNECT in off:
+        phase = Phase.CONNECTED
+        following = TRANSITIONS[phase].get(letter)
+    if following is None and phase in _NEGOTIATED and opens_message(letter, off):
+        following = TRANSITIONS[Phase.MAIL].get(letter)
+    if following is None:
+        raise RemoteProtocolError(
+            f"one of {describe(phase)}", f"{_describe_letter(letter)} while {phase.name}"
+        )
+    return following
+
+
+def opens_message(letter: int, off: frozenset[int]) -> bool:
+    """Whether a message may begin with this command."""
+    return letter == _C.MAIL or (_C.MAIL in off and letter in _MAIL)
+
+
+def gives_up(phase: Phase, letter: int, off: frozenset[int]) -> bool:
+    """Whether this command ends an open message without its end having been seen."""
+    if phase not in IN_MESSAGE:
+        return False
+    return letter in ABORTS or (letter not in TRANSITIONS[phase] and opens_message(letter, off))
+
+
+def describe(phase: Phase) -> str:
+    """The commands that may come in a phase, in words."""
+    names = (_describe_letter(letter) for letter in TRANSITIONS[phase])
+    return ", ".join(names) or "nothing more"
+
+
+def _describe_letter(letter: int) -> str:
+    row = EVENTS.get(letter)
+    return row.letter.name if row else repr(chr(letter))
+
+
+def ends_message(letter: int, verdict: Verdict) -> bool:
+    """Whether this answer ends the message that is open (protocol file, section 8.5)."""
+    match verdict:
+        case Accept() | Discard():
+            return letter != _C.UNKNOWN
+        case Reject() | TemporaryFailure() | ReplyCode():
+            return letter not in (_C.RCPT, _C.UNKNOWN)
+        case _:
+            return letter == _C.BODYEOB
