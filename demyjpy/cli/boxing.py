@@ -13,7 +13,7 @@ from demyjpy.cli.show import Paint, paint_for, plural, safe, step_lines
 from demyjpy.cli.waiting import tell, until_signal
 from demyjpy.drivers.address import Address
 from demyjpy.errors import AddressError
-from demyjpy.mta import steps
+from demyjpy.mta import client_steps
 from demyjpy.mta.box import Box, Store, Tapping
 from demyjpy.mta.channel import Tap, Timeouts, untapped
 from demyjpy.mta.smtp import Outcome
@@ -51,16 +51,16 @@ class Journal:
         """A mail is refused as a whole, or at all its recipients."""
         is_refused = outcome.reply is not None and outcome.reply.is_refusal
         match outcome.step:
-            case steps.Command():
+            case client_steps.Command():
                 return
-            case steps.Rcpt():
+            case client_steps.Rcpt():
                 self.tried[number] = self.tried.get(number, False) or not is_refused
                 return
-            case steps.Data() if not is_refused:
+            case client_steps.Data() if not is_refused:
                 self.stored += outcome.mail is not None
                 self.discarded += outcome.mail is None
         is_given_up = not self.tried.pop(number, True)
-        is_whole = is_refused and isinstance(outcome.step, (steps.Mail, steps.Data))
+        is_whole = is_refused and isinstance(outcome.step, (client_steps.Mail, client_steps.Data))
         self.refused += is_given_up or is_whole
 
     def summary(self) -> str:

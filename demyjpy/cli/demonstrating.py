@@ -29,10 +29,10 @@ from demyjpy.cli.waiting import tell, until_signal
 from demyjpy.drivers import running
 from demyjpy.drivers.address import Address
 from demyjpy.drivers.pool import DaemonExecutor
-from demyjpy.mta import steps
+from demyjpy.mta import client_steps
 from demyjpy.mta.box import Box, Store
-from demyjpy.mta.message import Envelope, Mail, Message
 from demyjpy.mta.smtp import Outcome
+from demyjpy.mta.stored_mail import Envelope, StoredMail, StoredMessage
 from demyjpy.wire.fields import Parameters
 
 _ANYWHERE: Final = "inet:0@127.0.0.1"
@@ -154,22 +154,22 @@ def _send(sample: Sample, address: Address) -> None:
 
 def _result(sample: Sample, outcomes: tuple[Outcome, ...]) -> Sent:
     taken = [one for one in outcomes if one.reply is not None and not one.reply.is_refusal]
-    recipients = [one.step for one in taken if isinstance(one.step, steps.Rcpt)]
-    senders = [one.step for one in taken if isinstance(one.step, steps.Mail)]
+    recipients = [one.step for one in taken if isinstance(one.step, client_steps.Rcpt)]
+    senders = [one.step for one in taken if isinstance(one.step, client_steps.Mail)]
     envelope = Envelope(
         sample.sender,
         senders[0].parameters if senders else Parameters(),
         tuple((one.address, one.parameters) for one in recipients),
     )
     failures = [failure for one in outcomes for failure in one.failures]
-    before = Mail(envelope, Message.parse(sample.content))
+    before = StoredMail(envelope, StoredMessage.parse(sample.content))
     return Sent(outcomes, before, (), failures[0] if failures else None)
 
 
 def _lines(sent: Sent, paint: Paint) -> Iterator[str]:
     """What became of a mail: SMTP, what the filter said in the end, what it changed."""
     for outcome in sent.outcomes:
-        if isinstance(outcome.step, (steps.Mail, steps.Rcpt, steps.Data)):
+        if isinstance(outcome.step, (client_steps.Mail, client_steps.Rcpt, client_steps.Data)):
             replied = f"{said(outcome.step):<40} {shorten(str(outcome.reply).replace(chr(10), ' / '))}"
             yield f"  {replied}"
     if sent.failure is not None:

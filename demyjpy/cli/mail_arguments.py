@@ -4,7 +4,7 @@ import argparse
 from typing import Any, Final
 
 from demyjpy.cli.words import COUNT, SECONDS, Parser, address, client, macro, milter, path, reachable
-from demyjpy.mta.link import MAX_ANSWER, MAX_PACKETS
+from demyjpy.mta.milter_link import MAX_ANSWER, MAX_PACKETS
 
 _SEND_EPILOG: Final = """\
 examples:

@@ -19,14 +19,14 @@ from demyjpy.cli.sent_json import as_json
 from demyjpy.cli.show import Paint, diff_lines, failure_words, paint_for, step_lines
 from demyjpy.cli.words import InputError
 from demyjpy.errors import TraceError
-from demyjpy.mta import steps
+from demyjpy.mta import client_steps
 from demyjpy.mta.channel import Timeouts, untapped
-from demyjpy.mta.late import LateChannel
-from demyjpy.mta.link import MilterFailedError
-from demyjpy.mta.message import Envelope, Mail
-from demyjpy.mta.path import split_path
+from demyjpy.mta.milter_link import MilterFailedError
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
 from demyjpy.mta.smtp import Outcome, new_session, play_async, take_step
+from demyjpy.mta.smtp_path import split_path
+from demyjpy.mta.stored_mail import Envelope, StoredMail
+from demyjpy.mta.tolerant_channel import TolerantChannel
 from demyjpy.trace.writing import Tray, WireRecorder
 from demyjpy.wire.fields import Parameters, decode_text, spell_macro
 
@@ -72,7 +72,7 @@ def profile_of(mta: str, given: Mapping[str, str]) -> Profile:
 
 
 # --------------------------------------------------------------------------------------- playing
-def steps_of(arguments: argparse.Namespace, content: bytes) -> list[steps.Step]:
+def steps_of(arguments: argparse.Namespace, content: bytes) -> list[client_steps.ClientStep]:
     """What the client does."""
     address, name = arguments.client
     sender, recipients = _from_header(content)
@@ -82,12 +82,12 @@ def steps_of(arguments: argparse.Namespace, content: bytes) -> list[steps.Step]:
     if not is_ascii and "SMTPUTF8" not in parameters:  # RFC 6531, section 3.4
         parameters = Parameters((*parameters.words, ("SMTPUTF8", None)))
     return [
-        steps.Connect(address, name),
-        steps.Ehlo(arguments.helo),
-        steps.Mail(sender, parameters, raw),
-        *(steps.Rcpt(recipient, words, path) for path, recipient, words in to),
-        steps.Data(content),
-        steps.Quit(),
+        client_steps.Connect(address, name),
+        client_steps.Ehlo(arguments.helo),
+        client_steps.Mail(sender, parameters, raw),
+        *(client_steps.Rcpt(recipient, words, path) for path, recipient, words in to),
+        client_steps.Data(content),
+        client_steps.Quit(),
     ]
 
 
@@ -114,16 +114,16 @@ def _from_header(content: bytes) -> tuple[str, list[str]]:
     return (found("From") or [SENDER])[0], found("To", "Cc") or [RECIPIENT]
 
 
-def _is_over(outcomes: Sequence[Outcome], step: steps.Step) -> bool:
+def _is_over(outcomes: Sequence[Outcome], step: client_steps.ClientStep) -> bool:
     """Whether a step is left out because of what came before."""
     last = outcomes[-1]
     refused = last.reply is not None and last.reply.is_refusal
-    if isinstance(step, steps.Data):
-        recipients = [one for one in outcomes if isinstance(one.step, steps.Rcpt)]
+    if isinstance(step, client_steps.Data):
+        recipients = [one for one in outcomes if isinstance(one.step, client_steps.Rcpt)]
         return all(one.reply is None or one.reply.is_refusal for one in recipients)
-    if isinstance(step, steps.Quit):
+    if isinstance(step, client_steps.Quit):
         return bool(last.failures) or (last.reply is not None and last.reply.code == 421)
-    return bool(last.failures) or (refused and not isinstance(last.step, steps.Rcpt))
+    return bool(last.failures) or (refused and not isinstance(last.step, client_steps.Rcpt))
 
 
 async def play_mail(
@@ -138,7 +138,7 @@ async def play_mail(
     session = new_session(profile, max_answer=arguments.max_answer)
     outcomes: list[Outcome] = []
     recorder = recorder_of(arguments)
-    channel = LateChannel(arguments.to, timeouts, recorder.take if recorder else untapped)
+    channel = TolerantChannel(arguments.to, timeouts, recorder.take if recorder else untapped)
     late: MilterFailedError | None = None
     try:
         async with asyncio.timeout(arguments.deadline), channel:
@@ -170,22 +170,28 @@ def recorder_of(arguments: argparse.Namespace) -> WireRecorder | None:
     return WireRecorder(tray, f"send-{secrets.token_hex(4)}", raw=arguments.record_raw)
 
 
-def _before(profile: Profile, outcomes: Sequence[Outcome], script: Sequence[steps.Step]) -> Mail:
+def _before(
+    profile: Profile, outcomes: Sequence[Outcome], script: Sequence[client_steps.ClientStep]
+) -> StoredMail:
     """The mail as the milter got it, with the recipients that were not refused."""
-    envelope, content, client = Envelope(), b"", steps.Connect()
+    envelope, content, client = Envelope(), b"", client_steps.Connect()
     for step in script:
         match step:
-            case steps.Connect():
+            case client_steps.Connect():
                 client = step
-            case steps.Mail():
+            case client_steps.Mail():
                 envelope = Envelope(profile.address(step.sender), step.parameters)
-            case steps.Data():
+            case client_steps.Data():
                 content = step.content
     for one in outcomes:
-        if isinstance(one.step, steps.Rcpt) and one.reply is not None and not one.reply.is_refusal:
+        if (
+            isinstance(one.step, client_steps.Rcpt)
+            and one.reply is not None
+            and not one.reply.is_refusal
+        ):
             envelope = profile.admit(envelope, one.step.address, one.step.parameters)
     message = profile.take_in(content, envelope.sender, profile.queue_id(1), client)
-    return Mail(envelope, message)
+    return StoredMail(envelope, message)
 
 
 # --------------------------------------------------------------------------------------- showing

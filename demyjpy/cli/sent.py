@@ -7,10 +7,10 @@ from attrs import frozen
 
 from demyjpy.actions import Modification, Quarantine
 from demyjpy.cli.show import Paint, plural, safe, shorten
-from demyjpy.mta import steps
-from demyjpy.mta.link import MilterFailedError
-from demyjpy.mta.message import Mail
+from demyjpy.mta import client_steps
+from demyjpy.mta.milter_link import MilterFailedError
 from demyjpy.mta.smtp import Outcome
+from demyjpy.mta.stored_mail import StoredMail
 from demyjpy.verdicts import Fate, fate_of_refusal, join_bodies
 
 Word: TypeAlias = Fate | Literal["failed"]
@@ -30,12 +30,12 @@ class Sent:
     """What came of a mail: every step, and ``before``, the mail as the milter got it."""
 
     outcomes: tuple[Outcome, ...]
-    before: Mail
+    before: StoredMail
     warnings: tuple[str, ...] = ()
     failure: MilterFailedError | None = None
 
     @property
-    def after(self) -> Mail | None:
+    def after(self) -> StoredMail | None:
         """The mail as it would be delivered."""
         return next((one.mail for one in self.outcomes if one.mail is not None), None)
 
@@ -51,7 +51,7 @@ class Sent:
         if self.failure:
             return None
         said = [one for one in self.outcomes if one.reply is not None]
-        data = [one for one in said if isinstance(one.step, steps.Data)]
+        data = [one for one in said if isinstance(one.step, client_steps.Data)]
         refused = [one for one in said if one.reply and one.reply.is_refusal]
         return (data or refused or said)[-1]
 
@@ -78,7 +78,7 @@ def summary(sent: Sent) -> str:
     after, decisive = sent.after, sent.decisive
     if after is not None:
         taken = len(sent.before.envelope.recipients)
-        asked = sum(isinstance(one.step, steps.Rcpt) for one in sent.outcomes)
+        asked = sum(isinstance(one.step, client_steps.Rcpt) for one in sent.outcomes)
         some = f" for {taken} of {plural(asked, 'recipient')}" if taken < asked else ""
         changes = [one for one in join_bodies(sent.edits) if not isinstance(one, Quarantine)]
         what = f"with {plural(len(changes), 'change')}" if changes else "without changes"

@@ -11,10 +11,10 @@ from typing import Final
 
 from attrs import frozen
 
-from demyjpy.mta import steps
-from demyjpy.mta.link import Answer, MilterFailedError
-from demyjpy.mta.message import Mail
+from demyjpy.mta import client_steps
+from demyjpy.mta.milter_link import Answer, MilterFailedError
 from demyjpy.mta.smtp import Heard, Outcome
+from demyjpy.mta.stored_mail import StoredMail
 from demyjpy.trace.words import edit_words, path_words, plural, safe, shorten, verdict_words
 from demyjpy.wire.fields import decode_text, encode_text
 
@@ -74,23 +74,23 @@ def failure_words(failure: MilterFailedError) -> str:
     return f"the milter failed at {failure.event}: {safe(failure.reason)}"
 
 
-def said(step: steps.Step) -> str:
+def said(step: client_steps.ClientStep) -> str:
     """What the client did, as an SMTP line where there is one."""
     match step:
-        case steps.Connect():
+        case client_steps.Connect():
             where = step.address or "standard input"
             return safe(f"connect from {step.name} [{where}]" if step.name else f"connect from {where}")
-        case steps.Ehlo():
+        case client_steps.Ehlo():
             return safe(f"{step.verb} {step.name}")
-        case steps.Mail():
+        case client_steps.Mail():
             return safe(" ".join((f"MAIL FROM:{step.raw}", *step.parameters.as_words())))
-        case steps.Rcpt():
+        case client_steps.Rcpt():
             return safe(" ".join((f"RCPT TO:{step.raw}", *step.parameters.as_words())))
-        case steps.Data():
+        case client_steps.Data():
             return f"DATA, {plural(len(step.content), 'byte')}" if step.content else "DATA"
-        case steps.Command():
+        case client_steps.Command():
             return shorten(step.line)
-        case steps.Drop():
+        case client_steps.Drop():
             return "disconnected"
         case _:
             return type(step).__name__.upper()
@@ -143,7 +143,7 @@ def step_lines(
 
 
 # -------------------------------------------------------------------------------------- as diff
-def diff_lines(before: Mail, after: Mail, paint: Paint) -> list[str]:
+def diff_lines(before: StoredMail, after: StoredMail, paint: Paint) -> list[str]:
     """What changed from one mail to the other, with a little around it; none where nothing did.
 
     Envelope, header and body are compared, each by itself; the MTA's own header fields are left out.
@@ -160,7 +160,7 @@ def diff_lines(before: Mail, after: Mail, paint: Paint) -> list[str]:
     return [paint(colours[line[0]], line) if line[0] in colours else line for line in lines]
 
 
-def _envelope_lines(mail: Mail) -> list[str]:
+def _envelope_lines(mail: StoredMail) -> list[str]:
     envelope = mail.envelope
     return [
         f"MAIL FROM:{path_words(envelope.sender, envelope.parameters)}",
@@ -168,17 +168,17 @@ def _envelope_lines(mail: Mail) -> list[str]:
     ]
 
 
-def own_header(mail: Mail) -> list[tuple[str, str]]:
+def own_header(mail: StoredMail) -> list[tuple[str, str]]:
     """Names and raw values of the fields that are not the MTA's own, from the top."""
     fields = mail.message.fields
     return [(one.name, one.raw) for one in fields if one.owner == "message" and not one.is_deleted]
 
 
-def _header_lines(mail: Mail) -> list[str]:
+def _header_lines(mail: StoredMail) -> list[str]:
     return [line for name, raw in own_header(mail) for line in f"{name}:{raw}".split("\n")]
 
 
-def _body_lines(mail: Mail) -> list[str]:
+def _body_lines(mail: StoredMail) -> list[str]:
     lines = decode_text(mail.message.body).split("\r\n")
     return lines[:-1] if lines[-1] == "" else lines
 

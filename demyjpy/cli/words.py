@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 from demyjpy.drivers.address import http_address, parse_address
 from demyjpy.errors import AddressError, MilterError
-from demyjpy.mta.path import split_path
+from demyjpy.mta.smtp_path import split_path
 
 T = TypeVar("T")
 

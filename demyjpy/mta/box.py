@@ -21,9 +21,9 @@ from demyjpy.drivers.accepting import ProtocolServer
 from demyjpy.drivers.address import Address, listen, parse_address
 from demyjpy.mta.channel import Tap, Timeouts, untapped
 from demyjpy.mta.dialogue import Dialogue, Report
-from demyjpy.mta.link import MAX_ANSWER
-from demyjpy.mta.message import Mail
+from demyjpy.mta.milter_link import MAX_ANSWER
 from demyjpy.mta.profiles import DefaultAction, Postfix, Profile
+from demyjpy.mta.stored_mail import StoredMail
 from demyjpy.wire.fields import encode_text
 
 HOST: Final = "box.example"
@@ -46,7 +46,7 @@ class Store:
             (self.path / part).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._box = mailbox.Maildir(self.path)
 
-    def add(self, mail: Mail) -> Path:
+    def add(self, mail: StoredMail) -> Path:
         """Store a mail as the MTA would deliver it, with LF line ends; the file."""
         lines = [f"Return-Path: <{mail.envelope.sender}>"]
         lines += [f"Delivered-To: {address}" for address in mail.envelope.addresses]

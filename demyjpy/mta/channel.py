@@ -19,7 +19,7 @@ from demyjpy.actions import Modification
 from demyjpy.drivers.address import Address, parse_address
 from demyjpy.drivers.waiting import within
 from demyjpy.errors import AddressError
-from demyjpy.mta.link import Answer, Link, MilterFailedError, hear
+from demyjpy.mta.milter_link import Answer, MilterFailedError, MilterLink, hear
 from demyjpy.mta.smtp import Exchange
 
 _READ_SIZE: Final = 65_536
@@ -109,7 +109,7 @@ class Channel:
             self._socket.close()
             self._socket = None
 
-    def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
+    def carry_out(self, exchange: Exchange) -> tuple[MilterLink, Answer | None]:
         """Write, and read until the answer is complete."""
         link, event = exchange.link, exchange.link.event
         timeout = self._timeouts.of(event)
@@ -192,7 +192,7 @@ class AsyncChannel:
         if self._transport is not None:
             self._transport.abort()
 
-    async def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
+    async def carry_out(self, exchange: Exchange) -> tuple[MilterLink, Answer | None]:
         """Write, and read until the answer is complete."""
         link, event = exchange.link, exchange.link.event
         timeout = self._timeouts.of(event)

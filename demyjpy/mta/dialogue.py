@@ -16,14 +16,22 @@ from attrs import evolve
 from pyrsistent import pvector
 
 from demyjpy.drivers.address import Address
-from demyjpy.mta import steps
+from demyjpy.mta import client_steps
 from demyjpy.mta.channel import Tap, Timeouts
-from demyjpy.mta.late import LateChannel
-from demyjpy.mta.lines import Methods, Reader, wire
-from demyjpy.mta.message import Mail
-from demyjpy.mta.path import split_path
 from demyjpy.mta.profiles import Profile, Reply
-from demyjpy.mta.smtp import Outcome, Session, ask_data, new_session, play_async, take_content, take_step
+from demyjpy.mta.smtp import (
+    Outcome,
+    SmtpSession,
+    ask_data,
+    new_session,
+    play_async,
+    take_content,
+    take_step,
+)
+from demyjpy.mta.smtp_path import split_path
+from demyjpy.mta.smtp_protocol import Methods, Reader, wire
+from demyjpy.mta.stored_mail import StoredMail
+from demyjpy.mta.tolerant_channel import TolerantChannel
 from demyjpy.wire.fields import Parameters
 
 _LONGEST_LINE: Final = 1 << 20
@@ -45,7 +53,7 @@ Report = Callable[[int, Outcome | str], None]
 class Keeper(Protocol):
     """Where mail goes."""
 
-    def add(self, mail: Mail) -> Path:
+    def add(self, mail: StoredMail) -> Path:
         """Store a mail; the file."""
 
 
@@ -100,8 +108,8 @@ class Dialogue(SMTP):
         self.box = box
         self.number = next(box.numbers)
         profile = box.profile(functools.cache(lambda number: box.new_queue_id()))
-        self._state: Session = new_session(profile, len(box.milters), max_answer=box.max_answer)
-        self._channels: Sequence[LateChannel] = ()
+        self._state: SmtpSession = new_session(profile, len(box.milters), max_answer=box.max_answer)
+        self._channels: Sequence[TolerantChannel] = ()
         self._answer: Reply | None = None
         self._greeting: Reply | None = None
         self._is_receiving = False
@@ -114,7 +122,7 @@ class Dialogue(SMTP):
             async with AsyncExitStack() as stack:
                 self._channels = [
                     await stack.enter_async_context(
-                        LateChannel(
+                        TolerantChannel(
                             where,
                             self.box.timeouts,
                             stack.enter_context(self.box.tap(self.number, name)),
@@ -126,14 +134,18 @@ class Dialogue(SMTP):
                     await self._converse()
                 finally:
                     if not self._state.is_closed:
-                        await self._take(steps.Drop())
+                        await self._take(client_steps.Drop())
                     self._writer.close()
 
     async def _converse(self) -> None:
         session: Any = self.session
         session.host_name = "?"  # like Postfix, it does not insist on EHLO
         peer = session.peer
-        known = steps.Connect(peer[0], _NAMES.get(peer[0]), peer[1]) if peer else steps.Connect("")
+        known = (
+            client_steps.Connect(peer[0], _NAMES.get(peer[0]), peer[1])
+            if peer
+            else client_steps.Connect("")
+        )
         self._greeting = await self._take(known)
         if self._greeting.code == 421:
             await self.push(b"")
@@ -149,7 +161,7 @@ class Dialogue(SMTP):
             status = wire(_TOO_LARGE)
         await super().push(status)
 
-    async def _take(self, step: steps.Step) -> Reply:
+    async def _take(self, step: client_steps.ClientStep) -> Reply:
         self._state, outcome = await play_async(take_step(self._state, step), self._channels)
         self.box.report(self.number, outcome)
         return outcome.reply or Reply(250, "2.0.0 Ok")
@@ -219,7 +231,7 @@ class Dialogue(SMTP):
         session: Any = self.session
         session.extended_smtp = verb == "EHLO"
         session.host_name = name
-        reply = await self._take(steps.Ehlo(name, verb))
+        reply = await self._take(client_steps.Ehlo(name, verb))
         if reply.is_refusal or verb == "HELO":
             await self._say(reply)
             return
@@ -237,7 +249,7 @@ class Dialogue(SMTP):
         if size.isdigit() and int(size) > self.box.max_message:
             await self._say(Reply(552, "5.3.4 Message size exceeds fixed limit"))
         else:
-            await self._say(await self._take(steps.Mail(sender, parameters, raw)))
+            await self._say(await self._take(client_steps.Mail(sender, parameters, raw)))
 
     async def smtp_RCPT(self, arg: str | None) -> None:  # noqa: N802  # as above
         """RCPT TO."""
@@ -248,7 +260,7 @@ class Dialogue(SMTP):
         if not address:
             await self._say(Reply(501, "5.1.3 Bad recipient address syntax"))
             return
-        await self._say(await self._take(steps.Rcpt(address, parameters, raw)))
+        await self._say(await self._take(client_steps.Rcpt(address, parameters, raw)))
 
     async def _path(self, keyword: str, arg: str | None) -> tuple[str, str, Parameters] | None:
         """What stands behind ``FROM:`` or ``TO:``, or None once the client has been told."""
@@ -275,11 +287,11 @@ class Dialogue(SMTP):
         if await self._has_argument("RSET", arg):
             return
         self._set_rset_state()  # type: ignore[no-untyped-call]  # aiosmtpd's
-        await self._say(await self._take(steps.Rset()))
+        await self._say(await self._take(client_steps.Rset()))
 
     async def smtp_QUIT(self, arg: str | None) -> None:  # noqa: N802  # as above
         """QUIT."""
-        await self._say(await self._take(steps.Quit()))
+        await self._say(await self._take(client_steps.Quit()))
 
     async def smtp_NOOP(self, arg: str | None) -> None:  # noqa: N802  # as above
         """NOOP."""
@@ -322,7 +334,9 @@ class Dialogue(SMTP):
         await super().smtp_DATA("")
         self._is_receiving = False
         if self._answer in (None, _TOO_LARGE):  # aiosmtpd has refused a line, or all of it
-            self._state, _ = await play_async(take_step(self._state, steps.Rset()), self._channels)
+            self._state, _ = await play_async(
+                take_step(self._state, client_steps.Rset()), self._channels
+            )
             self._report_message(b"", self._answer or Reply(500, "5.5.2 Line too long"), None)
         elif self._answer is not None and self._answer.code == 421:
             raise ConnectionResetError
@@ -343,10 +357,10 @@ class Dialogue(SMTP):
         self._answer = reply
         return wire(reply)
 
-    def _report_message(self, content: bytes, reply: Reply, mail: Mail | None) -> None:
+    def _report_message(self, content: bytes, reply: Reply, mail: StoredMail | None) -> None:
         state = self._state
         outcome = Outcome(
-            steps.Data(content),
+            client_steps.Data(content),
             reply,
             tuple(state.heard),
             mail,
@@ -357,7 +371,7 @@ class Dialogue(SMTP):
 
     async def _unknown(self, command: str, arg: str | None) -> None:
         line = f"{command} {arg}" if arg else command
-        await self._say(await self._take(steps.Command(line)))
+        await self._say(await self._take(client_steps.Command(line)))
 
 
 class _Hooks:

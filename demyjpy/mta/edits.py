@@ -13,7 +13,7 @@ from attrs import evolve
 from demyjpy import actions as act
 from demyjpy.actions import Modification
 from demyjpy.mta.envelope import postfix_address, postfix_adds, postfix_drops, sendmail_admits
-from demyjpy.mta.message import Field, Mail, complete_lines, cut_header
+from demyjpy.mta.stored_mail import StoredField, StoredMail, complete_lines, cut_header
 from demyjpy.wire.fields import Parameters
 
 POSTFIX_HEADER_LIMIT: Final = 60_000
@@ -30,12 +30,14 @@ def new_body(edits: Iterable[Modification]) -> bytes | None:
     return complete_lines(b"\r\n".join(_LINE.split(b"".join(parts))))
 
 
-def _with(fields: tuple[Field, ...], at: int, *new: Field, instead: int = 0) -> tuple[Field, ...]:
+def _with(
+    fields: tuple[StoredField, ...], at: int, *new: StoredField, instead: int = 0
+) -> tuple[StoredField, ...]:
     """Fields with new ones at an index, in place of so many."""
     return (*fields[:at], *new, *fields[at + instead :])
 
 
-def _find(fields: tuple[Field, ...], name: str, index: int) -> int | None:
+def _find(fields: tuple[StoredField, ...], name: str, index: int) -> int | None:
     """Where the index-th field of a name is, among those that a milter may count."""
     found = [at for at, one in enumerate(fields) if one.owner == "message" and one.is_named(name)]
     return found[index - 1] if index <= len(found) else None
@@ -45,7 +47,7 @@ def _only(parameters: Parameters, *known: str) -> Parameters:
     return Parameters((key, value) for key, value in parameters.words if key.upper() in known)
 
 
-def _common(mail: Mail, edit: Modification) -> Mail:
+def _common(mail: StoredMail, edit: Modification) -> StoredMail:
     """What both MTAs do alike."""
     match edit:
         case act.Quarantine():
@@ -54,12 +56,12 @@ def _common(mail: Mail, edit: Modification) -> Mail:
             return mail  # bodies are taken together
 
 
-def _with_body(mail: Mail, body: bytes | None) -> Mail:
+def _with_body(mail: StoredMail, body: bytes | None) -> StoredMail:
     return mail if body is None else evolve(mail, message=evolve(mail.message, body=body))
 
 
 # ------------------------------------------------------------------------------------- Postfix
-def postfix_edit(mail: Mail, edits: Iterable[Modification]) -> Mail:
+def postfix_edit(mail: StoredMail, edits: Iterable[Modification]) -> StoredMail:
     """The mail after edits, as Postfix applies them: in order, each to what the last one left."""
     edits = tuple(edits)
     for edit in edits:
@@ -67,11 +69,11 @@ def postfix_edit(mail: Mail, edits: Iterable[Modification]) -> Mail:
     return _with_body(mail, new_body(edits))
 
 
-def _postfix_field(edit: act.AddHeader | act.InsertHeader | act.ChangeHeader) -> Field:
-    return cut_header(Field(edit.name, edit.raw), POSTFIX_HEADER_LIMIT)
+def _postfix_field(edit: act.AddHeader | act.InsertHeader | act.ChangeHeader) -> StoredField:
+    return cut_header(StoredField(edit.name, edit.raw), POSTFIX_HEADER_LIMIT)
 
 
-def _postfix_one(mail: Mail, edit: Modification) -> Mail:
+def _postfix_one(mail: StoredMail, edit: Modification) -> StoredMail:
     envelope, fields = mail.envelope, mail.message.fields
     match edit:
         case act.AddHeader():
@@ -113,7 +115,7 @@ SENDMAIL_DEFAULTS: Final = (
 _MAIL_PARAMETERS: Final = ("RET", "ENVID", "BODY", "SIZE", "AUTH", "BY", "SMTPUTF8")
 
 
-def sendmail_edit(mail: Mail, edits: Iterable[Modification]) -> Mail:
+def sendmail_edit(mail: StoredMail, edits: Iterable[Modification]) -> StoredMail:
     """The mail after edits, as Sendmail applies them: deleted fields keep their numbers."""
     edits = tuple(edits)
     for edit in edits:
@@ -121,13 +123,13 @@ def sendmail_edit(mail: Mail, edits: Iterable[Modification]) -> Mail:
     return _with_body(mail, new_body(edits))
 
 
-def _sendmail_one(mail: Mail, edit: Modification) -> Mail:
+def _sendmail_one(mail: StoredMail, edit: Modification) -> StoredMail:
     envelope, fields = mail.envelope, mail.message.fields
     match edit:
         case act.AddHeader():
             fields = _sendmail_add(fields, edit)
         case act.InsertHeader():
-            fields = _with(fields, edit.index, Field(edit.name, edit.raw))
+            fields = _with(fields, edit.index, StoredField(edit.name, edit.raw))
         case act.DeleteHeader() | act.ChangeHeader(raw=""):
             at = _find_default(fields, edit.name, edit.index)
             if at is not None:
@@ -137,7 +139,7 @@ def _sendmail_one(mail: Mail, edit: Modification) -> Mail:
             if at is None:
                 fields = _sendmail_add(fields, edit)
             else:
-                fields = _with(fields, at, Field(fields[at].name, edit.raw), instead=1)
+                fields = _with(fields, at, StoredField(fields[at].name, edit.raw), instead=1)
         case act.AddRecipient():
             is_known = _only(edit.parameters, "NOTIFY", "ORCPT") == edit.parameters
             if is_known:
@@ -154,13 +156,13 @@ def _sendmail_one(mail: Mail, edit: Modification) -> Mail:
 
 
 def _sendmail_add(
-    fields: tuple[Field, ...], edit: act.AddHeader | act.ChangeHeader
-) -> tuple[Field, ...]:
+    fields: tuple[StoredField, ...], edit: act.AddHeader | act.ChangeHeader
+) -> tuple[StoredField, ...]:
     """In place of a default of that name that is due; before the first of that name; else at the end.
 
     Its own fields count, also those that it does not send.
     """
-    new = Field(edit.name, edit.raw)
+    new = StoredField(edit.name, edit.raw)
     for at, one in enumerate(fields):
         if one.is_named(edit.name):
             is_due = one.owner == "mta" and one.name in SENDMAIL_DEFAULTS and not one.is_deleted
@@ -168,7 +170,7 @@ def _sendmail_add(
     return (*fields, new)
 
 
-def _find_default(fields: tuple[Field, ...], name: str, index: int) -> int | None:
+def _find_default(fields: tuple[StoredField, ...], name: str, index: int) -> int | None:
     """The index-th field of a name, or for the first a default that Sendmail would still send."""
     at = _find(fields, name, index)
     if at is None and index == 1:

@@ -9,7 +9,7 @@ from typing import Final
 
 from attrs import evolve
 
-from demyjpy.mta.message import Envelope
+from demyjpy.mta.stored_mail import Envelope
 from demyjpy.texts import bare_address
 from demyjpy.wire.fields import Parameters, encode_text
 

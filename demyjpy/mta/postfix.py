@@ -14,12 +14,12 @@ from attrs import Factory, evolve, field, frozen
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.actions import Modification, Verdict
-from demyjpy.mta import steps
+from demyjpy.mta import client_steps
 from demyjpy.mta.edits import POSTFIX_HEADER_LIMIT, postfix_edit
 from demyjpy.mta.envelope import postfix_address, postfix_admits
-from demyjpy.mta.lenient import MilterFailedError, Strictness
-from demyjpy.mta.message import Envelope, Field, Mail, Message, cut_header
+from demyjpy.mta.milter_packets import MilterFailedError, Strictness
 from demyjpy.mta.profile import CONTENT, OFFER, Offers, Profile, Reply, Trace, offer_of
+from demyjpy.mta.stored_mail import Envelope, StoredField, StoredMail, StoredMessage, cut_header
 from demyjpy.wire.codes import ActionFlag, ProtocolFlag
 from demyjpy.wire.fields import Parameters
 
@@ -124,7 +124,7 @@ class Postfix(Profile):
     def sends_macros_unasked(self, name: str) -> bool:
         return name in ("connect", "hello", "mail", "recipient", "data", "unknown")
 
-    def connect_event(self, client: steps.Connect) -> ev.Connect:
+    def connect_event(self, client: client_steps.Connect) -> ev.Connect:
         if not client.address:  # cleanup(8) acts a session
             return ev.Connect("localhost", "4", ip_address("127.0.0.1"), 0)
         address = ip_address(client.address)
@@ -165,7 +165,7 @@ class Postfix(Profile):
         code = 421 if self.default_action == "shutdown" else 451
         return Reply(code, _MISUSED if is_misuse else _UNAVAILABLE)
 
-    def refused_sender(self, step: steps.Mail) -> Reply | None:
+    def refused_sender(self, step: client_steps.Mail) -> Reply | None:
         return None  # without SMTPUTF8 too, unless strict_smtputf8
 
     def refused_text(self, text: str) -> str:
@@ -174,13 +174,17 @@ class Postfix(Profile):
     def refused_content(self, content: bytes) -> Reply | None:
         return None
 
-    def take_in(self, content: bytes, sender: str, queue_id: str, client: steps.Connect) -> Message:
+    def take_in(
+        self, content: bytes, sender: str, queue_id: str, client: client_steps.Connect
+    ) -> StoredMessage:
         # it puts a space for a CR alone (see message_strip_characters and smtpd_forbid_bare_newline)
         lines = content.replace(b"\r\n", b"\n").split(b"\n")
         text = b"\n".join(line.rstrip(b"\r").replace(b"\r", b" ") for line in lines)
         if text.startswith(b"From "):
             text = b"X-Mailbox-Line: " + text
-        message = Message.parse(text, lambda line: line.partition(b"\0")[0])  # it handles C strings
+        message = StoredMessage.parse(
+            text, lambda line: line.partition(b"\0")[0]
+        )  # it handles C strings
         has_resent = any(one.name.lower().startswith("resent-") for one in message.fields)
         message = message.without(*_DROPPED)
         if client.address in self.local_clients:
@@ -188,14 +192,18 @@ class Postfix(Profile):
         cut = tuple(cut_header(one, POSTFIX_HEADER_LIMIT) for one in message.fields)
         return evolve(message, fields=cut)
 
-    def _completed(self, message: Message, sender: str, queue_id: str, resent: str) -> Message:
+    def _completed(
+        self, message: StoredMessage, sender: str, queue_id: str, resent: str
+    ) -> StoredMessage:
         """With the fields that a local client left out, at the end."""
         missing = {
             f"{resent}Message-Id": self.message_id(queue_id),
             f"{resent}Date": self.date(),
             f"{resent}From": sender or "MAILER-DAEMON",
         }
-        added = (Field(name, f" {value}") for name, value in missing.items() if name not in message)
+        added = (
+            StoredField(name, f" {value}") for name, value in missing.items() if name not in message
+        )
         return evolve(message, fields=(*message.fields, *added))
 
     def address(self, given: str) -> str:
@@ -204,18 +212,18 @@ class Postfix(Profile):
     def admit(self, envelope: Envelope, given: str, parameters: Parameters) -> Envelope:
         return postfix_admits(envelope, given, parameters)
 
-    def own_fields(self, trace: Trace, message: Message) -> tuple[Field, ...]:
+    def own_fields(self, trace: Trace, message: StoredMessage) -> tuple[StoredField, ...]:
         by = f"by {self.host} (Postfix)"
         if not trace.client:  # pickup(8), when a user called sendmail(1)
             text = f" {by[:-1]}, from userid 0)\n\tid {trace.queue_id}; {self.date()}"
-            return (Field("Received", text, owner="mta"),)
+            return (StoredField("Received", text, owner="mta"),)
         protocol = "UTF8SMTP" if trace.is_utf8 else "ESMTP" if trace.is_esmtp else "SMTP"
         text = f" from {trace.client}\n\t{by} with {protocol} id {trace.queue_id}"
         end = f"\n\tfor <{self.address(trace.recipient)}>; " if trace.recipient else ";\n\t"
-        return (Field("Received", f"{text}{end}{self.date()}", owner="mta"),)
+        return (StoredField("Received", f"{text}{end}{self.date()}", owner="mta"),)
 
-    def edit(self, mail: Mail, edits: Iterable[Modification]) -> Mail:
+    def edit(self, mail: StoredMail, edits: Iterable[Modification]) -> StoredMail:
         return postfix_edit(mail, edits)
 
-    def deliver(self, mail: Mail) -> Mail:
+    def deliver(self, mail: StoredMail) -> StoredMail:
         return mail

@@ -10,9 +10,9 @@ from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.actions import Modification, Verdict
 from demyjpy.errors import LocalProtocolError
-from demyjpy.mta import steps
-from demyjpy.mta.lenient import MilterFailedError, Strictness
-from demyjpy.mta.message import Envelope, Field, Mail, Message
+from demyjpy.mta import client_steps
+from demyjpy.mta.milter_packets import MilterFailedError, Strictness
+from demyjpy.mta.stored_mail import Envelope, StoredField, StoredMail, StoredMessage
 from demyjpy.wire.codes import ActionFlag, ProtocolFlag
 from demyjpy.wire.fields import Parameters
 
@@ -153,7 +153,7 @@ class Profile(ABC):
         """Whether macros are sent for an event that the filter declined."""
 
     @abstractmethod
-    def connect_event(self, client: steps.Connect) -> ev.Connect:
+    def connect_event(self, client: client_steps.Connect) -> ev.Connect:
         """What it tells of a client."""
 
     @abstractmethod
@@ -169,7 +169,7 @@ class Profile(ABC):
         """The reply at an event where a milter cannot be used; None where mail passes without it."""
 
     @abstractmethod
-    def refused_sender(self, step: steps.Mail) -> Reply | None:
+    def refused_sender(self, step: client_steps.Mail) -> Reply | None:
         """The reply to a sender that it takes in no case."""
 
     def refused_text(self, text: str) -> str:
@@ -181,7 +181,9 @@ class Profile(ABC):
         """The reply to a message that it takes in no case."""
 
     @abstractmethod
-    def take_in(self, content: bytes, sender: str, queue_id: str, client: steps.Connect) -> Message:
+    def take_in(
+        self, content: bytes, sender: str, queue_id: str, client: client_steps.Connect
+    ) -> StoredMessage:
         """A message as it takes it in, and as milters see it."""
 
     @abstractmethod
@@ -193,13 +195,13 @@ class Profile(ABC):
         """The envelope with a recipient whom it takes."""
 
     @abstractmethod
-    def own_fields(self, trace: Trace, message: Message) -> tuple[Field, ...]:
+    def own_fields(self, trace: Trace, message: StoredMessage) -> tuple[StoredField, ...]:
         """The header fields that it puts on top of a message, seen by no milter."""
 
     @abstractmethod
-    def edit(self, mail: Mail, edits: Iterable[Modification]) -> Mail:
+    def edit(self, mail: StoredMail, edits: Iterable[Modification]) -> StoredMail:
         """The mail after a milter's edits."""
 
     @abstractmethod
-    def deliver(self, mail: Mail) -> Mail:
+    def deliver(self, mail: StoredMail) -> StoredMail:
         """The mail as it passes it on."""

@@ -14,12 +14,12 @@ from attrs import Factory, evolve, field, frozen
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.actions import Modification, Verdict
-from demyjpy.mta import steps
+from demyjpy.mta import client_steps
 from demyjpy.mta.edits import SENDMAIL_DEFAULTS, sendmail_edit
 from demyjpy.mta.envelope import sendmail_admits
-from demyjpy.mta.lenient import MilterFailedError, Strictness
-from demyjpy.mta.message import Envelope, Field, Mail, Message
+from demyjpy.mta.milter_packets import MilterFailedError, Strictness
 from demyjpy.mta.profile import CONTENT, OFFER, Offers, Profile, Reply, Trace, offer_of
+from demyjpy.mta.stored_mail import Envelope, StoredField, StoredMail, StoredMessage
 from demyjpy.texts import bare_address
 from demyjpy.wire.codes import ActionFlag, ProtocolFlag
 from demyjpy.wire.fields import Parameters, decode_text, encode_text
@@ -119,7 +119,7 @@ class Sendmail(Profile):
     def sends_macros_unasked(self, name: str) -> bool:
         return name in ("connect", "hello", "mail", "recipient", "data")
 
-    def connect_event(self, client: steps.Connect) -> ev.Connect:
+    def connect_event(self, client: client_steps.Connect) -> ev.Connect:
         if not client.address:  # on standard input
             return ev.Connect("localhost", "U")
         address = ip_address(client.address)
@@ -153,7 +153,7 @@ class Sendmail(Profile):
             return None
         return self.refusal(self.default_verdict, name, address)
 
-    def refused_sender(self, step: steps.Mail) -> Reply | None:
+    def refused_sender(self, step: client_steps.Mail) -> Reply | None:
         raw = step.raw if step.raw is not None else f"<{step.sender}>"
         if raw.isascii():
             return None
@@ -168,13 +168,15 @@ class Sendmail(Profile):
         what = "carriage return (CR)" if found[0] == b"\r" else "linefeed (LF)"
         return Reply(421, f"4.5.0 Bare {what} not allowed")
 
-    def take_in(self, content: bytes, sender: str, queue_id: str, client: steps.Connect) -> Message:
+    def take_in(
+        self, content: bytes, sender: str, queue_id: str, client: client_steps.Connect
+    ) -> StoredMessage:
         if content.startswith(b"From "):
             content = content.partition(b"\r\n")[2]
-        message = Message.parse(content, lambda line: line.replace(b"\0", b""))
+        message = StoredMessage.parse(content, lambda line: line.replace(b"\0", b""))
         return evolve(message, fields=(*self._defaults(message, sender, queue_id), *message.fields))
 
-    def _defaults(self, message: Message, sender: str, queue_id: str) -> Iterable[Field]:
+    def _defaults(self, message: StoredMessage, sender: str, queue_id: str) -> Iterable[StoredField]:
         """Its own fields, which no milter sees; most are never sent."""
         is_resent = any(one.name.lower().startswith("resent-") for one in message.fields)
         resent = "Resent-" if is_resent else ""
@@ -186,7 +188,7 @@ class Sendmail(Profile):
         }
         for name in SENDMAIL_DEFAULTS:
             is_unsent = name not in values or name in message
-            yield Field(name, f" {values.get(name, '')}", owner="mta", is_deleted=is_unsent)
+            yield StoredField(name, f" {values.get(name, '')}", owner="mta", is_deleted=is_unsent)
 
     def address(self, given: str) -> str:
         return bare_address(given)
@@ -194,17 +196,17 @@ class Sendmail(Profile):
     def admit(self, envelope: Envelope, given: str, parameters: Parameters) -> Envelope:
         return sendmail_admits(envelope, given, parameters)
 
-    def own_fields(self, trace: Trace, message: Message) -> tuple[Field, ...]:
+    def own_fields(self, trace: Trace, message: StoredMessage) -> tuple[StoredField, ...]:
         protocol = "ESMTP" if trace.is_esmtp else "SMTP"
         by = f"by {self.host} ({self.release}/{self.release}) with {protocol} id {trace.queue_id}"
         end = f"\n\tfor {trace.recipient}; " if trace.recipient else ";\n\t"
         text = f" from {trace.client}\n\t{by}{end}{self.date()}"
-        return (Field("Received", text, owner="mta"),)
+        return (StoredField("Received", text, owner="mta"),)
 
-    def edit(self, mail: Mail, edits: Iterable[Modification]) -> Mail:
+    def edit(self, mail: StoredMail, edits: Iterable[Modification]) -> StoredMail:
         return sendmail_edit(mail, edits)
 
-    def deliver(self, mail: Mail) -> Mail:
+    def deliver(self, mail: StoredMail) -> StoredMail:
         message = mail.message.without(*_UNSENT)
         written = tuple(evolve(one, raw=_written(one)) for one in message.fields)
         return evolve(mail, message=evolve(message, fields=written))
@@ -229,7 +231,7 @@ def _seven_bit(text: str) -> str:
     return bytes(byte & 0x7F for byte in encode_text(text)).partition(b"\0")[0].decode("ascii")
 
 
-def _written(one: Field) -> str:
+def _written(one: StoredField) -> str:
     """The text of a field as it writes it: cut, and long lines broken with ``!``.
 
     The last line is cut. Of another, each piece but the first loses a byte to a space (putheader()).

@@ -12,32 +12,32 @@ from attrs import evolve, frozen
 from pyrsistent import pvector
 
 from demyjpy import events as ev
-from demyjpy.mta import steps
-from demyjpy.mta.asking import ask, ask_all, negotiate
-from demyjpy.mta.lenient import MilterFailedError
-from demyjpy.mta.link import Answer, Link
-from demyjpy.mta.message import Mail
-from demyjpy.mta.profile import Reply
-from demyjpy.mta.session import (
-    CarriedOut,
-    Exchange,
-    Heard,
-    Outcome,
-    Session,
-    Side,
-    T,
-    Talk,
-    new_session,
-)
-from demyjpy.mta.transactions import (
+from demyjpy.mta import client_steps
+from demyjpy.mta.ask_milters import ask, ask_all, negotiate
+from demyjpy.mta.consequences import abort, close_all, refuse_client
+from demyjpy.mta.macro_values import peer_name
+from demyjpy.mta.mail_transaction import (
     ask_data,
     reset,
     take_content,
     take_mail,
     take_rcpt,
 )
-from demyjpy.mta.values import peer_name
-from demyjpy.mta.verdicts import abort, close_all, refuse_client
+from demyjpy.mta.milter_link import Answer, MilterLink
+from demyjpy.mta.milter_packets import MilterFailedError
+from demyjpy.mta.profile import Reply
+from demyjpy.mta.smtp_session import (
+    CarriedOut,
+    Exchange,
+    Heard,
+    Outcome,
+    Side,
+    SmtpSession,
+    T,
+    Talk,
+    new_session,
+)
+from demyjpy.mta.stored_mail import StoredMail
 
 __all__ = [
     "AsyncCarrier",
@@ -45,8 +45,8 @@ __all__ = [
     "Exchange",
     "Heard",
     "Outcome",
-    "Session",
     "Side",
+    "SmtpSession",
     "Talk",
     "ask_data",
     "new_session",
@@ -57,14 +57,14 @@ __all__ = [
 ]
 
 
-def take_step(session: Session, step: steps.Step) -> Talk[tuple[Session, Outcome]]:
+def take_step(session: SmtpSession, step: client_steps.ClientStep) -> Talk[tuple[SmtpSession, Outcome]]:
     """Do one step: the session after it, and what came of it."""
     session = evolve(session, heard=pvector(), failed=())
     before, messages = session.is_discarded, session.messages
-    mail: Mail | None = None
+    mail: StoredMail | None = None
     interim: Reply | None = None
     reply: Reply | None
-    if isinstance(step, steps.Data):
+    if isinstance(step, client_steps.Data):
         session, reply = yield from ask_data(session)
         discarded = session.is_discarded and not before
         if reply is None:
@@ -80,34 +80,36 @@ def take_step(session: Session, step: steps.Step) -> Talk[tuple[Session, Outcome
     return session, outcome
 
 
-def _take_command(session: Session, step: steps.Step) -> Talk[tuple[Session, Reply | None]]:
+def _take_command(
+    session: SmtpSession, step: client_steps.ClientStep
+) -> Talk[tuple[SmtpSession, Reply | None]]:
     says = session.profile.says
     match step:
-        case steps.Connect():
+        case client_steps.Connect():
             return (yield from _connect(session, step))
-        case steps.Ehlo():
+        case client_steps.Ehlo():
             return (yield from _ehlo(session, step))
-        case steps.Mail():
+        case client_steps.Mail():
             session = yield from _act_hello(session)
             return (yield from take_mail(session, step))
-        case steps.Rcpt():
+        case client_steps.Rcpt():
             return (yield from take_rcpt(session, step))
-        case steps.Command():
+        case client_steps.Command():
             return (yield from _unknown(session, step))
-        case steps.Rset():
+        case client_steps.Rset():
             return (yield from reset(session)), says("rset")
-        case steps.StartTls():
+        case client_steps.StartTls():
             return (yield from _start_tls(session, step)), says("starttls")
-        case steps.Auth():
+        case client_steps.Auth():
             return evolve(session, auth=step.macros), says("auth")
-        case steps.Quit():
+        case client_steps.Quit():
             return (yield from _leave(session)), says("quit")
         case _:
             return (yield from _leave(session)), None
 
 
 # --------------------------------------------------------------------------------- connection
-def _connect(session: Session, step: steps.Connect) -> Talk[tuple[Session, Reply]]:
+def _connect(session: SmtpSession, step: client_steps.Connect) -> Talk[tuple[SmtpSession, Reply]]:
     session = evolve(session, client=step)
     if session.profile.is_postfix:
         session, refusal = yield from _connect_postfix(session)
@@ -121,7 +123,7 @@ def _connect(session: Session, step: steps.Connect) -> Talk[tuple[Session, Reply
     return session, says("greeting of refusal" if refusal.code >= 500 else "greeting")
 
 
-def _connect_postfix(session: Session) -> Talk[tuple[Session, Reply | None]]:
+def _connect_postfix(session: SmtpSession) -> Talk[tuple[SmtpSession, Reply | None]]:
     """One milter after the other is connected with and asked, until one refuses."""
     event = session.profile.connect_event(session.client)
     for number in range(len(session.sides)):
@@ -133,7 +135,7 @@ def _connect_postfix(session: Session) -> Talk[tuple[Session, Reply | None]]:
     return session, None
 
 
-def _connect_sendmail(session: Session) -> Talk[tuple[Session, Reply | None]]:
+def _connect_sendmail(session: SmtpSession) -> Talk[tuple[SmtpSession, Reply | None]]:
     """All milters are connected with, then all are asked."""
     failed: Reply | None = None
     for number in range(len(session.sides)):
@@ -147,7 +149,7 @@ def _connect_sendmail(session: Session) -> Talk[tuple[Session, Reply | None]]:
     return (yield from ask_all(session, "connect", event))
 
 
-def _ehlo(session: Session, step: steps.Ehlo) -> Talk[tuple[Session, Reply]]:
+def _ehlo(session: SmtpSession, step: client_steps.Ehlo) -> Talk[tuple[SmtpSession, Reply]]:
     profile = session.profile
     was_greeted, was_open = session.helo is not None, session.envelope is not None
     if not profile.is_postfix:
@@ -164,28 +166,28 @@ def _ehlo(session: Session, step: steps.Ehlo) -> Talk[tuple[Session, Reply]]:
     return session, profile.says("hello", client=peer_name(session))
 
 
-def _hello(session: Session, name: str) -> Talk[tuple[Session, Reply | None]]:
+def _hello(session: SmtpSession, name: str) -> Talk[tuple[SmtpSession, Reply | None]]:
     session = evolve(session, helo=name)
     if session.refusal is not None:
         return session, None
     return (yield from ask_all(session, "hello", ev.Hello(name)))
 
 
-def _act_hello(session: Session) -> Talk[Session]:
+def _act_hello(session: SmtpSession) -> Talk[SmtpSession]:
     """Where cleanup(8) acts a session, it says HELO too."""
     if session.is_acted and session.helo is None:
         session, _ = yield from _hello(session, "localhost")
     return session
 
 
-def _start_tls(session: Session, step: steps.StartTls) -> Talk[Session]:
+def _start_tls(session: SmtpSession, step: client_steps.StartTls) -> Talk[SmtpSession]:
     if session.profile.is_postfix and session.helo is not None:
         session = yield from abort(session)
     session = yield from reset(session)
     return evolve(session, tls=step.macros, helo=None, is_esmtp=False)
 
 
-def _unknown(session: Session, step: steps.Command) -> Talk[tuple[Session, Reply]]:
+def _unknown(session: SmtpSession, step: client_steps.Command) -> Talk[tuple[SmtpSession, Reply]]:
     profile = session.profile
     line = step.line if profile.tells_whole_command else step.line.partition(" ")[0]
     own = profile.says("unknown", line=step.line)
@@ -195,7 +197,7 @@ def _unknown(session: Session, step: steps.Command) -> Talk[tuple[Session, Reply
     return session, refusal or own
 
 
-def _leave(session: Session) -> Talk[Session]:
+def _leave(session: SmtpSession) -> Talk[SmtpSession]:
     """The end of the SMTP session: QUIT to all, after Postfix's ABORTs."""
     is_postfix = session.profile.is_postfix
     if is_postfix and session.envelope is not None:
@@ -209,14 +211,14 @@ def _leave(session: Session) -> Talk[Session]:
 class Carrier(Protocol):
     """What can carry out an exchange: a socket, or a filter in memory."""
 
-    def carry_out(self, exchange: Exchange, /) -> tuple[Link, Answer | None]:
+    def carry_out(self, exchange: Exchange, /) -> tuple[MilterLink, Answer | None]:
         """Write, and read until the answer is complete, or raise `MilterFailedError`."""
 
 
 class AsyncCarrier(Protocol):
     """The same under asyncio."""
 
-    async def carry_out(self, exchange: Exchange, /) -> tuple[Link, Answer | None]:
+    async def carry_out(self, exchange: Exchange, /) -> tuple[MilterLink, Answer | None]:
         """Write, and read until the answer is complete, or raise `MilterFailedError`."""
 
 

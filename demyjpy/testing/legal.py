@@ -10,8 +10,8 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from demyjpy.errors import LocalProtocolError
-from demyjpy.mta import steps
-from demyjpy.mta.steps import Step
+from demyjpy.mta import client_steps
+from demyjpy.mta.client_steps import ClientStep
 from demyjpy.wire.fields import Parameters, encode_text
 
 LONGEST_LINE: Final = 2048
@@ -25,12 +25,12 @@ KNOWN_VERBS: Final = frozenset(
 )
 """Commands that MTAs answer themselves: no milter hears of them."""
 
-_PASSING: Final = (steps.Command, steps.Auth)
-_IN_MAIL: Final = (steps.Mail, steps.Rcpt)
-_ENDS: Final = (steps.Quit, steps.Drop)
+_PASSING: Final = (client_steps.Command, client_steps.Auth)
+_IN_MAIL: Final = (client_steps.Mail, client_steps.Rcpt)
+_ENDS: Final = (client_steps.Quit, client_steps.Drop)
 
 
-def check_step(before: Sequence[Step], step: Step) -> None:
+def check_step(before: Sequence[ClientStep], step: ClientStep) -> None:
     """Nothing, or `LocalProtocolError` where no MTA would pass this step on to a milter."""
     if before and isinstance(before[-1], _ENDS):
         refuse("nothing after the end of the session", step)
@@ -39,12 +39,12 @@ def check_step(before: Sequence[Step], step: Step) -> None:
         check(before, step)
 
 
-def last_word(before: Sequence[Step]) -> Step | None:
+def last_word(before: Sequence[ClientStep]) -> ClientStep | None:
     """The last step that says how far the mail transaction has come."""
     return next((step for step in reversed(before) if not isinstance(step, _PASSING)), None)
 
 
-def is_in_mail(before: Sequence[Step]) -> bool:
+def is_in_mail(before: Sequence[ClientStep]) -> bool:
     """Whether a mail transaction is open after these steps."""
     return isinstance(last_word(before), _IN_MAIL)
 
@@ -57,7 +57,7 @@ def refuse(expected: str, got: object) -> None:
     )
 
 
-def _check_connect(before: Sequence[Step], step: steps.Connect) -> None:
+def _check_connect(before: Sequence[ClientStep], step: client_steps.Connect) -> None:
     try:
         step.address and ip_address(step.address)
     except ValueError:
@@ -68,71 +68,71 @@ def _check_connect(before: Sequence[Step], step: steps.Connect) -> None:
         _check_text("a host name without spaces", step.name, spaces=False)
 
 
-def _check_ehlo(before: Sequence[Step], step: steps.Ehlo) -> None:
+def _check_ehlo(before: Sequence[ClientStep], step: client_steps.Ehlo) -> None:
     if step.verb not in ("EHLO", "HELO"):
         refuse("EHLO or HELO", step.verb)
     _check_text("a name without spaces", step.name, spaces=False)
 
 
-def _check_starttls(before: Sequence[Step], step: steps.StartTls) -> None:
+def _check_starttls(before: Sequence[ClientStep], step: client_steps.StartTls) -> None:
     if _ehlo_is_missing(before):
         refuse("EHLO before STARTTLS", step)
-    if any(isinstance(one, steps.StartTls) for one in before):
+    if any(isinstance(one, client_steps.StartTls) for one in before):
         refuse("STARTTLS once", step)
 
 
-def _check_auth(before: Sequence[Step], step: steps.Auth) -> None:
+def _check_auth(before: Sequence[ClientStep], step: client_steps.Auth) -> None:
     if _ehlo_is_missing(before):
         refuse("EHLO before AUTH", step)
-    if any(isinstance(one, steps.Auth) for one in before):
+    if any(isinstance(one, client_steps.Auth) for one in before):
         refuse("AUTH once", step)
     if is_in_mail(before):
         refuse("AUTH before MAIL", step)
 
 
-def _check_mail(before: Sequence[Step], step: steps.Mail) -> None:
+def _check_mail(before: Sequence[ClientStep], step: client_steps.Mail) -> None:
     if is_in_mail(before):
         refuse("RSET, EHLO or the message before a second MAIL", step)
     _check_text("a sender", step.sender, step.raw, empty=True, extra=step.parameters)
     _check_parameters(step.parameters)
 
 
-def _check_rcpt(before: Sequence[Step], step: steps.Rcpt) -> None:
+def _check_rcpt(before: Sequence[ClientStep], step: client_steps.Rcpt) -> None:
     if not is_in_mail(before):
         refuse("MAIL before RCPT", step)
     _check_text("a recipient", step.address, step.raw, step.refused, extra=step.parameters)
     _check_parameters(step.parameters)
 
 
-def _check_data(before: Sequence[Step], step: steps.Data) -> None:
-    if not isinstance(last_word(before), steps.Rcpt):
+def _check_data(before: Sequence[ClientStep], step: client_steps.Data) -> None:
+    if not isinstance(last_word(before), client_steps.Rcpt):
         refuse("RCPT before a message", step)
 
 
-def _check_command(before: Sequence[Step], step: steps.Command) -> None:
+def _check_command(before: Sequence[ClientStep], step: client_steps.Command) -> None:
     _check_text("a command line", step.line)
     words = step.line.split()
     if not words or words[0].upper() in KNOWN_VERBS:
         refuse("a command that the MTA does not know", step.line)
 
 
-_CHECKS: Final[dict[type[Any], Callable[[Sequence[Step], Any], None]]] = {
-    steps.Connect: _check_connect,
-    steps.Ehlo: _check_ehlo,
-    steps.StartTls: _check_starttls,
-    steps.Auth: _check_auth,
-    steps.Mail: _check_mail,
-    steps.Rcpt: _check_rcpt,
-    steps.Data: _check_data,
-    steps.Command: _check_command,
+_CHECKS: Final[dict[type[Any], Callable[[Sequence[ClientStep], Any], None]]] = {
+    client_steps.Connect: _check_connect,
+    client_steps.Ehlo: _check_ehlo,
+    client_steps.StartTls: _check_starttls,
+    client_steps.Auth: _check_auth,
+    client_steps.Mail: _check_mail,
+    client_steps.Rcpt: _check_rcpt,
+    client_steps.Data: _check_data,
+    client_steps.Command: _check_command,
 }
 
 
-def _ehlo_is_missing(before: Sequence[Step]) -> bool:
+def _ehlo_is_missing(before: Sequence[ClientStep]) -> bool:
     for step in reversed(before):
-        if isinstance(step, steps.Ehlo):
+        if isinstance(step, client_steps.Ehlo):
             return step.verb != "EHLO"
-        if isinstance(step, steps.StartTls):
+        if isinstance(step, client_steps.StartTls):
             return True
     return True
 

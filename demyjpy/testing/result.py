@@ -1,4 +1,4 @@
-"""What came of a played session, as values. How two of them differ is `demyjpy.testing.explain`'s."""
+"""What came of a played session, as values; `demyjpy.testing.differences` compares two of them."""
 
 from typing import Any, TypeAlias
 
@@ -10,11 +10,11 @@ from demyjpy.actions import Modification, Verdict
 from demyjpy.codec.commands import ROW_OF_EVENT
 from demyjpy.context import Context
 from demyjpy.engine.connection import Step, Trouble
-from demyjpy.mta import steps
-from demyjpy.mta.link import MilterFailedError
-from demyjpy.mta.message import Mail, Message
+from demyjpy.mta import client_steps
+from demyjpy.mta.milter_link import MilterFailedError
 from demyjpy.mta.profiles import Profile, Reply
 from demyjpy.mta.smtp import Outcome
+from demyjpy.mta.stored_mail import StoredMail, StoredMessage
 from demyjpy.testing.dialogue import dialogue
 from demyjpy.trace.session import Trace
 from demyjpy.verdicts import Fate, fate_of_refusal
@@ -39,7 +39,7 @@ class Played:
     """How many messages had begun before it."""
 
     @property
-    def step(self) -> steps.Step:
+    def step(self) -> client_steps.ClientStep:
         """What the client did."""
         return self.outcome.step
 
@@ -67,7 +67,7 @@ class MessageResult:
     verdict: AnyVerdict | None
     reply: Reply
     actions: tuple[Modification, ...] = ()
-    mail: Mail | None = None
+    mail: StoredMail | None = None
 
     @property
     def fate(self) -> Fate:
@@ -87,14 +87,14 @@ class MessageResult:
         return self.mail.quarantine if self.mail else None
 
     @property
-    def message(self) -> Message:
+    def message(self) -> StoredMessage:
         """The message as it would be delivered, without the MTA's own fields.
 
         Raises `AssertionError` if it would not be delivered.
         """
         mail = self._expect_mail()
         fields = tuple(one for one in mail.message.fields if one.owner == "message")
-        return Message(fields, mail.message.body)
+        return StoredMessage(fields, mail.message.body)
 
     @property
     def delivered(self) -> bytes:
@@ -111,7 +111,7 @@ class MessageResult:
         """The envelope recipients; none if it is not delivered."""
         return self.mail.envelope.addresses if self.mail else []
 
-    def _expect_mail(self) -> Mail:
+    def _expect_mail(self) -> StoredMail:
         if self.mail is None:
             raise AssertionError(f"expected a delivered message, got {self.verdict!r}: {self.reply}")
         return self.mail
@@ -163,7 +163,7 @@ class Result:
         return self.only.actions
 
     @property
-    def message(self) -> Message:
+    def message(self) -> StoredMessage:
         """The only message as it would be delivered."""
         return self.only.message
 

@@ -16,17 +16,17 @@ from demyjpy.engine.connection import OnError, Setup
 from demyjpy.engine.limits import Limits
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import LocalProtocolError
-from demyjpy.mta import steps
+from demyjpy.mta import client_steps
+from demyjpy.mta.client_steps import ClientStep
 from demyjpy.mta.profiles import Postfix, Profile, Reply, Sendmail
-from demyjpy.mta.smtp import Carrier, Outcome, Session, new_session, play, take_step
-from demyjpy.mta.steps import Step
-from demyjpy.testing.engine import Chunk, MemoryFilter
-from demyjpy.testing.explain import compare_mtas
+from demyjpy.mta.smtp import Carrier, Outcome, SmtpSession, new_session, play, take_step
+from demyjpy.testing.differences import compare_mtas
+from demyjpy.testing.memory_filter import Chunk, MemoryFilter
 from demyjpy.testing.result import AnyVerdict, MessageResult, Played, Result
 from demyjpy.testing.script import Script
 
 _REFUSALS: Final = (act.Reject, act.TemporaryFailure, act.ReplyCode, act.Shutdown)
-_RESETS: Final = (steps.Rset, steps.StartTls, steps.Quit, steps.Drop)
+_RESETS: Final = (client_steps.Rset, client_steps.StartTls, client_steps.Quit, client_steps.Drop)
 
 
 def run(
@@ -115,7 +115,7 @@ def play_script(
         for step in ending(script):
             if session.is_closed:
                 break
-            if past is not None and isinstance(step, steps.Mail):
+            if past is not None and isinstance(step, client_steps.Mail):
                 milter.remember(past.remembered)
                 session, past = evolve(session, messages=past.messages), None
             for one in as_said(step, session, script):
@@ -129,18 +129,18 @@ def play_script(
         return Result(profile, tuple(played), messages_of(played), seen, tuple(milter.troubles))
 
 
-def ending(script: Script) -> tuple[Step, ...]:
+def ending(script: Script) -> tuple[ClientStep, ...]:
     """The steps of a script, with QUIT if it has no end; `LocalProtocolError` for what is no script."""
     if not isinstance(script, Script):
         raise LocalProtocolError(f"expected a script, made with session(...), got {script!r:.200}")
-    ends = script.steps and isinstance(script.steps[-1], (steps.Quit, steps.Drop))
-    return script.steps if ends else (*script.steps, steps.Quit())
+    ends = script.steps and isinstance(script.steps[-1], (client_steps.Quit, client_steps.Drop))
+    return script.steps if ends else (*script.steps, client_steps.Quit())
 
 
-def as_said(step: Step, session: Session, script: Script) -> tuple[Step, ...]:
+def as_said(step: ClientStep, session: SmtpSession, script: Script) -> tuple[ClientStep, ...]:
     """What the client says for a step: RSET before MAIL, if its last message was refused and is open."""
-    is_open = session.envelope is not None and isinstance(step, steps.Mail)
-    return (steps.Rset(), step) if is_open and not script.raw else (step,)
+    is_open = session.envelope is not None and isinstance(step, client_steps.Mail)
+    return (client_steps.Rset(), step) if is_open and not script.raw else (step,)
 
 
 # -------------------------------------------------------------------------- what became of messages
@@ -157,19 +157,19 @@ def messages_of(played: Iterable[Played]) -> list[MessageResult]:
     """Of the message that is open."""
     for outcome in (one.outcome for one in played):
         step, reply = outcome.step, outcome.reply
-        if recipients is not None and isinstance(step, (steps.Mail, steps.Ehlo, *_RESETS)):
+        if recipients is not None and isinstance(step, (client_steps.Mail, client_steps.Ehlo, *_RESETS)):
             messages += _all_refused(recipients)
             recipients = None
         match step:
-            case steps.Connect() | steps.Ehlo():
+            case client_steps.Connect() | client_steps.Ehlo():
                 standing = _refusal(outcome) or standing
-            case steps.Mail() if reply is not None and reply.is_refusal:
+            case client_steps.Mail() if reply is not None and reply.is_refusal:
                 messages.append(MessageResult(_refusal(outcome) or standing, reply))
-            case steps.Mail():
+            case client_steps.Mail():
                 recipients = []
-            case steps.Rcpt() if recipients is not None:
+            case client_steps.Rcpt() if recipients is not None:
                 recipients.append(outcome)
-            case steps.Data() if recipients is not None and reply is not None:
+            case client_steps.Data() if recipients is not None and reply is not None:
                 messages += _all_refused(recipients) or [_ended(outcome, reply)]
                 recipients = None
     return messages + _all_refused(recipients or [])

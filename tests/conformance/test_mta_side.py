@@ -22,18 +22,18 @@ from demyjpy import (
     Skip,
 )
 from demyjpy.actions import Negotiate, Shutdown
-from demyjpy.mta.link import (
+from demyjpy.mta.milter_link import (
     Answer,
-    Link,
     MilterFailedError,
+    MilterLink,
     Strictness,
     body_chunks,
     hear,
     say,
     start,
 )
-from demyjpy.mta.message import Message
 from demyjpy.mta.profiles import OFFER, Postfix, Profile, Sendmail
+from demyjpy.mta.stored_mail import StoredMessage
 from demyjpy.wire.codes import ProtocolFlag, Stage
 from tests.model.cases import (
     CONTINUE,
@@ -68,9 +68,9 @@ QUIET = {
 }
 
 
-def negotiate(answer: bytes, profile: Profile = POSTFIX) -> Link:
+def negotiate(answer: bytes, profile: Profile = POSTFIX) -> MilterLink:
     """A connection after the milter's answer to the offer."""
-    link, said = start(Link(profile.offer, profile.strictness))
+    link, said = start(MilterLink(profile.offer, profile.strictness))
     assert said == bytes.fromhex("0000000d4f00000006000001ff001fffff")
     link, answered = hear(link, answer)
     assert answered == Answer()
@@ -82,7 +82,7 @@ def lists(*stages: bytes) -> bytes:
     return packet("O", negotiation()[5:] + b"".join(stages))
 
 
-def at(event: object, answer: bytes, profile: Profile = POSTFIX) -> tuple[Link, Answer | None]:
+def at(event: object, answer: bytes, profile: Profile = POSTFIX) -> tuple[MilterLink, Answer | None]:
     """What comes of the milter's bytes after an event."""
     link, _ = say(negotiate(negotiation(), profile), event)
     return hear(link, answer)
@@ -525,8 +525,8 @@ def test_failures_are_picklable():
 
 def test_strictness_of_no_mta():
     """Without saying more, what is not quite right is an error."""
-    link, _ = start(Link(OFFER, Strictness()))
+    link, _ = start(MilterLink(OFFER, Strictness()))
     with pytest.raises(MilterFailedError, match="version"):
         hear(link, negotiation(7))
     assert Options(6, 0x1FF, 0x1FFFFF) == OFFER
-    assert Message() == Message.parse(b"")
+    assert StoredMessage() == StoredMessage.parse(b"")

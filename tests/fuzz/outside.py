@@ -19,9 +19,9 @@ from demyjpy.cli.show import Paint, step_lines
 from demyjpy.cli.stepping import show_steps
 from demyjpy.cli.tracing import message_json, message_line
 from demyjpy.errors import TraceError
-from demyjpy.mta import steps
-from demyjpy.mta.lenient import MilterFailedError
-from demyjpy.mta.link import Answer, Link, hear
+from demyjpy.mta import client_steps
+from demyjpy.mta.milter_link import Answer, MilterLink, hear
+from demyjpy.mta.milter_packets import MilterFailedError
 from demyjpy.mta.profiles import Postfix, Sendmail
 from demyjpy.mta.smtp import Exchange, new_session, play, take_step
 from demyjpy.shown import safe
@@ -155,7 +155,7 @@ class Stream:
     def __init__(self, data: bytes, piece: int) -> None:
         self._stream, self._piece = io.BytesIO(data), piece
 
-    def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
+    def carry_out(self, exchange: Exchange) -> tuple[MilterLink, Answer | None]:
         """Read until an answer is complete."""
         link, answer = exchange.link, None
         while link.event is not None and answer is None:
@@ -164,12 +164,12 @@ class Stream:
 
 
 _STEPS: Final = (
-    steps.Connect("192.0.2.1"),
-    steps.Ehlo("client.example"),
-    steps.Mail("a@example.org"),
-    steps.Rcpt("b@example.net"),
-    steps.Data(b"Subject: x\r\nTo: y\r\n\r\nbody\r\n"),
-    steps.Quit(),
+    client_steps.Connect("192.0.2.1"),
+    client_steps.Ehlo("client.example"),
+    client_steps.Mail("a@example.org"),
+    client_steps.Rcpt("b@example.net"),
+    client_steps.Data(b"Subject: x\r\nTo: y\r\n\r\nbody\r\n"),
+    client_steps.Quit(),
 )
 
 

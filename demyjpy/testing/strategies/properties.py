@@ -18,9 +18,9 @@ from demyjpy.engine.connection import Step
 from demyjpy.engine.negotiation import action_names
 from demyjpy.errors import LocalProtocolError, NegotiationError
 from demyjpy.handlers import is_verdict
-from demyjpy.mta.message import Field, Message
+from demyjpy.mta.stored_mail import StoredField, StoredMessage
 from demyjpy.testing.dialogue import show
-from demyjpy.testing.explain import compare_mtas, diff, mail_lines
+from demyjpy.testing.differences import compare_mtas, diff, mail_lines
 from demyjpy.testing.result import Played, Result, name_of
 from demyjpy.testing.strategies.trial import Trial, alone
 from demyjpy.wire.fields import decode_text
@@ -132,7 +132,7 @@ def check_untouched(trial: Trial) -> Finding | None:
     return None
 
 
-def _mangled(old: Message, new: Message) -> Iterator[str]:
+def _mangled(old: StoredMessage, new: StoredMessage) -> Iterator[str]:
     gone, come = _changed(_own(old), _own(new))
     for before, after in product(gone, come):
         if before.is_named(after.name) and _is_mangled(before.raw, after.raw):
@@ -143,14 +143,16 @@ def _mangled(old: Message, new: Message) -> Iterator[str]:
         yield f"-body {old.body!r:.300}\n+body {new.body!r:.300}"
 
 
-def _own(message: Message) -> list[Field]:
+def _own(message: StoredMessage) -> list[StoredField]:
     return [one for one in message.fields if one.owner == "message" and not one.is_deleted]
 
 
-def _changed(old: Sequence[Field], new: Sequence[Field]) -> tuple[list[Field], list[Field]]:
+def _changed(
+    old: Sequence[StoredField], new: Sequence[StoredField]
+) -> tuple[list[StoredField], list[StoredField]]:
     """The fields that are gone, and those that have come."""
-    gone: list[Field] = []
-    come: list[Field] = []
+    gone: list[StoredField] = []
+    come: list[StoredField] = []
     for kind, i, j, k, m in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind != "equal":
             gone += old[i:j]

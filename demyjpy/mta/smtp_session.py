@@ -6,11 +6,11 @@ from typing import TypeAlias, TypeVar
 from attrs import evolve, field, frozen
 from pyrsistent import PVector, pvector
 
-from demyjpy.mta import steps
-from demyjpy.mta.lenient import MilterFailedError
-from demyjpy.mta.link import MAX_ANSWER, Answer, Link
-from demyjpy.mta.message import Envelope, Mail
+from demyjpy.mta import client_steps
+from demyjpy.mta.milter_link import MAX_ANSWER, Answer, MilterLink
+from demyjpy.mta.milter_packets import MilterFailedError
 from demyjpy.mta.profile import Profile, Reply
+from demyjpy.mta.stored_mail import Envelope, StoredMail
 
 T = TypeVar("T")
 
@@ -25,11 +25,11 @@ class Exchange:
 
     milter: int
     writes: tuple[bytes, ...]
-    link: Link
+    link: MilterLink
     closes: bool = False
 
 
-CarriedOut: TypeAlias = tuple[Link, Answer | None] | MilterFailedError
+CarriedOut: TypeAlias = tuple[MilterLink, Answer | None] | MilterFailedError
 """What came of an exchange: the link and the answer if one was awaited, or why there is none."""
 
 Talk: TypeAlias = Generator[Exchange, CarriedOut, T]
@@ -47,7 +47,7 @@ class Side:
     Postfix answers to every command since this milter refused the client.
     """
 
-    link: Link
+    link: MilterLink
     is_off: bool = False
     is_deaf: bool = False
     is_silent: bool = False
@@ -88,10 +88,10 @@ class Outcome:
     ``interim`` is the reply 354 to DATA, where it was given.
     """
 
-    step: steps.Step
+    step: client_steps.ClientStep
     reply: Reply | None
     heard: tuple[Heard, ...] = ()
-    mail: Mail | None = None
+    mail: StoredMail | None = None
     is_discarded: bool = False
     failed: tuple[Failed, ...] = ()
     interim: Reply | None = None
@@ -103,7 +103,7 @@ class Outcome:
 
 
 @frozen
-class Session:
+class SmtpSession:
     """All that an MTA knows about one SMTP session.
 
     ``refusal`` is what Sendmail answers since a milter refused the client: to MAIL, or if
@@ -113,7 +113,7 @@ class Session:
 
     profile: Profile
     sides: tuple[Side, ...]
-    client: steps.Connect = steps.Connect()
+    client: client_steps.Connect = client_steps.Connect()
     helo: str | None = None
     is_esmtp: bool = False
     tls: tuple[tuple[str, str], ...] = ()
@@ -147,13 +147,13 @@ class Session:
         return self.is_local and self.profile.is_postfix
 
 
-def new_session(profile: Profile, milters: int = 1, *, max_answer: int = MAX_ANSWER) -> Session:
+def new_session(profile: Profile, milters: int = 1, *, max_answer: int = MAX_ANSWER) -> SmtpSession:
     """A session that has not begun, with milters; ``max_answer``: the bytes of each answer."""
-    link = Link(profile.offer, profile.strictness, max_answer=max_answer)
-    return Session(profile, tuple(Side(link) for _ in range(milters)))
+    link = MilterLink(profile.offer, profile.strictness, max_answer=max_answer)
+    return SmtpSession(profile, tuple(Side(link) for _ in range(milters)))
 
 
-def with_side(session: Session, number: int, side: Side) -> Session:
+def with_side(session: SmtpSession, number: int, side: Side) -> SmtpSession:
     """The session after a change in one of its milters."""
     sides = session.sides
     return evolve(session, sides=(*sides[:number], side, *sides[number + 1 :]))

@@ -18,7 +18,7 @@ _LINE: Final = re.compile(rb"\r*\n")
 
 
 @frozen
-class Field:
+class StoredField:
     """A header field: its name, and the text after the colon, folded with LF, without the last.
 
     ``owner`` is ``"message"`` for what a milter may see and count, ``"mta"`` for what the MTA itself
@@ -46,10 +46,10 @@ class Field:
 
 
 @frozen
-class Message:
+class StoredMessage:
     """Header fields in order, and a body with CRLF line ends."""
 
-    fields: tuple[Field, ...] = ()
+    fields: tuple[StoredField, ...] = ()
     body: bytes = b""
 
     @classmethod
@@ -74,7 +74,7 @@ class Message:
         if lines[at : at + 1] == [b""]:
             at += 1  # the empty line belongs to neither part
         body = complete_lines(b"\r\n".join(lines[at:]))
-        parsed = (Field(decode_text(name), decode_text(b"\n".join(raw))) for name, raw in fields)
+        parsed = (StoredField(decode_text(name), decode_text(b"\n".join(raw))) for name, raw in fields)
         return cls(tuple(parsed), body)
 
     def __bytes__(self) -> bytes:
@@ -124,11 +124,11 @@ class Envelope:
 
 
 @frozen
-class Mail:
+class StoredMail:
     """A message in its envelope; ``quarantine`` is the reason for which it is held, or None."""
 
     envelope: Envelope
-    message: Message
+    message: StoredMessage
     quarantine: str | None = None
 
 
@@ -137,7 +137,7 @@ def complete_lines(body: bytes) -> bytes:
     return body + b"\r\n" if body and not body.endswith(b"\r\n") else body
 
 
-def cut_header(field: Field, limit: int) -> Field:
+def cut_header(field: StoredField, limit: int) -> StoredField:
     """A field within a limit in bytes for name, colon and text, as Postfix cuts it.
 
     The first line is cut; of the others those are kept that fit in whole.

@@ -6,20 +6,20 @@ from attrs import evolve
 
 from demyjpy import actions as act
 from demyjpy import events as ev
-from demyjpy.mta import steps
-from demyjpy.mta.asking import ask, ask_all
-from demyjpy.mta.link import Answer, body_chunks
-from demyjpy.mta.message import Envelope, Field, Mail, Message
+from demyjpy.mta import client_steps
+from demyjpy.mta.ask_milters import ask, ask_all
+from demyjpy.mta.consequences import abort, close_all
+from demyjpy.mta.macro_values import peer_name
+from demyjpy.mta.milter_link import Answer, body_chunks
 from demyjpy.mta.profile import Reply, Trace
-from demyjpy.mta.session import Session, Side, Talk
-from demyjpy.mta.values import peer_name
-from demyjpy.mta.verdicts import abort, close_all
+from demyjpy.mta.smtp_session import Side, SmtpSession, Talk
+from demyjpy.mta.stored_mail import Envelope, StoredField, StoredMail, StoredMessage
 
 HELD: Final = "milter_default_action"
 """The reason for which Postfix holds mail that a milter should have seen."""
 
 
-def take_mail(session: Session, step: steps.Mail) -> Talk[tuple[Session, Reply]]:
+def take_mail(session: SmtpSession, step: client_steps.Mail) -> Talk[tuple[SmtpSession, Reply]]:
     """MAIL."""
     profile = session.profile
     if session.refusal is not None:
@@ -31,7 +31,7 @@ def take_mail(session: Session, step: steps.Mail) -> Talk[tuple[Session, Reply]]
         return session, refused
     raw = step.raw if step.raw is not None else f"<{step.sender}>"
     raw = step.sender if session.is_acted else raw
-    parameters = steps.Mail(step.sender).parameters if session.is_acted else step.parameters
+    parameters = client_steps.Mail(step.sender).parameters if session.is_acted else step.parameters
     session = evolve(
         session,
         envelope=Envelope(profile.address(step.sender), step.parameters),
@@ -49,7 +49,7 @@ def take_mail(session: Session, step: steps.Mail) -> Talk[tuple[Session, Reply]]
     return session, profile.says("mail", address=raw)
 
 
-def take_rcpt(session: Session, step: steps.Rcpt) -> Talk[tuple[Session, Reply]]:
+def take_rcpt(session: SmtpSession, step: client_steps.Rcpt) -> Talk[tuple[SmtpSession, Reply]]:
     """RCPT."""
     profile, envelope = session.profile, session.envelope
     if session.refuses_all and session.refusal is not None:
@@ -78,7 +78,7 @@ def take_rcpt(session: Session, step: steps.Rcpt) -> Talk[tuple[Session, Reply]]
     return session, profile.says("recipient", address=_shown(session, step.address, raw))
 
 
-def _shown(session: Session, address: str, raw: str) -> str:
+def _shown(session: SmtpSession, address: str, raw: str) -> str:
     """A recipient as Sendmail's reply has it: as the client first wrote the address."""
     if session.profile.is_postfix:  # it names none
         return raw
@@ -87,7 +87,7 @@ def _shown(session: Session, address: str, raw: str) -> str:
     return next(same, raw)
 
 
-def ask_data(session: Session) -> Talk[tuple[Session, Reply | None]]:
+def ask_data(session: SmtpSession) -> Talk[tuple[SmtpSession, Reply | None]]:
     """The DATA command itself: the reply that refuses it, or None where 354 is due."""
     profile, envelope = session.profile, session.envelope
     if session.refuses_all and session.refusal is not None:
@@ -99,7 +99,9 @@ def ask_data(session: Session) -> Talk[tuple[Session, Reply | None]]:
     return (yield from ask_all(session, "data", ev.Data()))
 
 
-def take_content(session: Session, content: bytes) -> Talk[tuple[Session, Reply, Mail | None]]:
+def take_content(
+    session: SmtpSession, content: bytes
+) -> Talk[tuple[SmtpSession, Reply, StoredMail | None]]:
     """The message after 354: the reply to the final dot, and the mail if it is accepted."""
     profile = session.profile
     refused = profile.refused_content(content)
@@ -108,7 +110,7 @@ def take_content(session: Session, content: bytes) -> Talk[tuple[Session, Reply,
         return evolve(session, envelope=None), refused, None
     envelope = session.envelope or Envelope()
     message = profile.take_in(content, envelope.sender, session.queue_id, session.client)
-    mail = Mail(envelope, message)
+    mail = StoredMail(envelope, message)
     session, refusal, accepted = yield from _show_all(session, mail)
     reply = refusal or profile.says("queued", queue_id=session.queue_id)
     is_lost = session.is_discarded or not (accepted and accepted.envelope.recipients)
@@ -116,7 +118,9 @@ def take_content(session: Session, content: bytes) -> Talk[tuple[Session, Reply,
     return session, reply, None if refusal or is_lost else accepted
 
 
-def _show_all(session: Session, mail: Mail) -> Talk[tuple[Session, Reply | None, Mail | None]]:
+def _show_all(
+    session: SmtpSession, mail: StoredMail
+) -> Talk[tuple[SmtpSession, Reply | None, StoredMail | None]]:
     """The whole message to one milter after the other, each seeing what the one before made of it."""
     profile = session.profile
     own = profile.own_fields(_trace(session), mail.message)
@@ -137,7 +141,7 @@ def _show_all(session: Session, mail: Mail) -> Talk[tuple[Session, Reply | None,
     return session, None, profile.deliver(_without_deleted(mail))
 
 
-def _trace(session: Session) -> Trace:
+def _trace(session: SmtpSession) -> Trace:
     peer = peer_name(session)
     envelope = session.envelope or Envelope()
     return Trace(
@@ -149,22 +153,24 @@ def _trace(session: Session) -> Trace:
     )
 
 
-def _with_warning(mail: Mail, text: str) -> Mail:
+def _with_warning(mail: StoredMail, text: str) -> StoredMail:
     """With Sendmail's remark below its own Received."""
-    warning = Field("X-Authentication-Warning", f" {text}", owner="mta")
+    warning = StoredField("X-Authentication-Warning", f" {text}", owner="mta")
     fields = mail.message.fields
     return evolve(mail, message=evolve(mail.message, fields=(fields[0], warning, *fields[1:])))
 
 
-def _message_id(message: Message) -> str:
+def _message_id(message: StoredMessage) -> str:
     return message["Resent-Message-Id"] or message["Message-Id"] or ""
 
 
-def _without_deleted(mail: Mail) -> Mail:
+def _without_deleted(mail: StoredMail) -> StoredMail:
     return evolve(mail, message=mail.message.without())
 
 
-def _show(session: Session, number: int, mail: Mail) -> Talk[tuple[Session, Answer, Reply | None]]:
+def _show(
+    session: SmtpSession, number: int, mail: StoredMail
+) -> Talk[tuple[SmtpSession, Answer, Reply | None]]:
     """One message to one milter, until it has decided."""
     parts: list[tuple[str, ev.Event]] = [
         *(("header", one.event) for one in mail.message.fields if _is_visible(one)),
@@ -180,11 +186,11 @@ def _show(session: Session, number: int, mail: Mail) -> Talk[tuple[Session, Answ
     return session, answer, refusal
 
 
-def _is_visible(one: Field) -> bool:
+def _is_visible(one: StoredField) -> bool:
     return one.owner == "message" and not one.is_deleted
 
 
-def end_transaction(session: Session) -> Talk[Session]:
+def end_transaction(session: SmtpSession) -> Talk[SmtpSession]:
     """After a message, whatever became of it."""
     session = yield from abort(session)
     is_over = not session.profile.is_postfix and not session.is_discarded
@@ -199,14 +205,14 @@ def end_transaction(session: Session) -> Talk[Session]:
     )
 
 
-def _settled(side: Side, session: Session) -> Side:
+def _settled(side: Side, session: SmtpSession) -> Side:
     """What a milter said too much to Postfix's cleanup(8) is gone with its buffer."""
     if not session.profile.is_postfix:
         return side
     return evolve(side, link=evolve(side.link, surplus=()))
 
 
-def reset(session: Session) -> Talk[Session]:
+def reset(session: SmtpSession) -> Talk[SmtpSession]:
     """RSET, or what means the same."""
     if session.envelope is not None:
         session = yield from abort(session)

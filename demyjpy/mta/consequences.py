@@ -10,9 +10,9 @@ from attrs import evolve
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.codec import encode_event
-from demyjpy.mta.link import Answer
+from demyjpy.mta.milter_link import Answer
 from demyjpy.mta.profile import CONTENT, Reply
-from demyjpy.mta.session import Exchange, Session, Side, Talk, with_side
+from demyjpy.mta.smtp_session import Exchange, Side, SmtpSession, Talk, with_side
 from demyjpy.wire.framing import join_frame
 
 REFUSALS: Final = (act.Reject, act.TemporaryFailure, act.ReplyCode)
@@ -20,8 +20,8 @@ _CLIENT: Final = ("connect", "hello")
 
 
 def settle(
-    session: Session, number: int, name: str, answer: Answer, address: str
-) -> Talk[tuple[Session, Reply | None]]:
+    session: SmtpSession, number: int, name: str, answer: Answer, address: str
+) -> Talk[tuple[SmtpSession, Reply | None]]:
     """After an answer: the session, and the reply if it is a refusal."""
     verdict = answer.verdict
     if isinstance(verdict, act.Shutdown):
@@ -30,7 +30,7 @@ def settle(
     return (yield from settled(session, number, name, verdict, address))
 
 
-def _shut_down(session: Session, number: int, name: str) -> Talk[tuple[Session, Reply | None]]:
+def _shut_down(session: SmtpSession, number: int, name: str) -> Talk[tuple[SmtpSession, Reply | None]]:
     """SHUTDOWN, which only Postfix takes for an answer."""
     if name in CONTENT:
         # cleanup(8) says that the mail is queued, and it is lost
@@ -40,7 +40,7 @@ def _shut_down(session: Session, number: int, name: str) -> Talk[tuple[Session, 
     return with_side(session, number, evolve(session.sides[number], refusal=reply)), reply
 
 
-def _discarded(session: Session, number: int, name: str) -> Session:
+def _discarded(session: SmtpSession, number: int, name: str) -> SmtpSession:
     """The message is dropped; the milter that said so may still wait for its end."""
     side = session.sides[number]
     stays = session.profile.is_postfix or name in ("recipient", "data")
@@ -51,8 +51,8 @@ def _discarded(session: Session, number: int, name: str) -> Session:
 
 # ------------------------------------------------------------------------------------- Postfix
 def _settle_postfix(
-    session: Session, number: int, name: str, verdict: act.Verdict, address: str
-) -> Talk[tuple[Session, Reply | None]]:
+    session: SmtpSession, number: int, name: str, verdict: act.Verdict, address: str
+) -> Talk[tuple[SmtpSession, Reply | None]]:
     side = session.sides[number]
     reply: Reply | None = None
     match verdict:
@@ -78,8 +78,8 @@ def _settle_postfix(
 
 # ------------------------------------------------------------------------------------ Sendmail
 def _settle_sendmail(
-    session: Session, number: int, name: str, verdict: act.Verdict, address: str
-) -> Talk[tuple[Session, Reply | None]]:
+    session: SmtpSession, number: int, name: str, verdict: act.Verdict, address: str
+) -> Talk[tuple[SmtpSession, Reply | None]]:
     side = session.sides[number]
     match verdict:
         case act.Continue():
@@ -106,8 +106,8 @@ def _settle_sendmail(
 
 
 def _settle_client(
-    session: Session, number: int, name: str, verdict: act.Verdict
-) -> Talk[tuple[Session, Reply | None]]:
+    session: SmtpSession, number: int, name: str, verdict: act.Verdict
+) -> Talk[tuple[SmtpSession, Reply | None]]:
     """What an answer at connect or hello means to Sendmail."""
     match verdict:
         case act.Accept():
@@ -122,8 +122,8 @@ def _settle_client(
 
 
 def refuse_client(
-    session: Session, name: str, verdict: act.Verdict, reply: Reply
-) -> Talk[tuple[Session, Reply]]:
+    session: SmtpSession, name: str, verdict: act.Verdict, reply: Reply
+) -> Talk[tuple[SmtpSession, Reply]]:
     """Sendmail refuses the client: what it says from now on, and to whom it says QUIT at once."""
     if name == "connect" and isinstance(verdict, act.ReplyCode):
         # it keeps no more of the text than its class
@@ -140,7 +140,9 @@ def refuse_client(
 
 
 # --------------------------------------------------------------------------------- connections
-def close_all(session: Session, *, says_quit: bool = True, aborts: bool = False) -> Talk[Session]:
+def close_all(
+    session: SmtpSession, *, says_quit: bool = True, aborts: bool = False
+) -> Talk[SmtpSession]:
     """Close the connections with all."""
     for number, side in enumerate(session.sides):
         if side.is_open:
@@ -149,8 +151,8 @@ def close_all(session: Session, *, says_quit: bool = True, aborts: bool = False)
 
 
 def close_side(
-    session: Session, number: int, *, says_quit: bool = True, aborts: bool = False
-) -> Talk[Session]:
+    session: SmtpSession, number: int, *, says_quit: bool = True, aborts: bool = False
+) -> Talk[SmtpSession]:
     """Close the connection with one milter."""
     side = session.sides[number]
     events: tuple[ev.Event, ...] = (ev.Abort(),) * aborts + (ev.Quit(),) * says_quit
@@ -160,7 +162,7 @@ def close_side(
     return with_side(session, number, evolve(side, is_off=True, in_message=False))
 
 
-def abort(session: Session) -> Talk[Session]:
+def abort(session: SmtpSession) -> Talk[SmtpSession]:
     """ABORT to whom it is due: Postfix says it to all, Sendmail to those that are in a message."""
     frame = join_frame(*encode_event(ev.Abort()))
     for number, side in enumerate(session.sides):
@@ -171,7 +173,7 @@ def abort(session: Session) -> Talk[Session]:
     return session
 
 
-def _is_to_abort(session: Session, side: Side) -> bool:
+def _is_to_abort(session: SmtpSession, side: Side) -> bool:
     if not side.is_open or session.is_acted:
         return False
     return session.profile.is_postfix or side.in_message

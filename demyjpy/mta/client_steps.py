@@ -113,4 +113,6 @@ class Drop:
     """The connection ends without QUIT."""
 
 
-Step: TypeAlias = Connect | Ehlo | StartTls | Auth | Mail | Rcpt | Data | Rset | Command | Quit | Drop
+ClientStep: TypeAlias = (
+    Connect | Ehlo | StartTls | Auth | Mail | Rcpt | Data | Rset | Command | Quit | Drop
+)

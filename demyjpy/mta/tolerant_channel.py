@@ -9,13 +9,13 @@ from typing import Final, Self
 
 from demyjpy.drivers.address import Address
 from demyjpy.mta.channel import AsyncChannel, Tap, Timeouts, untapped
-from demyjpy.mta.link import Answer, Link, MilterFailedError
+from demyjpy.mta.milter_link import Answer, MilterFailedError, MilterLink
 from demyjpy.mta.smtp import Exchange
 
 _CLOSED: Final = "it closed the connection"
 
 
-class LateChannel(AsyncChannel):
+class TolerantChannel(AsyncChannel):
     """An `AsyncChannel` on which only a question fails; ``waits_for`` is the last one asked."""
 
     def __init__(
@@ -35,7 +35,7 @@ class LateChannel(AsyncChannel):
             self._gone = failure
         return self
 
-    async def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
+    async def carry_out(self, exchange: Exchange) -> tuple[MilterLink, Answer | None]:
         """Write, and read until the answer is complete; fails only where there should be one."""
         event = exchange.link.event
         self.waits_for = event or self.waits_for

@@ -7,12 +7,12 @@ from attrs import evolve
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.errors import LocalProtocolError
-from demyjpy.mta.lenient import MilterFailedError
-from demyjpy.mta.link import Answer, Link, overheard, say, start
+from demyjpy.mta.consequences import refuse_client, settle
+from demyjpy.mta.macro_values import macro_packet
+from demyjpy.mta.milter_link import Answer, MilterLink, overheard, say, start
+from demyjpy.mta.milter_packets import MilterFailedError
 from demyjpy.mta.profile import CONTENT, Reply
-from demyjpy.mta.session import Exchange, Failed, Heard, Session, Talk, with_side
-from demyjpy.mta.values import macro_packet
-from demyjpy.mta.verdicts import refuse_client, settle
+from demyjpy.mta.smtp_session import Exchange, Failed, Heard, SmtpSession, Talk, with_side
 from demyjpy.wire.codes import ProtocolFlag
 
 _OF_MESSAGE: Final = frozenset({"recipient", "data", *CONTENT})
@@ -20,8 +20,8 @@ _CLIENT: Final = ("connect", "hello")
 
 
 def ask_all(
-    session: Session, name: str, event: ev.Event, address: str = "", refused: str | None = None
-) -> Talk[tuple[Session, Reply | None]]:
+    session: SmtpSession, name: str, event: ev.Event, address: str = "", refused: str | None = None
+) -> Talk[tuple[SmtpSession, Reply | None]]:
     """Ask all milters in order; the reply of the first that refuses ends it.
 
     ``refused`` is the MTA's own refusal of a recipient: then no answer changes anything.
@@ -36,13 +36,13 @@ def ask_all(
 
 
 def ask(
-    session: Session,
+    session: SmtpSession,
     number: int,
     name: str,
     event: ev.Event,
     address: str = "",
     refused: str | None = None,
-) -> Talk[tuple[Session, Answer, Reply | None]]:
+) -> Talk[tuple[SmtpSession, Answer, Reply | None]]:
     """Ask one milter: its answer (`Continue` where it need not be asked), and what refuses."""
     side, profile = session.sides[number], session.profile
     link = side.link
@@ -82,8 +82,8 @@ def ask(
 
 
 def _ask_failed(
-    session: Session, failure: MilterFailedError, link: Link, name: str, address: str
-) -> Talk[tuple[Session, Answer, Reply | None]]:
+    session: SmtpSession, failure: MilterFailedError, link: MilterLink, name: str, address: str
+) -> Talk[tuple[SmtpSession, Answer, Reply | None]]:
     """What is said where a milter would have to be asked that cannot be used any more."""
     profile = session.profile
     if failure.event in CONTENT and not link.wants(name) and profile.is_postfix:
@@ -94,7 +94,7 @@ def _ask_failed(
     return session, Answer(), reply
 
 
-def _is_spared(session: Session, number: int, name: str) -> bool:
+def _is_spared(session: SmtpSession, number: int, name: str) -> bool:
     """Whether a milter has no more to do with what is going on."""
     side = session.sides[number]
     if name in _CLIENT:
@@ -105,8 +105,8 @@ def _is_spared(session: Session, number: int, name: str) -> bool:
 
 
 def _failed(
-    session: Session, number: int, name: str, address: str, failure: MilterFailedError
-) -> tuple[Session, Answer, Reply | None]:
+    session: SmtpSession, number: int, name: str, address: str, failure: MilterFailedError
+) -> tuple[SmtpSession, Answer, Reply | None]:
     """A milter cannot be used any more: the reply to what was just going on."""
     profile = session.profile
     reply = profile.failure(failure, name, address)
@@ -129,7 +129,7 @@ def _failed(
     return session, Answer(modifications=tuple(said)), reply
 
 
-def negotiate(session: Session, number: int) -> Talk[tuple[Session, Reply | None]]:
+def negotiate(session: SmtpSession, number: int) -> Talk[tuple[SmtpSession, Reply | None]]:
     """The offer to one milter, and its answer."""
     link, data = start(session.sides[number].link)
     session, _, failure = yield from exchange(session, number, (data,), link)
@@ -140,8 +140,8 @@ def negotiate(session: Session, number: int) -> Talk[tuple[Session, Reply | None
 
 
 def exchange(
-    session: Session, number: int, writes: tuple[bytes, ...], link: Link
-) -> Talk[tuple[Session, Answer, MilterFailedError | None]]:
+    session: SmtpSession, number: int, writes: tuple[bytes, ...], link: MilterLink
+) -> Talk[tuple[SmtpSession, Answer, MilterFailedError | None]]:
     """Have a driver write to a milter, and read what it says if that is awaited."""
     name = link.event
     if name is not None and link.surplus:

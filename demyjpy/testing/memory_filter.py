@@ -22,7 +22,7 @@ from demyjpy.engine.pipeline import (
     run_call_async,
 )
 from demyjpy.errors import LocalProtocolError
-from demyjpy.mta.link import MAX_REPLY, Answer, Link, hear
+from demyjpy.mta.milter_link import MAX_REPLY, Answer, MilterLink, hear
 from demyjpy.mta.smtp import Exchange
 from demyjpy.wire.codes import CHUNK_SIZE, Command
 from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, split_frames
@@ -70,9 +70,9 @@ class MemoryFilter:
         self._observed.clear()
         return taken
 
-    def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
+    def carry_out(self, exchange: Exchange) -> tuple[MilterLink, Answer | None]:
         """Write, and read the answer; `MilterFailedError` as over a socket."""
-        link: Link = exchange.link
+        link: MilterLink = exchange.link
         answer: Answer | None = None
         for data in self._cut(exchange.writes):
             self.connection, sent = self._follow(receive_data(self.connection, data))

@@ -4,13 +4,13 @@ from ipaddress import IPv4Address, IPv6Address
 
 from demyjpy import events as ev
 from demyjpy.codec import ROW_OF_NAME
-from demyjpy.mta.link import Link, macros
-from demyjpy.mta.session import Session
+from demyjpy.mta.milter_link import MilterLink, macros
+from demyjpy.mta.smtp_session import SmtpSession
 from demyjpy.wire.codes import Stage
 
 
 def macro_packet(
-    session: Session, link: Link, name: str, wanted: bool, event: ev.Event, refused: str | None
+    session: SmtpSession, link: MilterLink, name: str, wanted: bool, event: ev.Event, refused: str | None
 ) -> tuple[bytes, ...]:
     """The macro packet of an event, if one is sent; ``wanted`` is whether the event itself is."""
     profile = session.profile
@@ -28,7 +28,7 @@ def macro_packet(
     return (macros(name, pairs),)
 
 
-def _names(session: Session, link: Link, name: str) -> tuple[str, ...] | None:
+def _names(session: SmtpSession, link: MilterLink, name: str) -> tuple[str, ...] | None:
     """The macros that are due; None is no packet at all."""
     profile = session.profile
     listed = profile.stage_of(name) or name
@@ -47,7 +47,7 @@ def _names(session: Session, link: Link, name: str) -> tuple[str, ...] | None:
     return configured if asked is None else asked or None
 
 
-def _values(session: Session, name: str, event: ev.Event, refused: str | None) -> dict[str, str]:
+def _values(session: SmtpSession, name: str, event: ev.Event, refused: str | None) -> dict[str, str]:
     """The macros that have a value at an event, by bare name."""
     profile, client = session.profile, session.client
     connect = profile.connect_event(client)
@@ -86,7 +86,7 @@ def _is_loopback(address: ev.PeerAddress) -> bool:
     return isinstance(address, IPv4Address | IPv6Address) and address.is_loopback
 
 
-def peer_name(session: Session) -> str:
+def peer_name(session: SmtpSession) -> str:
     """The client as the macro ``_`` has it."""
     client, connect = session.client, session.profile.connect_event(session.client)
     if session.is_local:
