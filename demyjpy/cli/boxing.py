@@ -16,7 +16,7 @@ from demyjpy.errors import AddressError
 from demyjpy.mta import client_steps
 from demyjpy.mta.box import Box, Store, Tapping
 from demyjpy.mta.channel import Tap, Timeouts, untapped
-from demyjpy.mta.smtp import Outcome
+from demyjpy.mta.smtp_session import Outcome
 from demyjpy.trace.writing import Tray, WireRecorder
 
 

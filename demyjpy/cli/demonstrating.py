@@ -31,7 +31,7 @@ from demyjpy.drivers.address import Address
 from demyjpy.drivers.pool import DaemonExecutor
 from demyjpy.mta import client_steps
 from demyjpy.mta.box import Box, Store
-from demyjpy.mta.smtp import Outcome
+from demyjpy.mta.smtp_session import Outcome
 from demyjpy.mta.stored_mail import Envelope, StoredMail, StoredMessage
 from demyjpy.wire.fields import Parameters
 

@@ -23,8 +23,9 @@ from demyjpy.mta import client_steps
 from demyjpy.mta.channel import Timeouts, untapped
 from demyjpy.mta.milter_link import MilterFailedError
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
-from demyjpy.mta.smtp import Outcome, new_session, play_async, take_step
+from demyjpy.mta.smtp import play_async, take_step
 from demyjpy.mta.smtp_path import split_path
+from demyjpy.mta.smtp_session import Outcome, new_session
 from demyjpy.mta.stored_mail import Envelope, StoredMail
 from demyjpy.mta.tolerant_channel import TolerantChannel
 from demyjpy.trace.writing import Tray, WireRecorder

@@ -9,7 +9,7 @@ from demyjpy.actions import Modification, Quarantine
 from demyjpy.cli.show import Paint, plural, safe, shorten
 from demyjpy.mta import client_steps
 from demyjpy.mta.milter_link import MilterFailedError
-from demyjpy.mta.smtp import Outcome
+from demyjpy.mta.smtp_session import Outcome
 from demyjpy.mta.stored_mail import StoredMail
 from demyjpy.verdicts import Fate, fate_of_refusal, join_bodies
 

@@ -13,7 +13,7 @@ from attrs import asdict, has
 from demyjpy.cli.sent import Sent
 from demyjpy.cli.show import own_header
 from demyjpy.mta.profiles import Profile
-from demyjpy.mta.smtp import Heard, Outcome
+from demyjpy.mta.smtp_session import Heard, Outcome
 from demyjpy.mta.stored_mail import StoredMail, StoredMessage
 from demyjpy.wire.fields import Parameters
 

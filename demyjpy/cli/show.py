@@ -13,7 +13,7 @@ from attrs import frozen
 
 from demyjpy.mta import client_steps
 from demyjpy.mta.milter_link import Answer, MilterFailedError
-from demyjpy.mta.smtp import Heard, Outcome
+from demyjpy.mta.smtp_session import Heard, Outcome
 from demyjpy.mta.stored_mail import StoredMail
 from demyjpy.trace.words import edit_words, path_words, plural, safe, shorten, verdict_words
 from demyjpy.wire.fields import decode_text, encode_text

@@ -7,16 +7,15 @@ from attrs import evolve
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.errors import LocalProtocolError
-from demyjpy.mta.consequences import refuse_client, settle
+from demyjpy.mta.consequences import carry_out
 from demyjpy.mta.macro_values import macro_packet
 from demyjpy.mta.milter_link import Answer, MilterLink, overheard, say, start
 from demyjpy.mta.milter_packets import MilterFailedError
-from demyjpy.mta.profile import CONTENT, Reply
+from demyjpy.mta.profile import CLIENT, CONTENT, Consequence, Reply
 from demyjpy.mta.smtp_session import Exchange, Failed, Heard, SmtpSession, Talk, with_side
 from demyjpy.wire.codes import ProtocolFlag
 
 _OF_MESSAGE: Final = frozenset({"recipient", "data", *CONTENT})
-_CLIENT: Final = ("connect", "hello")
 
 
 def ask_all(
@@ -30,8 +29,8 @@ def ask_all(
         session, answer, refusal = yield from ask(session, number, name, event, address, refused)
         if refusal is not None and refused is None:
             return session, refusal
-        if isinstance(answer.verdict, act.Discard) and not session.profile.is_postfix:
-            break  # Sendmail has heard enough, whatever it makes of it
+        if isinstance(answer.verdict, act.Discard) and session.profile.habits.stops_at_discard:
+            break  # whatever the MTA makes of it
     return session, None
 
 
@@ -43,14 +42,21 @@ def ask(
     address: str = "",
     refused: str | None = None,
 ) -> Talk[tuple[SmtpSession, Answer, Reply | None]]:
-    """Ask one milter: its answer (`Continue` where it need not be asked), and what refuses."""
+    """Ask one milter: its answer (`Continue` where it need not be asked), and what refuses.
+
+    A milter that has not negotiated does so first.
+    """
+    if name == "connect" and session.sides[number].is_new:
+        session, refusal = yield from negotiate(session, number)
+        if refusal is not None:
+            return session, Answer(), refusal
     side, profile = session.sides[number], session.profile
-    link = side.link
-    if side.skips and name not in side.skips and profile.is_postfix:
+    link, habits = side.link, profile.habits
+    if side.skips and name not in side.skips and habits.renews_skipping:
         side = evolve(side, skips=frozenset())
     wanted = link.wants(name) and name not in side.skips
     if side.failure is not None:
-        return (yield from _ask_failed(session, side.failure, side.link, name, address))
+        return (yield from _ask_failed(session, number, name, address, side.failure))
     if side.refusal is not None:
         return session, Answer(), side.refusal
     if side.is_off or side.is_deaf or _is_spared(session, number, name):
@@ -64,69 +70,68 @@ def ask(
         try:
             link, frame = say(link, event)
         except LocalProtocolError as error:  # it fits no packet
-            return _failed(session, number, name, address, MilterFailedError(name, str(error)))
-        writes = (b"".join((*writes, frame)),) if profile.is_postfix else (*writes, frame)
+            failure = MilterFailedError(name, str(error))
+            return (yield from _fail(session, number, name, address, failure))
+        writes = (b"".join((*writes, frame)),) if habits.joins_macros else (*writes, frame)
     if not writes:
         return session, Answer(), None
-    session, answer, failure = yield from exchange(session, number, writes, link)
-    if failure is not None:
-        session, answer, reply = _failed(session, number, name, address, failure)
-        if reply is not None and name in _CLIENT and not profile.is_postfix:
-            verdict = profile.default_verdict
-            session, reply = yield from refuse_client(session, name, verdict, reply)
-        return session, answer, reply
+    session, answer, failed = yield from exchange(session, number, writes, link)
+    if failed is not None:
+        return (yield from _fail(session, number, name, address, failed))
     if refused is not None:
         return session, answer, None
-    session, reply = yield from settle(session, number, name, answer, address)
-    return session, answer, reply
+    consequence = profile.consequence(answer.verdict, name, address)
+    return (yield from _settle(session, number, answer, consequence))
 
 
 def _ask_failed(
-    session: SmtpSession, failure: MilterFailedError, link: MilterLink, name: str, address: str
+    session: SmtpSession, number: int, name: str, address: str, failure: MilterFailedError
 ) -> Talk[tuple[SmtpSession, Answer, Reply | None]]:
-    """What is said where a milter would have to be asked that cannot be used any more."""
-    profile = session.profile
-    if failure.event in CONTENT and not link.wants(name) and profile.is_postfix:
+    """What follows where a milter would have to be asked that cannot be used any more."""
+    profile, link = session.profile, session.sides[number].link
+    if profile.habits.hands_over_content and failure.event in CONTENT and not link.wants(name):
         return session, Answer(), None  # it was cleanup(8) that failed: smtpd(8) has yet to notice
-    reply = profile.failure(failure, name, address)
-    if reply is not None and name == "hello" and not profile.is_postfix:
-        session, reply = yield from refuse_client(session, name, profile.default_verdict, reply)
-    return session, Answer(), reply
+    consequence = profile.failure(failure, name, address)
+    return (yield from _settle(session, number, Answer(), consequence))
+
+
+def _settle(
+    session: SmtpSession, number: int, answer: Answer, consequence: Consequence
+) -> Talk[tuple[SmtpSession, Answer, Reply | None]]:
+    session = yield from carry_out(session, number, consequence)
+    return session, answer, consequence.reply
 
 
 def _is_spared(session: SmtpSession, number: int, name: str) -> bool:
     """Whether a milter has no more to do with what is going on."""
     side = session.sides[number]
-    if name in _CLIENT:
+    if name in CLIENT:
         return False
     if name == "unknown" and side.is_done:
         return True
     return session.is_discarded or (side.is_silent and name in _OF_MESSAGE)
 
 
-def _failed(
+def _fail(
     session: SmtpSession, number: int, name: str, address: str, failure: MilterFailedError
-) -> tuple[SmtpSession, Answer, Reply | None]:
-    """A milter cannot be used any more: the reply to what was just going on."""
-    profile = session.profile
-    reply = profile.failure(failure, name, address)
-    if profile.is_postfix and name in CONTENT and failure.kind != "lost":
+) -> Talk[tuple[SmtpSession, Answer, Reply | None]]:
+    """A milter cannot be used any more: what follows for what was just going on."""
+    profile, habits = session.profile, session.profile.habits
+    consequence = profile.failure(failure, name, address)
+    if habits.fails_late and failure.kind == "nonsense" and name not in ("connect", *CONTENT):
+        consequence = Consequence()
+    kept = failure
+    if habits.hands_over_content and name in CONTENT and failure.kind != "lost":
         # what smtpd(8) will find is a connection that cleanup(8) has closed
         kept = MilterFailedError(failure.event, failure.reason)
-    else:
-        kept = failure
-    side = evolve(session.sides[number], failure=kept, in_message=False)
-    session = with_side(session, number, evolve(side, link=evolve(side.link, event=None)))
+    side = session.sides[number]
+    side = evolve(side, failure=kept, in_message=False, link=evolve(side.link, event=None))
+    session = with_side(session, number, side)
     session = evolve(session, failed=(*session.failed, Failed(number, failure)))
-    is_late = failure.kind == "nonsense" and name not in CONTENT and name != "connect"
-    if is_late and not profile.is_postfix:
-        reply = None  # Sendmail: from the next command on
-    # each edit is carried out when it is read (cleanup_milter.c, milter_data()), but quarantine
-    # by Postfix at the end
-    said = (
-        edit for edit in failure.said if not isinstance(edit, act.Quarantine) or not profile.is_postfix
-    )
-    return session, Answer(modifications=tuple(said)), reply
+    # each edit is carried out when it is read (cleanup_milter.c, milter_data())
+    said = (one for one in failure.said if not (habits.holds_at_end and isinstance(one, act.Quarantine)))
+    answer = Answer(modifications=tuple(said))
+    return (yield from _settle(session, number, answer, consequence))
 
 
 def negotiate(session: SmtpSession, number: int) -> Talk[tuple[SmtpSession, Reply | None]]:
@@ -135,7 +140,7 @@ def negotiate(session: SmtpSession, number: int) -> Talk[tuple[SmtpSession, Repl
     session, _, failure = yield from exchange(session, number, (data,), link)
     if failure is None:
         return session, None
-    session, _, reply = _failed(session, number, "connect", "", failure)
+    session, _, reply = yield from _fail(session, number, "connect", "", failure)
     return session, reply
 
 

@@ -20,7 +20,7 @@ from demyjpy.drivers.address import Address, parse_address
 from demyjpy.drivers.waiting import within
 from demyjpy.errors import AddressError
 from demyjpy.mta.milter_link import Answer, MilterFailedError, MilterLink, hear
-from demyjpy.mta.smtp import Exchange
+from demyjpy.mta.smtp_session import Exchange
 
 _READ_SIZE: Final = 65_536
 _CLOSED: Final = "the connection is closed"

@@ -1,159 +1,44 @@
-"""What a milter's answer means for the rest of the session, to Postfix and to Sendmail.
-
-Protocol file, sections 8.4 to 8.6; each row of it was asked of both servers by ``tests/model``.
-"""
-
-from typing import Final
+"""What follows from an answer, carried out: what is known afterwards, and whose connection ends."""
 
 from attrs import evolve
 
-from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.codec import encode_event
-from demyjpy.mta.milter_link import Answer
-from demyjpy.mta.profile import CONTENT, Reply
+from demyjpy.mta.profile import Consequence
 from demyjpy.mta.smtp_session import Exchange, Side, SmtpSession, Talk, with_side
 from demyjpy.wire.framing import join_frame
 
-REFUSALS: Final = (act.Reject, act.TemporaryFailure, act.ReplyCode)
-_CLIENT: Final = ("connect", "hello")
+
+def carry_out(session: SmtpSession, number: int, consequence: Consequence) -> Talk[SmtpSession]:
+    """The session after what follows from one milter's answer."""
+    side = evolve(session.sides[number], **consequence.changes)
+    session = with_side(session, number, side)
+    if consequence.drops:
+        session = evolve(session, is_discarded=True)
+    if consequence.bars != "nothing":
+        refuses_all = consequence.bars == "transaction"
+        session = evolve(session, refusal=consequence.reply, refuses_all=refuses_all)
+    match consequence.closes:
+        case "this":
+            session = yield from _close(session, number, says_quit=consequence.says_quit)
+        case "all":
+            session = yield from close_all(session)
+    return session
 
 
-def settle(
-    session: SmtpSession, number: int, name: str, answer: Answer, address: str
-) -> Talk[tuple[SmtpSession, Reply | None]]:
-    """After an answer: the session, and the reply if it is a refusal."""
-    verdict = answer.verdict
-    if isinstance(verdict, act.Shutdown):
-        return (yield from _shut_down(session, number, name))
-    settled = _settle_postfix if session.profile.is_postfix else _settle_sendmail
-    return (yield from settled(session, number, name, verdict, address))
-
-
-def _shut_down(session: SmtpSession, number: int, name: str) -> Talk[tuple[SmtpSession, Reply | None]]:
-    """SHUTDOWN, which only Postfix takes for an answer."""
-    if name in CONTENT:
-        # cleanup(8) says that the mail is queued, and it is lost
-        return _discarded(session, number, name), None
-    reply = session.profile.says("shutdown")
-    session = yield from close_side(session, number, says_quit=False)
-    return with_side(session, number, evolve(session.sides[number], refusal=reply)), reply
-
-
-def _discarded(session: SmtpSession, number: int, name: str) -> SmtpSession:
-    """The message is dropped; the milter that said so may still wait for its end."""
-    side = session.sides[number]
-    stays = session.profile.is_postfix or name in ("recipient", "data")
-    is_done = not session.profile.is_postfix and name not in ("mail", "unknown")
-    side = evolve(side, in_message=side.in_message and stays, is_done=is_done)
-    return evolve(with_side(session, number, side), is_discarded=True)
-
-
-# ------------------------------------------------------------------------------------- Postfix
-def _settle_postfix(
-    session: SmtpSession, number: int, name: str, verdict: act.Verdict, address: str
-) -> Talk[tuple[SmtpSession, Reply | None]]:
-    side = session.sides[number]
-    reply: Reply | None = None
-    match verdict:
-        case act.Continue():
-            return session, None
-        case act.Skip():
-            return with_side(session, number, evolve(side, skips=frozenset({name}))), None
-        case act.Discard() if name in _CLIENT:
-            return session, None  # it only warns
-        case act.Discard():
-            return _discarded(session, number, name), None
-        case act.Accept() if name not in _CLIENT:
-            return with_side(session, number, evolve(side, is_silent=True)), None
-        case act.Accept():
-            pass
-        case _:
-            reply = session.profile.refusal(verdict, name, address)
-            if name not in _CLIENT:
-                return session, reply
-    session = yield from close_side(session, number, says_quit=False)
-    return with_side(session, number, evolve(session.sides[number], refusal=reply)), reply
-
-
-# ------------------------------------------------------------------------------------ Sendmail
-def _settle_sendmail(
-    session: SmtpSession, number: int, name: str, verdict: act.Verdict, address: str
-) -> Talk[tuple[SmtpSession, Reply | None]]:
-    side = session.sides[number]
-    match verdict:
-        case act.Continue():
-            in_message = side.in_message and name != "end_of_message"
-            return with_side(session, number, evolve(side, in_message=in_message)), None
-        case act.Skip() if name in CONTENT:
-            return with_side(session, number, evolve(side, skips=side.skips | {"body"})), None
-        case act.Skip():
-            return with_side(session, number, evolve(side, is_deaf=True, in_message=False)), None
-        case _ if name in _CLIENT:
-            return (yield from _settle_client(session, number, name, verdict))
-        case act.Accept() if name == "unknown":
-            return session, None
-        case act.Accept():
-            side = evolve(side, is_silent=True, is_done=True, in_message=False)
-            return with_side(session, number, side), None
-        case act.Discard():
-            return _discarded(session, number, name), None
-        case _:
-            if name not in ("recipient", "data", "unknown"):
-                side = evolve(side, in_message=False)
-            reply = session.profile.refusal(verdict, name, address)
-            return with_side(session, number, side), reply
-
-
-def _settle_client(
-    session: SmtpSession, number: int, name: str, verdict: act.Verdict
-) -> Talk[tuple[SmtpSession, Reply | None]]:
-    """What an answer at connect or hello means to Sendmail."""
-    match verdict:
-        case act.Accept():
-            return (yield from close_side(session, number)), None
-        case act.Discard() if name == "connect":
-            return (yield from close_all(session)), None  # and takes the mail unfiltered
-        case act.Discard():
-            return session, None
-        case _:
-            reply = session.profile.refusal(verdict, name)
-            return (yield from refuse_client(session, name, verdict, reply))
-
-
-def refuse_client(
-    session: SmtpSession, name: str, verdict: act.Verdict, reply: Reply
-) -> Talk[tuple[SmtpSession, Reply]]:
-    """Sendmail refuses the client: what it says from now on, and to whom it says QUIT at once."""
-    if name == "connect" and isinstance(verdict, act.ReplyCode):
-        # it keeps no more of the text than its class
-        if verdict.code == 421:
-            reply = session.profile.says("greeting of farewell")
-        else:
-            verdict = act.TemporaryFailure() if verdict.is_temporary else act.Reject()
-            reply = session.profile.refusal(verdict, name)
-    # for a plain tempfail it is MAIL that fails, and the rest lacks it
-    session = evolve(session, refusal=reply, refuses_all=not isinstance(verdict, act.TemporaryFailure))
-    if name == "connect":
-        session = yield from close_all(session)
-    return session, reply
-
-
-# --------------------------------------------------------------------------------- connections
 def close_all(
     session: SmtpSession, *, says_quit: bool = True, aborts: bool = False
 ) -> Talk[SmtpSession]:
     """Close the connections with all."""
     for number, side in enumerate(session.sides):
         if side.is_open:
-            session = yield from close_side(session, number, says_quit=says_quit, aborts=aborts)
+            session = yield from _close(session, number, says_quit=says_quit, aborts=aborts)
     return session
 
 
-def close_side(
-    session: SmtpSession, number: int, *, says_quit: bool = True, aborts: bool = False
+def _close(
+    session: SmtpSession, number: int, *, says_quit: bool, aborts: bool = False
 ) -> Talk[SmtpSession]:
-    """Close the connection with one milter."""
     side = session.sides[number]
     events: tuple[ev.Event, ...] = (ev.Abort(),) * aborts + (ev.Quit(),) * says_quit
     writes = tuple(join_frame(*encode_event(event)) for event in events)
@@ -174,6 +59,5 @@ def abort(session: SmtpSession) -> Talk[SmtpSession]:
 
 
 def _is_to_abort(session: SmtpSession, side: Side) -> bool:
-    if not side.is_open or session.is_acted:
-        return False
-    return session.profile.is_postfix or side.in_message
+    is_due = session.profile.habits.aborts_always or side.in_message
+    return is_due and side.is_open and not session.is_acted

@@ -18,18 +18,12 @@ from pyrsistent import pvector
 from demyjpy.drivers.address import Address
 from demyjpy.mta import client_steps
 from demyjpy.mta.channel import Tap, Timeouts
+from demyjpy.mta.mail_transaction import ask_data, take_content
 from demyjpy.mta.profiles import Profile, Reply
-from demyjpy.mta.smtp import (
-    Outcome,
-    SmtpSession,
-    ask_data,
-    new_session,
-    play_async,
-    take_content,
-    take_step,
-)
+from demyjpy.mta.smtp import play_async, take_step
 from demyjpy.mta.smtp_path import split_path
 from demyjpy.mta.smtp_protocol import Methods, Reader, wire
+from demyjpy.mta.smtp_session import Outcome, SmtpSession, new_session
 from demyjpy.mta.stored_mail import StoredMail
 from demyjpy.mta.tolerant_channel import TolerantChannel
 from demyjpy.wire.fields import Parameters
@@ -306,7 +300,8 @@ class Dialogue(SMTP):
             await self._say(Reply(501, "5.5.4 Syntax: VRFY address [SMTPUTF8]"))
             return
         profile, sides = self._state.profile, self._state.sides
-        replies = [profile.failure(side.failure, "recipient", arg) for side in sides if side.failure]
+        failures = [side.failure for side in sides if side.failure]
+        replies = [profile.failure(failure, "recipient", arg).reply for failure in failures]
         await self._say(next(filter(None, replies), Reply(252, f"2.0.0 {arg.strip()}")))
 
     async def smtp_STARTTLS(self, arg: str | None) -> None:  # noqa: N802  # as above

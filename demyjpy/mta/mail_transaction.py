@@ -37,7 +37,7 @@ def take_mail(session: SmtpSession, step: client_steps.Mail) -> Talk[tuple[SmtpS
         envelope=Envelope(profile.address(step.sender), step.parameters),
         raw_sender=raw,
         given=(),
-        is_queued=not profile.is_postfix or session.is_acted,
+        is_queued=profile.habits.queues_at_mail or session.is_acted,
         messages=session.messages + 1,
         sides=tuple(evolve(one, is_silent=False, skips=frozenset()) for one in session.sides),
     )
@@ -64,12 +64,12 @@ def take_rcpt(session: SmtpSession, step: client_steps.Rcpt) -> Talk[tuple[SmtpS
     if session.is_acted:
         event = ev.Recipient(step.address, raw=step.address)
     if step.refused is not None:
-        if profile.is_postfix or not step.by_rule:
+        if not (step.by_rule and profile.habits.hides_rule_refusals):
             session, _ = yield from ask_all(session, "recipient", event, raw, step.refused)
         enhanced, _, text = step.refused.partition(" ")
         return session, profile.says("refused", enhanced=enhanced, text=text, address=raw)
     session, refusal = yield from ask_all(session, "recipient", event, raw)
-    if refusal is None or not profile.is_postfix:
+    if refusal is None or profile.habits.counts_refused:
         session = evolve(session, given=(*session.given, raw))
     if refusal is not None:
         return session, refusal
@@ -80,8 +80,6 @@ def take_rcpt(session: SmtpSession, step: client_steps.Rcpt) -> Talk[tuple[SmtpS
 
 def _shown(session: SmtpSession, address: str, raw: str) -> str:
     """A recipient as Sendmail's reply has it: as the client first wrote the address."""
-    if session.profile.is_postfix:  # it names none
-        return raw
     known = session.profile.address
     same = (one for one in session.given if known(one) == known(address))
     return next(same, raw)
@@ -125,8 +123,6 @@ def _show_all(
     profile = session.profile
     own = profile.own_fields(_trace(session), mail.message)
     mail = evolve(mail, message=evolve(mail.message, fields=(*own, *mail.message.fields)))
-    if not profile.is_postfix and session.helo is None:
-        mail = _with_warning(mail, f"{profile.host}: {peer_name(session)} didn't use HELO protocol")
     session = evolve(session, message_id=_message_id(mail.message))
     for number in range(len(session.sides)):
         if session.is_discarded:
@@ -142,22 +138,15 @@ def _show_all(
 
 
 def _trace(session: SmtpSession) -> Trace:
-    peer = peer_name(session)
     envelope = session.envelope or Envelope()
     return Trace(
-        client="" if session.is_acted else f"{session.helo or peer.partition(' ')[0]} ({peer})",
+        greeting=session.helo,
+        peer="" if session.is_acted else peer_name(session),
         queue_id=session.queue_id,
         is_esmtp=session.is_esmtp,
         is_utf8="SMTPUTF8" in envelope.parameters,
         recipient=session.given[0] if len(session.given) == 1 else None,
     )
-
-
-def _with_warning(mail: StoredMail, text: str) -> StoredMail:
-    """With Sendmail's remark below its own Received."""
-    warning = StoredField("X-Authentication-Warning", f" {text}", owner="mta")
-    fields = mail.message.fields
-    return evolve(mail, message=evolve(mail.message, fields=(fields[0], warning, *fields[1:])))
 
 
 def _message_id(message: StoredMessage) -> str:
@@ -193,7 +182,7 @@ def _is_visible(one: StoredField) -> bool:
 def end_transaction(session: SmtpSession) -> Talk[SmtpSession]:
     """After a message, whatever became of it."""
     session = yield from abort(session)
-    is_over = not session.profile.is_postfix and not session.is_discarded
+    is_over = session.profile.habits.ends_with_message and not session.is_discarded
     return evolve(
         session,
         envelope=None,
@@ -206,10 +195,9 @@ def end_transaction(session: SmtpSession) -> Talk[SmtpSession]:
 
 
 def _settled(side: Side, session: SmtpSession) -> Side:
-    """What a milter said too much to Postfix's cleanup(8) is gone with its buffer."""
-    if not session.profile.is_postfix:
-        return side
-    return evolve(side, link=evolve(side.link, surplus=()))
+    """What a milter said too much to cleanup(8) is gone with its buffer."""
+    is_gone = session.profile.habits.hands_over_content
+    return evolve(side, link=evolve(side.link, surplus=())) if is_gone else side
 
 
 def reset(session: SmtpSession) -> Talk[SmtpSession]:

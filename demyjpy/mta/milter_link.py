@@ -6,7 +6,7 @@ How an MTA takes what is not quite right is `Strictness`; what such packets mean
 `demyjpy.mta.milter_packets`'s.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
 from attrs import evolve, frozen
@@ -130,10 +130,10 @@ class MilterLink:
         row = ROW_OF_NAME[name]
         return row.replies and not self.has(row.quiet)
 
-    def macro_names(self, stage: Stage) -> tuple[str, ...] | None:
-        """The macros that the filter asked for at a stage, or None."""
-        lists = dict(self.agreement.macros) if self.agreement else {}
-        return lists.get(int(stage))
+    @property
+    def macro_lists(self) -> Mapping[int, tuple[str, ...]]:
+        """The macros that the filter asked for, by stage."""
+        return dict(self.agreement.macros) if self.agreement else {}
 
 
 def start(link: MilterLink) -> tuple[MilterLink, bytes]:

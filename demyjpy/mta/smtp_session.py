@@ -58,6 +58,11 @@ class Side:
     failure: MilterFailedError | None = None
 
     @property
+    def is_new(self) -> bool:
+        """Whether there was no negotiation."""
+        return self.link.agreement is None and self.failure is None
+
+    @property
     def is_open(self) -> bool:
         """Whether there is a connection on which something can be said."""
         is_connected = self.link.agreement is not None
@@ -143,8 +148,8 @@ class SmtpSession:
 
     @property
     def is_acted(self) -> bool:
-        """Whether Postfix's cleanup(8) acts the session for mail that came without SMTP."""
-        return self.is_local and self.profile.is_postfix
+        """Whether the MTA acts the session for mail that came without SMTP."""
+        return self.is_local and self.profile.habits.acts_local_sessions
 
 
 def new_session(profile: Profile, milters: int = 1, *, max_answer: int = MAX_ANSWER) -> SmtpSession:

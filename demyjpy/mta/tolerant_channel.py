@@ -10,7 +10,7 @@ from typing import Final, Self
 from demyjpy.drivers.address import Address
 from demyjpy.mta.channel import AsyncChannel, Tap, Timeouts, untapped
 from demyjpy.mta.milter_link import Answer, MilterFailedError, MilterLink
-from demyjpy.mta.smtp import Exchange
+from demyjpy.mta.smtp_session import Exchange
 
 _CLOSED: Final = "it closed the connection"
 

@@ -7,7 +7,7 @@ from typing import Final
 from demyjpy.mta import client_steps
 from demyjpy.mta.client_steps import ClientStep
 from demyjpy.mta.profiles import Reply
-from demyjpy.mta.smtp import Outcome
+from demyjpy.mta.smtp_session import Outcome
 
 _RUN: Final = re.compile(rb"(.)\1{63,}", re.DOTALL)
 _LONG_LINE: Final = 100

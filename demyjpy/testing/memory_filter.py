@@ -23,7 +23,7 @@ from demyjpy.engine.pipeline import (
 )
 from demyjpy.errors import LocalProtocolError
 from demyjpy.mta.milter_link import MAX_REPLY, Answer, MilterLink, hear
-from demyjpy.mta.smtp import Exchange
+from demyjpy.mta.smtp_session import Exchange
 from demyjpy.wire.codes import CHUNK_SIZE, Command
 from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, split_frames
 

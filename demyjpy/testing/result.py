@@ -13,7 +13,7 @@ from demyjpy.engine.connection import Step, Trouble
 from demyjpy.mta import client_steps
 from demyjpy.mta.milter_link import MilterFailedError
 from demyjpy.mta.profiles import Profile, Reply
-from demyjpy.mta.smtp import Outcome
+from demyjpy.mta.smtp_session import Outcome
 from demyjpy.mta.stored_mail import StoredMail, StoredMessage
 from demyjpy.testing.dialogue import dialogue
 from demyjpy.trace.session import Trace

@@ -19,7 +19,8 @@ from demyjpy.errors import LocalProtocolError
 from demyjpy.mta import client_steps
 from demyjpy.mta.client_steps import ClientStep
 from demyjpy.mta.profiles import Postfix, Profile, Reply, Sendmail
-from demyjpy.mta.smtp import Carrier, Outcome, SmtpSession, new_session, play, take_step
+from demyjpy.mta.smtp import Carrier, play, take_step
+from demyjpy.mta.smtp_session import Outcome, SmtpSession, new_session
 from demyjpy.testing.differences import compare_mtas
 from demyjpy.testing.memory_filter import Chunk, MemoryFilter
 from demyjpy.testing.result import AnyVerdict, MessageResult, Played, Result

@@ -9,7 +9,8 @@ from attrs import frozen
 from demyjpy.drivers.start import running
 from demyjpy.mta.channel import Channel
 from demyjpy.mta.profiles import Profile
-from demyjpy.mta.smtp import new_session, play, take_step
+from demyjpy.mta.smtp import play, take_step
+from demyjpy.mta.smtp_session import new_session
 from demyjpy.testing.result import Played, Result
 from demyjpy.testing.run import agreed, as_said, ending, messages_of, profiles_of
 from demyjpy.testing.script import Script

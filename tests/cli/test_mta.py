@@ -17,7 +17,7 @@ from demyjpy.cli.show import Paint
 from demyjpy.drivers.address import parse_address
 from demyjpy.mta import client_steps
 from demyjpy.mta.profiles import Reply
-from demyjpy.mta.smtp import Outcome
+from demyjpy.mta.smtp_session import Outcome
 from demyjpy.mta.stored_mail import Envelope, StoredMail, StoredMessage
 from demyjpy.trace import load
 from demyjpy.trace.comparing import compare_bytes

@@ -23,7 +23,8 @@ from demyjpy.mta import client_steps
 from demyjpy.mta.milter_link import Answer, MilterLink, hear
 from demyjpy.mta.milter_packets import MilterFailedError
 from demyjpy.mta.profiles import Postfix, Sendmail
-from demyjpy.mta.smtp import Exchange, new_session, play, take_step
+from demyjpy.mta.smtp import play, take_step
+from demyjpy.mta.smtp_session import Exchange, new_session
 from demyjpy.shown import safe
 from demyjpy.trace import Trace
 from demyjpy.trace.capsule import Capsule, load_capsule

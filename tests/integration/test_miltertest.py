@@ -13,7 +13,8 @@ from demyjpy import running
 from demyjpy.mta import client_steps
 from demyjpy.mta.channel import Channel
 from demyjpy.mta.profiles import OFFER, Postfix
-from demyjpy.mta.smtp import new_session, play, take_step
+from demyjpy.mta.smtp import play, take_step
+from demyjpy.mta.smtp_session import new_session
 from demyjpy.wire.codes import ProtocolFlag
 from tests.integration.fetch_milters import miltertest
 from tests.integration.foreign import c_filter, need_milters, pymilter_filter

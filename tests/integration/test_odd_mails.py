@@ -14,7 +14,8 @@ from demyjpy import change_header, define_event_handlers, replace_body, running
 from demyjpy.engine.connection import Setup
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.mta import client_steps
-from demyjpy.mta.smtp import new_session, play, take_step
+from demyjpy.mta.smtp import play, take_step
+from demyjpy.mta.smtp_session import new_session
 from demyjpy.testing.memory_filter import MemoryFilter
 from tests.integration.mta import Server
 from tests.integration.odd_mails import MAILS

@@ -10,7 +10,7 @@ from attrs import frozen
 from demyjpy.codec import decode_event
 from demyjpy.events import Body, Connect, DefineMacros, Header
 from demyjpy.mta.milter_link import Answer, MilterFailedError, MilterLink, hear
-from demyjpy.mta.smtp import Exchange
+from demyjpy.mta.smtp_session import Exchange
 from demyjpy.wire.codes import ProtocolFlag
 from tests.integration.scenario import Mta
 from tests.integration.smtp import Step

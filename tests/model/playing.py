@@ -10,8 +10,9 @@ from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.mta import client_steps
 from demyjpy.mta.milter_link import Answer, MilterFailedError, MilterLink, hear
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
-from demyjpy.mta.smtp import Carrier, Exchange, Outcome, new_session, play, take_step
+from demyjpy.mta.smtp import Carrier, play, take_step
 from demyjpy.mta.smtp_path import split_path
+from demyjpy.mta.smtp_session import Exchange, Outcome, new_session
 from demyjpy.mta.stored_mail import StoredMail
 from demyjpy.testing.memory_filter import MemoryFilter
 from tests.integration.scenario import Expected, Mta, Scenario, as_expected, ordered
@@ -92,7 +93,7 @@ def play_steps(
 
 
 def _held(profile: Profile, mail: StoredMail) -> str:
-    reason = None if profile.is_postfix else mail.quarantine
+    reason = None if isinstance(profile, Postfix) else mail.quarantine
     return f"{mail.envelope.sender}: {reason}"
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from demyjpy.mta import client_steps
-from demyjpy.mta.smtp import new_session, play, take_step
+from demyjpy.mta.smtp import play, take_step
+from demyjpy.mta.smtp_session import new_session
 from tests.model.captures import Capture, RecordedFilter, captures
 from tests.model.playing import PROFILES, as_steps
 from tests.model.shape import first_line, plain

@@ -13,7 +13,8 @@ from demyjpy.mta import client_steps
 from demyjpy.mta.channel import AsyncChannel, Channel, Timeouts
 from demyjpy.mta.milter_link import MilterFailedError, MilterLink
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
-from demyjpy.mta.smtp import Exchange, Outcome, new_session, play, play_async, take_step
+from demyjpy.mta.smtp import play, play_async, take_step
+from demyjpy.mta.smtp_session import Exchange, Outcome, new_session
 from tests.integration.filters import body_counter
 from tests.integration.scenario import at_end
 from tests.model.cases import CONTINUE, negotiation, packet
@@ -149,7 +150,7 @@ def test_hangs(play_over: Player, profile: Profile, is_unix, said, reason):
     with peer(hangs_after(*said), is_unix=is_unix) as address:
         outcomes = play_over(profile, address, TALK, SHORT)
     (failure,) = (failure for outcome in outcomes for failure in outcome.failures)
-    is_nonsense = reason == "header" and not profile.is_postfix
+    is_nonsense = reason == "header" and profile.habits.fails_late
     assert failure.event == reason
     assert failure.reason == (
         "expected an answer to header, got Progress()" if is_nonsense else "no answer within 0.3 s"

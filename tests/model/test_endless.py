@@ -12,7 +12,8 @@ from demyjpy.mta import client_steps, milter_link
 from demyjpy.mta.milter_link import Answer, MilterLink, hear, say, start
 from demyjpy.mta.milter_packets import MilterFailedError
 from demyjpy.mta.profiles import Postfix, Sendmail
-from demyjpy.mta.smtp import Exchange, new_session, play, take_step
+from demyjpy.mta.smtp import play, take_step
+from demyjpy.mta.smtp_session import Exchange, new_session
 from demyjpy.trace.tapes import WireTape
 from tests.cli.servers import AGREED, frame
 

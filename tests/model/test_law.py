@@ -27,7 +27,8 @@ from demyjpy.engine.connection import Setup
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.events import strip_brackets
 from demyjpy.mta import client_steps
-from demyjpy.mta.smtp import new_session, play, take_step
+from demyjpy.mta.smtp import play, take_step
+from demyjpy.mta.smtp_session import new_session
 from demyjpy.testing.memory_filter import MemoryFilter
 from demyjpy.wire.fields import decode_text
 from tests.integration.scenario import Mta

@@ -9,7 +9,8 @@ from demyjpy.events import Connect
 from demyjpy.mta import client_steps
 from demyjpy.mta.milter_link import Answer, MilterLink
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
-from demyjpy.mta.smtp import Exchange, Heard, new_session, play, take_step
+from demyjpy.mta.smtp import play, take_step
+from demyjpy.mta.smtp_session import Exchange, Heard, new_session
 from demyjpy.testing.memory_filter import MemoryFilter
 from tests.integration.filters import body_counter
 from tests.integration.scenario import HEADERS, ONE_MAIL, OWN, Mail, at_end
@@ -88,7 +89,7 @@ def test_default_action_shutdown(profile):
     shutdown = type(profile)(default_action="shutdown")
     assert played_with(shutdown, {"O": b""}).replies[:2] == (
         f"421 {profile.host} Service unavailable - try again later"
-        if profile.is_postfix
+        if isinstance(profile, Postfix)
         else f"421 4.7.0 {profile.host} closing connection",
         "closed",
     )
@@ -200,7 +201,7 @@ def test_starttls(profile):
     milter, replies = talk_with(
         profile, client_steps.Ehlo(), TLS, client_steps.Ehlo(), client_steps.Mail("a@b")
     )
-    assert letters(milter) == ("OCHAHM" if profile.is_postfix else "OCHHM")
+    assert letters(milter) == ("OCHAHM" if isinstance(profile, Postfix) else "OCHHM")
     assert replies[2] == "220 2.0.0 Ready to start TLS"
     assert macros_of(milter, b"H") == b"DH{tls_version}\0TLSv1.3\0{cipher}\0X\0"
 

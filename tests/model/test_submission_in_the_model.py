@@ -6,7 +6,8 @@ from demyjpy import AddHeader, ReplaceBody, merge_handlers
 from demyjpy.engine.connection import Setup
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.mta import client_steps
-from demyjpy.mta.smtp import new_session, play, take_step
+from demyjpy.mta.smtp import play, take_step
+from demyjpy.mta.smtp_session import new_session
 from demyjpy.testing.memory_filter import MemoryFilter
 from tests.integration.filters import witness
 from tests.integration.scenario import Mta, at_end, message, with_headers

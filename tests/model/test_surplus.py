@@ -3,7 +3,8 @@
 from demyjpy.mta import client_steps
 from demyjpy.mta.milter_link import Answer, MilterFailedError, MilterLink
 from demyjpy.mta.profiles import Postfix
-from demyjpy.mta.smtp import Exchange, new_session, play, take_step
+from demyjpy.mta.smtp import play, take_step
+from demyjpy.mta.smtp_session import Exchange, new_session
 from tests.model.cases import CONTINUE, packet
 from tests.model.playing import ScriptedFilter
 

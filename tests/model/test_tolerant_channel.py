@@ -7,7 +7,7 @@ from attrs import evolve
 
 from demyjpy.mta.milter_link import MilterFailedError, MilterLink
 from demyjpy.mta.profiles import Postfix
-from demyjpy.mta.smtp import Exchange
+from demyjpy.mta.smtp_session import Exchange
 from demyjpy.mta.tolerant_channel import TolerantChannel
 from tests.cli.servers import answering, frame, listening
 

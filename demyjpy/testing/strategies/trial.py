@@ -17,7 +17,8 @@ from demyjpy.handlers import as_registry
 from demyjpy.mta import client_steps
 from demyjpy.mta.milter_link import Answer, MilterFailedError, MilterLink
 from demyjpy.mta.profiles import Profile
-from demyjpy.mta.smtp import Carrier, Exchange, new_session, take_step
+from demyjpy.mta.smtp import Carrier, take_step
+from demyjpy.mta.smtp_session import Exchange, new_session
 from demyjpy.mta.stored_mail import StoredMessage
 from demyjpy.registry import Registry
 from demyjpy.testing.memory_filter import MemoryFilter
