@@ -14,7 +14,8 @@ from demyjpy.cli.waiting import tell, until_signal
 from demyjpy.drivers.address import Address
 from demyjpy.errors import AddressError
 from demyjpy.mta import client_steps
-from demyjpy.mta.box import Box, Store, Tapping
+from demyjpy.mta.box import Box
+from demyjpy.mta.box_settings import Store, Tapping
 from demyjpy.mta.channel import Tap, Timeouts, untapped
 from demyjpy.mta.smtp_session import Outcome
 from demyjpy.trace.writing import Tray, WireRecorder
@@ -34,7 +35,7 @@ class Journal:
     discarded: int = 0
 
     def __call__(self, number: int, what: Outcome | str) -> None:
-        """Take a report: see `demyjpy.mta.dialogue.Report`."""
+        """Take a report: see `demyjpy.mta.box_settings.Report`."""
         self.sessions.add(number)
         if isinstance(what, Outcome):
             self._count(number, what)

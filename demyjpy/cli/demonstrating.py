@@ -30,7 +30,8 @@ from demyjpy.drivers import running
 from demyjpy.drivers.address import Address
 from demyjpy.drivers.pool import DaemonExecutor
 from demyjpy.mta import client_steps
-from demyjpy.mta.box import Box, Store
+from demyjpy.mta.box import Box
+from demyjpy.mta.box_settings import Store
 from demyjpy.mta.smtp_session import Outcome
 from demyjpy.mta.stored_mail import Envelope, StoredMail, StoredMessage
 from demyjpy.wire.fields import Parameters
@@ -48,7 +49,7 @@ class Watch:
     notes: list[str] = field(factory=list)
 
     def __call__(self, number: int, what: Outcome | str) -> None:
-        """Take a report: see `demyjpy.mta.dialogue.Report`."""
+        """Take a report: see `demyjpy.mta.box_settings.Report`."""
         if isinstance(what, Outcome):
             self.outcomes.append(what)
         elif not what.startswith("stored "):

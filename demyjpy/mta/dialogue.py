@@ -6,31 +6,27 @@ is `demyjpy.mta.box`.
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, suppress
-from pathlib import Path
-from typing import Any, Final, Protocol
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack, suppress
+from typing import Any, Final
 
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import Envelope
 from attrs import evolve
 from pyrsistent import pvector
 
-from demyjpy.drivers.address import Address
 from demyjpy.mta import client_steps
-from demyjpy.mta.channel import Tap, Timeouts
+from demyjpy.mta.box_settings import BoxSettings
 from demyjpy.mta.mail_transaction import ask_data, take_content
-from demyjpy.mta.profiles import Profile, Reply
+from demyjpy.mta.profiles import Reply
 from demyjpy.mta.smtp import play_async, take_step
 from demyjpy.mta.smtp_path import split_path
-from demyjpy.mta.smtp_protocol import Methods, Reader, wire
-from demyjpy.mta.smtp_session import Outcome, SmtpSession, new_session
+from demyjpy.mta.smtp_protocol import SmtpProtocol, wire
+from demyjpy.mta.smtp_session import Outcome, new_session
 from demyjpy.mta.stored_mail import StoredMail
 from demyjpy.mta.tolerant_channel import TolerantChannel
 from demyjpy.wire.fields import Parameters
 
-_LONGEST_LINE: Final = 1 << 20
 _NAMES: Final = {"127.0.0.1": "localhost", "::1": "localhost"}
-_IDLE: Final = 1800.0  # seconds after which a client that says nothing is left
 _PARTING: Final = 1.0  # seconds for milters to be told of the end of a session
 _PARAMETERS: Final = {
     "FROM": ("SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"),
@@ -40,78 +36,24 @@ _TOO_LARGE: Final = Reply(552, "5.3.4 Error: message file too big")
 _EXTENSIONS: Final = ("PIPELINING", "SIZE", "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8")
 
 
-Report = Callable[[int, Outcome | str], None]
-"""Told of each step: the number of the session, and what came of it, or a line about the box itself."""
-
-
-class Keeper(Protocol):
-    """Where mail goes."""
-
-    def add(self, mail: StoredMail) -> Path:
-        """Store a mail; the file."""
-
-
-class House(Protocol):
-    """The server around a conversation: what it needs of `demyjpy.mta.box.Box`."""
-
-    host: str
-    max_message: int
-    max_answer: int
-    numbers: Iterator[int]
-    timeouts: Timeouts
-    report: Report
-    tap: Callable[[int, str], AbstractContextManager[Tap]]
-
-    @property
-    def milters(self) -> Mapping[str, Address]:
-        """Whom to ask, in order."""
-
-    @property
-    def store(self) -> Keeper:
-        """Where mail goes."""
-
-    def new_queue_id(self) -> str:
-        """A queue id that no other message has."""
-
-    def profile(self, ids: Callable[[int], str]) -> Profile:
-        """What one session is led by."""
-
-    def enter(self, dialogue: "Dialogue") -> None:
-        """Keep a session."""
-
-    def forget(self, dialogue: "Dialogue") -> None:
-        """A session is over."""
-
-
-class Dialogue(SMTP):
+class Dialogue(SmtpProtocol):
     """One SMTP client's connection."""
 
-    line_length_limit = _LONGEST_LINE
-    command_size_limit = 4096
-
-    def __init__(self, box: House) -> None:
-        super().__init__(
-            _Hooks(self),
-            timeout=_IDLE,
-            hostname=box.host,
-            ident="ESMTP demyjpy",
-            enable_SMTPUTF8=True,
-            data_size_limit=box.max_message,
-            loop=asyncio.get_running_loop(),
-        )
+    def __init__(self, box: BoxSettings) -> None:
+        super().__init__(box.host, box.max_message)
         self.box = box
         self.number = next(box.numbers)
         profile = box.profile(functools.cache(lambda number: box.new_queue_id()))
-        self._state: SmtpSession = new_session(profile, len(box.milters), max_answer=box.max_answer)
+        self._state = new_session(profile, len(box.milters), max_answer=box.max_answer)
         self._channels: Sequence[TolerantChannel] = ()
         self._answer: Reply | None = None
         self._greeting: Reply | None = None
         self._is_receiving = False
-        self._smtp_methods = Methods(self._smtp_methods, self._unknown)
 
     # ------------------------------------------------------------------- from connect to the end
-    async def _handle_client(self) -> None:
+    async def lead(self) -> None:
         """All of a session; aiosmtpd's part is between the greeting and the end."""
+        transport: Any = self.transport
         with suppress(OSError):  # a client that is gone is no error
             async with AsyncExitStack() as stack:
                 self._channels = [
@@ -129,22 +71,17 @@ class Dialogue(SMTP):
                 finally:
                     if not self._state.is_closed:
                         await self._take(client_steps.Drop())
-                    self._writer.close()
+                    transport.close()
 
     async def _converse(self) -> None:
         session: Any = self.session
         session.host_name = "?"  # like Postfix, it does not insist on EHLO
-        peer = session.peer
-        known = (
-            client_steps.Connect(peer[0], _NAMES.get(peer[0]), peer[1])
-            if peer
-            else client_steps.Connect("")
-        )
-        self._greeting = await self._take(known)
+        address, port = session.peer[:2] if session.peer else ("", 40000)
+        self._greeting = await self._take(client_steps.Connect(address, _NAMES.get(address), port))
         if self._greeting.code == 421:
             await self.push(b"")
         else:  # after 554, too, a client may go on, to be refused at each command
-            await super()._handle_client()
+            await self.hear()
 
     async def push(self, status: Any) -> None:
         """Send a reply; the greeting and the end of a message that is too large are not aiosmtpd's."""
@@ -169,20 +106,19 @@ class Dialogue(SMTP):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is there."""
         super().connection_made(transport)
-        self.box.enter(self)
+        self.box.sessions[self.number] = self
 
     def connection_lost(self, error: Exception | None) -> None:
         """It is gone."""
         super().connection_lost(error)
-        self.box.forget(self)
+        self.box.sessions.pop(self.number, None)
 
     def leave(self) -> Coroutine[Any, Any, None]:
         """Tell the client that the box closes, and end the session; await it to see it ended."""
         transport: Any = self.transport
         transport.write(wire(Reply(421, "4.3.2 The box is closing")) + b"\r\n")
-        task: Any = self._handler_coroutine
-        task.cancel()
-        return self._ended(task, transport)
+        self.task.cancel()
+        return self._ended(self.task, transport)
 
     async def _ended(self, task: "asyncio.Task[None]", transport: Any) -> None:
         """Wait for the end of the session and close its connection."""
@@ -195,18 +131,10 @@ class Dialogue(SMTP):
         else:
             transport.close()
 
-    def _cb_client_connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        only_lines: Any = Reader(reader)
-        super()._cb_client_connected(only_lines, writer)
-
-    def eof_received(self) -> bool | None:
-        """A client that says no more still gets its answers, unlike with aiosmtpd alone."""
-        return asyncio.StreamReaderProtocol.eof_received(self)
-
-    async def explain(self, error: Exception) -> bytes:
+    async def handle_exception(self, error: Exception) -> str:
         """What the client is told where something went wrong: it keeps its mail."""
         self.box.report(self.number, f"internal error: {error!r}")
-        return b"451 4.3.0 Internal error"
+        return "451 4.3.0 Internal error"
 
     # ------------------------------------------------------------------------ what a client says
     async def smtp_EHLO(self, arg: str | None) -> None:  # noqa: N802  # the name that aiosmtpd looks for
@@ -221,7 +149,6 @@ class Dialogue(SMTP):
         if not name:
             await self._say(Reply(501, f"Syntax: {verb} hostname"))
             return
-        self._set_rset_state()  # type: ignore[no-untyped-call]  # aiosmtpd's
         session: Any = self.session
         session.extended_smtp = verb == "EHLO"
         session.host_name = name
@@ -280,7 +207,6 @@ class Dialogue(SMTP):
         """RSET."""
         if await self._has_argument("RSET", arg):
             return
-        self._set_rset_state()  # type: ignore[no-untyped-call]  # aiosmtpd's
         await self._say(await self._take(client_steps.Rset()))
 
     async def smtp_QUIT(self, arg: str | None) -> None:  # noqa: N802  # as above
@@ -313,7 +239,7 @@ class Dialogue(SMTP):
         await self._say(Reply(503, "5.5.1 Error: authentication not enabled"))
 
     async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """DATA: the milters are asked before 354 is said; the message comes to `take_message`."""
+        """DATA: the milters are asked before 354 is said; the message comes to `handle_DATA`."""
         if await self._has_argument("DATA", arg):
             return
         self._state = evolve(self._state, heard=pvector(), failed=())
@@ -322,8 +248,8 @@ class Dialogue(SMTP):
             self._report_message(b"", refusal, None)
             await self._say(refusal)
             return
-        envelope: Any = self.envelope
-        envelope.rcpt_tos[:] = self._state.envelope.addresses if self._state.envelope else ()
+        self.envelope = Envelope()
+        self.envelope.rcpt_tos += self._state.envelope.addresses if self._state.envelope else ()
         self._answer = None
         self._is_receiving = True
         await super().smtp_DATA("")
@@ -336,8 +262,9 @@ class Dialogue(SMTP):
         elif self._answer is not None and self._answer.code == 421:
             raise ConnectionResetError
 
-    async def take_message(self, content: bytes) -> bytes:
+    async def handle_DATA(self, server: object, session: object, envelope: Any) -> bytes:  # noqa: N802  # as above
         """Ask the milters about a message, and store it; the reply to the final dot."""
+        content = envelope.original_content
         played = await play_async(take_content(self._state, content), self._channels)
         self._state, reply, mail = played
         if mail is not None:
@@ -364,21 +291,7 @@ class Dialogue(SMTP):
         )
         self.box.report(self.number, outcome)
 
-    async def _unknown(self, command: str, arg: str | None) -> None:
+    async def take_unknown(self, command: str, arg: str | None) -> None:
+        """A command that goes to the milters."""
         line = f"{command} {arg}" if arg else command
         await self._say(await self._take(client_steps.Command(line)))
-
-
-class _Hooks:
-    """What aiosmtpd calls back."""
-
-    def __init__(self, dialogue: Dialogue) -> None:
-        self._dialogue = dialogue
-
-    async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> bytes:  # noqa: N802  # as above
-        """The message after 354."""
-        return await self._dialogue.take_message(envelope.original_content)
-
-    async def handle_exception(self, error: Exception) -> bytes:
-        """Whatever went wrong."""
-        return await self._dialogue.explain(error)

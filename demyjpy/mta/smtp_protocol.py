@@ -1,14 +1,18 @@
-"""SMTP's lines: how a reply is written, what aiosmtpd reads from, and where it looks commands up."""
+"""aiosmtpd's SMTP as the box uses it: how a reply is written, how lines are read, and what it lacks."""
 
 import asyncio
 import functools
 from collections.abc import Callable
 from typing import Any, Final
 
+from aiosmtpd.smtp import SMTP
+
 from demyjpy.mta.profiles import Reply
 from demyjpy.wire.fields import encode_text
 
 _NOT_HERE: Final = frozenset({"HELP", "EXPN"})
+_LONGEST_LINE: Final = 1 << 20
+_IDLE: Final = 1800.0  # seconds after which a client that says nothing is left
 
 
 def wire(reply: Reply) -> bytes:
@@ -19,7 +23,60 @@ def wire(reply: Reply) -> bytes:
     )
 
 
-class Reader:
+class SmtpProtocol(SMTP):
+    """aiosmtpd's SMTP, whose session is `lead`, and which hands over commands that it does not know.
+
+    A subclass uses what aiosmtpd documents: ``smtp_COMMAND``, ``push``, ``session``, ``envelope``,
+    ``handle_DATA`` and ``handle_exception`` (it is its own handler). The four private names of
+    aiosmtpd 1.4 that are touched in this class, and nowhere else, stand for what no hook of it does:
+    something to await before the greeting and after the end (``_handle_client``), ending a session
+    from outside (``_handler_coroutine``), a reader that a client's end of data does not cancel
+    (``_cb_client_connected``), and unknown commands as a whole (``_smtp_methods``).
+    """
+
+    line_length_limit = _LONGEST_LINE
+    command_size_limit = 4096
+
+    def __init__(self, host: str, max_message: int) -> None:
+        super().__init__(
+            self,
+            timeout=_IDLE,
+            hostname=host,
+            ident="ESMTP demyjpy",
+            enable_SMTPUTF8=True,
+            data_size_limit=max_message,
+            loop=asyncio.get_running_loop(),
+        )
+        self._smtp_methods = _Methods(self._smtp_methods, self.take_unknown)
+
+    async def lead(self) -> None:
+        """All of a session; `hear` is aiosmtpd's part of it."""
+
+    async def hear(self) -> None:
+        """Greet, and answer commands until the client is gone."""
+        await super()._handle_client()
+
+    async def take_unknown(self, command: str, arg: str | None) -> None:
+        """Answer a command that is not known."""
+
+    @property
+    def task(self) -> Any:
+        """The `asyncio.Task` that leads the session, from `connection_made` on."""
+        return self._handler_coroutine
+
+    async def _handle_client(self) -> None:
+        await self.lead()
+
+    def _cb_client_connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        only_lines: Any = _Reader(reader)
+        super()._cb_client_connected(only_lines, writer)
+
+    def eof_received(self) -> bool | None:
+        """A client that says no more still gets its answers, unlike with aiosmtpd alone."""
+        return asyncio.StreamReaderProtocol.eof_received(self)
+
+
+class _Reader:
     """What aiosmtpd reads from; the end is a lost connection, which it understands."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
@@ -35,12 +92,13 @@ class Reader:
         return line.partition(b"\0")[0] if separator == b"\n" else line
 
 
-class Methods(dict[str, Any]):
-    """aiosmtpd's table of commands; one that it does not have goes to the milters."""
+class _Methods(dict[str, Any]):
+    """aiosmtpd's table of commands; what it does not have is unknown, and so is what it does not do."""
 
     def __init__(self, known: dict[str, Any], unknown: Callable[..., Any]) -> None:
-        super().__init__((name, known[name]) for name in known if name not in _NOT_HERE)
+        super().__init__(known)
         self._unknown = unknown
 
     def get(self, command: str, default: Any = None) -> Any:
-        return super().get(command) or functools.partial(self._unknown, command)
+        known = None if command in _NOT_HERE else super().get(command)
+        return known or functools.partial(self._unknown, command)
