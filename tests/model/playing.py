@@ -18,7 +18,7 @@ from demyjpy.testing.memory_filter import MemoryFilter
 from tests.integration.scenario import Expected, Mta, Scenario, as_expected, ordered
 from tests.integration.scenario import Mail as DeliveredMail
 from tests.integration.smtp import CLOSED, Delivery, Step
-from tests.model.cases import CONTINUE, GONE, Answers, Case, negotiation
+from tests.model.case import CONTINUE, GONE, Answers, Case, negotiation
 
 PROFILES: Final[dict[Mta, Profile]] = {
     "postfix": Postfix(next_hop="[127.0.0.1]"),

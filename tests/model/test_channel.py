@@ -17,7 +17,7 @@ from demyjpy.mta.smtp import play, play_async, take_step
 from demyjpy.mta.smtp_session import Exchange, Outcome, new_session
 from tests.integration.filters import body_counter
 from tests.integration.scenario import at_end
-from tests.model.cases import CONTINUE, negotiation, packet
+from tests.model.case import CONTINUE, negotiation, packet
 from tests.model.peers import answers, hangs_after, never_reads, peer
 
 SHORT = Timeouts(connect=1, command=0.3, content=0.3)

@@ -14,7 +14,7 @@ from demyjpy.mta.smtp_session import Exchange, Heard, new_session
 from demyjpy.testing.memory_filter import MemoryFilter
 from tests.integration.filters import body_counter
 from tests.integration.scenario import HEADERS, ONE_MAIL, OWN, Mail, at_end
-from tests.model.cases import MAIL, MESSAGE, ONE, RCPT, negotiation, packet, reply
+from tests.model.case import MAIL, MESSAGE, ONE, RCPT, negotiation, packet, reply
 from tests.model.playing import Played, ScriptedFilter, play_steps
 
 BOTH = pytest.mark.parametrize("profile", [Postfix(), Sendmail()], ids=lambda one: one.name)

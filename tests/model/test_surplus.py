@@ -5,7 +5,7 @@ from demyjpy.mta.milter_link import Answer, MilterFailedError, MilterLink
 from demyjpy.mta.profiles import Postfix
 from demyjpy.mta.smtp import play, take_step
 from demyjpy.mta.smtp_session import Exchange, new_session
-from tests.model.cases import CONTINUE, packet
+from tests.model.case import CONTINUE, packet
 from tests.model.playing import ScriptedFilter
 
 
