@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from email.utils import formatdate
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -103,15 +104,11 @@ class BoxSettings:
     sessions: dict[int, Any] = field(factory=dict, init=False)
     _ids: Iterator[int] = field(factory=lambda: itertools.count(time.time_ns() // 1000), init=False)
 
-    def new_queue_id(self) -> str:
-        """A queue id that no other message has, in this run or an earlier one."""
-        return f"{next(self._ids):X}"
-
-    def profile(self, ids: Callable[[int], str]) -> Profile:
-        """What one session is led by; ``ids`` gives the id of its n-th message."""
+    def profile(self) -> Profile:
+        """What one session is led by; its messages have ids that no other has, in this run or before."""
         return BoxProfile(
             host=self.host,
             default_action=self.default_action,
             recipient_limit=self.max_recipients,
-            ids=ids,
+            ids=cache(lambda number: f"{next(self._ids):X}"),
         )

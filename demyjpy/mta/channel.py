@@ -20,11 +20,11 @@ from demyjpy.drivers.address import Address, parse_address
 from demyjpy.drivers.waiting import within
 from demyjpy.errors import AddressError
 from demyjpy.mta.milter_link import Answer, MilterFailedError, MilterLink, hear
+from demyjpy.mta.profile import CONTENT
 from demyjpy.mta.smtp_session import Exchange
 
 _READ_SIZE: Final = 65_536
 _CLOSED: Final = "the connection is closed"
-_CONTENT: Final = frozenset({"header", "end_of_headers", "body", "end_of_message"})
 
 
 @frozen
@@ -41,7 +41,7 @@ class Timeouts:
 
     def of(self, event: str | None) -> float:
         """The timeout at an event."""
-        return self.content if event in _CONTENT else self.command
+        return self.content if event in CONTENT else self.command
 
 
 def _failure(

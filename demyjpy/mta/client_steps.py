@@ -8,7 +8,7 @@ from attrs import field, frozen
 from demyjpy.wire.fields import Parameters, Words
 
 
-def _parameters(given: Words | None) -> Parameters:
+def _parameters(given: Words | None) -> Parameters:  # mypy takes no method for a converter
     return Parameters.of(given)
 
 

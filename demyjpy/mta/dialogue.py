@@ -5,7 +5,6 @@ is `demyjpy.mta.box`.
 """
 
 import asyncio
-import functools
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
@@ -43,8 +42,7 @@ class Dialogue(SmtpProtocol):
         super().__init__(box.host, box.max_message)
         self.box = box
         self.number = next(box.numbers)
-        profile = box.profile(functools.cache(lambda number: box.new_queue_id()))
-        self._state = new_session(profile, len(box.milters), max_answer=box.max_answer)
+        self._state = new_session(box.profile(), len(box.milters), max_answer=box.max_answer)
         self._channels: Sequence[TolerantChannel] = ()
         self._answer: Reply | None = None
         self._greeting: Reply | None = None

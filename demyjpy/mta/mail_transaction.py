@@ -12,8 +12,8 @@ from demyjpy.mta.consequences import abort, close_all
 from demyjpy.mta.macro_values import peer_name
 from demyjpy.mta.milter_link import Answer, body_chunks
 from demyjpy.mta.profile import Reply, Trace
-from demyjpy.mta.smtp_session import Side, SmtpSession, Talk
-from demyjpy.mta.stored_mail import Envelope, StoredField, StoredMail, StoredMessage
+from demyjpy.mta.smtp_session import SmtpSession, Talk
+from demyjpy.mta.stored_mail import Envelope, StoredMail
 
 HELD: Final = "milter_default_action"
 """The reason for which Postfix holds mail that a milter should have seen."""
@@ -35,7 +35,6 @@ def take_mail(session: SmtpSession, step: client_steps.Mail) -> Talk[tuple[SmtpS
     session = evolve(
         session,
         envelope=Envelope(profile.address(step.sender), step.parameters),
-        raw_sender=raw,
         given=(),
         is_queued=profile.habits.queues_at_mail or session.is_acted,
         messages=session.messages + 1,
@@ -123,7 +122,8 @@ def _show_all(
     profile = session.profile
     own = profile.own_fields(_trace(session), mail.message)
     mail = evolve(mail, message=evolve(mail.message, fields=(*own, *mail.message.fields)))
-    session = evolve(session, message_id=_message_id(mail.message))
+    message_id = mail.message["Resent-Message-Id"] or mail.message["Message-Id"] or ""
+    session = evolve(session, message_id=message_id)
     for number in range(len(session.sides)):
         if session.is_discarded:
             break
@@ -134,7 +134,7 @@ def _show_all(
     is_unseen = any(side.failure for side in session.sides)
     if is_unseen and profile.default_action == "quarantine" and mail.quarantine is None:
         mail = evolve(mail, quarantine=HELD)
-    return session, None, profile.deliver(_without_deleted(mail))
+    return session, None, profile.deliver(evolve(mail, message=mail.message.without()))
 
 
 def _trace(session: SmtpSession) -> Trace:
@@ -149,20 +149,12 @@ def _trace(session: SmtpSession) -> Trace:
     )
 
 
-def _message_id(message: StoredMessage) -> str:
-    return message["Resent-Message-Id"] or message["Message-Id"] or ""
-
-
-def _without_deleted(mail: StoredMail) -> StoredMail:
-    return evolve(mail, message=mail.message.without())
-
-
 def _show(
     session: SmtpSession, number: int, mail: StoredMail
 ) -> Talk[tuple[SmtpSession, Answer, Reply | None]]:
     """One message to one milter, until it has decided."""
     parts: list[tuple[str, ev.Event]] = [
-        *(("header", one.event) for one in mail.message.fields if _is_visible(one)),
+        *(("header", one.event) for one in mail.message.seen_fields),
         ("end_of_headers", ev.EndOfHeaders()),
         *(("body", chunk) for chunk in body_chunks(mail.message.body)),
         ("end_of_message", ev.EndOfMessage()),
@@ -175,29 +167,15 @@ def _show(
     return session, answer, refusal
 
 
-def _is_visible(one: StoredField) -> bool:
-    return one.owner == "message" and not one.is_deleted
-
-
 def end_transaction(session: SmtpSession) -> Talk[SmtpSession]:
     """After a message, whatever became of it."""
     session = yield from abort(session)
-    is_over = session.profile.habits.ends_with_message and not session.is_discarded
-    return evolve(
-        session,
-        envelope=None,
-        is_discarded=False,
-        sides=tuple(
-            evolve(_settled(one, session), in_message=False, is_done=one.is_done or is_over)
-            for one in session.sides
-        ),
-    )
-
-
-def _settled(side: Side, session: SmtpSession) -> Side:
-    """What a milter said too much to cleanup(8) is gone with its buffer."""
-    is_gone = session.profile.habits.hands_over_content
-    return evolve(side, link=evolve(side.link, surplus=())) if is_gone else side
+    habits = session.profile.habits
+    is_over = habits.ends_with_message and not session.is_discarded
+    sides = [evolve(one, in_message=False, is_done=one.is_done or is_over) for one in session.sides]
+    if habits.hands_over_content:  # what a milter said too much to cleanup(8) is gone with its buffer
+        sides = [evolve(one, link=evolve(one.link, surplus=())) for one in sides]
+    return evolve(session, envelope=None, is_discarded=False, sides=tuple(sides))
 
 
 def reset(session: SmtpSession) -> Talk[SmtpSession]:

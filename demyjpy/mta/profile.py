@@ -179,13 +179,11 @@ class Profile(MailEditor, ABC):
     @property
     def default_verdict(self) -> Verdict:
         """What it takes for the verdict of a milter that cannot be asked, where mail does not pass."""
-        match self.default_action:
-            case "reject":
-                return act.Reject()
-            case "shutdown":
-                return act.ReplyCode(421, "4.7.0", f"{self.host} closing connection")
-            case _:
-                return act.TemporaryFailure()
+        refusals: dict[str, Verdict] = {
+            "reject": act.Reject(),
+            "shutdown": act.ReplyCode(421, "4.7.0", f"{self.host} closing connection"),
+        }
+        return refusals.get(self.default_action, act.TemporaryFailure())
 
     @property
     def passes_unseen(self) -> bool:

@@ -127,7 +127,6 @@ class SmtpSession:
     refuses_all: bool = False
     is_closed: bool = False
     envelope: Envelope | None = None
-    raw_sender: str = ""
     given: tuple[str, ...] = ()
     is_queued: bool = False
     is_discarded: bool = False

@@ -60,9 +60,7 @@ class StoredMessage:
         """
         lines = _LINE.split(data)
         fields: list[tuple[bytes, list[bytes]]] = []
-        at = 0
-        while at < len(lines):
-            line = cleaned(lines[at])
+        for line in map(cleaned, lines):
             found = _FIELD.fullmatch(line)
             if line[:1] in (b" ", b"\t") and fields:
                 fields[-1][1].append(line)
@@ -70,9 +68,8 @@ class StoredMessage:
                 fields.append((found[1], [found[2]]))
             else:
                 break
-            at += 1
-        if lines[at : at + 1] == [b""]:
-            at += 1  # the empty line belongs to neither part
+        at = sum(len(raw) for _, raw in fields)
+        at += lines[at : at + 1] == [b""]  # the empty line belongs to neither part
         body = complete_lines(b"\r\n".join(lines[at:]))
         parsed = (StoredField(decode_text(name), decode_text(b"\n".join(raw))) for name, raw in fields)
         return cls(tuple(parsed), body)
@@ -96,6 +93,11 @@ class StoredMessage:
     def get_all(self, name: str) -> list[str]:
         """The values of all fields of that name, from the top."""
         return [field.value for field in self.fields if field.is_named(name) and not field.is_deleted]
+
+    @property
+    def seen_fields(self) -> tuple[StoredField, ...]:
+        """The fields that milters see."""
+        return tuple(one for one in self.fields if one.owner == "message" and not one.is_deleted)
 
     @property
     def headers(self) -> list[tuple[str, str]]:

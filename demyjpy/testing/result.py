@@ -1,25 +1,23 @@
 """What came of a played session, as values; `demyjpy.testing.differences` compares two of them."""
 
-from typing import Any, TypeAlias
+from typing import Any
 
 from attrs import field, frozen
 from pyrsistent import pmap
 
-from demyjpy import actions as act
-from demyjpy.actions import Modification, Verdict
+from demyjpy.actions import Modification
 from demyjpy.codec.commands import ROW_OF_EVENT
 from demyjpy.context import Context
 from demyjpy.engine.connection import Step, Trouble
 from demyjpy.mta import client_steps
 from demyjpy.mta.milter_link import MilterFailedError
+from demyjpy.mta.profile import AnyVerdict
 from demyjpy.mta.profiles import Profile, Reply
 from demyjpy.mta.smtp_session import Outcome
 from demyjpy.mta.stored_mail import StoredMail, StoredMessage
 from demyjpy.testing.dialogue import dialogue
 from demyjpy.trace.session import Trace
 from demyjpy.verdicts import Fate, fate_of_refusal
-
-AnyVerdict: TypeAlias = Verdict | act.Shutdown
 
 
 @frozen

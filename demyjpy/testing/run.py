@@ -17,12 +17,13 @@ from demyjpy.engine.limits import Limits
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import LocalProtocolError
 from demyjpy.mta import client_steps
+from demyjpy.mta.profile import AnyVerdict
 from demyjpy.mta.profiles import Postfix, Profile, Reply, Sendmail
 from demyjpy.mta.smtp import Carrier, play, take_step
 from demyjpy.mta.smtp_session import Outcome, SmtpSession, new_session
 from demyjpy.testing.differences import compare_mtas
 from demyjpy.testing.memory_filter import Chunk, MemoryFilter
-from demyjpy.testing.result import AnyVerdict, MessageResult, Played, Result
+from demyjpy.testing.result import MessageResult, Played, Result
 from demyjpy.testing.script import Script
 
 _REFUSALS: Final = (act.Reject, act.TemporaryFailure, act.ReplyCode, act.Shutdown)
