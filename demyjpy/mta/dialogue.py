@@ -32,6 +32,11 @@ _PARAMETERS: Final = {
     "TO": ("NOTIFY", "ORCPT"),
 }
 _TOO_LARGE: Final = Reply(552, "5.3.4 Error: message file too big")
+_FIXED: Final = {
+    "NOOP": Reply(250, "2.0.0 Ok"),
+    "STARTTLS": Reply(502, "5.5.1 Error: command not implemented"),
+    "AUTH": Reply(503, "5.5.1 Error: authentication not enabled"),
+}
 _EXTENSIONS: Final = ("PIPELINING", "SIZE", "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8")
 
 
@@ -135,132 +140,101 @@ class Dialogue(SmtpProtocol):
         return "451 4.3.0 Internal error"
 
     # ------------------------------------------------------------------------ what a client says
-    async def smtp_EHLO(self, arg: str | None) -> None:  # noqa: N802  # the name that aiosmtpd looks for
-        """EHLO."""
-        await self._hello("EHLO", arg)
+    async def take_command(self, command: str, arg: str | None) -> None:
+        """Answer a command."""
+        reply = await self._reply_to(command, arg or "")
+        if reply is not None:
+            await self._say(reply)
 
-    async def smtp_HELO(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """HELO."""
-        await self._hello("HELO", arg)
+    async def _reply_to(self, command: str, arg: str) -> Reply | None:
+        """The reply to a command; None if it has been said."""
+        match command:
+            case "EHLO" | "HELO":
+                return await self._hello(command, arg)
+            case "MAIL":
+                return await self._mail(arg)
+            case "RCPT":
+                return await self._recipient(arg)
+            case "RSET" | "DATA" if arg:
+                return Reply(501, f"5.5.4 Syntax: {command}")
+            case "RSET":
+                return await self._take(client_steps.Rset())
+            case "DATA":
+                return await self._data()
+            case "VRFY":
+                return self._verify(arg.strip())
+            case "QUIT":
+                return await self._take(client_steps.Quit())
+        if command in _FIXED:
+            return _FIXED[command]
+        return await self._take(client_steps.Command(f"{command} {arg}" if arg else command))
 
-    async def _hello(self, verb: str, name: str | None) -> None:
+    async def _hello(self, verb: str, name: str) -> Reply:
         if not name:
-            await self._say(Reply(501, f"Syntax: {verb} hostname"))
-            return
+            return Reply(501, f"Syntax: {verb} hostname")
         session: Any = self.session
         session.extended_smtp = verb == "EHLO"
         session.host_name = name
         reply = await self._take(client_steps.Ehlo(name, verb))
         if reply.is_refusal or verb == "HELO":
-            await self._say(reply)
-            return
+            return reply
         size = f"SIZE {self.box.max_message}"
         extensions = (size if one == "SIZE" else one for one in _EXTENSIONS)
-        await self._say(Reply(250, "\n".join((self.box.host, *extensions))))
+        return Reply(250, "\n".join((self.box.host, *extensions)))
 
-    async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """MAIL FROM."""
-        path = await self._path("FROM", arg)
-        if path is None:
-            return
+    async def _mail(self, arg: str) -> Reply:
+        path = _path("MAIL", "FROM", arg)
+        if isinstance(path, Reply):
+            return path
         raw, sender, parameters = path
         size = parameters.get("SIZE") or "0"
         if size.isdigit() and int(size) > self.box.max_message:
-            await self._say(Reply(552, "5.3.4 Message size exceeds fixed limit"))
-        else:
-            await self._say(await self._take(client_steps.Mail(sender, parameters, raw)))
+            return Reply(552, "5.3.4 Message size exceeds fixed limit")
+        return await self._take(client_steps.Mail(sender, parameters, raw))
 
-    async def smtp_RCPT(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """RCPT TO."""
-        path = await self._path("TO", arg)
-        if path is None:
-            return
+    async def _recipient(self, arg: str) -> Reply:
+        path = _path("RCPT", "TO", arg)
+        if isinstance(path, Reply):
+            return path
         raw, address, parameters = path
         if not address:
-            await self._say(Reply(501, "5.1.3 Bad recipient address syntax"))
-            return
-        await self._say(await self._take(client_steps.Rcpt(address, parameters, raw)))
+            return Reply(501, "5.1.3 Bad recipient address syntax")
+        return await self._take(client_steps.Rcpt(address, parameters, raw))
 
-    async def _path(self, keyword: str, arg: str | None) -> tuple[str, str, Parameters] | None:
-        """What stands behind ``FROM:`` or ``TO:``, or None once the client has been told."""
-        start, colon, rest = (arg or "").partition(":")
-        path = split_path(rest) if colon and start.strip().upper() == keyword else None
-        if path is None:
-            verb = "MAIL" if keyword == "FROM" else "RCPT"
-            await self._say(Reply(501, f"5.5.4 Syntax: {verb} {keyword}:<address>"))
-            return None
-        for parameter in path[2]:
-            if parameter not in _PARAMETERS[keyword]:
-                await self._say(Reply(555, f"5.5.4 Unsupported option: {parameter}"))
-                return None
-        return path
-
-    async def _has_argument(self, verb: str, arg: str | None) -> bool:
-        """Whether a client has said too much; if so, it has been told."""
-        if arg:
-            await self._say(Reply(501, f"5.5.4 Syntax: {verb}"))
-        return bool(arg)
-
-    async def smtp_RSET(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """RSET."""
-        if await self._has_argument("RSET", arg):
-            return
-        await self._say(await self._take(client_steps.Rset()))
-
-    async def smtp_QUIT(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """QUIT."""
-        await self._say(await self._take(client_steps.Quit()))
-
-    async def smtp_NOOP(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """NOOP."""
-        await self._say(Reply(250, "2.0.0 Ok"))
-
-    async def smtp_VRFY(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """VRFY: like Postfix it takes any address, and says no more; no milter is asked.
+    def _verify(self, arg: str) -> Reply:
+        """Like Postfix it takes any address, and says no more; no milter is asked.
 
         But if one has failed, the answer is the default action's.
         """
-        if not (arg and arg.strip()):
-            await self._say(Reply(501, "5.5.4 Syntax: VRFY address [SMTPUTF8]"))
-            return
+        if not arg:
+            return Reply(501, "5.5.4 Syntax: VRFY address [SMTPUTF8]")
         profile, sides = self._state.profile, self._state.sides
         failures = [side.failure for side in sides if side.failure]
         replies = [profile.failure(failure, "recipient", arg).reply for failure in failures]
-        await self._say(next(filter(None, replies), Reply(252, f"2.0.0 {arg.strip()}")))
+        return next(filter(None, replies), Reply(252, f"2.0.0 {arg}"))
 
-    async def smtp_STARTTLS(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """STARTTLS, which the box does not have."""
-        await self._say(Reply(502, "5.5.1 Error: command not implemented"))
-
-    async def smtp_AUTH(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """AUTH, which the box does not have."""
-        await self._say(Reply(503, "5.5.1 Error: authentication not enabled"))
-
-    async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """DATA: the milters are asked before 354 is said; the message comes to `handle_DATA`."""
-        if await self._has_argument("DATA", arg):
-            return
+    async def _data(self) -> Reply | None:
+        """The milters are asked before 354 is said; the message comes to `handle_DATA`."""
         self._state = evolve(self._state, heard=pvector(), failed=())
         self._state, refusal = await play_async(ask_data(self._state), self._channels)
         if refusal is not None:
             self._report_message(b"", refusal, None)
-            await self._say(refusal)
-            return
+            return refusal
         self.envelope = Envelope()
         self.envelope.rcpt_tos += self._state.envelope.addresses if self._state.envelope else ()
         self._answer = None
         self._is_receiving = True
-        await super().smtp_DATA("")
+        await self.smtp_DATA("")
         self._is_receiving = False
         if self._answer in (None, _TOO_LARGE):  # aiosmtpd has refused a line, or all of it
-            self._state, _ = await play_async(
-                take_step(self._state, client_steps.Rset()), self._channels
-            )
+            step = client_steps.Rset()
+            self._state, _ = await play_async(take_step(self._state, step), self._channels)
             self._report_message(b"", self._answer or Reply(500, "5.5.2 Line too long"), None)
         elif self._answer is not None and self._answer.code == 421:
             raise ConnectionResetError
+        return None
 
-    async def handle_DATA(self, server: object, session: object, envelope: Any) -> bytes:  # noqa: N802  # as above
+    async def handle_DATA(self, server: object, session: object, envelope: Any) -> bytes:  # noqa: N802  # the name that aiosmtpd looks for
         """Ask the milters about a message, and store it; the reply to the final dot."""
         content = envelope.original_content
         played = await play_async(take_content(self._state, content), self._channels)
@@ -289,7 +263,12 @@ class Dialogue(SmtpProtocol):
         )
         self.box.report(self.number, outcome)
 
-    async def take_unknown(self, command: str, arg: str | None) -> None:
-        """A command that goes to the milters."""
-        line = f"{command} {arg}" if arg else command
-        await self._say(await self._take(client_steps.Command(line)))
+
+def _path(verb: str, keyword: str, arg: str) -> tuple[str, str, Parameters] | Reply:
+    """What stands behind ``FROM:`` or ``TO:``, or what is said to nonsense."""
+    start, colon, rest = arg.partition(":")
+    path = split_path(rest) if colon and start.strip().upper() == keyword else None
+    if path is None:
+        return Reply(501, f"5.5.4 Syntax: {verb} {keyword}:<address>")
+    unknown = [parameter for parameter in path[2] if parameter not in _PARAMETERS[keyword]]
+    return Reply(555, f"5.5.4 Unsupported option: {unknown[0]}") if unknown else path

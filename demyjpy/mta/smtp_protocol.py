@@ -10,7 +10,6 @@ from aiosmtpd.smtp import SMTP
 from demyjpy.mta.profiles import Reply
 from demyjpy.wire.fields import encode_text
 
-_NOT_HERE: Final = frozenset({"HELP", "EXPN"})
 _LONGEST_LINE: Final = 1 << 20
 _IDLE: Final = 1800.0  # seconds after which a client that says nothing is left
 
@@ -24,14 +23,14 @@ def wire(reply: Reply) -> bytes:
 
 
 class SmtpProtocol(SMTP):
-    """aiosmtpd's SMTP, whose session is `lead`, and which hands over commands that it does not know.
+    """aiosmtpd's SMTP as lines and dots: a session is `lead`, and each command goes to `take_command`.
 
-    A subclass uses what aiosmtpd documents: ``smtp_COMMAND``, ``push``, ``session``, ``envelope``,
+    A subclass uses what aiosmtpd documents: ``push``, ``session``, ``envelope``, ``smtp_DATA``,
     ``handle_DATA`` and ``handle_exception`` (it is its own handler). The four private names of
     aiosmtpd 1.4 that are touched in this class, and nowhere else, stand for what no hook of it does:
     something to await before the greeting and after the end (``_handle_client``), ending a session
     from outside (``_handler_coroutine``), a reader that a client's end of data does not cancel
-    (``_cb_client_connected``), and unknown commands as a whole (``_smtp_methods``).
+    (``_cb_client_connected``), and commands that it does not know (``_smtp_methods``).
     """
 
     line_length_limit = _LONGEST_LINE
@@ -47,7 +46,7 @@ class SmtpProtocol(SMTP):
             data_size_limit=max_message,
             loop=asyncio.get_running_loop(),
         )
-        self._smtp_methods = _Methods(self._smtp_methods, self.take_unknown)
+        self._smtp_methods = _EveryCommand(self.take_command)
 
     async def lead(self) -> None:
         """All of a session; `hear` is aiosmtpd's part of it."""
@@ -56,8 +55,8 @@ class SmtpProtocol(SMTP):
         """Greet, and answer commands until the client is gone."""
         await super()._handle_client()
 
-    async def take_unknown(self, command: str, arg: str | None) -> None:
-        """Answer a command that is not known."""
+    async def take_command(self, command: str, arg: str | None) -> None:
+        """Answer a command."""
 
     @property
     def task(self) -> Any:
@@ -92,13 +91,12 @@ class _Reader:
         return line.partition(b"\0")[0] if separator == b"\n" else line
 
 
-class _Methods(dict[str, Any]):
-    """aiosmtpd's table of commands; what it does not have is unknown, and so is what it does not do."""
+class _EveryCommand(dict[str, Any]):
+    """In place of aiosmtpd's table of commands: each command, known or not, is taken."""
 
-    def __init__(self, known: dict[str, Any], unknown: Callable[..., Any]) -> None:
-        super().__init__(known)
-        self._unknown = unknown
+    def __init__(self, take: Callable[..., Any]) -> None:
+        super().__init__()
+        self._take = take
 
     def get(self, command: str, default: Any = None) -> Any:
-        known = None if command in _NOT_HERE else super().get(command)
-        return known or functools.partial(self._unknown, command)
+        return functools.partial(self._take, command)
