@@ -37,7 +37,7 @@ _FIXED: Final = {
     "STARTTLS": Reply(502, "5.5.1 Error: command not implemented"),
     "AUTH": Reply(503, "5.5.1 Error: authentication not enabled"),
 }
-_EXTENSIONS: Final = ("PIPELINING", "SIZE", "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8")
+_EXTENSIONS: Final = ("PIPELINING", "SIZE {size}", "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8")
 
 
 class Dialogue(SmtpProtocol):
@@ -178,9 +178,8 @@ class Dialogue(SmtpProtocol):
         reply = await self._take(client_steps.Ehlo(name, verb))
         if reply.is_refusal or verb == "HELO":
             return reply
-        size = f"SIZE {self.box.max_message}"
-        extensions = (size if one == "SIZE" else one for one in _EXTENSIONS)
-        return Reply(250, "\n".join((self.box.host, *extensions)))
+        extensions = "\n".join(_EXTENSIONS).format(size=self.box.max_message)
+        return Reply(250, f"{self.box.host}\n{extensions}")
 
     async def _mail(self, arg: str) -> Reply:
         path = _path("MAIL", "FROM", arg)

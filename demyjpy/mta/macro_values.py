@@ -11,24 +11,18 @@ def macro_packet(
     session: SmtpSession, link: MilterLink, name: str, wanted: bool, event: ev.Event, refused: str | None
 ) -> tuple[bytes, ...]:
     """The macro packet of an event, if one is sent; ``wanted`` is whether the event itself is."""
+    profile, listed = session.profile, session.profile.stage_of(name)
     is_declined = link.has(ROW_OF_NAME[name].off) and refused is None
-    if not wanted and not session.profile.sends_macros_alone(name, is_declined):
+    if not wanted and not profile.sends_macros_alone(name, is_declined):
         return ()
-    names = _names(session, link, name)
+    names, stage = profile.macros.get(listed), ROW_OF_NAME[listed].stage
+    if stage is not None:
+        names = profile.chosen_macros(names, stage, link.macro_lists)
     if names is None:
         return ()
     values = _values(session, event, refused)
     pairs = ((spelled, values.get(spelled.strip("{}"))) for spelled in names)
     return (macros(name, tuple((spelled, value) for spelled, value in pairs if value is not None)),)
-
-
-def _names(session: SmtpSession, link: MilterLink, name: str) -> tuple[str, ...] | None:
-    """The macros that are due; None is no packet at all."""
-    profile = session.profile
-    listed = profile.stage_of(name)
-    configured = profile.macros.get(listed)
-    stage = ROW_OF_NAME[listed].stage
-    return configured if stage is None else profile.chosen_macros(configured, stage, link.macro_lists)
 
 
 def _values(session: SmtpSession, event: ev.Event, refused: str | None) -> OwnMacros:

@@ -252,10 +252,8 @@ class Postfix(Profile):
         if not trace.peer:  # pickup(8), when a user called sendmail(1)
             text = f" {by[:-1]}, from userid 0)\n\tid {trace.queue_id}; {self.date()}"
             return (StoredField("Received", text, owner="mta"),)
-        protocol = "UTF8SMTP" if trace.is_utf8 else "ESMTP" if trace.is_esmtp else "SMTP"
-        text = f" from {trace.client}\n\t{by} with {protocol} id {trace.queue_id}"
-        end = f"\n\tfor <{self.address(trace.recipient)}>; " if trace.recipient else ";\n\t"
-        return (StoredField("Received", f"{text}{end}{self.date()}", owner="mta"),)
+        recipient = trace.recipient and f"<{self.address(trace.recipient)}>"
+        return (self.received(evolve(trace, recipient=recipient), by, "UTF8SMTP"),)
 
     def new_field(self, edit: NewField) -> StoredField:
         return cut_header(super().new_field(edit), _HEADER_LIMIT)

@@ -87,11 +87,6 @@ class Trace:
     is_utf8: bool = False
     recipient: str | None = None
 
-    @property
-    def client(self) -> str:
-        """The client as RFC 5321 has it: ``HELO (NAME [ADDRESS])``."""
-        return f"{self.greeting or self.peer.partition(' ')[0]} ({self.peer})"
-
 
 @frozen(kw_only=True)
 class Consequence:
@@ -276,6 +271,14 @@ class Profile(MailEditor, ABC):
         self, content: bytes, sender: str, queue_id: str, client: client_steps.Connect
     ) -> StoredMessage:
         """A message as it takes it in, and as milters see it."""
+
+    def received(self, trace: Trace, by: str, utf8_protocol: str) -> StoredField:
+        """Its Received field; ``by`` is the MTA in it, ``utf8_protocol`` its word for SMTPUTF8."""
+        protocol = utf8_protocol if trace.is_utf8 else "ESMTP" if trace.is_esmtp else "SMTP"
+        client = f"{trace.greeting or trace.peer.partition(' ')[0]} ({trace.peer})"
+        end = f"\n\tfor {trace.recipient}; " if trace.recipient else ";\n\t"
+        text = f" from {client}\n\t{by} with {protocol} id {trace.queue_id}{end}{self.date()}"
+        return StoredField("Received", text, owner="mta")
 
     @abstractmethod
     def own_fields(self, trace: Trace, message: StoredMessage) -> tuple[StoredField, ...]:

@@ -279,11 +279,7 @@ class Sendmail(Profile):
             yield StoredField(name, f" {values.get(name, '')}", owner="mta", is_deleted=is_unsent)
 
     def own_fields(self, trace: Trace, message: StoredMessage) -> tuple[StoredField, ...]:
-        protocol = "ESMTP" if trace.is_esmtp else "SMTP"
-        by = f"by {self.host} ({self.release}/{self.release}) with {protocol} id {trace.queue_id}"
-        end = f"\n\tfor {trace.recipient}; " if trace.recipient else ";\n\t"
-        text = f" from {trace.client}\n\t{by}{end}{self.date()}"
-        received = StoredField("Received", text, owner="mta")
+        received = self.received(trace, f"by {self.host} ({self.release}/{self.release})", "ESMTP")
         if trace.greeting is not None:
             return (received,)
         warning = f" {self.host}: {trace.peer} didn't use HELO protocol"
