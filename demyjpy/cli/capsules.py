@@ -14,11 +14,10 @@ from typing import Any, Final
 from attrs import define, field
 
 from demyjpy import events as ev
+from demyjpy.cli.errors import InputError
 from demyjpy.cli.loading import load_filter
-from demyjpy.cli.replay_words import context_words
-from demyjpy.cli.saying import complain, say
-from demyjpy.cli.show import shorten
-from demyjpy.cli.words import InputError
+from demyjpy.cli.output import complain, say
+from demyjpy.cli.replay_report import context_words
 from demyjpy.errors import LocalProtocolError, MilterError, TraceError
 from demyjpy.mta import steps
 from demyjpy.testing import Postfix, run
@@ -27,6 +26,7 @@ from demyjpy.testing.script import Script
 from demyjpy.trace.capsule import Capsule, has_failed_alike, load_capsule
 from demyjpy.trace.files import is_any_of
 from demyjpy.trace.session import Trace
+from demyjpy.trace.words import shorten
 from demyjpy.wire.fields import encode_text
 
 _TEST: Final = '''"""Made by demyjpy capsule: {what}."""

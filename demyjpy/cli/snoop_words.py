@@ -6,12 +6,13 @@ from typing import Any, Final
 
 from demyjpy import actions as act
 from demyjpy import events as ev
-from demyjpy.cli.show import Paint, plural, safe, shorten
+from demyjpy.cli.output import Paint
 from demyjpy.errors import MilterError
+from demyjpy.shown import safe
 from demyjpy.trace.fields import load_action, load_event
 from demyjpy.trace.records import Record
 from demyjpy.trace.snooping import AWAY, STOPPED
-from demyjpy.trace.words import flag_words, words_of
+from demyjpy.trace.words import flag_words, plural, shorten, words_of
 
 COLOURS: Final = ("cyan", "magenta", "blue", "green", "yellow")
 """One a session, in turn."""

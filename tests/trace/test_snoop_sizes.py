@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from demyjpy.cli.show import Paint
+from demyjpy.cli.output import Paint
 from demyjpy.cli.snooping import Outbox, Screen
 from demyjpy.trace.records import LONGEST_PACKET
 from demyjpy.trace.snooping import Snooper

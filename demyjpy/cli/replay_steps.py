@@ -4,16 +4,16 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from demyjpy.cli.checking import place_of
-from demyjpy.cli.replay_words import context_words
-from demyjpy.cli.saying import say
-from demyjpy.cli.show import Paint, safe, shorten
+from demyjpy.cli.check_report import place_of
+from demyjpy.cli.output import Paint, say
+from demyjpy.cli.replay_report import context_words
 from demyjpy.context import Context
 from demyjpy.engine.connection import Step
+from demyjpy.shown import safe
 from demyjpy.trace.fields import name_of
 from demyjpy.trace.moments import Moment
 from demyjpy.trace.session import Trace
-from demyjpy.trace.words import answer_words
+from demyjpy.trace.words import answer_words, shorten
 
 
 def show_steps(trace: Trace, handlers: Any, paint: Paint) -> None:
