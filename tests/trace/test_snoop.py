@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 
 from demyjpy import running
-from demyjpy.cli.commands.snoop import Outbox, Screen, _place
+from demyjpy.cli.commands.snoop import Outbox, Screen, _place, record_line
 from demyjpy.cli.output import Paint
-from demyjpy.cli.snoop_lines import record_line
 from demyjpy.drivers.address import Address, listen, parse_address
 from demyjpy.testing import Postfix, session
 from demyjpy.testing.server import Server
