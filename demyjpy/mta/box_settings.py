@@ -21,11 +21,8 @@ from demyjpy.mta.stored_mail import StoredMail
 from demyjpy.wire.fields import encode_text
 
 HOST: Final = "box.example"
-MAX_RECIPIENTS: Final = 1000
-"""Recipients of a message, as Postfix has it."""
-
-MAX_MESSAGE: Final = 10_240_000
-"""Bytes of a message, as Postfix's ``message_size_limit``."""
+MAX_RECIPIENTS: Final = 1000  # of a message, as Postfix has it
+MAX_MESSAGE: Final = 10_240_000  # bytes, as Postfix's message_size_limit
 
 Report: TypeAlias = Callable[[int, Outcome | str], None]
 """Told of each step: the number of the session, and what came of it, or a line about the box itself."""

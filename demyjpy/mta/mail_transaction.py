@@ -15,8 +15,7 @@ from demyjpy.mta.profile import Reply, Trace
 from demyjpy.mta.smtp_session import SmtpSession, Talk
 from demyjpy.mta.stored_mail import Envelope, StoredMail
 
-HELD: Final = "milter_default_action"
-"""The reason for which Postfix holds mail that a milter should have seen."""
+_HELD: Final = "milter_default_action"  # why Postfix holds mail that a milter should have seen
 
 
 def take_mail(session: SmtpSession, step: client_steps.Mail) -> Talk[tuple[SmtpSession, Reply]]:
@@ -120,7 +119,7 @@ def _show_all(
 ) -> Talk[tuple[SmtpSession, Reply | None, StoredMail | None]]:
     """The whole message to one milter after the other, each seeing what the one before made of it."""
     profile = session.profile
-    own = profile.own_fields(_trace(session), mail.message)
+    own = profile.own_fields(_trace(session))
     mail = evolve(mail, message=evolve(mail.message, fields=(*own, *mail.message.fields)))
     message_id = mail.message["Resent-Message-Id"] or mail.message["Message-Id"] or ""
     session = evolve(session, message_id=message_id)
@@ -133,7 +132,7 @@ def _show_all(
         mail = profile.edit(mail, answer.modifications)
     is_unseen = any(side.failure for side in session.sides)
     if is_unseen and profile.default_action == "quarantine" and mail.quarantine is None:
-        mail = evolve(mail, quarantine=HELD)
+        mail = evolve(mail, quarantine=_HELD)
     return session, None, profile.deliver(evolve(mail, message=mail.message.without()))
 
 

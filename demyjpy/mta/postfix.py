@@ -36,9 +36,8 @@ from demyjpy.wire.fields import Parameters, encode_text
 
 _OFFERS: Final[Offers] = (
     ((2, 3), ev.Options(2, ActionFlag(0x3F), ProtocolFlag(0x7F))),
-    ((2, 6), OFFER),
+    ((2, 6), OFFER),  # before, its default milter_protocol was 2
 )
-"""Its default ``milter_protocol`` was 2 before 2.6."""
 
 _MACROS: Final[Mapping[str, tuple[str, ...]]] = {
     "connect": ("j", "{daemon_name}", "{daemon_addr}", "v", "_"),
@@ -247,7 +246,7 @@ class Postfix(Profile):
         )
         return evolve(message, fields=(*message.fields, *added))
 
-    def own_fields(self, trace: Trace, message: StoredMessage) -> tuple[StoredField, ...]:
+    def own_fields(self, trace: Trace) -> tuple[StoredField, ...]:
         by = f"by {self.host} (Postfix)"
         if not trace.peer:  # pickup(8), when a user called sendmail(1)
             text = f" {by[:-1]}, from userid 0)\n\tid {trace.queue_id}; {self.date()}"

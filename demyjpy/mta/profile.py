@@ -281,7 +281,7 @@ class Profile(MailEditor, ABC):
         return StoredField("Received", text, owner="mta")
 
     @abstractmethod
-    def own_fields(self, trace: Trace, message: StoredMessage) -> tuple[StoredField, ...]:
+    def own_fields(self, trace: Trace) -> tuple[StoredField, ...]:
         """The header fields that it puts on top of a message, seen by no milter."""
 
     def deliver(self, mail: StoredMail) -> StoredMail:

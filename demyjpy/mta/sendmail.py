@@ -39,9 +39,8 @@ _OFFERS: Final[Offers] = (
     ((8, 12), ev.Options(2, ActionFlag(0x1F), ProtocolFlag(0x7F))),
     ((8, 13), ev.Options(2, ActionFlag(0x3F), ProtocolFlag(0x7F))),
     ((8, 14), ev.Options(6, ActionFlag(0xFF), ProtocolFlag(0x1FFFFF))),
-    ((8, 14, 1), OFFER),
+    ((8, 14, 1), OFFER),  # 8.14.0 forgot to offer SETSYMLIST
 )
-"""8.14.0 forgot to offer SETSYMLIST."""
 
 _MACROS: Final[Mapping[str, tuple[str, ...]]] = {
     "connect": ("j", "_", "{daemon_name}", "{if_name}", "{if_addr}"),
@@ -83,6 +82,7 @@ _TEXTS: Final[Mapping[str, tuple[int, str]]] = {
 }
 _WITH_ADDRESS: Final = frozenset({450, 550, 553})
 _UNSENT: Final = ("Return-Path", "Bcc", "Resent-Bcc", "Content-Length", "Full-Name")
+# fields of the stock sendmail.cf that stand below Received in its own list; most are never sent
 _DEFAULTS: Final = (
     "Resent-Date",
     "Date",
@@ -92,12 +92,9 @@ _DEFAULTS: Final = (
     "Resent-Message-Id",
     "Message-Id",
 )
-"""Fields of the stock sendmail.cf that stand below Received in its own list; most are never sent."""
-
 _MAIL_PARAMETERS: Final = ("RET", "ENVID", "BODY", "SIZE", "AUTH", "BY", "SMTPUTF8")
-_LONGEST_FIELD: Final = 2303
-"""Bytes of a header field that it takes at once; a longer line it breaks at `_LONGEST_LINE`."""
-_LONGEST_LINE: Final = 2039
+_LONGEST_FIELD: Final = 2303  # bytes of a header field that it takes at once
+_LONGEST_LINE: Final = 2039  # where it breaks a longer line
 
 
 @frozen(kw_only=True)
@@ -278,7 +275,7 @@ class Sendmail(Profile):
             is_unsent = name not in values or name in message
             yield StoredField(name, f" {values.get(name, '')}", owner="mta", is_deleted=is_unsent)
 
-    def own_fields(self, trace: Trace, message: StoredMessage) -> tuple[StoredField, ...]:
+    def own_fields(self, trace: Trace) -> tuple[StoredField, ...]:
         received = self.received(trace, f"by {self.host} ({self.release}/{self.release})", "ESMTP")
         if trace.greeting is not None:
             return (received,)

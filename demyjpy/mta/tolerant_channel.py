@@ -48,9 +48,6 @@ class TolerantChannel(AsyncChannel):
                     raise
         if event is None:
             return exchange.link, None
-        raise self._gone_at(event)
-
-    def _gone_at(self, event: str) -> MilterFailedError:
-        """Why there is no answer at an event."""
-        gone = self._gone
-        return gone if gone and gone.event == "connecting" else MilterFailedError(event, _CLOSED)
+        if self._gone.event == "connecting":
+            raise self._gone
+        raise MilterFailedError(event, _CLOSED)

@@ -25,16 +25,15 @@ class Played:
     """One step of the client: what it was told, what the filter answered, the context after it.
 
     After the end of a message ``context`` is what the next one begins with; what the filter's handlers
-    made of it meanwhile is in ``observed``, the engine's steps. Neither counts when two are compared.
+    made of it meanwhile is in ``observed``, the engine's steps. ``is_in_mail``: a message was open
+    before it; ``messages``: as many had begun before. None of these counts when two are compared.
     """
 
     outcome: Outcome
     context: Context = field(default=pmap(), repr=False, eq=False)
     observed: tuple[Step, ...] = field(default=(), repr=False, eq=False)
     is_in_mail: bool = field(default=False, repr=False, eq=False)
-    """Whether a message was open before it."""
     messages: int = field(default=0, repr=False, eq=False)
-    """How many messages had begun before it."""
 
     @property
     def step(self) -> client_steps.ClientStep:
@@ -81,8 +80,7 @@ class OfMessage:
         Raises `AssertionError` if it would not be delivered.
         """
         message = self._delivered_mail.message
-        fields = tuple(one for one in message.fields if one.owner == "message")
-        return StoredMessage(fields, message.body)
+        return StoredMessage(message.seen_fields, message.body)
 
     @property
     def delivered(self) -> bytes:

@@ -167,10 +167,8 @@ def messages_of(played: Iterable[Played]) -> list[MessageResult]:
     is given up (RSET, EHLO, the end of the session) before is none.
     """
     messages: list[MessageResult] = []
-    standing: AnyVerdict | None = None
-    """What the connection was refused with."""
-    recipients: list[Outcome] | None = None
-    """Of the message that is open."""
+    standing: AnyVerdict | None = None  # what the connection was refused with
+    recipients: list[Outcome] | None = None  # of the message that is open
     for outcome in (one.outcome for one in played):
         step, reply = outcome.step, outcome.reply
         if recipients is not None and isinstance(step, (client_steps.Mail, client_steps.Ehlo, *_RESETS)):

@@ -123,7 +123,7 @@ def check_untouched(trial: Trial) -> Iterator[Finding]:
 
 
 def _mangled(old: StoredMessage, new: StoredMessage) -> Iterator[str]:
-    gone, come = _changed(_own(old), _own(new))
+    gone, come = _changed(old.seen_fields, new.seen_fields)
     for before, after in product(gone, come):
         if before.is_named(after.name) and _is_mangled(before.raw, after.raw):
             was, now = (show(f"{one.name}:{one.raw}") for one in (before, after))
@@ -131,10 +131,6 @@ def _mangled(old: StoredMessage, new: StoredMessage) -> Iterator[str]:
     before_body, after_body = decode_text(old.body), decode_text(new.body)
     if before_body != after_body and _is_mangled(before_body, after_body):
         yield f"-body {old.body!r:.300}\n+body {new.body!r:.300}"
-
-
-def _own(message: StoredMessage) -> list[StoredField]:
-    return [one for one in message.fields if one.owner == "message" and not one.is_deleted]
 
 
 def _changed(
@@ -207,14 +203,11 @@ def check_mtas(trial: Trial) -> Iterator[Finding]:
 
 def _difference(one: Sequence[Played], other: Sequence[Played], name: str, other_name: str) -> str:
     """How the outcomes of steps differ; the edits themselves may, if they come to the same."""
-    if [_essence(played) for played in one] == [_essence(played) for played in other]:
+    before, after = ([(played.reply, played.outcome.mail) for played in some] for some in (one, other))
+    if before == after:
         return ""
     lines = diff(_essence_lines(one), _essence_lines(other), name, other_name)
     return lines or "only in what is left out here of long lines"
-
-
-def _essence(played: Played) -> object:
-    return played.reply, played.outcome.mail
 
 
 def _essence_lines(all_played: Sequence[Played]) -> list[str]:
@@ -223,7 +216,7 @@ def _essence_lines(all_played: Sequence[Played]) -> list[str]:
         lines.append(show(str(played.reply)))
         if played.outcome.mail is not None:
             message = played.outcome.mail.message
-            own = evolve(message, fields=tuple(_own(message)))
+            own = evolve(message, fields=message.seen_fields)
             lines += mail_lines(evolve(played.outcome.mail, message=own))
     return lines
 

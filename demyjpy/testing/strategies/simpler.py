@@ -56,8 +56,8 @@ def _plainer(step: ClientStep) -> Iterator[ClientStep]:
         case client_steps.Mail():
             plain = [evolve(step, parameters=None), evolve(step, sender=_ADDRESS)]
         case client_steps.Rcpt():
-            plain = [evolve(step, parameters=None), evolve(step, address=_ADDRESS)]
-            plain.append(evolve(step, refused=None))
+            changes = ({"parameters": None}, {"address": _ADDRESS}, {"refused": None})
+            plain = [evolve(step, **change) for change in changes]
         case client_steps.Data():
             plain = [client_steps.Data(content) for content in _plainer_contents(step.content)]
     yield from (one for one in plain if one != step)
