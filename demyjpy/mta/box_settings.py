@@ -78,7 +78,7 @@ class BoxSettings:
     """What all sessions of a box share.
 
     ``address`` is where it listens (a port, or ``inet:PORT@HOST``), ``milters`` whom to ask, in order:
-    addresses, or a mapping of names to addresses. ``store`` is where mail goes, ``report`` is told of
+    addresses, or a mapping of names to addresses. ``store`` is where mail goes, ``report`` gets
     every step. ``tap`` opens, for a session's number and a milter's name, what is given all bytes
     between the two. ``max_answer`` bounds what a milter may answer to one event, in bytes: a longer
     answer is a failure. ``default_action`` is what becomes of mail where a milter fails

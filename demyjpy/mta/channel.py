@@ -142,7 +142,7 @@ def untapped(direction: str, data: bytes) -> None:
 class AsyncChannel:
     """The same under asyncio; an async context manager.
 
-    ``tap`` is told all bytes: the direction (``"mta"`` or ``"filter"``: who says it) and the data.
+    ``tap`` gets all bytes: the direction (``"mta"`` or ``"filter"``: who sends it) and the data.
     """
 
     def __init__(

@@ -74,7 +74,7 @@ class Mail:
 class Rcpt:
     """RCPT TO. ``refused`` is the MTA's own reply where it refuses the recipient itself.
 
-    ``by_rule``: it does so by an access list or rule, of which Sendmail tells no milter in any case.
+    ``by_rule``: it does so by an access list or rule; Sendmail never tells a milter about that.
     """
 
     address: str

@@ -48,7 +48,7 @@ def _close(
 
 
 def abort(session: SmtpSession) -> Talk[SmtpSession]:
-    """ABORT to whom it is due: Postfix says it to all, Sendmail to those that are in a message."""
+    """Send ABORT: Postfix sends it to all milters, Sendmail to those that are in a message."""
     frame = join_frame(*encode_event(ev.Abort()))
     for number, side in enumerate(session.sides):
         if _is_to_abort(session, side):

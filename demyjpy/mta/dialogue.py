@@ -1,4 +1,4 @@
-"""An SMTP client's conversation with the box: what it may say, and what it is told.
+"""An SMTP client's conversation with the box: what it may say, and what the box replies.
 
 Lines and dots are aiosmtpd's, what the milters are asked is `demyjpy.mta.smtp`'s; the server around it
 is `demyjpy.mta.box`.
@@ -135,7 +135,7 @@ class Dialogue(SmtpProtocol):
             transport.close()
 
     async def handle_exception(self, error: Exception) -> str:
-        """What the client is told where something went wrong: it keeps its mail."""
+        """The reply if something went wrong: the client keeps its mail."""
         self.box.report(self.number, f"internal error: {error!r}")
         return "451 4.3.0 Internal error"
 
@@ -213,7 +213,7 @@ class Dialogue(SmtpProtocol):
         return next(filter(None, replies), Reply(252, f"2.0.0 {arg}"))
 
     async def _data(self) -> Reply | None:
-        """The milters are asked before 354 is said; the message comes to `handle_DATA`."""
+        """The milters are asked before 354 is said; `handle_DATA` gets the message."""
         self._state = evolve(self._state, heard=pvector(), failed=())
         self._state, refusal = await play_async(ask_data(self._state), self._channels)
         if refusal is not None:

@@ -11,7 +11,7 @@ from demyjpy.mta.ask_milters import ask, ask_all
 from demyjpy.mta.consequences import abort, close_all
 from demyjpy.mta.macro_values import peer_name
 from demyjpy.mta.milter_link import Answer, body_chunks
-from demyjpy.mta.profile import Reply, Trace
+from demyjpy.mta.profile import Origin, Reply
 from demyjpy.mta.smtp_session import SmtpSession, Talk
 from demyjpy.mta.stored_mail import Envelope, StoredMail
 
@@ -119,7 +119,7 @@ def _show_all(
 ) -> Talk[tuple[SmtpSession, Reply | None, StoredMail | None]]:
     """The whole message to one milter after the other, each seeing what the one before made of it."""
     profile = session.profile
-    own = profile.own_fields(_trace(session))
+    own = profile.own_fields(_origin(session))
     mail = evolve(mail, message=evolve(mail.message, fields=(*own, *mail.message.fields)))
     message_id = mail.message["Resent-Message-Id"] or mail.message["Message-Id"] or ""
     session = evolve(session, message_id=message_id)
@@ -136,9 +136,9 @@ def _show_all(
     return session, None, profile.deliver(evolve(mail, message=mail.message.without()))
 
 
-def _trace(session: SmtpSession) -> Trace:
+def _origin(session: SmtpSession) -> Origin:
     envelope = session.envelope or Envelope()
-    return Trace(
+    return Origin(
         greeting=session.helo,
         peer="" if session.is_acted else peer_name(session),
         queue_id=session.queue_id,

@@ -1,6 +1,6 @@
 """What a milter's packets mean to an MTA, also those that libmilter would never send.
 
-Sendmail shrugs off what Postfix calls an error, and the other way round; `Strictness` says which, and
+Sendmail passes over what Postfix calls an error, and the other way round; `Strictness` says which, and
 `read_packet` obeys it. Facts are of the protocol file, sections 5, 7, 10 and 11, each measured.
 """
 

@@ -24,9 +24,9 @@ from demyjpy.mta.profile import (
     Consequence,
     Habits,
     Offers,
+    Origin,
     Profile,
     Reply,
-    Trace,
     offer_of,
 )
 from demyjpy.mta.stored_mail import Envelope, StoredField, StoredMessage, cut_header
@@ -164,7 +164,7 @@ class Postfix(Profile):
 
     @property
     def tells_whole_command(self) -> bool:
-        """Whether an unknown command is told in whole: since the fix of 2023-03-10, so from 3.8 on."""
+        """Whether milters get all of an unknown command: since the fix of 2023-03-10, so from 3.8 on."""
         first, second = (int(part) for part in self.release.split(".")[:2])
         return (first, second) >= (3, 8)
 
@@ -246,13 +246,13 @@ class Postfix(Profile):
         )
         return evolve(message, fields=(*message.fields, *added))
 
-    def own_fields(self, trace: Trace) -> tuple[StoredField, ...]:
+    def own_fields(self, origin: Origin) -> tuple[StoredField, ...]:
         by = f"by {self.host} (Postfix)"
-        if not trace.peer:  # pickup(8), when a user called sendmail(1)
-            text = f" {by[:-1]}, from userid 0)\n\tid {trace.queue_id}; {self.date()}"
+        if not origin.peer:  # pickup(8), when a user called sendmail(1)
+            text = f" {by[:-1]}, from userid 0)\n\tid {origin.queue_id}; {self.date()}"
             return (StoredField("Received", text, owner="mta"),)
-        recipient = trace.recipient and f"<{self.address(trace.recipient)}>"
-        return (self.received(evolve(trace, recipient=recipient), by, "UTF8SMTP"),)
+        recipient = origin.recipient and f"<{self.address(origin.recipient)}>"
+        return (self.received(evolve(origin, recipient=recipient), by, "UTF8SMTP"),)
 
     def new_field(self, edit: NewField) -> StoredField:
         return cut_header(super().new_field(edit), _HEADER_LIMIT)

@@ -57,7 +57,7 @@ CONTENT: Final = frozenset({"header", "end_of_headers", "body", "end_of_message"
 
 @frozen
 class Reply:
-    """What the SMTP client is told; several lines are apart by LF."""
+    """A reply to the SMTP client; LF is between lines."""
 
     code: int
     text: str
@@ -72,7 +72,7 @@ class Reply:
 
 
 @frozen(kw_only=True)
-class Trace:
+class Origin:
     """What an MTA's own fields say about where a message came from: RFC 5321, section 4.4.
 
     ``greeting`` is what the client said at HELO, or None; ``peer`` the client as the MTA knows it,
@@ -187,7 +187,7 @@ class Profile(MailEditor, ABC):
 
     @property
     def tells_whole_command(self) -> bool:
-        """Whether of an unknown command more than its first word is told."""
+        """Whether milters get more of an unknown command than its first word."""
         return True
 
     def folded(self, address: str) -> str:
@@ -272,16 +272,16 @@ class Profile(MailEditor, ABC):
     ) -> StoredMessage:
         """A message as it takes it in, and as milters see it."""
 
-    def received(self, trace: Trace, by: str, utf8_protocol: str) -> StoredField:
+    def received(self, origin: Origin, by: str, utf8_protocol: str) -> StoredField:
         """Its Received field; ``by`` is the MTA in it, ``utf8_protocol`` its word for SMTPUTF8."""
-        protocol = utf8_protocol if trace.is_utf8 else "ESMTP" if trace.is_esmtp else "SMTP"
-        client = f"{trace.greeting or trace.peer.partition(' ')[0]} ({trace.peer})"
-        end = f"\n\tfor {trace.recipient}; " if trace.recipient else ";\n\t"
-        text = f" from {client}\n\t{by} with {protocol} id {trace.queue_id}{end}{self.date()}"
+        protocol = utf8_protocol if origin.is_utf8 else "ESMTP" if origin.is_esmtp else "SMTP"
+        client = f"{origin.greeting or origin.peer.partition(' ')[0]} ({origin.peer})"
+        end = f"\n\tfor {origin.recipient}; " if origin.recipient else ";\n\t"
+        text = f" from {client}\n\t{by} with {protocol} id {origin.queue_id}{end}{self.date()}"
         return StoredField("Received", text, owner="mta")
 
     @abstractmethod
-    def own_fields(self, trace: Trace) -> tuple[StoredField, ...]:
+    def own_fields(self, origin: Origin) -> tuple[StoredField, ...]:
         """The header fields that it puts on top of a message, seen by no milter."""
 
     def deliver(self, mail: StoredMail) -> StoredMail:

@@ -24,10 +24,10 @@ from demyjpy.mta.profile import (
     Consequence,
     Habits,
     Offers,
+    Origin,
     OwnMacros,
     Profile,
     Reply,
-    Trace,
     offer_of,
 )
 from demyjpy.mta.stored_mail import Envelope, StoredField, StoredMail, StoredMessage
@@ -275,11 +275,11 @@ class Sendmail(Profile):
             is_unsent = name not in values or name in message
             yield StoredField(name, f" {values.get(name, '')}", owner="mta", is_deleted=is_unsent)
 
-    def own_fields(self, trace: Trace) -> tuple[StoredField, ...]:
-        received = self.received(trace, f"by {self.host} ({self.release}/{self.release})", "ESMTP")
-        if trace.greeting is not None:
+    def own_fields(self, origin: Origin) -> tuple[StoredField, ...]:
+        received = self.received(origin, f"by {self.host} ({self.release}/{self.release})", "ESMTP")
+        if origin.greeting is not None:
             return (received,)
-        warning = f" {self.host}: {trace.peer} didn't use HELO protocol"
+        warning = f" {self.host}: {origin.peer} didn't use HELO protocol"
         return (received, StoredField("X-Authentication-Warning", warning, owner="mta"))
 
     def find(self, fields: Fields, name: str, index: int) -> int | None:

@@ -209,5 +209,5 @@ async def play_async(talk: Talk[T], milters: Sequence[AsyncCarrier]) -> T:
 
 
 def _go_on(talk: Talk[T], carried_out: CarriedOut | None) -> Exchange:
-    """The next exchange; `StopIteration` holds what the session came to."""
+    """The next exchange; `StopIteration` holds what the session returned."""
     return next(talk) if carried_out is None else talk.send(carried_out)

@@ -33,7 +33,7 @@ CarriedOut: TypeAlias = tuple[MilterLink, Answer | None] | MilterFailedError
 """What came of an exchange: the link and the answer if one was awaited, or why there is none."""
 
 Talk: TypeAlias = Generator[Exchange, CarriedOut, T]
-"""What asks a driver for exchanges with milters, and comes to something in the end."""
+"""Asks a driver for exchanges with milters, and returns something in the end."""
 
 
 @frozen

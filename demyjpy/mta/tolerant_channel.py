@@ -1,7 +1,7 @@
 """A channel for a milter that may be away or go away: what that means shows when it is asked.
 
 An MTA takes an SMTP session even where its milter cannot be reached; the first question has no answer
-then. And it does not mind if what needs no answer (an observer's event, ABORT, QUIT) reaches nobody:
+then. And it goes on if what needs no answer (an observer's event, ABORT, QUIT) reaches nobody:
 that, too, shows at the next question.
 """
 

@@ -96,7 +96,7 @@ def _is_ip(text: str) -> bool:
 
 
 def _is_greeted(before: Sequence[ClientStep]) -> bool:
-    """Whether EHLO came last of what greets."""
+    """Whether the last greeting, or STARTTLS, is EHLO."""
     greetings = [one for one in before if isinstance(one, client_steps.Ehlo | client_steps.StartTls)]
     return bool(greetings) and getattr(greetings[-1], "verb", "") == "EHLO"
 

@@ -28,7 +28,7 @@ from demyjpy.wire.codes import CHUNK_SIZE, Command
 from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, split_frames
 
 Chunk: TypeAlias = int | Sequence[int]
-"""How long pieces of a body are, in bytes: all alike, or one after the other, the last for the rest."""
+"""Bytes of a piece of a body: one size for all, or one after the other, the last for the rest."""
 
 _BODY: Final = int(Command.BODY)
 

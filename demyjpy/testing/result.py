@@ -133,7 +133,7 @@ class MessageResult(OfMessage):
 class Result(OfMessage):
     """What came of a session, under one MTA.
 
-    ``steps`` are the client's, ``messages`` those that came to an end: DATA, or a refusal before it.
+    ``steps`` are the client's, ``messages`` those that ended: DATA, or a refusal before it.
     ``observed`` are the engine's steps, ``troubles`` what went wrong in the filter (the errors of its
     handlers), ``failures`` why the MTA could not use the filter. For a session with one message its
     `MessageResult` can be asked right here: ``result.verdict``, ``result.recipients`` ...

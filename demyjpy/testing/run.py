@@ -161,7 +161,7 @@ def play_steps(
 
 # -------------------------------------------------------------------------- what became of messages
 def messages_of(played: Iterable[Played]) -> list[MessageResult]:
-    """What became of each message that came to an end.
+    """What became of each message that ended.
 
     A message ends with DATA, with the refusal of MAIL, or with that of its only recipients. One that
     is given up (RSET, EHLO, the end of the session) before is none.

@@ -88,7 +88,7 @@ def _find(
 class _Search:
     """Looks for a session that goes wrong, then for a shorter one that goes wrong in the same way.
 
-    What an example comes to is kept: a filter that leaks may do something else the next time.
+    The outcome of an example is kept: a filter that leaks may do something else the next time.
     """
 
     def __init__(self, setup: Setup, profiles: tuple[Profile, ...], left_out: Collection[str]) -> None:

@@ -170,8 +170,8 @@ def check_chunks(trial: Trial) -> Iterator[Finding]:
 def check_leaks(trial: Trial) -> Iterator[Finding]:
     """Nothing leaks from one message to another, but what is remembered for the connection.
 
-    The same session comes to the same again, also with another connection beside it. And a message
-    comes to the same as alone on a connection that remembers (``ctx["connection"]``) as much.
+    The same session has the same outcome again, also with another connection beside it. And a message
+    has the outcome that it has alone on a connection that remembers (``ctx["connection"]``) as much.
     """
     first = trial.result
     beside = _difference(first.steps, trial.play_beside().steps, "alone", "beside another connection")
@@ -202,7 +202,7 @@ def check_mtas(trial: Trial) -> Iterator[Finding]:
 
 
 def _difference(one: Sequence[Played], other: Sequence[Played], name: str, other_name: str) -> str:
-    """How the outcomes of steps differ; the edits themselves may, if they come to the same."""
+    """How the outcomes of steps differ; the edits themselves may, if their outcome is the same."""
     before, after = ([(played.reply, played.outcome.mail) for played in some] for some in (one, other))
     if before == after:
         return ""

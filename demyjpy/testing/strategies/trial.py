@@ -178,7 +178,7 @@ def _others(setup: Setup, mta: Profile) -> Generator[None, None, None]:
 class Alone:
     """A message that is not the first of its session: the steps ``start`` to ``end`` of what was played.
 
-    ``script`` is the session with only it, of which ``before`` steps come before it; ``past`` what its
+    ``script`` is the session with only it, with ``before`` steps before it; ``past`` what its
     session begins it with.
     """
 
