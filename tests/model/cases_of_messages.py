@@ -77,72 +77,74 @@ def messages() -> Iterator[Case]:
     )
 
 
+_VALUES: Final = {
+    "3000 bytes": b"v" * 3000,
+    "59996 bytes, folded": b"\n ".join([b"v" * 900] * 67)[:59996],
+    "65000 bytes": b"v" * 65000,
+    "65000 bytes, folded": b"\n ".join([b"v" * 900] * 72),
+    "LF without white space": b"v\nX-B: w",
+    "LF and a tab": b"v\n\tw",
+    "LF SP LF SP": b"one\n \n two",
+    "LF SP and no more": b"one\n ",
+    "LF SP LF TAB": b"one\n \n\t",
+    "one LF": b"one\n",
+    "LF first": b"\none",
+    "LF LF": b"one\n\n two",
+    "LF LF, no space": b"one\n\ntwo",
+    "CR": b"one\rtwo",
+    "CR at the end": b"one\r",
+    "CRLF TAB": b"one\r\n\ttwo",
+    "CRLF, no space": b"one\r\ntwo: x",
+    "CRLF CRLF": b"one\r\n\r\ntwo",
+    "CRLF at the end": b"one\r\n",
+    "control characters": b"a\x01b\x1b\x7f\tc\x0bd",
+    "white space only": b" \t ",
+    "LF only": b"\n",
+    "LF and space only": b"\n ",
+}
+"""Texts of header fields."""
+
+_HEADER_EDITS: Final = {
+    "add From": header("h", b"From", b"<n@test>"),
+    "add Message-Id": header("h", b"Message-Id", b"<9@test>"),
+    "add Received": header("h", b"Received", b"by x"),
+    "add Date": header("h", b"Date", b"Thu, 1 Jan 2026 00:00:00 +0000"),
+    "change From 1": header("m", b"From", b"<n@test>", 1),
+    "change From 2": header("m", b"From", b"<n@test>", 2),
+    "change Date 0": header("m", b"Date", b"Thu, 1 Jan 2026 00:00:00 +0000", 0),
+    "change Message-Id 1": header("m", b"MESSAGE-ID", b"<9@test>", 1),
+    "change Received 1": header("m", b"Received", b"by x", 1),
+    "change To 3": header("m", b"To", b"c@test", 3),
+    "delete From": header("m", b"From", b"", 1),
+    "delete Date": header("m", b"Date", b"", 1),
+    "delete Message-Id": header("m", b"Message-Id", b"", 1),
+    "delete Received": header("m", b"Received", b"", 1),
+    **{f"insert at {n}": header("i", b"X-I", b"v", n) for n in (0, 1, 2, 3, 5, 7, 8, 9, 10, 11, 12, 99)},
+    "insert From at 0, change From 1": (
+        header("i", b"From", b"<i@test>", 0) + header("m", b"From", b"<n@test>", 1)
+    ),
+    "insert three": (
+        header("i", b"X-I", b"v", 0) + header("i", b"X-J", b"v", 2) + header("i", b"X-K", b"v", 11)
+    ),
+    "add, change, delete, add": (
+        header("h", b"X-A", b"1")
+        + header("m", b"X-A", b"2", 1)
+        + header("m", b"X-A", b"", 1)
+        + header("h", b"X-A", b"3")
+    ),
+    "delete, then change the same": header("m", b"Subject", b"", 1) + header("m", b"Subject", b"n", 1),
+    "delete, then add the same": header("m", b"Subject", b"", 1) + header("h", b"Subject", b"n"),
+    "delete, then delete the next": header("m", b"To", b"", 1) + header("m", b"To", b"", 2),
+}
+"""What is done to the header of a message."""
+
+
 def header_edits() -> Iterator[Case]:
-    for name, value in {
-        "3000 bytes": b"v" * 3000,
-        "59996 bytes, folded": b"\n ".join([b"v" * 900] * 67)[:59996],
-        "65000 bytes": b"v" * 65000,
-        "65000 bytes, folded": b"\n ".join([b"v" * 900] * 72),
-        "LF without white space": b"v\nX-B: w",
-        "LF and a tab": b"v\n\tw",
-        "LF SP LF SP": b"one\n \n two",
-        "LF SP and no more": b"one\n ",
-        "LF SP LF TAB": b"one\n \n\t",
-        "one LF": b"one\n",
-        "LF first": b"\none",
-        "LF LF": b"one\n\n two",
-        "LF LF, no space": b"one\n\ntwo",
-        "CR": b"one\rtwo",
-        "CR at the end": b"one\r",
-        "CRLF TAB": b"one\r\n\ttwo",
-        "CRLF, no space": b"one\r\ntwo: x",
-        "CRLF CRLF": b"one\r\n\r\ntwo",
-        "CRLF at the end": b"one\r\n",
-        "control characters": b"a\x01b\x1b\x7f\tc\x0bd",
-        "white space only": b" \t ",
-        "LF only": b"\n",
-        "LF and space only": b"\n ",
-    }.items():
+    for name, value in _VALUES.items():
         yield at_end(f"add a header of {name}", header("h", b"X-A", value))
         yield at_end(f"change to a header of {name}", header("m", b"Subject", value, 1))
-    edits = {
-        "add From": header("h", b"From", b"<n@test>"),
-        "add Message-Id": header("h", b"Message-Id", b"<9@test>"),
-        "add Received": header("h", b"Received", b"by x"),
-        "add Date": header("h", b"Date", b"Thu, 1 Jan 2026 00:00:00 +0000"),
-        "change From 1": header("m", b"From", b"<n@test>", 1),
-        "change From 2": header("m", b"From", b"<n@test>", 2),
-        "change Date 0": header("m", b"Date", b"Thu, 1 Jan 2026 00:00:00 +0000", 0),
-        "change Message-Id 1": header("m", b"MESSAGE-ID", b"<9@test>", 1),
-        "change Received 1": header("m", b"Received", b"by x", 1),
-        "change To 3": header("m", b"To", b"c@test", 3),
-        "delete From": header("m", b"From", b"", 1),
-        "delete Date": header("m", b"Date", b"", 1),
-        "delete Message-Id": header("m", b"Message-Id", b"", 1),
-        "delete Received": header("m", b"Received", b"", 1),
-        **{
-            f"insert at {n}": header("i", b"X-I", b"v", n)
-            for n in (0, 1, 2, 3, 5, 7, 8, 9, 10, 11, 12, 99)
-        },
-        "insert From at 0, change From 1": (
-            header("i", b"From", b"<i@test>", 0) + header("m", b"From", b"<n@test>", 1)
-        ),
-        "insert three": (
-            header("i", b"X-I", b"v", 0) + header("i", b"X-J", b"v", 2) + header("i", b"X-K", b"v", 11)
-        ),
-        "add, change, delete, add": (
-            header("h", b"X-A", b"1")
-            + header("m", b"X-A", b"2", 1)
-            + header("m", b"X-A", b"", 1)
-            + header("h", b"X-A", b"3")
-        ),
-        "delete, then change the same": header("m", b"Subject", b"", 1)
-        + header("m", b"Subject", b"n", 1),
-        "delete, then add the same": header("m", b"Subject", b"", 1) + header("h", b"Subject", b"n"),
-        "delete, then delete the next": header("m", b"To", b"", 1) + header("m", b"To", b"", 2),
-    }
     several = b"To: x@test\r\nSubject: first\r\n" + MESSAGE
-    for name, packets in edits.items():
+    for name, packets in _HEADER_EDITS.items():
         yield at_end(name, packets)
         yield at_end(f"{name}, in a bare message", packets, message=BARE)
         yield at_end(f"{name}, in one with several of a name", packets, message=several)
