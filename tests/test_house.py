@@ -83,7 +83,7 @@ def test_a_changed_public_name_is_seen():
 
 
 def test_a_second_meaning_is_seen():
-    """A class with one of the words as its name in another place, private or not; a longer one is fine."""
+    """A class with one of the words as its name elsewhere, private or not; a longer one is fine."""
     words = {"step": Word("one step", ("engine.steps:Step",))}
     text = "class {}: pass\n"
     files = [

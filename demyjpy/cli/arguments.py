@@ -10,7 +10,7 @@ from demyjpy.cli.mail_arguments import add_mail_commands, add_recording
 from demyjpy.cli.observing import add_observers, check_observers
 from demyjpy.cli.trace_arguments import add_trace_commands
 from demyjpy.cli.words import COUNT, SECONDS, SECONDS_OR_0, InputError, Parser, address, http, network
-from demyjpy.drivers.options import LOOPS, Options
+from demyjpy.drivers.options import LOOPS, ServerOptions
 from demyjpy.engine.limits import Limits
 
 DEFAULT_ADDRESS: Final = "inet:20025@localhost"
@@ -177,7 +177,7 @@ def _add_running(parser: Parser) -> None:
     parser.add_argument(
         "--loop",
         choices=LOOPS,
-        default=_default(Options, "loop"),
+        default=_default(ServerOptions, "loop"),
         help="event loop of the asyncio driver; uvloop has to be installed (default: %(default)s)",
     )
     parser.add_argument(
@@ -238,7 +238,7 @@ def _add_running(parser: Parser) -> None:
     parser.add_argument(
         "--on-error",
         choices=("tempfail", "accept", "reject"),
-        default=_default(Options, "on_error"),
+        default=_default(ServerOptions, "on_error"),
         help="the answer where a handler fails (default: %(default)s)",
     )
 
@@ -259,12 +259,12 @@ def _add_limits(parser: Parser) -> None:
         ("warn_blocked", SECONDS, "name a handler that has blocked the event loop for so long"),
         ("grace", SECONDS_OR_0, "time for messages in flight when it is told to stop"),
     ):
-        add(_option(name), "SECONDS", read, _default(Options, name), text)
+        add(_option(name), "SECONDS", read, _default(ServerOptions, name), text)
     for name, text in (
         ("max_connections", "connections at once, in each worker; see --when-full"),
         ("blocking_threads", "threads for blocking=True handlers (asyncio)"),
     ):
-        add(_option(name), "N", COUNT, _default(Options, name), text)
+        add(_option(name), "N", COUNT, _default(ServerOptions, name), text)
     for name, metavar, text in (
         ("headers", "N", "headers of a message; one with more is refused (552)"),
         ("header-size", "BYTES", "size of a header; a message with a larger one is refused (552)"),
@@ -283,7 +283,7 @@ def _add_limits(parser: Parser) -> None:
     group.add_argument(
         "--when-full",
         choices=("wait", "tempfail"),
-        default=_default(Options, "when_full"),
+        default=_default(ServerOptions, "when_full"),
         help="what becomes of connections beyond --max-connections (default: %(default)s)",
     )
     group.add_argument(

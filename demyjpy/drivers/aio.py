@@ -18,7 +18,7 @@ from demyjpy.drivers.address import Address, Listener, listen, parse_address
 from demyjpy.drivers.admission import Door
 from demyjpy.drivers.aio_session import AsyncSession
 from demyjpy.drivers.births import BIRTHS
-from demyjpy.drivers.options import Options, SessionNames, make_options
+from demyjpy.drivers.options import ServerOptions, SessionNames, make_options
 from demyjpy.drivers.pool import DaemonExecutor, Pool
 from demyjpy.drivers.report import log
 from demyjpy.drivers.signals import Bell, Controls, Started
@@ -43,10 +43,10 @@ class AsyncServer:
     """
 
     def __init__(
-        self, address: Address | Listener, on_connect: Any, options: Options | None = None
+        self, address: Address | Listener, on_connect: Any, options: ServerOptions | None = None
     ) -> None:
         self._where = address
-        self.options = options or Options()
+        self.options = options or ServerOptions()
         self._door = Door(self.options, self._setup(on_connect))
         self._retired: Callable[[], None] | None = None
         self._sessions: set[AsyncSession] = set()
@@ -200,8 +200,8 @@ def serve(address: str | int, on_connect: Any, **options: Any) -> AsyncServer:
     """A milter for a program with its own event loop.
 
     ``async with serve("inet:20025@localhost", handlers) as server:`` listens while the block runs;
-    ``server.address`` is where. Options are those of `Options`, but for ``loop``: it runs in the loop
-    that is there. Several may run in one loop.
+    ``server.address`` is where. Options are those of `ServerOptions`, but for ``loop``: it runs in the
+    loop that is there. Several may run in one loop.
     """
     if "loop" in options:
         raise HandlerError(
@@ -211,7 +211,7 @@ def serve(address: str | int, on_connect: Any, **options: Any) -> AsyncServer:
     return AsyncServer(parse_address(address), on_connect, make_options(serve, options))
 
 
-def run(listener: Listener, on_connect: Any, options: Options, started: Started) -> None:
+def run(listener: Listener, on_connect: Any, options: ServerOptions, started: Started) -> None:
     """Serve until told to stop; ``started`` is given the function that does it."""
 
     async def main() -> None:

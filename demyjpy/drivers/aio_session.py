@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from demyjpy.drivers.admission import Guest
-from demyjpy.drivers.options import Options
+from demyjpy.drivers.options import ServerOptions
 from demyjpy.drivers.report import UNFINISHED, report, report_closed
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable
 from demyjpy.drivers.transport import Poller, Transport
@@ -24,7 +24,7 @@ from demyjpy.events import Abort, Disconnect
 class Server(Protocol):
     """What a session needs of its server."""
 
-    options: Options
+    options: ServerOptions
     poller: Poller
     stopping: bool
 
@@ -252,7 +252,7 @@ class AsyncSession:
         if self._running is not None and self._running.remove_done_callback(self._called):
             self._fail(HandlerError(f"{UNFINISHED}; {self._give_up()}"))
 
-    def check_time(self, now: float, options: Options) -> None:
+    def check_time(self, now: float, options: ServerOptions) -> None:
         """End the session of a peer that says nothing, or reads nothing, for too long."""
         if self._running is not None or self._transport is None:
             return

@@ -35,7 +35,7 @@ def _networks(given: str | Iterable[str]) -> tuple[IPv4Network | IPv6Network, ..
 
 
 @frozen(kw_only=True)
-class Options:
+class ServerOptions:
     """Options of `start_milter`, `serve` and `running`; times in seconds.
 
     ``on_error``: what is answered when a handler fails. ``limits``: how much one peer may send.
@@ -91,16 +91,16 @@ class Options:
         )
 
 
-def make_options(who: Callable[..., Any], options: Mapping[str, Any]) -> Options:
+def make_options(who: Callable[..., Any], options: Mapping[str, Any]) -> ServerOptions:
     """The options that were given to a function; `TypeError` that names it for one that there is not."""
     own = [name for name, one in signature(who).parameters.items() if one.kind is not one.VAR_KEYWORD]
-    known = [*own, *fields_dict(Options)]
+    known = [*own, *fields_dict(ServerOptions)]
     for name in options:
         if name not in known:
             near = get_close_matches(name, known, 1)
             meant = f"; did you mean {near[0]}=?" if near else ""
             raise TypeError(f"{who.__name__}: expected one of its options, got {name}={meant}")
-    return Options(**options)
+    return ServerOptions(**options)
 
 
 class SessionNames:

@@ -15,7 +15,7 @@ from demyjpy.drivers.address import Listener, listen, parse_address
 from demyjpy.drivers.admission import warn_if_open
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.loading import Reload
-from demyjpy.drivers.options import Options, make_options
+from demyjpy.drivers.options import ServerOptions, make_options
 from demyjpy.drivers.privileges import become
 from demyjpy.drivers.report import log
 from demyjpy.drivers.service import Service
@@ -24,7 +24,7 @@ from demyjpy.drivers.workers import Workers
 from demyjpy.errors import HandlerError
 
 Driver: TypeAlias = Literal["asyncio", "threads"]
-_Run: TypeAlias = Callable[[Listener, Any, Options, Started], None]
+_Run: TypeAlias = Callable[[Listener, Any, ServerOptions, Started], None]
 
 _is_loading: Final = ContextVar("demyjpy_is_loading", default=False)
 
@@ -54,7 +54,7 @@ def start_milter(
     come, as ``on_connect``; if it raises, or takes longer than ``load_timeout`` seconds, all stays as it
     was. It is called in a thread, with several workers in a process that the new workers come from.
     ``user`` and ``group``: as whom to run once it listens. It tells systemd its state. Other options
-    are those of `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread that is
+    are those of `demyjpy.drivers.options.ServerOptions`; a second signal ends at once. In a thread that is
     not the main one no signal is handled.
 
     Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run.
@@ -153,7 +153,7 @@ def _frozen() -> Iterator[None]:
 
 def _prepare(
     driver: str, on_connect: Any, options: dict[str, Any], who: Callable[..., Any]
-) -> tuple[_Run, Options]:
+) -> tuple[_Run, ServerOptions]:
     """The driver and its options, or an error before anything is opened."""
     if driver not in _RUN:
         raise HandlerError(f"expected driver {' or '.join(map(repr, _RUN))}, got {driver!r}")

@@ -19,7 +19,7 @@ from demyjpy.drivers.address import Address, Listener, listen
 from demyjpy.drivers.admission import Door
 from demyjpy.drivers.alarms import Alarms
 from demyjpy.drivers.births import BIRTHS
-from demyjpy.drivers.options import Options, SessionNames
+from demyjpy.drivers.options import ServerOptions, SessionNames
 from demyjpy.drivers.report import UNFINISHED, log
 from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.thread_session import ThreadSession
@@ -57,11 +57,11 @@ class ThreadServer:
     """
 
     def __init__(
-        self, address: Address | Listener, on_connect: Any, options: Options | None = None
+        self, address: Address | Listener, on_connect: Any, options: ServerOptions | None = None
     ) -> None:
         refuse_async(on_connect)
         self._where = address
-        self.options = options or Options()
+        self.options = options or ServerOptions()
         self._door = Door(self.options, self.options.setup(on_connect, _is_deferred, BUDGET))
         self._retired: Callable[[], None] | None = None
         self._sessions: set[ThreadSession] = set()
@@ -221,7 +221,7 @@ class ThreadServer:
             self._left -= 1
 
 
-def run(listener: Listener, on_connect: Any, options: Options, started: Started) -> None:
+def run(listener: Listener, on_connect: Any, options: ServerOptions, started: Started) -> None:
     """Serve until told to stop; ``started`` is given the function that does it."""
     server = ThreadServer(listener, on_connect, options)
     asked: deque[bool] = deque()

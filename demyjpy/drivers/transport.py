@@ -22,7 +22,7 @@ _PATIENCE: Final = 0.001
 """Seconds that an answer may wait for others, and the event loop for this server."""
 
 
-class Reader(Protocol):
+class Endpoint(Protocol):
     """Whose bytes a transport carries."""
 
     def receive(self, data: bytes) -> None:
@@ -127,11 +127,11 @@ class Transport:
 
     __slots__ = (
         "_buffer",
+        "_endpoint",
         "_is_behind",
         "_is_full",
         "_loop",
         "_poller",
-        "_reader",
         "_receive",
         "_selector",
         "_size",
@@ -141,10 +141,10 @@ class Transport:
         "is_closing",
     )
 
-    def __init__(self, poller: Poller, sock: socket.socket, reader: Reader) -> None:
+    def __init__(self, poller: Poller, sock: socket.socket, endpoint: Endpoint) -> None:
         self._poller, self._loop = poller, poller.loop
         self._selector, self._buffer = poller.selector, poller.buffer
-        self._sock, self._reader, self._receive = sock, reader, reader.receive
+        self._sock, self._endpoint, self._receive = sock, endpoint, endpoint.receive
         self._unsent: deque[bytes | memoryview] = deque()
         self._size = 0
         self._is_full = self._is_behind = False
@@ -188,7 +188,7 @@ class Transport:
             self.fail(error)
 
     def work_later(self) -> None:
-        """Have the reader told when it is its turn again; not told once it is closed."""
+        """Have the endpoint told when it is its turn again; not told once it is closed."""
         if not self._is_behind:
             self._is_behind = True
             self._poller.work_later(self)
@@ -199,7 +199,7 @@ class Transport:
         if self.is_closing:
             return
         try:
-            self._reader.go_on()
+            self._endpoint.go_on()
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:  # noqa: BLE001  # as where it is read
@@ -261,10 +261,10 @@ class Transport:
     def _tell_whether_full(self) -> None:
         if not self._is_full and self._size > _HIGH:
             self._is_full = True
-            self._reader.pause_writing()
+            self._endpoint.pause_writing()
         elif self._is_full and self._size <= _LOW:
             self._is_full = False
-            self._reader.resume_writing()
+            self._endpoint.resume_writing()
 
     @property
     def unsent(self) -> int:
@@ -299,6 +299,6 @@ class Transport:
 
     def _lost(self) -> None:
         try:
-            self._reader.lose()  # the last handlers have run before the peer sees the end
+            self._endpoint.lose()  # the last handlers have run before the peer sees the end
         finally:
             self._sock.close()

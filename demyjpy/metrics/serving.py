@@ -121,7 +121,7 @@ class StatusServer:
                     with suppress(OSError):
                         os.close(number)
             os.nice(_NICE)
-            server = _Server(self._socket, self._board, address, self._about, self._names)
+            server = _HttpServer(self._socket, self._board, address, self._about, self._names)
             threading.Thread(target=server.sample_for_ever, daemon=True).start()
             threading.Thread(target=server.serve_forever, daemon=True).start()
             os.read(lifeline, 1)
@@ -139,7 +139,7 @@ def _children(pid: int) -> list[int]:
     return [int(one) for one in found.split()]
 
 
-class _Server(ThreadingHTTPServer):
+class _HttpServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(
@@ -291,7 +291,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    server: _HttpServer
     timeout = _PATIENCE
     server_version = "demyjpy"
     sys_version = ""

@@ -21,7 +21,7 @@ from demyjpy.cli.arguments import build_parser, options_of, version
 from demyjpy.cli.configuration import mta_lines
 from demyjpy.cli.loading import LoadError, explain, load_filter
 from demyjpy.drivers.address import parse_address
-from demyjpy.drivers.options import Options
+from demyjpy.drivers.options import ServerOptions
 from demyjpy.engine import lane
 from demyjpy.engine.limits import Limits
 from demyjpy.registry import Registry
@@ -289,12 +289,12 @@ def test_an_option_that_would_do_nothing_is_refused(run: Any, option: list[str],
 
 
 def test_options_are_those_of_the_library_with_its_defaults() -> None:
-    """Nothing given is what `Options` has by itself; what is given arrives."""
+    """Nothing given is what `ServerOptions` has by itself; what is given arrives."""
     parse = build_parser().parse_args
-    assert Options(**options_of(parse(["run", "x.py"]))) == Options()
+    assert ServerOptions(**options_of(parse(["run", "x.py"]))) == ServerOptions()
     limits = ["--max-recipients", "7", "--max-macro-size", "9", "--max-command-size", "8"]
     given = parse(["run", "x.py", "--on-error", "accept", "--grace", "0", *limits])
-    assert Options(**options_of(given)) == Options(
+    assert ServerOptions(**options_of(given)) == ServerOptions(
         on_error="accept", grace=0.0, limits=Limits(recipients=7, macro_size=9, command_size=8)
     )
 
