@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from demyjpy.drivers.report import log
+from demyjpy.drivers.signals import handling
 
 DUMP: Final = signal.SIGUSR1
 """What has everything in memory written out."""
@@ -57,11 +58,8 @@ def obeying(act: Callable[[], object] | None = None) -> Iterator[None]:
     if is_taken or threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(DUMP, _Obeying(act or _say_that_nothing_is_kept, is_shared=act is not None))
-    try:
+    with handling({DUMP: _Obeying(act or _say_that_nothing_is_kept, is_shared=act is not None)}):
         yield
-    finally:
-        signal.signal(DUMP, before)
 
 
 def _say_that_nothing_is_kept() -> None:  # pragma: no cover  # called by `_run` only, in that thread
@@ -83,8 +81,5 @@ def passing_on(tell: Callable[[int], None]) -> Iterator[None]:
         else:
             before()
 
-    signal.signal(DUMP, obey)
-    try:
+    with handling({DUMP: obey}):
         yield
-    finally:
-        signal.signal(DUMP, before)

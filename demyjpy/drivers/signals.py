@@ -1,12 +1,15 @@
 """Signals, as what they ask of a driver: to stop, or to stop at once. And how to wait for them."""
 
 import math
+import os
 import signal
 import socket
+import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, NoReturn, Self, TypeAlias
 
 from attrs import frozen
 
@@ -41,7 +44,58 @@ RETIRE: Final = signal.SIGUSR2
 RELOAD: Final = signal.SIGHUP
 """What asks for the filter to be loaded again."""
 
+HELD: Final = (*SIGNALS, AT_ONCE, RETIRE, RELOAD)
+"""Signals that are held back around a fork: no handler of the parent's may run in the child."""
+
 _DAY: Final = 86_400.0
+_NAP: Final = 0.005  # seconds between two looks at a child
+
+
+@contextmanager
+def handling(handlers: Mapping[signal.Signals, Callable[..., None]]) -> Iterator[Callable[[], None]]:
+    """While the block runs, signals have these handlers. Gives what puts back those before, any time."""
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    try:
+        yield restore
+    finally:
+        restore()
+
+
+def fork(be_child: Callable[[set[int]], NoReturn]) -> int:
+    """Fork; the child's process id. `OSError` if the system has no room for one.
+
+    ``be_child`` is what the child does, with `HELD` held back: it gets the signals to hold back after.
+    """
+    flush()
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            be_child(held)
+        return pid
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def flush() -> None:
+    """Write what was printed so far, or a child would write it again."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
+            stream.flush()
+
+
+def see_off(pid: int, seconds: float) -> None:
+    """Wait until a child has ended; after so many seconds it is killed."""
+    end = time.monotonic() + seconds
+    while os.waitpid(pid, os.WNOHANG) == (0, 0):
+        if time.monotonic() > end:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(_NAP)
 
 
 class Requests:
@@ -93,11 +147,6 @@ def obeyed(reload: Callable[[], None] | None = None) -> Iterator[Requests]:
         handled = {number: lambda *_: obey() for number in SIGNALS}
         if reload is not None:
             handled[RELOAD] = lambda *_: reload()
-    before = {number: signal.getsignal(number) for number in handled}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
     def obey() -> None:
         again = requests.has_come
@@ -105,12 +154,8 @@ def obeyed(reload: Callable[[], None] | None = None) -> Iterator[Requests]:
         if again:
             restore()
 
-    for number, act in handled.items():
-        signal.signal(number, act)
-    try:
+    with handling(handled) as restore:
         yield requests
-    finally:
-        restore()
 
 
 def obey_parent() -> Requests:

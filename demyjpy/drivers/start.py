@@ -45,19 +45,10 @@ def start_milter(
     on_end: Callable[[], object] | None = None,
     **options: Any,
 ) -> None:
-    """Serve a filter until SIGTERM or SIGINT, then finish the messages in flight and return.
+    """As `demyjpy.start_milter`, which says what the options mean, without those that watch.
 
-    ``address``: see `demyjpy.drivers.address.SPELLINGS`. ``on_connect``: a registry, or a function
-    ``ctx -> ctx`` that is called once a connection (see `with_handlers`). ``driver``: ``"asyncio"``
-    or ``"threads"``. ``workers``: processes that share the socket. ``on_ready`` is called with the
-    address once it listens. ``reload`` is called at SIGHUP and gives the filter for the sessions to
-    come, as ``on_connect``; if it raises, or takes longer than ``load_timeout`` seconds, all stays as it
-    was. It is called in a thread, with several workers in a process that the new workers come from.
-    ``user`` and ``group``: as whom to run once it listens. It tells systemd its state. Other options
-    are those of `demyjpy.drivers.options.ServerOptions`; a second signal ends at once. In a thread that is
-    not the main one no signal is handled.
-
-    Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run.
+    ``on_end`` is called in each process that has served, when it ends. Raises `AddressError` if it
+    cannot listen, `HandlerError` if the filter cannot run.
     """
     refuse_while_loading()
     run, chosen = _prepare(driver, on_connect, options, start_milter)

@@ -12,8 +12,8 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from struct import Struct
 from typing import Any, Final, NoReturn, Self, TypeAlias
@@ -22,7 +22,7 @@ from attrs import define
 
 from demyjpy.drivers.address import Listener
 from demyjpy.drivers.dumping import passing_on
-from demyjpy.drivers.nursery import HELD, House, Nursery, flush
+from demyjpy.drivers.nursery import House, Nursery
 from demyjpy.drivers.report import log
 from demyjpy.drivers.signals import (
     AT_ONCE,
@@ -30,6 +30,9 @@ from demyjpy.drivers.signals import (
     Bell,
     Controls,
     Started,
+    flush,
+    fork,
+    handling,
     obey_parent,
 )
 
@@ -99,7 +102,7 @@ class Workers:
         with (
             _Lifeline() as self._lifeline,
             Bell() as self._bell,
-            _children_heard(),
+            handling({signal.SIGCHLD: lambda *_: None}),  # the end of a child rings the bell, too
             passing_on(lambda number: self._soon(partial(self._tell, number))),
         ):
             started(Controls(self._asked.append, lambda: None, self._adopt, self._soon))
@@ -167,8 +170,7 @@ class Workers:
                 self._coming = None
                 return math.inf
             coming = self._living.get(self._coming or 0)
-            is_new = coming is not None and coming.generation == self._generation
-            if is_new and coming is not None and not coming.is_ready:
+            if coming and coming.generation == self._generation and not coming.is_ready:
                 return math.inf  # it rings
             if len(serving) > self._count:
                 # one that does not serve yet is the least loss
@@ -189,9 +191,8 @@ class Workers:
             _signal(one, signal.SIGTERM)
 
     def _start(self) -> int | None:
-        flush()  # or the worker would write it again
         try:
-            pid = self._nursery.spawn() if self._nursery else self._fork()
+            pid = self._nursery.spawn() if self._nursery else fork(self._be_first_worker)
         except OSError as error:
             log.error("cannot start a worker: %s; trying again in %.1f s", error, self._put_off())
             if self._nursery is not None and self._nursery.is_lost:
@@ -201,16 +202,10 @@ class Workers:
         log.info("worker %d started", pid)
         return pid
 
-    def _fork(self) -> int:
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
-        try:
-            pid = os.fork()
-            if pid == 0:
-                self._leave()
-                self._be_worker(self._on_connect, held)
-            return pid
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    def _be_first_worker(self, held: set[int]) -> NoReturn:
+        """With the filter that the parent has: later ones are in a nursery."""
+        self._leave()
+        self._be_worker(self._on_connect, held)
 
     def _be_worker(self, on_connect: Any, held: set[int]) -> NoReturn:
         code = 1
@@ -318,13 +313,13 @@ class _Lifeline:
     """
 
     def __enter__(self) -> Self:
-        self._reader, self._writer = os.pipe()
+        self._read_end, self._write_end = os.pipe()
         self._heard, self._said = os.pipe()
         os.set_blocking(self._heard, False)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for descriptor in (self._reader, self._writer, self._heard, self._said):
+        for descriptor in (self._read_end, self._write_end, self._heard, self._said):
             os.close(descriptor)
 
     def say_ready(self) -> None:
@@ -340,9 +335,9 @@ class _Lifeline:
 
     def leave(self) -> None:
         """In another process: only the parent holds its end."""
-        if self._writer >= 0:
-            os.close(self._writer)
-            self._writer = -1
+        if self._write_end >= 0:
+            os.close(self._write_end)
+            self._write_end = -1
 
     def hold(self) -> None:
         """In a worker: stop as if asked to when the parent is gone."""
@@ -350,15 +345,5 @@ class _Lifeline:
         threading.Thread(target=self._watch, name="demyjpy-lifeline", daemon=True).start()
 
     def _watch(self) -> None:
-        os.read(self._reader, 1)
+        os.read(self._read_end, 1)
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-@contextmanager
-def _children_heard() -> Iterator[None]:
-    """While the block runs, the end of a child is a signal like others."""
-    before = signal.signal(signal.SIGCHLD, lambda *_: None)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGCHLD, before)

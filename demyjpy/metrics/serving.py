@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from demyjpy.codec import encode_event
 from demyjpy.drivers.address import http_address, listen, parse_address
 from demyjpy.drivers.nursery import NAME
-from demyjpy.engine.connection import Observer, Step
+from demyjpy.drivers.signals import see_off
+from demyjpy.engine.connection import Step
 from demyjpy.events import Options
 from demyjpy.metrics.board import Board
 from demyjpy.metrics.counting import Metrics, Shared, prometheus
@@ -71,19 +73,17 @@ class StatusServer:
         self._socket.setblocking(True)
         self.port: int = self._socket.getsockname()[1]
         self._about = about
-        self._metrics: Metrics | None = None
-        self._observers: tuple[Observer, ...] = ()
+        self._metrics, self._notes = Metrics(sink=Shared(self._board)), Notes(self._board)
         self._pid = 0
 
     def observe(self, step: Step) -> None:
         """Count a step."""
-        for observer in self._observers:
-            observer(step)
+        self._metrics(step)
+        self._notes(step)
 
     def lag(self, seconds: float) -> None:
         """Count how late the event loop is."""
-        if self._metrics is not None:
-            self._metrics.lag(seconds)
+        self._metrics.lag(seconds)
 
     def start(self, address: str) -> None:
         """Begin, in a process of its own; before workers are started. ``address``: the milter's."""
@@ -94,19 +94,13 @@ class StatusServer:
             self._be_server(reader, address)
         os.close(reader)
         self._socket.close()
-        self._metrics = Metrics(sink=Shared(self._board))
-        self._observers = (self._metrics, Notes(self._board))
 
     def close(self) -> None:
         """It ends with the milter."""
         self._socket.close()
         if self._pid:
             os.close(self._lifeline)
-            end = time.monotonic() + _PARTING
-            while os.waitpid(self._pid, os.WNOHANG) == (0, 0):
-                if time.monotonic() > end:  # processes that the filter has started hold the other end
-                    os.kill(self._pid, signal.SIGKILL)
-                time.sleep(0.01)
+            see_off(self._pid, _PARTING)  # processes that the filter has started may hold the other end
         self._board.close()
 
     def _be_server(self, lifeline: int, address: str) -> NoReturn:
@@ -115,11 +109,8 @@ class StatusServer:
                 signal.signal(ignored, signal.SIG_IGN)  # it ends with its parent
             signal.set_wakeup_fd(-1)
             # the milter's socket must not stay open because of this process
-            kept = {lifeline, self._socket.fileno()}
-            for number in range(3, 256):
-                if number not in kept:
-                    with suppress(OSError):
-                        os.close(number)
+            for kept, following in pairwise(sorted((2, lifeline, self._socket.fileno(), 256))):
+                os.closerange(kept + 1, following)
             os.nice(_NICE)
             server = _HttpServer(self._socket, self._board, address, self._about, self._names)
             threading.Thread(target=server.sample_for_ever, daemon=True).start()
