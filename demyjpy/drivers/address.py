@@ -296,14 +296,9 @@ def _give(address: Address) -> None:
                 "somebody else may write to its directory"
             )
         same = f"/proc/self/fd/{number}"
-        if address.user is not None:
-            shutil.chown(same, user=address.user)
-        if address.group is not None:
-            shutil.chown(same, group=address.group)
-        mode = address.mode
-        if mode is None:
-            mode = 0o660 if address.group else 0o600
-        Path(same).chmod(mode)
+        shutil.chown(same, address.user or -1, address.group or -1)  # -1: it stays as it is, chown(2)
+        default = 0o660 if address.group else 0o600
+        Path(same).chmod(default if address.mode is None else address.mode)
     except LookupError as error:
         raise AddressError(f"cannot listen on {address}: {error}") from None
     finally:

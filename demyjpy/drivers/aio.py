@@ -267,14 +267,11 @@ def _end(runner: asyncio.Runner) -> None:
     loop.set_exception_handler(lambda *_: None)  # which would hear of each when it is forgotten
     # one that is forgotten is closed, and may swallow that for ever; what a thread has is not forgotten
     with suppress(RuntimeError):  # there are no more threads
-        BIRTHS.start(threading.Thread(target=_keep, args=(left,), daemon=True))
+        BIRTHS.start(
+            threading.Thread(target=lambda _: threading.Event().wait(), args=(left,), daemon=True)
+        )
     asyncio.set_event_loop(None)
     loop.close()
-
-
-def _keep(_: object) -> None:
-    """For as long as the process lives."""
-    threading.Event().wait()
 
 
 def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:

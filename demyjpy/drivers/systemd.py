@@ -10,12 +10,15 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from demyjpy.errors import AddressError
 
 FIRST: Final = 3
 """The number of the first descriptor that systemd passes on."""
+
+_ALIVE: Final = "WATCHDOG=1"
 
 
 def inherited(name: str = "") -> int:
@@ -81,7 +84,7 @@ class Notifier:
         left = self._next_beat - time.monotonic()
         if left > 0:
             return left
-        self.say("WATCHDOG=1")
+        self.say(_ALIVE)
         self._next_beat = time.monotonic() + self._period
         return self._period
 
@@ -91,13 +94,10 @@ class Notifier:
 
             def run() -> None:
                 while not self._stopped.wait(self._period):
-                    soon(self._tell_alive)
+                    soon(partial(self.say, _ALIVE))
 
             self._watchdog = threading.Thread(target=run, name="demyjpy-watchdog", daemon=True)
             self._watchdog.start()
-
-    def _tell_alive(self) -> None:
-        self.say("WATCHDOG=1")
 
     def close(self) -> None:
         """Say no more."""

@@ -132,21 +132,22 @@ class Transport:
         "_is_full",
         "_loop",
         "_poller",
+        "_queue",
         "_receive",
         "_selector",
-        "_size",
         "_sock",
-        "_unsent",
         "_watched",
         "is_closing",
+        "unsent",
     )
 
     def __init__(self, poller: Poller, sock: socket.socket, endpoint: Endpoint) -> None:
         self._poller, self._loop = poller, poller.loop
         self._selector, self._buffer = poller.selector, poller.buffer
         self._sock, self._endpoint, self._receive = sock, endpoint, endpoint.receive
-        self._unsent: deque[bytes | memoryview] = deque()
-        self._size = 0
+        self._queue: deque[bytes | memoryview] = deque()
+        self.unsent = 0
+        """Bytes that the peer has not taken yet."""
         self._is_full = self._is_behind = False
         self._watched = 0
         """What the selector looks for."""
@@ -221,9 +222,9 @@ class Transport:
         """Send this, at the end of the turn or when the peer takes it."""
         if self.is_closing:
             return
-        is_first = not self._unsent
-        self._unsent.append(data)
-        self._size += len(data)
+        is_first = not self._queue
+        self._queue.append(data)
+        self.unsent += len(data)
         if not is_first:
             self._tell_whether_full()
         elif self._poller.due is None:
@@ -233,10 +234,10 @@ class Transport:
 
     def flush(self) -> None:
         """Send what the peer takes of it now."""
-        if not self._unsent:
+        if not self._queue:
             return  # it was aborted meanwhile
-        while self._unsent:
-            data = self._unsent[0]
+        while self._queue:
+            data = self._queue[0]
             try:
                 sent = self._sock.send(data)
             except BlockingIOError:
@@ -244,12 +245,12 @@ class Transport:
             except OSError:
                 self.abort()
                 return
-            self._size -= sent
+            self.unsent -= sent
             if sent < len(data):
-                self._unsent[0] = memoryview(data)[sent:]
+                self._queue[0] = memoryview(data)[sent:]
                 break
-            self._unsent.popleft()
-        if self._unsent:
+            self._queue.popleft()
+        if self._queue:
             self._watch(self._watched | EVENT_WRITE)
         else:
             self._watch(self._watched & ~EVENT_WRITE)
@@ -259,17 +260,12 @@ class Transport:
         self._tell_whether_full()
 
     def _tell_whether_full(self) -> None:
-        if not self._is_full and self._size > _HIGH:
+        if not self._is_full and self.unsent > _HIGH:
             self._is_full = True
             self._endpoint.pause_writing()
-        elif self._is_full and self._size <= _LOW:
+        elif self._is_full and self.unsent <= _LOW:
             self._is_full = False
             self._endpoint.resume_writing()
-
-    @property
-    def unsent(self) -> int:
-        """Bytes that the peer has not taken yet."""
-        return self._size
 
     # -------------------------------------------------------------------------------- the end
     def close(self) -> None:
@@ -277,15 +273,15 @@ class Transport:
         if not self.is_closing:
             self.is_closing = True
             self._watch(self._watched & ~EVENT_READ)
-            if not self._unsent:
+            if not self._queue:
                 self._end()
 
     def abort(self) -> None:
         """Close it now."""
-        if self._unsent or not self.is_closing:
+        if self._queue or not self.is_closing:
             self.is_closing = True
-            self._unsent.clear()
-            self._size = 0
+            self._queue.clear()
+            self.unsent = 0
             self._watch(0)
             self._end()
 
