@@ -77,7 +77,7 @@ WORDS: Final = {
     "turn": Word("the work of the engine on what one call of a driver gives it", ("engine.turn:Turn",)),
     "server": Word(
         "what listens at an address and holds the sessions that come there",
-        ("drivers:AsyncServer", "drivers:ThreadServer", "testing.server:Server"),
+        ("drivers.server:Server", "drivers:Server", "testing.server:Server"),
     ),
     "options": Word(
         "what a caller may choose; the event Options is what the MTA offers, by the protocol's name",

@@ -14,13 +14,13 @@ from time import monotonic
 from typing import Any, Final, Self
 
 from demyjpy.drivers.accepting import Acceptor
-from demyjpy.drivers.address import Address, Listener, listen, parse_address
-from demyjpy.drivers.admission import Door
+from demyjpy.drivers.address import Address, Listener, parse_address
 from demyjpy.drivers.aio_session import AsyncSession
 from demyjpy.drivers.births import BIRTHS
-from demyjpy.drivers.options import ServerOptions, SessionNames, make_options
+from demyjpy.drivers.options import ServerOptions, make_options
 from demyjpy.drivers.pool import DaemonExecutor, Pool
 from demyjpy.drivers.report import log
+from demyjpy.drivers.server import Server
 from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.sockets import send_at_once
 from demyjpy.drivers.transport import Poller
@@ -35,7 +35,7 @@ _ACCEPTS: Final = 64  # connections taken at one wake-up
 _PARTING: Final = 1.0  # seconds for the last handlers of sessions that were cut
 
 
-class AsyncServer:
+class AsyncServer(Server):
     """A milter on the running event loop; an async context manager that listens while it is entered.
 
     ``address`` is where it listens, with the port that was chosen. Leaving it, or `close`, stops
@@ -45,14 +45,10 @@ class AsyncServer:
     def __init__(
         self, address: Address | Listener, on_connect: Any, options: ServerOptions | None = None
     ) -> None:
-        self._where = address
-        self.options = options or ServerOptions()
-        self._door = Door(self.options, self._setup(on_connect))
-        self._retired: Callable[[], None] | None = None
+        super().__init__(address, on_connect, options)
         self._sessions: set[AsyncSession] = set()
         self._left: set[asyncio.Future[Any]] = set()
         """Tasks that were cancelled, and have not ended yet."""
-        self.stopping = False
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -63,13 +59,10 @@ class AsyncServer:
 
     async def start(self) -> None:
         """Listen. `AddressError` says why that is not possible."""
-        where = self._where
-        self._listener = where if isinstance(where, Listener) else listen(where)
-        self.address = str(self._listener.address)
+        self._listener = self._listen()
         self._loop = asyncio.get_running_loop()
         self.poller = Poller(self._loop)
         self._over = asyncio.Event()
-        self._names = SessionNames()
         self._pool = Pool(self.options.blocking_threads)
         self._watch = LoopWatch(self._loop.call_soon_threadsafe, self.options.warn_blocked)
         self._watch.start()
@@ -111,10 +104,6 @@ class AsyncServer:
         return self.options.setup(
             on_connect, lambda handler: handler.blocking or handler.is_async, Budget(clock=monotonic)
         )
-
-    def adopt(self, on_connect: Any) -> None:
-        """Serve the sessions to come with this filter; those begun keep theirs. From any thread."""
-        self._door.setup = self._setup(on_connect)
 
     def retire(self, ended: Callable[[], None]) -> None:
         """Accept no more, and say so when the last session has ended by itself."""

@@ -102,7 +102,7 @@ class AsyncSession:
             self.leave_if_idle()
 
     def go_on(self) -> None:
-        if not self._is_full:  # else `resume_writing` says when
+        if not self._is_full:  # else `hold_back` says when
             self._is_behind = False
             self.receive(b"")
             self._read_if_due()
@@ -120,13 +120,9 @@ class AsyncSession:
             self._server.forget_session(self)
             raise
 
-    def pause_writing(self) -> None:
-        self._is_full = True
-        self._read(False)
-
-    def resume_writing(self) -> None:
-        self._is_full = False
-        if self._is_behind and self._transport is not None:
+    def hold_back(self, is_full: bool) -> None:
+        self._is_full = is_full
+        if not is_full and self._is_behind and self._transport is not None:
             self._transport.work_later()
         self._read_if_due()
 
@@ -134,12 +130,9 @@ class AsyncSession:
         # what was kept of the last read is done with before there is another
         self._read(not self._is_full and not self._is_behind and self._running is None)
 
-    def _read(self, wanted: bool) -> None:
+    def _read(self, is_wanted: bool) -> None:
         if self._transport is not None:
-            if wanted:
-                self._transport.resume_reading()
-            else:
-                self._transport.pause_reading()
+            self._transport.read(is_wanted)
 
     # ---------------------------------------------------------------------- what the engine says
     def _follow(self, connection: Connection) -> None:

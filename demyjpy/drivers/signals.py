@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn, Self, TypeAlias
@@ -176,7 +177,7 @@ def obey_parent() -> Requests:
 
 
 class Bell:
-    """Where the main thread waits: it rings at every signal, and when it is told to.
+    """Where the main thread waits: it rings at every signal, and when there is something to do.
 
     A lock will not do. Python runs the handler of a signal when the main thread runs again, but a
     signal that comes while it is about to fall asleep, or that the system gives to another thread,
@@ -186,6 +187,7 @@ class Bell:
     def __enter__(self) -> Self:
         self._heard, self._rung = socket.socketpair()
         self._rung.setblocking(False)
+        self._due: deque[Callable[[], None]] = deque()
         if _is_main_thread():
             self._before = signal.set_wakeup_fd(self._rung.fileno(), warn_on_full_buffer=False)
         return self
@@ -204,6 +206,16 @@ class Bell:
         """From any thread, and in a signal handler."""
         with suppress(OSError):  # it has rung often enough, or nobody waits any more
             self._rung.send(b"!")
+
+    def soon(self, act: Callable[[], None]) -> None:
+        """Have this done by who waits. From any thread, and in a signal handler."""
+        self._due.append(act)
+        self.ring()
+
+    def do_due(self) -> None:
+        """Do what was asked for by `soon`."""
+        while self._due:
+            self._due.popleft()()
 
     def wait(self, seconds: float = math.inf) -> None:
         """Until it has rung since the last wait, or this long."""

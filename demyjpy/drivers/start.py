@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
 from attrs import evolve
@@ -42,7 +43,7 @@ def start_milter(
     load_timeout: float = 30.0,
     user: str | None = None,
     group: str | None = None,
-    on_end: Callable[[], object] | None = None,
+    on_end: Callable[[], object] = lambda: None,
     **options: Any,
 ) -> None:
     """As `demyjpy.start_milter`, which says what the options mean, without those that watch.
@@ -51,14 +52,11 @@ def start_milter(
     cannot listen, `HandlerError` if the filter cannot run.
     """
     refuse_while_loading()
-    run, chosen = _prepare(driver, on_connect, options, start_milter)
-    run = _ending(run, on_end or (lambda: None))
+    prepare = partial(_prepare, driver, options=options, who=start_milter)
+    run, chosen = prepare(on_connect)
+    run = _ending(run, on_end)
     _check_workers(workers)
-    service = Service(
-        reload or (lambda: on_connect),
-        lambda found: _prepare(driver, found, options, start_milter),
-        load_timeout,
-    )
+    service = Service(reload or (lambda: on_connect), prepare, load_timeout)
     with (
         closing(service),
         obeyed(service.load_again if reload else None) as requests,
@@ -86,15 +84,12 @@ def start_milter(
                 run(listener, on_connect, chosen, started)
                 return
             shared = evolve(listener, file=None, is_shared=True)  # its file is the parent's
-            several = Workers(
-                workers,
-                listener,
-                lambda found, begun: run(shared, found, chosen, begun),
-                on_connect,
-                chosen.grace,
-                service.tend,
-                service.load_if_idle,
-            )
+
+            def work(found: Any, begun: Started) -> None:
+                run(shared, found, chosen, begun)
+
+            tend, lost = service.tend, service.load_if_idle
+            several = Workers(workers, listener, work, on_connect, chosen.grace, tend, lost)
             service.begin = several.load
             several.run(started)
 

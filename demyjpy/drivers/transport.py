@@ -34,11 +34,8 @@ class Endpoint(Protocol):
     def lose(self) -> None:
         """The connection is no more. Said once, by the loop itself."""
 
-    def pause_writing(self) -> None:
-        """The peer does not read what is written."""
-
-    def resume_writing(self) -> None:
-        """It has read most of it."""
+    def hold_back(self, is_full: bool) -> None:
+        """With True: the peer does not read what is written; with False: it has read most of it."""
 
 
 class Poller:
@@ -207,15 +204,10 @@ class Transport:
             self.fail(error)
 
     # ------------------------------------------------------------------------------- reading
-    def pause_reading(self) -> None:
-        """Read no more, until `resume_reading`."""
+    def read(self, is_wanted: bool) -> None:
+        """Read from now on, or no more until this is called again."""
         if not self.is_closing:
-            self._watch(self._watched & ~EVENT_READ)
-
-    def resume_reading(self) -> None:
-        """Read again."""
-        if not self.is_closing:
-            self._watch(self._watched | EVENT_READ)
+            self._watch(self._watched | EVENT_READ if is_wanted else self._watched & ~EVENT_READ)
 
     # ------------------------------------------------------------------------------- writing
     def write(self, data: bytes) -> None:
@@ -260,12 +252,10 @@ class Transport:
         self._tell_whether_full()
 
     def _tell_whether_full(self) -> None:
-        if not self._is_full and self.unsent > _HIGH:
-            self._is_full = True
-            self._endpoint.pause_writing()
-        elif self._is_full and self.unsent <= _LOW:
-            self._is_full = False
-            self._endpoint.resume_writing()
+        is_full = self.unsent > (_LOW if self._is_full else _HIGH)
+        if is_full != self._is_full:
+            self._is_full = is_full
+            self._endpoint.hold_back(is_full)
 
     # -------------------------------------------------------------------------------- the end
     def close(self) -> None:

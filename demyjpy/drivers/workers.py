@@ -66,7 +66,12 @@ class _Worker:
 
 
 class Workers:
-    """The parent's knowledge of its workers."""
+    """The parent's knowledge of its workers.
+
+    ``work``: what a worker does with ``on_connect``, or with what was loaded later. ``grace``: seconds
+    to finish messages. ``tend`` does what is due in the parent, and gives the seconds until more is due.
+    ``lost`` is called if the process that holds the filter has ended.
+    """
 
     def __init__(
         self,
@@ -75,8 +80,8 @@ class Workers:
         work: Work,
         on_connect: Any,
         grace: float,
-        tend: Callable[[], float] = lambda: math.inf,
-        lost: Callable[[], None] = lambda: None,
+        tend: Callable[[], float],
+        lost: Callable[[], None],
     ) -> None:
         self._count, self._listener, self._work, self._grace = count, listener, work, grace
         self._on_connect = on_connect
@@ -92,7 +97,6 @@ class Workers:
         self._coming: int | None = None
         """One with the new filter, until it serves."""
         self._asked: deque[bool] = deque()
-        self._due: deque[Callable[[], None]] = deque()
         self._statuses: dict[int, int] = {}
         self._stopping = False
         self._pause = self._next_start = 0.0
@@ -103,15 +107,14 @@ class Workers:
             _Lifeline() as self._lifeline,
             Bell() as self._bell,
             handling({signal.SIGCHLD: lambda *_: None}),  # the end of a child rings the bell, too
-            passing_on(lambda number: self._soon(partial(self._tell, number))),
+            passing_on(lambda number: self._bell.soon(partial(self._tell, number))),
         ):
-            started(Controls(self._asked.append, lambda: None, self._adopt, self._soon))
+            started(Controls(self._asked.append, lambda: None, self._adopt, self._bell.soon))
             try:
                 while not self._asked:
                     self._bell.wait(min(self._tend(), self._replace(), self._fill(), self._look_after()))
                     self._reap()
-                    while self._due:
-                        self._due.popleft()()
+                    self._bell.do_due()
                 self._stop(self._bell)
             finally:
                 self._tell(signal.SIGKILL)  # where this has failed; else there are none
@@ -139,10 +142,6 @@ class Workers:
         return [pid for pid, worker in self._living.items() if not worker.is_retired]
 
     # -------------------------------------------------------------------------- another filter
-    def _soon(self, act: Callable[[], None]) -> None:
-        self._due.append(act)
-        self._bell.ring()
-
     def load(self, load: Callable[[], Any], seconds: float) -> Nursery:
         """Begin to load a filter, in a process of its own."""
         house = House(self._be_worker, self._bell.ring, self._leave, self._listener.socket.close)

@@ -70,9 +70,7 @@ class Board:
         with self._lock:
             if self._is_closed:
                 return
-            place = self._places.get(key) if self._process == os.getpid() else None
-            if place is None:
-                place = self._place(key, count)
+            place = self._place(key, count)
             if place is not None:
                 for index, amount in amounts:
                     self._numbers[place + index] += amount
