@@ -7,6 +7,7 @@ statement of the syntax tree but the docstrings of modules, classes and function
 
 import ast
 import importlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,11 @@ PUBLIC_NAMES: Final = ROOT / "tests/public_names.txt"
 BEFORE: Final = 16_909
 """Statements of demyjpy at b4adfaa, before the house was put in order."""
 
+WALK: Final = ROOT / "docs/architecture.md"
+NAMED_FILE: Final = re.compile(r"`(?P<path>(?:demyjpy|tests|samples|docs)/[A-Za-z0-9_/.]*)`")
+"""A file or a folder in code; one with ``NAME`` in it is still to be made."""
+
+MOST_FILES_OF_CHANGE: Final = 3
 MOST_LINES: Final = 450
 MOST_LINES_OF_FUNCTION: Final = 60
 MOST_EXCEPTIONS: Final = 3
@@ -241,9 +247,26 @@ def lost_homes(words: Mapping[str, Word] = WORDS) -> Iterator[str]:
                 yield f"{word}: there is no {where}"
 
 
+def lost_files(page: str) -> Iterator[str]:
+    """Files and folders of the repository that a page names and that are not there."""
+    for found in NAMED_FILE.finditer(page):
+        if "NAME" not in found["path"] and not (ROOT / found["path"]).exists():
+            yield f"there is no {found['path']}"
+
+
+def wide_changes(page: str) -> Iterator[str]:
+    """Rows of the table of changes that name more files of demyjpy than a change may touch."""
+    _, _, after = page.partition("\n## Where does it go?\n")
+    for row in after.partition("\n## ")[0].splitlines():
+        files = [found for found in NAMED_FILE.finditer(row) if found["path"].startswith("demyjpy/")]
+        if row.startswith("| ") and len(files) > MOST_FILES_OF_CHANGE:
+            yield f"{row.split('|')[1].strip()}: {len(files)} files, {MOST_FILES_OF_CHANGE} at most"
+
+
 def rules() -> dict[str, list[str]]:
     """What each rule complains about, by what it asks for."""
     ours = sources("demyjpy")
+    walk = WALK.read_text(encoding="utf-8")
     imports = {name: of_ours(name) for name in FILES}
     return {
         "no circle of imports": circles(imports),
@@ -254,6 +277,8 @@ def rules() -> dict[str, list[str]]:
         "public names as listed": [*changed_names(PUBLIC_NAMES.read_text(encoding="utf-8").split())],
         "one word, one thing": [*other_meanings(ours)],
         "each word where it is said to be": [*lost_homes()],
+        "each file where the walk says": [*lost_files(walk)],
+        f"no change in more than {MOST_FILES_OF_CHANGE} files": [*wide_changes(walk)],
     }
 
 

@@ -105,6 +105,23 @@ def test_a_word_without_its_place_is_seen():
     assert [*house.lost_homes(words)] == ["session: there is no engine.connection:Step.gone"]
 
 
+def test_a_file_that_is_not_there_is_seen():
+    """Files and folders, but not what is still to be made."""
+    page = "`demyjpy/errors.py` `demyjpy/engine/` `demyjpy/gone.py` `tests/NAME.py` `errors.py`"
+    assert [*house.lost_files(page)] == ["there is no demyjpy/gone.py"]
+
+
+def test_a_change_in_too_many_files_is_seen():
+    """In the table only; what is not of demyjpy is not counted."""
+    four = " ".join(f"`demyjpy/{name}.py`" for name in "abcd")
+    row = "| {} | `demyjpy/a.py` `demyjpy/b.py` `demyjpy/c.py` `docs/d.md` {}|\n"
+    page = (
+        f"{four}\n\n## Where does it go?\n\n{row.format('x', '')}{row.format('y', '`demyjpy/d.py`')}\n"
+    )
+    page += f"## Other\n\n| {four} |\n"
+    assert [*house.wide_changes(page)] == ["y: 4 files, 3 at most"]
+
+
 def test_the_figures_are_printed(capsys: pytest.CaptureFixture[str]):
     """By the program: a row for each package, each word, each rule."""
     assert house.main() == int(any(RULES.values()))
