@@ -101,7 +101,7 @@ class Door:
 
 
 def warn_if_open(where: Any, options: ServerOptions) -> None:
-    """Say so where a TCP socket, by its ``getsockname``, can be reached from other machines."""
+    """Warn if a TCP socket, by its ``getsockname``, can be reached from other machines."""
     peer = peer_of(where)
     if peer is not None and not peer.is_loopback and not options.allow:
         log.warning(

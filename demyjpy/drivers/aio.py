@@ -92,7 +92,7 @@ class AsyncServer(Server):
                 session.abandon()
             await self._wait_empty(_PARTING)
         finally:
-            self._cut()  # where closing itself is cancelled
+            self._cut()  # if closing itself is cancelled
             self.poller.close()
             self._sweeper.cancel()
             self._watch.stop()
@@ -117,7 +117,7 @@ class AsyncServer(Server):
         self._over.set()
 
     async def _wait_empty(self, seconds: float) -> None:
-        """Until the last session is gone, or so long, or until there is hurry."""
+        """Wait until the last session is gone, these seconds are over, or `hurry` is called."""
         if self._sessions:
             await within(seconds, self._over.wait())
         self._over.clear()
@@ -230,7 +230,7 @@ def run(listener: Listener, on_connect: Any, options: ServerOptions, started: St
                 await told.wait()
                 await server.close()
             finally:
-                await server.close(grace=0)  # where KeyboardInterrupt ends the loop
+                await server.close(grace=0)  # if KeyboardInterrupt ends the loop
             loop.remove_reader(bell.fileno())
 
     runner = asyncio.Runner(loop_factory=loop_factory(options.loop))
@@ -266,7 +266,7 @@ def _end(runner: asyncio.Runner) -> None:
 def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
     """What makes an event loop of this name; None for asyncio's own choice.
 
-    `HandlerError` where it is not installed.
+    `HandlerError` if it is not installed.
     """
     if name == "asyncio":
         return None

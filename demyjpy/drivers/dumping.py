@@ -1,4 +1,4 @@
-"""SIGUSR1: what a process has in memory is written out; where it keeps nothing, the log says so.
+"""SIGUSR1: what a process has in memory is written out; if it keeps nothing, the log says so.
 
 It never ends a process that serves, as it would by itself (signal(7)).
 """
@@ -33,7 +33,7 @@ class _Obeying:
             self._is_busy = True
             try:
                 _thread.start_new_thread(self._run, ())
-            except RuntimeError:  # there is no thread to be had: the next signal tries again
+            except RuntimeError:  # the system has no thread left: the next signal tries again
                 self._is_busy = False
 
     def _run(self) -> None:  # pragma: no cover  # coverage sees threads that `threading` starts

@@ -1,4 +1,4 @@
-"""The process that a filter is loaded in where there are workers, and from which its workers come.
+"""The process that a filter is loaded in if there are workers, and from which its workers come.
 
 The parent of all forks it, and executes nothing of a filter itself: whatever loading does, it can be
 ended, and what an old filter held goes with its process. It forks workers when it is asked to, and tells
@@ -58,7 +58,7 @@ _ENDED: Final = b"\4"
 
 
 class Nursery:
-    """The parent's side of it. Times are in seconds. `OSError` where there are no descriptors."""
+    """The parent's side of it. Times are in seconds. `OSError` if there are no descriptors."""
 
     def __init__(self, load: Callable[[], Any], seconds: float, house: House) -> None:
         self._seconds = seconds
@@ -123,7 +123,7 @@ class Nursery:
         return not self.pid
 
     def spawn(self) -> int:
-        """Start a worker; its process id. `OSError` where that is not possible."""
+        """Start a worker; its process id. `OSError` if that is not possible."""
         self._hear()
         if self.is_lost:
             raise OSError("the process that holds the filter has ended")

@@ -1,4 +1,4 @@
-"""What can be chosen when a milter is started, alike for all drivers, and the session names.
+"""What a caller may choose when a milter is started, for all drivers, and the names of sessions.
 
 Values only; each driver reads what it needs.
 """
@@ -92,7 +92,7 @@ class ServerOptions:
 
 
 def make_options(who: Callable[..., Any], options: Mapping[str, Any]) -> ServerOptions:
-    """The options that were given to a function; `TypeError` that names it for one that there is not."""
+    """The options of a call of ``who``; `TypeError` names the first that it does not have."""
     own = [name for name, one in signature(who).parameters.items() if one.kind is not one.VAR_KEYWORD]
     known = [*own, *fields_dict(ServerOptions)]
     for name in options:

@@ -105,7 +105,7 @@ def being_loaded() -> Iterator[None]:
 
 
 def refuse_while_loading() -> None:
-    """`HandlerError` where a file of a filter is just being loaded."""
+    """`HandlerError` if a file of a filter is just being loaded."""
     if _is_loading.get():
         raise HandlerError(
             "expected a file that defines a filter, got one that starts to serve as it is loaded: put "

@@ -60,7 +60,7 @@ class Notifier:
         address = self._address
         if address.startswith("@"):
             address = f"\0{address[1:]}"
-        # also where there is no descriptor left
+        # also if there is no descriptor left
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.setblocking(False)
             sock.sendto("\n".join(lines).encode(), address)
@@ -89,7 +89,7 @@ class Notifier:
         return self._period
 
     def watch(self, soon: Callable[[Callable[[], None]], None]) -> None:
-        """Say that it is alive as often as systemd wants to hear it; ``soon`` calls where it lives."""
+        """Say that it is alive as often as systemd wants to hear it; ``soon`` has the driver do it."""
         if self._address and self._period:
 
             def run() -> None:

@@ -16,7 +16,8 @@ from typing import Any, Final, Protocol
 _READ_SIZE: Final = 65_536
 _HIGH: Final = 65_536
 _LOW: Final = 16_384
-"""Bytes of unsent data, as asyncio has them: beyond one writing is paused, at the other it goes on."""
+"""Bytes of unsent data at which the endpoint holds back, and at which it goes on: asyncio's own limits
+(``_FlowControlMixin._set_write_buffer_limits``: 64 KiB, a quarter of it)."""
 
 _PATIENCE: Final = 0.001
 """Seconds that an answer may wait for others, and the event loop for this server."""
@@ -200,7 +201,7 @@ class Transport:
             self._endpoint.go_on()
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException as error:  # noqa: BLE001  # as where it is read
+        except BaseException as error:  # noqa: BLE001  # as in `_ready`
             self.fail(error)
 
     # ------------------------------------------------------------------------------- reading
@@ -276,7 +277,7 @@ class Transport:
             self._end()
 
     def fail(self, error: BaseException) -> None:
-        """Close it now because of something unforeseen; the loop's handler of exceptions is told."""
+        """Close it now because of something unforeseen; the loop's handler of exceptions hears of it."""
         self._loop.call_exception_handler({"message": "a session has failed", "exception": error})
         self.abort()
 

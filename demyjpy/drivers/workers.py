@@ -44,7 +44,7 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0
 _PARTING: Final = 5.0  # seconds that a worker may take over its grace period: a driver takes up to 3,
 # what watches up to 1.5
-_MOST_RETIRED: Final = 2  # for each worker; the oldest is asked to stop where there are more
+_MOST_RETIRED: Final = 2  # for each worker; the oldest is asked to stop if there are more
 _LOOK: Final = 0.5  # seconds between two looks at workers whose end nobody tells
 _PID: Final = Struct("i")
 
@@ -117,7 +117,7 @@ class Workers:
                     self._bell.do_due()
                 self._stop(self._bell)
             finally:
-                self._tell(signal.SIGKILL)  # where this has failed; else there are none
+                self._tell(signal.SIGKILL)  # if this has failed; else there are none
                 for nursery in self._nurseries:
                     nursery.close()
 
@@ -149,7 +149,7 @@ class Workers:
         return self._trial
 
     def _leave(self) -> None:
-        """In a child: close what only the parent may have, for its end is told by that."""
+        """In a child: close what only the parent may hold open: when it closes, the parent has ended."""
         self._lifeline.leave()
         for nursery in (*self._nurseries, *([self._trial] if self._trial else ())):
             nursery.leave()

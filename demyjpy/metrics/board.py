@@ -36,7 +36,7 @@ Key = tuple[str, ...]
 class Board:
     """``processes``: how many may write at once. Made before they are forked.
 
-    `AddressError` where there is no memory for it.
+    `AddressError` if there is no memory for it.
     """
 
     def __init__(self, processes: int) -> None:
@@ -87,7 +87,7 @@ class Board:
                 self._sizes[start // _WORD] = len(data)
 
     def _own(self) -> int | None:
-        """This process' part; None where others have them all."""
+        """This process' part; None if others have them all."""
         if self._process != os.getpid():
             self._process = os.getpid()
             self._part = next(filter(self._take, range(self._count)), None)
@@ -107,7 +107,7 @@ class Board:
         return True
 
     def _place(self, key: Key, count: int) -> int | None:
-        """Where the numbers of a figure are, made if need be; None where there is no room."""
+        """Where the numbers of a figure are, made if need be; None if there is no room."""
         part = self._own()
         place = self._places.get(key)
         if place is None and part is not None:

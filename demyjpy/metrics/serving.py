@@ -59,7 +59,7 @@ class StatusServer:
     """``http`` is where to listen (``":9100"``, ``"127.0.0.1:9100"``); ``about``: what is running.
 
     ``processes``: how many count at once, at most. ``names`` are those by which it may be asked, besides
-    ``localhost`` and any IP address. `AddressError` where that is not possible. `observe` and `lag` are
+    ``localhost`` and any IP address. `AddressError` if that is not possible. `observe` and `lag` are
     the milter's ``observer`` and ``on_lag``.
     """
 
@@ -165,7 +165,7 @@ class _HttpServer(ThreadingHTTPServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """In its thread, which has so long in all, however slowly a client speaks or reads."""
+        """In its thread, for `_LONGEST` seconds in all, however slowly a client speaks or reads."""
         timer = threading.Timer(_LONGEST, _cut, (request,))
         timer.daemon = True
         try:
@@ -173,7 +173,7 @@ class _HttpServer(ThreadingHTTPServer):
             super().process_request_thread(request, client_address)
         finally:
             timer.cancel()
-            self.shutdown_request(request)  # where there was no thread for the timer
+            self.shutdown_request(request)  # if there was no thread for the timer
             self._seats.release()
 
     def handle_error(self, *_: object) -> None:
