@@ -234,8 +234,10 @@ def _listen_inet(address: Address) -> Listener:
     )
     with ExitStack() as undo:
         sock = undo.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        # or connections in TIME_WAIT would keep the port from a milter that is started again, socket(7)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
+            # or net.ipv6.bindv6only would decide whether IPv4 peers may come, too, ipv6(7)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(found[0][4])
         _begin(sock)

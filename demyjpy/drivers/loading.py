@@ -70,6 +70,8 @@ class Attempt:
     `RuntimeError` if the system has no thread left.
     """
 
+    left: Final = math.inf  # seconds until `outcome` has to be asked for: its threads say when
+
     def __init__(self, reload: Reload, seconds: float, ended: Callable[[], None]) -> None:
         self._reload, self._seconds, self._ended = reload, seconds, ended
         self._found: Outcome | None = None
@@ -83,11 +85,6 @@ class Attempt:
     def outcome(self) -> Outcome | None:
         """What became of it, None while it goes on."""
         return self._outcome
-
-    @property
-    def left(self) -> float:
-        """Seconds until `outcome` has to be asked for: its threads tell."""
-        return math.inf
 
     def cancel(self) -> bool:
         """Give it up; False if it is loading in this process already, and has to end first."""

@@ -42,8 +42,8 @@ class ServerOptions:
     ``max_connections``: how many at once in each process; more wait in the backlog, or are answered
     tempfail at once, as ``when_full`` says. ``max_connections_per_peer``: how many of these from one
     IP address; more are answered tempfail. ``allow``: the networks that TCP peers may come from, all
-    if there are none. ``idle_timeout``: without a byte from the MTA (libmilter's 7210: an SMTP client
-    may idle). ``negotiate_timeout``: from the connection to the end of the negotiation.
+    if there are none. ``idle_timeout``: without a byte from the MTA (libmilter's MI_TIMEOUT, 7210: an
+    SMTP client may idle). ``negotiate_timeout``: from the connection to the end of the negotiation.
     ``write_timeout``: with bytes that the MTA does not take. ``handler_timeout``: for one call of a
     handler that runs apart. ``warn_blocked``: what a handler may block the event loop before the log
     names it. ``grace``: for messages in flight when the milter stops.

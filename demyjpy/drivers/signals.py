@@ -103,18 +103,14 @@ class Requests:
     """What was asked of a driver; what comes before it has started waits for it."""
 
     def __init__(self) -> None:
-        self._asked: list[bool] = []
+        self.asked: list[bool] = []
+        """The requests to stop, in order; True: at once."""
         self._is_retired = False
         self._controls: Controls | None = None
 
-    @property
-    def has_come(self) -> bool:
-        """Whether anything was asked."""
-        return bool(self._asked)
-
     def ask(self, at_once: bool) -> None:
         """A request has come."""
-        self._asked.append(at_once)
+        self.asked.append(at_once)
         if self._controls is not None:
             self._controls.stop(at_once)
 
@@ -129,7 +125,7 @@ class Requests:
         self._controls = controls
         if self._is_retired:
             controls.retire()
-        for at_once in tuple(self._asked):
+        for at_once in tuple(self.asked):
             controls.stop(at_once)
 
 
@@ -150,7 +146,7 @@ def obeyed(reload: Callable[[], None] | None = None) -> Iterator[Requests]:
             handled[RELOAD] = lambda *_: reload()
 
     def obey() -> None:
-        again = requests.has_come
+        again = bool(requests.asked)
         requests.ask(again)
         if again:
             restore()

@@ -54,7 +54,7 @@ def start_milter(
     refuse_while_loading()
     prepare = partial(_prepare, driver, options=options, who=start_milter)
     run, chosen = prepare(on_connect)
-    run = _ending(run, on_end)
+    run = partial(_run_and_end, run, on_end)
     _check_workers(workers)
     service = Service(reload or (lambda: on_connect), prepare, load_timeout)
     with (
@@ -113,14 +113,11 @@ def refuse_while_loading() -> None:
         )
 
 
-def _ending(run: _Run, on_end: Callable[[], object]) -> _Run:
-    def run_to_the_end(*arguments: Any) -> None:
-        try:
-            run(*arguments)
-        finally:
-            on_end()
-
-    return run_to_the_end
+def _run_and_end(run: _Run, on_end: Callable[[], object], *arguments: Any) -> None:
+    try:
+        run(*arguments)
+    finally:
+        on_end()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from itertools import pairwise
@@ -22,7 +23,7 @@ from typing import Any, Final, NoReturn
 from demyjpy.codec import encode_event
 from demyjpy.drivers.address import http_address, listen, parse_address
 from demyjpy.drivers.nursery import NAME
-from demyjpy.drivers.signals import see_off
+from demyjpy.drivers.signals import fork, see_off
 from demyjpy.engine.connection import Step
 from demyjpy.events import Options
 from demyjpy.metrics.board import Board
@@ -87,12 +88,9 @@ class StatusServer:
 
     def start(self, address: str) -> None:
         """Begin, in a process of its own; before workers are started. ``address``: the milter's."""
-        reader, self._lifeline = os.pipe()
-        self._pid = os.fork()
-        if self._pid == 0:
-            os.close(self._lifeline)
-            self._be_server(reader, address)
-        os.close(reader)
+        lifeline, self._lifeline = os.pipe()
+        self._pid = fork(partial(self._be_server, lifeline, address))
+        os.close(lifeline)
         self._socket.close()
 
     def close(self) -> None:
@@ -103,10 +101,12 @@ class StatusServer:
             see_off(self._pid, _PARTING)  # processes that the filter has started may hold the other end
         self._board.close()
 
-    def _be_server(self, lifeline: int, address: str) -> NoReturn:
+    def _be_server(self, lifeline: int, address: str, held: set[int]) -> NoReturn:
         try:
+            os.close(self._lifeline)
             for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(ignored, signal.SIG_IGN)  # it ends with its parent
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
             signal.set_wakeup_fd(-1)
             # the milter's socket must not stay open because of this process
             for kept, following in pairwise(sorted((2, lifeline, self._socket.fileno(), 256))):
