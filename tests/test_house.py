@@ -99,10 +99,10 @@ def test_a_second_meaning_is_seen():
 
 
 def test_a_word_without_its_place_is_seen():
-    """The class or the attribute that a word stands for is gone."""
-    where = ("engine.connection:Step.session", "engine.connection:Step.gone")
+    """The class, the attribute or the module that a word stands for is gone."""
+    where = ("engine.connection:Step.session", "engine.connection:Step.gone", "engine.gone:Step")
     words = {"session": Word("a session", where)}
-    assert [*house.lost_homes(words)] == ["session: there is no engine.connection:Step.gone"]
+    assert [*house.lost_homes(words)] == [f"session: there is no {gone}" for gone in where[1:]]
 
 
 def test_a_file_that_is_not_there_is_seen():
