@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any, Final, Self
 
 from demyjpy.drivers.accepting import Acceptor
-from demyjpy.drivers.address import Address, Listener, parse_address
+from demyjpy.drivers.address import Listener, parse_address
 from demyjpy.drivers.aio_session import AsyncSession
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.options import ServerOptions, make_options
@@ -42,14 +42,6 @@ class AsyncServer(Server):
     accepting, lets messages in flight finish within the grace period, and ends all sessions.
     """
 
-    def __init__(
-        self, address: Address | Listener, on_connect: Any, options: ServerOptions | None = None
-    ) -> None:
-        super().__init__(address, on_connect, options)
-        self._sessions: set[AsyncSession] = set()
-        self._left: set[asyncio.Future[Any]] = set()
-        """Tasks that were cancelled, and have not ended yet."""
-
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -60,6 +52,9 @@ class AsyncServer(Server):
     async def start(self) -> None:
         """Listen. `AddressError` says why that is not possible."""
         self._listener = self._listen()
+        self._sessions: set[AsyncSession] = set()
+        self._left: set[asyncio.Future[Any]] = set()
+        """Tasks that were cancelled, and have not ended yet."""
         self._loop = asyncio.get_running_loop()
         self.poller = Poller(self._loop)
         self._over = asyncio.Event()

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final, Self
 
 from demyjpy.drivers.accepting import PAUSE
-from demyjpy.drivers.address import Address, Listener
+from demyjpy.drivers.address import Listener
 from demyjpy.drivers.alarms import Alarms
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.options import ServerOptions
@@ -53,18 +53,6 @@ def refuse_async(on_connect: Any) -> None:
 class ThreadServer(Server):
     """A milter in threads; a context manager that listens while it is entered. See `Server`."""
 
-    def __init__(
-        self, address: Address | Listener, on_connect: Any, options: ServerOptions | None = None
-    ) -> None:
-        super().__init__(address, on_connect, options)
-        self._sessions: set[ThreadSession] = set()
-        self._changed = threading.Condition()
-        self._left = 0  # threads whose handler took too long, and still runs
-        self.alarms = Alarms()
-        self.turns = Turns()
-        self._ended = ExitStack()
-        self._is_hurried = False
-
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -75,6 +63,12 @@ class ThreadServer(Server):
     def start(self) -> None:
         """Listen. `AddressError` says why that is not possible."""
         self._listener = self._listen()
+        self._sessions: set[ThreadSession] = set()
+        self._changed = threading.Condition()
+        self._left = 0  # threads whose handler took too long, and still runs
+        self._is_hurried = False
+        self.alarms, self.turns = Alarms(), Turns()
+        self._ended = ExitStack()
         self._selector = selectors.DefaultSelector()
         # Closing a socket does not wake up who waits on it: one byte here does.
         self._wake, self._woken = socket.socketpair()
