@@ -21,8 +21,9 @@ from typing import Any, Final, NoReturn
 from attrs import frozen
 
 from demyjpy.drivers.loading import Outcome, too_long, why
+from demyjpy.drivers.processes import HELD, flush, fork, see_off
 from demyjpy.drivers.report import log
-from demyjpy.drivers.signals import HELD, Bell, flush, fork, see_off
+from demyjpy.drivers.signals import Bell
 
 NAME: Final = "demyjpy-filter"
 """What such a process calls itself: ``/proc/PID/comm``."""

@@ -1,16 +1,13 @@
 """Signals, as what they ask of a driver: to stop, or to stop at once. And how to wait for them."""
 
 import math
-import os
 import signal
 import socket
-import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, Final, NoReturn, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from attrs import frozen
 
@@ -45,11 +42,7 @@ RETIRE: Final = signal.SIGUSR2
 RELOAD: Final = signal.SIGHUP
 """What asks for the filter to be loaded again."""
 
-HELD: Final = (*SIGNALS, AT_ONCE, RETIRE, RELOAD)
-"""Signals that are held back around a fork: no handler of the parent's may run in the child."""
-
 _DAY: Final = 86_400.0
-_NAP: Final = 0.005  # seconds between two looks at a child
 
 
 @contextmanager
@@ -65,38 +58,6 @@ def handling(handlers: Mapping[signal.Signals, Callable[..., None]]) -> Iterator
         yield restore
     finally:
         restore()
-
-
-def fork(be_child: Callable[[set[int]], NoReturn]) -> int:
-    """Fork; the child's process id. `OSError` if the system has no room for one.
-
-    ``be_child`` is what the child does, with `HELD` held back: it gets the signals to hold back after.
-    """
-    flush()
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
-    try:
-        pid = os.fork()
-        if pid == 0:
-            be_child(held)
-        return pid
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
-
-
-def flush() -> None:
-    """Write what was printed so far, or a child would write it again."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
-            stream.flush()
-
-
-def see_off(pid: int, seconds: float) -> None:
-    """Wait until a child has ended; after so many seconds it is killed."""
-    end = time.monotonic() + seconds
-    while os.waitpid(pid, os.WNOHANG) == (0, 0):
-        if time.monotonic() > end:
-            os.kill(pid, signal.SIGKILL)
-        time.sleep(_NAP)
 
 
 class Requests:

@@ -23,6 +23,7 @@ from attrs import define
 from demyjpy.drivers.address import Listener
 from demyjpy.drivers.dumping import passing_on
 from demyjpy.drivers.nursery import House, Nursery
+from demyjpy.drivers.processes import flush, fork
 from demyjpy.drivers.report import log
 from demyjpy.drivers.signals import (
     AT_ONCE,
@@ -30,8 +31,6 @@ from demyjpy.drivers.signals import (
     Bell,
     Controls,
     Started,
-    flush,
-    fork,
     handling,
     obey_parent,
 )

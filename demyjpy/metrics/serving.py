@@ -23,7 +23,7 @@ from typing import Any, Final, NoReturn
 from demyjpy.codec import encode_event
 from demyjpy.drivers.address import http_address, listen, parse_address
 from demyjpy.drivers.nursery import NAME
-from demyjpy.drivers.signals import fork, see_off
+from demyjpy.drivers.processes import fork, see_off
 from demyjpy.engine.connection import Step
 from demyjpy.events import Options
 from demyjpy.metrics.board import Board
