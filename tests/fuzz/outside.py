@@ -35,7 +35,7 @@ from demyjpy.trace.parsing import weight_of
 from demyjpy.trace.reading import Reading, dump_record, load
 from demyjpy.trace.records import header
 from demyjpy.trace.replaying import Filter
-from tests.test_captures import FILES, Capture
+from tests.engine.test_captures import FILES, Capture
 
 LONGEST: Final = 50_000
 _NO_COLOURS: Final = Paint(False)
