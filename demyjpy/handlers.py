@@ -13,13 +13,13 @@ from pyrsistent import PMap
 
 from demyjpy import actions as act
 from demyjpy import events as ev
-from demyjpy.actions import Verdict
 from demyjpy.codec import encode_event
 from demyjpy.context import ENGINE_KEYS, Context, send_action, take_actions, update
 from demyjpy.engine.negotiation import EVENT_NAMES, Wants, action_names, agree, sent_events
 from demyjpy.engine.smallmap import small_map
 from demyjpy.errors import HandlerError, describe
 from demyjpy.registry import Declarations, Handler, Registry
+from demyjpy.verdicts import is_verdict, strictest
 
 
 def define_event_handlers(
@@ -119,29 +119,6 @@ def _agree(offer: ev.Options, ctx: Context) -> tuple[act.Negotiate, dict[str, fr
 
 
 # -------------------------------------------------------------------------------------- merging
-STRICTNESS: Final[dict[type[Any], int]] = {
-    act.Accept: 0,
-    act.Skip: 1,
-    act.Continue: 2,
-    act.TemporaryFailure: 3,
-    act.Reject: 4,
-    act.Discard: 5,
-}
-"""How strict a verdict is. Accept is the mildest: that filter is done, the others are not."""
-
-
-def strictness(verdict: Verdict) -> int:
-    """The rank of a verdict; a reply of one's own ranks by its class."""
-    if isinstance(verdict, act.ReplyCode):
-        return STRICTNESS[act.TemporaryFailure if verdict.is_temporary else act.Reject]
-    return STRICTNESS[type(verdict)]
-
-
-def strictest(verdicts: Iterable[Verdict]) -> Verdict:
-    """The strictest verdict, the first of several equally strict; `Continue` if there is none."""
-    return max(verdicts, key=strictness, default=act.Continue())
-
-
 def chain_of(registry: Registry, event: str) -> tuple[tuple[int, Handler[Any]], ...]:
     """The handlers of an event in order, each with the number of the filter that it belongs to."""
     return tuple((number, part[event]) for number, part in enumerate(registry.parts) if event in part)
@@ -286,11 +263,6 @@ def watch_envelope(registry: Registry, events: Iterable[str] = ENVELOPE) -> Regi
 def watch_only(event: Any, ctx: Context) -> Context:
     """The handler of `watch_envelope`: it does nothing."""
     return ctx
-
-
-def is_verdict(action: object) -> bool:
-    """Whether an action is a verdict."""
-    return isinstance(action, (*STRICTNESS, act.ReplyCode))
 
 
 # -------------------------------------------------------------------------------------- scoping

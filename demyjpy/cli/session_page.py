@@ -11,12 +11,12 @@ from attrs import fields_dict, frozen
 
 from demyjpy import events as ev
 from demyjpy.cli.checking import place_of
+from demyjpy.codec import name_of
 from demyjpy.context import ENGINE_KEYS, Context
 from demyjpy.engine.connection import Step
 from demyjpy.handlers import default_event_handler
 from demyjpy.registry import Handler
 from demyjpy.trace import pages
-from demyjpy.trace.fields import name_of
 from demyjpy.trace.messages import Message
 from demyjpy.trace.moments import Moment
 from demyjpy.trace.pages import Bounded, Markup, change, details, element

@@ -8,9 +8,9 @@ from demyjpy.cli.checking import place_of
 from demyjpy.cli.replay_words import context_words
 from demyjpy.cli.saying import say
 from demyjpy.cli.show import Paint, safe, shorten
+from demyjpy.codec import name_of
 from demyjpy.context import Context
 from demyjpy.engine.connection import Step
-from demyjpy.trace.fields import name_of
 from demyjpy.trace.moments import Moment
 from demyjpy.trace.session import Trace
 from demyjpy.trace.words import answer_words

@@ -12,23 +12,22 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from types import FrameType
-from typing import Any, Final, TypeAlias, get_args
+from typing import Any, Final, TypeAlias
 
 from attrs import define, evolve, field, frozen
 from pyrsistent import PMap
 
-from demyjpy import actions as act
 from demyjpy.actions import Modification
 from demyjpy.codec import action_row
 from demyjpy.context import Context, send_action, take_actions
 from demyjpy.engine.connection import Step
 from demyjpy.engine.macros import Macros
-from demyjpy.engine.negotiation import ACTION_FLAGS
 from demyjpy.errors import HandlerError
-from demyjpy.handlers import as_registry, is_verdict, merge_handlers
+from demyjpy.handlers import as_registry, merge_handlers
 from demyjpy.registry import Handler, Registry
 from demyjpy.trace.besides import wrap
 from demyjpy.trace.words import verdict_words
+from demyjpy.verdicts import decides, is_verdict
 
 LONGEST: Final = 20.0
 """Seconds; no session is begun after them, and none goes on."""
@@ -60,8 +59,6 @@ _FINE_IN_ASYNC: Final = frozenset(
 """What asyncio calls itself, for a connection or a program that is awaited."""
 _SLEEP: Final = asyncio.sleep.__code__
 _SEND_ACTION: Final = getattr(send_action, "__code__", None)  # the compiled engine's has none
-_NAMES: Final = {flag: name for name, flag in ACTION_FLAGS.items()}
-_MODIFICATIONS: Final = get_args(Modification)
 
 Key: TypeAlias = tuple[int, str]
 """The number of the filter, and the event."""
@@ -233,12 +230,11 @@ class Watch:
         seen.dropped |= {type(one).__name__ for one in self.asked if id(one) not in kept}
         seen.kept |= {type(one).__name__ for one in queued}
         for action in queued:
-            if is_verdict(action):
-                if not isinstance(action, act.Continue | act.Skip):
-                    words = verdict_words(action)
-                    seen.ends[words] = seen.ends.get(words, 0) + 1
-            elif isinstance(action, _MODIFICATIONS):
-                seen.queued.add(_NAMES[action_row(action).needs])
+            if isinstance(action, Modification):
+                seen.queued.add(action_row(action).permission)
+            elif is_verdict(action) and decides(action):
+                words = verdict_words(action)
+                seen.ends[words] = seen.ends.get(words, 0) + 1
         return after.set("macros", macros)
 
 
