@@ -6,11 +6,10 @@ are not seen. Which sessions are played is `demyjpy.cli.playing`'s.
 """
 
 import asyncio
-import inspect
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from types import FrameType
 from typing import Any, Final, TypeAlias
 
@@ -23,9 +22,8 @@ from demyjpy.context import Context, send_action, take_actions
 from demyjpy.engine.connection import Step
 from demyjpy.engine.macros import Macros
 from demyjpy.errors import HandlerError
-from demyjpy.handlers import as_registry, merge_handlers
+from demyjpy.handlers import Around, as_registry, merge_handlers, wrap_handler
 from demyjpy.registry import Handler, Registry
-from demyjpy.trace.besides import wrap
 from demyjpy.trace.words import verdict_words
 from demyjpy.verdicts import decides, is_verdict
 
@@ -180,21 +178,18 @@ class Watch:
             return handler  # they work on macros themselves
         seen = self.seen.setdefault(key, Seen(handler))
 
-        def around(event: Any, ctx: Context, _: Callable[[], Any]) -> Any:
+        def around(event: Any, ctx: Context) -> Around:
             if self.held_up is not None:
                 return ctx  # the time is over: what is left of this session is not played
             macros = ctx["macros"]
-            shown = ctx.set("macros", _SeenMacros(macros.slots, macros.fresh, seen.macros))
             self._begin(seen)
             try:
-                outcome = handler.function(event, shown)
+                outcome = yield ctx.set("macros", _SeenMacros(macros.slots, macros.fresh, seen.macros))
             except (Exception, SystemExit) as error:
                 raise self._failed(seen, error) from error
-            if inspect.isawaitable(outcome):
-                return self._awaited(seen, outcome, macros)
             return self._ended(seen, outcome, macros)
 
-        wrapped = wrap(handler, around)
+        wrapped = wrap_handler(handler, around)
         self.known[wrapped] = seen
         return wrapped
 
@@ -205,13 +200,6 @@ class Watch:
             if seen is not None and step.error is not None and not seen.stops:
                 seen.failure = seen.failure or f"{type(step.error).__name__}: {step.error}"
 
-    async def _awaited(self, seen: Seen, outcome: Awaitable[Any], macros: Macros) -> Any:
-        try:
-            found = await outcome
-        except (Exception, SystemExit) as error:
-            raise self._failed(seen, error) from error
-        return self._ended(seen, found, macros)
-
     def _failed(self, seen: Seen, error: BaseException) -> HandlerError:
         self.end()
         words = f"{type(error).__name__}: {error}"
@@ -219,12 +207,11 @@ class Watch:
             seen.failure = seen.failure or words
         return HandlerError(words)
 
-    def _ended(self, seen: Seen, outcome: Any, macros: Macros) -> Any:
+    def _ended(self, seen: Seen, after: Context, macros: Macros) -> Context:
         self.end()
-        if not isinstance(outcome, PMap):
-            seen.failure = seen.failure or f"no context came back, but {outcome!r:.60}"
-            return outcome
-        after: Context = outcome
+        if not isinstance(after, PMap):
+            seen.failure = seen.failure or f"no context came back, but {after!r:.60}"
+            return after
         queued = take_actions(after)[0]
         kept = set(map(id, queued))
         seen.dropped |= {type(one).__name__ for one in self.asked if id(one) not in kept}

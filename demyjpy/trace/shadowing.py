@@ -25,7 +25,7 @@ from demyjpy.engine.connection import OnError, Setup
 from demyjpy.engine.negotiation import EVENT_NAMES
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.engine.plan import encode_answer, in_sending_order
-from demyjpy.handlers import merge_handlers
+from demyjpy.handlers import Around, merge_handlers, wrap_handler
 from demyjpy.registry import QUIETABLE, Handler, Registry
 from demyjpy.trace.besides import as_optional
 from demyjpy.trace.comparing import MessageDifference, pairs_that_differ
@@ -104,25 +104,13 @@ def _heard(part: Registry, stage: "_Stage") -> Registry:
 
 
 def _hear(handler: Handler[Any], stage: "_Stage") -> Handler[Any]:
-    function = handler.function
-
-    def run(event: Any, ctx: Context) -> Any:
+    def around(event: Any, ctx: Context) -> Around:
         stage.hear(ctx, None)  # until it has answered
-        outcome = function(event, ctx)
+        outcome = yield ctx
         stage.hear(ctx, outcome)
         return outcome
 
-    async def run_async(event: Any, ctx: Context) -> Any:
-        stage.hear(ctx, None)
-        outcome = await function(event, ctx)
-        stage.hear(ctx, outcome)
-        return outcome
-
-    chosen: Any = run_async if handler.is_async else run
-    chosen.__wrapped__ = function  # logs name the user's function
-    return Handler(
-        handler.event, chosen, handler.reply, handler.blocking, handler.rejected, handler.progress
-    )
+    return wrap_handler(handler, around)
 
 
 @frozen
