@@ -1,4 +1,4 @@
-"""A filter in memory to which recorded packets are said: bytes in, bytes out, handlers called."""
+"""A filter in memory: an MTA, recorded or played, says bytes, handlers are called, the answer is bytes."""
 
 import asyncio
 from typing import Any, Self
