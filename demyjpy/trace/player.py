@@ -1,4 +1,4 @@
-"""A filter in memory: an MTA, recorded or played, says bytes, handlers are called, the answer is bytes."""
+"""A filter in memory, for an MTA that is recorded or played: bytes in, bytes out, handlers called."""
 
 import asyncio
 from typing import Any, Self
