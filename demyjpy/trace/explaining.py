@@ -222,7 +222,7 @@ class _Session:
     take: Callable[[Turn], list[Message]]
     count: int = 0
     leading_space: bool = False
-    packet: Any = None
+    exchange: int = 0
     turn: Turn | None = None
     """What the MTA said last, until all handlers have run and it is answered."""
     deciders: dict[int, str] = field(factory=dict)
@@ -300,8 +300,7 @@ def _shortened(packet: tuple[int, bytes], longest: int) -> tuple[int, bytes]:
 
 def _finish_before(session: _Session, step: Step) -> list[Message]:
     """The messages that end with what was said before this step, if that was something else."""
-    is_again = step.packet is not None and step.packet is session.packet
-    return [] if is_again else _finish(session)
+    return [] if step.exchange == session.exchange else _finish(session)
 
 
 def _take(session: _Session, step: Step, longest: int) -> list[Message]:
@@ -311,13 +310,12 @@ def _take(session: _Session, step: Step, longest: int) -> list[Message]:
     until the MTA says something else, what was said before is kept.
     """
     _note(session, step)
+    session.exchange = step.exchange
     if isinstance(step.event, ev.Options) and step.answer:
         session.leading_space = bool(step.answer[-1].protocol & ProtocolFlag.HDR_LEADSPC)
     if isinstance(step.event, ev.Disconnect):
         session.turn = Turn(_exchange(session, step, (ord("Q"), b""), longest), b"")
     elif step.packet is not None:
-        # what was answered is over, and not kept while the peer idles
-        session.packet = None if step.sent else step.packet
         letter, payload = _shortened(step.packet, longest)
         if isinstance(step.event, ev.Body):
             letter = _BODY  # also one that came with the end, which is a step of its own
