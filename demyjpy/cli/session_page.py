@@ -11,7 +11,7 @@ from typing import Any, Final
 from attrs import fields_dict, frozen
 
 from demyjpy import events as ev
-from demyjpy.cli.checking import place_of
+from demyjpy.cli.check_report import place_of
 from demyjpy.codec import name_of
 from demyjpy.context import ENGINE_KEYS, Context
 from demyjpy.engine.connection import Step
