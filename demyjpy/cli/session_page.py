@@ -5,18 +5,19 @@ Steps become `View` values, recorded ones and those of a filter that is played n
 
 import inspect
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Any, Final
 
 from attrs import fields_dict, frozen
 
 from demyjpy import events as ev
 from demyjpy.cli.check_report import place_of
+from demyjpy.codec import name_of
 from demyjpy.context import ENGINE_KEYS, Context
 from demyjpy.engine.connection import Step
 from demyjpy.handlers import default_event_handler
 from demyjpy.registry import Handler
 from demyjpy.trace import pages
-from demyjpy.trace.fields import name_of
 from demyjpy.trace.messages import Message
 from demyjpy.trace.moments import Moment
 from demyjpy.trace.pages import Bounded, Markup, change, details, element
@@ -68,14 +69,8 @@ def recorded_views(moments: Iterable[Moment]) -> Iterator[View]:
 
 def played_views(steps: Iterable[Step]) -> Iterator[View]:
     """The steps of a filter; the handlers of merged filters at one event are one view."""
-    said: list[Step] = []
-    for step in steps:
-        if said and not (step.event is said[-1].event and step.packet is said[-1].packet):
-            yield _view(said)
-            said = []
-        said.append(step)
-    if said:
-        yield _view(said)
+    for _, said in groupby(steps, key=lambda step: step.exchange):
+        yield _view(list(said))
 
 
 def _view(said: list[Step]) -> View:

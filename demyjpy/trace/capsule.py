@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
+from demyjpy.codec import name_of
 from demyjpy.context import Context, new_context
 from demyjpy.drivers.report import Seldom, log
 from demyjpy.engine.connection import Step
@@ -24,7 +25,6 @@ from demyjpy.engine.macros import Macros
 from demyjpy.errors import TraceError
 from demyjpy.events import Disconnect
 from demyjpy.trace.desk import Desk, Pace
-from demyjpy.trace.fields import name_of
 from demyjpy.trace.files import damages, open_to_read, open_to_write, read_lines
 from demyjpy.trace.octets import dump_text, load_text
 from demyjpy.trace.parsing import parse_line, seconds_of

@@ -32,18 +32,9 @@ from demyjpy.trace.words import (
     verdict_words,
     words_of,
 )
-from demyjpy.verdicts import Fate, join_bodies
+from demyjpy.verdicts import Fate, decides, is_verdict, join_bodies, verdicts_in
 from demyjpy.wire.codes import Command, ProtocolFlag
 
-_VERDICTS: Final = (
-    act.Accept,
-    act.Reject,
-    act.TemporaryFailure,
-    act.Discard,
-    act.Skip,
-    act.ReplyCode,
-    act.Continue,
-)
 _BODY: Final = int(Command.BODY)
 _TOLD: Final = frozenset({Command.CONNECT, Command.HELO, Command.MAIL, Command.RCPT})
 
@@ -125,7 +116,7 @@ def _step_sentences(exchange: Exchange, message: Message) -> Iterator[str]:
             continue
         for verdict in _verdicts(record):
             decided = exchange.name == message.at and verdict == message.verdict
-            if not isinstance(verdict, act.Continue | act.Skip) and not decided:
+            if decides(verdict) and not decided:
                 yield _sentence(f"{name} asked for {verdict_words(verdict)} at {_place(exchange)}.")
 
 
@@ -185,9 +176,8 @@ def _asked_by(exchanges: Iterable[Exchange]) -> list[tuple[str, Any]]:
     asked: dict[str, list[Any]] = {}
     for one in exchanges:
         for record in one.records:
-            edits = [
-                edit for edit in _actions(record) if not isinstance(edit, (*_VERDICTS, act.Progress))
-            ]
+            said = (one for one in _actions(record) if not is_verdict(one))
+            edits = [one for one in said if not isinstance(one, act.Progress)]
             if edits and "odd" not in record:
                 asked.setdefault(_name(record), []).extend(edits)
     return [(name, edit) for name, edits in asked.items() for edit in join_bodies(edits)]
@@ -221,7 +211,7 @@ def _actions(record: Record) -> tuple[Any, ...]:
 
 
 def _verdicts(record: Record) -> list[Verdict]:
-    return [action for action in _actions(record) if isinstance(action, _VERDICTS)]
+    return verdicts_in(_actions(record))
 
 
 # --------------------------------------------------------------------------------- in one line
@@ -232,7 +222,7 @@ class _Session:
     take: Callable[[Turn], list[Message]]
     count: int = 0
     leading_space: bool = False
-    packet: Any = None
+    exchange: int = 0
     turn: Turn | None = None
     """What the MTA said last, until all handlers have run and it is answered."""
     deciders: dict[int, str] = field(factory=dict)
@@ -310,8 +300,7 @@ def _shortened(packet: tuple[int, bytes], longest: int) -> tuple[int, bytes]:
 
 def _finish_before(session: _Session, step: Step) -> list[Message]:
     """The messages that end with what was said before this step, if that was something else."""
-    is_again = step.packet is not None and step.packet is session.packet
-    return [] if is_again else _finish(session)
+    return [] if step.exchange == session.exchange else _finish(session)
 
 
 def _take(session: _Session, step: Step, longest: int) -> list[Message]:
@@ -321,13 +310,12 @@ def _take(session: _Session, step: Step, longest: int) -> list[Message]:
     until the MTA says something else, what was said before is kept.
     """
     _note(session, step)
+    session.exchange = step.exchange
     if isinstance(step.event, ev.Options) and step.answer:
         session.leading_space = bool(step.answer[-1].protocol & ProtocolFlag.HDR_LEADSPC)
     if isinstance(step.event, ev.Disconnect):
         session.turn = Turn(_exchange(session, step, (ord("Q"), b""), longest), b"")
     elif step.packet is not None:
-        # what was answered is over, and not kept while the peer idles
-        session.packet = None if step.sent else step.packet
         letter, payload = _shortened(step.packet, longest)
         if isinstance(step.event, ev.Body):
             letter = _BODY  # also one that came with the end, which is a step of its own
@@ -349,7 +337,7 @@ def _note(session: _Session, step: Step) -> None:
     if step.handler is None:
         return
     for action in step.actions:
-        if isinstance(action, _VERDICTS):
+        if is_verdict(action):
             key = _hash(action)
             session.deciders.pop(key, None)
             session.deciders[key] = step.handler.name

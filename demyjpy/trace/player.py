@@ -1,4 +1,4 @@
-"""A filter in memory to which recorded packets are said: bytes in, bytes out, handlers called."""
+"""A filter in memory, for an MTA that is recorded or played: bytes in, bytes out, handlers called."""
 
 import asyncio
 from typing import Any, Self

@@ -17,9 +17,8 @@ from typing import Any, Final
 from attrs import evolve, frozen
 
 from demyjpy.context import Context
-from demyjpy.handlers import as_registry, merge_handlers
+from demyjpy.handlers import Around, as_registry, merge_handlers, wrap_handler
 from demyjpy.registry import Handler, Registry
-from demyjpy.trace.besides import wrap
 
 _AUDITED: Final = frozenset(
     {
@@ -103,37 +102,17 @@ class Watch:
         if handler.event in ("options", "define_macros"):
             return handler
 
-        def around(event: Any, ctx: Context, call: Callable[[], Any]) -> Any:
-            if not handler.is_async:
-                return self._run(handler, call)
-            return self._await(handler, call)
+        def around(event: Any, ctx: Context) -> Around:
+            self._running, _HEARD.watch = handler, self
+            before = sys.getprofile()
+            sys.setprofile(self._profile)
+            try:
+                return (yield ctx)
+            finally:
+                sys.setprofile(before)
+                self._running = _HEARD.watch = None
 
-        return wrap(handler, around)
-
-    def _run(self, handler: Handler[Any], call: Callable[[], Any]) -> Any:
-        before = self._begin(handler)
-        try:
-            return call()
-        finally:
-            self._end(before)
-
-    async def _await(self, handler: Handler[Any], call: Callable[[], Any]) -> Any:
-        before = self._begin(handler)
-        try:
-            outcome = call()
-            return await outcome if inspect.isawaitable(outcome) else outcome
-        finally:
-            self._end(before)
-
-    def _begin(self, handler: Handler[Any]) -> Any:
-        self._running, _HEARD.watch = handler, self
-        before = sys.getprofile()
-        sys.setprofile(self._profile)
-        return before
-
-    def _end(self, before: Any) -> None:
-        sys.setprofile(before)
-        self._running = _HEARD.watch = None
+        return wrap_handler(handler, around)
 
     def _profile(self, frame: FrameType, event: str, function: Any) -> None:
         if event != "c_call" or frame.f_globals.get("__name__", "").startswith(_OWN):

@@ -15,8 +15,6 @@ from demyjpy.codec import ACTIONS, EVENTS
 from demyjpy.context import Context, new_context
 from demyjpy.engine.connection import Step
 from demyjpy.engine.macros import NO_MACROS, Macros
-from demyjpy.engine.negotiation import ACTION_FLAGS
-from demyjpy.engine.plan import LEGAL
 from demyjpy.handlers import default_event_handler
 from demyjpy.trace.fields import dump_action
 from demyjpy.trace.octets import dump_text
@@ -30,6 +28,7 @@ from demyjpy.trace.records import (
     unreadable,
 )
 from demyjpy.trace.values import changes
+from demyjpy.verdicts import LEGAL, is_verdict
 from demyjpy.wire.codes import Command, ProtocolFlag, Response
 from demyjpy.wire.framing import NOTHING_UNREAD, Unread, join_frame, split_frames
 
@@ -38,8 +37,7 @@ AFTER_LOSS: Final = "after bytes that are no packet"
 
 _BODYEOB: Final = int(Command.BODYEOB)
 _LEADSPC: Final = ProtocolFlag.HDR_LEADSPC
-_NO_STEP: Final = Step("", ev.Disconnect(), new_context(), new_context())
-_NAMES: Final = {flag: name for name, flag in ACTION_FLAGS.items()}
+_NO_STEP: Final = Step("", ev.Disconnect(), new_context(), new_context(), exchange=-1)
 
 
 @define
@@ -63,7 +61,7 @@ class StepTape:
         last = self._last
         # the last handler of an event has answered: what a peer said is not kept while it idles
         self._last = _NO_STEP if step.sent else step
-        if step.event is not last.event or step.packet is not last.packet:
+        if step.exchange != last.exchange:
             yield self._begin(step, last, time)
         if isinstance(step.event, ev.Options) and step.answer:
             self.leading_space = bool(step.answer[-1].protocol & _LEADSPC)
@@ -235,8 +233,8 @@ class WireTape:
                 yield "a change before the end of message"
             granted = self.agreement.actions if self.agreement else 0
             if not granted & row.needs:
-                yield f"a change that was not negotiated: {_NAMES[row.needs]}"
-        elif actions and row.group == 5 and not isinstance(actions[0], LEGAL[event]):
+                yield f"a change that was not negotiated: {row.permission}"
+        elif actions and is_verdict(actions[0]) and not isinstance(actions[0], LEGAL[event]):
             yield f"no answer to {event}"
 
     def _with_queue_id(self, record: Record) -> Record:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from demyjpy import actions as act
 from demyjpy import define_event_handlers, merge_handlers
 from demyjpy import events as ev
-from demyjpy.codec import decode_action, decode_event, encode_action, encode_event
+from demyjpy.codec import decode_action, decode_event, encode_action, encode_event, name_of
 from demyjpy.errors import MilterError
 from demyjpy.trace import Trace, TraceError
 from demyjpy.trace.captures import is_capture, records_of
-from demyjpy.trace.fields import dump_action, dump_event, load_action, load_event, name_of
+from demyjpy.trace.fields import dump_action, dump_event, load_action, load_event
 from demyjpy.trace.reading import dump_record
 from demyjpy.trace.records import header
 from demyjpy.trace.tapes import WireTape
