@@ -12,8 +12,7 @@ from demyjpy.mta.link import MilterFailedError
 from demyjpy.mta.message import Envelope, Mail
 from demyjpy.mta.profiles import Profile
 from demyjpy.mta.smtp import Outcome
-from demyjpy.shown import safe
-from demyjpy.trace.words import plural, shorten
+from demyjpy.trace.words import plural, safe, shorten
 from demyjpy.verdicts import Fate, fate_of_refusal, join_bodies
 
 Word: TypeAlias = Fate | Literal["failed"]

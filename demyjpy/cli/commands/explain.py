@@ -5,7 +5,7 @@ from typing import Final
 
 from demyjpy.cli.arguments import MAX_SESSION, TRACES, Command, argument
 from demyjpy.cli.output import complain, say
-from demyjpy.cli.recordings import Few, readings, report_problems, session_problems
+from demyjpy.cli.recordings import FirstThousand, readings, report_problems, session_problems
 from demyjpy.trace.explaining import sentences
 
 _EPILOG: Final = """\
@@ -23,7 +23,7 @@ standard error; 2 if the arguments are wrong.
 def explain(arguments: argparse.Namespace) -> int:
     """``demyjpy explain``: 0; 1 if there was no message to explain, or something could not be read."""
     found = readings(arguments, arguments.traces)
-    told = Few()
+    told = FirstThousand()
     count = 0
     for reading in found:
         for trace in reading:

@@ -26,10 +26,10 @@ from demyjpy.cli.arguments import (
     limit,
 )
 from demyjpy.cli.check_report import refuse_problems
-from demyjpy.cli.configuration import mta_lines
 from demyjpy.cli.errors import check_extra
 from demyjpy.cli.loading import within
 from demyjpy.cli.logs import logging_to
+from demyjpy.cli.mta_configuration import mta_lines
 from demyjpy.cli.observers import OBSERVERS, observers_of
 from demyjpy.cli.output import say
 from demyjpy.cli.reloading import Reloadable, probe_command

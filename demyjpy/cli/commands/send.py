@@ -138,7 +138,7 @@ def _from_header(content: bytes) -> tuple[str, list[str]]:
     header = BytesHeaderParser(policy=email.policy.compat32).parsebytes(content)
 
     def found(*names: str) -> list[str]:
-        # as bytes, for a value that is no ASCII comes as a Header, with U+FFFD in it
+        # as bytes: a value that is no ASCII would be a Header, with U+FFFD in it
         values = [
             decode_text(value.encode("ascii", "surrogateescape"))
             for wanted in names
@@ -169,7 +169,7 @@ async def play_mail(
     profile: Profile,
     report: Callable[[Outcome], None],
 ) -> PlayedMail:
-    """Play a mail; ``report`` is told of each step as soon as it is done."""
+    """Play a mail; ``report`` is called with each step as soon as it is done."""
     script = steps_of(arguments, content)
     timeouts = Timeouts(arguments.connect_timeout, arguments.command_timeout, arguments.content_timeout)
     session = new_session(profile, max_answer=arguments.max_answer)

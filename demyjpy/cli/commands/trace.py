@@ -10,7 +10,7 @@ from demyjpy.cli.arguments import MAX_SESSION, TRACES, Command, argument, flag
 from demyjpy.cli.errors import InputError, failing_to
 from demyjpy.cli.output import say
 from demyjpy.cli.recordings import (
-    Few,
+    FirstThousand,
     message_json,
     message_line,
     readings,
@@ -39,7 +39,7 @@ Exit status: 0 if all could be read, 1 if something could not, 2 if the argument
 def trace(arguments: argparse.Namespace) -> int:
     """``demyjpy trace``: 0, or 1 if something could not be read."""
     found = readings(arguments, arguments.traces)
-    told, cut = Few(), Few()
+    told, cut = FirstThousand(), FirstThousand()
     counts = {"sessions": 0, "messages": 0}
 
     def sessions() -> Iterator[Trace]:
