@@ -3,11 +3,13 @@
 import argparse
 import asyncio
 import email.policy
+import re
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from email.parser import BytesHeaderParser
 from email.utils import getaddresses
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,9 +25,6 @@ from demyjpy.cli.arguments import (
     Command,
     argument,
     choice,
-    client,
-    macro,
-    path,
 )
 from demyjpy.cli.errors import InputError, failing_to
 from demyjpy.cli.mail_diff import diff_lines
@@ -249,6 +248,39 @@ def send(arguments: argparse.Namespace) -> int:
     return sent.status
 
 
+# ------------------------------------------------------------------------------------- arguments
+def read_macro(text: str) -> tuple[str, str]:
+    """``NAME=VALUE``; the name may be in braces."""
+    name, equals, value = text.partition("=")
+    name = name.removeprefix("{").removesuffix("}")
+    if not name or not equals or "\0" in value:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    return name, value
+
+
+def read_client(text: str) -> tuple[str, str | None]:
+    """``ADDRESS``, ``NAME[ADDRESS]`` or ``local``: the client's address, and its verified name."""
+    if text == "local":
+        return "", None
+    found = re.fullmatch(r"([^\[\]]*)\[([^\[\]]*)\]", text)
+    name, where = (found[1] or None, found[2]) if found else (None, text)
+    try:
+        return str(ip_address(where)), name
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected an IP address, NAME[ADDRESS] or local, got {text!r}"
+        ) from None
+
+
+def read_path(text: str) -> str:
+    """An envelope address, which ESMTP parameters may follow."""
+    if split_path(text) is None or "\0" in text:
+        raise argparse.ArgumentTypeError(
+            f"expected an address such as a@example.org, <> or '<a@example.org> SIZE=100', got {text!r}"
+        )
+    return text
+
+
 COMMAND: Final = Command(
     send,
     "Play one mail at a running milter, in any language, as Postfix or Sendmail would.",
@@ -262,21 +294,21 @@ COMMAND: Final = Command(
             "--from",
             dest="sender",
             metavar="ADDRESS",
-            type=path,
+            type=read_path,
             help="envelope sender; <> is the null sender; may have ESMTP parameters: '<a@b> SIZE=100'",
         ),
         argument(
             "--rcpt",
             dest="recipients",
             metavar="ADDRESS",
-            type=path,
+            type=read_path,
             action="append",
             help="envelope recipient, alike; may be given several times",
         ),
         argument(
             "--client",
             metavar="ADDRESS",
-            type=client,
+            type=read_client,
             default=("192.0.2.1", None),
             help="the SMTP client: an IP address, NAME[ADDRESS], or local (default: 192.0.2.1)",
         ),
@@ -290,7 +322,7 @@ COMMAND: Final = Command(
             "--macro",
             dest="macros",
             metavar="NAME=VALUE",
-            type=macro,
+            type=read_macro,
             action="append",
             help="give a macro this value; may be given several times",
         ),
