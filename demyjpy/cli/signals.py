@@ -28,12 +28,11 @@ async def until_signal() -> AsyncIterator["asyncio.Future[None]"]:
 
 def tell(told: "asyncio.Future[None]", error: OSError | None) -> None:
     """Let a future of `until_signal` be done, if it is not."""
-    if told.done():
-        return
-    if error is None:
-        told.set_result(None)
-    else:
-        told.set_exception(error)
+    if not told.done():
+        if error is None:
+            told.set_result(None)
+        else:
+            told.set_exception(error)
 
 
 @contextmanager

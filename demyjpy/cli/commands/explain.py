@@ -1,6 +1,7 @@
 """``demyjpy explain``: recorded messages in full sentences."""
 
 import argparse
+from itertools import chain
 from typing import Final
 
 from demyjpy.cli.arguments import MAX_SESSION, TRACES, Command, argument
@@ -25,15 +26,12 @@ def explain(arguments: argparse.Namespace) -> int:
     found = readings(arguments, arguments.traces)
     told = FirstThousand()
     count = 0
-    for reading in found:
-        for trace in reading:
-            told.extend(session_problems(trace))
-            for message in trace.messages:
-                if arguments.queue_id in (None, message.queue_id):
-                    if count:
-                        say("")
-                    count += 1
-                    say(*sentences(trace, message), flush=True)
+    for trace in chain.from_iterable(found):
+        told.extend(session_problems(trace))
+        for message in trace.messages:
+            if arguments.queue_id in (None, message.queue_id):
+                say(*([""] if count else []), *sentences(trace, message), flush=True)
+                count += 1
     bad = report_problems("explain", found, told)
     if not count:
         wanted = f" with queue id {arguments.queue_id}" if arguments.queue_id else ""
