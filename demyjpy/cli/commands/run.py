@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
+from ipaddress import ip_network
 from typing import Any, Final
 
 from attrs import fields_dict
@@ -11,29 +12,28 @@ from attrs import fields_dict
 from demyjpy.cli.arguments import (
     ADDRESS,
     COUNT,
-    HTTP,
     LOADING,
-    NETWORK,
     ON_ERROR,
     RECORDING,
     SECONDS,
     SECONDS_OR_0,
     Command,
     argument,
+    checked,
     choice,
     flag,
     grouped,
     limit,
 )
 from demyjpy.cli.check_report import refuse_problems
-from demyjpy.cli.configuration import mta_lines
 from demyjpy.cli.errors import check_extra
 from demyjpy.cli.loading import within
 from demyjpy.cli.logs import logging_to
+from demyjpy.cli.mta_configuration import mta_lines
 from demyjpy.cli.observers import OBSERVERS, observers_of
 from demyjpy.cli.output import say
 from demyjpy.cli.reloading import Reloadable, probe_command
-from demyjpy.drivers.address import parse_address
+from demyjpy.drivers.address import http_address, parse_address
 from demyjpy.drivers.dumping import obeying
 from demyjpy.drivers.loading import Reload
 from demyjpy.drivers.options import LOOPS, ServerOptions
@@ -235,7 +235,7 @@ COMMAND: Final = Command(
         argument(
             "--http",
             metavar="[HOST]:PORT",
-            type=HTTP,
+            type=checked(http_address),
             help="serve /metrics for Prometheus, /healthz, /readyz and a status page there, on "
             "127.0.0.1 without a host (needs prometheus-client: demyjpy[metrics])",
         ),
@@ -282,7 +282,7 @@ COMMAND: Final = Command(
                 argument(
                     "--allow",
                     metavar="NETWORK",
-                    type=NETWORK,
+                    type=checked(ip_network, "expected a network such as 192.0.2.0/24: "),
                     action="append",
                     default=[],
                     help="where TCP peers may come from, such as 192.0.2.0/24; may be repeated "

@@ -34,12 +34,11 @@ from demyjpy.cli.signals import until_signal
 from demyjpy.drivers.address import Address, parse_address
 from demyjpy.drivers.report import log
 from demyjpy.errors import MilterError
-from demyjpy.shown import safe
 from demyjpy.trace.fields import load_action, load_event
 from demyjpy.trace.records import Record
 from demyjpy.trace.snooping import AWAY, STOPPED, Snooper
 from demyjpy.trace.tapes import AFTER_LOSS
-from demyjpy.trace.words import flag_words, plural, shorten, words_of
+from demyjpy.trace.words import flag_words, plural, safe, shorten, words_of
 from demyjpy.trace.writing import Tray, WireRecorder
 
 _EPILOG: Final = """\
@@ -125,7 +124,7 @@ class Screen:
     def __call__(self, session: str, records: list[Record]) -> None:
         """Show what has come."""
         number = self._numbers[session]
-        # what cannot be read is told once in each direction; all of it is in the recording
+        # what cannot be read is shown once in each direction; all of it is in the recording
         told = (record for record in records if record.get("problem") != AFTER_LOSS)
         lines = [record_line(record, number, self._paint) for record in told]
         if any(record.get("direction") == "end" for record in records):
