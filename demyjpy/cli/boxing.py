@@ -17,7 +17,7 @@ from demyjpy.mta import steps
 from demyjpy.mta.box import Box, Store, Tapping
 from demyjpy.mta.channel import Tap, Timeouts, untapped
 from demyjpy.mta.smtp import Outcome
-from demyjpy.trace.writing import Tray, WireRecorder
+from demyjpy.trace.live.recording import Tray, WireRecorder
 
 
 @define

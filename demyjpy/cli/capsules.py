@@ -24,9 +24,9 @@ from demyjpy.mta import steps
 from demyjpy.testing import Postfix, run
 from demyjpy.testing.code import as_code, as_steps
 from demyjpy.testing.script import Script
-from demyjpy.trace.capsule import Capsule, has_failed_alike, load_capsule
-from demyjpy.trace.files import is_any_of
-from demyjpy.trace.session import Trace
+from demyjpy.trace.format.files import is_any_of
+from demyjpy.trace.format.trace import Trace
+from demyjpy.trace.live.capsule import Capsule, has_failed_alike, load_capsule
 from demyjpy.wire.fields import encode_text
 
 _TEST: Final = '''"""Made by demyjpy capsule: {what}."""

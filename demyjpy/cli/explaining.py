@@ -4,7 +4,7 @@ import argparse
 
 from demyjpy.cli.saying import complain, say
 from demyjpy.cli.tracing import Few, readings, report_problems, session_problems
-from demyjpy.trace.explaining import sentences
+from demyjpy.trace.live.explain_line import sentences
 
 
 def explain(arguments: argparse.Namespace) -> int:

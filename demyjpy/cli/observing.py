@@ -120,7 +120,7 @@ def observers_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
             found["capsules"] = CapsuleMaker(arguments.capsules, **_limits(arguments, "capsules"))
     if arguments.explain:
-        from demyjpy.trace.explaining import Explainer  # noqa: PLC0415  # as above
+        from demyjpy.trace.live.explain_line import Explainer  # noqa: PLC0415  # as above
 
         found["explain"] = Explainer(**_limits(arguments, "explain"))
     return found

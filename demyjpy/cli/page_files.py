@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from demyjpy.cli.words import InputError
-from demyjpy.trace.files import is_any_of
+from demyjpy.trace.format.files import is_any_of
 
 _START: Final = b"<!doctype html"
 

@@ -18,11 +18,11 @@ from demyjpy.cli.loading import load_filter
 from demyjpy.cli.replay_words import compared_json
 from demyjpy.engine.connection import OnError
 from demyjpy.errors import TraceError
-from demyjpy.trace.comparing import compare_bytes, compare_filters, compare_messages
-from demyjpy.trace.parrot import recorded_filter
-from demyjpy.trace.reaching import Reach, Watch
-from demyjpy.trace.reading import Lines
-from demyjpy.trace.replaying import Filter
+from demyjpy.trace.format.reading import Lines
+from demyjpy.trace.replay.comparing import compare_bytes, compare_filters, compare_messages
+from demyjpy.trace.replay.outside_calls import OutsideCall, OutsideWatch
+from demyjpy.trace.replay.recorded_filter import recorded_filter
+from demyjpy.trace.replay.replaying import Filter
 
 _WATCHED: Final = 20  # sessions of a batch
 _BATCH: Final = 1 << 20  # bytes of records that are worth a trip to another process
@@ -73,11 +73,13 @@ def _found(task: Task, batch: Iterable[Lines]) -> Iterator[dict[str, Any]]:
         yield compared_json(compared)
 
 
-def _watched(played: Filter, task: Task, number: int) -> tuple[Callable[[], tuple[Reach, ...]], Filter]:
+def _watched(
+    played: Filter, task: Task, number: int
+) -> tuple[Callable[[], tuple[OutsideCall, ...]], Filter]:
     """The filter under a watch, and what tells what it reached; it takes time: for a few sessions."""
-    found: list[Reach] = []
+    found: list[OutsideCall] = []
     if task.twice and number < _WATCHED:
-        played = evolve(played, watch=Watch(found.append))
+        played = evolve(played, watch=OutsideWatch(found.append))
     return lambda: tuple(found), played
 
 

@@ -7,11 +7,7 @@ from attrs import asdict, define, evolve, field
 
 from demyjpy.cli.tracing import message_json
 from demyjpy.context import ENGINE_KEYS, Context, new_context
-from demyjpy.trace.comparing import KINDS, Compared, Difference, Impure, MessageDifference
-from demyjpy.trace.messages import Message
-from demyjpy.trace.octets import dump_text
-from demyjpy.trace.values import changes, load_value
-from demyjpy.trace.words import (
+from demyjpy.trace.display.wording import (
     change_words,
     ending,
     envelope,
@@ -21,6 +17,10 @@ from demyjpy.trace.words import (
     verdict_words,
     words_of,
 )
+from demyjpy.trace.format.json_bytes import dump_text
+from demyjpy.trace.format.json_context import changes, load_value
+from demyjpy.trace.format.message_stories import MessageStory
+from demyjpy.trace.replay.comparing import KINDS, Compared, Difference, Impure, MessageDifference
 
 
 def context_words(ctx: Context) -> dict[str, str]:
@@ -96,11 +96,11 @@ def _changed(one: MessageDifference) -> Iterator[str]:
         yield f"refused recipients: {_refused(one.old)} -> {_refused(one.new)}"
 
 
-def _end(message: Message) -> str:
+def _end(message: MessageStory) -> str:
     return ending(evolve(message, edits=()))
 
 
-def _refused(message: Message) -> str:
+def _refused(message: MessageStory) -> str:
     return (
         ", ".join(f"{safe(address)} ({verdict_words(verdict)})" for address, verdict in message.refused)
         or "none"

@@ -21,9 +21,9 @@ from demyjpy.cli.trace_arguments import SHOWN
 from demyjpy.cli.tracing import Few, readings, report_problems
 from demyjpy.cli.words import InputError
 from demyjpy.errors import TraceError
-from demyjpy.trace.reading import Lines, Reading
-from demyjpy.trace.session import Trace
-from demyjpy.trace.words import plural
+from demyjpy.trace.display.wording import plural
+from demyjpy.trace.format.reading import Lines, Reading
+from demyjpy.trace.format.trace import Trace
 
 _SUFFIXES: Final = frozenset({".jsonl", ".gz", ".zst", ".json", ".trace"})
 _MOST_PAGES: Final = 20

@@ -9,10 +9,10 @@ from typing import Any
 from attrs import define, field
 
 from demyjpy.cli.replay_words import Tally
-from demyjpy.trace import pages
-from demyjpy.trace.comparing import KINDS
-from demyjpy.trace.pages import Bounded, Inside, Markup, change, details, element
-from demyjpy.trace.values import load_value
+from demyjpy.trace.display import pages
+from demyjpy.trace.display.pages import Bounded, Inside, Markup, change, details, element
+from demyjpy.trace.format.json_context import load_value
+from demyjpy.trace.replay.comparing import KINDS
 
 
 @define

@@ -15,7 +15,7 @@ from demyjpy.mta import steps
 from demyjpy.mta.link import Answer, MilterFailedError
 from demyjpy.mta.message import Mail
 from demyjpy.mta.smtp import Heard, Outcome
-from demyjpy.trace.words import edit_words, path_words, plural, safe, shorten, verdict_words
+from demyjpy.trace.display.wording import edit_words, path_words, plural, safe, shorten, verdict_words
 from demyjpy.wire.fields import decode_text, encode_text
 
 __all__ = [

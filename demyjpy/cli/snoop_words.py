@@ -8,10 +8,10 @@ from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.cli.show import Paint, plural, safe, shorten
 from demyjpy.errors import MilterError
-from demyjpy.trace.fields import load_action, load_event
-from demyjpy.trace.records import Record
-from demyjpy.trace.snooping import AWAY, STOPPED
-from demyjpy.trace.words import flag_words, words_of
+from demyjpy.trace.display.wording import flag_words, words_of
+from demyjpy.trace.format.json_events import load_action, load_event
+from demyjpy.trace.format.records import Record
+from demyjpy.trace.snoop.snooper import AWAY, STOPPED
 
 COLOURS: Final = ("cyan", "magenta", "blue", "green", "yellow")
 """One a session, in turn."""

@@ -18,10 +18,10 @@ from demyjpy.cli.waiting import until_signal
 from demyjpy.cli.words import InputError
 from demyjpy.drivers.address import Address, parse_address
 from demyjpy.drivers.report import log
-from demyjpy.trace.records import Record
-from demyjpy.trace.snooping import Snooper
-from demyjpy.trace.tapes import AFTER_LOSS
-from demyjpy.trace.writing import Tray, WireRecorder
+from demyjpy.trace.format.converters import AFTER_LOSS
+from demyjpy.trace.format.records import Record
+from demyjpy.trace.live.recording import Tray, WireRecorder
+from demyjpy.trace.snoop.snooper import Snooper
 
 _LOCAL: Final = ("127.0.0.1", "::1")
 _MOST_WAITING: Final = 100_000  # lines or records

@@ -10,10 +10,10 @@ from demyjpy.cli.saying import say
 from demyjpy.cli.show import Paint, safe, shorten
 from demyjpy.context import Context
 from demyjpy.engine.connection import Step
-from demyjpy.trace.fields import name_of
-from demyjpy.trace.moments import Moment
-from demyjpy.trace.session import Trace
-from demyjpy.trace.words import answer_words
+from demyjpy.trace.display.wording import answer_words
+from demyjpy.trace.format.json_events import name_of
+from demyjpy.trace.format.recorded_steps import Moment
+from demyjpy.trace.format.trace import Trace
 
 
 def show_steps(trace: Trace, handlers: Any, paint: Paint) -> None:

@@ -13,13 +13,7 @@ from attrs import define, field
 from demyjpy.cli.saying import complain_of_all, say
 from demyjpy.cli.words import InputError
 from demyjpy.errors import TraceError
-from demyjpy.trace.files import is_any_of
-from demyjpy.trace.messages import Message
-from demyjpy.trace.octets import dump_text
-from demyjpy.trace.parsing import MOST_BYTES
-from demyjpy.trace.reading import Reading
-from demyjpy.trace.session import Trace
-from demyjpy.trace.words import (
+from demyjpy.trace.display.wording import (
     change_words,
     ending,
     envelope,
@@ -28,7 +22,13 @@ from demyjpy.trace.words import (
     shorten,
     verdict_words,
 )
-from demyjpy.trace.writing import write
+from demyjpy.trace.format.files import is_any_of
+from demyjpy.trace.format.json_bytes import dump_text
+from demyjpy.trace.format.json_lines import MOST_BYTES
+from demyjpy.trace.format.message_stories import MessageStory
+from demyjpy.trace.format.reading import Reading
+from demyjpy.trace.format.trace import Trace
+from demyjpy.trace.live.recording import write
 
 _MOST_KEPT: Final = 1000
 
@@ -115,11 +115,11 @@ def session_problems(one: Trace) -> Iterator[str]:
     return (f"{one.source}: session {one.name}: {what}" for what in one.problems)
 
 
-def _show(message: Message, as_json: bool) -> None:
+def _show(message: MessageStory, as_json: bool) -> None:
     say(json.dumps(message_json(message)) if as_json else message_line(message))
 
 
-def message_line(message: Message) -> str:
+def message_line(message: MessageStory) -> str:
     """A message on a line: when, queue id, envelope, what became of it."""
     when = datetime.fromtimestamp(message.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     name = f"{message.name} [{message.milter}]" if message.milter else message.name
@@ -127,7 +127,7 @@ def message_line(message: Message) -> str:
     return shorten("  ".join(words))
 
 
-def message_json(message: Message) -> dict[str, Any]:
+def message_json(message: MessageStory) -> dict[str, Any]:
     """A message for programs."""
     return {
         "session": message.session,

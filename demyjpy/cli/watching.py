@@ -27,8 +27,8 @@ from demyjpy.engine.negotiation import ACTION_FLAGS
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import as_registry, is_verdict, merge_handlers
 from demyjpy.registry import Handler, Registry
-from demyjpy.trace.besides import wrap
-from demyjpy.trace.words import verdict_words
+from demyjpy.trace.display.wording import verdict_words
+from demyjpy.trace.rollout.optional import wrap
 
 LONGEST: Final = 20.0
 """Seconds; no session is begun after them, and none goes on."""

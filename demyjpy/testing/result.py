@@ -16,7 +16,7 @@ from demyjpy.mta.message import Mail, Message
 from demyjpy.mta.profiles import Profile, Reply
 from demyjpy.mta.smtp import Outcome
 from demyjpy.testing.dialogue import dialogue
-from demyjpy.trace.session import Trace
+from demyjpy.trace.format.trace import Trace
 from demyjpy.verdicts import Fate, fate_of_refusal
 
 AnyVerdict: TypeAlias = Verdict | act.Shutdown

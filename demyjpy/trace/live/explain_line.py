@@ -1,0 +1,368 @@
+"""Why did it do that to this mail? One message in full sentences, or in one line of the log.
+
+`sentences` reads a trace; `Explainer` is an observer that logs a line at the end of each message.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from attrs import define, evolve, field
+
+from demyjpy import actions as act
+from demyjpy import events as ev
+from demyjpy.actions import Verdict
+from demyjpy.drivers.report import log
+from demyjpy.engine.connection import Step
+from demyjpy.engine.macros import Macros
+from demyjpy.errors import MilterError
+from demyjpy.trace.display.wording import (
+    answer_words,
+    change_words,
+    ending,
+    envelope,
+    plural,
+    safe,
+    shorten,
+    verdict_words,
+    words_of,
+)
+from demyjpy.trace.format.exchanges import Exchange, actions_of
+from demyjpy.trace.format.json_lines import seconds_of
+from demyjpy.trace.format.message_stories import MessageStory, Reply, reading_messages
+from demyjpy.trace.format.records import Record
+from demyjpy.trace.format.trace import Trace
+from demyjpy.verdicts import Fate, join_bodies
+from demyjpy.wire.codes import Command, ProtocolFlag
+
+_VERDICTS: Final = (
+    act.Accept,
+    act.Reject,
+    act.TemporaryFailure,
+    act.Discard,
+    act.Skip,
+    act.ReplyCode,
+    act.Continue,
+)
+_BODY: Final = int(Command.BODY)
+_TOLD: Final = frozenset({Command.CONNECT, Command.HELO, Command.MAIL, Command.RCPT})
+
+LENGTH: Final = 320
+"""Bytes of an address that are kept; RFC 5321, 4.5.3.1, has no longer ones."""
+
+_DECIDERS: Final = 16  # verdicts of a session whose handlers are known
+
+
+# -------------------------------------------------------------------------------- in sentences
+def sentences(trace: Trace, message: MessageStory) -> Iterator[str]:
+    """A message of a trace in full sentences: who said what, who decided, what was changed."""
+    own = trace.exchanges[message.first - 1 : message.last]
+    before = trace.greetings_before(message.first)
+    is_cut = _is_cut(trace, message)
+    if is_cut:
+        message = evolve(message, outcome=Fate.UNDECIDED, at="")
+    asked = f", as {safe(message.milter)} was asked about it" if message.milter else ""
+    yield f"Message {safe(message.name)}, {envelope(message)}{asked}: {ending(message)}."
+    if message.client:
+        hello = f" and said hello as {safe(message.helo)}" if message.helo else ""
+        yield f"{safe(message.client)} connected{hello}."
+    yield from _envelope_sentences(message)
+    for exchange in (*before, *own):
+        yield from _step_sentences(exchange, message)
+    yield _cut_sentence(trace) if is_cut else _decision(message, [*before, *own])
+    yield from _edit_sentences(message, own)
+    spent = sum(_duration(record) for one in own for record in one.records)
+    if spent:
+        slowest = max(
+            (record for one in own for record in one.records), key=_duration, default=dict[str, Any]()
+        )
+        yield (
+            f"The handlers took {spent * 1000:.1f} ms, {_duration(slowest) * 1000:.1f} ms of it "
+            f"{_name(slowest)} at {slowest.get('event')}."
+        )
+
+
+def _is_cut(trace: Trace, message: MessageStory) -> bool:
+    """Whether the recording ends before it tells what became of the message."""
+    is_last = message.last == trace.exchanges[-1].number
+    is_open = message.outcome is Fate.UNANSWERED or (message.outcome, message.at) == (
+        Fate.GIVEN_UP,
+        "disconnect",
+    )
+    return trace.how == "cut" and is_last and is_open
+
+
+def _cut_sentence(trace: Trace) -> str:
+    why = safe(trace.reason) or "the session was still open, or the rest is lost"
+    return f"The recording ends here: {why}."
+
+
+def _envelope_sentences(message: MessageStory) -> Iterator[str]:
+    if message.sender is not None:
+        yield f"It gave the sender <{safe(message.sender)}>."
+    taken = len(message.recipients) - len(message.refused)
+    if message.recipients:
+        names = ", ".join(f"<{safe(one)}>" for one in message.recipients)
+        yield f"It gave {plural(len(message.recipients), 'recipient')}: {names}."
+    if message.refused:
+        yield f"The filter refused {len(message.refused)} of them, and {taken} stayed."
+
+
+def _step_sentences(exchange: Exchange, message: MessageStory) -> Iterator[str]:
+    """What handlers asked for or did wrong at a step, where that is not only going on."""
+    for record in exchange.records:
+        name, error = _name(record), record.get("error")
+        if isinstance(error, dict):
+            what = shorten(f"{error.get('type')}: {error.get('text')}")
+            yield _sentence(f"{name} failed at {exchange.name}: {what}.")
+        odd = record.get("odd")
+        if isinstance(odd, list) and _actions(record):
+            words = shorten("; ".join(map(str, odd)))
+            yield (
+                f"Out of turn, {name} said at {_place(exchange)}: {answer_words(_actions(record))} "
+                f"({words}). What the MTA made of that is not in the recording."
+            )
+            continue
+        for verdict in _verdicts(record):
+            decided = exchange.name == message.at and verdict == message.verdict
+            if not isinstance(verdict, act.Continue | act.Skip) and not decided:
+                yield _sentence(f"{name} asked for {verdict_words(verdict)} at {_place(exchange)}.")
+
+
+def _place(exchange: Exchange) -> str:
+    """The step, and what it was about."""
+    try:
+        event = exchange.event
+    except MilterError:
+        return exchange.name
+    match event:
+        case ev.Recipient():
+            return f"recipient <{safe(event.address)}>"
+        case ev.Header():
+            return f"header {safe(event.name)}"
+        case _:
+            return exchange.name
+
+
+def _decision(message: MessageStory, exchanges: Iterable[Exchange]) -> str:
+    verdict = message.verdict
+    if message.outcome is Fate.UNANSWERED:
+        return "The filter never answered at its end."
+    if verdict is None:
+        return f"It was given up by the MTA or its client ({message.at}), not by the filter."
+    if isinstance(verdict, act.Continue):
+        return f"No handler objected: the answer at {message.at} was to go on."
+    deciders = [
+        _name(record)
+        for one in exchanges
+        if one.name == message.at
+        for record in one.records
+        if "odd" not in record and verdict in _verdicts(record)
+    ]
+    if deciders:
+        return _sentence(f"{deciders[-1]} decided at {message.at}: {verdict_words(verdict)}.")
+    return f"The answer at {message.at} was {verdict_words(verdict)}."
+
+
+def _edit_sentences(message: MessageStory, exchanges: Iterable[Exchange]) -> Iterator[str]:
+    """The changes, with who asked for them; those that came to nothing, too."""
+    asked = _asked_by(exchanges)
+    made = message.edits
+    who = {_same(edit): name for name, edit in asked}
+    for edit in made:
+        by = f", asked for by {who[_same(edit)]}" if _same(edit) in who else ""
+        yield f"Change: {change_words(edit)}{by}."
+    kept = set(map(_same, made))
+    for name, edit in asked:
+        if _same(edit) not in kept:
+            goes_on = message.outcome.goes_on
+            why = "it was not sent" if goes_on else f"the mail was {message.outcome}"
+            yield f"Dropped: {words_of(edit)}, asked for by {name}, for {why}."
+
+
+def _asked_by(exchanges: Iterable[Exchange]) -> list[tuple[str, Any]]:
+    """Edits with who asked for them; a new body that one asked for in pieces is one edit."""
+    asked: dict[str, list[Any]] = {}
+    for one in exchanges:
+        for record in one.records:
+            edits = [
+                edit for edit in _actions(record) if not isinstance(edit, (*_VERDICTS, act.Progress))
+            ]
+            if edits and "odd" not in record:
+                asked.setdefault(_name(record), []).extend(edits)
+    return [(name, edit) for name, edits in asked.items() for edit in join_bodies(edits)]
+
+
+def _same(edit: Any) -> object:
+    """What two edits have in common if they are the same; bodies by what they are."""
+    return edit if isinstance(edit, act.ReplaceBody) else repr(edit)
+
+
+def _sentence(text: str) -> str:
+    """With a capital, unless it begins with the name of a function."""
+    return f"T{text[1:]}" if text.startswith("the ") else text
+
+
+def _name(record: Record) -> str:
+    name = record.get("handler")
+    return safe(name) if isinstance(name, str) else "the filter"
+
+
+def _duration(record: Record) -> float:
+    return seconds_of(record.get("duration"))
+
+
+def _actions(record: Record) -> tuple[Any, ...]:
+    """What a handler queued; of a filter that did not tell, what was said."""
+    try:
+        return actions_of(record, "actions" if "handler" in record else "answer")
+    except MilterError:
+        return ()
+
+
+def _verdicts(record: Record) -> list[Verdict]:
+    return [action for action in _actions(record) if isinstance(action, _VERDICTS)]
+
+
+# --------------------------------------------------------------------------------- in one line
+@define
+class _Session:
+    """What is known of a session until its message ends."""
+
+    take: Callable[[Reply], list[MessageStory]]
+    count: int = 0
+    leading_space: bool = False
+    packet: Any = None
+    reply: Reply | None = None
+    """What the MTA said last, until all handlers have run and it is answered."""
+    deciders: dict[int, str] = field(factory=dict)
+    """Handlers by the hash of the verdict that they asked for; the latest ones."""
+    editors: dict[str, None] = field(factory=dict)
+    errors: int = 0
+    spent: float = 0.0
+
+
+class Explainer:
+    """An observer that logs a line at the end of each message; ``explain=True`` of `start_milter`.
+
+    ``length``: bytes of an address or a name that are kept, and told; so a session takes some kB at
+    most, whatever a peer says. It may be called from any thread.
+    """
+
+    def __init__(self, write: Callable[[str], None] | None = None, *, length: int = LENGTH) -> None:
+        self._length = length
+        self._write = write or (lambda line: log.info("%s", line))
+        self._sessions: dict[str, _Session] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, step: Step) -> None:
+        """Take a step."""
+        with self._lock:
+            session = self._sessions.get(step.session)
+            if session is None:
+                take = reading_messages(step.session, most=1)
+                session = self._sessions[step.session] = _Session(take)
+            if isinstance(step.event, ev.Disconnect):
+                del self._sessions[step.session]
+            # first what this step brings to an end, or what its handlers did would count there
+            lines = self._lines(session, _finish_before(session, step))
+            lines += self._lines(session, _take(session, step, self._length))
+        for line in lines:
+            self._write(line)
+
+    def _lines(self, session: _Session, messages: Iterable[MessageStory]) -> list[str]:
+        return [self._line(session, message) for message in messages]
+
+    def _line(self, session: _Session, message: MessageStory) -> str:
+        words = [f"session {message.session}: {safe(message.name)}", envelope(message)]
+        if message.client:
+            words.append(f"from {safe(message.client)}")
+        by = session.deciders.get(_hash(message.verdict), "")
+        end = ending(message, by, session.editors)
+        if session.errors:
+            end += f", {plural(session.errors, 'failure')} of handlers"
+        if session.spent:
+            end += f", {session.spent * 1000:.1f} ms"
+        session.deciders, session.editors = {}, {}
+        session.errors, session.spent = 0, 0.0
+        return f"{' '.join(words)}: {end}"
+
+
+def _hash(verdict: object) -> int:
+    return hash(repr(verdict))
+
+
+def _shortened(packet: tuple[int, bytes], longest: int) -> tuple[int, bytes]:
+    """A packet with as much as is told of what it says, still one that can be read."""
+    letter, payload = packet
+    if letter not in _TOLD or len(payload) <= longest:
+        return letter, b"" if letter not in _TOLD else payload
+    if letter == Command.CONNECT:
+        name, _, rest = payload.partition(b"\0")
+        if len(rest) > longest:
+            rest = rest[:longest] + b"\0"
+        return letter, name[:longest] + b"\0" + rest
+    path = payload.partition(b"\0")[0]
+    if len(path) > longest:
+        path = path[:longest] + (b">" if path.startswith(b"<") else b"")
+    return letter, path + b"\0"
+
+
+def _finish_before(session: _Session, step: Step) -> list[MessageStory]:
+    """The messages that end with what was said before this step, if that was something else."""
+    is_again = step.packet is not None and step.packet is session.packet
+    return [] if is_again else _finish(session)
+
+
+def _take(session: _Session, step: Step, longest: int) -> list[MessageStory]:
+    """The messages that end with this step.
+
+    There is a step for each handler, and the answer comes with the last of an event. Until then, or
+    until the MTA says something else, what was said before is kept.
+    """
+    _note(session, step)
+    if isinstance(step.event, ev.Options) and step.answer:
+        session.leading_space = bool(step.answer[-1].protocol & ProtocolFlag.HDR_LEADSPC)
+    if isinstance(step.event, ev.Disconnect):
+        session.reply = Reply(_exchange(session, step, (ord("Q"), b""), longest), b"")
+    elif step.packet is not None:
+        # what was answered is over, and not kept while the peer idles
+        session.packet = None if step.sent else step.packet
+        letter, payload = _shortened(step.packet, longest)
+        if isinstance(step.event, ev.Body):
+            letter = _BODY  # also one that came with the end, which is a step of its own
+        exchange = _exchange(session, step, (letter, payload), longest)
+        session.reply = Reply(exchange, step.sent, session.leading_space)
+    return _finish(session) if step.sent or isinstance(step.event, ev.Disconnect) else []
+
+
+def _finish(session: _Session) -> list[MessageStory]:
+    """The messages that end with what was kept."""
+    reply, session.reply = session.reply, None
+    return [] if reply is None else session.take(reply)
+
+
+def _note(session: _Session, step: Step) -> None:
+    """Who asked for what."""
+    session.spent += step.duration or 0.0
+    session.errors += step.error is not None
+    if step.handler is None:
+        return
+    for action in step.actions:
+        if isinstance(action, _VERDICTS):
+            key = _hash(action)
+            session.deciders.pop(key, None)
+            session.deciders[key] = step.handler.name
+            if len(session.deciders) > _DECIDERS:
+                del session.deciders[next(iter(session.deciders))]
+        elif not isinstance(action, act.Negotiate):
+            session.editors[step.handler.name] = None
+
+
+def _exchange(session: _Session, step: Step, packet: tuple[int, bytes], longest: int) -> Exchange:
+    session.count += 1
+    macros = step.after.get("macros")
+    queue_id = macros.get("i") if isinstance(macros, Macros) else None
+    queue_id = queue_id if queue_id is None else queue_id[:longest]
+    sent, exact = step.sent, session.leading_space
+    return Exchange(session.count, packet, b"", sent, sent, 0.0, exact, queue_id, {}, ())

@@ -1,0 +1,377 @@
+"""Traces to files: `write` for sessions that are there, `Recorder` for those that go on.
+
+A recorder never harms what it records: it keeps what waits in bounded memory, and a thread writes.
+Whatever goes wrong with a file is logged once, and another one is begun when that is possible. A session
+of which something is lost ends there in the trace: no reader takes what is left for the whole.
+"""
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol, Self
+
+from attrs import define, frozen
+
+from demyjpy.drivers.report import Seldom, log
+from demyjpy.engine.connection import Step
+from demyjpy.errors import TraceError
+from demyjpy.events import Disconnect, EndOfMessage
+from demyjpy.trace.format.converters import StepConverter, WireConverter
+from demyjpy.trace.format.files import open_to_replace, open_to_write
+from demyjpy.trace.format.reading import dump_record
+from demyjpy.trace.format.records import Record, ended, header
+from demyjpy.trace.format.trace import Trace
+from demyjpy.trace.live.background_writer import BackgroundWriter
+from demyjpy.trace.live.bounded_directory import BoundedDirectory
+
+SUFFIX: Final = ".jsonl"
+
+MEMORY: Final = 16 << 20
+"""Bytes that may wait to be written."""
+
+FILES: Final = 10_000
+"""Files that a directory may hold."""
+
+DISK: Final = 10 << 30
+"""Bytes that a directory may hold."""
+
+RETRY: Final = 5.0
+"""Seconds until it is tried again to write."""
+
+_HELD: Final = 64 << 10  # bytes that are handed over though nothing has ended
+
+
+def version() -> str:
+    """The installed version of demyjpy, for headers; empty where it is not installed."""
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version("demyjpy")
+    return ""
+
+
+def write(path: str | Path, traces: Iterable[Trace], by: str = "demyjpy.trace") -> int:
+    """Write sessions to a file, compressed as its name says; how many.
+
+    It takes the place of what is there when all is written. `OSError` if that fails.
+    """
+    count = 0
+    with open_to_replace(Path(path)) as stream:
+        stream.write(dump_record(header(by, time.time(), version())))
+        for trace in traces:
+            stream.writelines(dump_record(record) for record in trace.records)
+            count += 1
+    return count
+
+
+@frozen
+class Line:
+    """A record as it stands in a file."""
+
+    session: str
+    is_end: bool
+    data: bytes
+
+
+def line_of(record: Record) -> Line:
+    """A record, dumped."""
+    return Line(record.get("session", ""), record.get("direction") == "end", dump_record(record))
+
+
+class Tray:
+    """A directory of traces, into which each process writes a file of its own, made when needed.
+
+    The directory is made for its owner only if there is none. Where nothing can be written, or the
+    directory has as many ``files`` or bytes (``disk``) as it may have, that is logged once; what comes
+    for some seconds is not written, and then another file is begun. ``is_well`` says whether the last
+    attempt went well. Sessions of which something was not written are not gone on with.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        by: str,
+        suffix: str = SUFFIX,
+        *,
+        files: int = FILES,
+        disk: int = DISK,
+    ) -> None:
+        self._directory = Path(directory)
+        self._shelf = BoundedDirectory(self._directory, files=files, disk=disk)
+        self._by = by
+        self._suffix = suffix
+        self._stream: BinaryIO | None = None
+        self._inherited: BinaryIO | None = None
+        self._process = 0
+        self._identity = (0, 0)
+        self._again = 0.0
+        """Not before this time it is tried again."""
+        self._whole = 0
+        """Bytes of the file that are surely there."""
+        self._sessions: set[str] = set()
+        """Those that are in the file, and have not ended."""
+        self._lost: set[str] = set()
+        self.is_well = True
+        self.path: Path | None = None
+
+    def prepare(self) -> Self:
+        """Make the directory, and see that files can be made in it; `TraceError` if they cannot."""
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            probe = self._directory / f".probe-{secrets.token_hex(4)}"
+            probe.touch(0o600)
+            probe.unlink()
+        except OSError as error:
+            raise TraceError(f"cannot record in {self._directory}: {error.strerror or error}") from error
+        return self
+
+    def write(self, records: Iterable[Record], *, flush: bool = False) -> None:
+        """Write records, if that is possible."""
+        self.write_lines(map(line_of, records), flush=flush)
+
+    def write_lines(self, lines: Iterable[Line], *, flush: bool = False) -> None:
+        """Write records that were dumped, if that is possible."""
+        if self._process != os.getpid():
+            self._inherited = self._stream  # closing it would write what its owner writes
+            self._process, self._stream, self._again = os.getpid(), None, 0.0
+            self._sessions, self._lost = set(), set()
+        found = list(lines)
+        if time.monotonic() < self._again:
+            self._lose(found)
+            return
+        try:
+            data = b"".join(line.data for line in found if line.session not in self._lost)
+            stream = self._open(len(data))
+            stream.write(data)
+            if flush:
+                stream.flush()
+        except (OSError, ValueError, TraceError) as error:
+            self._lose(found)
+            self._fail(error)
+        else:
+            self._shelf.grow(len(data))
+            self._note(found, stream.tell() if flush else None)
+
+    def _open(self, size: int) -> BinaryIO:
+        if self._stream is not None and not self._is_there():
+            raise TraceError(f"{self.path} is gone")
+        if self._stream is None:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._shelf.has_room(size, files=self._stream is None):
+            raise TraceError("it has as many files or bytes as it may have")
+        if self._stream is None:
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+            name = f"{stamp}-{self._process}-{secrets.token_hex(3)}{self._suffix}"
+            self.path = self._directory / name
+            self._stream = open_to_write(self.path)
+            self._shelf.add(name, 0)
+            status = os.fstat(self._stream.fileno())
+            self._identity = status.st_dev, status.st_ino
+            self._whole = 0
+            self._stream.write(dump_record(header(self._by, time.time(), version())))
+        return self._stream
+
+    def _is_there(self) -> bool:
+        """Whether what is written can be found again; who removes a directory takes the file along."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._identity
+
+    @property
+    def _path(self) -> Path:
+        return self.path or self._directory
+
+    def _note(self, lines: Iterable[Line], whole: int | None) -> None:
+        """These were written."""
+        self._whole = self._whole if whole is None else whole
+        for line in lines:
+            if line.is_end:
+                self._sessions.discard(line.session)
+                self._lost.discard(line.session)
+            elif line.session not in self._lost:
+                self._sessions.add(line.session)
+        if not self.is_well:
+            self.is_well = True
+            log.info("recording in %s again, in a new file", self._directory)
+
+    def _lose(self, lines: Iterable[Line]) -> None:
+        """These were not written: of their sessions no more is."""
+        for line in lines:
+            (self._lost.discard if line.is_end else self._lost.add)(line.session)
+            self._sessions.discard(line.session)
+
+    def _fail(self, error: Exception) -> None:
+        self._again = time.monotonic() + RETRY
+        self._lost |= self._sessions
+        self._sessions = set()
+        self._drop()
+        if self.is_well:
+            self.is_well = False
+            what = (error.strerror if isinstance(error, OSError) else None) or error
+            log.error(
+                "recording in %s has ended for now: %s; the mail goes on, and it is tried again every "
+                "%.0f s",
+                self._directory,
+                what,
+                RETRY,
+            )
+
+    def _drop(self) -> None:
+        """Leave the file: what is in it, as far as it is whole."""
+        stream, self._stream = self._stream, None
+        if stream is None:
+            return
+        with suppress(OSError, ValueError):  # it tries to write what was not written
+            stream.close()
+        with suppress(OSError):
+            if self._whole == 0:
+                self._path.unlink()
+            elif self._suffix == SUFFIX:
+                os.truncate(self._path, self._whole)
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._stream is not None and self._process == os.getpid():
+            with suppress(OSError):
+                self._stream.close()
+            self._stream = None
+
+
+@define
+class _Tape:
+    """A session that is being recorded, or no more, for something of it is lost."""
+
+    tape: StepConverter
+    is_lost: bool = False
+
+
+def _lines_of(tape: StepConverter, step: Step, now: float, *, is_over: bool) -> list[Line]:
+    records = list(tape.take(step, now))
+    return [line_of(one) for one in ([*records, tape.end(now)] if is_over else records)]
+
+
+class Recorder:
+    """An observer that records every session: ``start_milter(..., observer=Recorder("traces"))``.
+
+    ``raw``: packets, too. ``memory``: bytes that may wait to be written; where the disk does not keep
+    up, sessions are cut, and say so. ``files`` and ``disk`` (bytes): what the directory may hold; where
+    it is full, nothing is recorded until there is room. Each process writes one file in the directory,
+    by a thread of its own. It may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        raw: bool = False,
+        by: str = "demyjpy",
+        memory: int = MEMORY,
+        files: int = FILES,
+        disk: int = DISK,
+    ) -> None:
+        self._tray = Tray(directory, by, files=files, disk=disk).prepare()
+        self._raw = raw
+        self._memory = memory
+        self._desk = BackgroundWriter("recorder", memory)
+        self._tapes: dict[str, _Tape] = {}
+        self._lines: list[Line] = []
+        self._size = 0
+        self._seldom = Seldom(60.0)
+        self._lock = threading.Lock()
+
+    def __call__(self, step: Step) -> None:
+        """Take a step."""
+        now = time.time()
+        with self._lock:
+            found = self._tapes.get(step.session)
+            if found is None:
+                found = self._tapes[step.session] = _Tape(StepConverter(step.session, self._raw))
+        is_over = isinstance(step.event, Disconnect)
+        # without the lock, for it takes long: the steps of one session come one after the other
+        lines = [] if found.is_lost else _lines_of(found.tape, step, now, is_over=is_over)
+        with self._lock:
+            if not found.is_lost:
+                self._keep(found, lines, now)
+            if is_over:
+                del self._tapes[step.session]
+            if is_over or isinstance(step.event, EndOfMessage) or self._size > _HELD:
+                self._hand_over()
+
+    def _keep(self, found: _Tape, lines: Iterable[Line], now: float) -> None:
+        for line in lines:
+            if self._size + self._desk.size + len(line.data) > self._memory:
+                found.is_lost = True
+                found.tape = StepConverter(line.session)  # it holds what was said last
+                self._add(line_of(ended(line.session, now, "cut", "the disk did not keep up")))
+                count = self._seldom.count("cut", now)
+                if count:
+                    log.warning("the recording does not keep up: sessions cut: %d", count)
+                return
+            self._add(line)
+
+    def _add(self, line: Line) -> None:
+        self._lines.append(line)
+        self._size += len(line.data)
+
+    def _hand_over(self) -> None:
+        lines, size = self._lines, self._size
+        self._lines, self._size = [], 0
+        if lines and not self._desk.put(
+            size, partial(self._tray.write_lines, lines, flush=True), always=True
+        ):
+            for session in {line.session for line in lines} & self._tapes.keys():
+                self._tapes[session].is_lost = True
+            if self._seldom.count("thread", time.time()):
+                log.error("cannot record: there is no thread to be had; the mail goes on")
+
+    def close(self) -> None:
+        """Write what is left, within half a second; sessions that go on have no end in the trace."""
+        with self._lock:
+            self._hand_over()
+        if self._desk.close():
+            self._tray.close()
+
+
+class Writer(Protocol):
+    """What takes records: a `Tray`, or something in front of it."""
+
+    def write(self, records: Iterable[Record], *, flush: bool = False) -> None:
+        """Write records, if that is still possible."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
+class WireRecorder:
+    """One session between an MTA and a filter, recorded from its bytes."""
+
+    def __init__(
+        self, tray: Writer | None, session: str, *, raw: bool = False, milter: str = ""
+    ) -> None:
+        self._tray = tray
+        self.tape = WireConverter(session, raw, milter)
+
+    def take(self, direction: str, data: bytes) -> list[Record]:
+        """Bytes from the ``"mta"`` or the ``"filter"``; their records."""
+        return self._write(self.tape.take(direction, data, time.time()))
+
+    def end(self, how: str, reason: str = "") -> list[Record]:
+        """The end: ``how`` as in `demyjpy.trace.format.records.ended`."""
+        return self._write(self.tape.end(time.time(), how, reason), flush=True)
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._tray is not None:
+            self._tray.close()
+
+    def _write(self, records: Iterable[Record], *, flush: bool = False) -> list[Record]:
+        found = list(records)
+        if self._tray is not None:
+            self._tray.write(found, flush=flush)
+        return found
