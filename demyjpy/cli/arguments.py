@@ -6,10 +6,11 @@ from typing import Any, Final, NoReturn
 
 from attrs import fields_dict
 
+from demyjpy.cli.errors import InputError
 from demyjpy.cli.mail_arguments import add_mail_commands, add_recording
 from demyjpy.cli.observing import add_observers, check_observers
 from demyjpy.cli.trace_arguments import add_trace_commands
-from demyjpy.cli.words import COUNT, SECONDS, SECONDS_OR_0, InputError, Parser, address, http, network
+from demyjpy.cli.words import COUNT, SECONDS, SECONDS_OR_0, Parser, address, http, network
 from demyjpy.drivers.options import LOOPS, Options
 from demyjpy.engine.limits import Limits
 

@@ -8,15 +8,17 @@ from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
 
 from attrs import define, field
 
-from demyjpy.cli.saying import say
-from demyjpy.cli.show import Paint, paint_for, plural, safe, step_lines
-from demyjpy.cli.waiting import tell, until_signal
+from demyjpy.cli.output import Paint, paint_for, say
+from demyjpy.cli.signals import tell, until_signal
+from demyjpy.cli.step_lines import step_lines
 from demyjpy.drivers.address import Address
 from demyjpy.errors import AddressError
 from demyjpy.mta import steps
 from demyjpy.mta.box import Box, Store, Tapping
 from demyjpy.mta.channel import Tap, Timeouts, untapped
 from demyjpy.mta.smtp import Outcome
+from demyjpy.shown import safe
+from demyjpy.trace.display.wording import plural
 from demyjpy.trace.live.recording import Tray, WireRecorder
 
 

@@ -14,16 +14,16 @@ from typing import Any, Final
 from attrs import define, field
 
 from demyjpy import events as ev
+from demyjpy.cli.errors import InputError
 from demyjpy.cli.loading import load_filter
-from demyjpy.cli.replay_words import context_words
-from demyjpy.cli.saying import complain, say
-from demyjpy.cli.show import shorten
-from demyjpy.cli.words import InputError
+from demyjpy.cli.output import complain, say
+from demyjpy.cli.replay_report import context_words
 from demyjpy.errors import LocalProtocolError, MilterError, TraceError
 from demyjpy.mta import steps
 from demyjpy.testing import Postfix, run
 from demyjpy.testing.code import as_code, as_steps
 from demyjpy.testing.script import Script
+from demyjpy.trace.display.wording import shorten
 from demyjpy.trace.format.files import is_any_of
 from demyjpy.trace.format.trace import Trace
 from demyjpy.trace.live.capsule import Capsule, has_failed_alike, load_capsule

@@ -21,11 +21,12 @@ from attrs import define, field
 from demyjpy.cli import demo_filter
 from demyjpy.cli.boxing import Journal, open_store, smtp_server, swaks_line
 from demyjpy.cli.loading import Loaded, load_filter
+from demyjpy.cli.mail_diff import diff_lines
+from demyjpy.cli.output import Paint, paint_for, say
+from demyjpy.cli.played_mail import STATUSES, Sent, verdict_line
 from demyjpy.cli.sample_mails import Sample, samples
-from demyjpy.cli.saying import say
-from demyjpy.cli.sent import STATUSES, Sent, verdict_line
-from demyjpy.cli.show import Paint, diff_lines, failure_words, paint_for, plural, safe, said, shorten
-from demyjpy.cli.waiting import tell, until_signal
+from demyjpy.cli.signals import tell, until_signal
+from demyjpy.cli.step_lines import failure_words, said
 from demyjpy.drivers import running
 from demyjpy.drivers.address import Address
 from demyjpy.drivers.pool import DaemonExecutor
@@ -33,6 +34,8 @@ from demyjpy.mta import steps
 from demyjpy.mta.box import Box, Store
 from demyjpy.mta.message import Envelope, Mail, Message
 from demyjpy.mta.smtp import Outcome
+from demyjpy.shown import safe
+from demyjpy.trace.display.wording import plural, shorten
 from demyjpy.wire.fields import Parameters
 
 _ANYWHERE: Final = "inet:0@127.0.0.1"

@@ -2,8 +2,8 @@
 
 import argparse
 
-from demyjpy.cli.saying import complain, say
-from demyjpy.cli.tracing import Few, readings, report_problems, session_problems
+from demyjpy.cli.output import complain, say
+from demyjpy.cli.recordings import Few, readings, report_problems, session_problems
 from demyjpy.trace.live.explain_line import sentences
 
 

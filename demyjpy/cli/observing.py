@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from demyjpy.cli.words import COUNT, SECONDS, InputError, Parser
+from demyjpy.cli.errors import InputError
+from demyjpy.cli.words import COUNT, SECONDS, Parser
 from demyjpy.drivers.privileges import acting_as
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from demyjpy.cli.words import InputError
+from demyjpy.cli.errors import InputError
 from demyjpy.trace.format.files import is_any_of
 
 _START: Final = b"<!doctype html"

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Final
 
-from demyjpy.cli.checking import refuse_problems
+from demyjpy.cli.check_report import refuse_problems
 from demyjpy.cli.loading import load_filter
 from demyjpy.drivers.loading import LOADED, why
 

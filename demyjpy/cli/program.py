@@ -13,15 +13,15 @@ from typing import Any, Final
 from attrs import evolve
 
 from demyjpy.cli.arguments import build_parser, check_needs, options_of
-from demyjpy.cli.checking import Report, as_text, examine, refuse_problems
+from demyjpy.cli.check_report import Report, as_text, examine, refuse_problems
 from demyjpy.cli.configuration import mta_lines
+from demyjpy.cli.errors import InputError, MissingExtraError
 from demyjpy.cli.loading import Loaded, LoadError, load_filter, within
 from demyjpy.cli.logs import logging_to
 from demyjpy.cli.observing import observers_of
+from demyjpy.cli.output import complain, say
 from demyjpy.cli.probing import probe_command
 from demyjpy.cli.reloading import Reloadable
-from demyjpy.cli.saying import complain, say
-from demyjpy.cli.words import InputError, MissingExtraError
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.dumping import obeying
 from demyjpy.drivers.loading import Reload
@@ -89,7 +89,7 @@ def _played(report: Report, loaded: Loaded, driver: str) -> Report:
         raise MissingExtraError("--play needs Hypothesis: pip install 'demyjpy[hypothesis]'")
     if report.problems:
         return evolve(report, notes=(*report.notes, "--play: not played, for it is wrong already"))
-    from demyjpy.cli.playing import play  # noqa: PLC0415  # it needs Hypothesis
+    from demyjpy.cli.check_play import play  # noqa: PLC0415  # it needs Hypothesis
 
     return play(report, loaded, driver)
 
@@ -217,15 +217,15 @@ def demo(arguments: argparse.Namespace) -> int:
 def trace(arguments: argparse.Namespace) -> int:
     """``demyjpy trace``: 0, or 1 if something in the files could not be read."""
     _print_anything()
-    from demyjpy.cli import tracing  # noqa: PLC0415  # as above
+    from demyjpy.cli import recordings  # noqa: PLC0415  # as above
 
-    return tracing.trace(arguments)
+    return recordings.trace(arguments)
 
 
 def replay(arguments: argparse.Namespace) -> int:
     """``demyjpy replay``: 0 if nothing differs."""
     _print_anything()
-    from demyjpy.cli import replaying  # noqa: PLC0415  # as above
+    from demyjpy.cli.commands import replay as replaying  # noqa: PLC0415  # as above
 
     return replaying.replay(arguments)
 

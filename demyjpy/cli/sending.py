@@ -13,11 +13,12 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from demyjpy.cli.saying import complain, complain_of_all, say
-from demyjpy.cli.sent import Sent, verdict_line
-from demyjpy.cli.sent_json import as_json
-from demyjpy.cli.show import Paint, diff_lines, failure_words, paint_for, step_lines
-from demyjpy.cli.words import InputError
+from demyjpy.cli.errors import InputError
+from demyjpy.cli.mail_diff import diff_lines
+from demyjpy.cli.output import Paint, complain, complain_of_all, paint_for, say
+from demyjpy.cli.played_mail import Sent, verdict_line
+from demyjpy.cli.played_mail_json import as_json
+from demyjpy.cli.step_lines import failure_words, step_lines
 from demyjpy.errors import TraceError
 from demyjpy.mta import steps
 from demyjpy.mta.channel import Timeouts, untapped

@@ -6,9 +6,10 @@ from typing import Any, Final
 
 from demyjpy import actions as act
 from demyjpy import events as ev
-from demyjpy.cli.show import Paint, plural, safe, shorten
+from demyjpy.cli.output import Paint
 from demyjpy.errors import MilterError
-from demyjpy.trace.display.wording import flag_words, words_of
+from demyjpy.shown import safe
+from demyjpy.trace.display.wording import flag_words, plural, shorten, words_of
 from demyjpy.trace.format.json_events import load_action, load_event
 from demyjpy.trace.format.records import Record
 from demyjpy.trace.snoop.snooper import AWAY, STOPPED

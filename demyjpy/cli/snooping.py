@@ -11,11 +11,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final, Self
 
-from demyjpy.cli.saying import say
-from demyjpy.cli.show import Paint, paint_for
+from demyjpy.cli.errors import InputError
+from demyjpy.cli.output import Paint, paint_for, say
+from demyjpy.cli.signals import until_signal
 from demyjpy.cli.snoop_words import record_line
-from demyjpy.cli.waiting import until_signal
-from demyjpy.cli.words import InputError
 from demyjpy.drivers.address import Address, parse_address
 from demyjpy.drivers.report import log
 from demyjpy.trace.format.converters import AFTER_LOSS

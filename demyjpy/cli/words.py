@@ -8,20 +8,12 @@ from ipaddress import ip_address, ip_network
 from typing import Any, Final, NoReturn, TypeVar
 
 from demyjpy.drivers.address import http_address, parse_address
-from demyjpy.errors import AddressError, MilterError
+from demyjpy.errors import AddressError
 from demyjpy.mta.path import split_path
 
 T = TypeVar("T")
 
 _YEAR: Final = 366 * 86400.0
-
-
-class InputError(MilterError):
-    """What was given cannot be read, or makes no sense."""
-
-
-class MissingExtraError(MilterError):
-    """What a command needs is not installed."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from demyjpy.cli.boxing import Journal
-from demyjpy.cli.show import Paint
+from demyjpy.cli.output import Paint
 from demyjpy.mta.box import Box, Store
 from tests.cli.conftest import MAIL as MAIL_LF
 from tests.cli.servers import PATIENCE

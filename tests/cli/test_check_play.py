@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 
 from demyjpy import Accept, send_action
-from demyjpy.cli import findings, playing, watching
+from demyjpy.cli import check_findings as findings
+from demyjpy.cli import check_play as playing
+from demyjpy.cli import check_watch as watching
 from demyjpy.registry import Handler
 
 Run = Callable[..., tuple[int, str, str]]

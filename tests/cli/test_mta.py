@@ -13,7 +13,7 @@ from demyjpy import (
     running,
 )
 from demyjpy.cli.boxing import Journal, smtp_server, swaks_line
-from demyjpy.cli.show import Paint
+from demyjpy.cli.output import Paint
 from demyjpy.drivers.address import parse_address
 from demyjpy.mta import steps
 from demyjpy.mta.message import Envelope, Mail, Message

@@ -7,10 +7,12 @@ from demyjpy import (
     ReplyCode,
     TemporaryFailure,
 )
-from demyjpy.cli.sent import Sent, summary
-from demyjpy.cli.show import Paint, diff_lines, verdict_words
+from demyjpy.cli.mail_diff import diff_lines
+from demyjpy.cli.output import Paint
+from demyjpy.cli.played_mail import Sent, summary
 from demyjpy.mta.link import MilterFailedError
 from demyjpy.mta.message import Envelope, Mail, Message
+from demyjpy.trace.display.wording import verdict_words
 
 
 def mail_of(body: str, header: str = "A: 1\nB: 2\nC: 3\nD: 4\nE: 5\n") -> Mail:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from demyjpy.cli.show import Paint
+from demyjpy.cli.output import Paint
 from demyjpy.cli.snooping import Outbox, Screen
 from demyjpy.trace.format.converters import AFTER_LOSS, WireConverter
 from demyjpy.trace.format.records import LONGEST_PACKET

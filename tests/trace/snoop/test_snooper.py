@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from demyjpy import running
-from demyjpy.cli.show import Paint
+from demyjpy.cli.output import Paint
 from demyjpy.cli.snoop_words import record_line
 from demyjpy.cli.snooping import Outbox, Screen, _place
 from demyjpy.drivers.address import Address, listen, parse_address

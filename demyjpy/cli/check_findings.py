@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from demyjpy.cli.checking import Report, mutable_values
-from demyjpy.cli.watching import Key, Seen, Watch
+from demyjpy.cli.check_report import Report, mutable_values
+from demyjpy.cli.check_watch import Key, Seen, Watch
 from demyjpy.context import Context, new_context
 from demyjpy.trace.display.wording import plural, shorten
 from demyjpy.wire.fields import spell_macro

@@ -1,8 +1,8 @@
 """What a filter does when sessions are played at it: `demyjpy check --play`.
 
 The classic sessions of `demyjpy.testing.strategies`, then generated ones, in memory, as Postfix and
-Sendmail would. What is seen of handlers meanwhile is `demyjpy.cli.watching`'s, what follows from it
-`demyjpy.cli.findings`'. A handler that takes too long is stopped by an alarm.
+Sendmail would. What is seen of handlers meanwhile is `demyjpy.cli.check_watch`'s, what follows from it
+`demyjpy.cli.check_findings`'. A handler that takes too long is stopped by an alarm.
 """
 
 import os
@@ -17,11 +17,11 @@ from typing import Final
 from attrs import evolve
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from demyjpy.cli import watching
-from demyjpy.cli.checking import Report
-from demyjpy.cli.findings import Shared, notes_of, problems_of, untried_in
+from demyjpy.cli import check_watch
+from demyjpy.cli.check_findings import Shared, notes_of, problems_of, untried_in
+from demyjpy.cli.check_report import Report
+from demyjpy.cli.check_watch import OutOfTimeError, Seen, Watch
 from demyjpy.cli.loading import Loaded
-from demyjpy.cli.watching import OutOfTimeError, Seen, Watch
 from demyjpy.engine.connection import Setup
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.testing.run import play_script, profiles_of
@@ -59,7 +59,7 @@ def _alarm(watch: Watch) -> Iterator[None]:
         yield
         return
     before = signal.signal(signal.SIGALRM, watch.ring)
-    signal.setitimer(signal.ITIMER_REAL, max(watching.LONGEST, 0.01), _AGAIN)
+    signal.setitimer(signal.ITIMER_REAL, max(check_watch.LONGEST, 0.01), _AGAIN)
     try:
         yield
     finally:
@@ -95,7 +95,7 @@ def _sessions(count: int) -> str:
 
 def _play_all(setup: Setup, words: tuple[str, ...], watch: Watch) -> tuple[int, bool]:
     """How many sessions were played to their end, and whether these are all."""
-    end = time.monotonic() + watching.LONGEST
+    end = time.monotonic() + check_watch.LONGEST
     count = 0
     is_whole = True
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from attrs import asdict, define, evolve, field
 
-from demyjpy.cli.tracing import message_json
+from demyjpy.cli.recordings import message_json
 from demyjpy.context import ENGINE_KEYS, Context, new_context
 from demyjpy.trace.display.wording import (
     change_words,

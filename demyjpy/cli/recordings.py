@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from demyjpy.cli.saying import complain_of_all, say
-from demyjpy.cli.words import InputError
+from demyjpy.cli.errors import InputError
+from demyjpy.cli.output import complain_of_all, say
 from demyjpy.errors import TraceError
 from demyjpy.trace.display.wording import (
     change_words,

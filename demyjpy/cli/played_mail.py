@@ -6,11 +6,13 @@ from typing import Final, Literal, TypeAlias
 from attrs import frozen
 
 from demyjpy.actions import Modification, Quarantine
-from demyjpy.cli.show import Paint, plural, safe, shorten
+from demyjpy.cli.output import Paint
 from demyjpy.mta import steps
 from demyjpy.mta.link import MilterFailedError
 from demyjpy.mta.message import Mail
 from demyjpy.mta.smtp import Outcome
+from demyjpy.shown import safe
+from demyjpy.trace.display.wording import plural, shorten
 from demyjpy.verdicts import Fate, fate_of_refusal, join_bodies
 
 Word: TypeAlias = Fate | Literal["failed"]

@@ -4,13 +4,13 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from demyjpy.cli.checking import place_of
-from demyjpy.cli.replay_words import context_words
-from demyjpy.cli.saying import say
-from demyjpy.cli.show import Paint, safe, shorten
+from demyjpy.cli.check_report import place_of
+from demyjpy.cli.output import Paint, say
+from demyjpy.cli.replay_report import context_words
 from demyjpy.context import Context
 from demyjpy.engine.connection import Step
-from demyjpy.trace.display.wording import answer_words
+from demyjpy.shown import safe
+from demyjpy.trace.display.wording import answer_words, shorten
 from demyjpy.trace.format.json_events import name_of
 from demyjpy.trace.format.recorded_steps import Moment
 from demyjpy.trace.format.trace import Trace

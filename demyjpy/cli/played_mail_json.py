@@ -10,8 +10,8 @@ from typing import Any
 
 from attrs import asdict, has
 
-from demyjpy.cli.sent import Sent
-from demyjpy.cli.show import own_header
+from demyjpy.cli.mail_diff import own_header
+from demyjpy.cli.played_mail import Sent
 from demyjpy.mta.message import Mail, Message
 from demyjpy.mta.profiles import Profile
 from demyjpy.mta.smtp import Heard, Outcome

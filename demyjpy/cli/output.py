@@ -1,7 +1,7 @@
 """Where the commands print: the one way to the terminal, on which no control character gets through.
 
 Whatever was read from a file or a peer may be in a line. `say` escapes all that is not printable, also
-where nobody has made it `safe` before; only the colours that `demyjpy.cli.show.Paint` makes pass, and
+where nobody has made it `safe` before; only the colours that `Paint` makes pass, and
 only if colours are on.
 """
 
@@ -10,10 +10,37 @@ import sys
 from collections.abc import Iterable
 from typing import Final, TextIO
 
+from attrs import frozen
+
 from demyjpy.shown import safe
 
 _COLOUR: Final = re.compile("(\x1b\\[(?:0|1|2|3[1-6])m)")
 _MOST: Final = 100
+_CODES: Final = {
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "blue": "34",
+    "magenta": "35",
+    "cyan": "36",
+    "bold": "1",
+    "dim": "2",
+}
+
+
+@frozen
+class Paint:
+    """Colours, or none."""
+
+    is_on: bool
+
+    def __call__(self, colour: str, text: str) -> str:
+        return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if self.is_on and text else text
+
+
+def paint_for(choice: str) -> Paint:
+    """What ``--color`` means: colours on a terminal, always, or never."""
+    return Paint(choice == "always" or (choice == "auto" and sys.stdout.isatty()))
 
 
 def say(*lines: str, to: TextIO | None = None, flush: bool = False, coloured: bool = False) -> None:

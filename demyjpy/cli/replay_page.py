@@ -1,6 +1,6 @@
 """What a replay found, as a page: figures, then each message that differs and why. Text only.
 
-It is made of the JSON that `demyjpy.cli.replay_words` makes, while that comes in, and is bounded.
+It is made of the JSON that `demyjpy.cli.replay_report` makes, while that comes in, and is bounded.
 """
 
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import define, field
 
-from demyjpy.cli.replay_words import Tally
+from demyjpy.cli.replay_report import Tally
 from demyjpy.trace.display import pages
 from demyjpy.trace.display.pages import Bounded, Inside, Markup, change, details, element
 from demyjpy.trace.format.json_context import load_value

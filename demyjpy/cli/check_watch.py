@@ -2,7 +2,7 @@
 
 Around each handler of a filter stands one of ours. What waits for the world (sleep, network, other
 programs) is stopped where Python tells of it, before it happens. Files, and what does its waiting in C,
-are not seen. Which sessions are played is `demyjpy.cli.playing`'s.
+are not seen. Which sessions are played is `demyjpy.cli.check_play`'s.
 """
 
 import asyncio
