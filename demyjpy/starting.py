@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from demyjpy.trace.live.capsule import CapsuleMaker
     from demyjpy.trace.live.explain_line import Explainer
     from demyjpy.trace.live.flight import FlightRecorder
-    from demyjpy.trace.live.recording import Recorder
+    from demyjpy.trace.live.recorder import Recorder
 
 
 def start_milter(
@@ -142,7 +142,7 @@ def _closing(
 ) -> list[Closing]:
     found: list[Closing] = []
     if isinstance(record, str | Path):
-        from demyjpy.trace.live.recording import Recorder  # noqa: PLC0415  # filters start fast
+        from demyjpy.trace.live.recorder import Recorder  # noqa: PLC0415  # filters start fast
 
         found.append(Recorder(record, raw=raw))
     elif record is not None:

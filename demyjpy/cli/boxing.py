@@ -19,7 +19,7 @@ from demyjpy.mta.channel import Tap, Timeouts, untapped
 from demyjpy.mta.smtp import Outcome
 from demyjpy.shown import safe
 from demyjpy.trace.display.wording import plural
-from demyjpy.trace.live.recording import Tray, WireRecorder
+from demyjpy.trace.live.recorder import Tray, WireRecorder
 
 
 @define

@@ -28,7 +28,7 @@ from demyjpy.trace.format.json_lines import MOST_BYTES
 from demyjpy.trace.format.message_stories import MessageStory
 from demyjpy.trace.format.reading import Reading
 from demyjpy.trace.format.trace import Trace
-from demyjpy.trace.live.recording import write
+from demyjpy.trace.format.writing import write
 
 _MOST_KEPT: Final = 1000
 

@@ -28,7 +28,7 @@ from demyjpy.mta.message import Envelope, Mail
 from demyjpy.mta.path import split_path
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
 from demyjpy.mta.smtp import Outcome, new_session, play_async, take_step
-from demyjpy.trace.live.recording import Tray, WireRecorder
+from demyjpy.trace.live.recorder import Tray, WireRecorder
 from demyjpy.wire.fields import Parameters, decode_text, spell_macro
 
 SENDER: Final = "sender@example.org"

@@ -19,7 +19,7 @@ from demyjpy.drivers.address import Address, parse_address
 from demyjpy.drivers.report import log
 from demyjpy.trace.format.converters import AFTER_LOSS
 from demyjpy.trace.format.records import Record
-from demyjpy.trace.live.recording import Tray, WireRecorder
+from demyjpy.trace.live.recorder import Tray, WireRecorder
 from demyjpy.trace.snoop.snooper import Snooper
 
 _LOCAL: Final = ("127.0.0.1", "::1")

@@ -8,10 +8,11 @@ from demyjpy.trace.format.privacy import Privacy
 from demyjpy.trace.format.reading import Reading, load
 from demyjpy.trace.format.recorded_steps import Moment
 from demyjpy.trace.format.trace import Trace
+from demyjpy.trace.format.writing import write
 from demyjpy.trace.live.capsule import Capsule, CapsuleMaker, load_capsule
 from demyjpy.trace.live.explain_line import Explainer
 from demyjpy.trace.live.flight import FlightRecorder, Triggers
-from demyjpy.trace.live.recording import Recorder, Tray, WireRecorder, write
+from demyjpy.trace.live.recorder import Recorder, Tray, WireRecorder
 from demyjpy.trace.rollout.canary import canary, sender_domain
 from demyjpy.trace.rollout.shadow import shadow
 

@@ -46,7 +46,7 @@ from demyjpy.trace.format.privacy import Privacy
 from demyjpy.trace.format.reading import dump_record
 from demyjpy.trace.live.explain_line import Explainer
 from demyjpy.trace.live.flight import FlightRecorder, Triggers
-from demyjpy.trace.live.recording import Recorder
+from demyjpy.trace.live.recorder import Recorder
 from demyjpy.wire.framing import join_frame
 from tests.drivers.peer import Peer, packet
 

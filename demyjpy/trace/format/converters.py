@@ -27,6 +27,7 @@ from demyjpy.trace.format.records import (
     answered,
     ended,
     of_event,
+    queue_id_in,
     said,
     unreadable,
 )
@@ -110,7 +111,7 @@ class StepConverter:
         macros = ctx.get("macros")
         if macros is not self._macros:
             self._macros = macros
-            self._queue_id = macros.get("i") if isinstance(macros, Macros) else None
+            self._queue_id = queue_id_in(ctx)
         if self._queue_id is not None:
             record["queue_id"] = dump_text(self._queue_id)
         return record

@@ -10,6 +10,8 @@ from typing import Any, Final, TypeAlias
 from demyjpy import events as ev
 from demyjpy.actions import Action
 from demyjpy.codec import decode_action, decode_event, encode_action, encode_event
+from demyjpy.context import Context
+from demyjpy.engine.macros import Macros
 from demyjpy.engine.plan import LEGAL
 from demyjpy.errors import MilterError
 from demyjpy.trace.format.json_bytes import dump_text
@@ -129,3 +131,9 @@ def ended(session: str, time: float, how: str, reason: str = "") -> Record:
 
 def _base64(data: bytes) -> str:
     return b64encode(data).decode("ascii")
+
+
+def queue_id_in(ctx: Context) -> str | None:
+    """The queue id that a context has, in its macros."""
+    macros = ctx.get("macros")
+    return macros.get("i") if isinstance(macros, Macros) else None

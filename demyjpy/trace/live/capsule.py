@@ -4,6 +4,7 @@ A capsule is a trace whose header has more in it (``capsule``): the traceback, t
 versions. So whatever reads traces reads capsules.
 """
 
+import inspect
 import platform
 import threading
 import time
@@ -15,26 +16,26 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 from demyjpy.context import Context, new_context
 from demyjpy.drivers.report import Seldom, log
 from demyjpy.engine.connection import Step
-from demyjpy.engine.macros import Macros
 from demyjpy.errors import TraceError
 from demyjpy.events import Disconnect
 from demyjpy.trace.format.converters import StepConverter
-from demyjpy.trace.format.files import damages, open_to_read, open_to_write, read_lines
+from demyjpy.trace.format.files import damages, open_to_read, read_lines
 from demyjpy.trace.format.json_bytes import dump_text, load_text
 from demyjpy.trace.format.json_context import apply_changes, changes
 from demyjpy.trace.format.json_events import name_of
 from demyjpy.trace.format.json_lines import parse_line, seconds_of
 from demyjpy.trace.format.reading import dump_record, load
-from demyjpy.trace.format.records import Record, ended, header
+from demyjpy.trace.format.records import Record, header, queue_id_in
 from demyjpy.trace.format.trace import Trace
+from demyjpy.trace.format.writing import version
 from demyjpy.trace.live.background_writer import BackgroundWriter, RateLimit
-from demyjpy.trace.live.bounded_directory import BoundedDirectory
-from demyjpy.trace.live.recording import Tray, version
+from demyjpy.trace.live.bounded_directory import BoundedDirectory, file_stamp
+from demyjpy.trace.live.kept_sessions import KeptSession, OpenSessions
 
 _LONGEST: Final = 8 << 20  # bytes of one session that are kept
 
@@ -71,14 +72,6 @@ class Capsule:
     trace: Trace = field(repr=False)
 
 
-@define
-class _Session:
-    tape: StepConverter
-    lines: list[bytes] = field(factory=list)
-    size: int = 0
-    is_full: bool = False
-
-
 class CapsuleMaker:
     """An observer that writes a capsule for each failure of a handler; ``capsules=`` of `start_milter`.
 
@@ -99,19 +92,16 @@ class CapsuleMaker:
         rate: int = RATE,
         same: int = SAME,
     ) -> None:
-        self._directory = Path(directory)
-        Tray(self._directory, "capsule").prepare()
-        self._shelf = BoundedDirectory(self._directory, files=most, disk=disk)
+        self._directory = BoundedDirectory(directory, files=most, disk=disk).prepare()
         self._by, self._versions = version(), versions()
         self._memory = memory
-        self._desk = BackgroundWriter("capsules", memory)
-        self._pace, self._seldom = RateLimit(rate), Seldom(60.0)
+        self._writer = BackgroundWriter("capsules", memory)
+        self._limit, self._seldom = RateLimit(rate), Seldom(60.0)
         self._same = same
         self._kinds: dict[tuple[str, ...], RateLimit] = {}
-        self._sessions: dict[str, _Session] = {}
+        self._sessions = OpenSessions(lambda name: KeptSession(StepConverter(name)))
         self._lock = threading.Lock()
         self._count = 0
-        self._has_failed = False
         self.size = 0
         """Bytes of sessions that are kept."""
 
@@ -119,11 +109,9 @@ class CapsuleMaker:
         """Take a step."""
         now = time.time()
         with self._lock:
-            session = self._sessions.get(step.session)
-            if session is None:
-                session = self._sessions[step.session] = _Session(StepConverter(step.session))
+            session = self._sessions[step.session]
             if not session.is_full:
-                for record in session.tape.take(step, now):
+                for record in session.converter.take(step, now):
                     self._keep(session, dump_record(record), now)
             if step.error is not None and step.handler is not None:
                 self._take_failure(step, step.error, session, now)
@@ -133,41 +121,34 @@ class CapsuleMaker:
 
     def close(self) -> None:
         """Let what is to be written be written, within half a second."""
-        self._desk.close()
+        self._writer.close()
 
-    def _keep(self, session: _Session, line: bytes, now: float) -> None:
+    def _keep(self, session: KeptSession, line: bytes, now: float) -> None:
         if session.is_full:
             return
-        most = min(_LONGEST, self._memory // 2)
-        is_too_much = self.size + self._desk.size + len(line) > self._memory
-        if session.size + len(line) > most or is_too_much:
-            session.is_full = True
-            session.tape = StepConverter(session.tape.session)  # it holds what was said last
-            line = dump_record(ended(session.tape.session, now, "cut", "it was too long to be kept"))
-        session.lines.append(line)
-        session.size += len(line)
+        room = min(_LONGEST, self._memory // 2) - session.size
+        if len(line) > min(room, self._memory - self.size - self._writer.size):
+            session.is_full, line = True, session.cut(now)
+            session.converter = StepConverter("")  # it holds what was said last
+        session.add(line)
         self.size += len(line)
 
-    def _take_failure(self, step: Step, error: Exception, session: _Session, now: float) -> None:
-        kind = self._pace_of(step, error)
-        is_wanted = kind.allows() and self._pace.allows()
-        if is_wanted:
+    def _take_failure(self, step: Step, error: Exception, session: KeptSession, now: float) -> None:
+        kind = self._limit_of(step, error)
+        if kind.allows() and self._limit.allows():
             about = {**_about(step, error), "versions": self._versions}
             first = dump_record({**header("capsule", now, self._by), "capsule": about})
             lines = [first, *session.lines]
-            if self._desk.put(
-                sum(map(len, lines)), partial(self._write, step.session, kind, lines, now)
-            ):
+            write = partial(self._write, step.session, kind, lines, now)
+            if self._writer.put(sum(map(len, lines)), write):
                 return
-        count = self._seldom.count("left out", now)
-        if count:
+        if count := self._seldom.count("left out", now):
             log.warning("capsules left out: %d: too many, or too many of the same failure", count)
 
-    def _pace_of(self, step: Step, error: Exception) -> RateLimit:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        place = "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+    def _limit_of(self, step: Step, error: Exception) -> RateLimit:
+        place = ""
+        for frame, line in traceback.walk_tb(error.__traceback__):
+            place = f"{frame.f_code.co_filename}:{line}"
         handler = "" if step.handler is None else step.handler.name
         kind = (name_of(step.event), handler, type(error).__name__, place)
         if kind not in self._kinds:
@@ -178,36 +159,20 @@ class CapsuleMaker:
 
     def _write(self, session: str, kind: RateLimit, lines: list[bytes], now: float) -> None:
         self._count += 1
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
-        path = self._directory / f"{stamp}-{session}-{self._count}.capsule.jsonl"
-        size = sum(map(len, lines))
-        try:
-            self._shelf.make_room(size)
-            with open_to_write(path) as stream:
-                stream.writelines(lines)
-        except (OSError, TraceError) as problem:
-            with self._lock:
-                kind.give_back()
-            if not self._has_failed:
-                self._has_failed = True
-                what = (problem.strerror if isinstance(problem, OSError) else None) or problem
-                log.error("cannot write to %s: %s; the mail goes on", self._directory, what)
-            with suppress(OSError):
-                path.unlink()
-        else:
-            self._shelf.add(path.name, size)
-            if self._has_failed:
-                self._has_failed = False
-                log.info("it is written again to %s", self._directory)
+        name = f"{file_stamp(now)}-{session}-{self._count}.capsule.jsonl"
+        path = self._directory.write_file(name, lines)
+        if path is not None:
             log.info("capsule written: %s", path)
+            return
+        with self._lock:
+            kind.give_back()
 
 
 def _about(step: Step, error: Exception) -> Record:
     """What a capsule tells besides the session."""
     handler = step.handler
-    code = None if handler is None else getattr(_innermost(handler.function), "__code__", None)
-    macros = step.before.get("macros")
-    queue_id = macros.get("i") if isinstance(macros, Macros) else None
+    code = None if handler is None else getattr(inspect.unwrap(handler.function), "__code__", None)
+    queue_id = queue_id_in(step.before)
     return {
         "event": name_of(step.event),
         "handler": "" if handler is None else dump_text(handler.name),
@@ -218,12 +183,6 @@ def _about(step: Step, error: Exception) -> Record:
         "queue_id": None if queue_id is None else dump_text(queue_id),
         "context": changes(new_context(), step.before),
     }
-
-
-def _innermost(function: Any) -> Any:
-    while hasattr(function, "__wrapped__"):
-        function = function.__wrapped__
-    return function
 
 
 def _text(make: Any) -> str:

@@ -14,7 +14,6 @@ from demyjpy import events as ev
 from demyjpy.actions import Verdict
 from demyjpy.drivers.report import log
 from demyjpy.engine.connection import Step
-from demyjpy.engine.macros import Macros
 from demyjpy.errors import MilterError
 from demyjpy.trace.display.wording import (
     answer_words,
@@ -30,8 +29,9 @@ from demyjpy.trace.display.wording import (
 from demyjpy.trace.format.exchanges import Exchange, actions_of
 from demyjpy.trace.format.json_lines import seconds_of
 from demyjpy.trace.format.message_stories import MessageStory, Reply, reading_messages
-from demyjpy.trace.format.records import Record
+from demyjpy.trace.format.records import Record, queue_id_in
 from demyjpy.trace.format.trace import Trace
+from demyjpy.trace.live.kept_sessions import OpenSessions
 from demyjpy.verdicts import Fate, join_bodies
 from demyjpy.wire.codes import Command, ProtocolFlag
 
@@ -252,16 +252,13 @@ class Explainer:
     def __init__(self, write: Callable[[str], None] | None = None, *, length: int = LENGTH) -> None:
         self._length = length
         self._write = write or (lambda line: log.info("%s", line))
-        self._sessions: dict[str, _Session] = {}
+        self._sessions = OpenSessions(lambda name: _Session(reading_messages(name, most=1)))
         self._lock = threading.Lock()
 
     def __call__(self, step: Step) -> None:
         """Take a step."""
         with self._lock:
-            session = self._sessions.get(step.session)
-            if session is None:
-                take = reading_messages(step.session, most=1)
-                session = self._sessions[step.session] = _Session(take)
+            session = self._sessions[step.session]
             if isinstance(step.event, ev.Disconnect):
                 del self._sessions[step.session]
             # first what this step brings to an end, or what its handlers did would count there
@@ -361,8 +358,7 @@ def _note(session: _Session, step: Step) -> None:
 
 def _exchange(session: _Session, step: Step, packet: tuple[int, bytes], longest: int) -> Exchange:
     session.count += 1
-    macros = step.after.get("macros")
-    queue_id = macros.get("i") if isinstance(macros, Macros) else None
-    queue_id = queue_id if queue_id is None else queue_id[:longest]
+    queue_id = queue_id_in(step.after)
+    queue_id = queue_id and queue_id[:longest]
     sent, exact = step.sent, session.leading_space
     return Exchange(session.count, packet, b"", sent, sent, 0.0, exact, queue_id, {}, ())

@@ -11,10 +11,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from attrs import define, field, frozen
 from attrs import validators as v
@@ -22,16 +22,15 @@ from attrs import validators as v
 from demyjpy.drivers.dumping import DUMP, obeying
 from demyjpy.drivers.report import Seldom, log
 from demyjpy.engine.connection import Step
-from demyjpy.errors import TraceError
 from demyjpy.events import Disconnect
 from demyjpy.trace.format.converters import StepConverter
-from demyjpy.trace.format.files import open_to_write
 from demyjpy.trace.format.privacy import Privacy
 from demyjpy.trace.format.reading import dump_record
-from demyjpy.trace.format.records import ended, header
+from demyjpy.trace.format.records import header
+from demyjpy.trace.format.writing import version
 from demyjpy.trace.live.background_writer import BackgroundWriter, RateLimit
-from demyjpy.trace.live.bounded_directory import BoundedDirectory
-from demyjpy.trace.live.recording import Tray, version
+from demyjpy.trace.live.bounded_directory import BoundedDirectory, file_stamp
+from demyjpy.trace.live.kept_sessions import KeptSession, OpenSessions
 from demyjpy.verdicts import ENDINGS, fate_of
 
 SIGNAL: Final = DUMP
@@ -83,14 +82,10 @@ class Triggers:
 
 
 @define
-class _Flight:
-    """One session in memory: its lines, and why it is to be written, if it is."""
+class _Flight(KeptSession):
+    """One session in memory, and why it is to be written, if it is."""
 
-    tape: StepConverter
-    lines: list[bytes] = field(factory=list)
-    size: int = 0
     why: str | None = None
-    is_full: bool = False
 
 
 class FlightRecorder:
@@ -116,32 +111,29 @@ class FlightRecorder:
         days: float = DAYS,
         rate: int = RATE,
     ) -> None:
-        self._directory = Path(directory)
+        self._directory = BoundedDirectory(directory, files=files, disk=disk, days=days).prepare()
         self._version = version()
-        self._shelf = BoundedDirectory(self._directory, files=files, disk=disk, days=days)
-        self._desk = BackgroundWriter("flight", memory)
-        self._rate, self._pace, self._seldom = rate, RateLimit(rate), Seldom(60.0)
-        Tray(self._directory, "flight").prepare()
+        self._writer = BackgroundWriter("flight", memory)
+        self._rate, self._limit, self._seldom = rate, RateLimit(rate), Seldom(60.0)
         self._triggers = triggers or Triggers()
         self._privacy = privacy or Privacy()
         self._most, self._memory = sessions, memory
-        self._open: dict[str, _Flight] = {}
+        self._open = OpenSessions(self._begin)
         self._done: deque[_Flight] = deque()
         self._lock = threading.Lock()
-        self._has_failed = False
         self.size = 0
+
+    def _begin(self, session: str) -> _Flight:
+        is_chosen = random.random() < self._triggers.sample  # noqa: S311  # no secret hangs on it
+        return _Flight(StepConverter(session), why="sample" if is_chosen else None)
 
     def __call__(self, step: Step) -> None:
         """Take a step."""
         now = time.time()
         with self._lock:
-            flight = self._open.get(step.session)
-            if flight is None:
-                flight = self._open[step.session] = _Flight(StepConverter(step.session))
-                if random.random() < self._triggers.sample:  # noqa: S311  # no secret hangs on it
-                    flight.why = "sample"
+            flight = self._open[step.session]
         # without the lock, for it takes long: the steps of one session come one after the other
-        records = flight.tape.take(step, now)
+        records = flight.converter.take(step, now)
         lines = [dump_record(self._privacy.of(one)) for one in records if not flight.is_full]
         with self._lock:
             for line in lines:
@@ -152,15 +144,13 @@ class FlightRecorder:
 
     def _keep(self, flight: _Flight, line: bytes) -> None:
         self._forget(len(line))
-        is_too_much = flight.size + len(line) > self._memory // 8 or self.size + len(line) > self._memory
-        if flight.is_full or is_too_much:
+        if len(line) > min(self._memory // 8 - flight.size, self._memory - self.size):
             flight.is_full = True
-            return
-        self._add(flight, line)
+        if not flight.is_full:
+            self._add(flight, line)
 
     def _add(self, flight: _Flight, line: bytes) -> None:
-        flight.lines.append(line)
-        flight.size += len(line)
+        flight.add(line)
         self.size += len(line)
 
     def _forget(self, wanted: int) -> None:
@@ -170,20 +160,19 @@ class FlightRecorder:
 
     def _finish(self, session: str, flight: _Flight, now: float) -> None:
         del self._open[session]
-        self._add(flight, dump_record(_end_of(flight, now)))
+        end = flight.cut(now) if flight.is_full else dump_record(flight.converter.end(now))
+        self._add(flight, end)
         if flight.why is None:
             self._done.append(flight)
             self._forget(0)
-        elif not self._pace.allows():
+        elif not self._limit.allows():
             self.size -= flight.size
-            count = self._seldom.count("rate", now)
-            if count:
-                log.warning(
-                    "flights left out: %d: more than %d a minute are not written", count, self._rate
-                )
-        elif not self._desk.put(0, partial(self._write, flight.why, [flight], flight.size)):
+            if count := self._seldom.count("rate", now):
+                words = "flights left out: %d: more than %d a minute are not written"
+                log.warning(words, count, self._rate)
+        elif not self._writer.put(0, partial(self._write, flight.why, flight.lines, flight.size)):
             self.size -= flight.size
-            self._fail("there is no thread to be had")
+            self._directory.fail("there is no thread to be had")
 
     # ---------------------------------------------------------------------------- writing out
     def dump(self, why: str = "asked") -> Path | None:
@@ -195,70 +184,44 @@ class FlightRecorder:
         written: list[Path | None] = []
         with self._lock:
             flights = [*self._done, *self._open.values()]
-            if not any(flight.lines for flight in flights):
+            # what open sessions have now, and not what they will have
+            lines = [line for flight in flights for line in flight.lines]
+            if not lines:
                 log.info("%s: nothing to write: no session is in memory", why)
                 return None
             done = sum(flight.size for flight in self._done)
             self._done.clear()
-            # what open sessions have now, and not what they will have
-            now = [_Flight(flight.tape, flight.lines.copy()) for flight in flights]
             is_over = threading.Event()
 
             def act() -> None:
                 try:
-                    written.append(self._write(why, now, done))
+                    written.append(self._write(why, lines, done))
                 finally:
                     is_over.set()
 
-            if not self._desk.put(0, act):
+            if not self._writer.put(0, act):
                 self.size -= done
-                self._fail("there is no thread to be had")
+                self._directory.fail("there is no thread to be had")
                 return None
         is_over.wait()
         return written[0] if written else None
 
     def close(self) -> None:
         """Let what is to be written be written, within half a second."""
-        self._desk.close()
+        self._writer.close()
 
-    def _write(self, why: str, flights: Iterable[_Flight], held: int) -> Path | None:
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        path = self._directory / f"{stamp}-{why}-{secrets.token_hex(4)}.jsonl"
-        part = path.with_suffix(".jsonl.part")  # whoever sees the file sees all of it
+    def _write(self, why: str, lines: Iterable[bytes], held: int) -> Path | None:
+        name = f"{file_stamp(time.time())}-{why}-{secrets.token_hex(4)}.jsonl"
+        first = dump_record(header(f"flight: {why}", time.time(), self._version))
         try:
-            first = dump_record(header(f"flight: {why}", time.time(), self._version))
-            lines = [first, *(line for flight in flights for line in flight.lines)]
-            size = sum(map(len, lines))
-            self._shelf.make_room(size)
-            with open_to_write(part) as stream:
-                stream.writelines(lines)
-            part.rename(path)
-        except (OSError, TraceError) as error:
-            self._fail((error.strerror if isinstance(error, OSError) else None) or error)
-            with suppress(OSError):
-                part.unlink()
-            return None
+            path = self._directory.write_file(name, [first, *lines])
         finally:
             with self._lock:
                 self.size -= held
-        self._shelf.add(path.name, size)
-        if self._has_failed:
-            self._has_failed = False
-            log.info("it is written again to %s", self._directory)
-        log.info("%s: written to %s", why, path)
+        if path is not None:
+            log.info("%s: written to %s", why, path)
         return path
-
-    def _fail(self, error: object) -> None:
-        if not self._has_failed:
-            self._has_failed = True
-            log.error("cannot write to %s: %s; the mail goes on", self._directory, error)
 
     def obeying_signal(self) -> AbstractContextManager[None]:
         """While the block runs, `SIGNAL` has all written out; in the main thread only."""
         return obeying(partial(self.dump, "signal"))
-
-
-def _end_of(flight: _Flight, now: float) -> dict[str, Any]:
-    if flight.is_full:
-        return ended(flight.tape.session, now, "cut", "it was too long to be kept")
-    return flight.tape.end(now)

@@ -82,7 +82,7 @@ def test_a_file_stays_where_writing_another_in_its_place_fails(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("demyjpy.trace.live.recording.dump_record", fail)
+        patched.setattr("demyjpy.trace.format.writing.dump_record", fail)
         status, _, errors = run("trace", CAPTURES[0], "--to", link)
     assert (status, errors) == (2, f"demyjpy trace: cannot write {link}: No space left on device\n")
     assert path.read_bytes() == b"old"

@@ -30,8 +30,8 @@ from demyjpy.trace import (
 from demyjpy.trace.format import files, reading
 from demyjpy.trace.format.reading import dump_record
 from demyjpy.trace.format.records import header
-from demyjpy.trace.live import recording
-from demyjpy.trace.live.recording import version
+from demyjpy.trace.format.writing import version
+from demyjpy.trace.live import recorder as recording
 from tests.disks import fork
 from tests.engine.harness import join, offer
 from tests.integration.ports import wait_until
@@ -266,7 +266,7 @@ def test_the_server_and_the_kit_record_alike(driver: Any, tmp_path: Path) -> Non
     recorder = Recorder(directory)
     with running(tagger(), driver=driver, observer=recorder) as address:
         play_at(address)
-        wait_until(lambda: not recorder._tapes, "the end of the session")
+        wait_until(lambda: not recorder._sessions, "the end of the session")
     recorder.close()
     recorder.close()
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700

@@ -160,11 +160,11 @@ def test_a_recording_that_does_not_keep_up_is_cut_and_says_so(
 ) -> None:
     """Each session is whole, or ends where something was lost; what stands there can be replayed."""
     recorder = Recorder(tmp_path, memory=20_000)
-    recorder._desk.put(0, gate.wait)  # the disk stands still
+    recorder._writer.put(0, gate.wait)  # the disk stands still
     for _ in range(8):
         watch(recorder, tagger(), *WHOLE)
     recorder.close()  # it does not wait for ever
-    assert recorder._desk.size > 0
+    assert recorder._writer.size > 0
     gate.set()
     recorder.close()
     watch(recorder, tagger(), *WHOLE)
@@ -177,7 +177,7 @@ def test_a_recording_that_does_not_keep_up_is_cut_and_says_so(
     for trace in found:
         mta = ReplayMta(FilterConnection(Setup(as_on_connect(tagger())), trace.name))
         for exchange in trace.exchanges[:-1]:
-            assert mta.say(exchange).reply == exchange.reply
+            assert mta.say(exchange).data == exchange.reply
 
 
 def test_a_session_of_which_something_was_lost_is_not_gone_on_with(tmp_path: Path) -> None:
@@ -185,11 +185,11 @@ def test_a_session_of_which_something_was_lost_is_not_gone_on_with(tmp_path: Pat
     recorder = Recorder(tmp_path / "r")
     opened = Session.open(tagger(), observer=recorder)
     opened.say(*OPENING, *MESSAGE)
-    recorder._desk.wait(20.0)
+    recorder._writer.wait(20.0)
     (path,) = (tmp_path / "r").iterdir()
     path.rename(tmp_path / "moved.jsonl")
     opened.say(*MESSAGE)
-    recorder._desk.wait(20.0)
+    recorder._writer.wait(20.0)
     recorder._tray._again = 0.0  # time passes
     watch(recorder, tagger(), *WHOLE)
     opened.say(*MESSAGE, QUIT)
@@ -333,7 +333,7 @@ def test_failures_of_many_kinds_are_told_apart_and_bounded(tmp_path: Path) -> No
         other = Session.open({"unknown": unknown}, observer=maker)
         other.say(*OPENING, packet("U", b"x\0"), packet("U", b"x\0"))
         other.hang_up()
-    maker._desk.wait(60.0)
+    maker._writer.wait(60.0)
     assert len([*tmp_path.iterdir()]) == 1100
     assert len(maker._kinds) == 1000
 

@@ -1,4 +1,4 @@
-"""Traces to files: `write` for sessions that are there, `Recorder` for those that go on.
+"""Recorders: sessions on their way into a directory of traces, as steps (`Recorder`) or as bytes.
 
 A recorder never harms what it records: it keeps what waits in bounded memory, and a thread writes.
 Whatever goes wrong with a file is logged once, and another one is begun when that is possible. A session
@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol, Self
 
@@ -23,49 +22,20 @@ from demyjpy.engine.connection import Step
 from demyjpy.errors import TraceError
 from demyjpy.events import Disconnect, EndOfMessage
 from demyjpy.trace.format.converters import StepConverter, WireConverter
-from demyjpy.trace.format.files import open_to_replace, open_to_write
+from demyjpy.trace.format.files import open_to_write
 from demyjpy.trace.format.reading import dump_record
 from demyjpy.trace.format.records import Record, ended, header
-from demyjpy.trace.format.trace import Trace
+from demyjpy.trace.format.writing import version
 from demyjpy.trace.live.background_writer import BackgroundWriter
-from demyjpy.trace.live.bounded_directory import BoundedDirectory
+from demyjpy.trace.live.bounded_directory import BoundedDirectory, file_stamp, reason_of
+from demyjpy.trace.live.kept_sessions import OpenSessions
 
 SUFFIX: Final = ".jsonl"
-
-MEMORY: Final = 16 << 20
-"""Bytes that may wait to be written."""
-
-FILES: Final = 10_000
-"""Files that a directory may hold."""
-
-DISK: Final = 10 << 30
-"""Bytes that a directory may hold."""
-
-RETRY: Final = 5.0
-"""Seconds until it is tried again to write."""
-
+MEMORY: Final = 16 << 20  # bytes that may wait to be written
+FILES: Final = 10_000  # files that a directory may hold
+DISK: Final = 10 << 30  # bytes that a directory may hold
+RETRY: Final = 5.0  # seconds until it is tried again to write
 _HELD: Final = 64 << 10  # bytes that are handed over though nothing has ended
-
-
-def version() -> str:
-    """The installed version of demyjpy, for headers; empty where it is not installed."""
-    with suppress(metadata.PackageNotFoundError):
-        return metadata.version("demyjpy")
-    return ""
-
-
-def write(path: str | Path, traces: Iterable[Trace], by: str = "demyjpy.trace") -> int:
-    """Write sessions to a file, compressed as its name says; how many.
-
-    It takes the place of what is there when all is written. `OSError` if that fails.
-    """
-    count = 0
-    with open_to_replace(Path(path)) as stream:
-        stream.write(dump_record(header(by, time.time(), version())))
-        for trace in traces:
-            stream.writelines(dump_record(record) for record in trace.records)
-            count += 1
-    return count
 
 
 @frozen
@@ -100,14 +70,11 @@ class Tray:
         files: int = FILES,
         disk: int = DISK,
     ) -> None:
-        self._directory = Path(directory)
-        self._shelf = BoundedDirectory(self._directory, files=files, disk=disk)
-        self._by = by
-        self._suffix = suffix
+        self._directory = BoundedDirectory(directory, files=files, disk=disk)
+        self._by, self._suffix = by, suffix
         self._stream: BinaryIO | None = None
         self._inherited: BinaryIO | None = None
         self._process = 0
-        self._identity = (0, 0)
         self._again = 0.0
         """Not before this time it is tried again."""
         self._whole = 0
@@ -120,13 +87,7 @@ class Tray:
 
     def prepare(self) -> Self:
         """Make the directory, and see that files can be made in it; `TraceError` if they cannot."""
-        try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            probe = self._directory / f".probe-{secrets.token_hex(4)}"
-            probe.touch(0o600)
-            probe.unlink()
-        except OSError as error:
-            raise TraceError(f"cannot record in {self._directory}: {error.strerror or error}") from error
+        self._directory.prepare()
         return self
 
     def write(self, records: Iterable[Record], *, flush: bool = False) -> None:
@@ -153,39 +114,34 @@ class Tray:
             self._lose(found)
             self._fail(error)
         else:
-            self._shelf.grow(len(data))
+            self._directory.grow(len(data))
             self._note(found, stream.tell() if flush else None)
 
     def _open(self, size: int) -> BinaryIO:
-        if self._stream is not None and not self._is_there():
+        if self._stream is not None and not self._is_there(self._stream):
             raise TraceError(f"{self.path} is gone")
         if self._stream is None:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not self._shelf.has_room(size, files=self._stream is None):
+            self._directory.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._directory.has_room(size, files=self._stream is None):
             raise TraceError("it has as many files or bytes as it may have")
         if self._stream is None:
-            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-            name = f"{stamp}-{self._process}-{secrets.token_hex(3)}{self._suffix}"
-            self.path = self._directory / name
+            name = f"{file_stamp(time.time())}-{self._process}-{secrets.token_hex(3)}{self._suffix}"
+            self.path = self._directory.path / name
             self._stream = open_to_write(self.path)
-            self._shelf.add(name, 0)
-            status = os.fstat(self._stream.fileno())
-            self._identity = status.st_dev, status.st_ino
+            self._directory.add(name, 0)
             self._whole = 0
             self._stream.write(dump_record(header(self._by, time.time(), version())))
         return self._stream
 
-    def _is_there(self) -> bool:
+    def _is_there(self, stream: BinaryIO) -> bool:
         """Whether what is written can be found again; who removes a directory takes the file along."""
-        try:
-            status = self._path.stat()
-        except OSError:
-            return False
-        return (status.st_dev, status.st_ino) == self._identity
+        with suppress(OSError):
+            return os.path.samestat(os.fstat(stream.fileno()), self._path.stat())
+        return False
 
     @property
     def _path(self) -> Path:
-        return self.path or self._directory
+        return self.path or self._directory.path
 
     def _note(self, lines: Iterable[Line], whole: int | None) -> None:
         """These were written."""
@@ -198,7 +154,7 @@ class Tray:
                 self._sessions.add(line.session)
         if not self.is_well:
             self.is_well = True
-            log.info("recording in %s again, in a new file", self._directory)
+            log.info("recording in %s again, in a new file", self._directory.path)
 
     def _lose(self, lines: Iterable[Line]) -> None:
         """These were not written: of their sessions no more is."""
@@ -213,12 +169,11 @@ class Tray:
         self._drop()
         if self.is_well:
             self.is_well = False
-            what = (error.strerror if isinstance(error, OSError) else None) or error
             log.error(
                 "recording in %s has ended for now: %s; the mail goes on, and it is tried again every "
                 "%.0f s",
-                self._directory,
-                what,
+                self._directory.path,
+                reason_of(error),
                 RETRY,
             )
 
@@ -244,16 +199,11 @@ class Tray:
 
 
 @define
-class _Tape:
+class _Session:
     """A session that is being recorded, or no more, for something of it is lost."""
 
-    tape: StepConverter
+    converter: StepConverter
     is_lost: bool = False
-
-
-def _lines_of(tape: StepConverter, step: Step, now: float, *, is_over: bool) -> list[Line]:
-    records = list(tape.take(step, now))
-    return [line_of(one) for one in ([*records, tape.end(now)] if is_over else records)]
 
 
 class Recorder:
@@ -276,10 +226,9 @@ class Recorder:
         disk: int = DISK,
     ) -> None:
         self._tray = Tray(directory, by, files=files, disk=disk).prepare()
-        self._raw = raw
         self._memory = memory
-        self._desk = BackgroundWriter("recorder", memory)
-        self._tapes: dict[str, _Tape] = {}
+        self._writer = BackgroundWriter("recorder", memory)
+        self._sessions = OpenSessions(lambda name: _Session(StepConverter(name, raw)))
         self._lines: list[Line] = []
         self._size = 0
         self._seldom = Seldom(60.0)
@@ -289,28 +238,26 @@ class Recorder:
         """Take a step."""
         now = time.time()
         with self._lock:
-            found = self._tapes.get(step.session)
-            if found is None:
-                found = self._tapes[step.session] = _Tape(StepConverter(step.session, self._raw))
+            session = self._sessions[step.session]
         is_over = isinstance(step.event, Disconnect)
         # without the lock, for it takes long: the steps of one session come one after the other
-        lines = [] if found.is_lost else _lines_of(found.tape, step, now, is_over=is_over)
+        records = [] if session.is_lost else list(session.converter.take(step, now))
+        lines = list(map(line_of, [*records, session.converter.end(now)] if is_over else records))
         with self._lock:
-            if not found.is_lost:
-                self._keep(found, lines, now)
+            if not session.is_lost:
+                self._keep(session, lines, now)
             if is_over:
-                del self._tapes[step.session]
+                del self._sessions[step.session]
             if is_over or isinstance(step.event, EndOfMessage) or self._size > _HELD:
                 self._hand_over()
 
-    def _keep(self, found: _Tape, lines: Iterable[Line], now: float) -> None:
+    def _keep(self, session: _Session, lines: Iterable[Line], now: float) -> None:
         for line in lines:
-            if self._size + self._desk.size + len(line.data) > self._memory:
-                found.is_lost = True
-                found.tape = StepConverter(line.session)  # it holds what was said last
+            if self._size + self._writer.size + len(line.data) > self._memory:
+                session.is_lost = True
+                session.converter = StepConverter("")  # it holds what was said last
                 self._add(line_of(ended(line.session, now, "cut", "the disk did not keep up")))
-                count = self._seldom.count("cut", now)
-                if count:
+                if count := self._seldom.count("cut", now):
                     log.warning("the recording does not keep up: sessions cut: %d", count)
                 return
             self._add(line)
@@ -322,11 +269,10 @@ class Recorder:
     def _hand_over(self) -> None:
         lines, size = self._lines, self._size
         self._lines, self._size = [], 0
-        if lines and not self._desk.put(
-            size, partial(self._tray.write_lines, lines, flush=True), always=True
-        ):
-            for session in {line.session for line in lines} & self._tapes.keys():
-                self._tapes[session].is_lost = True
+        write = partial(self._tray.write_lines, lines, flush=True)
+        if lines and not self._writer.put(size, write, always=True):
+            for session in {line.session for line in lines} & self._sessions.keys():
+                self._sessions[session].is_lost = True
             if self._seldom.count("thread", time.time()):
                 log.error("cannot record: there is no thread to be had; the mail goes on")
 
@@ -334,7 +280,7 @@ class Recorder:
         """Write what is left, within half a second; sessions that go on have no end in the trace."""
         with self._lock:
             self._hand_over()
-        if self._desk.close():
+        if self._writer.close():
             self._tray.close()
 
 
