@@ -1,5 +1,9 @@
 """What a command tells its user in one line, with exit status 2."""
 
+import importlib.util
+from collections.abc import Mapping
+from typing import Final
+
 from demyjpy.errors import MilterError
 
 
@@ -9,3 +13,18 @@ class InputError(MilterError):
 
 class MissingExtraError(MilterError):
     """What a command needs is not installed."""
+
+
+EXTRAS: Final[Mapping[str, tuple[str, str]]] = {
+    # the extra: the module that is imported, and what it is called
+    "box": ("aiosmtpd", "aiosmtpd"),
+    "hypothesis": ("hypothesis", "Hypothesis"),
+    "metrics": ("prometheus_client", "prometheus-client"),
+}
+
+
+def check_extra(who: str, extra: str) -> None:
+    """`MissingExtraError` if what ``who`` needs is not installed."""
+    module, title = EXTRAS[extra]
+    if importlib.util.find_spec(module) is None:
+        raise MissingExtraError(f"{who} needs {title}: pip install 'demyjpy[{extra}]'")

@@ -1,7 +1,7 @@
 """How the log looks and where it goes: text or JSON lines, to stderr, a file or syslog.
 
 The records of all loggers pass here, those of the filter and of libraries, too: what they say is made
-harmless as in `demyjpy.drivers.logtext`. What writes them is in `demyjpy.cli.logplaces`.
+harmless as in `demyjpy.drivers.logtext`. What writes them is in `demyjpy.cli.log_places`.
 """
 
 import json
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
 
-from demyjpy.cli.logplaces import Screen, SharedFile, Syslog
+from demyjpy.cli.log_places import Screen, SharedFile, Syslog
 from demyjpy.drivers.logtext import (
     LONGEST,
     cut,

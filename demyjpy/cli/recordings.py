@@ -1,7 +1,6 @@
-"""``demyjpy trace``: what is in traces, and traces made of them."""
+"""Recorded sessions as commands read them, what cannot be read, and a message in words or JSON."""
 
 import argparse
-import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import chain
@@ -11,24 +10,20 @@ from typing import Any, Final
 from attrs import define, field
 
 from demyjpy.cli.errors import InputError
-from demyjpy.cli.output import complain_of_all, say
-from demyjpy.errors import TraceError
+from demyjpy.cli.output import complain_of_all
 from demyjpy.trace.display.wording import (
     change_words,
     ending,
     envelope,
-    plural,
     safe,
     shorten,
     verdict_words,
 )
-from demyjpy.trace.format.files import is_any_of
 from demyjpy.trace.format.json_bytes import dump_text
 from demyjpy.trace.format.json_lines import MOST_BYTES
 from demyjpy.trace.format.message_stories import MessageStory
 from demyjpy.trace.format.reading import Reading
 from demyjpy.trace.format.trace import Trace
-from demyjpy.trace.format.writing import write
 
 _MOST_KEPT: Final = 1000
 
@@ -49,44 +44,6 @@ def readings(arguments: argparse.Namespace, paths: Iterable[str]) -> list[Readin
 def report_problems(command: str, found: Iterable[Reading], sessions: Iterable[str] = ()) -> int:
     """Say on standard error what could not be read, also of ``sessions``; how much that was."""
     return complain_of_all(command, chain((line for one in found for line in one.report()), sessions))
-
-
-def trace(arguments: argparse.Namespace) -> int:
-    """``demyjpy trace``: 0, or 1 if something could not be read."""
-    found = readings(arguments, arguments.traces)
-    told, cut = Few(), Few()
-    counts = {"sessions": 0, "messages": 0}
-
-    def sessions() -> Iterator[Trace]:
-        for reading in found:
-            for one in reading:
-                counts["sessions"] += 1
-                told.extend(session_problems(one))
-                if one.how == "cut":
-                    why = one.reason or "it was still open, or the rest is lost"
-                    cut.extend([f"{reading.path}: session {one.name} has no end here: {why}"])
-                for message in one.messages:
-                    counts["messages"] += 1
-                    _show(message, arguments.json)
-                yield one
-
-    if arguments.to is None:
-        for _ in sessions():
-            pass
-    else:
-        try:
-            if is_any_of(Path(arguments.to), arguments.traces):
-                raise InputError(f"expected a new file for --to, got the trace {arguments.to} itself")
-            write(arguments.to, sessions(), "demyjpy trace")
-        except (OSError, TraceError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise InputError(f"cannot write {arguments.to}: {why}") from error
-    report_problems("trace", found, [*told, *cut])
-    bad = any(reading.problems for reading in found)
-    if not arguments.json:
-        words = (plural(counts["sessions"], "session"), plural(counts["messages"], "message"))
-        say(", ".join(words), flush=True)
-    return 1 if bad or told.count else 0
 
 
 @define
@@ -113,10 +70,6 @@ class Few:
 def session_problems(one: Trace) -> Iterator[str]:
     """What is wrong with the recording of a session, each with where it is."""
     return (f"{one.source}: session {one.name}: {what}" for what in one.problems)
-
-
-def _show(message: MessageStory, as_json: bool) -> None:
-    say(json.dumps(message_json(message)) if as_json else message_line(message))
 
 
 def message_line(message: MessageStory) -> str:

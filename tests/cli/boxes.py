@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from demyjpy.cli.boxing import Journal
+from demyjpy.cli.mail_journal import Journal
 from demyjpy.cli.output import Paint
 from demyjpy.mta.box import Box, Store
 from tests.cli.conftest import MAIL as MAIL_LF

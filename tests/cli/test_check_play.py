@@ -18,9 +18,7 @@ from typing import Any
 import pytest
 
 from demyjpy import Accept, send_action
-from demyjpy.cli import check_findings as findings
-from demyjpy.cli import check_play as playing
-from demyjpy.cli import check_watch as watching
+from demyjpy.cli import check_findings, check_play, check_watch
 from demyjpy.registry import Handler
 
 Run = Callable[..., tuple[int, str, str]]
@@ -40,7 +38,7 @@ def check(
     """Checks a filter of that text: exit status, problems, notes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(playing, "_GENERATED", 3)
+    monkeypatch.setattr(check_play, "_GENERATED", 3)
 
     def check(text: str, *options: str) -> tuple[int, list[str], list[str]]:
         (tmp_path / "played_filter.py").write_text(HEAD + dedent(text))
@@ -246,10 +244,10 @@ def test_a_verdict_that_falls_now_and_then_is_not_the_reason() -> None:
     """Only one that always falls is."""
     handler: Handler[Any] = Handler("mail", lambda event, ctx: ctx)
     seen = {
-        (0, "mail"): watching.Seen(handler, 2, {"accept": 1}),
-        (0, "body"): watching.Seen(handler),
+        (0, "mail"): check_watch.Seen(handler, 2, {"accept": 1}),
+        (0, "body"): check_watch.Seen(handler),
     }
-    assert list(findings._never(watching.Watch(seen=seen), (0, "body"), 2)) == []
+    assert list(check_findings._never(check_watch.Watch(seen=seen), (0, "body"), 2)) == []
 
 
 def test_failures_are_found(check: Check) -> None:
@@ -392,7 +390,7 @@ def test_what_was_stopped_was_not_tried(check: Check, run: Run, tmp_path: Path) 
 
 def test_playing_ends_in_time(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     """No session is begun after it."""
-    monkeypatch.setattr(watching, "LONGEST", -1.0)
+    monkeypatch.setattr(check_watch, "LONGEST", -1.0)
     text = "@handlers.mail\ndef mail(event, ctx):\n    return ctx\n"
     assert check(text)[2][-1] == "--play: time ran out after 0 sessions: too few to say much"
 
@@ -410,7 +408,7 @@ def test_a_handler_that_does_not_end_is_stopped(
     check: Check, monkeypatch: pytest.MonkeyPatch, handler: str
 ) -> None:
     """It is named, and that nothing can be said of the others."""
-    monkeypatch.setattr(watching, "LONGEST", 0.5)
+    monkeypatch.setattr(check_watch, "LONGEST", 0.5)
     before = signal.getsignal(signal.SIGALRM)
     status, problems, notes = check(f"@handlers.mail\n{handler}\n")
     assert status == 1
@@ -425,11 +423,11 @@ def test_a_handler_that_does_not_end_is_stopped(
 
 def test_who_runs_when_the_time_is_over_need_not_be_wrong() -> None:
     """Many quick calls use the time up as well; between two calls nothing is stopped."""
-    watch = watching.Watch()
+    watch = check_watch.Watch()
     watch.ring()
-    seen = watch.running = watching.Seen(Handler("mail", lambda event, ctx: ctx))
+    seen = watch.running = check_watch.Seen(Handler("mail", lambda event, ctx: ctx))
     watch.since = time.monotonic()
-    with pytest.raises(watching.OutOfTimeError, match=r"no more time, and stops .*lambda> at mail"):
+    with pytest.raises(check_watch.OutOfTimeError, match=r"no more time, and stops .*lambda> at mail"):
         watch.ring()
     assert (watch.held_up, seen.failure) == (seen, "")
 
@@ -466,8 +464,8 @@ def test_playing_in_another_thread_has_no_alarm(check: Check) -> None:
 
 def test_one_session_is_told_as_one() -> None:
     """And several as several."""
-    assert playing._played(1, True, None) == "--play: 1 session was played"
-    assert playing._played(2, True, None) == "--play: 2 sessions were played"
+    assert check_play._played(1, True, None) == "--play: 1 session was played"
+    assert check_play._played(2, True, None) == "--play: 2 sessions were played"
 
 
 def test_a_filter_that_is_wrong_is_not_played(check: Check) -> None:
@@ -479,16 +477,18 @@ def test_a_filter_that_is_wrong_is_not_played(check: Check) -> None:
 
 def test_sleep_is_stopped_on_any_python() -> None:
     """Coverage does not see profile functions at work."""
-    watch = watching.Watch()
+    watch = check_watch.Watch()
     frame = sys._getframe()
     watch.profile(frame, "c_call", time.sleep)
-    watch.running = watching.Seen(Handler("mail", lambda event, ctx: ctx))
+    watch.running = check_watch.Seen(Handler("mail", lambda event, ctx: ctx))
     watch.profile(frame, "c_call", len)
-    with pytest.raises(watching.StoppedError, match=r"time\.sleep is not played"):
+    with pytest.raises(check_watch.StoppedError, match=r"time\.sleep is not played"):
         watch.profile(frame, "c_call", time.sleep)
     for delay in (0, 1):
         inside = SimpleNamespace(f_code=asyncio.sleep.__code__, f_locals={"delay": delay})
-        with pytest.raises(watching.StoppedError, match=r"asyncio\.sleep") if delay else nullcontext():
+        with (
+            pytest.raises(check_watch.StoppedError, match=r"asyncio\.sleep") if delay else nullcontext()
+        ):
             watch.profile(inside, "call", None)
     assert watch.running.waits == {"time.sleep"}
     asking = SimpleNamespace(f_code=send_action.__code__, f_locals={"actions": (Accept(),)})
@@ -496,7 +496,7 @@ def test_sleep_is_stopped_on_any_python() -> None:
     assert list(watch.asked) == [Accept()]
     watch.thread = 0
     watch.running.waits.clear()
-    with pytest.raises(watching.StoppedError):
+    with pytest.raises(check_watch.StoppedError):
         watch.hear("socket.connect", ())
     assert watch.running.waits == set()
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from demyjpy.cli.boxing import tell
-from demyjpy.cli.demonstrating import program_name
+from demyjpy.cli.commands.demo import program_name
 from demyjpy.cli.sample_mails import samples
+from demyjpy.cli.signals import tell
 from tests.cli.conftest import MAIL
 from tests.cli.servers import PATIENCE, ROOT, program, read_until
 

@@ -12,7 +12,7 @@ import pytest
 from demyjpy import (
     running,
 )
-from demyjpy.cli.boxing import Journal, smtp_server, swaks_line
+from demyjpy.cli.mail_journal import Journal, smtp_server, swaks_line
 from demyjpy.cli.output import Paint
 from demyjpy.drivers.address import parse_address
 from demyjpy.mta import steps

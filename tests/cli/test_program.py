@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 
 from demyjpy.cli import main
-from demyjpy.cli.arguments import build_parser, options_of, version
+from demyjpy.cli.commands.run import options_of
 from demyjpy.cli.configuration import mta_lines
 from demyjpy.cli.loading import LoadError, explain, load_filter
+from demyjpy.cli.program import build_parser
+from demyjpy.cli.version import version
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.options import Options
 from demyjpy.engine import lane
@@ -894,7 +896,7 @@ def test_a_network_that_is_none(run: Any) -> None:
 
 def test_what_a_command_does_not_need_is_not_loaded():
     """A filter starts fast: the trace tools and what extras bring are for others."""
-    script = "import sys, demyjpy.cli.program; print(*sys.modules)"
+    script = "import sys, demyjpy.cli.commands.run, demyjpy.cli.program; print(*sys.modules)"
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     rare = ("demyjpy.trace", "demyjpy.metrics", "demyjpy.testing", "hypothesis", "prometheus_client")

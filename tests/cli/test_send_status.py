@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
-from demyjpy.cli import program
+from demyjpy.cli.commands import explain
+from demyjpy.cli.commands import send as send_command
 from demyjpy.mta import link
 from tests.cli.boxes import MAIL, serving
 from tests.cli.servers import AGREED, answering, frame, listening, packets
@@ -125,8 +127,8 @@ def test_a_fault_of_our_own_is_no_verdict(run: Run, mail: Path, monkeypatch: pyt
     def is_wrong(arguments: Any) -> int:
         raise RuntimeError("odd\x1b[31m")
 
-    commands = {"send": is_wrong, "explain": is_wrong}
-    monkeypatch.setattr(program, "COMMANDS", commands)
+    for module in (send_command, explain):
+        monkeypatch.setattr(module, "COMMAND", evolve(module.COMMAND, run=is_wrong))
     status, output, errors = run("send", "--to", "20025", mail)
     assert (status, output) == (70, "")
     assert r"RuntimeError: odd\x1b[31m" in errors

@@ -12,7 +12,7 @@ from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from demyjpy.cli.capsules import code_of_records, code_of_script, scripts_of
+from demyjpy.cli.commands.capsule import code_of_records, code_of_script, scripts_of
 from demyjpy.cli.output import Paint, say
 from demyjpy.cli.recordings import message_json, message_line
 from demyjpy.cli.replay_steps import show_steps

@@ -9,20 +9,44 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Final
 
+from demyjpy.cli.arguments import COUNT, MAX_SESSION, ON_ERROR, argument, flag
 from demyjpy.cli.errors import InputError
 from demyjpy.cli.output import complain, complain_of_all, paint_for, say
 from demyjpy.cli.page_files import numbered, try_page, write_page
+from demyjpy.cli.parser import Command
 from demyjpy.cli.recordings import Few, readings, report_problems
 from demyjpy.cli.replay_jobs import Task, filter_of, processors, run_all
 from demyjpy.cli.replay_page import ReportPage
 from demyjpy.cli.replay_report import Tally, session_lines
 from demyjpy.cli.replay_steps import show_steps
 from demyjpy.cli.session_page import played_views, recorded_views, session_page
-from demyjpy.cli.trace_arguments import SHOWN
 from demyjpy.errors import TraceError
 from demyjpy.trace.display.wording import plural
 from demyjpy.trace.format.reading import Lines, Reading
 from demyjpy.trace.format.trace import Trace
+
+_EPILOG: Final = """\
+examples:
+  demyjpy replay traces/*.jsonl myfilter.py:handlers
+  demyjpy replay november.jsonl.gz mycompany.filters:handlers --meaning
+  demyjpy replay traces/*.jsonl --diff old.py:handlers new.py:handlers
+  demyjpy replay traces/*.jsonl --diff old.py new.py --json | jq .summary
+  demyjpy replay traces/*.jsonl --diff old.py new.py --html report.html
+  demyjpy replay trace.jsonl myfilter.py:handlers --step --queue-id 4F2A1B
+  demyjpy replay trace.jsonl myfilter.py:handlers --step --queue-id 4F2A1B --html session.html
+  demyjpy replay trace.jsonl
+
+Offline: no socket is opened. Answers are compared with the recorded ones; other bytes are a difference
+if they are one for an MTA. With --meaning verdicts and changes of each message are compared, which is
+right for a filter that was ported from another library.
+Without a filter the recorded answers are played themselves, which shows whether a recording is whole.
+Exit status: 0 if nothing differs, 1 if something does, or (without a filter) if something could not be
+read, or if no session has the --queue-id; 2 if the arguments are wrong, 3 if nothing differs but a
+handler is not pure (it answers something else when it is run again, or reaches outside of the session).
+"""
+
+SHOWN: Final = 20
+"""Differences that are told in full."""
 
 _SUFFIXES: Final = frozenset({".jsonl", ".gz", ".zst", ".json", ".trace"})
 _MOST_PAGES: Final = 20
@@ -185,3 +209,44 @@ def _write_session(trace: Trace, handlers: object, path: str) -> None:
         text = session_page(now, played_views(steps), "as the filter answers now")
     write_page(path, text)
     say(f"wrote {path}", flush=True)
+
+
+COMMAND: Final = Command(
+    replay,
+    "Run recorded sessions through a filter, or two; say what it answers differently.",
+    _EPILOG,
+    (
+        MAX_SESSION,
+        argument(
+            "traces",
+            metavar="TRACE ... [FILTER]",
+            nargs="+",
+            help="files with sessions; then FILE.py[:NAME] or package.module[:NAME]",
+            is_file=True,
+        ),
+        argument(
+            "--diff",
+            nargs=2,
+            metavar=("OLD", "NEW"),
+            help="compare two filters with one another, not one with the recording",
+        ),
+        flag("--meaning", "compare verdicts and changes of each message, not bytes"),
+        flag("--once", "run each session once only; handlers that are not pure are not found then"),
+        ON_ERROR,
+        argument("--jobs", metavar="N", type=COUNT, help="processes (default: as many as processors)"),
+        argument(
+            "--show",
+            metavar="N",
+            type=COUNT,
+            help=f"differences that are told in full (default: {SHOWN}); all are counted",
+        ),
+        flag("--json", "print JSON: a line a session that differs"),
+        flag("--step", "show each step instead; with Enter to the next"),
+        argument(
+            "--html",
+            metavar="FILE",
+            help="write a page with all that differs, too; with --step: a page a session, instead",
+        ),
+        argument("--queue-id", metavar="ID", help="only the session with this queue id"),
+    ),
+)

@@ -364,5 +364,5 @@ def test_only_one_function_prints() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
     }
-    assert printing == {"output.py", "arguments.py"}
+    assert printing == {"output.py", "program.py"}
     assert output.say.__module__ == "demyjpy.cli.output"

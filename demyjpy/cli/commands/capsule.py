@@ -14,9 +14,11 @@ from typing import Any, Final
 from attrs import define, field
 
 from demyjpy import events as ev
+from demyjpy.cli.arguments import argument
 from demyjpy.cli.errors import InputError
 from demyjpy.cli.loading import load_filter
 from demyjpy.cli.output import complain, say
+from demyjpy.cli.parser import Command
 from demyjpy.cli.replay_report import context_words
 from demyjpy.errors import LocalProtocolError, MilterError, TraceError
 from demyjpy.mta import steps
@@ -28,6 +30,18 @@ from demyjpy.trace.format.files import is_any_of
 from demyjpy.trace.format.trace import Trace
 from demyjpy.trace.live.capsule import Capsule, has_failed_alike, load_capsule
 from demyjpy.wire.fields import encode_text
+
+_EPILOG: Final = """\
+examples:
+  demyjpy capsule capsules/20261121T120000Z-5a6aa0f5-1-1.capsule.jsonl
+  demyjpy capsule FILE --test tests/test_failure.py --filter myfilter.py:handlers
+
+Capsules are written by demyjpy run --capsules DIRECTORY. The test plays the session at the filter, and
+fails as the handler does; where a session of an SMTP client would not make it fail, the test plays the
+recorded session itself.
+Only a test that was made like this is written over, and not by one that does not fail.
+Exit status: 0, 1 if the handler does not fail when it is played again, 2 if the arguments are wrong.
+"""
 
 _TEST: Final = '''"""Made by demyjpy capsule: {what}."""
 
@@ -285,3 +299,20 @@ class _Writer:
         greeted = any(isinstance(one, steps.Ehlo) for one in self.found)
         hello = [] if greeted else [steps.Ehlo("client.example")]
         return Script((self.connect, *hello, *self.found), raw=True)
+
+
+COMMAND: Final = Command(
+    capsule,
+    "Show a recorded failure of a handler; make a pytest that fails the same way.",
+    _EPILOG,
+    (
+        argument("capsule", metavar="FILE", help="the capsule", is_file=True),
+        argument("--test", metavar="FILE.py", help="write a test there, instead of showing it"),
+        argument(
+            "--filter",
+            metavar="FILTER",
+            help="FILE.py[:NAME] or package.module[:NAME]; needed for --test, which runs it: nothing is "
+            "run because the capsule names it",
+        ),
+    ),
+)

@@ -14,15 +14,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
 from demyjpy.cli import demo_filter
-from demyjpy.cli.boxing import Journal, open_store, smtp_server, swaks_line
+from demyjpy.cli.arguments import COLOR, DRIVERS, argument, choice, flag
 from demyjpy.cli.loading import Loaded, load_filter
 from demyjpy.cli.mail_diff import diff_lines
+from demyjpy.cli.mail_journal import Journal, open_store, smtp_server, swaks_line
 from demyjpy.cli.output import Paint, paint_for, say
+from demyjpy.cli.parser import Command
 from demyjpy.cli.played_mail import STATUSES, Sent, verdict_line
 from demyjpy.cli.sample_mails import Sample, samples
 from demyjpy.cli.signals import tell, until_signal
@@ -31,12 +33,25 @@ from demyjpy.drivers import running
 from demyjpy.drivers.address import Address
 from demyjpy.drivers.pool import DaemonExecutor
 from demyjpy.mta import steps
-from demyjpy.mta.box import Box, Store
 from demyjpy.mta.message import Envelope, Mail, Message
 from demyjpy.mta.smtp import Outcome
 from demyjpy.shown import safe
 from demyjpy.trace.display.wording import plural, shorten
 from demyjpy.wire.fields import Parameters
+
+if TYPE_CHECKING:
+    from demyjpy.mta.box import Store
+
+_EPILOG: Final = """\
+examples:
+  demyjpy demo
+  demyjpy demo samples/bytecount.py:handlers
+  demyjpy demo mycompany.filters --stay
+
+All of it runs on this machine: the filter and the mail server listen on free ports of 127.0.0.1.
+Exit status: 0 when all mails were played, whatever the filter said to them; 2 if the filter cannot be
+loaded or aiosmtpd is not there (pip install 'demyjpy[box]'); 69 if the filter failed at a mail.
+"""
 
 _ANYWHERE: Final = "inet:0@127.0.0.1"
 _SMTP_TIMEOUT: Final = 900.0  # seconds; the filter's own timeouts are shorter
@@ -70,7 +85,11 @@ def demo(arguments: argparse.Namespace) -> int:
         return asyncio.run(_demonstrate(arguments, loaded, address, store))
 
 
-async def _demonstrate(arguments: argparse.Namespace, loaded: Loaded, address: str, store: Store) -> int:
+async def _demonstrate(
+    arguments: argparse.Namespace, loaded: Loaded, address: str, store: "Store"
+) -> int:
+    from demyjpy.mta.box import Box  # noqa: PLC0415  # it needs aiosmtpd, and --help does not
+
     # a client that still waits for its server does not keep a signal waiting
     asyncio.get_running_loop().set_default_executor(DaemonExecutor(1))
     paint = paint_for(arguments.color)
@@ -189,3 +208,28 @@ def _tally(results: Sequence[Sent]) -> str:
     changed = sum(sent.after is not None and bool(sent.edits) for sent in results)
     words = [f"{count} {verdict}" for verdict, count in counts.items()]
     return f"{', '.join(words)}; {changed} changed by the filter"
+
+
+COMMAND: Final = Command(
+    demo,
+    "Start a filter and a mail server, send real mails through both, show what changed.",
+    _EPILOG,
+    (
+        argument(
+            "filter",
+            metavar="FILTER",
+            nargs="?",
+            help="FILE.py[:NAME] or package.module[:NAME] (default: one that counts bytes)",
+            is_file=True,
+        ),
+        choice("--driver", DRIVERS, "asyncio", "how the filter is served"),
+        flag("--stay", "stay up for more mail (swaks, a mail program) until Ctrl-C"),
+        argument(
+            "--maildir",
+            metavar="DIRECTORY",
+            help="where mail is stored (default: a temporary directory, removed at the end)",
+        ),
+        COLOR,
+    ),
+    extra="box",
+)

@@ -1,10 +1,24 @@
 """``demyjpy explain``: recorded messages in full sentences."""
 
 import argparse
+from typing import Final
 
+from demyjpy.cli.arguments import MAX_SESSION, TRACES, argument
 from demyjpy.cli.output import complain, say
+from demyjpy.cli.parser import Command
 from demyjpy.cli.recordings import Few, readings, report_problems, session_problems
 from demyjpy.trace.live.explain_line import sentences
+
+_EPILOG: Final = """\
+examples:
+  demyjpy explain traces/*.jsonl --queue-id 4F2A1B
+  demyjpy explain trace.jsonl
+
+Who said what, which handler decided, which changes were made, and which came to nothing because the
+mail was refused. Without --queue-id: all messages.
+Exit status: 0; 1 if there is no such message, or something could not be read, which is named on
+standard error; 2 if the arguments are wrong.
+"""
 
 
 def explain(arguments: argparse.Namespace) -> int:
@@ -27,3 +41,15 @@ def explain(arguments: argparse.Namespace) -> int:
         complain("explain", f"expected a message{wanted}, got none")
         return 1
     return 1 if bad else 0
+
+
+COMMAND: Final = Command(
+    explain,
+    "Say in full sentences what a filter did to a recorded mail, and why.",
+    _EPILOG,
+    (
+        MAX_SESSION,
+        TRACES,
+        argument("--queue-id", metavar="ID", help="only messages with this queue id"),
+    ),
+)

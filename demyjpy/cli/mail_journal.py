@@ -1,25 +1,21 @@
-"""``demyjpy mta``: the mail server in a box as a program, which prints each session as it goes."""
+"""What the mail server in a box reports, printed as it goes and counted; how mail gets there."""
 
-import argparse
-import asyncio
-import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from demyjpy.cli.output import Paint, paint_for, say
-from demyjpy.cli.signals import tell, until_signal
+from demyjpy.cli.output import Paint, say
 from demyjpy.cli.step_lines import step_lines
 from demyjpy.drivers.address import Address
 from demyjpy.errors import AddressError
 from demyjpy.mta import steps
-from demyjpy.mta.box import Box, Store, Tapping
-from demyjpy.mta.channel import Tap, Timeouts, untapped
 from demyjpy.mta.smtp import Outcome
 from demyjpy.shown import safe
 from demyjpy.trace.display.wording import plural
-from demyjpy.trace.live.recorder import Tray, WireRecorder
+
+if TYPE_CHECKING:
+    from demyjpy.mta.box import Store
 
 
 @define
@@ -73,8 +69,10 @@ class Journal:
         )
 
 
-def open_store(directory: str) -> Store:
+def open_store(directory: str) -> "Store":
     """The Maildir, made if there is none."""
+    from demyjpy.mta.box import Store  # noqa: PLC0415  # it needs aiosmtpd
+
     try:
         return Store(directory)
     except OSError as error:
@@ -94,65 +92,3 @@ def swaks_line(address: Address) -> str:
     """The command that sends a mail there."""
     option = "--socket" if address.kind == "unix" else "--server"
     return f"swaks {option} {smtp_server(address)} --from ann@example.org --to bob@example.net"
-
-
-def mta(arguments: argparse.Namespace) -> int:
-    """``demyjpy mta``: 0 when a signal has ended it."""
-    asyncio.run(_serve(arguments, open_store(arguments.maildir)))
-    return 0
-
-
-@asynccontextmanager
-async def recording(arguments: argparse.Namespace, names: Sequence[str]) -> AsyncIterator[Tapping]:
-    """What taps sessions: into traces, where that is asked for. ``names``: those of the milters."""
-    if arguments.record is None:
-        yield lambda number, name: nullcontext(untapped)
-        return
-    run = secrets.token_hex(4)
-
-    @contextmanager
-    def tapped(number: int, name: str) -> Iterator[Tap]:
-        recorder = WireRecorder(
-            tray,
-            f"box-{run}-{number}-{names.index(name) + 1}",
-            raw=arguments.record_raw,
-            milter=name if len(names) > 1 else "",
-        )
-        try:
-            yield recorder.take
-        finally:
-            recorder.end("mta")
-
-    with closing(Tray(arguments.record, "demyjpy mta").prepare()) as tray:
-        yield tapped
-
-
-async def _serve(arguments: argparse.Namespace, store: Store) -> None:
-    milters = dict(arguments.milters or ())
-    async with until_signal() as told, recording(arguments, list(milters)) as tap:
-        journal = Journal(list(milters), paint_for(arguments.color), lambda error: tell(told, error))
-        box = Box(
-            arguments.listen,
-            milters,
-            store,
-            host=arguments.host,
-            default_action=arguments.default_action,
-            max_message=arguments.max_message,
-            max_answer=arguments.max_answer,
-            max_recipients=arguments.max_recipients,
-            timeouts=Timeouts(
-                arguments.connect_timeout, arguments.command_timeout, arguments.content_timeout
-            ),
-            report=journal,
-            tap=tap,
-        )
-        async with box:
-            say(f"SMTP on {smtp_server(box.address)}, mail to {store.path}", flush=True)
-            for name, address in box.milters.items():
-                shown = safe(name) if name == str(address) else f"{safe(name)} ({address})"
-                say(f"milter {shown}", flush=True)
-            if not milters:
-                say("no milter is asked: give --milter ADDRESS", flush=True)
-            say(f"try: {swaks_line(box.address)}", flush=True)
-            await told
-        say(journal.summary(), flush=True)

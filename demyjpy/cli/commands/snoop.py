@@ -11,16 +11,40 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final, Self
 
+from demyjpy.cli.arguments import (
+    ADDRESS,
+    COLOR,
+    RECORDING,
+    SECONDS_OR_0,
+    TO_MILTER,
+    argument,
+    flag,
+    limit,
+)
 from demyjpy.cli.errors import InputError
 from demyjpy.cli.output import Paint, paint_for, say
+from demyjpy.cli.parser import Command
 from demyjpy.cli.signals import until_signal
-from demyjpy.cli.snoop_words import record_line
+from demyjpy.cli.snoop_lines import record_line
 from demyjpy.drivers.address import Address, parse_address
 from demyjpy.drivers.report import log
 from demyjpy.trace.format.converters import AFTER_LOSS
 from demyjpy.trace.format.records import Record
 from demyjpy.trace.live.recorder import Tray, WireRecorder
 from demyjpy.trace.snoop.snooper import Snooper
+
+_EPILOG: Final = """\
+examples:
+  demyjpy snoop --listen inet:20026@localhost --to inet:20025@localhost
+  demyjpy snoop --listen unix:/run/demyjpy/snoop.sock?group=postfix --to unix:/run/opendkim.sock
+  demyjpy snoop --listen 20026 --to 20025 --record traces --quiet
+
+Put it in front of any milter, in any language, and tell the MTA its address instead. Bytes go through
+untouched and at once; while the milter is away, nobody listens here either. What is odd is marked with
+!!: an answer that is not due, a change that was not negotiated, 8 seconds without an answer.
+SIGTERM and SIGINT end it when the sessions are over (see --grace), a second one at once.
+Exit status: 0 after a signal, 1 if it cannot listen or record, 2 if the arguments are wrong.
+"""
 
 _LOCAL: Final = ("127.0.0.1", "::1")
 _MOST_WAITING: Final = 100_000  # lines or records
@@ -163,3 +187,31 @@ async def _serve(arguments: argparse.Namespace, late: LateTray | None, outbox: O
             closing = asyncio.ensure_future(snooper.close(arguments.grace))
             await asyncio.wait({closing, again}, return_when=asyncio.FIRST_COMPLETED)
             closing.cancel()
+
+
+COMMAND: Final = Command(
+    snoop,
+    "Stand between an MTA and a milter; show and record what they say to each other.",
+    _EPILOG,
+    (
+        argument(
+            "--listen",
+            metavar="ADDRESS",
+            type=ADDRESS,
+            required=True,
+            help="where the MTA finds it: inet:PORT@HOST, inet6:PORT@HOST, "
+            "unix:PATH[?mode=660&user=NAME&group=NAME], fd:NUMBER",
+        ),
+        TO_MILTER,
+        *RECORDING,
+        flag("--quiet", "show nothing; for recording only"),
+        limit(
+            "--grace",
+            "SECONDS",
+            SECONDS_OR_0,
+            30.0,
+            "time for open sessions when it is told to stop",
+        ),
+        COLOR,
+    ),
+)

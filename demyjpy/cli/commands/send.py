@@ -13,9 +13,23 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
+from demyjpy.cli.arguments import (
+    COLOR,
+    DEADLINE,
+    JSON,
+    PATIENCE,
+    RECORDING,
+    TO_MILTER,
+    argument,
+    choice,
+    client,
+    macro,
+    path,
+)
 from demyjpy.cli.errors import InputError
 from demyjpy.cli.mail_diff import diff_lines
 from demyjpy.cli.output import Paint, complain, complain_of_all, paint_for, say
+from demyjpy.cli.parser import Command
 from demyjpy.cli.played_mail import Sent, verdict_line
 from demyjpy.cli.played_mail_json import as_json
 from demyjpy.cli.step_lines import failure_words, step_lines
@@ -31,6 +45,29 @@ from demyjpy.mta.smtp import Outcome, new_session, play_async, take_step
 from demyjpy.trace.live.recorder import Tray, WireRecorder
 from demyjpy.wire.fields import Parameters, decode_text, spell_macro
 
+_EPILOG: Final = """\
+examples:
+  demyjpy send --to inet:20025@localhost mail.eml
+  demyjpy send --to unix:/run/opendkim.sock mail.eml --from a@example.org --rcpt b@example.net
+  demyjpy send --to 20025 - --mta sendmail --macro i=Q1 --macro '{auth_authen}=ann' < mail.eml
+  demyjpy send --to 20025 mail.eml --client 'mx.example[192.0.2.7]' --json | jq .verdict
+
+--from and --rcpt are those of the message's From, To and Cc where not given. What is shown as changed
+is the message as the milter got it against what would be delivered; nothing is delivered anywhere.
+
+Exit status:
+   0  accepted, for at least one recipient, with or without changes
+   1  rejected (5xx)
+   2  wrong arguments, no such mail, or a directory for --record that cannot be written
+   3  discarded: the client is told that all is well, nothing is delivered
+   4  accepted and put into quarantine
+  69  the milter failed: nothing listens, it is no milter, it hangs, it closed, it broke the protocol,
+      its answer is too large
+  70  demyjpy itself failed, or its output was not taken: that says nothing of the mail
+  75  a temporary failure (4xx)
+"""
+
+EX_SOFTWARE: Final = 70  # sysexits.h
 SENDER: Final = "sender@example.org"
 RECIPIENT: Final = "recipient@example.net"
 
@@ -234,3 +271,64 @@ def send(arguments: argparse.Namespace) -> int:
     elif not arguments.json:
         show_sent(sent, paint)
     return sent.status
+
+
+COMMAND: Final = Command(
+    send,
+    "Play one mail at a running milter, in any language, as Postfix or Sendmail would.",
+    _EPILOG,
+    (
+        argument(
+            "mail", metavar="MAIL", help="the file with the mail; - is standard input", is_file=True
+        ),
+        TO_MILTER,
+        argument(
+            "--from",
+            dest="sender",
+            metavar="ADDRESS",
+            type=path,
+            help="envelope sender; <> is the null sender; may have ESMTP parameters: '<a@b> SIZE=100'",
+        ),
+        argument(
+            "--rcpt",
+            dest="recipients",
+            metavar="ADDRESS",
+            type=path,
+            action="append",
+            help="envelope recipient, alike; may be given several times",
+        ),
+        argument(
+            "--client",
+            metavar="ADDRESS",
+            type=client,
+            default=("192.0.2.1", None),
+            help="the SMTP client: an IP address, NAME[ADDRESS], or local (default: 192.0.2.1)",
+        ),
+        argument(
+            "--helo",
+            metavar="NAME",
+            default="client.example",
+            help="what it says at EHLO (default: %(default)s)",
+        ),
+        argument(
+            "--macro",
+            dest="macros",
+            metavar="NAME=VALUE",
+            type=macro,
+            action="append",
+            help="give a macro this value; may be given several times",
+        ),
+        choice(
+            "--mta",
+            ("postfix", "sendmail"),
+            "postfix",
+            "whose macros, replies and ways to apply changes",
+        ),
+        JSON,
+        *RECORDING,
+        *PATIENCE,
+        *DEADLINE,
+        COLOR,
+    ),
+    failed=EX_SOFTWARE,  # 1 would be a verdict
+)
