@@ -110,14 +110,14 @@ def replay(arguments: argparse.Namespace) -> int:
     told, shown = 0, arguments.show or SHOWN
     for one in run_all(task, _sessions(found), arguments.jobs or processors()):
         tally.add(one)
-        told_of.extend(f"{one['source']}: session {one['session']}: {what}" for what in one["problems"])
-        if one["same"] and not one["impure"] and not one["failure"]:
+        told_of.extend(f"{one.source}: session {one.session}: {what}" for what in one.problems)
+        if not one.is_worth_telling:
             continue
         told += 1
         if arguments.html is not None:
             page.add(one)
         if arguments.json:
-            say(json.dumps(one))
+            say(json.dumps(one.as_json()))
         elif told <= shown:
             say(*session_lines(one))
     complain_of_all("replay", told_of)

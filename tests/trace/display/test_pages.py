@@ -1,6 +1,7 @@
 """`demyjpy replay --html`: pages that show hostile mail, need nothing else, and are bounded."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from html.parser import HTMLParser
@@ -16,13 +17,21 @@ from demyjpy import events as ev
 from demyjpy.cli.page_files import numbered
 from demyjpy.cli.replay_jobs import filter_of
 from demyjpy.cli.replay_page import ReportPage
-from demyjpy.cli.replay_report import Tally
+from demyjpy.cli.replay_report import (
+    Change,
+    ImpureReport,
+    MessageReport,
+    SessionReport,
+    StepReport,
+    Tally,
+)
 from demyjpy.cli.session_page import View, played_views, recorded_views, session_page
 from demyjpy.testing import Postfix, session
 from demyjpy.testing import run as play
-from demyjpy.trace import Trace, write
+from demyjpy.trace import MessageStory, Trace, write
 from demyjpy.trace.display import pages
 from demyjpy.trace.display.pages import Bounded, Markup, element, page, text
+from demyjpy.verdicts import Fate
 from tests.trace.sessions import WHOLE, tagger, watched
 
 Run = Callable[..., tuple[int, str, str]]
@@ -196,48 +205,25 @@ def test_a_report_names_handlers_that_are_not_pure_or_fail(run: Run, traces: Pat
 def test_a_report_is_bounded() -> None:
     """What has no place is counted; so are the names of many files."""
     report = ReportPage("new, compared with old", tuple(map(str, range(150))), Bounded(limit=600))
-    base: dict[str, Any] = {
-        "session": "s",
-        "source": "t",
-        "difference": None,
-        "differing": [],
-        "impure": [],
-        "reached": [],
-    }
     tally = Tally()
+    left = SessionReport("s", "t", 1, is_same=False, failure=HOSTILE * 20, gaps=("body",))
     for _ in range(3):
-        found = {
-            **base,
-            "failure": HOSTILE * 20,
-            "messages": 1,
-            "same": False,
-            "gaps": ["body"],
-            "problems": [],
-            "left_out": 0,
-        }
-        tally.add(found)
-        report.add(found)
+        tally.add(left)
+        report.add(left)
     made = report.as_text(tally)
     assert is_self_contained(made)
     assert "and 3 more, left out: the page is full" in made
     assert "and 50 more" in made
     assert "<b>3</b>sessions refused" in made
     report = ReportPage("new, compared with old", ())
-    step: dict[str, Any] = {
-        "step": 1,
-        "event": "options",
-        "old": [],
-        "new": [],
-        "handler": "",
-        "context": {},
-    }
-    step |= {"changes": {}, "error": ""}
-    report.add({**base, "failure": "", "difference": step})
-    one = {"handler": "f", "event": "body", "first": [], "second": ["x"], "queue_id": None}
-    report.add({**base, "failure": "it left", "impure": [one]})
-    message = {"name": "Q", "kinds": ["verdict"], "envelope": "", "changed": ["verdict: a -> b"]}
-    report.add({**base, "failure": "", "differing": [{**message, "why": None}]})
-    made = report.as_text(Tally(kinds={**tally.kinds, "body": 2, "sender": 1}))
+    step = StepReport(1, "options", (), ())
+    report.add(SessionReport("s", "t", 1, is_same=False, difference=step))
+    impure = ImpureReport("f", "s", None, 2, "body", (), ("x",))
+    report.add(SessionReport("s", "t", 1, failure="it left", impure=(impure,)))
+    story = MessageStory("s", 1, 1, 2, Fate.ACCEPTED, "end_of_message")
+    message = MessageReport(story, story, ("verdict",), (Change("", "verdict: a -> b"),))
+    report.add(SessionReport("s", "t", 1, differing=(message,)))
+    made = report.as_text(Tally(kinds=Counter({**tally.kinds, "body": 2, "sender": 1})))
     assert "other bytes" in made
     assert "--meaning compares" in made
     assert "refused by the filter: it left" in made

@@ -17,7 +17,14 @@ from demyjpy import actions as act
 from demyjpy import add_header, define_event_handlers, reject
 from demyjpy.cli.output import Paint
 from demyjpy.cli.replay_jobs import Task, _batches, filter_of, run_all
-from demyjpy.cli.replay_report import Tally, compared_json, session_lines
+from demyjpy.cli.replay_report import (
+    ContextChanges,
+    ImpureReport,
+    SessionReport,
+    StepReport,
+    Tally,
+    session_lines,
+)
 from demyjpy.cli.replay_steps import show_steps
 from demyjpy.testing import Postfix, session
 from demyjpy.testing import run as play
@@ -154,19 +161,8 @@ def test_handlers_that_are_not_pure_are_named(run: Run, traces: Path) -> None:
     assert "not pure: chance_filter.tag at end_of_message of" in output
     assert "and 18 more" in output
     tally = Tally()
-    tally.add(
-        {
-            "messages": 1,
-            "same": True,
-            "failure": "",
-            "differing": [],
-            "impure": [{"handler": "x"}],
-            "reached": [],
-            "gaps": ["body"],
-            "problems": ["record 3: odd"],
-            "left_out": 0,
-        }
-    )
+    impure = ImpureReport("x", "s", None, 1, "body", (), ())
+    tally.add(SessionReport("s", "t", 1, impure=(impure,), gaps=("body",), problems=("record 3: odd",)))
     assert tally.status == 3
     assert any(line.startswith("not recorded: body") for line in tally.lines(in_bytes=False))
 
@@ -446,7 +442,7 @@ def test_step_marks_what_comes_and_goes(capsys: pytest.CaptureFixture[str]) -> N
 def test_another_negotiation_comes_with_advice() -> None:
     """It differs in bytes, and need not differ in meaning."""
     trace = Trace.of_steps(watched({"mail": lambda event, ctx: ctx}, *OPENING, MAIL, QUIT)[0])
-    found = compared_json(compare_bytes(trace, Filter(tagger())))
+    found = SessionReport.of(compare_bytes(trace, Filter(tagger())))
     assert any("--meaning compares" in line for line in session_lines(found))
 
 
@@ -460,8 +456,8 @@ def test_each_kind_of_difference_has_words() -> None:
     back.end_of_message(lambda event, ctx: add_header(add_header(ctx, "B", "2"), "A", "1"))
     bad = packet("R", b"<bad>\0")
     trace = Trace.of_steps(watched(swap, *OPENING, MAIL, RCPT, bad, *MESSAGE[2:], QUIT)[0])
-    found = compared_json(compare_messages(trace, Filter(back)))
-    assert found["differing"][0]["changed"] == [
+    found = SessionReport.of(compare_messages(trace, Filter(back)))
+    assert [str(one) for one in found.differing[0].changed] == [
         "the order of the changes, or what is too long to be shown",
         "refused recipients: none -> bad (reject)",
     ]
@@ -469,8 +465,8 @@ def test_each_kind_of_difference_has_words() -> None:
     (one,) = pairs_that_differ([old], [new])
     assert one.new.outcome == "never begun"
     never = Compared("s", "", 1, differing=(one,))
-    assert list(session_lines(compared_json(never)))[1:] == ["    verdict: accepted -> never begun"]
-    assert list(session_lines(compared_json(Compared("s", "", 1)))) == []
+    assert list(session_lines(SessionReport.of(never)))[1:] == ["    verdict: accepted -> never begun"]
+    assert list(session_lines(SessionReport.of(Compared("s", "", 1)))) == []
 
 
 def test_all_that_a_filter_may_say_has_words() -> None:
@@ -482,25 +478,8 @@ def test_all_that_a_filter_may_say_has_words() -> None:
     assert (
         answer_words((act.Accept(), Unreadable("z", b""))) == "accept; a packet 'z' that cannot be read"
     )
-    lines = session_lines(
-        {
-            "session": "s",
-            "failure": "",
-            "difference": {
-                "step": 1,
-                "event": "mail",
-                "handler": "",
-                "old": [],
-                "new": ["x"],
-                "context": {},
-                "changes": {"set": {"a": 1}},
-                "error": "",
-            },
-            "differing": [],
-            "impure": [],
-            "reached": [],
-        }
-    )
+    step = StepReport(1, "mail", (), ("x",), changes=ContextChanges({"a": 1}))
+    lines = session_lines(SessionReport("s", "t", 1, is_same=False, difference=step))
     assert list(lines) == [
         "session s: differs at step 1, mail",
         "        old: nothing",
