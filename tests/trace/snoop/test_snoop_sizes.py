@@ -8,11 +8,11 @@ import pytest
 
 from demyjpy.cli.commands.snoop import Outbox, Screen
 from demyjpy.cli.output import Paint
-from demyjpy.trace.format.converters import AFTER_LOSS, WireTape
+from demyjpy.trace.format.converters import AFTER_LOSS, WireConverter
 from demyjpy.trace.format.records import LONGEST_PACKET
 from demyjpy.trace.snoop.snooper import Snooper
 from tests.cli.servers import AGREED, frame, listening
-from tests.trace.test_snoop import Seen, client, snooping
+from tests.trace.snoop.test_snooper import Seen, client, snooping
 
 MDS_1M = (1 << 20) - 1
 """The largest payload that can be negotiated."""
@@ -21,7 +21,7 @@ MDS_1M = (1 << 20) - 1
 @pytest.mark.parametrize("size", [65_535, 65_536, 262_143, MDS_1M, 3 << 20])
 def test_a_packet_of_any_size_is_looked_at(size: int) -> None:
     """In both directions; and what follows it, too."""
-    tape = WireTape("s")
+    tape = WireConverter("s")
     list(tape.take("mta", frame(b"O", b"\0\0\0\6\0\0\1\xff\x30\x1f\xff\xff"), 1.0))
     list(tape.take("filter", AGREED, 1.0))
     (body,) = tape.take("mta", frame(b"B", b"x" * size), 1.0)
@@ -63,7 +63,7 @@ def test_a_snooper_goes_on_after_a_large_packet(caplog: pytest.LogCaptureFixture
 
 def test_what_is_over_the_bound_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     """It is no packet; the recording has all its bytes, the screen one line of each direction."""
-    tape = WireTape("s")
+    tape = WireConverter("s")
     start = (LONGEST_PACKET + 1).to_bytes(4, "big")
     records: list[Any] = []
     for direction in ("mta", "filter"):
