@@ -6,11 +6,13 @@ played once more, it may answer otherwise, and what it writes is written again.
 """
 
 import inspect
+import itertools
 import os
 import sys
 import threading
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
 from types import FrameType
 from typing import Any, Final
 
@@ -21,21 +23,28 @@ from demyjpy.handlers import as_registry, merge_handlers
 from demyjpy.registry import Handler, Registry
 from demyjpy.trace.rollout.optional import wrap
 
-_AUDITED: Final = frozenset(
+PROGRAMS: Final = frozenset(
     {
         *("os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system"),
-        *("os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.truncate"),
-        *("socket.connect", "socket.getaddrinfo", "socket.gethostbyaddr", "socket.gethostbyname"),
-        *(
-            "socket.getnameinfo",
-            "socket.sendmsg",
-            "socket.sendto",
-            "sqlite3.connect",
-            "subprocess.Popen",
-        ),
+        "subprocess.Popen",
     }
 )
-"""Audit events (https://docs.python.org/3/library/audit_events.html)."""
+NETWORK: Final = frozenset(
+    {
+        *("socket.connect", "socket.getaddrinfo", "socket.gethostbyaddr", "socket.gethostbyname"),
+        *("socket.getnameinfo", "socket.sendmsg", "socket.sendto"),
+    }
+)
+"""Audit events (https://docs.python.org/3/library/audit_events.html) of what reaches other programs."""
+
+_AUDITED: Final = (
+    PROGRAMS
+    | NETWORK
+    | {
+        *("os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.truncate"),
+        "sqlite3.connect",
+    }
+)
 
 _WRITES: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 _MODULES: Final = frozenset(
@@ -77,6 +86,24 @@ class ReachedError(OSError):
     """A call that was stopped, for it would have reached outside."""
 
 
+def with_each_handler(ctx: Context, wrapped: Callable[[int, Handler[Any]], Handler[Any]]) -> Context:
+    """A new connection's context, with something around each of its handlers.
+
+    ``wrapped`` gets the number of the filter, and a handler. What answers the negotiation, and what
+    keeps macros, stays as it is.
+    """
+
+    def of_part(number: int, part: Registry) -> Registry:
+        handlers = {
+            event: part[event] if event in ("options", "define_macros") else wrapped(number, part[event])
+            for event in part
+        }
+        return Registry(handlers, evolve(part.declarations, state={}))
+
+    parts = as_registry(ctx["handlers"]).parts
+    return ctx.set("handlers", merge_handlers(*map(of_part, itertools.count(), parts)))
+
+
 class OutsideWatch:
     """Sees what the handlers of one filter reach. ``found`` is told once of each kind.
 
@@ -92,48 +119,29 @@ class OutsideWatch:
     def watched(self, ctx: Context) -> Context:
         """A new connection's context, with handlers that are watched."""
         _listen()
-        parts = as_registry(ctx["handlers"]).parts
-        return ctx.set("handlers", merge_handlers(*map(self._part, parts)))
+        return with_each_handler(ctx, lambda _, handler: wrap(handler, partial(self._around, handler)))
 
-    def _part(self, part: Registry) -> Registry:
-        handlers = {event: self._wrapped(part[event]) for event in part}
-        return Registry(handlers, evolve(part.declarations, state={}))
-
-    def _wrapped(self, handler: Handler[Any]) -> Handler[Any]:
-        if handler.event in ("options", "define_macros"):
-            return handler
-
-        def around(event: Any, ctx: Context, call: Callable[[], Any]) -> Any:
-            if not handler.is_async:
-                return self._run(handler, call)
+    def _around(self, handler: Handler[Any], event: Any, ctx: Context, call: Callable[[], Any]) -> Any:
+        if handler.is_async:
             return self._await(handler, call)
-
-        return wrap(handler, around)
-
-    def _run(self, handler: Handler[Any], call: Callable[[], Any]) -> Any:
-        before = self._begin(handler)
-        try:
+        with self._running_one(handler):
             return call()
-        finally:
-            self._end(before)
 
     async def _await(self, handler: Handler[Any], call: Callable[[], Any]) -> Any:
-        before = self._begin(handler)
-        try:
+        with self._running_one(handler):
             outcome = call()
             return await outcome if inspect.isawaitable(outcome) else outcome
-        finally:
-            self._end(before)
 
-    def _begin(self, handler: Handler[Any]) -> Any:
+    @contextmanager
+    def _running_one(self, handler: Handler[Any]) -> Iterator[None]:
         self._running, _HEARD.watch = handler, self
         before = sys.getprofile()
         sys.setprofile(self._profile)
-        return before
-
-    def _end(self, before: Any) -> None:
-        sys.setprofile(before)
-        self._running = _HEARD.watch = None
+        try:
+            yield
+        finally:
+            sys.setprofile(before)
+            self._running = _HEARD.watch = None
 
     def _profile(self, frame: FrameType, event: str, function: Any) -> None:
         if event != "c_call" or frame.f_globals.get("__name__", "").startswith(_OWN):
