@@ -14,8 +14,8 @@ from demyjpy.cli.program import COMMANDS, build_parser
 from demyjpy.drivers.options import Options
 from demyjpy.engine.limits import Limits
 from demyjpy.engine.negotiation import ACTION_FLAGS
-from demyjpy.engine.plan import LEGAL
 from demyjpy.registry import HANDLER_NAMES, Registry
+from demyjpy.verdicts import LEGAL
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -11,6 +11,7 @@ from attrs import fields_dict, frozen
 
 from demyjpy import events as ev
 from demyjpy.cli.check_report import place_of
+from demyjpy.codec import name_of
 from demyjpy.context import ENGINE_KEYS, Context
 from demyjpy.engine.connection import Step
 from demyjpy.handlers import default_event_handler
@@ -18,7 +19,6 @@ from demyjpy.registry import Handler
 from demyjpy.trace.display import pages
 from demyjpy.trace.display.pages import Bounded, Markup, change, details, element
 from demyjpy.trace.display.wording import answer_words, ending, envelope, path_words
-from demyjpy.trace.format.json_events import name_of
 from demyjpy.trace.format.message_stories import MessageStory
 from demyjpy.trace.format.recorded_steps import Moment
 from demyjpy.trace.format.trace import Trace

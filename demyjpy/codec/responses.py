@@ -24,23 +24,25 @@ _A = ActionFlag
 
 @frozen
 class ActionRow:
-    """What the filter says with one letter; ``needs`` is the permission it takes.
+    """What the filter says with one letter, and the classes of ``actions`` that it stands for.
 
     ``group`` orders a plan: 1 header, 2 envelope, 3 body, 4 quarantine, 5 verdict; 0 stands alone.
+    ``needs`` is the permission it takes, ``permission`` the name of that in ``actions=``.
     """
 
     letter: Response
+    actions: tuple[type[Any], ...]
     decode: Callable[[bytes, bool], act.Action]
     encode: Callable[[Any, bool], bytes]
     group: int
     needs: ActionFlag = ActionFlag(0)
+    permission: str = ""
 
 
-def _bare(letter: Response, action: act.Action, group: int = 5) -> ActionRow:
+def _bare(letter: Response, kind: type[Any], group: int = 5) -> ActionRow:
     """A response without payload; surplus bytes are ignored, as Sendmail does."""
-    return ActionRow(
-        letter, lambda payload, leading_space: action, lambda action, leading_space: b"", group
-    )
+    action = kind()
+    return ActionRow(letter, (kind,), lambda payload, exact: action, lambda action, exact: b"", group)
 
 
 def _decode_negotiate(payload: bytes, leading_space: bool) -> act.Negotiate:
@@ -135,50 +137,51 @@ def _after_colon(action: act.AddHeader | act.InsertHeader | act.ChangeHeader, ra
     return encode_string(action.name) + encode_string(action.raw if raw else action.value)
 
 
-def _literal(kind: type[Any], place: tuple[Any, ...], value: str, leading_space: bool) -> Any:
+def _literal(kind: type[Any], index: tuple[int, ...], name: str, value: str, exact: bool) -> Any:
     """A header edit exactly as it was sent: what the class makes of CR is for values of our own."""
     action: Any = object.__new__(kind)
-    if leading_space:
-        action.__attrs_init__(*place, value.removeprefix(" "), raw=value)
-    else:
-        action.__attrs_init__(*place, value, raw=f" {value}" if value else "")
+    text, raw = (value.removeprefix(" "), value) if exact else (value, f" {value}" * bool(value))
+    action.__attrs_init__(*index, name, text, raw=raw)
     return action
 
 
-def _decode_add(payload: bytes, leading_space: bool) -> act.AddHeader:
+def _take_field(payload: bytes) -> tuple[str, str]:
     name, rest = take_string(payload, "a header name")
     value, _ = take_string(rest, "a header value")
-    action: act.AddHeader = _literal(act.AddHeader, (name,), value, leading_space)
-    return action
+    return name, value
 
 
-def _decode_insert(payload: bytes, leading_space: bool) -> act.InsertHeader:
+def _decode_insert(payload: bytes, leading_space: bool) -> Any:
     index, rest = take_number(payload, 4, "a header index")
-    name, rest = take_string(rest, "a header name")
-    value, _ = take_string(rest, "a header value")
-    action: act.InsertHeader = _literal(act.InsertHeader, (index, name), value, leading_space)
-    return action
+    return _literal(act.InsertHeader, (index,), *_take_field(rest), leading_space)
 
 
-def _decode_change(payload: bytes, leading_space: bool) -> act.ChangeHeader | act.DeleteHeader:
+def _decode_change(payload: bytes, leading_space: bool) -> Any:
     index, rest = take_number(payload, 4, "a header index")
-    name, rest = take_string(rest, "a header name")
-    value, _ = take_string(rest, "a header value")
+    name, value = _take_field(rest)
     index = index or 1  # both MTAs take 0 for the first
     if not value:
         return act.DeleteHeader(index, name)
-    action: act.ChangeHeader = _literal(act.ChangeHeader, (index, name), value, leading_space)
-    return action
+    return _literal(act.ChangeHeader, (index,), name, value, leading_space)
 
 
 def _encode_index(action: act.InsertHeader | act.ChangeHeader | act.DeleteHeader) -> bytes:
     return encode_number(action.index, 4, "a header index")
 
 
+def _encode_change(action: Any, raw: bool) -> bytes:
+    is_gone = isinstance(action, act.DeleteHeader)
+    value = encode_string(action.name) + b"\0" if is_gone else _after_colon(action, raw)
+    return _encode_index(action) + value
+
+
+def _decode_address(kind: type[Any], payload: bytes) -> Any:
+    return kind(take_string(payload, "an address")[0])
+
+
 def _decode_with_parameters(kind: type[Any], payload: bytes) -> Any:
     address, rest = take_string(payload, "an address")
-    words = take_string(rest, "ESMTP parameters")[0] if rest else None
-    return kind(address, words)
+    return kind(address, take_string(rest, "ESMTP parameters")[0] if rest else None)
 
 
 def _encode_with_parameters(action: act.AddRecipient | act.ChangeSender, leading_space: bool) -> bytes:
@@ -196,104 +199,108 @@ def _actions(*rows: ActionRow) -> dict[int, ActionRow]:
 
 _R = Response
 ACTIONS: Final = _actions(
-    ActionRow(_R.OPTNEG, _decode_negotiate, _encode_negotiate, 0),
-    _bare(_R.CONTINUE, act.Continue()),
-    _bare(_R.ACCEPT, act.Accept()),
-    _bare(_R.REJECT, act.Reject()),
-    _bare(_R.TEMPFAIL, act.TemporaryFailure()),
-    _bare(_R.DISCARD, act.Discard()),
-    _bare(_R.SKIP, act.Skip()),
-    ActionRow(_R.REPLYCODE, _decode_reply, _encode_reply, 5),
-    _bare(_R.PROGRESS, act.Progress(), 0),
-    _bare(_R.SHUTDOWN, act.Shutdown(), 0),
-    _bare(_R.CONN_FAIL, act.ConnectionFailed(), 0),
-    ActionRow(_R.ADDHEADER, _decode_add, _after_colon, 1, _A.ADDHDRS),
+    _bare(_R.CONTINUE, act.Continue),
+    _bare(_R.ACCEPT, act.Accept),
+    _bare(_R.REJECT, act.Reject),
+    _bare(_R.TEMPFAIL, act.TemporaryFailure),
+    _bare(_R.DISCARD, act.Discard),
+    _bare(_R.SKIP, act.Skip),
+    ActionRow(_R.REPLYCODE, (act.ReplyCode,), _decode_reply, _encode_reply, 5),
+    _bare(_R.PROGRESS, act.Progress, 0),
+    _bare(_R.SHUTDOWN, act.Shutdown, 0),
+    _bare(_R.CONN_FAIL, act.ConnectionFailed, 0),
+    ActionRow(
+        _R.ADDHEADER,
+        (act.AddHeader,),
+        lambda payload, exact: _literal(act.AddHeader, (), *_take_field(payload), exact),
+        _after_colon,
+        1,
+        _A.ADDHDRS,
+        "add_header",
+    ),
     ActionRow(
         _R.INSHEADER,
+        (act.InsertHeader,),
         _decode_insert,
         lambda action, raw: _encode_index(action) + _after_colon(action, raw),
         1,
         _A.ADDHDRS,
-    ),
-    ActionRow(
-        _R.CHGHEADER,
-        _decode_change,
-        lambda action, raw: (
-            _encode_index(action)
-            + (
-                encode_string(action.name) + b"\0"
-                if isinstance(action, act.DeleteHeader)
-                else _after_colon(action, raw)
-            )
-        ),
-        1,
-        _A.CHGHDRS,
-    ),
-    ActionRow(
-        _R.ADDRCPT,
-        lambda payload, _: act.AddRecipient(take_string(payload, "an address")[0]),
-        lambda action, _: _encode_angle(action.address),
-        2,
-        _A.ADDRCPT,
-    ),
-    ActionRow(
-        _R.ADDRCPT_PAR,
-        lambda payload, _: _decode_with_parameters(act.AddRecipient, payload),
-        _encode_with_parameters,
-        2,
-        _A.ADDRCPT_PAR,
-    ),
-    ActionRow(
-        _R.DELRCPT,
-        lambda payload, _: act.DeleteRecipient(take_string(payload, "an address")[0]),
-        lambda action, _: _encode_angle(action.address),
-        2,
-        _A.DELRCPT,
-    ),
-    ActionRow(
-        _R.CHGFROM,
-        lambda payload, _: _decode_with_parameters(act.ChangeSender, payload),
-        _encode_with_parameters,
-        2,
-        _A.CHGFROM,
+        "add_header",
     ),
     ActionRow(
         _R.REPLBODY,
+        (act.ReplaceBody,),
         lambda payload, _: act.ReplaceBody(payload),
         lambda action, _: action.data,
         3,
         _A.CHGBODY,
+        "change_body",
+    ),
+    ActionRow(
+        _R.ADDRCPT,
+        (act.AddRecipient,),
+        lambda payload, _: _decode_address(act.AddRecipient, payload),
+        lambda action, _: _encode_angle(action.address),
+        2,
+        _A.ADDRCPT,
+        "add_recipient",
+    ),
+    ActionRow(
+        _R.ADDRCPT_PAR,
+        (),  # AddRecipient, too, if it has parameters
+        lambda payload, _: _decode_with_parameters(act.AddRecipient, payload),
+        _encode_with_parameters,
+        2,
+        _A.ADDRCPT_PAR,
+        "add_recipient_par",
+    ),
+    ActionRow(
+        _R.DELRCPT,
+        (act.DeleteRecipient,),
+        lambda payload, _: _decode_address(act.DeleteRecipient, payload),
+        lambda action, _: _encode_angle(action.address),
+        2,
+        _A.DELRCPT,
+        "delete_recipient",
+    ),
+    ActionRow(
+        _R.CHGHEADER,
+        (act.ChangeHeader, act.DeleteHeader),
+        _decode_change,
+        _encode_change,
+        1,
+        _A.CHGHDRS,
+        "change_header",
     ),
     ActionRow(
         _R.QUARANTINE,
+        (act.Quarantine,),
         _decode_quarantine,
         lambda action, _: encode_string(action.reason),
         4,
         _A.QUARANTINE,
+        "quarantine",
+    ),
+    ActionRow(
+        _R.CHGFROM,
+        (act.ChangeSender,),
+        lambda payload, _: _decode_with_parameters(act.ChangeSender, payload),
+        _encode_with_parameters,
+        2,
+        _A.CHGFROM,
+        "change_sender",
+    ),
+    ActionRow(
+        _R.OPTNEG,
+        (act.Negotiate,),
+        _decode_negotiate,
+        _encode_negotiate,
+        0,
+        _A.SETSYMLIST,  # for its macro lists
+        "choose_macros",
     ),
 )
 """What the filter says, by letter."""
 
-LETTER_OF_ACTION: Final[dict[type[Any], Response]] = {
-    act.Negotiate: _R.OPTNEG,
-    act.Continue: _R.CONTINUE,
-    act.Accept: _R.ACCEPT,
-    act.Reject: _R.REJECT,
-    act.TemporaryFailure: _R.TEMPFAIL,
-    act.Discard: _R.DISCARD,
-    act.Skip: _R.SKIP,
-    act.ReplyCode: _R.REPLYCODE,
-    act.Progress: _R.PROGRESS,
-    act.Shutdown: _R.SHUTDOWN,
-    act.ConnectionFailed: _R.CONN_FAIL,
-    act.AddHeader: _R.ADDHEADER,
-    act.InsertHeader: _R.INSHEADER,
-    act.ChangeHeader: _R.CHGHEADER,
-    act.DeleteHeader: _R.CHGHEADER,
-    act.AddRecipient: _R.ADDRCPT,
-    act.DeleteRecipient: _R.DELRCPT,
-    act.ChangeSender: _R.CHGFROM,
-    act.ReplaceBody: _R.REPLBODY,
-    act.Quarantine: _R.QUARANTINE,
-}
-"""The letter of each action; `AddRecipient` with parameters takes ``ADDRCPT_PAR`` instead."""
+ROW_OF_ACTION: Final = {kind: row for row in ACTIONS.values() for kind in row.actions}
+"""The same rows by class; `AddRecipient` with parameters takes that of ``ADDRCPT_PAR`` instead."""

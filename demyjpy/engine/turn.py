@@ -27,13 +27,14 @@ from demyjpy.engine.outcomes import (
     merge_verdicts,
     take_outcome,
 )
-from demyjpy.engine.phases import IN_MESSAGE, Phase, ends_message, gives_up, receive
-from demyjpy.engine.plan import EMPTY_PLAN, LEGAL, Plan, encode_answer, in_sending_order
+from demyjpy.engine.phases import IN_MESSAGE, Phase, gives_up, receive
+from demyjpy.engine.plan import EMPTY_PLAN, Plan, encode_answer, in_sending_order
 from demyjpy.engine.standing import CLEAR
 from demyjpy.engine.stations import DISCONNECT, MACRO, OPTNEG, QUIT_NC, agreed_stations, opening_stations
 from demyjpy.errors import HandlerError, LimitError, LocalProtocolError, RemoteProtocolError
-from demyjpy.handlers import as_registry, strictest
+from demyjpy.handlers import as_registry
 from demyjpy.registry import Handler, Registry
+from demyjpy.verdicts import LEGAL, decides, ends_message, strictest
 from demyjpy.wire.codes import Command, Response
 from demyjpy.wire.framing import Frames, Packet, join_frame
 
@@ -88,8 +89,8 @@ def _settle_options(
 
 def _told(job: Job) -> set[int]:
     """The filters that know by this event that the message ends: it is its end, or they ended it."""
-    letter = job.station.letter
-    return {number for number, verdict in job.verdicts if ends_message(letter, verdict)}
+    name = job.station.name
+    return {number for number, verdict in job.verdicts if ends_message(name, verdict)}
 
 
 class Turn:
@@ -495,7 +496,7 @@ class Turn:
             self._trouble(second, name, handler)
         if job.replies and not job.may_answer:
             return after, EMPTY_PLAN
-        if raised and letter in _OF_MESSAGE and ends_message(letter, plan.verdict or _CONTINUE):
+        if raised and letter in _OF_MESSAGE and ends_message(name, plan.verdict or _CONTINUE):
             self._standing = self._standing.fail(number)
         if job.may_answer:
             return after, plan
@@ -570,7 +571,7 @@ class Turn:
         if letter == _BODYEOB and not job.forced:
             edits, verdict = self._merge_edits(job, verdict)
         sent = b""
-        waits = job.last_chunk and isinstance(verdict, (act.Continue, act.Skip))
+        waits = job.last_chunk and not decides(verdict)
         if job.replies and not waits:
             leading_space = self._agreement is not None and self._agreement.leading_space
             if verdict is _CONTINUE and not edits:
@@ -579,7 +580,7 @@ class Turn:
                 sent = encode_answer(edits, verdict, leading_space)
             self._send(sent)
         self._observe_job(job, (*edits, verdict) if sent else (), sent)
-        if sent and self._phase in IN_MESSAGE and ends_message(letter, verdict):
+        if sent and self._phase in IN_MESSAGE and ends_message(job.station.name, verdict):
             if job.last_chunk:
                 self._packets.popleft()  # its end has been answered
             self._refresh_macros()  # for abort handlers, where no other has looked

@@ -50,15 +50,6 @@ MAX_PACKETS: Final = 100_000
 
 _MOST_WARNINGS: Final = 100
 
-_VERDICTS: Final = (
-    act.Continue,
-    act.Accept,
-    act.Reject,
-    act.TemporaryFailure,
-    act.Discard,
-    act.ReplyCode,
-    act.Skip,
-)
 _EMPTY: Final = frozenset(
     {
         Response.CONTINUE,
@@ -256,7 +247,7 @@ def _take(link: Link, name: str, packet: Packet) -> Link:
             raise MilterFailedError(name, "expected no SKIP at end of message", "nonsense")
         case act.Negotiate() | act.Progress() | act.Shutdown() | act.ConnectionFailed():
             raise MilterFailedError(name, f"expected an answer to {name}, got {action!r}", "nonsense")
-    if isinstance(action, _VERDICTS):
+    if not isinstance(action, Modification):
         return _answered(link, action)
     if not at_end:
         expected = "expected modifications at end of message only"

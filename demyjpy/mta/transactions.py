@@ -4,7 +4,6 @@ from typing import Final
 
 from attrs import evolve
 
-from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.mta import steps
 from demyjpy.mta.asking import ask, ask_all
@@ -14,6 +13,7 @@ from demyjpy.mta.profile import Reply, Trace
 from demyjpy.mta.session import Session, Side, Talk
 from demyjpy.mta.values import peer_name
 from demyjpy.mta.verdicts import abort, close_all
+from demyjpy.verdicts import decides
 
 HELD: Final = "milter_default_action"
 """The reason for which Postfix holds mail that a milter should have seen."""
@@ -175,7 +175,7 @@ def _show(session: Session, number: int, mail: Mail) -> Talk[tuple[Session, Answ
     answer, refusal = Answer(), None
     for name, event in parts:
         session, answer, refusal = yield from ask(session, number, name, event)
-        if refusal is not None or not isinstance(answer.verdict, (act.Continue, act.Skip)):
+        if refusal is not None or decides(answer.verdict):
             break
     return session, answer, refusal
 

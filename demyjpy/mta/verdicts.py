@@ -15,7 +15,6 @@ from demyjpy.mta.profile import CONTENT, Reply
 from demyjpy.mta.session import Exchange, Session, Side, Talk, with_side
 from demyjpy.wire.framing import join_frame
 
-REFUSALS: Final = (act.Reject, act.TemporaryFailure, act.ReplyCode)
 _CLIENT: Final = ("connect", "hello")
 
 

@@ -1,13 +1,13 @@
 """What came of a played session, as values. How two of them differ is `demyjpy.testing.explain`'s."""
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from attrs import field, frozen
 from pyrsistent import pmap
 
 from demyjpy import actions as act
 from demyjpy.actions import Modification, Verdict
-from demyjpy.codec.commands import ROW_OF_EVENT
+from demyjpy.codec import name_of
 from demyjpy.context import Context
 from demyjpy.engine.connection import Step, Trouble
 from demyjpy.mta import steps
@@ -215,9 +215,3 @@ class Result:
     def at(self, event: str) -> list[Step]:
         """The engine's steps at an event: ``result.at("body")[-1].after["size"]``."""
         return [step for step in self.observed if name_of(step.event) == event]
-
-
-def name_of(event: Any) -> str:
-    """The name of an event: the key under which its handler is registered."""
-    row = ROW_OF_EVENT.get(type(event))
-    return row.name if row else type(event).__name__.lower()

@@ -24,8 +24,8 @@ from demyjpy.testing.engine import Chunk, MemoryFilter
 from demyjpy.testing.explain import compare_mtas
 from demyjpy.testing.result import AnyVerdict, MessageResult, Played, Result
 from demyjpy.testing.script import Script
+from demyjpy.verdicts import REFUSALS
 
-_REFUSALS: Final = (act.Reject, act.TemporaryFailure, act.ReplyCode, act.Shutdown)
 _RESETS: Final = (steps.Rset, steps.StartTls, steps.Quit, steps.Drop)
 
 
@@ -177,7 +177,7 @@ def messages_of(played: Iterable[Played]) -> list[MessageResult]:
 
 def _refusal(outcome: Outcome) -> AnyVerdict | None:
     verdicts = [heard.answer.verdict for heard in outcome.heard]
-    return next((one for one in verdicts if isinstance(one, _REFUSALS)), None)
+    return next((one for one in verdicts if isinstance(one, (*REFUSALS, act.Shutdown))), None)
 
 
 def _all_refused(recipients: Sequence[Outcome]) -> list[MessageResult]:

@@ -105,20 +105,8 @@ def words_of(action: Any) -> str:
             f"negotiates version {action.version}, actions {int(action.actions):#x}, "
             f"steps {int(action.protocol):#x}" + (", and asks for macros" if action.macros else "")
         )
-    is_verdict = isinstance(
-        action,
-        act.Continue
-        | act.Accept
-        | act.Reject
-        | act.TemporaryFailure
-        | act.Discard
-        | act.Skip
-        | act.ReplyCode
-        | act.Progress
-        | act.Shutdown
-        | act.ConnectionFailed,
-    )
-    return verdict_words(action) if is_verdict else change_words(action)
+    is_change = isinstance(action, Modification | Unreadable)
+    return change_words(action) if is_change else verdict_words(action)
 
 
 def answer_words(actions: Iterable[Any]) -> str:

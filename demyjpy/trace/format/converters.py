@@ -15,8 +15,6 @@ from demyjpy.codec import ACTIONS, EVENTS
 from demyjpy.context import Context, new_context
 from demyjpy.engine.connection import Step
 from demyjpy.engine.macros import NO_MACROS, Macros
-from demyjpy.engine.negotiation import ACTION_FLAGS
-from demyjpy.engine.plan import LEGAL
 from demyjpy.handlers import default_event_handler
 from demyjpy.trace.format.json_bytes import dump_text
 from demyjpy.trace.format.json_context import changes
@@ -31,6 +29,7 @@ from demyjpy.trace.format.records import (
     said,
     unreadable,
 )
+from demyjpy.verdicts import LEGAL, is_verdict
 from demyjpy.wire.codes import Command, ProtocolFlag, Response
 from demyjpy.wire.framing import NOTHING_UNREAD, Unread, join_frame, split_frames
 
@@ -40,7 +39,6 @@ AFTER_LOSS: Final = "after bytes that are no packet"
 _BODYEOB: Final = int(Command.BODYEOB)
 _LEADSPC: Final = ProtocolFlag.HDR_LEADSPC
 _NO_STEP: Final = Step("", ev.Disconnect(), new_context(), new_context())
-_NAMES: Final = {flag: name for name, flag in ACTION_FLAGS.items()}
 
 
 @define
@@ -236,8 +234,8 @@ class WireConverter:
                 yield "a change before the end of message"
             granted = self.agreement.actions if self.agreement else 0
             if not granted & row.needs:
-                yield f"a change that was not negotiated: {_NAMES[row.needs]}"
-        elif actions and row.group == 5 and not isinstance(actions[0], LEGAL[event]):
+                yield f"a change that was not negotiated: {row.permission}"
+        elif actions and is_verdict(actions[0]) and not isinstance(actions[0], LEGAL[event]):
             yield f"no answer to {event}"
 
     def _with_queue_id(self, record: Record) -> Record:

@@ -9,8 +9,7 @@ from attrs import fields_dict, frozen
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.codec import ROW_OF_NAME
-from demyjpy.codec.commands import ROW_OF_EVENT
-from demyjpy.codec.responses import LETTER_OF_ACTION
+from demyjpy.codec.responses import ROW_OF_ACTION
 from demyjpy.errors import MilterError, TraceError
 from demyjpy.trace.format.json_bytes import dump_bytes, dump_text, load_bytes, load_text
 from demyjpy.wire.fields import Parameters
@@ -175,16 +174,10 @@ _ACTION_ROWS: Final[dict[type[Any], _Row]] = {
     act.ChangeSender: _plain(act.ChangeSender, **_WITH_PARAMETERS),
     act.Quarantine: _plain(act.Quarantine, reason=_TEXT),
     act.Negotiate: _plain(act.Negotiate, **_FLAGS, macros=_MACROS),
-    **{klass: _plain(klass) for klass in LETTER_OF_ACTION if not fields_dict(klass)},
+    **{klass: _plain(klass) for klass in ROW_OF_ACTION if not fields_dict(klass)},
 }
 _BARE: Final = _Row({}, dict)
 _ACTIONS: Final = {klass.__name__: row for klass, row in _ACTION_ROWS.items()}
-
-
-def name_of(event: ev.Event) -> str:
-    """The name of an event: the key under which its handler is registered."""
-    row = ROW_OF_EVENT.get(type(event))
-    return row.name if row else "disconnect"
 
 
 def dump_event(event: ev.Event) -> dict[str, Any]:

@@ -13,19 +13,16 @@ from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.actions import Modification, Verdict
 from demyjpy.codec import decode_action, encode_action
-from demyjpy.engine.phases import ends_message
-from demyjpy.engine.plan import LEGAL
 from demyjpy.errors import MilterError
 from demyjpy.trace.format.exchanges import Exchange
 from demyjpy.trace.format.records import LONGEST_PACKET
-from demyjpy.verdicts import Fate, edits_made, fate_of
+from demyjpy.verdicts import Fate, edits_made, ends_message, fate_of, is_verdict, verdicts_in
 from demyjpy.wire.codes import Command
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, split_frames
 
 _C: Final = Command
 _OF_MESSAGE: Final = frozenset({_C.MAIL, _C.RCPT, _C.DATA, _C.HEADER, _C.EOH, _C.BODY, _C.BODYEOB})
 _GIVES_UP: Final = frozenset({_C.MAIL, _C.HELO, _C.ABORT, _C.QUIT, _C.QUIT_NC})
-_VERDICTS: Final = frozenset(klass for legal in LEGAL.values() for klass in legal)
 _USUAL: Final[dict[bytes, Verdict | None]] = {b"": None, b"\0\0\0\1c": act.Continue()}
 
 
@@ -62,7 +59,7 @@ class Reply:
         """The verdict in it, or None."""
         if self.data in _USUAL:  # nearly always; the rest takes longer
             return _USUAL[self.data]
-        found = [one for one in self.actions if type(one) in _VERDICTS]
+        found = verdicts_in(self.actions)
         return found[-1] if found else None
 
 
@@ -188,10 +185,10 @@ class _Reader:
             standing, at = self.standing
             yield self._close(fate_of(standing), at, standing)
         elif exchange.letter == _C.BODYEOB and not reply.is_skipped:
-            edits = [_as_edit(one) for one in reply.actions if type(one) not in _VERDICTS]
+            edits = [_as_edit(one) for one in reply.actions if not is_verdict(one)]
             fate = fate_of(verdict, edits)
             yield self._close(fate, exchange.name, verdict, edits_made(verdict, edits))
-        elif verdict is not None and ends_message(exchange.letter, verdict):
+        elif verdict is not None and ends_message(exchange.name, verdict):
             yield self._close(fate_of(verdict), exchange.name, verdict)
 
     def _take_recipient(self, message: _Open, address: str, reply: Reply) -> None:

@@ -9,13 +9,13 @@ from typing import Any, Final, TypeAlias
 
 from demyjpy import events as ev
 from demyjpy.actions import Action
-from demyjpy.codec import decode_action, decode_event, encode_action, encode_event
+from demyjpy.codec import decode_action, decode_event, encode_action, encode_event, name_of
 from demyjpy.context import Context
 from demyjpy.engine.macros import Macros
-from demyjpy.engine.plan import LEGAL
 from demyjpy.errors import MilterError
 from demyjpy.trace.format.json_bytes import dump_text
-from demyjpy.trace.format.json_events import dump_action, dump_event, name_of
+from demyjpy.trace.format.json_events import dump_action, dump_event
+from demyjpy.verdicts import verdicts_in
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frames
 
 Record: TypeAlias = dict[str, Any]
@@ -25,8 +25,6 @@ FORMAT: Final = 1
 
 LONGEST_PACKET: Final = 1 << 24
 """Bytes; a length beyond it is no packet."""
-
-_VERDICTS: Final = frozenset(klass for legal in LEGAL.values() for klass in legal)
 
 
 def header(by: str, time: float, version: str = "") -> Record:
@@ -96,7 +94,7 @@ def answered(
         return {**unreadable(session, time, "filter", sent, error), "event": event}, ()
     if actions:
         record["answer"] = [dump_action(action) for action in actions]
-        verdicts = [action for action in actions if type(action) in _VERDICTS]
+        verdicts = verdicts_in(actions)
         if verdicts:
             record["verdict"] = type(verdicts[-1]).__name__
     again = b"".join(

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
+from demyjpy.codec import name_of
 from demyjpy.context import Context, new_context
 from demyjpy.drivers.report import Seldom, log
 from demyjpy.engine.connection import Step
@@ -27,7 +28,6 @@ from demyjpy.trace.format.converters import StepConverter
 from demyjpy.trace.format.files import damages, open_to_read, read_lines
 from demyjpy.trace.format.json_bytes import dump_text, load_text
 from demyjpy.trace.format.json_context import apply_changes, changes
-from demyjpy.trace.format.json_events import name_of
 from demyjpy.trace.format.json_lines import parse_line, seconds_of
 from demyjpy.trace.format.reading import dump_record, load
 from demyjpy.trace.format.records import Record, header, queue_id_in

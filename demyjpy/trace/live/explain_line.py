@@ -32,18 +32,9 @@ from demyjpy.trace.format.message_stories import MessageStory, Reply, reading_me
 from demyjpy.trace.format.records import Record, queue_id_in
 from demyjpy.trace.format.trace import Trace
 from demyjpy.trace.live.kept_sessions import OpenSessions
-from demyjpy.verdicts import Fate, join_bodies
+from demyjpy.verdicts import Fate, decides, is_verdict, join_bodies, verdicts_in
 from demyjpy.wire.codes import Command, ProtocolFlag
 
-_VERDICTS: Final = (
-    act.Accept,
-    act.Reject,
-    act.TemporaryFailure,
-    act.Discard,
-    act.Skip,
-    act.ReplyCode,
-    act.Continue,
-)
 _BODY: Final = int(Command.BODY)
 _TOLD: Final = frozenset({Command.CONNECT, Command.HELO, Command.MAIL, Command.RCPT})
 
@@ -125,7 +116,7 @@ def _step_sentences(exchange: Exchange, message: MessageStory) -> Iterator[str]:
             continue
         for verdict in _verdicts(record):
             decided = exchange.name == message.at and verdict == message.verdict
-            if not isinstance(verdict, act.Continue | act.Skip) and not decided:
+            if decides(verdict) and not decided:
                 yield _sentence(f"{name} asked for {verdict_words(verdict)} at {_place(exchange)}.")
 
 
@@ -185,9 +176,8 @@ def _asked_by(exchanges: Iterable[Exchange]) -> list[tuple[str, Any]]:
     asked: dict[str, list[Any]] = {}
     for one in exchanges:
         for record in one.records:
-            edits = [
-                edit for edit in _actions(record) if not isinstance(edit, (*_VERDICTS, act.Progress))
-            ]
+            said = (one for one in _actions(record) if not is_verdict(one))
+            edits = [one for one in said if not isinstance(one, act.Progress)]
             if edits and "odd" not in record:
                 asked.setdefault(_name(record), []).extend(edits)
     return [(name, edit) for name, edits in asked.items() for edit in join_bodies(edits)]
@@ -221,7 +211,7 @@ def _actions(record: Record) -> tuple[Any, ...]:
 
 
 def _verdicts(record: Record) -> list[Verdict]:
-    return [action for action in _actions(record) if isinstance(action, _VERDICTS)]
+    return verdicts_in(_actions(record))
 
 
 # --------------------------------------------------------------------------------- in one line
@@ -346,7 +336,7 @@ def _note(session: _Session, step: Step) -> None:
     if step.handler is None:
         return
     for action in step.actions:
-        if isinstance(action, _VERDICTS):
+        if is_verdict(action):
             key = _hash(action)
             session.deciders.pop(key, None)
             session.deciders[key] = step.handler.name

@@ -31,7 +31,7 @@ from demyjpy.trace.format.writing import version
 from demyjpy.trace.live.background_writer import BackgroundWriter, RateLimit
 from demyjpy.trace.live.bounded_directory import BoundedDirectory, file_stamp
 from demyjpy.trace.live.kept_sessions import KeptSession, OpenSessions
-from demyjpy.verdicts import ENDINGS, fate_of
+from demyjpy.verdicts import ENDINGS, fate_of, verdicts_in
 
 SIGNAL: Final = DUMP
 """What has everything in memory written out."""
@@ -76,6 +76,8 @@ class Triggers:
         return "chosen" if self.when is not None and self.when(step) else None
 
     def _has_outcome(self, step: Step) -> bool:
+        if not verdicts_in(step.answer):
+            return False  # it is the answer to an offer
         fate = fate_of(step.answer[-1], step.answer)
         is_end = type(step.event).__name__ == "EndOfMessage"
         return fate in self.outcomes and (is_end or not fate.goes_on)

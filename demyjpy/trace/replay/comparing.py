@@ -29,7 +29,7 @@ from demyjpy.trace.replay.replaying import (
     replay,
     replay_at_once,
 )
-from demyjpy.verdicts import Fate, join_bodies
+from demyjpy.verdicts import Fate, decides, join_bodies
 
 KINDS: Final = ("verdict", "headers", "recipients", "sender", "body")
 """In what a message can differ."""
@@ -314,13 +314,10 @@ def _why(one: MessageDifference, old: Replayed, new: Replayed) -> Difference | N
 
 def _effect(reply: Reply) -> list[Any]:
     """What an answer does: no answer goes on, and so does Continue; edits in sending order."""
-    gone_on: tuple[type[Any], ...] = (act.Continue, act.Skip, act.Negotiate)
-    if reply.exchange.name == "end_of_message":
-        gone_on = (*gone_on, act.Accept)
-    return sorted(
-        (one for one in reply.actions if not isinstance(one, gone_on)),
-        key=_kind,
-    )
+    is_end = reply.exchange.name == "end_of_message"
+    nothing = act.Negotiate | act.Accept if is_end else act.Negotiate
+    said = (one for one in reply.actions if decides(one) and not isinstance(one, nothing))
+    return sorted(said, key=_kind)
 
 
 # ------------------------------------------------------------------------------------- purity

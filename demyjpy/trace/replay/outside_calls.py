@@ -10,18 +10,16 @@ import itertools
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache, partial
+from collections.abc import Callable
+from functools import cache
 from types import FrameType
 from typing import Any, Final
 
 from attrs import evolve, frozen
 
 from demyjpy.context import Context
-from demyjpy.handlers import as_registry, merge_handlers
+from demyjpy.handlers import Around, as_registry, merge_handlers, wrap_handler
 from demyjpy.registry import Handler, Registry
-from demyjpy.trace.rollout.optional import wrap
 
 PROGRAMS: Final = frozenset(
     {
@@ -119,29 +117,20 @@ class OutsideWatch:
     def watched(self, ctx: Context) -> Context:
         """A new connection's context, with handlers that are watched."""
         _listen()
-        return with_each_handler(ctx, lambda _, handler: wrap(handler, partial(self._around, handler)))
+        return with_each_handler(ctx, lambda _, handler: self._wrapped(handler))
 
-    def _around(self, handler: Handler[Any], event: Any, ctx: Context, call: Callable[[], Any]) -> Any:
-        if handler.is_async:
-            return self._await(handler, call)
-        with self._running_one(handler):
-            return call()
+    def _wrapped(self, handler: Handler[Any]) -> Handler[Any]:
+        def around(event: Any, ctx: Context) -> Around:
+            self._running, _HEARD.watch = handler, self
+            before = sys.getprofile()
+            sys.setprofile(self._profile)
+            try:
+                return (yield ctx)
+            finally:
+                sys.setprofile(before)
+                self._running = _HEARD.watch = None
 
-    async def _await(self, handler: Handler[Any], call: Callable[[], Any]) -> Any:
-        with self._running_one(handler):
-            outcome = call()
-            return await outcome if inspect.isawaitable(outcome) else outcome
-
-    @contextmanager
-    def _running_one(self, handler: Handler[Any]) -> Iterator[None]:
-        self._running, _HEARD.watch = handler, self
-        before = sys.getprofile()
-        sys.setprofile(self._profile)
-        try:
-            yield
-        finally:
-            sys.setprofile(before)
-            self._running = _HEARD.watch = None
+        return wrap_handler(handler, around)
 
     def _profile(self, frame: FrameType, event: str, function: Any) -> None:
         if event != "c_call" or frame.f_globals.get("__name__", "").startswith(_OWN):

@@ -16,7 +16,6 @@ from demyjpy.context import Context
 from demyjpy.engine.connection import OnError, Setup, Step, Trouble
 from demyjpy.engine.limits import Limits
 from demyjpy.engine.outcomes import check_context
-from demyjpy.engine.phases import ends_message
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import MilterError
 from demyjpy.handlers import ENVELOPE, as_registry, merge_handlers, watch_envelope
@@ -27,7 +26,7 @@ from demyjpy.trace.format.records import LONGEST_PACKET
 from demyjpy.trace.format.trace import Trace
 from demyjpy.trace.replay.filter_connection import FilterConnection
 from demyjpy.trace.replay.outside_calls import OutsideWatch
-from demyjpy.verdicts import Fate, fate_of
+from demyjpy.verdicts import Fate, ends_message, fate_of
 from demyjpy.wire.codes import Command, ProtocolFlag, Response
 from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, split_frames
 
@@ -240,7 +239,7 @@ def _what_ends(letter: int, verdict: Verdict) -> str | None:
         return "connection"
     if letter == _C.HELO:
         return "connection" if fate_of(verdict) is Fate.ACCEPTED else "hello"
-    return "message" if letter != _C.BODYEOB and ends_message(letter, verdict) else None
+    return "message" if letter != _C.BODYEOB and ends_message(EVENTS[letter].name, verdict) else None
 
 
 def replay_at_once(trace: Trace, played: Filter) -> bytes:

@@ -9,10 +9,10 @@ from demyjpy import events as ev
 from demyjpy.context import Context, take_actions
 from demyjpy.drivers.report import log
 from demyjpy.errors import HandlerError
-from demyjpy.handlers import merge_handlers, scoped
+from demyjpy.handlers import Around, merge_handlers, scoped, wrap_handler
 from demyjpy.registry import Declarations, Handler, Registry
 from demyjpy.shorthands import skip
-from demyjpy.trace.rollout.optional import as_optional, wrap
+from demyjpy.trace.rollout.optional import as_optional
 
 KEY: Final = "demyjpy.canary"
 """Where the context says that the candidate answers for this message."""
@@ -81,35 +81,23 @@ def _gate(handler: Handler[Any], is_candidate: bool) -> Handler[Any]:
     if handler.event not in _OF_MESSAGE:
         return _mute(handler) if is_candidate else handler
 
-    def around(event: Any, ctx: Context, call: Callable[[], Any]) -> Any:
+    def around(event: Any, ctx: Context) -> Around:
         if bool(ctx.get(KEY)) is is_candidate:
-            return call()
+            return (yield ctx)
         # the other one answers: this one says nothing, and wants no more of the body
         return skip(ctx) if handler.event == "body" and handler.reply else ctx
 
-    return wrap(handler, around)
+    return wrap_handler(handler, around)
 
 
 def _mute(handler: Handler[Any]) -> Handler[Any]:
     """A handler of the candidate at what the live filter answers alone."""
 
-    def quiet(event: Any, ctx: Context) -> Any:
+    def around(event: Any, ctx: Context) -> Around:
         try:
-            return take_actions(handler.function(event, ctx))[1]
+            return take_actions((yield ctx))[1]
         except Exception:  # noqa: BLE001  # the live filter must not notice
-            return _unfelt(handler, ctx)
+            log.exception("canary: the candidate has failed at %s, unfelt", handler.event)
+            return ctx
 
-    async def quiet_async(event: Any, ctx: Context) -> Any:
-        try:
-            return take_actions(await handler.function(event, ctx))[1]
-        except Exception:  # noqa: BLE001  # as above
-            return _unfelt(handler, ctx)
-
-    chosen: Any = quiet_async if handler.is_async else quiet
-    chosen.__wrapped__ = handler.function  # logs name the user's function
-    return Handler(handler.event, chosen, handler.reply, handler.blocking, handler.rejected)
-
-
-def _unfelt(handler: Handler[Any], ctx: Context) -> Context:
-    log.exception("canary: the candidate has failed at %s, unfelt", handler.event)
-    return ctx
+    return wrap_handler(handler, around)

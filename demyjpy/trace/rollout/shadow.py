@@ -16,7 +16,7 @@ from attrs import define, evolve, field, frozen
 from pyrsistent import PMap
 
 from demyjpy import events as ev
-from demyjpy.codec import encode_event
+from demyjpy.codec import encode_event, name_of
 from demyjpy.context import Context, get_macro
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.options import SessionNames
@@ -24,19 +24,18 @@ from demyjpy.drivers.report import Seldom, log
 from demyjpy.engine.connection import OnError, Setup
 from demyjpy.engine.negotiation import EVENT_NAMES
 from demyjpy.engine.pipeline import as_on_connect
-from demyjpy.engine.plan import LEGAL, encode_answer, in_sending_order
-from demyjpy.handlers import is_verdict, merge_handlers, strictest
+from demyjpy.engine.plan import encode_answer, in_sending_order
+from demyjpy.handlers import Around, merge_handlers, wrap_handler
 from demyjpy.registry import QUIETABLE, Handler, Registry
 from demyjpy.trace.display.wording import ending, envelope, safe
 from demyjpy.trace.format.exchanges import Exchange
-from demyjpy.trace.format.json_events import name_of
 from demyjpy.trace.format.message_stories import MessageStory, Reply, reading_messages
 from demyjpy.trace.replay.comparing import MessageDifference, pairs_that_differ
 from demyjpy.trace.replay.filter_connection import FilterConnection
 from demyjpy.trace.replay.outside_calls import OutsideCall, OutsideWatch
 from demyjpy.trace.replay.replaying import ReplayMta
 from demyjpy.trace.rollout.optional import as_optional
-from demyjpy.verdicts import Fate
+from demyjpy.verdicts import LEGAL, Fate, is_verdict, strictest, verdicts_in
 from demyjpy.wire.codes import Response
 from demyjpy.wire.framing import join_frame
 
@@ -105,25 +104,13 @@ def _heard(part: Registry, stage: "_Stage") -> Registry:
 
 
 def _hear(handler: Handler[Any], stage: "_Stage") -> Handler[Any]:
-    function = handler.function
-
-    def run(event: Any, ctx: Context) -> Any:
+    def around(event: Any, ctx: Context) -> Around:
         stage.hear(ctx, None)  # until it has answered
-        outcome = function(event, ctx)
+        outcome = yield ctx
         stage.hear(ctx, outcome)
         return outcome
 
-    async def run_async(event: Any, ctx: Context) -> Any:
-        stage.hear(ctx, None)
-        outcome = await function(event, ctx)
-        stage.hear(ctx, outcome)
-        return outcome
-
-    chosen: Any = run_async if handler.is_async else run
-    chosen.__wrapped__ = function  # logs name the user's function
-    return Handler(
-        handler.event, chosen, handler.reply, handler.blocking, handler.rejected, handler.progress
-    )
+    return wrap_handler(handler, around)
 
 
 @frozen
@@ -318,4 +305,4 @@ def _reply_of(said: _Said) -> bytes:
     if name not in LEGAL or not said.answers:
         return _CONTINUE if name in LEGAL else b""
     edits = in_sending_order(one for one in said.answers if not is_verdict(one))
-    return encode_answer(edits, strictest(filter(is_verdict, said.answers)), True)
+    return encode_answer(edits, strictest(verdicts_in(said.answers)), True)

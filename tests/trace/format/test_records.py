@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from demyjpy import actions as act
 from demyjpy import define_event_handlers, merge_handlers
 from demyjpy import events as ev
-from demyjpy.codec import decode_action, decode_event, encode_action, encode_event
+from demyjpy.codec import decode_action, decode_event, encode_action, encode_event, name_of
 from demyjpy.errors import MilterError
 from demyjpy.trace import Trace, TraceError
 from demyjpy.trace.format.converters import WireConverter
-from demyjpy.trace.format.json_events import dump_action, dump_event, load_action, load_event, name_of
+from demyjpy.trace.format.json_events import dump_action, dump_event, load_action, load_event
 from demyjpy.trace.format.reading import dump_record
 from demyjpy.trace.format.records import header
 from demyjpy.trace.format.wire_captures import is_capture, records_of
