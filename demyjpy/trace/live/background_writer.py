@@ -54,6 +54,11 @@ class BackgroundWriter:
             self._changed.notify_all()
         return True
 
+    @property
+    def waiting(self) -> int:
+        """How many things are still to be done."""
+        return len(self._waiting)
+
     def _begin(self) -> bool:
         name = f"demyjpy-{self._name}"
         thread = threading.Thread(target=self._run, args=(self._closed,), name=name, daemon=True)

@@ -5,11 +5,10 @@ queue. A thread plays it to the candidate with an engine of its own, and tells w
 have treated differently. Where the thread does not keep up, sessions are left out, not mail held up.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
+from functools import partial
 from typing import Any, Final
 
 from attrs import define, evolve, field, frozen
@@ -18,7 +17,6 @@ from pyrsistent import PMap
 from demyjpy import events as ev
 from demyjpy.codec import encode_event, name_of
 from demyjpy.context import Context, get_macro
-from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.options import SessionNames
 from demyjpy.drivers.report import Seldom, log
 from demyjpy.engine.connection import OnError, Setup
@@ -30,6 +28,7 @@ from demyjpy.registry import QUIETABLE, Handler, Registry
 from demyjpy.trace.display.wording import ending, envelope, safe
 from demyjpy.trace.format.exchanges import Exchange
 from demyjpy.trace.format.message_stories import MessageStory, Reply, reading_messages
+from demyjpy.trace.live.background_writer import BackgroundWriter
 from demyjpy.trace.replay.comparing import MessageDifference, pairs_that_differ
 from demyjpy.trace.replay.filter_connection import FilterConnection
 from demyjpy.trace.replay.outside_calls import OutsideCall, OutsideWatch
@@ -153,12 +152,10 @@ class _Stage:
         begin = on_connect if outside else lambda ctx: self._watch.watched(on_connect(ctx))
         self._setup, self._report = Setup(begin, on_error), report
         self._has_reached = False
-        self._memory = memory
-        self._size = 0
+        self._writer = BackgroundWriter("shadow", memory)
+        self._sessions: dict[str, _Session] = {}  # the thread's
         self._names = SessionNames()
         self._lock = threading.Lock()
-        self._process = 0
-        self._queue: SimpleQueue[_Said] = SimpleQueue()
         self._heard: dict[str, list[tuple[Any, ...] | None]] = {}
         self._lost: set[str] = set()
         self._seldom = Seldom(60.0)
@@ -198,58 +195,44 @@ class _Stage:
     def _put(self, said: _Said) -> None:
         if self._has_reached:
             return
+        play = partial(self._play_safely, said)
         with self._lock:
-            has_thread = self._process == os.getpid() or self._begin()
-            is_end = isinstance(said.event, ev.Disconnect)
-            is_too_much = self._queue.qsize() >= _MOST or self._size + said.size > self._memory
-            if (is_too_much or not has_thread) and said.session not in self._lost:
-                self._lost.add(said.session)
-                count = self._seldom.count("lost", time.time())
-                if count:
-                    log.warning(
-                        "shadow: the candidate does not keep up: session %s is left out (%d so far)",
-                        said.session,
-                        count,
-                    )
-            if has_thread and (said.session not in self._lost or is_end):
-                self._size += said.size
-                self._queue.put(said)
-            if is_end:
-                self._lost.discard(said.session)
-
-    def _begin(self) -> bool:
-        queue: SimpleQueue[_Said] = SimpleQueue()
-        try:
-            BIRTHS.start(
-                threading.Thread(target=self._run, args=(queue,), name="demyjpy-shadow", daemon=True)
+            is_known = said.session in self._lost
+            is_taken = (
+                not is_known and self._writer.waiting < _MOST and self._writer.put(said.size, play)
             )
-        except RuntimeError:  # the next one tries again; the live filter goes on
-            return False
-        self._queue, self._size, self._process = queue, 0, os.getpid()
-        return True
+            if not is_known and not is_taken:
+                self._lost.add(said.session)
+                if count := self._seldom.count("lost", time.time()):
+                    words = "shadow: the candidate does not keep up: session %s is left out (%d so far)"
+                    log.warning(words, said.session, count)
+            if isinstance(said.event, ev.Disconnect) and not is_taken:
+                self._lost.discard(said.session)
+                self._writer.put(said.size, play, always=True)
 
     # ------------------------------------------------------------------------- in the thread
-    def _run(self, queue: "SimpleQueue[_Said]") -> None:
-        sessions: dict[str, _Session] = {}
-        while True:
-            said = queue.get()
-            with self._lock:
-                self._size -= said.size
-            if self._has_reached:
-                _end_all(sessions)
-                return
-            try:
-                self._play(sessions, said)
-            except Exception:  # noqa: BLE001  # of the candidate's nothing is felt
-                log.exception("shadow: session %s is left out", said.session)
-                sessions.pop(said.session, None)
+    def _play_safely(self, said: _Said) -> None:
+        if self._has_reached:
+            self._end_all()
+            return
+        try:
+            self._play(said)
+        except Exception:  # noqa: BLE001  # of the candidate's nothing is felt
+            log.exception("shadow: session %s is left out", said.session)
+            self._sessions.pop(said.session, None)
 
-    def _play(self, sessions: dict[str, _Session], said: _Said) -> None:
+    def _end_all(self) -> None:
+        """The event loops of async handlers end."""
+        for session in self._sessions.values():
+            session.mta.player.close()
+        self._sessions.clear()
+
+    def _play(self, said: _Said) -> None:
         name = said.session
         if isinstance(said.event, ev.Options):
             mta = ReplayMta(FilterConnection(self._setup, name))
-            sessions[name] = _Session(mta, reading_messages(name), reading_messages(name))
-        session = sessions.get(name)
+            self._sessions[name] = _Session(mta, reading_messages(name), reading_messages(name))
+        session = self._sessions.get(name)
         if session is None:
             return
         is_end = isinstance(said.event, ev.Disconnect)
@@ -265,7 +248,7 @@ class _Stage:
             new = session.candidate(Reply(exchange, b""))
             session.mta.player.end()
             session.mta.player.close()
-            del sessions[name]
+            del self._sessions[name]
         else:
             new = session.candidate(session.mta.say(exchange))
         if not self._has_reached:  # else what the candidate said is no answer of its own
@@ -284,13 +267,6 @@ class _Stage:
             pair = session.waiting.pop(first), session.waiting.pop(-first)
             for found in pairs_that_differ([pair[0]], [pair[1]]):
                 self._report(found)
-
-
-def _end_all(sessions: dict[str, _Session]) -> None:
-    """The event loops of async handlers end."""
-    for session in sessions.values():
-        session.mta.player.close()
-    sessions.clear()
 
 
 def _size_of(event: ev.Event, answers: tuple[Any, ...]) -> int:

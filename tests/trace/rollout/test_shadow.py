@@ -199,4 +199,4 @@ def test_what_the_thread_cannot_keep_up_with_is_left_out(
 def test_a_session_that_began_unseen_is_passed_over() -> None:
     """There is nothing to compare it with."""
     stage = shadowing._Stage(as_on_connect(tagger()), "tempfail", Told(), outside=False)
-    stage._play({}, shadowing._Said("unknown", Data(), None))
+    stage._play(shadowing._Said("unknown", Data(), None))
