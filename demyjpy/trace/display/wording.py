@@ -8,7 +8,8 @@ from demyjpy.actions import Modification
 from demyjpy.codec import EVENTS
 from demyjpy.engine.negotiation import action_names
 from demyjpy.shown import safe
-from demyjpy.trace.format.message_stories import MessageStory, Unreadable
+from demyjpy.trace.format.exchanges import Unreadable
+from demyjpy.trace.format.message_stories import MessageStory
 from demyjpy.verdicts import Fate
 from demyjpy.wire.codes import ProtocolFlag
 from demyjpy.wire.fields import Parameters

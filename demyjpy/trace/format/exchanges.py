@@ -5,20 +5,73 @@ What a record does not tell any more is left out and told in a line.
 
 from base64 import b64decode
 from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 from attrs import field, frozen
 
 from demyjpy import actions as act
 from demyjpy import events as ev
-from demyjpy.actions import Action
+from demyjpy.actions import Action, Verdict
 from demyjpy.codec import EVENTS, decode_action, decode_event, encode_action, encode_event
 from demyjpy.errors import MilterError, TraceError
 from demyjpy.trace.format.json_bytes import load_text
 from demyjpy.trace.format.json_events import load_action, load_event
 from demyjpy.trace.format.json_lines import number_of, seconds_of
 from demyjpy.trace.format.records import LONGEST_PACKET, Record
-from demyjpy.wire.codes import ProtocolFlag
+from demyjpy.verdicts import verdicts_in
+from demyjpy.wire.codes import Command, ProtocolFlag, Response
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frames
+
+_USUAL: Final[dict[bytes, Verdict | None]] = {b"": None, b"\0\0\0\1c": act.Continue()}
+
+
+@frozen
+class Unreadable:
+    """A packet of the filter's that says nothing that is known here, or nothing of a change."""
+
+    letter: str
+    payload: bytes
+
+
+@frozen
+class Reply:
+    """What the MTA said, and what a filter said to it.
+
+    ``is_skipped``: with this filter an MTA would not have said it. ``leading_space`` is of the filter's
+    own agreement.
+    """
+
+    exchange: "Exchange"
+    data: bytes
+    leading_space: bool = False
+    is_skipped: bool = False
+
+    @property
+    def actions(self) -> tuple[Any, ...]:
+        """What the filter said, without signs of life."""
+        packets, _ = split_frames(NOTHING_UNREAD, self.data, LONGEST_PACKET)
+        found = (_decode(packet, self.leading_space) for packet in packets)
+        return tuple(one for one in found if not isinstance(one, act.Progress))
+
+    @property
+    def agreement(self) -> act.Negotiate | None:
+        """What was negotiated with it, or None."""
+        return next((one for one in self.actions if isinstance(one, act.Negotiate)), None)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict in it, or None."""
+        if self.data in _USUAL:  # nearly always; the rest takes longer
+            return _USUAL[self.data]
+        found = verdicts_in(self.actions)
+        return found[-1] if found else None
+
+
+def _decode(packet: Packet, leading_space: bool) -> Any:
+    try:
+        return decode_action(packet, leading_space)
+    except MilterError:
+        return Unreadable(chr(packet[0]), packet[1])
 
 
 @frozen
@@ -56,6 +109,25 @@ class Exchange:
     def event(self) -> ev.Event:
         """What the MTA said, as a value; `MilterError` where it is none."""
         return decode_event(self.packet, self.leading_space)
+
+    @property
+    def recorded(self) -> Reply:
+        """What the recorded filter answered."""
+        return Reply(self, self.answer, self.leading_space)
+
+    @property
+    def expected(self) -> bytes:
+        """The same, without signs of life: how many there are depends on the clock."""
+        if b"\0\0\0\1p" not in self.answer:
+            return self.answer
+        packets, _ = split_frames(NOTHING_UNREAD, self.answer, LONGEST_PACKET)
+        kept = (packet for packet in packets if packet[0] != Response.PROGRESS)
+        return b"".join(join_frame(*packet, limit=LONGEST_PACKET) for packet in kept)
+
+    @property
+    def agreement(self) -> act.Negotiate | None:
+        """What was negotiated here, or None."""
+        return Reply(self, self.reply).agreement if self.letter == Command.OPTNEG else None
 
 
 @frozen
@@ -104,7 +176,7 @@ def understand(records: Iterable[Record]) -> Understood:
                     finish()
                     begun, heard, due, answers = (record, data, packets[0]), [], [], []
                 else:
-                    raise TraceError(_problem_of(record))
+                    raise TraceError(str(record.get("problem") or "expected one whole packet"))
             elif direction == "filter":
                 data = _data_of(record, leading_space, _answer_of)
                 heard.append(data)
@@ -139,11 +211,9 @@ def _is_due(record: Record, begun: tuple[Record, bytes, Packet] | None) -> bool:
 
 def _agreed(data: bytes, leading_space: bool) -> bool:
     """Whether header values are exact after this answer."""
-    for packet in split_frames(NOTHING_UNREAD, data, LONGEST_PACKET)[0]:
-        action = decode_action(packet)
-        if isinstance(action, act.Negotiate):
-            return bool(action.protocol & ProtocolFlag.HDR_LEADSPC)
-    return leading_space
+    actions = map(decode_action, split_frames(NOTHING_UNREAD, data, LONGEST_PACKET)[0])
+    agreement = next((one for one in actions if isinstance(one, act.Negotiate)), None)
+    return bool(agreement.protocol & ProtocolFlag.HDR_LEADSPC) if agreement else leading_space
 
 
 def _data_of(record: Record, leading_space: bool, encode: Callable[[Record, bool], bytes]) -> bytes:
@@ -174,10 +244,6 @@ def actions_of(record: Record, key: str) -> tuple[Action, ...]:
     if not isinstance(found, list | tuple):
         raise TraceError(f"expected a list under {key}, got {found!r:.60}")
     return tuple(load_action(one) for one in found)
-
-
-def _problem_of(record: Record) -> str:
-    return str(record.get("problem") or "expected one whole packet")
 
 
 def time_of(record: Record) -> float:

@@ -4,7 +4,7 @@ It is read off replies, recorded or replayed: what the MTA said, and what a filt
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from attrs import define, field, frozen
@@ -12,55 +12,15 @@ from attrs import define, field, frozen
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.actions import Modification, Verdict
-from demyjpy.codec import decode_action, encode_action
+from demyjpy.codec import encode_action
 from demyjpy.errors import MilterError
-from demyjpy.trace.format.exchanges import Exchange
-from demyjpy.trace.format.records import LONGEST_PACKET
-from demyjpy.verdicts import Fate, edits_made, ends_message, fate_of, is_verdict, verdicts_in
+from demyjpy.trace.format.exchanges import Reply, Unreadable
+from demyjpy.verdicts import Fate, edits_made, ends_message, fate_of, is_verdict
 from demyjpy.wire.codes import Command
-from demyjpy.wire.framing import NOTHING_UNREAD, Packet, split_frames
 
 _C: Final = Command
 _OF_MESSAGE: Final = frozenset({_C.MAIL, _C.RCPT, _C.DATA, _C.HEADER, _C.EOH, _C.BODY, _C.BODYEOB})
 _GIVES_UP: Final = frozenset({_C.MAIL, _C.HELO, _C.ABORT, _C.QUIT, _C.QUIT_NC})
-_USUAL: Final[dict[bytes, Verdict | None]] = {b"": None, b"\0\0\0\1c": act.Continue()}
-
-
-@frozen
-class Unreadable:
-    """A packet of the filter's that says nothing that is known here, or nothing of a change."""
-
-    letter: str
-    payload: bytes
-
-
-@frozen
-class Reply:
-    """What the MTA said, and what a filter said to it.
-
-    ``is_skipped``: with this filter an MTA would not have said it. ``leading_space`` is of the filter's
-    own agreement.
-    """
-
-    exchange: Exchange
-    data: bytes
-    leading_space: bool = False
-    is_skipped: bool = False
-
-    @property
-    def actions(self) -> tuple[Any, ...]:
-        """What the filter said, without signs of life."""
-        packets, _ = split_frames(NOTHING_UNREAD, self.data, LONGEST_PACKET)
-        found = (_decode(packet, self.leading_space) for packet in packets)
-        return tuple(one for one in found if not isinstance(one, act.Progress))
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """The verdict in it, or None."""
-        if self.data in _USUAL:  # nearly always; the rest takes longer
-            return _USUAL[self.data]
-        found = verdicts_in(self.actions)
-        return found[-1] if found else None
 
 
 def _as_edit(one: Any) -> Modification | Unreadable:
@@ -69,13 +29,6 @@ def _as_edit(one: Any) -> Modification | Unreadable:
         return one
     letter, payload = encode_action(one)
     return Unreadable(chr(letter), payload)
-
-
-def _decode(packet: Packet, leading_space: bool) -> Any:
-    try:
-        return decode_action(packet, leading_space)
-    except MilterError:
-        return Unreadable(chr(packet[0]), packet[1])
 
 
 @frozen
@@ -257,8 +210,3 @@ def messages_of(session: str, replies: Iterable[Reply]) -> list[MessageStory]:
     reader = _Reader(session)
     found = [message for reply in replies for message in reader.take(reply)]
     return [*found, *reader.finish()]
-
-
-def recorded_replies(exchanges: Sequence[Exchange]) -> list[Reply]:
-    """The replies as they were recorded."""
-    return [Reply(one, one.answer, one.leading_space) for one in exchanges]

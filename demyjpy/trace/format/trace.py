@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
+from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.engine.connection import Setup, Step
 from demyjpy.engine.pipeline import as_on_connect
@@ -18,7 +19,7 @@ from demyjpy.errors import TraceError
 from demyjpy.trace.format.converters import StepConverter
 from demyjpy.trace.format.exchanges import Exchange, Understood, understand
 from demyjpy.trace.format.json_bytes import load_text
-from demyjpy.trace.format.message_stories import MessageStory, messages_of, recorded_replies
+from demyjpy.trace.format.message_stories import MessageStory, messages_of
 from demyjpy.trace.format.recorded_steps import Moment, moments_of
 from demyjpy.trace.format.records import Record
 from demyjpy.trace.replay.filter_connection import FilterConnection
@@ -72,7 +73,7 @@ class Trace:
     @cached_property
     def messages(self) -> tuple[MessageStory, ...]:
         """What became of each message."""
-        found, milter = messages_of(self.name, recorded_replies(self.exchanges)), self.milter
+        found, milter = messages_of(self.name, (one.recorded for one in self.exchanges)), self.milter
         return tuple(evolve(one, milter=milter) for one in found)
 
     @property
@@ -96,6 +97,11 @@ class Trace:
         """What the end was about, where there is something to say."""
         found = self.records[-1].get("reason") if self.records else None
         return found if isinstance(found, str) else ""
+
+    @cached_property
+    def agreement(self) -> act.Negotiate | None:
+        """What the recorded filter negotiated."""
+        return next(filter(None, (one.agreement for one in self.exchanges)), None)
 
     @property
     def leading_space(self) -> bool:
@@ -122,8 +128,7 @@ class Trace:
         """Play it through a filter now: the engine's steps, with real contexts; timed with a clock."""
         steps: list[Step] = []
         setup = Setup(as_on_connect(handlers), observer=steps.append, clock=clock)
-        player = FilterConnection(setup, self.name)
-        with player:
+        with FilterConnection(setup, self.name) as player:
             for exchange in self.exchanges:
                 player.say(exchange.sent)
             player.end()

@@ -26,9 +26,9 @@ from demyjpy.trace.display.wording import (
     verdict_words,
     words_of,
 )
-from demyjpy.trace.format.exchanges import Exchange, actions_of
+from demyjpy.trace.format.exchanges import Exchange, Reply, actions_of
 from demyjpy.trace.format.json_lines import seconds_of
-from demyjpy.trace.format.message_stories import MessageStory, Reply, reading_messages
+from demyjpy.trace.format.message_stories import MessageStory, reading_messages
 from demyjpy.trace.format.records import Record, queue_id_in
 from demyjpy.trace.format.trace import Trace
 from demyjpy.trace.live.kept_sessions import OpenSessions

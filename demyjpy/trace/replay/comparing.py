@@ -16,16 +16,16 @@ from demyjpy.actions import Modification
 from demyjpy.codec import action_row
 from demyjpy.context import Context
 from demyjpy.engine.connection import Step
-from demyjpy.trace.format.message_stories import MessageStory, Reply, Unreadable, recorded_replies
+from demyjpy.trace.format.exchanges import Reply, Unreadable
+from demyjpy.trace.format.message_stories import MessageStory
 from demyjpy.trace.format.trace import Trace
 from demyjpy.trace.replay.outside_calls import OutsideCall
 from demyjpy.trace.replay.redacted_answers import as_kept, left_out
 from demyjpy.trace.replay.replaying import (
     Filter,
     Replayed,
-    agreement_of,
-    expected_of,
     is_unanswered,
+    recorded_answers,
     replay,
     replay_at_once,
 )
@@ -109,7 +109,7 @@ class Compared:
 # ------------------------------------------------------------------------------ byte for byte
 def compare_bytes(trace: Trace, played: Filter, *, twice: bool = True) -> Compared:
     """Recorded answers with those of a filter, byte for byte; ``twice``: find handlers not pure."""
-    expected = b"".join(map(expected_of, trace.exchanges))
+    expected = b"".join(one.expected for one in trace.exchanges)
     found = Compared(
         trace.name,
         trace.source,
@@ -134,11 +134,10 @@ def compare_bytes(trace: Trace, played: Filter, *, twice: bool = True) -> Compar
 
 
 def _first_difference(trace: Trace, replayed: Replayed) -> Difference | None:
-    agreed = agreement_of(trace)
+    agreed = trace.agreement
     for reply, steps in zip(replayed.replies, replayed.steps, strict=True):
-        exchange = reply.exchange
-        old = Reply(exchange, expected_of(exchange), exchange.leading_space)
-        if reply.data == old.data or is_unanswered(exchange, agreed):
+        old = evolve(reply.exchange.recorded, data=reply.exchange.expected)
+        if reply.data == old.data or is_unanswered(reply.exchange, agreed):
             continue
         if _meaning(old) != _meaning(reply):
             return explain(old, reply, steps)
@@ -190,7 +189,7 @@ def _failure(replayed: Replayed) -> str:
 # ---------------------------------------------------------------------------------- by meaning
 def compare_messages(trace: Trace, played: Filter, *, twice: bool = True) -> Compared:
     """Recorded verdicts and edits with those of a filter, message by message."""
-    old = Replayed(trace, tuple(recorded_replies(trace.exchanges)))
+    old = recorded_answers(trace)
     return _compare(trace, old, played, as_kept, twice=twice)
 
 
@@ -232,7 +231,7 @@ def _compare(
 
 
 def _differing(trace: Trace, replayed: Replayed) -> tuple[MessageDifference, ...]:
-    old = Replayed(trace, tuple(recorded_replies(trace.exchanges)))
+    old = recorded_answers(trace)
     pairs = pairs_that_differ(old.messages, replayed.messages)
     return tuple(evolve(one, why=_why(one, old, replayed)) for one in pairs)
 

@@ -12,9 +12,8 @@ from demyjpy.codec import EVENTS
 from demyjpy.context import Context, send_action
 from demyjpy.handlers import define_event_handlers, with_handlers
 from demyjpy.registry import Registry
-from demyjpy.trace.format.message_stories import Reply
 from demyjpy.trace.format.trace import Trace
-from demyjpy.trace.replay.replaying import agreement_of, declined_in
+from demyjpy.trace.replay.replaying import declined_in
 
 _EVENTS = tuple(row.name for row in EVENTS.values() if row.replies and row.name != "options")
 
@@ -24,14 +23,12 @@ def recorded_filter(trace: Trace) -> Callable[[Context], Context]:
 
     What was said out of turn is none: no filter of ours can say it.
     """
-    agreed = agreement_of(trace)
+    agreed = trace.agreement
     quiet = frozenset(
         row.name for row in EVENTS.values() if agreed is not None and agreed.protocol & row.quiet
     )
     answers = tuple(
-        Reply(one, one.answer, one.leading_space).actions
-        for one in trace.exchanges
-        if one.name in _EVENTS and one.name not in quiet
+        one.recorded.actions for one in trace.exchanges if one.name in _EVENTS and one.name not in quiet
     )
     names = [name for name in _EVENTS if name not in declined_in(trace)]
     return lambda ctx: with_handlers(ctx, _registry(deque(answers), names, quiet, agreed))

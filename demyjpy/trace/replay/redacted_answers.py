@@ -9,10 +9,10 @@ from typing import Any, Final
 from attrs import evolve
 
 from demyjpy import actions as act
-from demyjpy.trace.format.message_stories import Reply
+from demyjpy.trace.format.exchanges import Reply
 from demyjpy.trace.format.privacy import REDACTED
 from demyjpy.trace.format.trace import Trace
-from demyjpy.trace.replay.replaying import Replayed, expected_of
+from demyjpy.trace.replay.replaying import Replayed
 
 _HEADER_EDITS: Final = (act.AddHeader, act.InsertHeader, act.ChangeHeader)
 
@@ -32,7 +32,7 @@ def as_kept(replayed: Replayed) -> Replayed:
 
 def _as_kept(reply: Reply) -> Reply:
     recorded = reply.exchange
-    old = evolve(reply, data=expected_of(recorded), leading_space=recorded.leading_space)
+    old = evolve(reply, data=recorded.expected, leading_space=recorded.leading_space)
     if reply.data == old.data or not any("left_out" in one for one in recorded.records):
         return reply
     before, after = old.actions, reply.actions

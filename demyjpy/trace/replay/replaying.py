@@ -20,15 +20,14 @@ from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import MilterError
 from demyjpy.handlers import ENVELOPE, as_registry, merge_handlers, watch_envelope
 from demyjpy.registry import Registry
-from demyjpy.trace.format.exchanges import Exchange
-from demyjpy.trace.format.message_stories import MessageStory, Reply, messages_of
-from demyjpy.trace.format.records import LONGEST_PACKET
+from demyjpy.trace.format.exchanges import Exchange, Reply
+from demyjpy.trace.format.message_stories import MessageStory, messages_of
 from demyjpy.trace.format.trace import Trace
 from demyjpy.trace.replay.filter_connection import FilterConnection
 from demyjpy.trace.replay.outside_calls import OutsideWatch
 from demyjpy.verdicts import Fate, ends_message, fate_of
 from demyjpy.wire.codes import Command, ProtocolFlag, Response
-from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, split_frames
+from demyjpy.wire.framing import join_frame
 
 _C: Final = Command
 _CONTENT: Final = frozenset({_C.DATA, _C.HEADER, _C.EOH, _C.BODY, _C.BODYEOB})
@@ -78,7 +77,7 @@ class Filter:
 
 def declined_in(trace: Trace) -> frozenset[str]:
     """The events that the recorded filter had declined, and that were not said."""
-    agreed = agreement_of(trace)
+    agreed = trace.agreement
     if agreed is None:
         return frozenset()
     said = {exchange.letter for exchange in trace.exchanges}
@@ -91,11 +90,11 @@ def watched_in(trace: Trace) -> frozenset[str]:
 
     That is without an answer. An MTA that waits for answers in any case had none but Continue.
     """
-    agreed = agreement_of(trace)
+    agreed = trace.agreement
     if agreed is None:
         return frozenset()
     can_be_quiet = _offered(trace)
-    heard = {one.letter for one in trace.exchanges if expected_of(one) not in (b"", _CONTINUE)}
+    heard = {one.letter for one in trace.exchanges if one.expected not in (b"", _CONTINUE)}
     rows = (ROW_OF_NAME[name] for name in ENVELOPE)
     return frozenset(
         row.name
@@ -222,20 +221,16 @@ class ReplayMta:
 
     def _agree(self, exchange: Exchange, reply: Reply) -> None:
         (agreement,) = (one for one in reply.actions if isinstance(one, act.Negotiate))
-        protocol = agreement.protocol
-        self.leading_space = bool(protocol & ProtocolFlag.HDR_LEADSPC)
-        answers = Reply(exchange, exchange.reply).actions
-        recorded = [int(one.protocol) for one in answers if isinstance(one, act.Negotiate)]
+        self.leading_space = bool(agreement.protocol & ProtocolFlag.HDR_LEADSPC)
+        recorded = exchange.agreement
         # what an MTA has said although it was declined, it says again
-        off = int(protocol) & ~(recorded[-1] if recorded else 0)
+        off = int(agreement.protocol) & ~(int(recorded.protocol) if recorded else 0)
         self._off = frozenset(letter for letter, row in EVENTS.items() if row.off & off)
 
 
 def _what_ends(letter: int, verdict: Verdict) -> str | None:
     """What an answer ends: a message, the connection, what followed HELO; or nothing."""
-    if isinstance(verdict, act.ReplyCode) and verdict.code == 421:
-        return "connection"
-    if letter == _C.CONNECT:
+    if letter == _C.CONNECT or (isinstance(verdict, act.ReplyCode) and verdict.code == 421):
         return "connection"
     if letter == _C.HELO:
         return "connection" if fate_of(verdict) is Fate.ACCEPTED else "hello"
@@ -250,29 +245,13 @@ def replay_at_once(trace: Trace, played: Filter) -> bytes:
     return said
 
 
-def expected_of(exchange: Exchange) -> bytes:
-    """What the recorded filter answered, without signs of life: how many there are is the clock's."""
-    if b"\0\0\0\1p" not in exchange.answer:
-        return exchange.answer
-    packets, _ = split_frames(NOTHING_UNREAD, exchange.answer, LONGEST_PACKET)
-    return b"".join(
-        join_frame(*packet, limit=LONGEST_PACKET) for packet in packets if packet[0] != Response.PROGRESS
-    )
+def recorded_answers(trace: Trace) -> Replayed:
+    """The recorded filter's own answers, to be compared with those of another."""
+    return Replayed(trace, tuple(one.recorded for one in trace.exchanges))
 
 
 def is_unanswered(exchange: Exchange, agreement: act.Negotiate | None) -> bool:
     """Whether an answer was due and the recording has none: the filter hung, or the recording ends."""
     row = EVENTS.get(exchange.letter)
-    if row is None or not row.replies or expected_of(exchange):
-        return False
-    return agreement is None or not agreement.protocol & row.quiet
-
-
-def agreement_of(trace: Trace) -> act.Negotiate | None:
-    """What the recorded filter had negotiated."""
-    for exchange in trace.exchanges:
-        if exchange.letter == _C.OPTNEG:
-            for one in Reply(exchange, exchange.reply).actions:
-                if isinstance(one, act.Negotiate):
-                    return one
-    return None
+    quiet = agreement.protocol if agreement else ProtocolFlag.NONE
+    return row is not None and row.replies and not exchange.expected and not quiet & row.quiet

@@ -6,7 +6,8 @@ import pytest
 
 from demyjpy import Quarantine, accept, define_event_handlers, discard, reject, send_action, tempfail
 from demyjpy.trace import MessageStory, Trace
-from demyjpy.trace.format.message_stories import Reply, Unreadable, messages_of
+from demyjpy.trace.format.exchanges import Reply, Unreadable
+from demyjpy.trace.format.message_stories import messages_of
 from demyjpy.verdicts import fate_of
 from tests.engine.harness import (
     ABORT,

@@ -20,7 +20,7 @@ from demyjpy.cli.replay_report import (
 from demyjpy.cli.replay_steps import show_steps
 from demyjpy.trace import Trace
 from demyjpy.trace.display.wording import answer_words, words_of
-from demyjpy.trace.format.message_stories import Unreadable
+from demyjpy.trace.format.exchanges import Unreadable
 from demyjpy.trace.replay.comparing import Compared, compare_bytes, compare_messages, pairs_that_differ
 from demyjpy.trace.replay.replaying import Filter
 from tests.engine.harness import MAIL, MESSAGE, OPENING, QUIT, RCPT, packet

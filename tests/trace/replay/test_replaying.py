@@ -23,7 +23,7 @@ from demyjpy.trace.format.converters import WireConverter
 from demyjpy.trace.format.wire_captures import records_of
 from demyjpy.trace.replay.comparing import compare_bytes, compare_filters, compare_messages
 from demyjpy.trace.replay.recorded_filter import recorded_filter
-from demyjpy.trace.replay.replaying import Filter, agreement_of, expected_of, replay
+from demyjpy.trace.replay.replaying import Filter, replay
 from tests.anyfilters import Notebook, any_filters
 from tests.engine.harness import (
     ABORT,
@@ -73,7 +73,7 @@ def test_a_session_of_the_kit_replays(mta: Any) -> None:
         assert (found.is_same, found.impure, found.gaps, found.failure) == (True, (), (), "")
         assert found.messages == 2
     said = [one.data for one in replay(trace, played).replies]
-    assert said == [expected_of(one) for one in trace.exchanges]
+    assert said == [one.expected for one in trace.exchanges]
 
 
 @settings(max_examples=50)
@@ -205,7 +205,7 @@ def test_signs_of_life_do_not_count() -> None:
         *tape.take("filter", b"\0\0\0\rO\0\0\0\6\0\0\0\0\0\0\0\0\0\0\0\1p\0\0\0\1p\0\0\0\1c", 0.0),
     ]
     trace = Trace("s", tuple(records))
-    assert b"\0\0\0\1p" not in b"".join(map(expected_of, trace.exchanges))
+    assert b"\0\0\0\1p" not in b"".join(one.expected for one in trace.exchanges)
 
 
 def test_captures_may_lack_an_agreement() -> None:
@@ -223,7 +223,7 @@ def test_captures_may_lack_an_agreement() -> None:
         *tape.take("mta", join((CONNECT, MAIL, packet("L", b"x"), QUIT)), 0.0),
     ]
     trace = Trace("s", tuple(records))
-    agreed = agreement_of(trace)
+    agreed = trace.agreement
     assert agreed is not None
     assert agreed.version == 6
     wants = {"header": keep, "mail": keep}
