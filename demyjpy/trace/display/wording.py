@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from demyjpy import actions as act
-from demyjpy.actions import Modification
 from demyjpy.codec import EVENTS
 from demyjpy.engine.negotiation import action_names
 from demyjpy.shown import safe
@@ -60,12 +59,12 @@ def verdict_words(verdict: object) -> str:
     return names.get(name, name.lower())
 
 
-def edit_words(edit: Modification) -> str:
+def edit_words(edit: act.Modification) -> str:
     """A modification in words."""
     return shorten(" ".join(_edit_words(edit).split()))
 
 
-def _edit_words(edit: Modification) -> str:
+def _edit_words(edit: act.Modification) -> str:
     match edit:
         case act.AddHeader():
             return f"add header {edit.name}: {edit.value}"
@@ -106,7 +105,7 @@ def words_of(action: Any) -> str:
             f"negotiates version {action.version}, actions {int(action.actions):#x}, "
             f"steps {int(action.protocol):#x}" + (", and asks for macros" if action.macros else "")
         )
-    is_change = isinstance(action, Modification | Unreadable)
+    is_change = isinstance(action, act.Modification | Unreadable)
     return change_words(action) if is_change else verdict_words(action)
 
 

@@ -11,7 +11,6 @@ from attrs import field, frozen
 
 from demyjpy import actions as act
 from demyjpy import events as ev
-from demyjpy.actions import Action, Verdict
 from demyjpy.codec import EVENTS, decode_action, decode_event, encode_action, encode_event
 from demyjpy.errors import MilterError, TraceError
 from demyjpy.trace.format.json_bytes import load_text
@@ -22,7 +21,7 @@ from demyjpy.verdicts import verdicts_in
 from demyjpy.wire.codes import Command, ProtocolFlag, Response
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frames
 
-_USUAL: Final[dict[bytes, Verdict | None]] = {b"": None, b"\0\0\0\1c": act.Continue()}
+_USUAL: Final[dict[bytes, act.Verdict | None]] = {b"": None, b"\0\0\0\1c": act.Continue()}
 
 
 @frozen
@@ -59,7 +58,7 @@ class Reply:
         return next((one for one in self.actions if isinstance(one, act.Negotiate)), None)
 
     @property
-    def verdict(self) -> Verdict | None:
+    def verdict(self) -> act.Verdict | None:
         """The verdict in it, or None."""
         if self.data in _USUAL:  # nearly always; the rest takes longer
             return _USUAL[self.data]
@@ -238,12 +237,20 @@ def _answer_of(record: Record, leading_space: bool) -> bytes:
     )
 
 
-def actions_of(record: Record, key: str) -> tuple[Action, ...]:
+def actions_of(record: Record, key: str) -> tuple[act.Action, ...]:
     """The actions under a key of a record; `TraceError` where they are none."""
     found = record.get(key, ())
     if not isinstance(found, list | tuple):
         raise TraceError(f"expected a list under {key}, got {found!r:.60}")
     return tuple(load_action(one) for one in found)
+
+
+def readable_actions(record: Record, key: str) -> tuple[act.Action, ...]:
+    """The actions under a key of a record; none if they cannot be read."""
+    try:
+        return actions_of(record, key)
+    except MilterError:
+        return ()
 
 
 def time_of(record: Record) -> float:

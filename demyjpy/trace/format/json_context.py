@@ -6,7 +6,7 @@ else its class and ``repr`` are kept (`Other`). Long values are cut (`Cut`), for
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from attrs import frozen
@@ -46,17 +46,24 @@ class Cut:
         return f"{self.head!r:.200}... ({self.size} in all)"
 
 
-_COLLECTIONS: Final[dict[type[Any], tuple[str, Callable[[Iterable[Any]], Any]]]] = {
-    list: ("list", list),
-    tuple: ("tuple", tuple),
-    set: ("set", set),
-    frozenset: ("frozenset", frozenset),
+_BUILTINS: Final[dict[type[Any], str]] = {
+    list: "list",
+    tuple: "tuple",
+    set: "set",
+    frozenset: "frozenset",
+    dict: "dict",
 }
+_PERSISTENT: Final[tuple[tuple[type[Any], str], ...]] = (
+    (PMap, "pmap"),
+    (PVector, "pvector"),
+    (PSet, "pset"),
+)
+_MAPS: Final = ("dict", "pmap")
+_MISSING: Final = object()
 _MAKERS: Final[dict[str, Callable[[Iterable[Any]], Any]]] = {
-    **dict(_COLLECTIONS.values()),
+    **{name: klass for klass, name in _BUILTINS.items()},
     "pvector": pvector,
     "pset": pset,
-    "dict": dict,
     "pmap": lambda pairs: pmap(dict(pairs)),
 }
 
@@ -75,13 +82,14 @@ def _dump(value: Any, depth: int, seen: "itertools.count[int]") -> Any:
         return _cut(value, lambda part: _text(dump_text(part)))
     if type(value) is bytes:
         return _cut(value, lambda part: {"bytes": dump_bytes(part)})
+    if type(value) is _Pair:
+        return [_dump(one, depth, seen) for one in value]
     kind = _kind_of(value)
     if kind is None or depth == 0 or next(seen) > _MOST:
         return _other(value)
     try:
-        return _cut(
-            _items(value), lambda part: {kind: [_dump_item(one, depth - 1, seen) for one in part]}
-        )
+        items = _items(kind, value)
+        return _cut(items, lambda part: {kind: [_dump(one, depth - 1, seen) for one in part]})
     except Exception:  # noqa: BLE001  # whatever a collection of the user's does
         return _other(value)
 
@@ -91,36 +99,21 @@ def _text(dumped: Any) -> Any:
 
 
 def _kind_of(value: Any) -> str | None:
-    known = _COLLECTIONS.get(type(value))
-    if known:
-        return known[0]
-    if type(value) is dict:
-        return "dict"
-    if isinstance(value, PMap):
-        return "pmap"
-    if isinstance(value, PVector):
-        return "pvector"
-    return "pset" if isinstance(value, PSet) else None
+    named = (name for klass, name in _PERSISTENT if isinstance(value, klass))
+    return _BUILTINS.get(type(value)) or next(named, None)
 
 
-def _items(value: Any) -> list[Any]:
-    if isinstance(value, Mapping):
-        return [_Pair(key, one) for key, one in value.items()]
-    items = list(value)
+def _items(kind: str, value: Any) -> list[Any]:
+    if kind in _MAPS:
+        return [_Pair(pair) for pair in value.items()]
     # the order of a set is chance, but a trace is not
-    return sorted(items, key=repr) if isinstance(value, set | frozenset | PSet) else items
+    return sorted(value, key=repr) if "set" in kind else list(value)
 
 
-@frozen
-class _Pair:
-    key: Any
-    value: Any
+class _Pair(tuple[Any, Any]):
+    """A key of a map and its value."""
 
-
-def _dump_item(item: Any, depth: int, seen: "itertools.count[int]") -> Any:
-    if isinstance(item, _Pair):
-        return [_dump(item.key, depth, seen), _dump(item.value, depth, seen)]
-    return _dump(item, depth, seen)
+    __slots__ = ()
 
 
 def _cut(value: Any, dump: Callable[[Any], Any]) -> Any:
@@ -164,7 +157,7 @@ def _collect(kind: str, items: list[Any]) -> Any:
     if len(items) > LONGEST:  # hashes may be chosen to be equal, which makes a set quadratic
         raise TraceError(f"expected at most {LONGEST} items in a {kind}, got {len(items)}")
     try:
-        if kind in ("dict", "pmap"):
+        if kind in _MAPS:
             return _MAKERS[kind]([(load_value(key), load_value(one)) for key, one in items])
         return _MAKERS[kind]([load_value(one) for one in items])
     except (TypeError, ValueError) as error:
@@ -179,28 +172,20 @@ def changes(before: Context, after: Context) -> dict[str, Any]:
     """
     if before is after:
         return {}
-    found: dict[str, Any] = {}
     added = {
         dump_key(key): dump_value(value)
         for key, value in after.items()
         if key not in _NOT_THE_USERS and not _is_same(before, key, value)
     }
     removed = [dump_key(key) for key in before if key not in after and key not in _NOT_THE_USERS]
-    if added:
-        found["set"] = added
-    if removed:
-        found["removed"] = sorted(removed)
-    return found
+    found = {"set": added, "removed": sorted(removed)}
+    return {name: one for name, one in found.items() if one}
 
 
 def _is_same(before: Context, key: Any, value: Any) -> bool:
-    if key not in before:
-        return False
-    old = before[key]
-    if old is value:
-        return True
+    old = before.get(key, _MISSING)
     try:
-        return type(old) is type(value) and bool(old == value)
+        return old is value or (type(old) is type(value) and bool(old == value))
     except Exception:  # noqa: BLE001  # == is the user's
         return False
 

@@ -11,7 +11,6 @@ from attrs import define, field, frozen
 
 from demyjpy import actions as act
 from demyjpy import events as ev
-from demyjpy.actions import Modification, Verdict
 from demyjpy.codec import encode_action
 from demyjpy.errors import MilterError
 from demyjpy.trace.format.exchanges import Reply, Unreadable
@@ -23,9 +22,9 @@ _OF_MESSAGE: Final = frozenset({_C.MAIL, _C.RCPT, _C.DATA, _C.HEADER, _C.EOH, _C
 _GIVES_UP: Final = frozenset({_C.MAIL, _C.HELO, _C.ABORT, _C.QUIT, _C.QUIT_NC})
 
 
-def _as_edit(one: Any) -> Modification | Unreadable:
+def _as_edit(one: Any) -> act.Modification | Unreadable:
     """What was said at the end of a message, as a change; another negotiation, say, is none."""
-    if isinstance(one, Modification | Unreadable):
+    if isinstance(one, act.Modification | Unreadable):
         return one
     letter, payload = encode_action(one)
     return Unreadable(chr(letter), payload)
@@ -47,14 +46,14 @@ class MessageStory:
     last: int
     outcome: Fate
     at: str
-    verdict: Verdict | None = None
+    verdict: act.Verdict | None = None
     queue_id: str | None = None
     client: str = ""
     helo: str = ""
     sender: str | None = None
     recipients: tuple[str, ...] = ()
-    refused: tuple[tuple[str, Verdict], ...] = ()
-    edits: tuple[Modification | Unreadable, ...] = ()
+    refused: tuple[tuple[str, act.Verdict], ...] = ()
+    edits: tuple[act.Modification | Unreadable, ...] = ()
     time: float = 0.0
     left_out: int = 0
     """Recipients that are not among them, for there were more than were to be kept."""
@@ -76,10 +75,10 @@ class _Open:
     queue_id: str | None = None
     sender: str | None = None
     recipients: list[str] = field(factory=list)
-    refused: list[tuple[str, Verdict]] = field(factory=list)
+    refused: list[tuple[str, act.Verdict]] = field(factory=list)
     left_out: int = 0
     refused_count: int = 0
-    last_refusal: Verdict | None = None
+    last_refusal: act.Verdict | None = None
 
 
 @define
@@ -91,8 +90,7 @@ class _Reader:
     count: int = 0
     client: str = ""
     helo: str = ""
-    standing: tuple[Verdict, str] | None = None
-    """What the connection was answered with, for good."""
+    standing: tuple[act.Verdict, str] | None = None  # what the connection was answered with, for good
     open: _Open | None = None
 
     def take(self, reply: Reply) -> Iterator[MessageStory]:
@@ -165,7 +163,7 @@ class _Reader:
         return self._close(Fate.GIVEN_UP, at, None)
 
     def _close(
-        self, outcome: Fate, at: str, verdict: Verdict | None, edits: tuple[Any, ...] = ()
+        self, outcome: Fate, at: str, verdict: act.Verdict | None, edits: tuple[Any, ...] = ()
     ) -> MessageStory:
         message, self.open = self.open or _Open(0, 0.0), None
         self.count += 1

@@ -1,7 +1,7 @@
 """From records to moments: each step of a session with the context before and after it."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from functools import reduce
 
 from attrs import field, frozen
 
@@ -9,7 +9,7 @@ from demyjpy import events as ev
 from demyjpy.actions import Action
 from demyjpy.context import Context, new_context
 from demyjpy.errors import MilterError
-from demyjpy.trace.format.exchanges import actions_of, time_of
+from demyjpy.trace.format.exchanges import readable_actions, time_of
 from demyjpy.trace.format.json_context import apply_changes
 from demyjpy.trace.format.json_events import load_event
 from demyjpy.trace.format.json_lines import seconds_of
@@ -42,39 +42,40 @@ def moments_of(records: Iterable[Record]) -> Iterator[Moment]:
     ctx = new_context()
     group: list[Record] = []
     for record in records:
-        if record.get("direction") in ("mta", "engine", "end"):
-            if group:
-                ctx, moment = _moment(ctx, group)
-                yield moment
-            group = [] if record.get("direction") == "end" else [record]
-        elif group:
-            group.append(record)
+        if record.get("direction") not in ("mta", "engine", "end"):
+            group += [record] if group else []
+            continue
+        if group:
+            moment = _moment(ctx, *group)
+            ctx = moment.after
+            yield moment
+        group = [] if record.get("direction") == "end" else [record]
     if group:
-        yield _moment(ctx, group)[1]
+        yield _moment(ctx, *group)
 
 
-def _moment(ctx: Context, group: list[Record]) -> tuple[Context, Moment]:
-    first, *others = group
+def _moment(ctx: Context, first: Record, *others: Record) -> Moment:
     before = _after(ctx, first)
-    after = before
-    for record in others:
-        after = _after(after, record)
-    try:
-        event: ev.Event | None = load_event(first.get("event"), first.get("fields", {}))
-    except MilterError:
-        event = None
-    return after, Moment(
+    errors = (one["error"] for one in others if isinstance(one.get("error"), dict))
+    return Moment(
         str(first.get("event")),
-        event,
+        _event_of(first),
         before,
-        after,
-        tuple(_texts(others, "handler")),
-        tuple(_lenient(others, "actions")),
-        tuple(_lenient(others, "answer")),
-        tuple(f"{one.get('type')}: {one.get('text')}" for one in _dicts(others, "error")),
+        reduce(_after, others, before),
+        tuple(one["handler"] for one in others if isinstance(one.get("handler"), str)),
+        tuple(action for one in others for action in readable_actions(one, "actions")),
+        tuple(action for one in others for action in readable_actions(one, "answer")),
+        tuple(f"{error.get('type')}: {error.get('text')}" for error in errors),
         sum(seconds_of(record.get("duration")) for record in others),
         time_of(first),
     )
+
+
+def _event_of(record: Record) -> ev.Event | None:
+    try:
+        return load_event(record.get("event"), record.get("fields", {}))
+    except MilterError:
+        return None
 
 
 def _after(ctx: Context, record: Record) -> Context:
@@ -82,20 +83,3 @@ def _after(ctx: Context, record: Record) -> Context:
         return apply_changes(ctx, record.get("changes", {}))
     except (MilterError, AttributeError, TypeError):
         return ctx
-
-
-def _texts(records: Iterable[Record], key: str) -> Iterator[str]:
-    return (record[key] for record in records if isinstance(record.get(key), str))
-
-
-def _dicts(records: Iterable[Record], key: str) -> Iterator[dict[str, Any]]:
-    return (record[key] for record in records if isinstance(record.get(key), dict))
-
-
-def _lenient(records: Iterable[Record], key: str) -> Iterator[Action]:
-    """Those of the actions that can be understood."""
-    for record in records:
-        try:
-            yield from actions_of(record, key)
-        except MilterError:
-            continue

@@ -11,7 +11,6 @@ from attrs import define, evolve, field
 
 from demyjpy import actions as act
 from demyjpy import events as ev
-from demyjpy.actions import Verdict
 from demyjpy.drivers.report import log
 from demyjpy.engine.connection import Step
 from demyjpy.errors import MilterError
@@ -26,7 +25,7 @@ from demyjpy.trace.display.wording import (
     verdict_words,
     words_of,
 )
-from demyjpy.trace.format.exchanges import Exchange, Reply, actions_of
+from demyjpy.trace.format.exchanges import Exchange, Reply, readable_actions
 from demyjpy.trace.format.json_lines import seconds_of
 from demyjpy.trace.format.message_stories import MessageStory, reading_messages
 from demyjpy.trace.format.records import Record, queue_id_in
@@ -204,13 +203,10 @@ def _duration(record: Record) -> float:
 
 def _actions(record: Record) -> tuple[Any, ...]:
     """What a handler queued; of a filter that did not tell, what was said."""
-    try:
-        return actions_of(record, "actions" if "handler" in record else "answer")
-    except MilterError:
-        return ()
+    return readable_actions(record, "actions" if "handler" in record else "answer")
 
 
-def _verdicts(record: Record) -> list[Verdict]:
+def _verdicts(record: Record) -> list[act.Verdict]:
     return verdicts_in(_actions(record))
 
 
@@ -223,10 +219,8 @@ class _Session:
     count: int = 0
     leading_space: bool = False
     packet: Any = None
-    reply: Reply | None = None
-    """What the MTA said last, until all handlers have run and it is answered."""
-    deciders: dict[int, str] = field(factory=dict)
-    """Handlers by the hash of the verdict that they asked for; the latest ones."""
+    reply: Reply | None = None  # to what the MTA said last, until all handlers have run
+    deciders: dict[int, str] = field(factory=dict)  # the latest handlers, by hashes of their verdicts
     editors: dict[str, None] = field(factory=dict)
     errors: int = 0
     spent: float = 0.0
@@ -251,14 +245,10 @@ class Explainer:
             session = self._sessions[step.session]
             if isinstance(step.event, ev.Disconnect):
                 del self._sessions[step.session]
-            # first what this step brings to an end, or what its handlers did would count there
-            lines = self._lines(session, _finish_before(session, step))
-            lines += self._lines(session, _take(session, step, self._length))
+            ended = _ended(session, step, self._length)  # a line is made before what follows counts
+            lines = [self._line(session, message) for message in ended]
         for line in lines:
             self._write(line)
-
-    def _lines(self, session: _Session, messages: Iterable[MessageStory]) -> list[str]:
-        return [self._line(session, message) for message in messages]
 
     def _line(self, session: _Session, message: MessageStory) -> str:
         words = [f"session {message.session}: {safe(message.name)}", envelope(message)]
@@ -295,22 +285,19 @@ def _shortened(packet: tuple[int, bytes], longest: int) -> tuple[int, bytes]:
     return letter, path + b"\0"
 
 
-def _finish_before(session: _Session, step: Step) -> list[MessageStory]:
-    """The messages that end with what was said before this step, if that was something else."""
-    is_again = step.packet is not None and step.packet is session.packet
-    return [] if is_again else _finish(session)
-
-
-def _take(session: _Session, step: Step, longest: int) -> list[MessageStory]:
-    """The messages that end with this step.
+def _ended(session: _Session, step: Step, longest: int) -> Iterator[MessageStory]:
+    """The messages that end with this step; first those that it shows to have ended before it.
 
     There is a step for each handler, and the answer comes with the last of an event. Until then, or
     until the MTA says something else, what was said before is kept.
     """
+    if step.packet is None or step.packet is not session.packet:
+        yield from _finish(session)
     _note(session, step)
+    is_over = isinstance(step.event, ev.Disconnect)
     if isinstance(step.event, ev.Options) and step.answer:
         session.leading_space = bool(step.answer[-1].protocol & ProtocolFlag.HDR_LEADSPC)
-    if isinstance(step.event, ev.Disconnect):
+    if is_over:
         session.reply = Reply(_exchange(session, step, (ord("Q"), b""), longest), b"")
     elif step.packet is not None:
         # what was answered is over, and not kept while the peer idles
@@ -320,7 +307,8 @@ def _take(session: _Session, step: Step, longest: int) -> list[MessageStory]:
             letter = _BODY  # also one that came with the end, which is a step of its own
         exchange = _exchange(session, step, (letter, payload), longest)
         session.reply = Reply(exchange, step.sent, session.leading_space)
-    return _finish(session) if step.sent or isinstance(step.event, ev.Disconnect) else []
+    if step.sent or is_over:
+        yield from _finish(session)
 
 
 def _finish(session: _Session) -> list[MessageStory]:

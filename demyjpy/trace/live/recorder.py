@@ -75,12 +75,9 @@ class Tray:
         self._stream: BinaryIO | None = None
         self._inherited: BinaryIO | None = None
         self._process = 0
-        self._again = 0.0
-        """Not before this time it is tried again."""
-        self._whole = 0
-        """Bytes of the file that are surely there."""
-        self._sessions: set[str] = set()
-        """Those that are in the file, and have not ended."""
+        self._again = 0.0  # before this time it is not tried again
+        self._whole = 0  # bytes of the file that are surely there
+        self._sessions: set[str] = set()  # those that are in the file, and have not ended
         self._lost: set[str] = set()
         self.is_well = True
         self.path: Path | None = None

@@ -12,7 +12,6 @@ from typing import Any, Final
 from attrs import evolve, field, frozen
 
 from demyjpy import actions as act
-from demyjpy.actions import Modification
 from demyjpy.codec import action_row
 from demyjpy.context import Context
 from demyjpy.engine.connection import Step
@@ -121,12 +120,13 @@ def compare_bytes(trace: Trace, played: Filter, *, twice: bool = True) -> Compar
     if said == expected and (not twice or replay_at_once(trace, played) == said):
         return found
     replayed = replay(trace, played, observed=True)
-    kept = as_kept(replayed)
+    old, kept = recorded_answers(trace), as_kept(replayed)
     difference = _first_difference(trace, kept)
+    pairs = pairs_that_differ(old.messages, kept.messages) if difference else ()
     return evolve(
         found,
         difference=difference,
-        differing=_differing(trace, kept) if difference else (),
+        differing=_explained(pairs, old, kept),
         impure=_impure(trace, played, replayed) if twice else (),
         failure=_failure(replayed),
         gaps=replayed.gaps,
@@ -179,8 +179,7 @@ def explain(old: Reply, new: Reply, steps: Sequence[Step]) -> Difference:
 
 def _failure(replayed: Replayed) -> str:
     """Why a filter left the session at its beginning, if it did."""
-    said = [reply for reply in replayed.replies if reply.data]
-    if said or not replayed.troubles:
+    if not replayed.troubles or any(reply.data for reply in replayed.replies):
         return ""
     error = replayed.troubles[0].error
     return f"{type(error).__name__}: {error}"
@@ -222,18 +221,17 @@ def _compare(
     if not differing and is_pure:
         return found
     observed = replay(trace, played, observed=True)
-    kept = see(observed)
     return evolve(
         found,
-        differing=tuple(evolve(one, why=_why(one, old, kept)) for one in differing),
+        differing=_explained(differing, old, see(observed)),
         impure=() if is_pure else _impure(trace, played, observed),
     )
 
 
-def _differing(trace: Trace, replayed: Replayed) -> tuple[MessageDifference, ...]:
-    old = recorded_answers(trace)
-    pairs = pairs_that_differ(old.messages, replayed.messages)
-    return tuple(evolve(one, why=_why(one, old, replayed)) for one in pairs)
+def _explained(
+    pairs: Iterable[MessageDifference], old: Replayed, new: Replayed
+) -> tuple[MessageDifference, ...]:
+    return tuple(evolve(one, why=_why(one, old, new)) for one in pairs)
 
 
 def pairs_that_differ(
@@ -293,12 +291,9 @@ _KIND_OF: Final[dict[type[Any], str]] = {
 }
 
 
-def _edits(edits: Iterable[Modification | Unreadable], kind: str) -> list[Any]:
+def _edits(edits: Iterable[act.Modification | Unreadable], kind: str) -> list[Any]:
     """The edits of a kind, in order; a new body as one, whatever it was cut into."""
-    found = [edit for edit in edits if _KIND_OF[type(edit)] == kind]
-    if kind != "body" or not found:
-        return found
-    return [b"".join(edit.data for edit in found if isinstance(edit, act.ReplaceBody))]
+    return [edit for edit in join_bodies(edits) if _KIND_OF[type(edit)] == kind]
 
 
 def _why(one: MessageDifference, old: Replayed, new: Replayed) -> Difference | None:

@@ -10,7 +10,6 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from demyjpy import actions as act
-from demyjpy.actions import Verdict
 from demyjpy.codec import EVENTS, ROW_OF_NAME, decode_event, encode_event
 from demyjpy.context import Context
 from demyjpy.engine.connection import OnError, Setup, Step, Trouble
@@ -228,7 +227,7 @@ class ReplayMta:
         self._off = frozenset(letter for letter, row in EVENTS.items() if row.off & off)
 
 
-def _what_ends(letter: int, verdict: Verdict) -> str | None:
+def _what_ends(letter: int, verdict: act.Verdict) -> str | None:
     """What an answer ends: a message, the connection, what followed HELO; or nothing."""
     if letter == _C.CONNECT or (isinstance(verdict, act.ReplyCode) and verdict.code == 421):
         return "connection"

@@ -131,8 +131,8 @@ class _Session:
     live: Callable[[Reply], list[MessageStory]]
     candidate: Callable[[Reply], list[MessageStory]]
     count: int = 0
+    # the live filter has, in the message that is open: nobody knows what it was answered with
     has_failed: bool = False
-    """The live filter has, in the message that is open: nobody knows what it was answered with."""
     waiting: dict[int, MessageStory] = field(factory=dict)
 
 

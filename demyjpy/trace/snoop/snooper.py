@@ -61,8 +61,7 @@ class Snooper:
         self._sessions: set[_Session] = set()
         self._listener: Listener | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._looking: asyncio.Task[None] | None = None
-        """Waits for a milter that is away."""
+        self._looking: asyncio.Task[None] | None = None  # waits for a milter that is away
         self._over = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -176,12 +175,11 @@ class _Session:
         self._awaited: str | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._connecting: list[asyncio.Task[None]] = []
-        self._first: _Side | None = None
-        """The one that ended first."""
+        self._first: _Side | None = None  # the one that ended first
         self._have_ended: set[_Side] = set()
+        # what the MTA said before the milter's connection was there; and whether no more comes
         self._early = b""
         self._ended_early = False
-        """What the MTA said before the milter's connection was there; and whether no more comes."""
         self.front = _Side(self, "mta")
         self.back = _Side(self, "filter")
 
