@@ -16,7 +16,7 @@ from demyjpy.context import Context, new_context
 from demyjpy.engine.connection import Step
 from demyjpy.engine.macros import NO_MACROS, Macros
 from demyjpy.handlers import default_event_handler
-from demyjpy.trace.format.json_bytes import dump_text
+from demyjpy.trace.format.json_bytes import dump_optional, dump_text
 from demyjpy.trace.format.json_context import changes
 from demyjpy.trace.format.json_events import dump_action
 from demyjpy.trace.format.records import (
@@ -28,6 +28,7 @@ from demyjpy.trace.format.records import (
     queue_id_in,
     said,
     unreadable,
+    with_found,
 )
 from demyjpy.verdicts import LEGAL, is_verdict
 from demyjpy.wire.codes import Command, ProtocolFlag, Response
@@ -55,7 +56,7 @@ class StepConverter:
     _last: Step = _NO_STEP
     _known: Context = field(factory=new_context)
     _macros: Macros | None = None
-    _queue_id: str | None = None
+    _queue_id: Any = None
 
     def take(self, step: Step, time: float) -> Iterator[Record]:
         """The records of a step."""
@@ -87,39 +88,30 @@ class StepConverter:
     def _go_on(self, step: Step, time: float) -> Record:
         name = EVENTS[step.packet[0]].name if step.packet else None
         record, _ = answered(self.session, time, name, step.sent, self.leading_space, raw=self.raw)
-        if step.handler is not None:
-            record["handler"] = dump_text(step.handler.name)
-        if step.actions:
-            record["actions"] = [dump_action(action) for action in step.actions]
-        if step.error is not None:
-            record["error"] = {
-                "type": type(step.error).__name__,
-                "text": dump_text(_text_of(step.error)),
-            }
-        if step.duration is not None:
-            record["duration"] = round(step.duration, 9)
+        record = with_found(
+            record,
+            handler=None if step.handler is None else dump_text(step.handler.name),
+            actions=[dump_action(action) for action in step.actions],
+            error=None if step.error is None else _dump_error(step.error),
+            duration=None if step.duration is None else round(step.duration, 9),
+        )
         return self._with(record, step.after)
 
     def _with(self, record: Record, ctx: Context) -> Record:
         """With the queue id, and with what is now in the context and was not."""
-        found = changes(self._known, ctx)
-        self._known = ctx
-        if found:
-            record["changes"] = found
+        before, self._known = self._known, ctx
         macros = ctx.get("macros")
         if macros is not self._macros:
-            self._macros = macros
-            self._queue_id = queue_id_in(ctx)
-        if self._queue_id is not None:
-            record["queue_id"] = dump_text(self._queue_id)
-        return record
+            self._macros, self._queue_id = macros, dump_optional(queue_id_in(ctx))
+        return with_found(record, changes=changes(before, ctx), queue_id=self._queue_id)
 
 
-def _text_of(error: Exception) -> str:
+def _dump_error(error: Exception) -> Record:
     try:
-        return str(error)
+        text = str(error)
     except Exception as problem:  # noqa: BLE001  # the exception is the user's
-        return f"<str failed: {type(problem).__name__}>"
+        text = f"<str failed: {type(problem).__name__}>"
+    return {"type": type(error).__name__, "text": dump_text(text)}
 
 
 @define
@@ -183,8 +175,6 @@ class WireConverter:
         record, event = said(self.session, time, packet, self.leading_space, raw=self.raw)
         letter, payload = packet
         row = EVENTS.get(letter)
-        if self.milter and isinstance(event, ev.Options):
-            record["milter"] = dump_text(self.milter)
         if isinstance(event, ev.DefineMacros):
             self._macros = self._macros.define(payload[0], payload[1:])
         elif row is not None:
@@ -200,9 +190,9 @@ class WireConverter:
             self.awaited = None if quiet else row.name
             if self.agreement is not None and self.agreement.protocol & row.off:
                 odd.append("the filter has declined this event")
-        if odd:
-            record["odd"] = odd
-        return self._with_queue_id(record)
+        is_begin = self.milter and isinstance(event, ev.Options)
+        milter = dump_text(self.milter) if is_begin else None
+        return with_found(record, milter=milter, odd=odd, queue_id=self._queue_id)
 
     # --------------------------------------------------------------------------- the filter
     def _answered(self, packet: tuple[int, bytes], time: float) -> Record:
@@ -210,14 +200,12 @@ class WireConverter:
         sent = join_frame(*packet, limit=LONGEST_PACKET)
         record, actions = answered(self.session, time, event, sent, self.leading_space, raw=self.raw)
         odd = list(self._what_is_odd(packet, actions))
-        if odd:
-            record["odd"] = odd
         row = ACTIONS.get(packet[0])
         if row is not None and row.group in (0, 5) and packet[0] != Response.PROGRESS:
             self.awaited = None
         if actions and isinstance(actions[0], act.Negotiate):
             self.agreement = actions[0]
-        return self._with_queue_id(record)
+        return with_found(record, odd=odd, queue_id=self._queue_id)
 
     def _what_is_odd(self, packet: tuple[int, bytes], actions: tuple[Any, ...]) -> Iterator[str]:
         row, event = ACTIONS.get(packet[0]), self.awaited
@@ -238,8 +226,6 @@ class WireConverter:
         elif actions and is_verdict(actions[0]) and not isinstance(actions[0], LEGAL[event]):
             yield f"no answer to {event}"
 
-    def _with_queue_id(self, record: Record) -> Record:
-        queue_id = self._macros.get("i")
-        if queue_id is not None:
-            record["queue_id"] = dump_text(queue_id)
-        return record
+    @property
+    def _queue_id(self) -> Any:
+        return dump_optional(self._macros.get("i"))

@@ -22,6 +22,11 @@ def dump_text(text: str) -> Any:
     return text
 
 
+def dump_optional(text: str | None) -> Any:
+    """The same, and None for none."""
+    return None if text is None else dump_text(text)
+
+
 def _bytes_of(text: str) -> bytes:
     """The bytes of text, also where a lone surrogate in it stands for no byte."""
     return text.encode("utf-8", "surrogateescape" if _is_escaped(text) else "surrogatepass")
@@ -59,3 +64,8 @@ def load_text(value: Any) -> str:
     if type(value) is str and value.isascii():
         return value
     return decode_text(load_bytes(value))
+
+
+def load_optional(value: Any) -> str | None:
+    """The inverse of `dump_optional`."""
+    return None if value is None else load_text(value)

@@ -11,7 +11,14 @@ from demyjpy import events as ev
 from demyjpy.codec import ROW_OF_NAME
 from demyjpy.codec.responses import ROW_OF_ACTION
 from demyjpy.errors import MilterError, TraceError
-from demyjpy.trace.format.json_bytes import dump_bytes, dump_text, load_bytes, load_text
+from demyjpy.trace.format.json_bytes import (
+    dump_bytes,
+    dump_optional,
+    dump_text,
+    load_bytes,
+    load_optional,
+    load_text,
+)
 from demyjpy.wire.fields import Parameters
 
 _LARGEST: Final = (1 << 32) - 1  # no packet has a larger number
@@ -37,11 +44,7 @@ def _load_number(value: Any) -> int:
 def _load_pairs(value: Any) -> tuple[tuple[str, str | None], ...]:
     if not isinstance(value, list) or any(not isinstance(one, list) or len(one) != 2 for one in value):
         raise TraceError(f"expected a list of pairs, got {value!r:.60}")
-    return tuple((load_text(name), _load_optional(text)) for name, text in value)
-
-
-def _load_optional(value: Any) -> str | None:
-    return None if value is None else load_text(value)
+    return tuple((load_text(name), load_optional(text)) for name, text in value)
 
 
 def _load_list(value: Any, load: _Load) -> tuple[Any, ...]:
@@ -58,14 +61,12 @@ def _load_macros(value: Any) -> tuple[tuple[int, tuple[str, ...]], ...]:
 
 
 _TEXT: Final = _Kind(dump_text, load_text)
-_OPTIONAL: Final = _Kind(lambda text: None if text is None else dump_text(text), _load_optional)
+_OPTIONAL: Final = _Kind(dump_optional, load_optional)
 _BYTES: Final = _Kind(dump_bytes, load_bytes)
 _NUMBER: Final = _Kind(int, _load_number)
 _PORT: Final = _Kind(lambda port: port, lambda value: None if value is None else _load_number(value))
 _WORDS: Final = _Kind(
-    lambda words: [
-        [dump_text(name), None if value is None else dump_text(value)] for name, value in words.words
-    ],
+    lambda words: [[dump_text(name), dump_optional(value)] for name, value in words.words],
     lambda value: Parameters(_load_pairs(value)),
 )
 _DEFINITIONS: Final = _Kind(_WORDS.dump, _load_pairs)
@@ -148,7 +149,7 @@ _EVENT_ROWS: Final[dict[type[Any], _Row]] = {
             "host_name": _TEXT,
             "family": _TEXT,
             "address": _Kind(
-                lambda found: None if found is None else dump_text(str(found)), _load_optional
+                lambda found: None if found is None else dump_text(str(found)), load_optional
             ),
             "port": _PORT,
         },

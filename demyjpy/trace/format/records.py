@@ -27,6 +27,11 @@ LONGEST_PACKET: Final = 1 << 24
 """Bytes; a length beyond it is no packet."""
 
 
+def with_found(record: Record, **found: Any) -> Record:
+    """A record with what else there is to say: None and what is empty are left out."""
+    return record | {key: value for key, value in found.items() if value not in (None, [], {})}
+
+
 def header(by: str, time: float, version: str = "") -> Record:
     """What a file begins with: who wrote it, and when (seconds since 1970)."""
     return {"trace": FORMAT, "by": by, "demyjpy": version, "time": time}
@@ -63,12 +68,9 @@ def of_event(
         "time": time,
         "event": name_of(event),
     }
-    fields = dump_event(event)
-    if fields:
-        record["fields"] = fields
-    if packet is not None and (raw or encode_event(event, leading_space) != packet):
-        record["raw"] = _base64(join_frame(*packet, limit=LONGEST_PACKET))
-    return record
+    is_more = packet is not None and (raw or encode_event(event, leading_space) != packet)
+    data = _base64(join_frame(*packet, limit=LONGEST_PACKET)) if packet and is_more else None
+    return with_found(record, fields=dump_event(event), raw=data)
 
 
 def answered(
@@ -92,17 +94,16 @@ def answered(
         actions = tuple(decode_action(packet, leading_space) for packet in packets)
     except MilterError as error:
         return {**unreadable(session, time, "filter", sent, error), "event": event}, ()
-    if actions:
-        record["answer"] = [dump_action(action) for action in actions]
-        verdicts = verdicts_in(actions)
-        if verdicts:
-            record["verdict"] = type(verdicts[-1]).__name__
     again = b"".join(
         join_frame(*encode_action(action, leading_space), limit=LONGEST_PACKET) for action in actions
     )
-    if sent and (raw or again != sent):
-        record["raw"] = _base64(sent)
-    return record, actions
+    found = with_found(
+        record,
+        answer=[dump_action(action) for action in actions],
+        verdict=next((type(one).__name__ for one in reversed(verdicts_in(actions))), None),
+        raw=_base64(sent) if sent and (raw or again != sent) else None,
+    )
+    return found, actions
 
 
 def unreadable(session: str, time: float, direction: str, data: bytes, error: object) -> Record:
@@ -124,7 +125,7 @@ def ended(session: str, time: float, how: str, reason: str = "") -> Record:
     that), ``cut`` (the recording ended before the session).
     """
     record: Record = {"session": session, "direction": "end", "time": time, "how": how}
-    return {**record, "reason": dump_text(reason)} if reason else record
+    return with_found(record, reason=dump_text(reason) if reason else None)
 
 
 def _base64(data: bytes) -> str:

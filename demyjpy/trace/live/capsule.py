@@ -26,7 +26,7 @@ from demyjpy.errors import TraceError
 from demyjpy.events import Disconnect
 from demyjpy.trace.format.converters import StepConverter
 from demyjpy.trace.format.files import damages, open_to_read, read_lines
-from demyjpy.trace.format.json_bytes import dump_text, load_text
+from demyjpy.trace.format.json_bytes import dump_optional, dump_text, load_optional, load_text
 from demyjpy.trace.format.json_context import apply_changes, changes
 from demyjpy.trace.format.json_lines import parse_line, seconds_of
 from demyjpy.trace.format.reading import dump_record, load
@@ -172,7 +172,6 @@ def _about(step: Step, error: Exception) -> Record:
     """What a capsule tells besides the session."""
     handler = step.handler
     code = None if handler is None else getattr(inspect.unwrap(handler.function), "__code__", None)
-    queue_id = queue_id_in(step.before)
     return {
         "event": name_of(step.event),
         "handler": "" if handler is None else dump_text(handler.name),
@@ -180,17 +179,16 @@ def _about(step: Step, error: Exception) -> Record:
         "error": type(error).__name__,
         "text": dump_text(_text(lambda: str(error))),
         "traceback": dump_text(_text(lambda: "".join(traceback.format_exception(error)))),
-        "queue_id": None if queue_id is None else dump_text(queue_id),
+        "queue_id": dump_optional(queue_id_in(step.before)),
         "context": changes(new_context(), step.before),
     }
 
 
 def _text(make: Any) -> str:
     try:
-        found: str = make()
+        return str(make())
     except Exception as problem:  # noqa: BLE001  # the exception is the user's
         return f"<{type(problem).__name__}>"
-    return found
 
 
 def versions() -> dict[str, str]:
@@ -223,7 +221,7 @@ def load_capsule(path: str | Path) -> Capsule:
             for key in ("event", "handler", "file", "error", "text", "traceback")
         }
         ctx = apply_changes(new_context(), about["context"])
-        queue_id = None if about["queue_id"] is None else load_text(about["queue_id"])
+        queue_id = load_optional(about["queue_id"])
         made = seconds_of(first.get("time"))
         known = {name: load_text(one) for name, one in about.get("versions", {}).items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
