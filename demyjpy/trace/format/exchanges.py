@@ -110,6 +110,14 @@ class Exchange:
         return decode_event(self.packet, self.leading_space)
 
     @property
+    def readable_event(self) -> ev.Event | None:
+        """The same, or None."""
+        try:
+            return self.event
+        except MilterError:
+            return None
+
+    @property
     def recorded(self) -> Reply:
         """What the recorded filter answered."""
         return Reply(self, self.answer, self.leading_space)
@@ -159,7 +167,7 @@ def understand(records: Iterable[Record]) -> Understood:
                 b"".join(due),
                 time_of(begun[0]),
                 leading_space,
-                _queue_id_of(begun[0]),
+                text_in(begun[0], "queue_id"),
                 begun[0],
                 tuple(answers),
             )
@@ -258,8 +266,9 @@ def time_of(record: Record) -> float:
     return seconds_of(record.get("time"))
 
 
-def _queue_id_of(record: Record) -> str | None:
+def text_in(record: Record, key: str) -> str | None:
+    """The text under a key of a record; None if there is none that can be read."""
     try:
-        return load_text(record["queue_id"])
+        return load_text(record[key])
     except (KeyError, MilterError):
         return None

@@ -40,7 +40,7 @@ def open_to_read(path: str | Path) -> Iterator[BinaryIO]:
         if start[:2] == _GZIP:
             found = stack.enter_context(gzip.GzipFile(fileobj=plain))
         elif start == _ZSTD:
-            found = stack.enter_context(_zstd().open(plain))
+            found = stack.enter_context(_open_zstd(plain))
         yield found
 
 
@@ -62,15 +62,9 @@ def _await_writer(path: str | Path, file: int) -> None:
 def open_to_write(path: Path) -> BinaryIO:
     """A new file, compressed as its name says; `OSError` where it cannot be made."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
-    found: Any
-    match path.suffix:
-        case ".gz":
-            found = gzip.open(path, "wb")  # noqa: SIM115  # as above
-        case ".zst":
-            found = _zstd().open(path, "wb")
-        case _:
-            found = path.open("wb")
-    return found  # type: ignore[no-any-return]  # it writes bytes
+    openers: dict[str, Any] = {".gz": gzip.open, ".zst": _open_zstd}
+    found: BinaryIO = openers.get(path.suffix, open)(path, "wb")
+    return found
 
 
 @contextmanager
@@ -106,6 +100,10 @@ def _zstd() -> Any:
         with suppress(ImportError):
             return import_module(name)
     raise TraceError(".zst needs Python 3.14 or backports.zstd: pip install 'demyjpy[zst]'")
+
+
+def _open_zstd(file: Any, mode: str = "rb") -> Any:
+    return _zstd().open(file, mode)
 
 
 def damages() -> tuple[type[Exception], ...]:

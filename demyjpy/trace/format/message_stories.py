@@ -12,7 +12,6 @@ from attrs import define, field, frozen
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.codec import encode_action
-from demyjpy.errors import MilterError
 from demyjpy.trace.format.exchanges import Reply, Unreadable
 from demyjpy.verdicts import Fate, edits_made, ends_message, fate_of, is_verdict
 from demyjpy.wire.codes import Command
@@ -82,7 +81,7 @@ class _Open:
 
 
 @define
-class _Reader:
+class _Follower:
     """One session on its way; `messages_of` is what is to be used."""
 
     session: str
@@ -107,7 +106,7 @@ class _Reader:
             yield self._given_up("disconnect")
 
     def _greet(self, reply: Reply) -> None:
-        event, verdict = _event_of(reply), reply.verdict
+        event, verdict = reply.exchange.readable_event, reply.verdict
         if isinstance(event, ev.Connect):
             self.client = f"{event.host_name} [{event.raw}]" if event.raw else event.host_name
         elif isinstance(event, ev.Hello):
@@ -127,7 +126,7 @@ class _Reader:
         message = self.open
         message.last = exchange.number
         message.queue_id = exchange.queue_id or message.queue_id
-        event = _event_of(reply) if exchange.letter in (_C.MAIL, _C.RCPT) else None
+        event = reply.exchange.readable_event if exchange.letter in (_C.MAIL, _C.RCPT) else None
         if isinstance(event, ev.Mail):
             message.sender = event.sender
         elif isinstance(event, ev.Recipient):
@@ -187,24 +186,17 @@ class _Reader:
         )
 
 
-def _event_of(reply: Reply) -> ev.Event | None:
-    try:
-        return reply.exchange.event
-    except MilterError:
-        return None
-
-
 def reading_messages(session: str, most: float = math.inf) -> Callable[[Reply], list[MessageStory]]:
     """A function that takes the replies of a session one by one, and gives the messages that end there.
 
     ``most``: recipients of a message that are kept; the others are counted.
     """
-    reader = _Reader(session, most)
-    return lambda reply: list(reader.take(reply))
+    follower = _Follower(session, most)
+    return lambda reply: list(follower.take(reply))
 
 
 def messages_of(session: str, replies: Iterable[Reply]) -> list[MessageStory]:
     """The messages of a session, in order."""
-    reader = _Reader(session)
-    found = [message for reply in replies for message in reader.take(reply)]
-    return [*found, *reader.finish()]
+    follower = _Follower(session)
+    found = [message for reply in replies for message in follower.take(reply)]
+    return [*found, *follower.finish()]

@@ -15,10 +15,8 @@ from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.engine.connection import Setup, Step
 from demyjpy.engine.pipeline import as_on_connect
-from demyjpy.errors import TraceError
 from demyjpy.trace.format.converters import StepConverter
-from demyjpy.trace.format.exchanges import Exchange, Understood, understand
-from demyjpy.trace.format.json_bytes import load_text
+from demyjpy.trace.format.exchanges import Exchange, Understood, text_in, understand
 from demyjpy.trace.format.message_stories import MessageStory, messages_of
 from demyjpy.trace.format.recorded_steps import Moment, moments_of
 from demyjpy.trace.format.records import Record
@@ -79,11 +77,8 @@ class Trace:
     @property
     def milter(self) -> str:
         """The filter's name, where the recording tells it: that of one among several milters."""
-        named = next((one["milter"] for one in self.records if "milter" in one), "")
-        try:
-            return load_text(named)
-        except TraceError:
-            return ""
+        named = next((one for one in self.records if "milter" in one), {})
+        return text_in(named, "milter") or ""
 
     @property
     def how(self) -> str:

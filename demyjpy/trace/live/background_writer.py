@@ -60,13 +60,12 @@ class BackgroundWriter:
         return len(self._waiting)
 
     def _begin(self) -> bool:
-        name = f"demyjpy-{self._name}"
-        thread = threading.Thread(target=self._run, args=(self._closed,), name=name, daemon=True)
+        name, closed = f"demyjpy-{self._name}", self._closed
+        self._thread = threading.Thread(target=self._run, args=(closed,), name=name, daemon=True)
         try:
-            BIRTHS.start(thread)
+            BIRTHS.start(self._thread)
         except RuntimeError:  # the next one tries again
             return False
-        self._thread = thread
         self._process = os.getpid()
         return True
 

@@ -13,7 +13,6 @@ from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.drivers.report import log
 from demyjpy.engine.connection import Step
-from demyjpy.errors import MilterError
 from demyjpy.trace.display.wording import (
     answer_words,
     change_words,
@@ -121,15 +120,11 @@ def _step_sentences(exchange: Exchange, message: MessageStory) -> Iterator[str]:
 
 def _place(exchange: Exchange) -> str:
     """The step, and what it was about."""
-    try:
-        event = exchange.event
-    except MilterError:
-        return exchange.name
-    match event:
-        case ev.Recipient():
-            return f"recipient <{safe(event.address)}>"
-        case ev.Header():
-            return f"header {safe(event.name)}"
+    match exchange.readable_event:
+        case ev.Recipient(address=address):
+            return f"recipient <{safe(address)}>"
+        case ev.Header(name=name):
+            return f"header {safe(name)}"
         case _:
             return exchange.name
 

@@ -22,7 +22,7 @@ from attrs import validators as v
 from demyjpy.drivers.dumping import DUMP, obeying
 from demyjpy.drivers.report import Seldom, log
 from demyjpy.engine.connection import Step
-from demyjpy.events import Disconnect
+from demyjpy.events import Disconnect, EndOfMessage
 from demyjpy.trace.format.converters import StepConverter
 from demyjpy.trace.format.privacy import Privacy
 from demyjpy.trace.format.reading import dump_record
@@ -71,15 +71,13 @@ class Triggers:
             return "error"
         if self.slower_than is not None and (step.duration or 0.0) > self.slower_than:
             return "slow"
-        if self.outcomes and step.answer and self._has_outcome(step):
+        if self.outcomes and verdicts_in(step.answer) and self._has_outcome(step):
             return "outcome"
         return "chosen" if self.when is not None and self.when(step) else None
 
     def _has_outcome(self, step: Step) -> bool:
-        if not verdicts_in(step.answer):
-            return False  # it is the answer to an offer
         fate = fate_of(step.answer[-1], step.answer)
-        is_end = type(step.event).__name__ == "EndOfMessage"
+        is_end = isinstance(step.event, EndOfMessage)
         return fate in self.outcomes and (is_end or not fate.goes_on)
 
 

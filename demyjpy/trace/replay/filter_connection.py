@@ -1,11 +1,11 @@
 """A filter in memory to which recorded packets are said: bytes in, bytes out, handlers called."""
 
 import asyncio
-from typing import Any, Self
+from typing import Self
 
 from attrs import evolve
 
-from demyjpy.engine.connection import Call, Connection, Setup, Trouble
+from demyjpy.engine.connection import Connection, Setup, Trouble
 from demyjpy.engine.pipeline import hang_up, open_connection, receive_data, resume, run_call_async
 
 
@@ -19,8 +19,7 @@ class FilterConnection:
         self._runner: asyncio.Runner | None = None
         self.troubles: list[Trouble] = []
         setup = evolve(setup, defers=lambda handler: handler.is_async)
-        self.connection: Connection = open_connection(setup, session)
-        self.troubles += self.connection.troubles
+        self._follow(open_connection(setup, session))
 
     def __enter__(self) -> Self:
         return self
@@ -50,13 +49,9 @@ class FilterConnection:
         sent = connection.data_to_send
         self.troubles += connection.troubles
         while connection.call is not None:
-            connection = resume(connection, self._run(connection.call))
+            self._runner = self._runner or asyncio.Runner()
+            connection = resume(connection, self._runner.run(run_call_async(connection.call)))
             sent += connection.data_to_send
             self.troubles += connection.troubles
         self.connection = connection
         return sent
-
-    def _run(self, call: Call) -> Any:
-        if self._runner is None:
-            self._runner = asyncio.Runner()
-        return self._runner.run(run_call_async(call))
