@@ -6,9 +6,7 @@ Sendmail would. What is seen of handlers meanwhile is `demyjpy.cli.check_watch`'
 """
 
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +20,7 @@ from demyjpy.cli.check_findings import Shared, notes_of, problems_of, untried_in
 from demyjpy.cli.check_report import Report
 from demyjpy.cli.check_watch import OutOfTimeError, Seen, Watch
 from demyjpy.cli.loading import Loaded
+from demyjpy.cli.signals import alarm
 from demyjpy.engine.connection import Setup
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.testing.run import play_script, profiles_of
@@ -45,26 +44,11 @@ def play(report: Report, loaded: Loaded, driver: str) -> Report:
     )
     shared = Shared.of(on_connect)
     sys.addaudithook(watch.hear)  # it stays, and does nothing but while a handler runs
-    with _alarm(watch), _kept_alive():
+    with alarm(max(check_watch.LONGEST, 0.01), watch.ring, _AGAIN), _kept_alive():
         count, is_whole = _play_all(setup, words_of(loaded.on_connect), watch)
     problems = (*report.problems, *problems_of(watch, report, driver), *shared.problems())
     notes = (*report.notes, *notes_of(watch, report, count), _played(count, is_whole, watch.held_up))
     return evolve(report, problems=problems, notes=notes, untried=tuple(untried_in(watch)))
-
-
-@contextmanager
-def _alarm(watch: Watch) -> Iterator[None]:
-    """Stop the handler that runs when the time is over; only the main thread can have that done."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGALRM, watch.ring)
-    signal.setitimer(signal.ITIMER_REAL, max(check_watch.LONGEST, 0.01), _AGAIN)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager

@@ -195,15 +195,14 @@ def place_of(handler: Handler[Any]) -> tuple[str, int]:
 def _problems(wants: Wants, registry: Registry, driver: str) -> Iterator[str]:
     if not registry:
         yield "no handler at all: the filter accepts everything; register some: @handlers.body ..."
-    for event in registry:
-        for _, handler in chain_of(registry, event):
-            if not takes(handler.function, object(), new_context()):
-                yield (
-                    f"{event}: expected a function (event, ctx) -> ctx, got "
-                    f"{describe(inspect.unwrap(handler.function))}"
-                )
-            if handler.is_async and driver == "threads":
-                yield f"{event}: {handler.name} is async def, which needs --driver asyncio"
+    for event, handler in _all_handlers(registry):
+        if not takes(handler.function, object(), new_context()):
+            yield (
+                f"{event}: expected a function (event, ctx) -> ctx, got "
+                f"{describe(inspect.unwrap(handler.function))}"
+            )
+        if handler.is_async and driver == "threads":
+            yield f"{event}: {handler.name} is async def, which needs --driver asyncio"
     edits = sorted((wants.actions | wants.optional_actions) - {"choose_macros"})
     if edits and "end_of_message" not in registry:
         yield (
@@ -218,9 +217,8 @@ def _notes(loaded: Loaded, wants: Wants, registry: Registry, driver: str) -> Ite
             f"{loaded.name} is a function, called for each connection: this is what it gives for a "
             "new one now, and may be something else for the next"
         )
-    for event in registry:
-        for _, handler in chain_of(registry, event):
-            yield from _handler_notes(event, handler, driver)
+    for event, handler in _all_handlers(registry):
+        yield from _handler_notes(event, handler, driver)
     for event in _in_order(wants.optional_events - wants.events):
         yield f"{event} is an optional event, but has no handler: nothing is asked for"
     actions = wants.actions | wants.optional_actions
@@ -229,6 +227,10 @@ def _notes(loaded: Loaded, wants: Wants, registry: Registry, driver: str) -> Ite
             "add_recipient_par without add_recipient: recipients can be added with ESMTP parameters only"
         )
     yield from _macro_notes(wants)
+
+
+def _all_handlers(registry: Registry) -> Iterator[tuple[str, Handler[Any]]]:
+    return ((event, handler) for event in registry for _, handler in chain_of(registry, event))
 
 
 def _handler_notes(event: str, handler: Handler[Any], driver: str) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """What a command tells its user in one line, with exit status 2."""
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from demyjpy.errors import MilterError
@@ -13,6 +14,15 @@ class InputError(MilterError):
 
 class MissingExtraError(MilterError):
     """What a command needs is not installed."""
+
+
+@contextmanager
+def failing_to(do: str, *, failures: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+    """One of these ``failures`` in the block is an `InputError`: it cannot ``do`` this, and why."""
+    try:
+        yield
+    except failures as error:
+        raise InputError(f"cannot {do}: {getattr(error, 'strerror', None) or error}") from error
 
 
 EXTRAS: Final[Mapping[str, tuple[str, str]]] = {

@@ -64,7 +64,10 @@ def logging_to(
             handler = _handler(place, size, kept)
     except OSError as error:
         raise AddressError(f"cannot log to {place}: {error.strerror or error}") from error
-    handler.setFormatter(JsonLines(_ident(place)) if as_json else _text(place))
+    is_syslog = place == "syslog"
+    text = OneLine() if is_syslog else Lines()
+    ident = f"demyjpy[{os.getpid()}]: " if is_syslog else ""
+    handler.setFormatter(JsonLines(ident) if as_json else text)
     root = logging.getLogger()
     before = root.level
     root.addHandler(handler)
@@ -84,14 +87,6 @@ def _handler(place: str, size: int, kept: int) -> logging.Handler:
         case "syslog":
             return Syslog(DEVICE)
     return SharedFile(place, size, kept)
-
-
-def _ident(place: str) -> str:
-    return f"demyjpy[{os.getpid()}]: " if place == "syslog" else ""
-
-
-def _text(place: str) -> logging.Formatter:
-    return OneLine() if place == "syslog" else Lines()
 
 
 class Lines(logging.Formatter):

@@ -5,6 +5,7 @@ Nothing is printed here. Whatever a mail says is made harmless for a terminal fi
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import Final
 
 from demyjpy.cli.output import Paint
@@ -81,12 +82,8 @@ def _diff(before: list[str], after: list[str]) -> Iterator[str]:
 
 def _common(some: Iterable[str], others: Iterable[str]) -> int:
     """How many lines are the same at the start."""
-    count = 0
-    for one, other in zip(some, others, strict=False):
-        if one != other:
-            break
-        count += 1
-    return count
+    pairs = zip(some, others, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _run(sign: str, lines: Sequence[str]) -> Iterator[str]:

@@ -3,10 +3,10 @@
 import argparse
 import secrets
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
-from demyjpy.cli.arguments import COUNT, SECONDS, argument, flag, grouped
-from demyjpy.cli.parser import Argument, value_of
+from demyjpy.cli.arguments import COUNT, SECONDS, Argument, argument, flag, grouped, value_of
 from demyjpy.drivers.privileges import acting_as
 
 
@@ -91,28 +91,25 @@ OBSERVERS: Final = (
 def observers_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """The options of `start_milter` for what watches; `TraceError` where it cannot write."""
     found: dict[str, Any] = {"see_envelope": arguments.see_envelope}
+    if all(value_of(arguments, f"--{name}") in (None, False) for name in LIMITS):
+        return found
+    from demyjpy.trace import CapsuleMaker, FlightRecorder, Privacy, Recorder  # noqa: PLC0415  # so
+    from demyjpy.trace.live.explain_line import Explainer  # noqa: PLC0415  # that others start fast
+
+    limits = partial(_limits, arguments)
     with acting_as(arguments.user, arguments.group):
         if arguments.record is not None:
-            from demyjpy.trace import Recorder  # noqa: PLC0415  # so that others start fast
-
-            chosen = _limits(arguments, "record")
-            found["record"] = Recorder(arguments.record, raw=arguments.record_raw, **chosen)
+            found["record"] = Recorder(arguments.record, raw=arguments.record_raw, **limits("record"))
         if arguments.flight is not None:
-            from demyjpy.trace import FlightRecorder, Privacy  # noqa: PLC0415  # as above
-
             keep: Any = arguments.flight_keep or "envelope"
-            salt = secrets.token_bytes(16)
-            privacy = Privacy(keep=keep, hash_addresses=arguments.flight_hash, salt=salt)
-            chosen = _limits(arguments, "flight")
-            found["flight"] = FlightRecorder(arguments.flight, privacy=privacy, **chosen)
+            privacy = Privacy(
+                keep=keep, hash_addresses=arguments.flight_hash, salt=secrets.token_bytes(16)
+            )
+            found["flight"] = FlightRecorder(arguments.flight, privacy=privacy, **limits("flight"))
         if arguments.capsules is not None:
-            from demyjpy.trace import CapsuleMaker  # noqa: PLC0415  # as above
-
-            found["capsules"] = CapsuleMaker(arguments.capsules, **_limits(arguments, "capsules"))
+            found["capsules"] = CapsuleMaker(arguments.capsules, **limits("capsules"))
     if arguments.explain:
-        from demyjpy.trace.live.explain_line import Explainer  # noqa: PLC0415  # as above
-
-        found["explain"] = Explainer(**_limits(arguments, "explain"))
+        found["explain"] = Explainer(**limits("explain"))
     return found
 
 

@@ -1,6 +1,6 @@
 """What came of a mail that was played at a milter: the verdict, and how it is said in a line."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 from attrs import frozen
@@ -9,7 +9,8 @@ from demyjpy.actions import Modification, Quarantine
 from demyjpy.cli.output import Paint
 from demyjpy.mta import steps
 from demyjpy.mta.link import MilterFailedError
-from demyjpy.mta.message import Mail
+from demyjpy.mta.message import Envelope, Mail
+from demyjpy.mta.profiles import Profile
 from demyjpy.mta.smtp import Outcome
 from demyjpy.shown import safe
 from demyjpy.trace.display.wording import plural, shorten
@@ -28,7 +29,7 @@ STATUSES: Final[Mapping[Word, int]] = {
 
 
 @frozen
-class Sent:
+class PlayedMail:
     """What came of a mail: every step, and ``before``, the mail as the milter got it."""
 
     outcomes: tuple[Outcome, ...]
@@ -75,7 +76,38 @@ class Sent:
         return STATUSES[self.verdict]
 
 
-def summary(sent: Sent) -> str:
+def played(
+    profile: Profile,
+    script: Iterable[steps.Step],
+    outcomes: Sequence[Outcome],
+    warnings: tuple[str, ...] = (),
+    late: MilterFailedError | None = None,
+) -> PlayedMail:
+    """What came of the client's ``script``; ``late`` is the failure of a milter that took too long."""
+    failures = (failure for one in outcomes for failure in one.failures)
+    before = _before(profile, script, outcomes)
+    return PlayedMail(tuple(outcomes), before, warnings, late or next(failures, None))
+
+
+def _before(profile: Profile, script: Iterable[steps.Step], outcomes: Sequence[Outcome]) -> Mail:
+    """The mail as the milter got it, with the recipients that were not refused."""
+    envelope, content, client = Envelope(), b"", steps.Connect()
+    for step in script:
+        match step:
+            case steps.Connect():
+                client = step
+            case steps.Mail():
+                envelope = Envelope(profile.address(step.sender), step.parameters)
+            case steps.Data():
+                content = step.content
+    for one in outcomes:
+        if isinstance(one.step, steps.Rcpt) and one.reply is not None and not one.reply.is_refusal:
+            envelope = profile.admit(envelope, one.step.address, one.step.parameters)
+    message = profile.take_in(content, envelope.sender, profile.queue_id(1), client)
+    return Mail(envelope, message)
+
+
+def summary(sent: PlayedMail) -> str:
     """The last line: what became of the mail, and where that was decided."""
     after, decisive = sent.after, sent.decisive
     if after is not None:
@@ -97,7 +129,7 @@ def summary(sent: Sent) -> str:
     return f"{sent.verdict} at {event}: {shorten(' / '.join(str(decisive.reply).split(chr(10))))}"
 
 
-def verdict_line(sent: Sent, paint: Paint) -> str:
+def verdict_line(sent: PlayedMail, paint: Paint) -> str:
     """The last line, in the colour of the verdict."""
     colours: dict[Word, str] = {
         Fate.ACCEPTED: "green",

@@ -11,14 +11,14 @@ from typing import Any
 from attrs import asdict, has
 
 from demyjpy.cli.mail_diff import own_header
-from demyjpy.cli.played_mail import Sent
+from demyjpy.cli.played_mail import PlayedMail
 from demyjpy.mta.message import Mail, Message
 from demyjpy.mta.profiles import Profile
 from demyjpy.mta.smtp import Heard, Outcome
 from demyjpy.wire.fields import Parameters
 
 
-def as_json(sent: Sent, milter: str, profile: Profile) -> str:
+def as_json(sent: PlayedMail, milter: str, profile: Profile) -> str:
     """All of it; see docs/sending.md for the keys."""
     decisive, after = sent.decisive, sent.after
     reply = decisive.reply if decisive else None

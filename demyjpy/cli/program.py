@@ -11,10 +11,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NoReturn
 
+from demyjpy.cli.arguments import Command, Parser, check_needs
 from demyjpy.cli.errors import InputError, MissingExtraError, check_extra
 from demyjpy.cli.loading import LoadError
 from demyjpy.cli.output import complain, say
-from demyjpy.cli.parser import Command, Parser, check_needs
 from demyjpy.cli.version import Version
 from demyjpy.errors import AddressError, HandlerError, TraceError
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from demyjpy.cli.errors import InputError
+from demyjpy.cli.errors import failing_to
 from demyjpy.cli.output import complain_of_all
 from demyjpy.trace.display.wording import (
     change_words,
@@ -32,12 +32,9 @@ def readings(arguments: argparse.Namespace, paths: Iterable[str]) -> list[Readin
     """The files, each to be read once; `InputError` for one that cannot be opened."""
     found = list(paths)
     for path in found:
-        try:
+        with failing_to(f"read {path}"):
             if not Path(path).is_fifo():  # who writes into a pipe would see it closed
-                with Path(path).open("rb"):
-                    pass
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}") from error
+                Path(path).open("rb").close()
     return [Reading(path, arguments.max_session or MOST_BYTES) for path in found]
 
 

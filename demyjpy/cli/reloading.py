@@ -23,10 +23,6 @@ _START: Final = (
 )
 
 
-def _accept(_: Loaded) -> None:
-    pass
-
-
 class Reloadable:
     """A filter by its name. Its own modules are those that it imports and that are not installed."""
 
@@ -36,7 +32,7 @@ class Reloadable:
         self._kept: dict[str, ModuleType] = {}
         self._turn = 0
 
-    def load(self, check: Callable[[Loaded], None] = _accept) -> Loaded:
+    def load(self, check: Callable[[Loaded], None] = lambda _: None) -> Loaded:
         """The filter as it is on the disk; if that fails, or ``check`` raises, all is as it was."""
         self._turn += 1
         turn = self._turn

@@ -1,9 +1,10 @@
-"""Waiting for a signal that ends a command."""
+"""Signals: those that end a command, and the alarm that ends what takes too long."""
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -33,3 +34,21 @@ def tell(told: "asyncio.Future[None]", error: OSError | None) -> None:
         told.set_result(None)
     else:
         told.set_exception(error)
+
+
+@contextmanager
+def alarm(seconds: float, ring: Callable[..., None], again: float) -> Iterator[None]:
+    """While the block runs, ``ring`` is called after some seconds, and then every ``again`` seconds.
+
+    Outside of the main thread, where Python handles no signals, it is never called.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds, again)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

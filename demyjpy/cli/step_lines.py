@@ -4,6 +4,7 @@ Nothing is printed here. Whatever a mail or a milter says is made harmless for a
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from demyjpy.cli.output import Paint
 from demyjpy.mta import steps
@@ -46,16 +47,11 @@ def said(step: steps.Step) -> str:
 
 def answer_lines(heard: Sequence[Heard], names: Sequence[str]) -> Iterator[str]:
     """What the milters answered, a line each; equal answers in a row are one."""
-    at = 0
-    while at < len(heard):
-        one = heard[at]
-        count = 1
-        while at + count < len(heard) and heard[at + count] == one:
-            count += 1
+    for one, equal in groupby(heard):
+        count = len(list(equal))
         times = f" x{count}" if count > 1 else ""
         yield f"{safe(names[one.milter])}: {one.event}{times}: {_answer_words(one)}"
         yield from (f"    {edit_words(edit)}" for edit in one.answer.modifications)
-        at += count
 
 
 def _answer_words(heard: Heard) -> str:

@@ -14,19 +14,18 @@ from typing import Any, Final
 from attrs import define, field
 
 from demyjpy import events as ev
-from demyjpy.cli.arguments import argument
-from demyjpy.cli.errors import InputError
+from demyjpy.cli.arguments import Command, argument
+from demyjpy.cli.errors import InputError, failing_to
 from demyjpy.cli.loading import load_filter
 from demyjpy.cli.output import complain, say
-from demyjpy.cli.parser import Command
 from demyjpy.cli.replay_report import context_words
+from demyjpy.cli.written_files import is_rewritable
 from demyjpy.errors import LocalProtocolError, MilterError, TraceError
 from demyjpy.mta import steps
 from demyjpy.testing import Postfix, run
 from demyjpy.testing.code import as_code, as_steps
 from demyjpy.testing.script import Script
 from demyjpy.trace.display.wording import shorten
-from demyjpy.trace.format.files import is_any_of
 from demyjpy.trace.format.trace import Trace
 from demyjpy.trace.live.capsule import Capsule, has_failed_alike, load_capsule
 from demyjpy.wire.fields import encode_text
@@ -71,16 +70,22 @@ _RECORDS: Final = """\
 def capsule(arguments: argparse.Namespace) -> int:
     """``demyjpy capsule``: 0; 1 where no test could be made that fails the same way."""
     try:
-        found = load_capsule(arguments.capsule)
-    except OSError as error:
-        raise InputError(f"cannot read {arguments.capsule}: {error.strerror}") from error
+        with failing_to(f"read {arguments.capsule}"):
+            found = load_capsule(arguments.capsule)
     except TraceError as error:
         raise InputError(str(error)) from error
     if arguments.test is None:
         _show(found)
         return 0
     path = Path(arguments.test)
-    has_test = _has_test(path, arguments.capsule)
+    has_test = is_rewritable(
+        "--test",
+        path,
+        f"the capsule {path} itself",
+        [arguments.capsule],
+        "a test that demyjpy capsule has made",
+        _START,
+    )
     if arguments.filter is None:
         named = f"; this one names {found.file}" if found.file else ""
         raise InputError(
@@ -101,29 +106,6 @@ def _show(found: Capsule) -> None:
     say(*found.traceback.rstrip("\n").split("\n"))
 
 
-def _has_test(path: Path, capsule: str) -> bool:
-    """Whether a test of ours is there; `InputError` where anything else is that would be lost."""
-    try:
-        if is_any_of(path, (capsule,)):
-            raise InputError(f"expected a new file for --test, got the capsule {path} itself")
-        if not path.is_file() or not path.stat().st_size:
-            return False
-        with path.open("rb") as file:
-            is_ours = file.read(len(_START)) == _START
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    if not is_ours:
-        raise InputError(
-            f"expected a new file for --test, or a test that demyjpy capsule has made, got {path}: "
-            "choose another name, or remove it"
-        )
-    return True
-
-
-def _cannot_write(path: Path, error: OSError) -> InputError:
-    return InputError(f"cannot write {path}: {error.strerror}")
-
-
 def _write_test(found: Capsule, name: str, path: Path, *, has_test: bool) -> int:
     """Write the test; one that does not fail takes the place of no other (``has_test``)."""
     with redirect_stdout(sys.stderr):  # whatever a filter prints
@@ -131,10 +113,8 @@ def _write_test(found: Capsule, name: str, path: Path, *, has_test: bool) -> int
         text = code_of(found, name, handlers)
         is_alike = text is not None or has_failed_alike(found, found.trace.step(handlers))
     if is_alike or not has_test:
-        try:
+        with failing_to(f"write {path}"):
             path.write_text(text or code_of_records(found, name), encoding="utf-8")
-        except OSError as error:
-            raise _cannot_write(path, error) from error
         say(f"written: {path}")
     if is_alike:
         return 0
@@ -230,10 +210,10 @@ class _Writer:
 
     found: list[steps.Step] = field(factory=list)
     connect: steps.Connect = field(factory=steps.Connect)
-    content: list[bytes] | None = None
+    content: list[bytes] = field(factory=list)
+    blank: bytes = b"\r\n"
+    """The blank line below the header, while it is still to be written."""
     is_open: bool = False
-    is_header: bool = True
-    """Whether the blank line below the header is still to be written."""
 
     def take(self, event: ev.Event) -> None:
         """Something that the MTA said."""
@@ -256,31 +236,26 @@ class _Writer:
             case ev.Abort():
                 self.finish()
                 self.found.append(steps.Rset())
-            case ev.Header() | ev.EndOfHeaders() | ev.Body() | ev.EndOfMessage():
-                self._take_content(event)
-
-    def _take_content(self, event: ev.Event) -> None:
-        if self.content is None:
-            self._begin()
-            self.content, self.is_header = [], True
-        match event:
             case ev.Header():
                 raw = event.raw.replace("\n", "\r\n")
-                self.content.append(encode_text(f"{event.name}:{raw}\r\n"))
+                self._add(encode_text(f"{event.name}:{raw}\r\n"))
             case ev.EndOfHeaders():
-                self._end_header()
+                self._add_below_header()
             case ev.Body():
-                self._end_header()
-                self.content.append(event.data)
-            case _:
-                self._end_header()
+                self._add_below_header(event.data)
+            case ev.EndOfMessage():
+                self._add_below_header()
                 self.finish()
 
-    def _end_header(self) -> None:
-        """The blank line, also for a filter that has not asked to be told of it."""
-        if self.is_header and self.content is not None:
-            self.content.append(b"\r\n")
-        self.is_header = False
+    def _add(self, data: bytes) -> None:
+        """More of the message, after the envelope that it needs."""
+        self._begin()
+        self.content.append(data)
+
+    def _add_below_header(self, data: bytes = b"") -> None:
+        """The blank line first, also for a filter that has not asked to be told of it."""
+        self._add(self.blank + data)
+        self.blank = b""
 
     def _begin(self) -> None:
         if not self.is_open:
@@ -289,9 +264,9 @@ class _Writer:
 
     def finish(self) -> None:
         """The end of a message, if there is one."""
-        if self.content is not None:
+        if self.content:
             self.found.append(steps.Data(b"".join(self.content)))
-        self.content, self.is_open = None, False
+        self.content, self.blank, self.is_open = [], b"\r\n", False
 
     def script(self) -> Script:
         """All of it."""

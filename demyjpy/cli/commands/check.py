@@ -7,12 +7,11 @@ from typing import Final
 
 from attrs import evolve
 
-from demyjpy.cli.arguments import JSON, LOADING, flag
+from demyjpy.cli.arguments import JSON, LOADING, Command, flag
 from demyjpy.cli.check_report import Report, as_text, examine
 from demyjpy.cli.errors import check_extra
 from demyjpy.cli.loading import Loaded, load_filter, within
 from demyjpy.cli.output import say
-from demyjpy.cli.parser import Command
 
 _EPILOG: Final = """\
 examples:

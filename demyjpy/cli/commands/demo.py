@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, field
 
 from demyjpy.cli import demo_filter
-from demyjpy.cli.arguments import COLOR, DRIVERS, argument, choice, flag
+from demyjpy.cli.arguments import COLOR, DRIVERS, Command, argument, choice, flag
 from demyjpy.cli.loading import Loaded, load_filter
 from demyjpy.cli.mail_diff import diff_lines
 from demyjpy.cli.mail_journal import Journal, open_store, smtp_server, swaks_line
 from demyjpy.cli.output import Paint, paint_for, say
-from demyjpy.cli.parser import Command
-from demyjpy.cli.played_mail import STATUSES, Sent, verdict_line
+from demyjpy.cli.played_mail import STATUSES, PlayedMail, played, verdict_line
 from demyjpy.cli.sample_mails import Sample, samples
 from demyjpy.cli.signals import tell, until_signal
 from demyjpy.cli.step_lines import failure_words, said
@@ -33,14 +32,13 @@ from demyjpy.drivers import running
 from demyjpy.drivers.address import Address
 from demyjpy.drivers.pool import DaemonExecutor
 from demyjpy.mta import steps
-from demyjpy.mta.message import Envelope, Mail, Message
+from demyjpy.mta.profiles import Postfix
 from demyjpy.mta.smtp import Outcome
 from demyjpy.shown import safe
 from demyjpy.trace.display.wording import plural, shorten
-from demyjpy.wire.fields import Parameters
 
 if TYPE_CHECKING:
-    from demyjpy.mta.box import Store
+    from demyjpy.mta.box import Box, Store
 
 _EPILOG: Final = """\
 examples:
@@ -60,7 +58,7 @@ _OWN: Final = Loaded("demyjpy.cli.demo_filter:handlers", "registry", demo_filter
 
 @define
 class Watch:
-    """Keeps what the box reports about one mail after the other."""
+    """Keeps what the box reports about one mail."""
 
     outcomes: list[Outcome] = field(factory=list)
     notes: list[str] = field(factory=list)
@@ -93,16 +91,19 @@ async def _demonstrate(
     # a client that still waits for its server does not keep a signal waiting
     asyncio.get_running_loop().set_default_executor(DaemonExecutor(1))
     paint = paint_for(arguments.color)
-    watch = Watch()
-    async with until_signal() as told, Box(_ANYWHERE, {"filter": address}, store, report=watch) as box:
-        say("A filter and a mail server, both on this machine. Mail goes to the server by SMTP; the")
-        say("server asks the filter about it by the milter protocol, as Postfix would.", "")
-        say(f"filter  {safe(loaded.name)} on {address}")
-        if not arguments.filter:
-            say("        counts the bytes of each body and tells them in a header, X-Message-Size")
+    async with until_signal() as told, Box(_ANYWHERE, {"filter": address}, store) as box:
+        what = "        counts the bytes of each body and tells them in a header, X-Message-Size"
         kept = "" if arguments.maildir else ", until the end"
-        say(f"server  SMTP on {smtp_server(box.address)}, mail to {store.path}{kept}", flush=True)
-        mailing = asyncio.create_task(_send_all(box.address, watch, paint))
+        say(
+            "A filter and a mail server, both on this machine. Mail goes to the server by SMTP; the",
+            "server asks the filter about it by the milter protocol, as Postfix would.",
+            "",
+            f"filter  {safe(loaded.name)} on {address}",
+            *([] if arguments.filter else [what]),
+            f"server  SMTP on {smtp_server(box.address)}, mail to {store.path}{kept}",
+            flush=True,
+        )
+        mailing = asyncio.create_task(_send_all(box, paint))
         await asyncio.wait((mailing, told), return_when=asyncio.FIRST_COMPLETED)
         if not mailing.done():
             mailing.cancel()
@@ -121,17 +122,16 @@ async def _demonstrate(
 
 def _next_lines(chosen: str | None) -> Iterator[str]:
     """What a new user may do now, as it can be typed."""
-    program, words = program_name(), shlex.quote(chosen) if chosen else ""
+    words = f" {shlex.quote(chosen)}" if chosen else ""
+    rows = [
+        (f"demo{words} --stay", "stays up, for mail that you send"),
+        ("demo FILE.py:NAME", "the same with a filter of yours (docs/tutorial.md makes one)"),
+        ("send --to ADDRESS MAIL", "plays one mail at any milter (docs/sending.md)"),
+    ]
     if chosen:
-        rows = [(f"demo {words} --stay", "stays up, for mail that you send")]
-    else:
-        rows = [
-            ("demo --stay", "stays up, for mail that you send"),
-            ("demo FILE.py:NAME", "the same with a filter of yours (docs/tutorial.md makes one)"),
-        ]
-    rows.append(("send --to ADDRESS MAIL", "plays one mail at any milter (docs/sending.md)"))
+        del rows[1]
     longest = max(len(command) for command, _ in rows)
-    yield from (f"  {program} {command:{longest}}  {text}" for command, text in rows)
+    yield from (f"  {program_name()} {command:{longest}}  {text}" for command, text in rows)
 
 
 def program_name() -> str:
@@ -143,16 +143,15 @@ def program_name() -> str:
     return "demyjpy" if found and Path(found).resolve() == Path(called).resolve() else called
 
 
-async def _send_all(address: Address, watch: Watch, paint: Paint) -> int:
+async def _send_all(box: "Box", paint: Paint) -> int:
     """Send the mails one by one and show what comes of each; the exit status."""
     begun = time.monotonic()
-    results: list[Sent] = []
+    results: list[PlayedMail] = []
     mails = samples()
     for number, sample in enumerate(mails, 1):
-        watch.outcomes.clear()
-        watch.notes.clear()
-        await asyncio.to_thread(_send, sample, address)
-        sent = _result(sample, tuple(watch.outcomes))
+        box.report = watch = Watch()
+        await asyncio.to_thread(_send, sample, box.address)
+        sent = played(Postfix(), [one.step for one in watch.outcomes], watch.outcomes)
         results.append(sent)
         title = paint("bold", f"{number}/{len(mails)} {sample.title}")
         say("", f"{title}, {len(sample.content)} bytes", coloured=paint.is_on)
@@ -174,21 +173,7 @@ def _send(sample: Sample, address: Address) -> None:
         client.sendmail(sample.sender, sample.recipients, sample.content, options)
 
 
-def _result(sample: Sample, outcomes: tuple[Outcome, ...]) -> Sent:
-    taken = [one for one in outcomes if one.reply is not None and not one.reply.is_refusal]
-    recipients = [one.step for one in taken if isinstance(one.step, steps.Rcpt)]
-    senders = [one.step for one in taken if isinstance(one.step, steps.Mail)]
-    envelope = Envelope(
-        sample.sender,
-        senders[0].parameters if senders else Parameters(),
-        tuple((one.address, one.parameters) for one in recipients),
-    )
-    failures = [failure for one in outcomes for failure in one.failures]
-    before = Mail(envelope, Message.parse(sample.content))
-    return Sent(outcomes, before, (), failures[0] if failures else None)
-
-
-def _lines(sent: Sent, paint: Paint) -> Iterator[str]:
+def _lines(sent: PlayedMail, paint: Paint) -> Iterator[str]:
     """What became of a mail: SMTP, what the filter said in the end, what it changed."""
     for outcome in sent.outcomes:
         if isinstance(outcome.step, (steps.Mail, steps.Rcpt, steps.Data)):
@@ -202,7 +187,7 @@ def _lines(sent: Sent, paint: Paint) -> Iterator[str]:
         yield from (f"    {line}" for line in diff_lines(sent.before, sent.after, paint))
 
 
-def _tally(results: Sequence[Sent]) -> str:
+def _tally(results: Sequence[PlayedMail]) -> str:
     """How many mails met which end."""
     counts = Counter(sent.verdict for sent in results)
     changed = sum(sent.after is not None and bool(sent.edits) for sent in results)

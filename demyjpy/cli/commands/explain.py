@@ -3,9 +3,8 @@
 import argparse
 from typing import Final
 
-from demyjpy.cli.arguments import MAX_SESSION, TRACES, argument
+from demyjpy.cli.arguments import MAX_SESSION, TRACES, Command, argument
 from demyjpy.cli.output import complain, say
-from demyjpy.cli.parser import Command
 from demyjpy.cli.recordings import Few, readings, report_problems, session_problems
 from demyjpy.trace.live.explain_line import sentences
 

@@ -14,6 +14,7 @@ from demyjpy.cli.arguments import (
     FAILURES,
     PATIENCE,
     RECORDING,
+    Command,
     argument,
     choice,
     limit,
@@ -21,7 +22,6 @@ from demyjpy.cli.arguments import (
 )
 from demyjpy.cli.mail_journal import Journal, open_store, smtp_server, swaks_line
 from demyjpy.cli.output import paint_for, say
-from demyjpy.cli.parser import Command
 from demyjpy.cli.signals import tell, until_signal
 from demyjpy.mta.channel import Tap, Timeouts, untapped
 from demyjpy.shown import safe
@@ -98,13 +98,16 @@ async def _serve(arguments: argparse.Namespace, store: "Store") -> None:
             tap=tap,
         )
         async with box:
-            say(f"SMTP on {smtp_server(box.address)}, mail to {store.path}", flush=True)
-            for name, address in box.milters.items():
-                shown = safe(name) if name == str(address) else f"{safe(name)} ({address})"
-                say(f"milter {shown}", flush=True)
-            if not milters:
-                say("no milter is asked: give --milter ADDRESS", flush=True)
-            say(f"try: {swaks_line(box.address)}", flush=True)
+            shown = [
+                f"milter {safe(name)}" + (f" ({address})" if name != str(address) else "")
+                for name, address in box.milters.items()
+            ]
+            say(
+                f"SMTP on {smtp_server(box.address)}, mail to {store.path}",
+                *(shown or ["no milter is asked: give --milter ADDRESS"]),
+                f"try: {swaks_line(box.address)}",
+                flush=True,
+            )
             await told
         say(journal.summary(), flush=True)
 

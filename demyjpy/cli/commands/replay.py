@@ -9,17 +9,16 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Final
 
-from demyjpy.cli.arguments import COUNT, MAX_SESSION, ON_ERROR, argument, flag
+from demyjpy.cli.arguments import COUNT, MAX_SESSION, ON_ERROR, Command, argument, flag
 from demyjpy.cli.errors import InputError
 from demyjpy.cli.output import complain, complain_of_all, paint_for, say
-from demyjpy.cli.page_files import numbered, try_page, write_page
-from demyjpy.cli.parser import Command
 from demyjpy.cli.recordings import Few, readings, report_problems
 from demyjpy.cli.replay_jobs import Task, filter_of, processors, run_all
 from demyjpy.cli.replay_page import ReportPage
 from demyjpy.cli.replay_report import Tally, session_lines
 from demyjpy.cli.replay_steps import show_steps
 from demyjpy.cli.session_page import played_views, recorded_views, session_page
+from demyjpy.cli.written_files import numbered, try_page, write_page
 from demyjpy.errors import TraceError
 from demyjpy.trace.display.wording import plural
 from demyjpy.trace.format.reading import Lines, Reading

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any, Final
 
 from attrs import fields_dict
@@ -17,6 +18,7 @@ from demyjpy.cli.arguments import (
     RECORDING,
     SECONDS,
     SECONDS_OR_0,
+    Command,
     argument,
     choice,
     flag,
@@ -26,11 +28,10 @@ from demyjpy.cli.arguments import (
 from demyjpy.cli.check_report import refuse_problems
 from demyjpy.cli.configuration import mta_lines
 from demyjpy.cli.errors import check_extra
-from demyjpy.cli.loading import Loaded, within
+from demyjpy.cli.loading import within
 from demyjpy.cli.logs import logging_to
 from demyjpy.cli.observers import OBSERVERS, observers_of
 from demyjpy.cli.output import say
-from demyjpy.cli.parser import Command
 from demyjpy.cli.reloading import Reloadable, probe_command
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.dumping import obeying
@@ -71,23 +72,30 @@ def run(arguments: argparse.Namespace) -> int:
         ),
         obeying(),  # already while the filter is loaded, and until all is written
     ):
-        _load_and_serve(arguments)
+        source = Reloadable(arguments.filter)
+        with within(arguments.load_timeout):
+            loaded = source.load()
+        if is_root() and not (arguments.user or arguments.allow_root):
+            raise HandlerError(
+                "expected not to run handlers as root: give --user NAME, which is taken on once it "
+                "listens, start as another user, or say --allow-root"
+            )
+        with acting_as(arguments.user, arguments.group):  # for on_connect is called
+            refuse_problems(loaded, arguments.driver)
+        with _status(arguments) as (observed, started):
+            start_milter(
+                arguments.listen,
+                loaded.on_connect,
+                driver=arguments.driver,
+                workers=arguments.workers,
+                user=arguments.user,
+                group=arguments.group,
+                reload=_reload(arguments, source),
+                load_timeout=arguments.load_timeout,
+                on_ready=partial(_say_ready, arguments.listen, started),
+                **{**options_of(arguments), **observers_of(arguments), **observed},
+            )
     return 0
-
-
-def _load_and_serve(arguments: argparse.Namespace) -> None:
-    source = Reloadable(arguments.filter)
-    with within(arguments.load_timeout):
-        loaded = source.load()
-    if is_root() and not (arguments.user or arguments.allow_root):
-        raise HandlerError(
-            "expected not to run handlers as root: give --user NAME, which is taken on once it listens, "
-            "start as another user, or say --allow-root"
-        )
-    with acting_as(arguments.user, arguments.group):  # for on_connect is called
-        refuse_problems(loaded, arguments.driver)
-    with _status(arguments) as (observed, started):
-        _serve(arguments, source, loaded, observed, started)
 
 
 @contextmanager
@@ -111,31 +119,6 @@ def _status(
         yield observed, server.start
 
 
-def _serve(
-    arguments: argparse.Namespace,
-    source: Reloadable,
-    loaded: Loaded,
-    observed: dict[str, Any],
-    started: Callable[[str], None],
-) -> None:
-    def on_ready(address: str) -> None:
-        started(address)
-        _show_lines(arguments.listen, address)
-
-    start_milter(
-        arguments.listen,
-        loaded.on_connect,
-        driver=arguments.driver,
-        workers=arguments.workers,
-        user=arguments.user,
-        group=arguments.group,
-        reload=_reload(arguments, source),
-        load_timeout=arguments.load_timeout,
-        on_ready=on_ready,
-        **{**options_of(arguments), **observers_of(arguments), **observed},
-    )
-
-
 def _reload(arguments: argparse.Namespace, source: Reloadable) -> Reload:
     """How the filter is loaded as it is on the disk then, if nothing is wrong with it."""
     driver = arguments.driver
@@ -146,8 +129,9 @@ def _reload(arguments: argparse.Namespace, source: Reloadable) -> Reload:
     )
 
 
-def _show_lines(listen: str, address: str) -> None:
+def _say_ready(listen: str, started: Callable[[str], None], address: str) -> None:
     """Print what to paste: ``address`` has the port that was chosen, ``listen`` mode and group."""
+    started(address)
     asked, actual = parse_address(listen), parse_address(address)
     where = asked if asked.kind == "unix" else actual
     say(*mta_lines(where, is_inherited=asked.kind in ("fd", "systemd")).split("\n"), flush=True)

@@ -20,17 +20,17 @@ from demyjpy.cli.arguments import (
     PATIENCE,
     RECORDING,
     TO_MILTER,
+    Command,
     argument,
     choice,
     client,
     macro,
     path,
 )
-from demyjpy.cli.errors import InputError
+from demyjpy.cli.errors import InputError, failing_to
 from demyjpy.cli.mail_diff import diff_lines
 from demyjpy.cli.output import Paint, complain, complain_of_all, paint_for, say
-from demyjpy.cli.parser import Command
-from demyjpy.cli.played_mail import Sent, verdict_line
+from demyjpy.cli.played_mail import PlayedMail, played, verdict_line
 from demyjpy.cli.played_mail_json import as_json
 from demyjpy.cli.step_lines import failure_words, step_lines
 from demyjpy.errors import TraceError
@@ -38,7 +38,6 @@ from demyjpy.mta import steps
 from demyjpy.mta.channel import Timeouts, untapped
 from demyjpy.mta.late import LateChannel
 from demyjpy.mta.link import MilterFailedError
-from demyjpy.mta.message import Envelope, Mail
 from demyjpy.mta.path import split_path
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
 from demyjpy.mta.smtp import Outcome, new_session, play_async, take_step
@@ -169,7 +168,7 @@ async def play_mail(
     content: bytes,
     profile: Profile,
     report: Callable[[Outcome], None],
-) -> Sent:
+) -> PlayedMail:
     """Play a mail; ``report`` is told of each step as soon as it is done."""
     script = steps_of(arguments, content)
     timeouts = Timeouts(arguments.connect_timeout, arguments.command_timeout, arguments.content_timeout)
@@ -191,10 +190,7 @@ async def play_mail(
     if recorder is not None:
         recorder.end("mta", late.reason if late else "")
         recorder.close()
-    failures = [failure for one in outcomes for failure in one.failures]
-    failure = late or (failures[0] if failures else None)
-    warnings = session.sides[0].link.warnings
-    return Sent(tuple(outcomes), _before(profile, outcomes, script), warnings, failure)
+    return played(profile, script, outcomes, session.sides[0].link.warnings, late)
 
 
 def recorder_of(arguments: argparse.Namespace) -> WireRecorder | None:
@@ -208,26 +204,8 @@ def recorder_of(arguments: argparse.Namespace) -> WireRecorder | None:
     return WireRecorder(tray, f"send-{secrets.token_hex(4)}", raw=arguments.record_raw)
 
 
-def _before(profile: Profile, outcomes: Sequence[Outcome], script: Sequence[steps.Step]) -> Mail:
-    """The mail as the milter got it, with the recipients that were not refused."""
-    envelope, content, client = Envelope(), b"", steps.Connect()
-    for step in script:
-        match step:
-            case steps.Connect():
-                client = step
-            case steps.Mail():
-                envelope = Envelope(profile.address(step.sender), step.parameters)
-            case steps.Data():
-                content = step.content
-    for one in outcomes:
-        if isinstance(one.step, steps.Rcpt) and one.reply is not None and not one.reply.is_refusal:
-            envelope = profile.admit(envelope, one.step.address, one.step.parameters)
-    message = profile.take_in(content, envelope.sender, profile.queue_id(1), client)
-    return Mail(envelope, message)
-
-
 # --------------------------------------------------------------------------------------- showing
-def show_sent(sent: Sent, paint: Paint) -> None:
+def show_sent(sent: PlayedMail, paint: Paint) -> None:
     """Print what changed, and what became of the mail."""
     after = sent.after
     if after is not None:
@@ -241,10 +219,8 @@ def show_sent(sent: Sent, paint: Paint) -> None:
 
 def read_mail(name: str) -> bytes:
     """The mail in a file or on standard input, with CRLF; a mailbox's line above it is left out."""
-    try:
+    with failing_to(f"read {name}"):
         content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {name}: {error.strerror}") from error
     if content.startswith(b"From "):
         content = content.partition(b"\n")[2]
     return content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")

@@ -4,34 +4,43 @@ import argparse
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from ipaddress import ip_address
+from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final, Self
 
+from demyjpy import actions as act
+from demyjpy import events as ev
 from demyjpy.cli.arguments import (
     ADDRESS,
     COLOR,
     RECORDING,
     SECONDS_OR_0,
     TO_MILTER,
+    Command,
     argument,
     flag,
     limit,
 )
 from demyjpy.cli.errors import InputError
 from demyjpy.cli.output import Paint, paint_for, say
-from demyjpy.cli.parser import Command
 from demyjpy.cli.signals import until_signal
-from demyjpy.cli.snoop_lines import record_line
 from demyjpy.drivers.address import Address, parse_address
 from demyjpy.drivers.report import log
+from demyjpy.errors import MilterError
+from demyjpy.shown import safe
+from demyjpy.trace.display.wording import flag_words, plural, shorten, words_of
 from demyjpy.trace.format.converters import AFTER_LOSS
+from demyjpy.trace.format.json_events import load_action, load_event
 from demyjpy.trace.format.records import Record
 from demyjpy.trace.live.recorder import Tray, WireRecorder
-from demyjpy.trace.snoop.snooper import Snooper
+from demyjpy.trace.snoop.snooper import AWAY, STOPPED, Snooper
 
 _EPILOG: Final = """\
 examples:
@@ -110,16 +119,12 @@ class Screen:
 
     def __init__(self, paint: Paint, outbox: Outbox) -> None:
         self._paint, self._outbox = paint, outbox
-        self._numbers: dict[str, int] = {}
-        self._count = 0
+        self._numbers = defaultdict[str, int](partial(next, count(1)))
         self._is_read = True
 
     def __call__(self, session: str, records: list[Record]) -> None:
         """Show what has come."""
-        number = self._numbers.get(session)
-        if number is None:
-            self._count += 1
-            number = self._numbers[session] = self._count
+        number = self._numbers[session]
         # what cannot be read is told once in each direction; all of it is in the recording
         told = (record for record in records if record.get("problem") != AFTER_LOSS)
         lines = [record_line(record, number, self._paint) for record in told]
@@ -187,6 +192,99 @@ async def _serve(arguments: argparse.Namespace, late: LateTray | None, outbox: O
             closing = asyncio.ensure_future(snooper.close(arguments.grace))
             await asyncio.wait({closing, again}, return_when=asyncio.FIRST_COMPLETED)
             closing.cancel()
+
+
+# --------------------------------------------------------------------------- a record as a line
+COLOURS: Final = ("cyan", "magenta", "blue", "green", "yellow")
+"""One a session, in turn."""
+
+
+def record_line(record: Record, number: int, paint: Paint) -> str:
+    """A record of session ``number``."""
+    when = record.get("time")
+    clock = _clock(when) if isinstance(when, float) else " " * 12
+    colour = COLOURS[number % len(COLOURS)]
+    who = {"mta": "MTA    >", "filter": "filter <", "end": "end     "}.get(
+        str(record.get("direction")), "        "
+    )
+    line = f"{clock} {paint(colour, f'#{number} {who}')} {_words(record)}"
+    odd = "; ".join(map(str, record.get("odd", ())))
+    return line.rstrip() + (f"  {paint('red', f'!! {safe(odd)}')}" if odd else "")
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{int(seconds % 1 * 1000):03}"
+
+
+def _words(record: Record) -> str:
+    if "problem" in record:
+        return f"cannot be read: {shorten(str(record['problem']))}"
+    match record.get("direction"):
+        case "mta":
+            return shorten(f"{record['event']}  {_event_words(record)}".rstrip())
+        case "filter":
+            return shorten("; ".join(_answer_words(record)))
+        case "end":
+            return shorten(_end_words(record["how"], record.get("reason", "")))
+        case _:
+            return ""
+
+
+_ENDS: Final = {
+    "quit": "the MTA has said quit",
+    "mta": "the MTA has closed the connection",
+    "filter": "the filter has closed the connection",
+}
+
+
+def _end_words(how: str, reason: str) -> str:
+    """Who has ended it and why; the snooper's own reasons say both."""
+    if not reason or reason.startswith((AWAY, STOPPED)):
+        return reason or _ENDS[how]
+    return f"{_ENDS[how]}: {reason}"
+
+
+def _event_words(record: Record) -> str:
+    event = load_event(record["event"], record.get("fields", {}))
+    match event:
+        case ev.Options():
+            return f"version {event.version}, offers {flag_words(event.actions, event.protocol)}"
+        case ev.DefineMacros():
+            words = (f"{name}={value}" for name, value in event.definitions.words)
+            return f"for {event.event}: {' '.join(words)}"
+        case ev.Connect():
+            where = f" [{event.raw}]" if event.raw else ""
+            return f"{event.host_name}{where}" + (f" port {event.port}" if event.port else "")
+        case ev.Hello():
+            return event.greeting
+        case ev.Mail() | ev.Recipient():
+            return " ".join((event.raw, *event.parameters.as_words()))
+        case ev.Header():
+            return f"{event.name}:{event.raw}"
+        case ev.Body():
+            return plural(len(event.data), "byte")
+        case ev.Unknown():
+            return event.command
+        case _:
+            return ""
+
+
+def _answer_words(record: Record) -> Iterator[str]:
+    for one in record.get("answer", ()):
+        try:
+            action = load_action(one)
+        except MilterError:
+            yield str(one.get("action"))
+        else:
+            yield _action_words(action)
+
+
+def _action_words(action: Any) -> str:
+    if isinstance(action, act.Negotiate):
+        words = f"version {action.version}, wants {flag_words(action.actions, action.protocol)}"
+        asked = (f"{' '.join(names)} at stage {stage}" for stage, names in action.macros)
+        return "; ".join((words, *(f"macros {one}" for one in asked)))
+    return "still at work" if isinstance(action, act.Progress) else words_of(action)
 
 
 COMMAND: Final = Command(

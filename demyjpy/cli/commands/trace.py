@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from demyjpy.cli.arguments import MAX_SESSION, TRACES, argument, flag
-from demyjpy.cli.errors import InputError
+from demyjpy.cli.arguments import MAX_SESSION, TRACES, Command, argument, flag
+from demyjpy.cli.errors import InputError, failing_to
 from demyjpy.cli.output import say
-from demyjpy.cli.parser import Command
 from demyjpy.cli.recordings import (
     Few,
     message_json,
@@ -60,13 +59,10 @@ def trace(arguments: argparse.Namespace) -> int:
         for _ in sessions():
             pass
     else:
-        try:
+        with failing_to(f"write {arguments.to}", failures=(OSError, TraceError)):
             if is_any_of(Path(arguments.to), arguments.traces):
                 raise InputError(f"expected a new file for --to, got the trace {arguments.to} itself")
             write(arguments.to, sessions(), "demyjpy trace")
-        except (OSError, TraceError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise InputError(f"cannot write {arguments.to}: {why}") from error
     report_problems("trace", found, [*told, *cut])
     bad = any(reading.problems for reading in found)
     if not arguments.json:

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from demyjpy import running
-from demyjpy.cli.commands.snoop import Outbox, Screen, _place
+from demyjpy.cli.commands.snoop import Outbox, Screen, _place, record_line
 from demyjpy.cli.output import Paint
-from demyjpy.cli.snoop_lines import record_line
 from demyjpy.drivers.address import parse_address
 from demyjpy.testing import session
 from demyjpy.trace.display.wording import flag_words

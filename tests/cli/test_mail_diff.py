@@ -9,7 +9,7 @@ from demyjpy import (
 )
 from demyjpy.cli.mail_diff import diff_lines
 from demyjpy.cli.output import Paint
-from demyjpy.cli.played_mail import Sent, summary
+from demyjpy.cli.played_mail import PlayedMail, summary
 from demyjpy.mta.link import MilterFailedError
 from demyjpy.mta.message import Envelope, Mail, Message
 from demyjpy.trace.display.wording import verdict_words
@@ -60,7 +60,7 @@ def test_a_diff_of_equal_mails_is_empty() -> None:
 def test_what_failed_has_no_more_to_say_than_that() -> None:
     """The reason goes to standard error."""
     failure = MilterFailedError("mail", "no")
-    assert summary(Sent((), mail_of(""), (), failure)) == "failed"
+    assert summary(PlayedMail((), mail_of(""), (), failure)) == "failed"
 
 
 def test_bytes_that_are_no_text_are_escaped() -> None:

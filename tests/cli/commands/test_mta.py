@@ -160,7 +160,7 @@ def test_without_aiosmtpd_it_says_how_to_get_it(tmp_path: Path) -> None:
         "u.find_spec = lambda name, *rest: None if name == 'aiosmtpd' else find(name, *rest)\n"
     )
     for command in ("mta", "demo"):
-        path = f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"
+        path = f"{tmp_path}{os.pathsep}{Path(__file__).parents[3]}"
         with program(command, PYTHONPATH=path) as started:
             output, errors = started.communicate(timeout=PATIENCE)
         assert (started.returncode, output) == (2, "")

@@ -18,7 +18,7 @@ from tests.cli.boxes import MAIL, serving
 from tests.cli.servers import AGREED, answering, frame, listening, packets
 
 Run = Callable[..., tuple[int, str, str]]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def endless(part: bytes, letter: bytes) -> Callable[[Any], None]:
