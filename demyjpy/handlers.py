@@ -24,6 +24,9 @@ from demyjpy.verdicts import is_verdict, strictest, verdicts_in
 
 E = TypeVar("E")
 
+_SENDABLE: Final = frozenset(EVENT_NAMES)
+_DECLARED: Final = ("actions", "optional_actions", "optional_events")
+
 Around: TypeAlias = Generator[Context, Context, Context]
 """What stands around one call of a handler: see `wrap_handler`."""
 
@@ -44,14 +47,8 @@ def define_event_handlers(
     event, where the MTA can be asked. ``state`` is what each connection's context starts with. What
     cannot be right raises `HandlerError`.
     """
-    declarations = Declarations(
-        actions=actions,
-        optional_actions=optional_actions,
-        optional_events=optional_events,
-        macros=macros or {},
-        state=state or {},
-    )
-    return Registry(handlers, declarations)
+    declared = Declarations(actions, optional_actions, optional_events, macros or {}, state or {})
+    return Registry(handlers, declared)
 
 
 def with_handlers(ctx: Context, handlers: Mapping[str, Callable[..., Any]]) -> Context:
@@ -60,13 +57,8 @@ def with_handlers(ctx: Context, handlers: Mapping[str, Callable[..., Any]]) -> C
     This is what ``on_connect`` functions are for: ``lambda ctx: with_handlers(ctx, handlers)``.
     """
     registry = as_registry(handlers)
-    declared = {
-        "handlers": registry,
-        "actions": registry.actions,
-        "optional_actions": registry.optional_actions,
-        "optional_events": registry.optional_events,
-    }
-    return update(ctx, {**declared, **registry.state})
+    declared = {key: getattr(registry, key) for key in _DECLARED}
+    return update(ctx, {"handlers": registry, **declared, **registry.state})
 
 
 def as_registry(handlers: Any) -> Registry:
@@ -81,7 +73,7 @@ def as_registry(handlers: Any) -> Registry:
 def wants_of(ctx: Context) -> Wants:
     """What the filter in a context asks of the MTA."""
     registry = as_registry(ctx["handlers"])
-    events = frozenset(registry) & frozenset(EVENT_NAMES)
+    events = frozenset(registry) & _SENDABLE
     chains = {name: chain_of(registry, name) for name in events}
     return Wants(
         events=events,
@@ -111,10 +103,6 @@ def default_event_handler(event: ev.Event, ctx: Context) -> Context:
             return ctx.set("macros", ctx["macros"].define(payload[0], payload[1:]))
         case _:
             return ctx
-
-
-_SENDABLE: Final = frozenset(EVENT_NAMES)
-_DECLARED: Final = ("actions", "optional_actions", "optional_events")
 
 
 def _agree(offer: ev.Options, ctx: Context) -> tuple[act.Negotiate, dict[str, frozenset[str]]]:
@@ -181,15 +169,13 @@ class Merged(Registry):
 
 def unite(declarations: Iterable[Declarations]) -> Declarations:
     """All that several filters declare, as one; optional is only what none of them requires."""
-    actions: frozenset[str] = frozenset()
-    optional_actions: frozenset[str] = frozenset()
-    optional_events: frozenset[str] = frozenset()
+    united = tuple(declarations)
+    actions = frozenset[str]().union(*(one.actions for one in united))
+    optional_actions = frozenset[str]().union(*(one.optional_actions for one in united))
+    optional_events = frozenset[str]().union(*(one.optional_events for one in united))
     macros: dict[str, tuple[str, ...]] = {}
     state: dict[str, Any] = {}
-    for one in declarations:
-        actions |= one.actions
-        optional_actions |= one.optional_actions
-        optional_events |= one.optional_events
+    for one in united:
         for event, names in one.macros.items():
             macros[event] = tuple(dict.fromkeys((*macros.get(event, ()), *names)))
         for key, value in one.state.items():
@@ -247,9 +233,8 @@ def watch_envelope(registry: Registry, events: Iterable[str] = ENVELOPE) -> Regi
     declared = evolve(
         first.declarations, optional_events=first.declarations.optional_events | set(missing)
     )
-    handlers = {event: first[event] for event in first}
     watching = {event: Handler(event, watch_only, reply=False) for event in missing}
-    watched = Registry({**handlers, **watching}, declared)
+    watched = Registry({**first, **watching}, declared)
     return Merged((watched, *others), registry.state) if others else watched
 
 

@@ -5,6 +5,7 @@ Steps become `View` values, recorded ones and those of a filter that is played n
 
 import inspect
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Any, Final
 
 from attrs import fields_dict, frozen
@@ -68,14 +69,8 @@ def recorded_views(moments: Iterable[Moment]) -> Iterator[View]:
 
 def played_views(steps: Iterable[Step]) -> Iterator[View]:
     """The steps of a filter; the handlers of merged filters at one event are one view."""
-    said: list[Step] = []
-    for step in steps:
-        if said and not (step.event is said[-1].event and step.packet is said[-1].packet):
-            yield _view(said)
-            said = []
-        said.append(step)
-    if said:
-        yield _view(said)
+    for _, said in groupby(steps, key=lambda step: step.exchange):
+        yield _view(list(said))
 
 
 def _view(said: list[Step]) -> View:

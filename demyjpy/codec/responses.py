@@ -4,7 +4,7 @@ A row is the only place that knows a response's letter, class, layout, permissio
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from attrs import frozen
 
@@ -18,6 +18,8 @@ from demyjpy.wire.fields import (
     take_number,
     take_string,
 )
+
+A = TypeVar("A", bound=act.Action)
 
 _A = ActionFlag
 
@@ -78,7 +80,7 @@ def _decode_reply(payload: bytes, leading_space: bool) -> act.ReplyCode:
         first, _, after = line[4:].partition(" ")
         if number == 1:
             code = int(line[:3])
-            enhanced = first if _is_enhanced(first, line[0]) else None
+            enhanced = first if first[:1] == line[0] and act.ENHANCED.fullmatch(first) else None
         if int(line[:3]) != code:
             raise RemoteProtocolError(f"the same code {code} in each line", repr(line))
         if "\r" in line or "\n" in line:
@@ -89,31 +91,18 @@ def _decode_reply(payload: bytes, leading_space: bool) -> act.ReplyCode:
 
 def exact_reply(code: int, enhanced: str | None, lines: Iterable[str]) -> act.ReplyCode:
     """A reply as a filter said it: what the class cuts, cleans and adds is for what is to be said."""
-    reply: act.ReplyCode = _exactly(act.ReplyCode(code, enhanced), lines=tuple(lines))
-    return reply
+    return _exactly(act.ReplyCode(code, enhanced), "lines", tuple(lines))
 
 
-def _exactly(action: Any, **attributes: object) -> Any:
-    for name, value in attributes.items():
-        object.__setattr__(action, name, value)
+def _exactly(action: A, name: str, value: object) -> A:
+    object.__setattr__(action, name, value)
     return action
 
 
 def _decode_quarantine(payload: bytes, leading_space: bool) -> act.Quarantine:
     reason, _ = take_string(payload, "a reason")
     action = act.Quarantine(reason)
-    if reason:
-        _exactly(action, reason=reason)
-    return action
-
-
-def _is_enhanced(word: str, klass: str) -> bool:
-    parts = word.split(".")
-    return (
-        len(parts) == 3
-        and parts[0] == klass
-        and all(part.isascii() and part.isdigit() and len(part) <= 3 for part in parts)
-    )
+    return _exactly(action, "reason", reason) if reason else action
 
 
 def _halve_percent(text: str) -> str:
@@ -193,12 +182,8 @@ def _encode_angle(address: str) -> bytes:
     return encode_string(f"<{address}>")
 
 
-def _actions(*rows: ActionRow) -> dict[int, ActionRow]:
-    return {int(row.letter): row for row in rows}
-
-
 _R = Response
-ACTIONS: Final = _actions(
+_ROWS: Final = (
     _bare(_R.CONTINUE, act.Continue),
     _bare(_R.ACCEPT, act.Accept),
     _bare(_R.REJECT, act.Reject),
@@ -300,7 +285,9 @@ ACTIONS: Final = _actions(
         "choose_macros",
     ),
 )
+
+ACTIONS: Final = {int(row.letter): row for row in _ROWS}
 """What the filter says, by letter."""
 
-ROW_OF_ACTION: Final = {kind: row for row in ACTIONS.values() for kind in row.actions}
+ROW_OF_ACTION: Final = {kind: row for row in _ROWS for kind in row.actions}
 """The same rows by class; `AddRecipient` with parameters takes that of ``ADDRCPT_PAR`` instead."""

@@ -108,13 +108,10 @@ def encode_answer(modifications: Iterable[Modification], verdict: Verdict, leadi
     packets: list[bytes] = []
     for action in join_bodies(modifications):
         if isinstance(action, act.ReplaceBody):
-            packets += _split_body(action.data)
+            starts = range(0, len(action.data), CHUNK_SIZE) or (0,)
+            pieces = (action.data[at : at + CHUNK_SIZE] for at in starts)
+            packets += [join_frame(Response.REPLBODY, piece) for piece in pieces]
         else:
             packets.append(join_frame(*encode_action(action, leading_space)))
     packets.append(_BARE.get(type(verdict)) or join_frame(*encode_action(verdict)))
     return b"".join(packets)
-
-
-def _split_body(data: bytes) -> list[bytes]:
-    starts = range(0, len(data), CHUNK_SIZE) or (0,)
-    return [join_frame(Response.REPLBODY, data[at : at + CHUNK_SIZE]) for at in starts]

@@ -118,6 +118,7 @@ class Turn:
         self._closed = connection.is_closed
         self._standing = connection.standing
         self._counts = connection.counts
+        self._exchanges = connection.exchanges
         self._out: list[bytes] = []
         self._taken = self._answered = 0  # packets; bytes
         self._until = 0.0
@@ -149,6 +150,7 @@ class Turn:
             self._ending,
             self._standing,
             self._counts,
+            self._exchanges,
         )
 
     # ------------------------------------------------------------------------- what drivers say
@@ -274,7 +276,9 @@ class Turn:
             if self._setup.observer:
                 self._refresh_macros()  # what stood before MAIL may hold older ones
             packet = (letter, payload)
-            self._observe(Step(self._session, ev.Abort(), self._ctx, self._ctx, packet=packet))
+            number = self._count_exchange()
+            step = Step(self._session, ev.Abort(), self._ctx, self._ctx, packet=packet, exchange=number)
+            self._observe(step)
             return
         station = self._stations[letter]
         if letter == MACRO:
@@ -374,8 +378,22 @@ class Turn:
                     self._standing = self._standing.tell(range(self._filters))
         said = (_BODYEOB if last_chunk else letter, payload)
         self._jobs.append(
-            Job(station, event, chain, replies, may_answer, forced, last_chunk, packet=said)
+            Job(
+                station,
+                event,
+                chain,
+                replies,
+                may_answer,
+                forced,
+                last_chunk,
+                packet=said,
+                exchange=self._count_exchange(),
+            )
         )
+
+    def _count_exchange(self) -> int:
+        self._exchanges += 1
+        return self._exchanges
 
     def _is_rejected(self) -> bool:
         """Whether the MTA itself has refused the recipient at hand."""
@@ -461,6 +479,7 @@ class Turn:
                 error=error,
                 duration=duration,
                 packet=job.packet,
+                exchange=job.exchange,
             )
         edits = job.modifications
         if plan.modifications:
@@ -479,6 +498,7 @@ class Turn:
             edits,
             step,
             job.packet,
+            job.exchange,
         )
 
     def _apply_policy(
@@ -632,7 +652,9 @@ class Turn:
     ) -> None:
         self._phase = Phase.CONNECTED
         if aborted or (given_up and self._setup.observer):
-            job = Job(self._stations[_ABORT], ev.Abort(), aborted, replies=False, packet=packet)
+            number = self._count_exchange()
+            station = self._stations[_ABORT]
+            job = Job(station, ev.Abort(), aborted, replies=False, packet=packet, exchange=number)
             self._jobs.append(job)
         else:
             self._leave_message()
@@ -645,7 +667,8 @@ class Turn:
 
     def _farewell(self) -> Job:
         station = self._stations[DISCONNECT]
-        return Job(station, ev.Disconnect(), station.chain, replies=False)
+        number = self._count_exchange()
+        return Job(station, ev.Disconnect(), station.chain, replies=False, exchange=number)
 
     def _renew(self) -> None:
         """QUIT_NC: a new session begins on the same socket, with what was negotiated."""
@@ -665,7 +688,9 @@ class Turn:
         if self._setup.observer:
             if job.step is None and job.station.letter in _ANSWERED:
                 self._refresh_macros()  # an observer looks where no handler did
-            step = job.step or Step(self._session, job.event, self._ctx, self._ctx, packet=job.packet)
+            step = job.step or Step(
+                self._session, job.event, self._ctx, self._ctx, packet=job.packet, exchange=job.exchange
+            )
             if sent:
                 step = Step(
                     step.session,
@@ -679,6 +704,7 @@ class Turn:
                     step.error,
                     step.duration,
                     step.packet,
+                    step.exchange,
                 )
             self._observe(step)
 

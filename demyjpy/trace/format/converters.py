@@ -39,7 +39,7 @@ AFTER_LOSS: Final = "after bytes that are no packet"
 
 _BODYEOB: Final = int(Command.BODYEOB)
 _LEADSPC: Final = ProtocolFlag.HDR_LEADSPC
-_NO_STEP: Final = Step("", ev.Disconnect(), new_context(), new_context())
+_NO_STEP: Final = Step("", ev.Disconnect(), new_context(), new_context(), exchange=-1)
 
 
 @define
@@ -63,7 +63,7 @@ class StepConverter:
         last = self._last
         # the last handler of an event has answered: what a peer said is not kept while it idles
         self._last = _NO_STEP if step.sent else step
-        if step.event is not last.event or step.packet is not last.packet:
+        if step.exchange != last.exchange:
             yield self._begin(step, last, time)
         if isinstance(step.event, ev.Options) and step.answer:
             self.leading_space = bool(step.answer[-1].protocol & _LEADSPC)

@@ -211,9 +211,8 @@ class _Session:
     """What is known of a session until its message ends."""
 
     take: Callable[[Reply], list[MessageStory]]
-    count: int = 0
     leading_space: bool = False
-    packet: Any = None
+    exchange: int = 0
     reply: Reply | None = None  # to what the MTA said last, until all handlers have run
     deciders: dict[int, str] = field(factory=dict)  # the latest handlers, by hashes of their verdicts
     editors: dict[str, None] = field(factory=dict)
@@ -286,8 +285,9 @@ def _ended(session: _Session, step: Step, longest: int) -> Iterator[MessageStory
     There is a step for each handler, and the answer comes with the last of an event. Until then, or
     until the MTA says something else, what was said before is kept.
     """
-    if step.packet is None or step.packet is not session.packet:
+    if step.exchange != session.exchange:
         yield from _finish(session)
+    session.exchange = step.exchange
     _note(session, step)
     is_over = isinstance(step.event, ev.Disconnect)
     if isinstance(step.event, ev.Options) and step.answer:
@@ -295,8 +295,6 @@ def _ended(session: _Session, step: Step, longest: int) -> Iterator[MessageStory
     if is_over:
         session.reply = Reply(_exchange(session, step, (ord("Q"), b""), longest), b"")
     elif step.packet is not None:
-        # what was answered is over, and not kept while the peer idles
-        session.packet = None if step.sent else step.packet
         letter, payload = _shortened(step.packet, longest)
         if isinstance(step.event, ev.Body):
             letter = _BODY  # also one that came with the end, which is a step of its own
@@ -330,8 +328,7 @@ def _note(session: _Session, step: Step) -> None:
 
 
 def _exchange(session: _Session, step: Step, packet: tuple[int, bytes], longest: int) -> Exchange:
-    session.count += 1
     queue_id = queue_id_in(step.after)
     queue_id = queue_id and queue_id[:longest]
     sent, exact = step.sent, session.leading_space
-    return Exchange(session.count, packet, b"", sent, sent, 0.0, exact, queue_id, {}, ())
+    return Exchange(step.exchange, packet, b"", sent, sent, 0.0, exact, queue_id, {}, ())

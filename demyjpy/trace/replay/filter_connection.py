@@ -1,11 +1,11 @@
-"""A filter in memory to which recorded packets are said: bytes in, bytes out, handlers called."""
+"""A filter in memory, for an MTA that is recorded or played: bytes in, bytes out, handlers called."""
 
 import asyncio
-from typing import Self
+from typing import Any, Self
 
 from attrs import evolve
 
-from demyjpy.engine.connection import Connection, Setup, Trouble
+from demyjpy.engine.connection import Call, Connection, Setup, Trouble
 from demyjpy.engine.pipeline import hang_up, open_connection, receive_data, resume, run_call_async
 
 
@@ -49,9 +49,12 @@ class FilterConnection:
         sent = connection.data_to_send
         self.troubles += connection.troubles
         while connection.call is not None:
-            self._runner = self._runner or asyncio.Runner()
-            connection = resume(connection, self._runner.run(run_call_async(connection.call)))
+            connection = resume(connection, self._run(connection.call))
             sent += connection.data_to_send
             self.troubles += connection.troubles
         self.connection = connection
         return sent
+
+    def _run(self, call: Call) -> Any:
+        self._runner = self._runner or asyncio.Runner()
+        return self._runner.run(run_call_async(call))
