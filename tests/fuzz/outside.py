@@ -26,11 +26,11 @@ from demyjpy.mta.profiles import Postfix, Sendmail
 from demyjpy.mta.smtp import Exchange, new_session, play, take_step
 from demyjpy.shown import safe
 from demyjpy.trace import Trace
+from demyjpy.trace.display.sentences import sentences
 from demyjpy.trace.format.json_lines import weight_of
 from demyjpy.trace.format.reading import Reading, dump_record, load
 from demyjpy.trace.format.records import header
 from demyjpy.trace.live.capsule import Capsule, load_capsule
-from demyjpy.trace.live.explain_line import sentences
 from demyjpy.trace.replay.comparing import compare_bytes
 from demyjpy.trace.replay.recorded_filter import recorded_filter
 from demyjpy.trace.replay.replaying import Filter

@@ -20,7 +20,8 @@ from demyjpy import (
 from demyjpy.testing import Postfix, session
 from demyjpy.testing.server import Server
 from demyjpy.trace import Trace, load, write
-from demyjpy.trace.live.explain_line import Explainer, sentences
+from demyjpy.trace.display.sentences import sentences
+from demyjpy.trace.live.explain_line import Explainer
 from demyjpy.trace.replay.recorded_filter import recorded_filter
 from tests.cli.servers import program, read_until
 from tests.engine.harness import (
