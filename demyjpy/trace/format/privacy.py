@@ -22,16 +22,17 @@ REDACTED: Final = "(redacted)"
 _ADDRESS_MACROS: Final = frozenset(
     {"mail_addr", "rcpt_addr", "auth_authen", "auth_author", "mail_from", "rcpt_to"}
 )
+# Of whose values no more is known than the envelope, the client and the queue id.
 _ENVELOPE_MACROS: Final = frozenset(
     {"i", "mail_addr", "rcpt_addr", "client_addr", "client_name", "client_ptr", "client_port"}
 )
-"""Of whose values no more is known than the envelope, the client and the queue id."""
 
 
 def _names(names: Iterable[str]) -> frozenset[str]:
     return frozenset(name.lower() for name in names)
 
 
+# Names of header fields that say nothing of a mail: RFC 5322, section 3.6, and such.
 _USUAL: Final = _names(
     [
         "from",
@@ -64,7 +65,6 @@ _USUAL: Final = _names(
         "x-mailer",
     ]
 )
-"""Names of header fields that say nothing of a mail: RFC 5322, section 3.6, and such."""
 
 _HEADER_EDITS: Final = frozenset({"AddHeader", "InsertHeader", "ChangeHeader"})
 _ADDRESS_EDITS: Final = frozenset({"AddRecipient", "DeleteRecipient", "ChangeSender"})

@@ -40,14 +40,11 @@ class Trace:
         cls, steps: Iterable[Step], *, raw: bool = False, time: float = 0.0, source: str = ""
     ) -> "Trace":
         """The session whose steps an observer saw."""
-        records: list[Record] = []
-        tape: StepConverter | None = None
-        for step in steps:
-            tape = tape or StepConverter(step.session, raw)
-            records += tape.take(step, time)
-            if isinstance(step.event, ev.Disconnect):
-                records.append(tape.end(time))
-        return cls(tape.session if tape else "", tuple(records), source)
+        seen = list(steps)
+        converter = StepConverter(seen[0].session if seen else "", raw)
+        records = [record for step in seen for record in converter.take(step, time)]
+        is_over = any(isinstance(step.event, ev.Disconnect) for step in seen)
+        return cls(converter.session, (*records, *([converter.end(time)] if is_over else [])), source)
 
     @cached_property
     def _understood(self) -> Understood:
@@ -123,8 +120,8 @@ class Trace:
         """Play it through a filter now: the engine's steps, with real contexts; timed with a clock."""
         steps: list[Step] = []
         setup = Setup(as_on_connect(handlers), observer=steps.append, clock=clock)
-        with FilterConnection(setup, self.name) as player:
+        with FilterConnection(setup, self.name) as connection:
             for exchange in self.exchanges:
-                player.say(exchange.sent)
-            player.end()
+                connection.say(exchange.sent)
+            connection.end()
         return tuple(steps)

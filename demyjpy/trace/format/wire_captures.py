@@ -26,7 +26,7 @@ def is_capture(line: bytes) -> bool:
 
 def records_of(lines: Iterable[bytes], name: str, *, raw: bool = False) -> Iterator[Record]:
     """The records of a capture; ``name`` is the session's. `TraceError` where it cannot be read."""
-    tape = WireConverter(name, raw)
+    converter = WireConverter(name, raw)
     how, reason, time = "cut", "", 0.0
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -38,12 +38,12 @@ def records_of(lines: Iterable[bytes], name: str, *, raw: bool = False) -> Itera
             direction = _DIRECTIONS[packet["dir"]]
             time = _seconds(packet.get("t", time))
             if "hex" in packet:
-                yield from tape.take(direction, bytes.fromhex(packet["hex"]), time)
+                yield from converter.take(direction, bytes.fromhex(packet["hex"]), time)
             elif how == "cut":
                 how, reason = direction, str(packet["event"])
         except (KeyError, TypeError, ValueError, MilterError) as error:
             raise TraceError(f"line {number}: expected a packet of a capture, got {error!r}") from None
-    yield from tape.end(time, how, reason)
+    yield from converter.end(time, how, reason)
 
 
 def _seconds(value: Any) -> float:

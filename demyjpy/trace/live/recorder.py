@@ -298,15 +298,15 @@ class WireRecorder:
         self, tray: Writer | None, session: str, *, raw: bool = False, milter: str = ""
     ) -> None:
         self._tray = tray
-        self.tape = WireConverter(session, raw, milter)
+        self.converter = WireConverter(session, raw, milter)
 
     def take(self, direction: str, data: bytes) -> list[Record]:
         """Bytes from the ``"mta"`` or the ``"filter"``; their records."""
-        return self._write(self.tape.take(direction, data, time.time()))
+        return self._write(self.converter.take(direction, data, time.time()))
 
     def end(self, how: str, reason: str = "") -> list[Record]:
         """The end: ``how`` as in `demyjpy.trace.format.records.ended`."""
-        return self._write(self.tape.end(time.time(), how, reason), flush=True)
+        return self._write(self.converter.end(time.time(), how, reason), flush=True)
 
     def close(self) -> None:
         """Write what is left."""

@@ -45,11 +45,12 @@ _AUDITED: Final = (
 )
 
 _WRITES: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
+# Where objects live whose methods in C reach outside: what was opened earlier is seen by these.
 _MODULES: Final = frozenset(
     {"sqlite3", "_socket", "socket", "_ssl", "_dbm", "_gdbm", "psycopg2.extensions"}
 )
-"""Where objects live whose methods in C reach outside: what was opened earlier is seen by these."""
 
+# Functions and methods that give something else each time, and leave nothing behind.
 _CHANCE: Final = frozenset(
     {
         *(
@@ -66,7 +67,6 @@ _CHANCE: Final = frozenset(
         *(("posix", "urandom"), ("posix", "getpid")),
     }
 )
-"""Functions and methods that give something else each time, and leave nothing behind."""
 
 
 @frozen
@@ -151,8 +151,8 @@ class OutsideWatch:
             raise ReachedError(f"{call} is not played: it would reach outside of the session")
 
 
+# Modules whose own calls are not the handler's: the time of a log record, the event loop.
 _OWN: Final = ("demyjpy.", "logging", "asyncio", "threading", "selectors")
-"""Modules whose own calls are not the handler's: the time of a log record, the event loop."""
 
 
 def _place_of(function: Any) -> tuple[str, str]:
@@ -164,8 +164,8 @@ def _place_of(function: Any) -> tuple[str, str]:
     return (owner if isinstance(owner, type) else type(owner)).__module__, name
 
 
+# Which watch the handler of this thread is under; audit hooks are the process' own, and stay.
 _HEARD: Final = threading.local()
-"""Which watch the handler of this thread is under; audit hooks are the process' own, and stay."""
 
 
 @cache

@@ -31,12 +31,12 @@ from demyjpy.wire.framing import join_frame
 _C: Final = Command
 _CONTENT: Final = frozenset({_C.DATA, _C.HEADER, _C.EOH, _C.BODY, _C.BODYEOB})
 _CONTINUE: Final = join_frame(Response.CONTINUE)
+# What is said again although the rest of a message, or session, is not.
 _ENDS: Final = {
     "message": frozenset({_C.MAIL, _C.HELO, _C.ABORT, _C.QUIT, _C.QUIT_NC, _C.UNKNOWN}),
     "hello": frozenset({_C.HELO, _C.ABORT, _C.QUIT, _C.QUIT_NC}),
     "connection": frozenset({_C.ABORT, _C.QUIT, _C.QUIT_NC}),
 }
-"""What is said again although the rest of a message, or session, is not."""
 
 
 @frozen
@@ -152,22 +152,22 @@ def replay(trace: Trace, played: Filter, *, observed: bool = False) -> Replayed:
     mta = ReplayMta(FilterConnection(played.setup(trace, steps if observed else None, gaps), trace.name))
     replies: list[Reply] = []
     groups: list[tuple[Step, ...]] = []
-    with mta.player:
+    with mta.connection:
         for exchange in trace.exchanges:
             replies.append(mta.say(exchange))
             groups.append(tuple(steps))
             steps.clear()
-        mta.player.end()
+        mta.connection.end()
     if groups:
         groups[-1] += tuple(steps)
-    return Replayed(trace, tuple(replies), tuple(mta.player.troubles), tuple(groups), tuple(gaps))
+    return Replayed(trace, tuple(replies), tuple(mta.connection.troubles), tuple(groups), tuple(gaps))
 
 
 class ReplayMta:
-    """What an MTA knows of a session with the filter behind ``player``."""
+    """What an MTA knows of a session with the filter behind ``connection``."""
 
-    def __init__(self, player: FilterConnection) -> None:
-        self.player = player
+    def __init__(self, connection: FilterConnection) -> None:
+        self.connection = connection
         self.leading_space = False
         self._skips: str | None = None
         self._off: frozenset[int] = frozenset()
@@ -177,7 +177,7 @@ class ReplayMta:
         """One packet of the MTA's, if it would say it; and what is said to it."""
         if self._is_skipped(exchange):
             return Reply(exchange, b"", self.leading_space, is_skipped=True)
-        reply = Reply(exchange, self.player.say(self._data_of(exchange)), self.leading_space)
+        reply = Reply(exchange, self.connection.say(self._data_of(exchange)), self.leading_space)
         if exchange.letter == _C.MAIL:
             self._recipients = self._refused = 0
         self._recipients += exchange.letter == _C.RCPT
@@ -186,7 +186,7 @@ class ReplayMta:
         return reply
 
     def _is_skipped(self, exchange: Exchange) -> bool:
-        if self.player.is_closed:
+        if self.connection.is_closed:
             return True
         letter, payload = exchange.packet
         target = payload[0] if letter == _C.MACRO and payload else letter
@@ -238,9 +238,9 @@ def _what_ends(letter: int, verdict: act.Verdict) -> str | None:
 
 def replay_at_once(trace: Trace, played: Filter) -> bytes:
     """All that a filter says to all that was recorded: the fast way to see that nothing differs."""
-    with FilterConnection(played.setup(trace, None, []), trace.name) as player:
-        said = player.say(b"".join(exchange.sent for exchange in trace.exchanges))
-        player.end()
+    with FilterConnection(played.setup(trace, None, []), trace.name) as connection:
+        said = connection.say(b"".join(exchange.sent for exchange in trace.exchanges))
+        connection.end()
     return said
 
 

@@ -224,7 +224,7 @@ class _Stage:
     def _end_all(self) -> None:
         """The event loops of async handlers end."""
         for session in self._sessions.values():
-            session.mta.player.close()
+            session.mta.connection.close()
         self._sessions.clear()
 
     def _play(self, said: _Said) -> None:
@@ -246,8 +246,8 @@ class _Stage:
         live = session.live(Reply(exchange, _reply_of(said), leading_space=True))
         if is_end:
             new = session.candidate(Reply(exchange, b""))
-            session.mta.player.end()
-            session.mta.player.close()
+            session.mta.connection.end()
+            session.mta.connection.close()
             del self._sessions[name]
         else:
             new = session.candidate(session.mta.say(exchange))

@@ -104,10 +104,7 @@ class Snooper:
         listener, self._listener = self._listener, None
         if listener is not None:
             self._server.close()
-            if keep_file:
-                listener.socket.close()
-            else:
-                listener.close()
+            (listener.socket if keep_file else listener).close()
 
     def _welcome(self) -> "_Side":
         session = _Session(self, self._names.next())
@@ -172,7 +169,6 @@ class _Session:
         self._name = name
         self._recorder = snooper.begin(name)
         self._is_watching = True
-        self._awaited: str | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._connecting: list[asyncio.Task[None]] = []
         self._first: _Side | None = None  # the one that ended first
@@ -236,10 +232,7 @@ class _Session:
         self._end(str(error or ""))
         for task in self._connecting:
             task.cancel()
-        if error is not None:
-            other.reset()
-        else:
-            other.close()
+        (other.close if error is None else other.reset)()
         if other.is_gone or not other.was_made:
             self._snooper.forget(self)
 
@@ -254,10 +247,7 @@ class _Session:
         """One side takes no more for now: so the other is not read."""
         other = self._other(side)
         other.is_held = is_full
-        if is_full:
-            other.pause()
-        else:
-            other.resume()
+        (other.pause if is_full else other.resume)()
 
     def _other(self, side: "_Side") -> "_Side":
         return self.back if side is self.front else self.front
@@ -274,7 +264,7 @@ class _Session:
 
     def _look(self, side: "_Side", data: bytes) -> None:
         self._snooper.tell(self._name, self._recorder.take(side.direction, data))
-        awaited = self._recorder.tape.awaited
+        awaited = self._recorder.converter.awaited
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -302,12 +302,12 @@ def test_a_capture_becomes_a_trace_that_gives_its_bytes_back(path: Path, size: i
         assert b"".join(getattr(one, key) for one in trace.exchanges) == said
     assert trace.problems == ()
     assert not any("odd" in record or "raw" in record for record in trace.records)
-    tape = WireConverter("x")
+    converter = WireConverter("x")
     again = [
         record
         for one in packets
         for at in range(0, len(one["hex"]) // 2, size)
-        for record in tape.take(
+        for record in converter.take(
             "mta" if one["dir"] == "mta" else "filter",
             bytes.fromhex(one["hex"])[at : at + size],
             one["t"],
@@ -335,59 +335,63 @@ def agreed(actions: int = 0, protocol: int = 0) -> bytes:
     )
 
 
-def odd_of(tape: WireConverter, direction: str, *packets: Any) -> list[list[str]]:
+def odd_of(converter: WireConverter, direction: str, *packets: Any) -> list[list[str]]:
     return [
-        record.get("odd", []) for one in packets for record in tape.take(direction, join([one]), 0.0)
+        record.get("odd", [])
+        for one in packets
+        for record in converter.take(direction, join([one]), 0.0)
     ]
 
 
 def test_what_is_odd_is_marked() -> None:
     """A reply that is not due, an edit that is not negotiated or too early, an answer that is none."""
-    tape = WireConverter("s")
-    assert odd_of(tape, "mta", offer()) == [[]]
-    assert odd_of(tape, "filter", packet("c")) == [["no answer to options"]]
-    tape = WireConverter("s")
-    odd_of(tape, "mta", offer())
-    list(tape.take("filter", agreed(1, 0x80000 | 0x2), 0.0))
-    assert odd_of(tape, "filter", packet("c")) == [["no answer is due"]]
-    assert odd_of(tape, "mta", MAIL, RCPT) == [[], ["the answer to mail is still due"]]
-    assert odd_of(tape, "filter", packet("p"), packet("h", b"a\0b\0"), packet("q", b"x\0")) == [
+    converter = WireConverter("s")
+    assert odd_of(converter, "mta", offer()) == [[]]
+    assert odd_of(converter, "filter", packet("c")) == [["no answer to options"]]
+    converter = WireConverter("s")
+    odd_of(converter, "mta", offer())
+    list(converter.take("filter", agreed(1, 0x80000 | 0x2), 0.0))
+    assert odd_of(converter, "filter", packet("c")) == [["no answer is due"]]
+    assert odd_of(converter, "mta", MAIL, RCPT) == [[], ["the answer to mail is still due"]]
+    assert odd_of(converter, "filter", packet("p"), packet("h", b"a\0b\0"), packet("q", b"x\0")) == [
         ["a sign of life before the end of message"],
         ["a change before the end of message"],
         ["a change before the end of message", "a change that was not negotiated: quarantine"],
     ]
-    assert odd_of(tape, "filter", packet("s"), packet("c")) == [
+    assert odd_of(converter, "filter", packet("s"), packet("c")) == [
         ["no answer to recipient"],
         ["no answer is due"],
     ]
-    assert odd_of(tape, "mta", HELO, BODY, EOM) == [
+    assert odd_of(converter, "mta", HELO, BODY, EOM) == [
         ["the filter has declined this event"],
         ["the answer to hello is still due"],
         [],
     ]
-    assert odd_of(tape, "filter", packet("p"), packet("h", b"a\0b\0"), packet("z"), packet("a")) == [
+    assert odd_of(
+        converter, "filter", packet("p"), packet("h", b"a\0b\0"), packet("z"), packet("a")
+    ) == [
         [],
         [],
         ["no filter may say this"],
         [],
     ]
-    assert odd_of(tape, "mta", EOM)
-    assert odd_of(tape, "filter", packet("O", b"\0" * 12)) == [["no answer to end_of_message"]]
+    assert odd_of(converter, "mta", EOM)
+    assert odd_of(converter, "filter", packet("O", b"\0" * 12)) == [["no answer to end_of_message"]]
 
 
 def test_what_cannot_be_read_is_kept_as_it_is() -> None:
     """Unknown letters, bad payloads, lengths that are none, and packets that were only begun."""
-    tape = WireConverter("s")
+    converter = WireConverter("s")
     records = [
-        *tape.take("mta", join([offer()]), 1.0),
-        *tape.take("mta", join([packet("?", b"x"), packet("C", b"x")]), 1.0),
-        *tape.take("filter", agreed(), 1.0),
-        *tape.take("filter", join([packet("y", b"x")]), 1.0),
-        *tape.take("filter", b"\0\0", 1.0),
-        *tape.take("filter", b"\0\0later", 1.0),
-        *tape.take("filter", b"more", 1.0),
-        *tape.take("mta", b"\0\0\0\2C", 1.0),
-        *tape.end(2.0, "mta", "why"),
+        *converter.take("mta", join([offer()]), 1.0),
+        *converter.take("mta", join([packet("?", b"x"), packet("C", b"x")]), 1.0),
+        *converter.take("filter", agreed(), 1.0),
+        *converter.take("filter", join([packet("y", b"x")]), 1.0),
+        *converter.take("filter", b"\0\0", 1.0),
+        *converter.take("filter", b"\0\0later", 1.0),
+        *converter.take("filter", b"more", 1.0),
+        *converter.take("mta", b"\0\0\0\2C", 1.0),
+        *converter.end(2.0, "mta", "why"),
     ]
     trace = saved(Trace("s", tuple(records)))
     raws = [record["raw"] for record in trace.records if "problem" in record]
@@ -399,9 +403,9 @@ def test_what_cannot_be_read_is_kept_as_it_is() -> None:
 
 def test_quit_ends_a_session_by_word() -> None:
     """Whoever closes the connection then."""
-    tape = WireConverter("s")
-    list(tape.take("mta", join([offer(), QUIT]), 0.0))
-    assert [record["how"] for record in tape.end(0.0, "filter")] == ["quit"]
+    converter = WireConverter("s")
+    list(converter.take("mta", join([offer(), QUIT]), 0.0))
+    assert [record["how"] for record in converter.end(0.0, "filter")] == ["quit"]
 
 
 def test_records_that_make_no_sense_are_left_out_and_told() -> None:

@@ -63,44 +63,44 @@ def levels(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.levelname for record in caplog.records]
 
 
-# --------------------------------------------------------------------------------- the desk
-def test_a_desk_takes_what_has_room(gate: threading.Event) -> None:
+# --------------------------------------------------------------------------------- the writer
+def test_a_writer_takes_what_has_room(gate: threading.Event) -> None:
     """What waits and what is being done count; what is more is refused, unless it must be done."""
-    desk, done = BackgroundWriter("test", 100), []
-    assert desk.wait()  # nothing was ever put there
-    assert desk.put(60, gate.wait)
-    assert not desk.put(60, lambda: done.append("refused"))
-    assert desk.put(60, lambda: done.append("always"), always=True)
-    assert desk.size == 120
-    assert not desk.wait(0.0)
+    writer, done = BackgroundWriter("test", 100), []
+    assert writer.wait()  # nothing was ever put there
+    assert writer.put(60, gate.wait)
+    assert not writer.put(60, lambda: done.append("refused"))
+    assert writer.put(60, lambda: done.append("always"), always=True)
+    assert writer.size == 120
+    assert not writer.wait(0.0)
     gate.set()
-    assert desk.wait(20.0)
-    assert (desk.size, done) == (0, ["always"])
+    assert writer.wait(20.0)
+    assert (writer.size, done) == (0, ["always"])
 
 
-def test_a_desk_outlives_what_fails_there(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_writer_outlives_what_fails_there(caplog: pytest.LogCaptureFixture) -> None:
     """A line, without what the error says: it may be of a mail."""
-    desk, done = BackgroundWriter("test", 100), []
+    writer, done = BackgroundWriter("test", 100), []
 
     def fail_here() -> None:
         raise ValueError("secret")
 
-    desk.put(1, fail_here)
-    desk.put(1, lambda: done.append("next"))
-    assert desk.wait(20.0)
+    writer.put(1, fail_here)
+    writer.put(1, lambda: done.append("next"))
+    assert writer.wait(20.0)
     assert done == ["next"]
     assert caplog.messages == ["test: ValueError: the mail goes on"]
 
 
-def test_a_desk_is_of_its_process(gate: threading.Event) -> None:
+def test_a_writer_is_of_its_process(gate: threading.Event) -> None:
     """What waits in the parent is the parent's to do."""
-    desk = BackgroundWriter("test", 100)
-    desk.put(60, gate.wait)
+    writer = BackgroundWriter("test", 100)
+    writer.put(60, gate.wait)
     heard, said = os.pipe()
     child = fork()
     if child == 0:
         done: list[bytes] = []
-        is_well = desk.wait() and desk.put(60, lambda: done.append(b"x")) and desk.wait(20.0)
+        is_well = writer.wait() and writer.put(60, lambda: done.append(b"x")) and writer.wait(20.0)
         os.write(said, b"".join(done) if is_well else b"bad")
         os._exit(0)
     os.waitpid(child, 0)
@@ -109,49 +109,49 @@ def test_a_desk_is_of_its_process(gate: threading.Event) -> None:
     os.close(heard)
 
 
-def test_a_desk_that_is_closed_ends_its_thread_and_begins_another(gate: threading.Event) -> None:
+def test_a_writer_that_is_closed_ends_its_thread_and_begins_another(gate: threading.Event) -> None:
     """Not one that is held up: what waits there is still to be done."""
-    desk, threads = BackgroundWriter("test", 100), []
-    assert desk.close()
+    writer, threads = BackgroundWriter("test", 100), []
+    assert writer.close()
     for _ in range(2):
-        desk.put(1, lambda: threads.append(threading.current_thread()))
-        assert desk.close()
+        writer.put(1, lambda: threads.append(threading.current_thread()))
+        assert writer.close()
     assert len(set(threads)) == 2
     assert not any(thread.is_alive() for thread in threads)
-    desk.put(1, gate.wait)
-    assert not desk.close()
-    desk.put(1, lambda: threads.append(threading.current_thread()))
+    writer.put(1, gate.wait)
+    assert not writer.close()
+    writer.put(1, lambda: threads.append(threading.current_thread()))
     gate.set()
-    assert desk.wait(20.0)
+    assert writer.wait(20.0)
     assert threads[2].is_alive()
-    assert desk.close()
+    assert writer.close()
 
 
-def test_a_pace_lets_so_many_through() -> None:
+def test_a_limit_lets_so_many_through() -> None:
     """At once, and again when time has passed."""
-    pace = RateLimit(3, 3600.0)
-    assert [pace.allows() for _ in range(5)] == [True, True, True, False, False]
+    limit = RateLimit(3, 3600.0)
+    assert [limit.allows() for _ in range(5)] == [True, True, True, False, False]
     fast = RateLimit(1, 1e-9)
     assert all(fast.allows() for _ in range(5))
 
 
-# -------------------------------------------------------------------------------- the shelf
-def test_a_shelf_counts_what_is_written_and_lists_seldom(tmp_path: Path) -> None:
+# -------------------------------------------------------------------------------- the directory
+def test_a_directory_counts_what_is_written_and_lists_seldom(tmp_path: Path) -> None:
     """Files that others have removed are no error; what is not ours is let be."""
     for number in range(5):
         (tmp_path / f"2020010{number + 1}T000000Z-x.jsonl").write_bytes(b"x" * 10)
         os.utime(tmp_path / f"2020010{number + 1}T000000Z-x.jsonl", (number, number))
     (tmp_path / "mine.jsonl").write_bytes(b"x" * 1000)
-    shelf = BoundedDirectory(tmp_path, files=5, disk=100)
-    shelf.make_room(10)
+    directory = BoundedDirectory(tmp_path, files=5, disk=100)
+    directory.make_room(10)
     assert len([*tmp_path.iterdir()]) == 5
     (tmp_path / "20200102T000000Z-x.jsonl").unlink()
-    shelf.add("20200106T000000Z-x.jsonl", 10)
-    shelf.make_room(10)
+    directory.add("20200106T000000Z-x.jsonl", 10)
+    directory.make_room(10)
     assert len([*tmp_path.iterdir()]) == 4
-    assert shelf.has_room(60)
-    assert not shelf.has_room(61)
-    assert not shelf.has_room(0, 2)
+    assert directory.has_room(60)
+    assert not directory.has_room(61)
+    assert not directory.has_room(0, 2)
 
 
 # -------------------------------------------------------------------- recordings that lose

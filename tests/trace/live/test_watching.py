@@ -275,7 +275,7 @@ def test_thousands_of_failing_sessions_write_few_files(tmp_path: Path) -> None:
             milter.fails()
         assert milter.serves()
         wait_until(lambda: milter.lines("has ended for now") == 1)
-    # the pace gives a few more meanwhile
+    # the limit gives a few more meanwhile
     assert 1 <= len([*(directory / "f").iterdir()]) <= 10
     assert len([*(directory / "c").iterdir()]) == 3
     assert sum(path.stat().st_size for path in (directory / "r").iterdir()) <= 100_000

@@ -46,10 +46,10 @@ def reached(function: Callable[[], object], *, is_async: bool = False) -> list[t
 
     handlers = define_event_handlers({"mail": later if is_async else plain, "body": keep})
     trace = Trace.of_steps(watched(define_event_handlers({"mail": keep}), *WHOLE)[0])
-    with FilterConnection(Setup(lambda ctx: watch.watched(with_handlers(ctx, handlers)))) as player:
+    with FilterConnection(Setup(lambda ctx: watch.watched(with_handlers(ctx, handlers)))) as connection:
         for exchange in trace.exchanges:
-            player.say(exchange.sent)
-        player.end()
+            connection.say(exchange.sent)
+        connection.end()
     return [(one.call, one.is_chance) for one in found]
 
 

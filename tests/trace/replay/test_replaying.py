@@ -100,10 +100,10 @@ def test_header_values_are_said_as_they_were_agreed() -> None:
             b"never"
         ),
     ]
-    tape = WireConverter("s")
-    records = list(tape.take("mta", without[0][:17], 0.0))
-    records += tape.take("filter", b"\0\0\0\rO\0\0\0\6\0\0\0\0\0\0\0\0", 0.0)
-    records += tape.take("mta", without[0][17:], 0.0)
+    converter = WireConverter("s")
+    records = list(converter.take("mta", without[0][:17], 0.0))
+    records += converter.take("filter", b"\0\0\0\rO\0\0\0\6\0\0\0\0\0\0\0\0", 0.0)
+    records += converter.take("mta", without[0][17:], 0.0)
     trace = Trace("s", tuple(records))
     wants = Trace(
         "s",
@@ -199,10 +199,10 @@ def test_a_renewed_session_is_told_again() -> None:
 
 def test_signs_of_life_do_not_count() -> None:
     """How many there are is the clock's."""
-    tape = WireConverter("s")
+    converter = WireConverter("s")
     records = [
-        *tape.take("mta", join((offer(), EOM)), 0.0),
-        *tape.take("filter", b"\0\0\0\rO\0\0\0\6\0\0\0\0\0\0\0\0\0\0\0\1p\0\0\0\1p\0\0\0\1c", 0.0),
+        *converter.take("mta", join((offer(), EOM)), 0.0),
+        *converter.take("filter", b"\0\0\0\rO\0\0\0\6\0\0\0\0\0\0\0\0\0\0\0\1p\0\0\0\1p\0\0\0\1c", 0.0),
     ]
     trace = Trace("s", tuple(records))
     assert b"\0\0\0\1p" not in b"".join(one.expected for one in trace.exchanges)
@@ -216,11 +216,11 @@ def test_captures_may_lack_an_agreement() -> None:
     assert compare_bytes(trace, Filter(recorded_filter(trace))).is_same
     assert compare_messages(Trace("s", ()), Filter(recorded_filter(trace))).messages == 0
     odd = (packet("c"), packet("O", b"\0\0\0\6" + b"\0" * 8))
-    tape = WireConverter("s")
+    converter = WireConverter("s")
     records = [
-        *tape.take("mta", join((packet("D", b"C"), offer())), 0.0),
-        *tape.take("filter", join(odd), 0.0),
-        *tape.take("mta", join((CONNECT, MAIL, packet("L", b"x"), QUIT)), 0.0),
+        *converter.take("mta", join((packet("D", b"C"), offer())), 0.0),
+        *converter.take("filter", join(odd), 0.0),
+        *converter.take("mta", join((CONNECT, MAIL, packet("L", b"x"), QUIT)), 0.0),
     ]
     trace = Trace("s", tuple(records))
     agreed = trace.agreement

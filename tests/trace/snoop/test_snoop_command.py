@@ -164,7 +164,7 @@ def test_a_screen_that_nobody_reads_is_no_trouble(capsys: pytest.CaptureFixture[
 
 def test_every_packet_has_words() -> None:
     """Names and flags; what is odd; what cannot be read."""
-    tape = WireConverter("s")
+    converter = WireConverter("s")
     macros = packet("D", b"Ci\0Q1\0")
     mta = (
         offer(),
@@ -189,9 +189,9 @@ def test_every_packet_has_words() -> None:
         packet("c"),
         packet("y", b"550 5.7.1 no\0"),
     )
-    records = [record for one in mta for record in tape.take("mta", join([one]), 1.5)]
-    records += [record for one in answers for record in tape.take("filter", join([one]), 1.5)]
-    records += tape.end(1.5, "mta", "gone")
+    records = [record for one in mta for record in converter.take("mta", join([one]), 1.5)]
+    records += [record for one in answers for record in converter.take("filter", join([one]), 1.5)]
+    records += converter.end(1.5, "mta", "gone")
     records.append({"session": "s", "odd": ["slow"]})
     records.append({"session": "s", "direction": "filter", "answer": [{"action": "New"}]})
     lines = [record_line(record, 1, Paint(False)) for record in records]
@@ -216,7 +216,7 @@ def test_every_packet_has_words() -> None:
         "#1 filter < New",
     ):
         assert expected in text, (expected, text)
-    (away,) = tape.end(2.5, "filter", f"{AWAY}: connection refused")
+    (away,) = converter.end(2.5, "filter", f"{AWAY}: connection refused")
     line = record_line(away, 1, Paint(False))
     assert line.endswith("#1 end      the milter is away: connection refused")
     assert flag_words(0, 0) == "no changes"

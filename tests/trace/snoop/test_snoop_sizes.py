@@ -21,14 +21,14 @@ MDS_1M = (1 << 20) - 1
 @pytest.mark.parametrize("size", [65_535, 65_536, 262_143, MDS_1M, 3 << 20])
 def test_a_packet_of_any_size_is_looked_at(size: int) -> None:
     """In both directions; and what follows it, too."""
-    tape = WireConverter("s")
-    list(tape.take("mta", frame(b"O", b"\0\0\0\6\0\0\1\xff\x30\x1f\xff\xff"), 1.0))
-    list(tape.take("filter", AGREED, 1.0))
-    (body,) = tape.take("mta", frame(b"B", b"x" * size), 1.0)
+    converter = WireConverter("s")
+    list(converter.take("mta", frame(b"O", b"\0\0\0\6\0\0\1\xff\x30\x1f\xff\xff"), 1.0))
+    list(converter.take("filter", AGREED, 1.0))
+    (body,) = converter.take("mta", frame(b"B", b"x" * size), 1.0)
     assert (body["event"], len(body["fields"]["data"])) == ("body", size)
-    list(tape.take("filter", frame(b"c"), 1.0))
-    list(tape.take("mta", frame(b"E"), 1.0))
-    new, verdict = tape.take("filter", frame(b"b", b"y" * size) + frame(b"c"), 1.0)
+    list(converter.take("filter", frame(b"c"), 1.0))
+    list(converter.take("mta", frame(b"E"), 1.0))
+    new, verdict = converter.take("filter", frame(b"b", b"y" * size) + frame(b"c"), 1.0)
     assert len(new["answer"][0]["data"]) == size
     assert "raw" not in new
     assert verdict["verdict"] == "Continue"
@@ -63,12 +63,12 @@ def test_a_snooper_goes_on_after_a_large_packet(caplog: pytest.LogCaptureFixture
 
 def test_what_is_over_the_bound_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     """It is no packet; the recording has all its bytes, the screen one line of each direction."""
-    tape = WireConverter("s")
+    converter = WireConverter("s")
     start = (LONGEST_PACKET + 1).to_bytes(4, "big")
     records: list[Any] = []
     for direction in ("mta", "filter"):
         for data in (start + b"x" * 100, b"x" * 1000, b"x" * 1000):
-            records += tape.take(direction, data, 1.0)
+            records += converter.take(direction, data, 1.0)
     with Outbox() as outbox:
         screen = Screen(Paint(False), outbox)
         for record in records:
