@@ -51,7 +51,7 @@ def filter_of(name: str, on_error: OnError) -> Filter:
 
 
 def run_task(task: Task, batch: Iterable[Lines]) -> list[SessionReport]:
-    """Do it with some sessions; what each came to."""
+    """Do it with some sessions; a report on each."""
     with redirect_stdout(sys.stderr):  # whatever a filter prints is not the report
         return list(_found(task, batch))
 
@@ -85,7 +85,7 @@ def processors() -> int:
 
 
 def run_all(task: Task, sessions: Iterable[Lines], jobs: int) -> Iterator[SessionReport]:
-    """Do it with all sessions, in so many processes; in order. No more than some batches are waiting."""
+    """Do it with all sessions, in ``jobs`` processes; reports in order. Few batches wait at a time."""
     batches = _batches(sessions)
     first = list(itertools.islice(batches, 2))
     if jobs == 1 or len(first) < 2:

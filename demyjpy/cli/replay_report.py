@@ -185,7 +185,7 @@ class ImpureReport:
 
 @frozen
 class SessionReport:
-    """What comparing one session came to; it can go from one process to another."""
+    """What differs in one session; it can go from one process to another."""
 
     session: str
     source: str
@@ -292,7 +292,7 @@ def _value(value: Any) -> str:
 
 @define
 class Tally:
-    """What all sessions came to, counted."""
+    """What differs in all sessions, counted."""
 
     sessions: int = 0
     messages: int = 0

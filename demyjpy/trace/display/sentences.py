@@ -81,7 +81,7 @@ def _envelope_sentences(message: MessageStory) -> Iterator[str]:
 
 
 def _step_sentences(exchange: Exchange, message: MessageStory) -> Iterator[str]:
-    """What handlers asked for or did wrong at a step, where that is not only going on."""
+    """What handlers asked for or did wrong at a step, if that is not only going on."""
     for record in exchange.records:
         name, error = _name(record), record.get("error")
         if isinstance(error, dict):
@@ -133,7 +133,7 @@ def _decision(message: MessageStory, exchanges: Iterable[Exchange]) -> str:
 
 
 def _edit_sentences(message: MessageStory, exchanges: Iterable[Exchange]) -> Iterator[str]:
-    """The changes, with who asked for them; those that came to nothing, too."""
+    """The changes, with who asked for them; also those that were not made."""
     asked = _asked_by(exchanges)
     made = message.edits
     who = {_same(edit): name for name, edit in asked}

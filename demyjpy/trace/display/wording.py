@@ -126,7 +126,7 @@ def envelope(message: MessageStory) -> str:
 
 
 def ending(message: MessageStory, decider: str = "", editors: Iterable[str] = ()) -> str:
-    """What became of it, and where that was decided; by which handlers, where that is known."""
+    """What became of it, and where that was decided; by which handlers, if that is known."""
     if message.outcome is Fate.UNDECIDED:
         return "undecided: it goes on, and the recording ends there"
     words = str(message.outcome)

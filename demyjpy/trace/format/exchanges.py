@@ -106,7 +106,7 @@ class Exchange:
 
     @property
     def event(self) -> ev.Event:
-        """What the MTA said, as a value; `MilterError` where it is none."""
+        """What the MTA said, as a value; `MilterError` if it is none."""
         return decode_event(self.packet, self.leading_space)
 
     @property

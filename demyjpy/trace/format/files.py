@@ -28,7 +28,7 @@ _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 
 @contextmanager
 def open_to_read(path: str | Path) -> Iterator[BinaryIO]:
-    """The bytes of a trace file, unpacked; `OSError` where there is none.
+    """The bytes of a trace file, unpacked; `OSError` if there is none.
 
     A named pipe to which nobody writes is `TraceError`: it would be waited for without end.
     """
@@ -60,7 +60,7 @@ def _await_writer(path: str | Path, file: int) -> None:
 
 
 def open_to_write(path: Path) -> BinaryIO:
-    """A new file, compressed as its name says; `OSError` where it cannot be made."""
+    """A new file, compressed as its name says; `OSError` if it cannot be made."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
     openers: dict[str, Any] = {".gz": gzip.open, ".zst": _open_zstd}
     found: BinaryIO = openers.get(path.suffix, open)(path, "wb")

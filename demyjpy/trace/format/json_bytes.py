@@ -1,7 +1,7 @@
 """Bytes and text in JSON, so that every byte survives and most of them can be read.
 
 What is UTF-8 is a JSON string, anything else ``{"base64": "..."}``. Text of the milter protocol is
-bytes read with ``surrogateescape`` (`demyjpy.wire.fields`), so both come to the same.
+bytes read with ``surrogateescape`` (`demyjpy.wire.fields`), so both give the same JSON.
 """
 
 from base64 import b64decode, b64encode
@@ -45,7 +45,7 @@ def dump_bytes(data: bytes) -> Any:
 
 
 def load_bytes(value: Any) -> bytes:
-    """The inverse of `dump_bytes`; `TraceError` where it is none."""
+    """The inverse of `dump_bytes`; `TraceError` if it is none."""
     if isinstance(value, str):
         try:
             return encode_text(value)
@@ -60,7 +60,7 @@ def load_bytes(value: Any) -> bytes:
 
 
 def load_text(value: Any) -> str:
-    """The inverse of `dump_text`; `TraceError` where it is none."""
+    """The inverse of `dump_text`; `TraceError` if it is none."""
     if type(value) is str and value.isascii():
         return value
     return decode_text(load_bytes(value))

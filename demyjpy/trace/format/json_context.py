@@ -132,7 +132,7 @@ def _other(value: Any) -> Any:
 
 
 def load_value(value: Any) -> Any:
-    """The inverse of `dump_value`, as far as there is one; `TraceError` where it is no value."""
+    """The inverse of `dump_value`, as far as there is one; `TraceError` if it is no value."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     match value:

@@ -187,7 +187,7 @@ def dump_event(event: ev.Event) -> dict[str, Any]:
 
 
 def load_event(name: Any, fields: Any) -> ev.Event:
-    """The inverse, with the event's name; `TraceError` where it is none."""
+    """The inverse, with the event's name; `TraceError` if it is none."""
     if name == "disconnect":
         return ev.Disconnect()
     row = ROW_OF_NAME.get(name) if isinstance(name, str) else None
@@ -199,7 +199,7 @@ def load_event(name: Any, fields: Any) -> ev.Event:
 
 
 def dump_action(action: Any) -> dict[str, Any]:
-    """An action: its class under ``action``, and its attributes; of what is none, how it is written."""
+    """An action: its class under ``action``, and its attributes; any other value as its ``repr``."""
     row = _ACTION_ROWS.get(type(action))
     if row is None:
         return {"action": "?", "text": dump_text(f"{action!r:.200}")}
@@ -207,7 +207,7 @@ def dump_action(action: Any) -> dict[str, Any]:
 
 
 def load_action(value: Any) -> act.Action:
-    """The inverse; `TraceError` where it is none."""
+    """The inverse; `TraceError` if it is none."""
     row = _ACTIONS.get(str(value.get("action"))) if isinstance(value, dict) else None
     if row is None:
         raise TraceError(f"expected an action, got {value!r:.60}")

@@ -21,7 +21,7 @@ _LATEST: Final = 253_402_300_799.0  # the last second of the year 9999, the last
 
 
 def parse_line(line: bytes) -> Any:
-    """The JSON value in a line; `ValueError` where it is no JSON, `TraceError` if nested too deep."""
+    """The JSON value in a line; `ValueError` if it is no JSON, `TraceError` if nested too deep."""
     try:
         found = json.loads(line)
     except RecursionError:

@@ -133,7 +133,7 @@ class Privacy:
                 return fields
 
     def _header(self, fields: dict[str, Any], left_out: list[int]) -> dict[str, Any]:
-        """A field or an edit without its value, where that is not kept."""
+        """A field or an edit without its value, if that is not kept."""
         name = load_text(fields["name"]).lower()
         if self.keep != "envelope" and name not in self.redact:
             return fields

@@ -83,7 +83,7 @@ class Reading:
         return (one.parse() for one in self.lines())
 
     def lines(self) -> Iterator[Lines]:
-        """The sessions as lines; `OSError` and `TraceError` where nothing can be read at all."""
+        """The sessions as lines; `OSError` and `TraceError` if nothing can be read at all."""
         with open_to_read(self.path) as stream:
             number = 0
             try:
@@ -207,7 +207,7 @@ def load(path: str | Path, *, longest: int = MOST_BYTES) -> list[Trace]:
 
     ``longest``: what is kept of each session, in bytes.
 
-    `OSError` where it cannot be opened, `TraceError` where it is no trace at all.
+    `OSError` if it cannot be opened, `TraceError` where it is no trace at all.
     """
     reading = Reading(str(path), longest)
     found = list(reading)

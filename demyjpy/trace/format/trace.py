@@ -73,7 +73,7 @@ class Trace:
 
     @property
     def milter(self) -> str:
-        """The filter's name, where the recording tells it: that of one among several milters."""
+        """The filter's name, if the recording tells it: that of one among several milters."""
         named = next((one for one in self.records if "milter" in one), {})
         return text_in(named, "milter") or ""
 
@@ -86,7 +86,7 @@ class Trace:
 
     @property
     def reason(self) -> str:
-        """What the end was about, where there is something to say."""
+        """What the end was about, if there is something to say."""
         found = self.records[-1].get("reason") if self.records else None
         return found if isinstance(found, str) else ""
 
@@ -110,7 +110,7 @@ class Trace:
         return self._greetings[max(0, end - _FEW_GREETINGS) : end]
 
     def at(self, event: str, number: int = 1) -> Moment:
-        """The ``number``-th step at an event, from 1; `LookupError` where there is none."""
+        """The ``number``-th step at an event, from 1; `LookupError` if there is none."""
         found = [moment for moment in self.moments if moment.name == event]
         if not 1 <= number <= len(found):
             raise LookupError(f"expected {event} no. {number}, got {len(found)} of them in {self.name}")

@@ -25,7 +25,7 @@ def is_capture(line: bytes) -> bool:
 
 
 def records_of(lines: Iterable[bytes], name: str, *, raw: bool = False) -> Iterator[Record]:
-    """The records of a capture; ``name`` is the session's. `TraceError` where it cannot be read."""
+    """The records of a capture; ``name`` is the session's. `TraceError` if it cannot be read."""
     converter = WireConverter(name, raw)
     how, reason, time = "cut", "", 0.0
     for number, line in enumerate(lines, 1):

@@ -40,7 +40,7 @@ class BackgroundWriter:
         """Bytes that wait, or are being written."""
 
     def put(self, size: int, act: Callable[[], object], *, always: bool = False) -> bool:
-        """Have something done that holds so many bytes; False where it will not be.
+        """Have something done that holds ``size`` bytes; False if it will not be done.
 
         ``always``: though too much waits; who says so has counted it.
         """
@@ -70,7 +70,7 @@ class BackgroundWriter:
         return True
 
     def wait(self, seconds: float = PARTING) -> bool:
-        """Until all is done that was put here, or so long; whether it is."""
+        """Until all is done that was put here, for ``seconds`` at most; whether it is done."""
         with self._changed:
             return self._process != os.getpid() or self._changed.wait_for(
                 lambda: not self._waiting, seconds
@@ -113,7 +113,7 @@ def _renew_in_child(found: "weakref.ref[BackgroundWriter]") -> None:
 
 
 class RateLimit:
-    """So many in so many seconds, at once or one by one."""
+    """``most`` in ``seconds``, at once or one by one."""
 
     def __init__(self, most: int, seconds: float = 60.0) -> None:
         self._most, self._seconds = most, seconds
@@ -131,5 +131,5 @@ class RateLimit:
         return True
 
     def give_back(self) -> None:
-        """One that was allowed came to nothing."""
+        """One that was allowed was not used."""
         self._left += 1

@@ -96,7 +96,7 @@ class BoundedDirectory:
             log.error("cannot write to %s: %s; the mail goes on", self.path, reason)
 
     def has_room(self, size: int, files: int = 0) -> bool:
-        """Whether so many bytes, in so many more files, are within the bounds. `OSError`."""
+        """Whether ``size`` more bytes, in this many more files, are within the bounds. `OSError`."""
         self._list()
         return self._fits(size, files)
 

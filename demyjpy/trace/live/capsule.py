@@ -47,7 +47,7 @@ SAME: Final = 5
 AGAIN: Final = 3600.0
 """Seconds until a failure that was written `SAME` times is written again."""
 
-_MOST_KINDS: Final = 1000  # of failures that are told apart
+_MOST_KINDS: Final = 1000  # of failures that are counted by themselves
 
 
 @frozen
@@ -76,9 +76,9 @@ class CapsuleMaker:
     """An observer that writes a capsule for each failure of a handler; ``capsules=`` of `start_milter`.
 
     ``most`` and ``disk`` (bytes) bound the files: the oldest are removed. ``memory``: bytes of sessions
-    that are kept, and wait to be written; one gets half of it at most. ``rate``: so many files a minute;
-    ``same``: so many an hour of one failure (event, handler, class of the error, place). What else fails
-    is counted. A thread writes. It may be called from any thread; a disk that fails is one line in the
+    that are kept, and wait to be written; one gets half of it at most. ``rate``: files a minute;
+    ``same``: files an hour for one failure (event, handler, class of the error, place). Other failures
+    are counted. A thread writes. It may be called from any thread; a disk that fails is one line in the
     log.
     """
 
@@ -201,7 +201,7 @@ def versions() -> dict[str, str]:
 
 
 def load_capsule(path: str | Path) -> Capsule:
-    """A capsule from its file; `OSError` or `TraceError` where it is none."""
+    """A capsule from its file; `OSError` or `TraceError` if it is none."""
     with open_to_read(path) as stream:
         try:
             first = parse_line(next(read_lines(stream), b""))

@@ -90,7 +90,7 @@ def _hash(verdict: object) -> int:
 
 
 def _shortened(packet: tuple[int, bytes], longest: int) -> tuple[int, bytes]:
-    """A packet with as much as is told of what it says, still one that can be read."""
+    """A packet, cut to what the explain line shows; it can still be read."""
     letter, payload = packet
     if letter not in _TOLD or len(payload) <= longest:
         return letter, b"" if letter not in _TOLD else payload

@@ -52,9 +52,9 @@ def _outcomes(given: Iterable[str]) -> frozenset[str]:
 class Triggers:
     """When a session is written out, at its end.
 
-    ``errors``: a handler has failed. ``slower_than``: one has taken longer than so many seconds.
-    ``outcomes``: a message came to one of these (``"rejected"``, ``"quarantined"`` ...). ``when``: a
-    function of a `Step` says so. ``sample``: so large a share of all sessions, from 0 to 1.
+    ``errors``: a handler has failed. ``slower_than``: one has taken longer (seconds).
+    ``outcomes``: this became of a message (``"rejected"``, ``"quarantined"`` ...). ``when``: a
+    function of a `Step` says so. ``sample``: a share of all sessions, from 0 to 1.
     """
 
     errors: bool = True
@@ -93,8 +93,8 @@ class FlightRecorder:
 
     ``directory`` is where they are written to. ``sessions`` and ``memory`` (bytes) bound what each
     process keeps, until it is written; one session gets an eighth of the memory at most. ``disk``
-    (bytes), ``files`` and ``days`` bound the directory: the oldest files are removed. ``rate``: so many
-    files a minute; what more sessions would be written is left out and counted. It may be called from
+    (bytes), ``files`` and ``days`` bound the directory: the oldest files are removed. ``rate``: files a
+    minute; further sessions are left out and counted. It may be called from
     any thread.
     """
 

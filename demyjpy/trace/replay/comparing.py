@@ -78,7 +78,7 @@ class Impure:
 
 @frozen
 class Compared:
-    """What comparing one session came to. ``messages`` is how many it has.
+    """What differs in one session. ``messages`` is how many it has.
 
     ``reached`` is what handlers reached outside of the session (a database, the network, the clock):
     what they answer may depend on it, although it did not this time.
@@ -273,7 +273,7 @@ def kinds_of_difference(old: MessageStory, new: MessageStory) -> tuple[str, ...]
 
 
 def _reply_of(message: MessageStory) -> object:
-    """What is said with a verdict, where the filter chooses it."""
+    """What is said with a verdict, if the filter chooses it."""
     return message.verdict if isinstance(message.verdict, act.ReplyCode) else None
 
 

@@ -103,7 +103,7 @@ def with_each_handler(ctx: Context, wrapped: Callable[[int, Handler[Any]], Handl
 
 
 class OutsideWatch:
-    """Sees what the handlers of one filter reach. ``found`` is told once of each kind.
+    """Sees what the handlers of one filter reach. ``found`` gets each kind of call once.
 
     ``stops``: a call is stopped before it happens, unless it only asks for the time or for chance; the
     handler gets a `ReachedError`.

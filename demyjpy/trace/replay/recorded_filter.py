@@ -1,4 +1,4 @@
-"""The recorded filter itself, as a filter: it answers what was recorded, whatever it is told.
+"""The recorded filter itself, as a filter: it answers what was recorded, whatever the MTA says.
 
 With it a recording shows to be whole: said to our engine, it gives the same bytes.
 """

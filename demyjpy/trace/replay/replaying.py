@@ -1,4 +1,4 @@
-"""A recorded session, said again to a filter by an MTA that minds what this filter answers.
+"""A recorded session, said again to a filter by an MTA that follows what this filter answers.
 
 What the filter has declined is not said, and after a verdict that ends a message nothing more of it. So
 another filter than the recorded one can be played, one that negotiates something else too.

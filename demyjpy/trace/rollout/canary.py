@@ -56,7 +56,7 @@ def canary(live: Registry, candidate: Registry, *, share: float, by: By | None =
 
 
 def _place(event: ev.Mail, ctx: Context, by: By | None) -> float:
-    """Where a message lies between 0 and 1; beyond where that cannot be told."""
+    """Where a message lies between 0 and 1; above 1 if that cannot be said."""
     if by is None:
         return random.random()  # noqa: S311  # no secret hangs on it
     try:

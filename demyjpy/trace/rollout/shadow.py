@@ -1,4 +1,4 @@
-"""A shadow: a candidate that runs beside the live filter, on the same events, and is never felt.
+"""A shadow: a candidate beside the live filter, on the same events, without effect on the mail.
 
 The live filter's handlers are called as ever; what the MTA said and what they answered is put into a
 queue. A thread plays it to the candidate with an engine of its own, and tells which messages it would
@@ -217,7 +217,7 @@ class _Stage:
             return
         try:
             self._play(said)
-        except Exception:  # noqa: BLE001  # of the candidate's nothing is felt
+        except Exception:  # noqa: BLE001  # the candidate has no effect on the mail
             log.exception("shadow: session %s is left out", said.session)
             self._sessions.pop(said.session, None)
 

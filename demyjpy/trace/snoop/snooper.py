@@ -22,10 +22,10 @@ from demyjpy.trace.format.records import Record
 from demyjpy.trace.live.recorder import WireRecorder
 
 Report: TypeAlias = Callable[[str, list[Record]], None]
-"""Told of the records of a session, as they come; and of what is odd in its time (``odd`` alone)."""
+"""Gets the records of a session as they come, and what is odd in its time (under ``odd`` alone)."""
 
 PATIENCE: Final = 8.0
-"""Seconds without an answer after which that is told: Sendmail gives a filter 10."""
+"""Seconds without an answer until the snooper says so: Sendmail gives a filter 10."""
 
 AWAY: Final = "the milter is away"
 """Why a session ends that cannot be connected through; a colon and what the system says follow."""
@@ -83,7 +83,7 @@ class Snooper:
         return self._listener is not None
 
     async def close(self, grace: float) -> None:
-        """Take no more sessions; end when the last has ended, or after so many seconds."""
+        """Take no more sessions; end when the last one ends, or after ``grace`` seconds."""
         if self._looking is not None:
             self._looking.cancel()
         self._shut()
