@@ -13,11 +13,9 @@ from attrs import define, field
 
 from demyjpy.trace.display.wording import safe
 
-LARGEST: Final = 4 << 20
-"""Characters of one page, about; what comes after is counted, not shown."""
+LARGEST: Final = 4 << 20  # characters of one page, about; the rest is counted, not shown
 
-LONGEST: Final = 2000
-"""Characters of one value that are shown."""
+LONGEST: Final = 2000  # characters of one value that are shown
 
 _EMPTY: Final = frozenset({"meta"})
 

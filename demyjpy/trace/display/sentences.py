@@ -41,13 +41,15 @@ def sentences(trace: Trace, message: MessageStory) -> Iterator[str]:
     yield from _envelope_sentences(message)
     for exchange in (*before, *own):
         yield from _step_sentences(exchange, message)
-    yield _cut_sentence(trace) if is_cut else _decision(message, [*before, *own])
+    if is_cut:
+        why = safe(trace.reason) or "the session was still open, or the rest is lost"
+        yield f"The recording ends here: {why}."
+    else:
+        yield _decision(message, [*before, *own])
     yield from _edit_sentences(message, own)
-    spent = sum(_duration(record) for one in own for record in one.records)
-    if spent:
-        slowest = max(
-            (record for one in own for record in one.records), key=_duration, default=dict[str, Any]()
-        )
+    records = [record for one in own for record in one.records]
+    if spent := sum(map(_duration, records)):
+        slowest = max(records, key=_duration)
         yield (
             f"The handlers took {spent * 1000:.1f} ms, {_duration(slowest) * 1000:.1f} ms of it "
             f"{_name(slowest)} at {slowest.get('event')}."
@@ -62,11 +64,6 @@ def _is_cut(trace: Trace, message: MessageStory) -> bool:
         "disconnect",
     )
     return trace.how == "cut" and is_last and is_open
-
-
-def _cut_sentence(trace: Trace) -> str:
-    why = safe(trace.reason) or "the session was still open, or the rest is lost"
-    return f"The recording ends here: {why}."
 
 
 def _envelope_sentences(message: MessageStory) -> Iterator[str]:
@@ -153,10 +150,10 @@ def _asked_by(exchanges: Iterable[Exchange]) -> list[tuple[str, Any]]:
     asked: dict[str, list[Any]] = {}
     for one in exchanges:
         for record in one.records:
-            said = (one for one in _actions(record) if not is_verdict(one))
-            edits = [one for one in said if not isinstance(one, act.Progress)]
-            if edits and "odd" not in record:
-                asked.setdefault(_name(record), []).extend(edits)
+            if "odd" not in record:
+                said = (one for one in _actions(record) if not is_verdict(one))
+                edits = asked.setdefault(_name(record), [])
+                edits += (one for one in said if not isinstance(one, act.Progress))
     return [(name, edit) for name, edits in asked.items() for edit in join_bodies(edits)]
 
 

@@ -126,24 +126,28 @@ class _Side:
 class WireConverter:
     """One session as bytes between an MTA and a filter, in any language.
 
-    What is odd about a record stands under its key ``odd``.
+    What is odd about a record stands under its key ``odd``. ``milter`` is its name among several
+    that are asked about the same mail, ``awaited`` the event whose answer is due.
     """
 
     session: str
     raw: bool = False
     milter: str = ""
-    """Its name among several that are asked about the same mail."""
     agreement: act.Negotiate | None = None
     awaited: str | None = None
-    """The event whose answer is due."""
     has_quit: bool = False
     _sides: dict[str, _Side] = field(factory=lambda: {"mta": _Side(), "filter": _Side()})
     _macros: Macros = NO_MACROS
 
     @property
+    def protocol(self) -> ProtocolFlag:
+        """What was negotiated about steps."""
+        return self.agreement.protocol if self.agreement else ProtocolFlag.NONE
+
+    @property
     def leading_space(self) -> bool:
         """Whether header values are exact."""
-        return self.agreement is not None and bool(self.agreement.protocol & _LEADSPC)
+        return bool(self.protocol & _LEADSPC)
 
     def take(self, direction: str, data: bytes, time: float) -> Iterator[Record]:
         """The records of bytes that have come from the ``"mta"`` or the ``"filter"``."""
@@ -186,9 +190,8 @@ class WireConverter:
         if row is not None and row.replies:
             if self.awaited is not None:
                 odd.append(f"the answer to {self.awaited} is still due")
-            quiet = self.agreement is not None and bool(self.agreement.protocol & row.quiet)
-            self.awaited = None if quiet else row.name
-            if self.agreement is not None and self.agreement.protocol & row.off:
+            self.awaited = None if self.protocol & row.quiet else row.name
+            if self.protocol & row.off:
                 odd.append("the filter has declined this event")
         is_begin = self.milter and isinstance(event, ev.Options)
         milter = dump_text(self.milter) if is_begin else None

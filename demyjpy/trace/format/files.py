@@ -18,8 +18,7 @@ from typing import Any, BinaryIO, Final
 
 from demyjpy.errors import TraceError
 
-LONGEST_LINE: Final = 64 << 20
-"""Bytes; a longer line is no record."""
+LONGEST_LINE: Final = 64 << 20  # bytes; a longer line is no record
 
 _PATIENCE: Final = 10.0  # seconds for somebody to write into a pipe
 _GZIP: Final = b"\x1f\x8b"

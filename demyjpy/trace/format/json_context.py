@@ -16,8 +16,7 @@ from demyjpy.context import ENGINE_KEYS, Context
 from demyjpy.errors import TraceError
 from demyjpy.trace.format.json_bytes import dump_bytes, dump_text, load_bytes, load_text
 
-LONGEST: Final = 4096
-"""Characters, bytes or items of one value that are kept."""
+LONGEST: Final = 4096  # characters, bytes or items of one value that are kept
 
 _DEEPEST: Final = 12
 _MOST: Final = 2000  # values within one, however they are nested

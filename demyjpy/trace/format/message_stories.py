@@ -36,7 +36,8 @@ class MessageStory:
     ``outcome`` is its fate, ``at`` the event where that was decided, ``verdict`` what was said there.
     ``refused`` are recipients with what was said to them, ``edits`` the changes that were made: none if
     the message did not go on. ``first`` and ``last`` are the numbers of its exchanges. ``milter`` is the
-    name of the milter that was asked, if the recording tells it.
+    name of the milter that was asked, if the recording tells it. ``left_out`` counts the recipients
+    that are not kept.
     """
 
     session: str
@@ -55,7 +56,6 @@ class MessageStory:
     edits: tuple[act.Modification | Unreadable, ...] = ()
     time: float = 0.0
     left_out: int = 0
-    """Recipients that are not among them, for there were more than were to be kept."""
     milter: str = ""
 
     @property

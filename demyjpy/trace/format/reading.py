@@ -21,8 +21,7 @@ from demyjpy.trace.format.records import FORMAT, Record
 from demyjpy.trace.format.trace import Trace
 from demyjpy.trace.format.wire_captures import is_capture, records_of
 
-MOST_OPEN: Final = 10_000
-"""Sessions that may lie between one another; of more, the oldest ends."""
+MOST_OPEN: Final = 10_000  # sessions that may lie between one another; of more, the oldest ends
 
 _MOST_KINDS: Final = 100  # of problems: their texts hold what the file has
 _OPEN_TO_LONGEST: Final = 4  # all open sessions may take what so many of the longest take

@@ -23,8 +23,7 @@ Record: TypeAlias = dict[str, Any]
 FORMAT: Final = 1
 """The version of the format; a trace with a higher one is read as far as it is understood."""
 
-LONGEST_PACKET: Final = 1 << 24
-"""Bytes; a length beyond it is no packet."""
+LONGEST_PACKET: Final = 1 << 24  # bytes; a length beyond it is no packet
 
 
 def with_found(record: Record, **found: Any) -> Record:

@@ -27,13 +27,15 @@ _FEW_GREETINGS: Final = 20  # a client says HELO again after STARTTLS; one that 
 
 @frozen
 class Trace:
-    """A recorded session. ``name`` is its name in the trace, ``source`` the file that it is from."""
+    """A recorded session. ``name`` is its name in the trace, ``source`` the file that it is from.
+
+    ``damage`` is what could not be read of it.
+    """
 
     name: str
     records: tuple[Record, ...] = field(repr=False)
     source: str = ""
     damage: tuple[str, ...] = ()
-    """What could not be read of it."""
 
     @classmethod
     def of_steps(

@@ -20,8 +20,7 @@ from demyjpy.drivers.report import log
 from demyjpy.errors import TraceError
 from demyjpy.trace.format.files import open_to_write
 
-PERIOD: Final = 30.0
-"""Seconds between two listings, at least."""
+PERIOD: Final = 30.0  # seconds between two listings, at least
 
 _OURS: Final = re.compile(r"\d{8}T\d{6}Z-.*\.jsonl(\.part)?")
 

@@ -44,8 +44,7 @@ FILES: Final = 100
 DISK: Final = 256 << 20
 RATE: Final = 30
 SAME: Final = 5
-AGAIN: Final = 3600.0
-"""Seconds until a failure that was written `SAME` times is written again."""
+AGAIN: Final = 3600.0  # seconds until a failure that was written `SAME` times is written again
 
 _MOST_KINDS: Final = 1000  # of failures that are counted by themselves
 
@@ -54,15 +53,14 @@ _MOST_KINDS: Final = 1000  # of failures that are counted by themselves
 class Capsule:
     """A handler's failure, and the session up to it.
 
-    ``ctx`` is the context that the handler got, as far as a trace keeps it; ``file`` where the handler
-    is; ``versions`` those of Python and of the libraries.
+    ``error`` is the class of the exception; ``ctx`` the context that the handler got, as far as a trace
+    keeps it; ``file`` where the handler is; ``versions`` those of Python and of the libraries.
     """
 
     event: str
     handler: str
     file: str
     error: str
-    """Its class."""
     text: str
     traceback: str
     queue_id: str | None

@@ -26,8 +26,7 @@ from demyjpy.wire.codes import Command, ProtocolFlag
 _BODY: Final = int(Command.BODY)
 _TOLD: Final = frozenset({Command.CONNECT, Command.HELO, Command.MAIL, Command.RCPT})
 
-LENGTH: Final = 320
-"""Bytes of an address that are kept; RFC 5321, 4.5.3.1, has no longer ones."""
+LENGTH: Final = 320  # bytes of an address that are kept: RFC 5321, 4.5.3.1
 
 _DECIDERS: Final = 16  # verdicts of a session whose handlers are known
 

@@ -71,13 +71,15 @@ _CHANCE: Final = frozenset(
 
 @frozen
 class OutsideCall:
-    """A handler has reached outside. ``call`` names what it called, as Python does."""
+    """A handler has reached outside. ``call`` names what it called, as Python does.
+
+    ``is_chance``: it asked for the time or for chance only, which harms nobody.
+    """
 
     handler: str
     event: str
     call: str
     is_chance: bool = False
-    """It asked for the time or for chance only, which harms nobody."""
 
 
 class ReachedError(OSError):

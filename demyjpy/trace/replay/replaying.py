@@ -41,13 +41,15 @@ _ENDS: Final = {
 
 @frozen
 class Filter:
-    """A filter as it is to be played: a registry or an ``on_connect`` function, and its options."""
+    """A filter as it is to be played: a registry or an ``on_connect`` function, and its options.
+
+    ``watch`` sees what its handlers reach outside of the session.
+    """
 
     on_connect: Any
     on_error: OnError = "tempfail"
     limits: Limits = field(factory=Limits)
     watch: OutsideWatch | None = field(default=None, eq=False)
-    """Sees what its handlers reach outside of the session."""
 
     def setup(self, trace: Trace, steps: list[Step] | None, gaps: list[str]) -> Setup:
         """For the engine; ``steps`` takes the steps, ``gaps`` the events that the trace cannot have.

@@ -43,8 +43,7 @@ KEY: Final = "demyjpy.shadow"
 
 _MOST: Final = 20_000  # events that wait
 
-MEMORY: Final = 16 << 20
-"""Bytes of events and answers that wait."""
+MEMORY: Final = 16 << 20  # bytes of events and answers that wait
 
 _EACH: Final = 500  # bytes of one that has none
 _QUIT: Final = (ord("Q"), b"")

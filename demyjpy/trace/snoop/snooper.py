@@ -24,8 +24,7 @@ from demyjpy.trace.live.recorder import WireRecorder
 Report: TypeAlias = Callable[[str, list[Record]], None]
 """Gets the records of a session as they come, and what is odd in its time (under ``odd`` alone)."""
 
-PATIENCE: Final = 8.0
-"""Seconds without an answer until the snooper says so: Sendmail gives a filter 10."""
+PATIENCE: Final = 8.0  # seconds without an answer; Sendmail gives a filter 10
 
 AWAY: Final = "the milter is away"
 """Why a session ends that cannot be connected through; a colon and what the system says follow."""
