@@ -53,7 +53,7 @@ class Lines:
 
 
 @define
-class _Session:
+class _OpenLines:
     """A session that has not ended: its lines, as many as are kept."""
 
     lines: list[bytes] = field(factory=list)
@@ -75,7 +75,7 @@ class Reading:
     problems: dict[str, tuple[int, int]] = field(factory=dict)
     sessions: int = 0
     is_trace: bool = False
-    _open: "OrderedDict[str, _Session]" = field(factory=OrderedDict)
+    _open: "OrderedDict[str, _OpenLines]" = field(factory=OrderedDict)
     _size: int = 0  # of all that are open
 
     def __iter__(self) -> Iterator[Trace]:
@@ -109,7 +109,7 @@ class Reading:
         self.is_trace = True
         path = Path(self.path)
         name = f"{path.parent.name}/{path.stem}".strip("/")
-        found = _Session()
+        found = _OpenLines()
         try:
             for record in records_of(lines, name):
                 if not self._keep(found, dump_record(record)):
@@ -119,7 +119,7 @@ class Reading:
         self.sessions += 1
         yield Lines(name, tuple(found.lines), self.path, found.damage)
 
-    def _keep(self, session: _Session, line: bytes) -> bool:
+    def _keep(self, session: _OpenLines, line: bytes) -> bool:
         """Keep a line of a session, if that is not too much; after one that was, none is kept."""
         size = weight_of(line)
         if not session.damage and session.size + size <= self.longest:
@@ -172,7 +172,7 @@ class Reading:
         if name not in self._open:
             if len(self._open) >= MOST_OPEN:
                 yield self._finish(next(iter(self._open)))
-            self._open[name] = _Session()
+            self._open[name] = _OpenLines()
         if self._keep(self._open[name], line):
             self._size += weight_of(line)
         if direction == "end":

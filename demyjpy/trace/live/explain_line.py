@@ -32,7 +32,7 @@ _DECIDERS: Final = 16  # verdicts of a session whose handlers are known
 
 
 @define
-class _Session:
+class _SessionNotes:
     """What is known of a session until its message ends."""
 
     take: Callable[[Reply], list[MessageStory]]
@@ -55,7 +55,7 @@ class Explainer:
     def __init__(self, write: Callable[[str], None] | None = None, *, length: int = LENGTH) -> None:
         self._length = length
         self._write = write or (lambda line: log.info("%s", line))
-        self._sessions = OpenSessions(lambda name: _Session(reading_messages(name, most=1)))
+        self._sessions = OpenSessions(lambda name: _SessionNotes(reading_messages(name, most=1)))
         self._lock = threading.Lock()
 
     def __call__(self, step: Step) -> None:
@@ -69,7 +69,7 @@ class Explainer:
         for line in lines:
             self._write(line)
 
-    def _line(self, session: _Session, message: MessageStory) -> str:
+    def _line(self, session: _SessionNotes, message: MessageStory) -> str:
         words = [f"session {message.session}: {safe(message.name)}", envelope(message)]
         if message.client:
             words.append(f"from {safe(message.client)}")
@@ -104,7 +104,7 @@ def _shortened(packet: tuple[int, bytes], longest: int) -> tuple[int, bytes]:
     return letter, path + b"\0"
 
 
-def _ended(session: _Session, step: Step, longest: int) -> Iterator[MessageStory]:
+def _ended(session: _SessionNotes, step: Step, longest: int) -> Iterator[MessageStory]:
     """The messages that end with this step; first those that it shows to have ended before it.
 
     There is a step for each handler, and the answer comes with the last of an event. Until then, or
@@ -129,13 +129,13 @@ def _ended(session: _Session, step: Step, longest: int) -> Iterator[MessageStory
         yield from _finish(session)
 
 
-def _finish(session: _Session) -> list[MessageStory]:
+def _finish(session: _SessionNotes) -> list[MessageStory]:
     """The messages that end with what was kept."""
     reply, session.reply = session.reply, None
     return [] if reply is None else session.take(reply)
 
 
-def _note(session: _Session, step: Step) -> None:
+def _note(session: _SessionNotes, step: Step) -> None:
     """Who asked for what."""
     session.spent += step.duration or 0.0
     session.errors += step.error is not None
@@ -152,7 +152,7 @@ def _note(session: _Session, step: Step) -> None:
             session.editors[step.handler.name] = None
 
 
-def _exchange(session: _Session, step: Step, packet: tuple[int, bytes], longest: int) -> Exchange:
+def _exchange(session: _SessionNotes, step: Step, packet: tuple[int, bytes], longest: int) -> Exchange:
     queue_id = queue_id_in(step.after)
     queue_id = queue_id and queue_id[:longest]
     sent, exact = step.sent, session.leading_space

@@ -196,7 +196,7 @@ class Tray:
 
 
 @define
-class _Session:
+class _RecordedSession:
     """A session that is being recorded, or no more, for something of it is lost."""
 
     converter: StepConverter
@@ -225,7 +225,7 @@ class Recorder:
         self._tray = Tray(directory, by, files=files, disk=disk).prepare()
         self._memory = memory
         self._writer = BackgroundWriter("recorder", memory)
-        self._sessions = OpenSessions(lambda name: _Session(StepConverter(name, raw)))
+        self._sessions = OpenSessions(lambda name: _RecordedSession(StepConverter(name, raw)))
         self._lines: list[Line] = []
         self._size = 0
         self._seldom = Seldom(60.0)
@@ -248,7 +248,7 @@ class Recorder:
             if is_over or isinstance(step.event, EndOfMessage) or self._size > _HELD:
                 self._hand_over()
 
-    def _keep(self, session: _Session, lines: Iterable[Line], now: float) -> None:
+    def _keep(self, session: _RecordedSession, lines: Iterable[Line], now: float) -> None:
         for line in lines:
             if self._size + self._writer.size + len(line.data) > self._memory:
                 session.is_lost = True

@@ -123,7 +123,7 @@ class _Said:
 
 
 @define
-class _Session:
+class _ShadowedSession:
     """One session as the thread plays it."""
 
     mta: ReplayMta
@@ -152,7 +152,7 @@ class _Stage:
         self._setup, self._report = Setup(begin, on_error), report
         self._has_reached = False
         self._writer = BackgroundWriter("shadow", memory)
-        self._sessions: dict[str, _Session] = {}  # the thread's
+        self._sessions: dict[str, _ShadowedSession] = {}  # the thread's
         self._names = SessionNames()
         self._lock = threading.Lock()
         self._heard: dict[str, list[tuple[Any, ...] | None]] = {}
@@ -230,7 +230,7 @@ class _Stage:
         name = said.session
         if isinstance(said.event, ev.Options):
             mta = ReplayMta(FilterConnection(self._setup, name))
-            self._sessions[name] = _Session(mta, reading_messages(name), reading_messages(name))
+            self._sessions[name] = _ShadowedSession(mta, reading_messages(name), reading_messages(name))
         session = self._sessions.get(name)
         if session is None:
             return
@@ -253,7 +253,9 @@ class _Stage:
         if not self._has_reached:  # else what the candidate said is no answer of its own
             self._compare(session, live, new)
 
-    def _compare(self, session: _Session, live: list[MessageStory], new: list[MessageStory]) -> None:
+    def _compare(
+        self, session: _ShadowedSession, live: list[MessageStory], new: list[MessageStory]
+    ) -> None:
         """Tell of messages that both are done with."""
         for old in live:
             session.waiting[old.first] = old

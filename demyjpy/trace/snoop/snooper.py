@@ -57,7 +57,7 @@ class Snooper:
         self.tell = tell
         self.begin = recorder
         self._names = SessionNames()
-        self._sessions: set[_Session] = set()
+        self._sessions: set[_SnoopedSession] = set()
         self._listener: Listener | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._looking: asyncio.Task[None] | None = None  # waits for a milter that is away
@@ -106,7 +106,7 @@ class Snooper:
             (listener.socket if keep_file else listener).close()
 
     def _welcome(self) -> "_Side":
-        session = _Session(self, self._names.next())
+        session = _SnoopedSession(self, self._names.next())
         self._sessions.add(session)
         return session.front
 
@@ -117,7 +117,7 @@ class Snooper:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def forget(self, session: "_Session") -> None:
+    def forget(self, session: "_SnoopedSession") -> None:
         """A session has ended."""
         self._sessions.discard(session)
         if not self._sessions:
@@ -160,7 +160,7 @@ def _why(error: OSError) -> str:
     return f"{words[:1].lower()}{words[1:]}"
 
 
-class _Session:
+class _SnoopedSession:
     """One MTA's connection, the one with the milter that belongs to it, and what is seen of both."""
 
     def __init__(self, snooper: Snooper, name: str) -> None:
@@ -287,7 +287,7 @@ class _Session:
 class _Side(asyncio.Protocol):
     """One of the two connections of a session."""
 
-    def __init__(self, session: _Session, direction: str) -> None:
+    def __init__(self, session: _SnoopedSession, direction: str) -> None:
         self._session = session
         self.direction = direction
         self._transport: asyncio.Transport | None = None

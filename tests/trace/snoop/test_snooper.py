@@ -20,7 +20,7 @@ from demyjpy.testing.server import Server
 from demyjpy.trace import Trace, Tray, WireRecorder, load
 from demyjpy.trace.replay.comparing import compare_bytes
 from demyjpy.trace.replay.replaying import Filter
-from demyjpy.trace.snoop.snooper import Snooper, _Session, _why
+from demyjpy.trace.snoop.snooper import Snooper, _SnoopedSession, _why
 from tests.cli.servers import PATIENCE, listening, silent
 from tests.engine.harness import (
     join,
@@ -400,7 +400,7 @@ def test_what_was_early_may_be_all_that_a_milter_takes_for_now(monkeypatch: pyte
     """Then the MTA is read on when the milter takes more, not when it is there."""
 
     async def inside(snooper: Snooper, seen: Seen) -> None:
-        one = _Session(snooper, "1")
+        one = _SnoopedSession(snooper, "1")
         reads: list[str] = []
         monkeypatch.setattr(one.front, "pause", lambda: reads.append("pause"))
         monkeypatch.setattr(one.front, "resume", lambda: reads.append("resume"))
