@@ -56,7 +56,7 @@ def start_milter(
     was. It is called in a thread, with several workers in a process that the new workers come from.
     ``user`` and ``group``: as whom to run once it listens. ``record``: a directory into which every
     session is recorded, or a `demyjpy.trace.Recorder`; ``record_raw``: with all packets as bytes.
-    ``explain``: a line in the log for each message, or a `demyjpy.trace.live.explain_line.Explainer`.
+    ``explain``: a line in the log for each message, or a `demyjpy.trace.Explainer`.
     ``flight``: a `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile, in each worker if there
     are several. ``capsules``: a directory into which each failure of a handler is written, or a
     `demyjpy.trace.CapsuleMaker`. ``see_envelope``: for ``record``, ``explain`` and ``flight`` the MTA is

@@ -234,7 +234,7 @@ def _no_capsule(path: str | Path, what: str) -> TraceError:
     return TraceError(f"expected a capsule (demyjpy run --capsules writes them) in {path}, got {what}")
 
 
-def has_failed_alike(capsule: Capsule, steps: Iterable[Step]) -> bool:
+def has_failed_again(capsule: Capsule, steps: Iterable[Step]) -> bool:
     """Whether among these steps there is the same failure: handler, event, class of the error."""
     return any(
         step.error is not None

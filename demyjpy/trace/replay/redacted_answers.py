@@ -36,11 +36,11 @@ def _as_kept(reply: Reply) -> Reply:
     if reply.data == old.data or not any("left_out" in one for one in recorded.records):
         return reply
     before, after = old.actions, reply.actions
-    is_alike = len(before) == len(after) and all(map(_is_alike, before, after))
-    return old if is_alike else reply
+    is_same = len(before) == len(after) and all(map(_is_same, before, after))
+    return old if is_same else reply
 
 
-def _is_alike(old: Any, new: Any) -> bool:
+def _is_same(old: Any, new: Any) -> bool:
     """Whether they are the same but for a value that is not in the recording."""
     if type(old) is not type(new):
         return False
