@@ -9,7 +9,7 @@ from attrs import frozen
 from demyjpy.cli.check_report import Report, mutable_values
 from demyjpy.cli.check_watch import Key, Seen, Watch
 from demyjpy.context import Context, new_context
-from demyjpy.trace.words import plural, shorten
+from demyjpy.trace.display.wording import plural, shorten
 from demyjpy.wire.fields import spell_macro
 
 _ORDER: Final = (

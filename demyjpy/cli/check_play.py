@@ -27,7 +27,7 @@ from demyjpy.testing.run import play_script, profiles_of
 from demyjpy.testing.script import Script
 from demyjpy.testing.strategies import sessions, words_of
 from demyjpy.testing.strategies.classics import classics
-from demyjpy.trace.words import plural
+from demyjpy.trace.display.wording import plural
 
 _GENERATED: Final = 60
 _AGAIN: Final = 0.5  # seconds between further alarms, for a handler that catches anything

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import Any, Final, TypeAlias
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 from pyrsistent import PMap
 
 from demyjpy.actions import Modification
@@ -22,34 +22,16 @@ from demyjpy.context import Context, send_action, take_actions
 from demyjpy.engine.connection import Step
 from demyjpy.engine.macros import Macros
 from demyjpy.errors import HandlerError
-from demyjpy.handlers import Around, as_registry, merge_handlers, wrap_handler
-from demyjpy.registry import Handler, Registry
-from demyjpy.trace.words import verdict_words
+from demyjpy.handlers import Around, wrap_handler
+from demyjpy.registry import Handler
+from demyjpy.trace.display.wording import verdict_words
+from demyjpy.trace.replay.outside_calls import NETWORK, PROGRAMS, with_each_handler
 from demyjpy.verdicts import decides, is_verdict
 
 LONGEST: Final = 20.0
 """Seconds; no session is begun after them, and none goes on."""
 
-_WAITING: Final = frozenset(
-    {
-        "builtins.input",
-        "os.exec",
-        "os.fork",
-        "os.forkpty",
-        "os.posix_spawn",
-        "os.spawn",
-        "os.system",
-        "socket.connect",
-        "socket.getaddrinfo",
-        "socket.gethostbyaddr",
-        "socket.gethostbyname",
-        "socket.getnameinfo",
-        "socket.sendmsg",
-        "socket.sendto",
-        "subprocess.Popen",
-        "time.sleep",
-    }
-)
+_WAITING: Final = PROGRAMS | NETWORK | {"builtins.input", "time.sleep"}
 """Audit events (https://docs.python.org/3/library/audit_events.html) of what may take long."""
 _FINE_IN_ASYNC: Final = frozenset(
     {"socket.connect", "socket.sendmsg", "socket.sendto", "subprocess.Popen"}
@@ -166,16 +148,10 @@ class Watch:
 
     def watched(self, ctx: Context) -> Context:
         """A new connection's context with handlers that are seen."""
-        parts = as_registry(ctx["handlers"]).parts
-        return ctx.set("handlers", merge_handlers(*map(self._part, range(len(parts)), parts)))
+        return with_each_handler(ctx, self._wrapped)
 
-    def _part(self, number: int, part: Registry) -> Registry:
-        handlers = {event: self._wrapped((number, event), part[event]) for event in part}
-        return Registry(handlers, evolve(part.declarations, state={}))
-
-    def _wrapped(self, key: Key, handler: Handler[Any]) -> Handler[Any]:
-        if handler.event in ("options", "define_macros"):
-            return handler  # they work on macros themselves
+    def _wrapped(self, number: int, handler: Handler[Any]) -> Handler[Any]:
+        key = (number, handler.event)
         seen = self.seen.setdefault(key, Seen(handler))
 
         def around(event: Any, ctx: Context) -> Around:

@@ -11,7 +11,8 @@ from demyjpy.drivers.address import Address
 from demyjpy.errors import AddressError
 from demyjpy.mta import client_steps
 from demyjpy.mta.smtp_session import Outcome
-from demyjpy.trace.words import plural, safe
+from demyjpy.shown import safe
+from demyjpy.trace.display.wording import plural
 
 if TYPE_CHECKING:
     from demyjpy.mta.box_settings import Store

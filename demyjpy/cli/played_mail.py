@@ -12,7 +12,8 @@ from demyjpy.mta.milter_link import MilterFailedError
 from demyjpy.mta.profiles import Profile
 from demyjpy.mta.smtp_session import Outcome
 from demyjpy.mta.stored_mail import Envelope, StoredMail
-from demyjpy.trace.words import plural, safe, shorten
+from demyjpy.shown import safe
+from demyjpy.trace.display.wording import plural, shorten
 from demyjpy.verdicts import Fate, fate_of_refusal, join_bodies
 
 Word: TypeAlias = Fate | Literal["failed"]

@@ -17,12 +17,12 @@ from demyjpy.context import ENGINE_KEYS, Context
 from demyjpy.engine.connection import Step
 from demyjpy.handlers import default_event_handler
 from demyjpy.registry import Handler
-from demyjpy.trace import pages
-from demyjpy.trace.messages import Message
-from demyjpy.trace.moments import Moment
-from demyjpy.trace.pages import Bounded, Markup, change, details, element
-from demyjpy.trace.session import Trace
-from demyjpy.trace.words import answer_words, ending, envelope, path_words
+from demyjpy.trace.display import pages
+from demyjpy.trace.display.pages import Bounded, Markup, change, details, element
+from demyjpy.trace.display.wording import answer_words, ending, envelope, path_words
+from demyjpy.trace.format.message_stories import MessageStory
+from demyjpy.trace.format.recorded_steps import Moment
+from demyjpy.trace.format.trace import Trace
 
 _ON_ARROW: Final = 120  # characters; the whole is in the details
 _HEAD: Final = pages.LONGEST - 200
@@ -123,7 +123,7 @@ def session_page(trace: Trace, views: Iterable[View], how: str) -> str:
     )
 
 
-def _message(message: Message) -> Markup:
+def _message(message: MessageStory) -> Markup:
     return element(
         "div", element("h3", message.name), f"{envelope(message)}: {ending(message)}", kind="card"
     )

@@ -10,7 +10,8 @@ from demyjpy.cli.output import Paint
 from demyjpy.mta import client_steps
 from demyjpy.mta.milter_link import Answer, MilterFailedError
 from demyjpy.mta.smtp_session import Heard, Outcome
-from demyjpy.trace.words import edit_words, plural, safe, shorten, verdict_words
+from demyjpy.shown import safe
+from demyjpy.trace.display.wording import edit_words, plural, shorten, verdict_words
 
 
 def failure_words(failure: MilterFailedError) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from demyjpy.cli.errors import InputError, failing_to
-from demyjpy.trace.files import is_any_of
+from demyjpy.trace.format.files import is_any_of
 
 _PAGE: Final = b"<!doctype html"
 

@@ -16,7 +16,7 @@ from demyjpy.engine.connection import Call, Setup, Step
 from demyjpy.errors import LocalProtocolError
 from demyjpy.mta.milter_link import MAX_REPLY, Answer, MilterLink, hear
 from demyjpy.mta.smtp_session import Exchange
-from demyjpy.trace.player import Player
+from demyjpy.trace.replay.filter_connection import FilterConnection
 from demyjpy.wire.codes import CHUNK_SIZE, Command
 from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, split_frames
 
@@ -26,7 +26,7 @@ Chunk: TypeAlias = int | Sequence[int]
 _BODY: Final = int(Command.BODY)
 
 
-class MemoryFilter(Player):
+class MemoryFilter(FilterConnection):
     """One connection with a filter, which carries out what `demyjpy.mta.smtp.play` asks for.
 
     ``chunk``: cut the body into such pieces instead of 65535 bytes.

@@ -14,7 +14,7 @@ from demyjpy.mta.profiles import Profile, Reply
 from demyjpy.mta.smtp_session import Outcome
 from demyjpy.mta.stored_mail import StoredMail, StoredMessage
 from demyjpy.testing.dialogue import dialogue
-from demyjpy.trace.session import Trace
+from demyjpy.trace.format.trace import Trace
 from demyjpy.verdicts import Fate, fate_of_refusal
 
 

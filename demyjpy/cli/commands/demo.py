@@ -34,7 +34,8 @@ from demyjpy.drivers.pool import DaemonExecutor
 from demyjpy.mta import client_steps
 from demyjpy.mta.profiles import Postfix
 from demyjpy.mta.smtp_session import Outcome
-from demyjpy.trace.words import plural, safe, shorten
+from demyjpy.shown import safe
+from demyjpy.trace.display.wording import plural, shorten
 
 if TYPE_CHECKING:
     from demyjpy.mta.box import Box

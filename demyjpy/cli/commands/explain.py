@@ -7,7 +7,7 @@ from typing import Final
 from demyjpy.cli.arguments import MAX_SESSION, TRACES, Command, argument
 from demyjpy.cli.output import complain, say
 from demyjpy.cli.recordings import FirstThousand, readings, report_problems, session_problems
-from demyjpy.trace.explaining import sentences
+from demyjpy.trace.display.sentences import sentences
 
 _EPILOG: Final = """\
 examples:

@@ -26,7 +26,7 @@ from demyjpy.cli.output import paint_for, say
 from demyjpy.cli.signals import tell, until_signal
 from demyjpy.mta.channel import Tap, Timeouts, untapped
 from demyjpy.shown import safe
-from demyjpy.trace.writing import Tray, WireRecorder
+from demyjpy.trace.live.recorder import Tray, WireRecorder
 
 if TYPE_CHECKING:
     from demyjpy.mta.box_settings import Store, Tapping

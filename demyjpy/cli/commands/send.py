@@ -41,7 +41,7 @@ from demyjpy.mta.smtp import play_async, take_step
 from demyjpy.mta.smtp_path import split_path
 from demyjpy.mta.smtp_session import Outcome, new_session
 from demyjpy.mta.tolerant_channel import TolerantChannel
-from demyjpy.trace.writing import Tray, WireRecorder
+from demyjpy.trace.live.recorder import Tray, WireRecorder
 from demyjpy.wire.fields import Parameters, decode_text, spell_macro
 
 _EPILOG: Final = """\

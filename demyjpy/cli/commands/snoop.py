@@ -34,12 +34,13 @@ from demyjpy.cli.signals import until_signal
 from demyjpy.drivers.address import Address, parse_address
 from demyjpy.drivers.report import log
 from demyjpy.errors import MilterError
-from demyjpy.trace.fields import load_action, load_event
-from demyjpy.trace.records import Record
-from demyjpy.trace.snooping import AWAY, STOPPED, Snooper
-from demyjpy.trace.tapes import AFTER_LOSS
-from demyjpy.trace.words import flag_words, plural, safe, shorten, words_of
-from demyjpy.trace.writing import Tray, WireRecorder
+from demyjpy.shown import safe
+from demyjpy.trace.display.wording import flag_words, plural, shorten, words_of
+from demyjpy.trace.format.converters import AFTER_LOSS
+from demyjpy.trace.format.json_events import load_action, load_event
+from demyjpy.trace.format.records import Record
+from demyjpy.trace.live.recorder import Tray, WireRecorder
+from demyjpy.trace.snoop.snooper import AWAY, STOPPED, Snooper
 
 _EPILOG: Final = """\
 examples:

@@ -20,10 +20,11 @@ from demyjpy.cli.recordings import (
     session_problems,
 )
 from demyjpy.errors import TraceError
-from demyjpy.trace.files import is_any_of
-from demyjpy.trace.session import Trace
-from demyjpy.trace.words import plural
-from demyjpy.trace.writing import write
+from demyjpy.trace.display.wording import plural
+from demyjpy.trace.format.files import is_any_of
+from demyjpy.trace.format.message_stories import MessageStory
+from demyjpy.trace.format.trace import Trace
+from demyjpy.trace.format.writing import write
 
 _EPILOG: Final = """\
 examples:
