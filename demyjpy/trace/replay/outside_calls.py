@@ -5,6 +5,7 @@ by itself is not seen. A handler that reaches outside is no function of what it 
 played once more, it may answer otherwise, and what it writes is written again.
 """
 
+import gc
 import inspect
 import itertools
 import os
@@ -138,7 +139,7 @@ class OutsideWatch:
         if event != "c_call" or frame.f_globals.get("__name__", "").startswith(_OWN):
             return
         found = _place_of(function)
-        if found in _CHANCE or found[0] in _MODULES:
+        if (found in _CHANCE or found[0] in _MODULES) and not _is_in_collection(frame):
             self.reach(".".join(found), is_chance=found in _CHANCE)
 
     def reach(self, call: str, *, is_chance: bool = False) -> None:
@@ -155,6 +156,14 @@ class OutsideWatch:
 
 # Modules whose own calls are not the handler's: the time of a log record, the event loop.
 _OWN: Final = ("demyjpy.", "logging", "asyncio", "threading", "selectors")
+
+
+def _is_in_collection(frame: FrameType | None) -> bool:
+    """Whether this is at work for a garbage collection, which may begin in any handler."""
+    codes = {getattr(one, "__code__", None) for one in gc.callbacks}
+    while frame is not None and frame.f_code not in codes:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _place_of(function: Any) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """What handlers reach outside of their session while they are played: seen, and in a shadow stopped."""
 
+import gc
 import logging
 import os
 import random
@@ -80,6 +81,19 @@ def test_a_database_that_was_opened_before_is_seen(database: sqlite3.Connection,
 def test_time_and_chance_are_seen(function: Callable[[], object], call: str) -> None:
     """They leave nothing behind, which is told."""
     assert reached(function) == [(call, True)]
+
+
+def test_a_collection_of_garbage_is_nobodys_call() -> None:
+    """It begins in any handler, and whoever listens to it may look at the clock, as Hypothesis does."""
+
+    def listen(phase: str, info: dict[str, int]) -> None:
+        time.perf_counter()
+
+    gc.callbacks.append(listen)
+    try:
+        assert reached(gc.collect) == []
+    finally:
+        gc.callbacks.remove(listen)
 
 
 def test_the_network_and_files_are_seen(tmp_path: Path) -> None:
