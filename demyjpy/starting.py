@@ -61,8 +61,8 @@ def start_milter(
     are several. ``capsules``: a directory into which each failure of a handler is written, or a
     `demyjpy.trace.CapsuleMaker`. ``see_envelope``: for ``record``, ``explain`` and ``flight`` the MTA is
     asked for senders and recipients also if no handler wants them; it does not wait for an answer.
-    It tells systemd its state. Other options are those of `demyjpy.drivers.options.Options`; a second
-    signal ends at once. In a thread that is not the main one no signal is handled.
+    It tells systemd its state. Other options are those of `demyjpy.drivers.options.ServerOptions`; a
+    second signal ends at once. In a thread that is not the main one no signal is handled.
 
     Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run,
     `demyjpy.trace.TraceError` where it cannot record.

@@ -44,7 +44,7 @@ def report_problems(command: str, found: Iterable[Reading], sessions: Iterable[s
 
 
 @define
-class Few:
+class FirstThousand:
     """Lines to be told at the end: the first thousand, and how many there were."""
 
     lines: list[str] = field(factory=list)

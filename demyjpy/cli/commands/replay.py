@@ -12,7 +12,7 @@ from typing import Final
 from demyjpy.cli.arguments import COUNT, MAX_SESSION, ON_ERROR, Command, argument, flag
 from demyjpy.cli.errors import InputError
 from demyjpy.cli.output import complain, complain_of_all, paint_for, say
-from demyjpy.cli.recordings import Few, readings, report_problems
+from demyjpy.cli.recordings import FirstThousand, readings, report_problems
 from demyjpy.cli.replay_jobs import Task, filter_of, processors, run_all
 from demyjpy.cli.replay_page import ReportPage
 from demyjpy.cli.replay_report import Tally, session_lines
@@ -105,7 +105,7 @@ def replay(arguments: argparse.Namespace) -> int:
     )
     tally = Tally(is_whole_wanted=new is None)
     page = ReportPage(_compared(arguments, old, new), tuple(traces))
-    told_of = Few()
+    told_of = FirstThousand()
     told, shown = 0, arguments.show or SHOWN
     for one in run_all(task, _sessions(found), arguments.jobs or processors()):
         tally.add(one)

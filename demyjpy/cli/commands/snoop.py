@@ -125,7 +125,7 @@ class Screen:
     def __call__(self, session: str, records: list[Record]) -> None:
         """Show what has come."""
         number = self._numbers[session]
-        # what cannot be read is told once in each direction; all of it is in the recording
+        # what cannot be read is shown once in each direction; all of it is in the recording
         told = (record for record in records if record.get("problem") != AFTER_LOSS)
         lines = [record_line(record, number, self._paint) for record in told]
         if any(record.get("direction") == "end" for record in records):

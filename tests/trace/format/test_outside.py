@@ -271,7 +271,7 @@ def test_what_is_told_is_bounded(run: Run, tmp_path: Path, monkeypatch: pytest.M
     lines = errors.splitlines()
     assert (status, len(lines)) == (1, 101)
     assert lines[-1] == "demyjpy trace: and 51 more like these"
-    assert list(recordings.Few(["a"], 151)) == ["a", "1 problems more"]
+    assert list(recordings.FirstThousand(["a"], 151)) == ["a", "1 problems more"]
 
 
 def test_a_value_is_bounded_too() -> None:

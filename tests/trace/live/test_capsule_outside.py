@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from demyjpy.cli.commands import capsule as command
 from demyjpy.cli.commands.capsule import code_of_records, code_of_script, script_of, scripts_of
 from demyjpy.errors import TraceError
-from demyjpy.mta import steps
+from demyjpy.mta import client_steps
 from demyjpy.testing import Postfix
 from demyjpy.testing import run as play
-from demyjpy.testing.code import as_code, as_steps
+from demyjpy.testing.script_code import as_code, as_steps
 from demyjpy.trace import load_capsule
 from demyjpy.trace.live.capsule import Capsule
 from tests.engine.harness import BODY, EOM, HEADER, MAIL, MESSAGE, OPENING, QUIT, RCPT, packet
@@ -145,14 +145,14 @@ def test_a_filter_without_end_of_headers_keeps_its_blank_line(tmp_path: Path) ->
         ((HEADER,), b"Subject:hello\r\n\r\n"),
     ):
         found = load_capsule(a_capsule(tmp_path, *OPENING, MAIL, RCPT, *said, EOM))
-        assert script_of(found.trace).steps[-1] == steps.Data(content)
+        assert script_of(found.trace).steps[-1] == client_steps.Data(content)
 
 
 def test_a_message_that_failed_in_its_header_ends_there(tmp_path: Path) -> None:
     """No blank line is made up."""
     handlers = {"header": lambda event, ctx: 1 / 0}
     path, *_ = capsules_of(tmp_path / "c", handlers, *OPENING, MAIL, RCPT, HEADER)
-    assert script_of(load_capsule(path).trace).steps[-1] == steps.Data(b"Subject:hello\r\n")
+    assert script_of(load_capsule(path).trace).steps[-1] == client_steps.Data(b"Subject:hello\r\n")
 
 
 def test_a_made_test_fails_as_the_handler_does(run: Run, tmp_path: Path, failing: Path) -> None:
@@ -257,14 +257,16 @@ def _results(script: Any) -> list[Any]:
 
 def test_parameters_are_written_as_python_takes_them() -> None:
     """By name where that can be, else in a map; every step has its class in the flat form."""
-    mail = steps.Mail("a", {"import": None, "SIZE": "1", "__debug__": "x", "ﬁ": "y"})
-    assert as_code((steps.Connect(), mail), raw=True) == (
+    mail = client_steps.Mail("a", {"import": None, "SIZE": "1", "__debug__": "x", "ﬁ": "y"})
+    assert as_code((client_steps.Connect(), mail), raw=True) == (
         "session(helo=None, raw=True)"
         ".mail('a', **{'import': None}, SIZE='1', **{'__debug__': 'x'}, **{'ﬁ': 'y'})"
     )
-    flat = as_steps((steps.Connect(), mail, steps.StartTls(), steps.Data(b"x" * 70)), "")
-    assert "steps.Data(b'x' * 70)," in flat
-    assert "steps.Mail('a', (('import', None)," in flat
+    flat = as_steps(
+        (client_steps.Connect(), mail, client_steps.StartTls(), client_steps.Data(b"x" * 70)), ""
+    )
+    assert "client_steps.Data(b'x' * 70)," in flat
+    assert "client_steps.Mail('a', (('import', None)," in flat
 
 
 def test_what_cannot_be_read_is_no_step(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from pyrsistent import PMap
 
 from demyjpy import actions as act
 from demyjpy.context import ENGINE_KEYS
-from demyjpy.mta.message import Field, Mail, Message
 from demyjpy.mta.profiles import Profile
+from demyjpy.mta.stored_mail import StoredField, StoredMail, StoredMessage
 from demyjpy.testing.dialogue import content_lines, show
 from demyjpy.testing.result import MessageResult, Result
 from demyjpy.wire.fields import encode_text
@@ -79,7 +79,7 @@ def _settled(result: MessageResult, any_place: bool) -> MessageResult:
         return result
     fields = [evolve(one, name=one.name.title()) for one in result.message.fields]
     added = [
-        Field(edit.name.title(), edit.raw)
+        StoredField(edit.name.title(), edit.raw)
         for edit in result.actions
         if any_place and isinstance(edit, act.AddHeader)
     ]
@@ -117,13 +117,13 @@ def describe_mail(message: MessageResult) -> list[str]:
     return [] if message.mail is None else mail_lines(evolve(message.mail, message=message.message))
 
 
-def mail_lines(mail: Mail) -> list[str]:
+def mail_lines(mail: StoredMail) -> list[str]:
     """Envelope, quarantine and message, all fields."""
     held = [] if mail.quarantine is None else [f"held: {mail.quarantine}"]
     return [*_envelope_lines(mail), *held, *message_lines(mail.message)]
 
 
-def _envelope_lines(mail: Mail) -> list[str]:
+def _envelope_lines(mail: StoredMail) -> list[str]:
     envelope = mail.envelope
     lines = [("MAIL FROM", envelope.sender, envelope.parameters)]
     lines += [("RCPT TO", address, parameters) for address, parameters in envelope.recipients]
@@ -133,7 +133,7 @@ def _envelope_lines(mail: Mail) -> list[str]:
     ]
 
 
-def message_lines(message: Message) -> list[str]:
+def message_lines(message: StoredMessage) -> list[str]:
     """A message line by line, header fields exactly."""
     fields = [
         show_bytes_line(line)
@@ -193,8 +193,8 @@ def _context_lines(ctx: "PMap[str, Any]") -> list[str]:
 
 
 _DESCRIBED: tuple[tuple[type[Any], Callable[[Any], list[str]]], ...] = (
-    (Message, message_lines),
-    (Mail, mail_lines),
+    (StoredMessage, message_lines),
+    (StoredMail, mail_lines),
     (MessageResult, _message_result_lines),
     (Result, _result_lines),
     (PMap, _context_lines),

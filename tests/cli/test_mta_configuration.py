@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from demyjpy.cli.configuration import mta_lines
+from demyjpy.cli.mta_configuration import mta_lines
 from demyjpy.drivers.address import parse_address
 
 

@@ -4,10 +4,10 @@ import pytest
 from attrs import evolve
 
 from demyjpy import add_header, define_event_handlers, quarantine, reject
-from demyjpy.mta import steps
-from demyjpy.testing import Mail, Message, Postfix, Script, Sendmail, context, run, session
+from demyjpy.mta import client_steps
+from demyjpy.testing import Postfix, Script, Sendmail, StoredMail, StoredMessage, context, run, session
 from demyjpy.testing.dialogue import show
-from demyjpy.testing.explain import compare_mtas, explain_difference
+from demyjpy.testing.differences import compare_mtas, explain_difference
 
 SCRIPT = session().mail("a@b", SIZE="9").rcpt("c@d").message("Subject: x\n\nhello\n")
 IDLE = define_event_handlers()
@@ -30,7 +30,9 @@ def test_contexts_differ_by_key():
 
 def test_messages_differ_by_line():
     """Header fields and body lines; what is no text is escaped."""
-    left, right = (Message.parse(data) for data in (b"A: 1\nB: \xff\n c\n\nx\n", b"A: 1\nB: 2\n\nx\n"))
+    left, right = (
+        StoredMessage.parse(data) for data in (b"A: 1\nB: \xff\n c\n\nx\n", b"A: 1\nB: 2\n\nx\n")
+    )
     assert explain_difference(left, right) == [
         "  A: 1",
         "- B: 2",
@@ -57,13 +59,13 @@ def test_results_differ_by_dialogue_actions_and_mail():
     ]
     assert "+ held: why" in explain_difference(left.only, right.only)
     mail = left.only.mail
-    assert isinstance(mail, Mail)
+    assert isinstance(mail, StoredMail)
     assert "+ held: why" in explain_difference(mail, right.only.mail)
 
 
 def test_a_difference_that_cannot_be_seen_is_told():
     """Two values may read alike."""
-    left = Message.parse(b"A: 1\n\n")
+    left = StoredMessage.parse(b"A: 1\n\n")
     right = evolve(left, fields=(evolve(left.fields[0], owner="mta"),))
     assert explain_difference(left, right) == ["no difference to be seen: the values differ in kind"]
 
@@ -142,7 +144,7 @@ def test_a_script_can_be_written_as_code(script):
 
 def test_a_part_of_a_session_is_its_steps():
     """Only what begins with a client can be built with session()."""
-    assert repr(Script((steps.Quit(),))) == "Script((Quit(),))"
+    assert repr(Script((client_steps.Quit(),))) == "Script((Quit(),))"
 
 
 def test_escapes_are_those_of_python():

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.growth import CASES
+from tests.engine.growth import CASES
 
 _MOST = 1.1
 """How much of a line's growth may be by something else: buffers double, reads are joined in steps."""
@@ -16,7 +16,7 @@ _MOST = 1.1
 @pytest.fixture(scope="module")
 def counted() -> dict[str, list[list[int]]]:
     """Lines and bytes of each case, for N, 2 N and 4 N packets."""
-    program = [sys.executable, "-m", "tests.growth"]
+    program = [sys.executable, "-m", "tests.engine.growth"]
     return json.loads(subprocess.run(program, check=True, capture_output=True, timeout=300).stdout)
 
 

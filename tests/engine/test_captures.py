@@ -19,7 +19,7 @@ from demyjpy.engine.pipeline import as_on_connect, hang_up, open_connection, rec
 from demyjpy.wire.codes import ProtocolFlag
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frames
 
-HERE = Path(__file__).parent / "captures"
+HERE = Path(__file__).parents[1] / "captures"
 FILES = sorted(HERE.glob("*/*.jsonl"))
 
 EVENTS = (

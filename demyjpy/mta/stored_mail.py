@@ -18,7 +18,7 @@ _LINE: Final = re.compile(rb"\r*\n")
 
 
 @frozen
-class Field:
+class StoredField:
     """A header field: its name, and the text after the colon, folded with LF, without the last.
 
     ``owner`` is ``"message"`` for what a milter may see and count, ``"mta"`` for what the MTA itself
@@ -46,10 +46,10 @@ class Field:
 
 
 @frozen
-class Message:
+class StoredMessage:
     """Header fields in order, and a body with CRLF line ends."""
 
-    fields: tuple[Field, ...] = ()
+    fields: tuple[StoredField, ...] = ()
     body: bytes = b""
 
     @classmethod
@@ -60,9 +60,7 @@ class Message:
         """
         lines = _LINE.split(data)
         fields: list[tuple[bytes, list[bytes]]] = []
-        at = 0
-        while at < len(lines):
-            line = cleaned(lines[at])
+        for line in map(cleaned, lines):
             found = _FIELD.fullmatch(line)
             if line[:1] in (b" ", b"\t") and fields:
                 fields[-1][1].append(line)
@@ -70,11 +68,10 @@ class Message:
                 fields.append((found[1], [found[2]]))
             else:
                 break
-            at += 1
-        if lines[at : at + 1] == [b""]:
-            at += 1  # the empty line belongs to neither part
+        at = sum(len(raw) for _, raw in fields)
+        at += lines[at : at + 1] == [b""]  # the empty line belongs to neither part
         body = complete_lines(b"\r\n".join(lines[at:]))
-        parsed = (Field(decode_text(name), decode_text(b"\n".join(raw))) for name, raw in fields)
+        parsed = (StoredField(decode_text(name), decode_text(b"\n".join(raw))) for name, raw in fields)
         return cls(tuple(parsed), body)
 
     def __bytes__(self) -> bytes:
@@ -96,6 +93,11 @@ class Message:
     def get_all(self, name: str) -> list[str]:
         """The values of all fields of that name, from the top."""
         return [field.value for field in self.fields if field.is_named(name) and not field.is_deleted]
+
+    @property
+    def seen_fields(self) -> tuple[StoredField, ...]:
+        """The fields that milters see."""
+        return tuple(one for one in self.fields if one.owner == "message" and not one.is_deleted)
 
     @property
     def headers(self) -> list[tuple[str, str]]:
@@ -124,11 +126,11 @@ class Envelope:
 
 
 @frozen
-class Mail:
+class StoredMail:
     """A message in its envelope; ``quarantine`` is the reason for which it is held, or None."""
 
     envelope: Envelope
-    message: Message
+    message: StoredMessage
     quarantine: str | None = None
 
 
@@ -137,7 +139,7 @@ def complete_lines(body: bytes) -> bytes:
     return body + b"\r\n" if body and not body.endswith(b"\r\n") else body
 
 
-def cut_header(field: Field, limit: int) -> Field:
+def cut_header(field: StoredField, limit: int) -> StoredField:
     """A field within a limit in bytes for name, colon and text, as Postfix cuts it.
 
     The first line is cut; of the others those are kept that fit in whole.

@@ -7,8 +7,8 @@ from typing import Final
 
 from attrs import asdict
 
-from demyjpy.mta import steps
-from demyjpy.mta.steps import Step
+from demyjpy.mta import client_steps
+from demyjpy.mta.client_steps import ClientStep
 from demyjpy.wire.fields import Parameters
 
 _RUN: Final = re.compile(rb"(.)\1{63,}", re.DOTALL)
@@ -17,13 +17,13 @@ _RUN: Final = re.compile(rb"(.)\1{63,}", re.DOTALL)
 _MOST_PIECES: Final = 50  # a longer sum is too deep for Python's compiler
 
 
-def as_code(some: Sequence[Step], *, raw: bool = False) -> str:
+def as_code(some: Sequence[ClientStep], *, raw: bool = False) -> str:
     """The expression that builds a script of these steps, to be pasted into a test."""
     helo: dict[str, str | None] = {"helo": None}
     match some:
-        case (steps.Connect() as first, steps.Ehlo(verb="EHLO") as hello, *rest):
+        case (client_steps.Connect() as first, client_steps.Ehlo(verb="EHLO") as hello, *rest):
             helo = {"helo": hello.name} if hello.name != "client.example" else {}
-        case (steps.Connect() as first, *rest):
+        case (client_steps.Connect() as first, *rest):
             pass
         case _:
             return f"Script({tuple(some)!r})"
@@ -36,8 +36,8 @@ def as_code(some: Sequence[Step], *, raw: bool = False) -> str:
     )
 
 
-def as_steps(some: Sequence[Step], indent: str, *, raw: bool = True) -> str:
-    """The same as a `Script` of ``steps``: for what the methods of a script cannot write.
+def as_steps(some: Sequence[ClientStep], indent: str, *, raw: bool = True) -> str:
+    """The same as a `Script` of ``client_steps``: for what the methods of a script cannot write.
 
     Any number of steps is one level deep, and every parameter is kept as it is.
     """
@@ -47,9 +47,9 @@ def as_steps(some: Sequence[Step], indent: str, *, raw: bool = True) -> str:
     )
 
 
-def _step_of(step: Step) -> str:
+def _step_of(step: ClientStep) -> str:
     values = asdict(step, recurse=False).values()
-    return f"steps.{type(step).__name__}({', '.join(map(_value, values))})"
+    return f"client_steps.{type(step).__name__}({', '.join(map(_value, values))})"
 
 
 def _value(value: object) -> str:
@@ -58,27 +58,27 @@ def _value(value: object) -> str:
     return _short(value) if isinstance(value, bytes) else repr(value)
 
 
-def _code_of(step: Step) -> str:
+def _code_of(step: ClientStep) -> str:
     match step:
-        case steps.Ehlo():
+        case client_steps.Ehlo():
             verb = {} if step.verb == "EHLO" else {"verb": step.verb}
             return f".ehlo({_arguments(step.name, verb)})"
-        case steps.StartTls():
+        case client_steps.StartTls():
             return f".starttls({_options(dict(step.macros))})"
-        case steps.Auth():
+        case client_steps.Auth():
             macros = dict(step.macros)
             user, kind = macros.pop("auth_authen", ""), macros.pop("auth_type", "PLAIN")
             return f".auth({_arguments(user, {'kind': kind, **macros})})"
-        case steps.Mail():
+        case client_steps.Mail():
             raw = {} if step.raw is None else {"raw": step.raw}
             return f".mail({_arguments(step.sender, {**raw, **dict(step.parameters.words)})})"
-        case steps.Rcpt():
+        case client_steps.Rcpt():
             own = {"raw": step.raw, "refused": step.refused}
             set_own = {key: value for key, value in own.items() if value is not None}
             return f".rcpt({_arguments(step.address, {**set_own, **dict(step.parameters.words)})})"
-        case steps.Data():
+        case client_steps.Data():
             return f".message({_short(step.content)})"
-        case steps.Command():
+        case client_steps.Command():
             return f".command({step.line!r})"
         case _:
             return f".{type(step).__name__.lower()}()"

@@ -14,14 +14,14 @@ from demyjpy import actions as act
 from demyjpy.context import Context
 from demyjpy.engine.connection import Call, Setup, Step
 from demyjpy.errors import LocalProtocolError
-from demyjpy.mta.link import MAX_REPLY, Answer, Link, hear
-from demyjpy.mta.smtp import Exchange
+from demyjpy.mta.milter_link import MAX_REPLY, Answer, MilterLink, hear
+from demyjpy.mta.smtp_session import Exchange
 from demyjpy.trace.replay.filter_connection import FilterConnection
 from demyjpy.wire.codes import CHUNK_SIZE, Command
 from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, split_frames
 
 Chunk: TypeAlias = int | Sequence[int]
-"""How long pieces of a body are, in bytes: all alike, or one after the other, the last for the rest."""
+"""Bytes of a piece of a body: one size for all, or one after the other, the last for the rest."""
 
 _BODY: Final = int(Command.BODY)
 
@@ -53,9 +53,9 @@ class MemoryFilter(FilterConnection):
         self._observed.clear()
         return taken
 
-    def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
+    def carry_out(self, exchange: Exchange) -> tuple[MilterLink, Answer | None]:
         """Write, and read the answer; `MilterFailedError` as over a socket."""
-        link: Link = exchange.link
+        link: MilterLink = exchange.link
         answer: Answer | None = None
         for data in self._cut(exchange.writes):
             sent = self.say(data)

@@ -1,6 +1,6 @@
 """What a milter's packets mean to an MTA, also those that libmilter would never send.
 
-Sendmail shrugs off what Postfix calls an error, and the other way round; `Strictness` says which, and
+Sendmail passes over what Postfix calls an error, and the other way round; `Strictness` says which, and
 `read_packet` obeys it. Facts are of the protocol file, sections 5, 7, 10 and 11, each measured.
 """
 
@@ -82,29 +82,17 @@ class Strictness:
         return None if answered == 1 else min(max(answered, MIN_VERSION), offered)
 
 
-_EDITS: Final = frozenset(
-    {
-        Response.ADDHEADER,
-        Response.INSHEADER,
-        Response.CHGHEADER,
-        Response.ADDRCPT,
-        Response.ADDRCPT_PAR,
-        Response.DELRCPT,
-        Response.CHGFROM,
-        Response.QUARANTINE,
-    }
-)
-_STRINGS: Final = {
-    Response.ADDHEADER: (2, 2),
-    Response.INSHEADER: (2, 2),
-    Response.CHGHEADER: (2, 2),
-    Response.ADDRCPT: (1, 1),
-    Response.ADDRCPT_PAR: (1, 2),
-    Response.DELRCPT: (1, 1),
-    Response.CHGFROM: (1, 2),
-    Response.QUARANTINE: (1, 1),
+_EDITS: Final = {
+    # fewest and most strings, and bytes of a number before them
+    int(Response.ADDHEADER): (2, 2, 0),
+    int(Response.INSHEADER): (2, 2, 4),
+    int(Response.CHGHEADER): (2, 2, 4),
+    int(Response.ADDRCPT): (1, 1, 0),
+    int(Response.ADDRCPT_PAR): (1, 2, 0),
+    int(Response.DELRCPT): (1, 1, 0),
+    int(Response.CHGFROM): (1, 2, 0),
+    int(Response.QUARANTINE): (1, 1, 0),
 }
-_INDEXED: Final = frozenset({Response.INSHEADER, Response.CHGHEADER})
 _HEADERS: Final = frozenset({Response.ADDHEADER, Response.INSHEADER, Response.CHGHEADER})
 
 
@@ -129,23 +117,23 @@ def read_packet(
 def _read_edit(
     letter: int, payload: bytes, leading_space: bool, strictness: Strictness
 ) -> tuple[Action | None, str]:
-    number = payload[:4] if letter in _INDEXED else b""
-    strings = payload[len(number) :].split(b"\0")
-    fewest, most = _STRINGS[Response(letter)]
-    kept, warning = [*strings], ""
-    if strings[-1] or not fewest <= len(strings) - 1 <= most:
+    fewest, most, width = _EDITS[letter]
+    number, strings = payload[:width], payload[width:].split(b"\0")
+    is_odd = strings[-1] != b"" or not fewest <= len(strings) - 1 <= most
+    warning = ""
+    if is_odd:
         warning = f"expected {fewest} to {most} strings in {chr(letter)!r}, got {show_bytes(payload)}"
-    if letter in _HEADERS and len(kept) > 1:
-        kept[1], note = _folded(kept[1], strictness.continuation)
+    if letter in _HEADERS and len(strings) > 1:
+        strings[1], note = _folded(strings[1], strictness.continuation)
         warning = warning or note
     try:
-        if strings[-1] or not fewest <= len(strings) - 1 <= most:
+        if is_odd:
             raise RemoteProtocolError(f"{fewest} to {most} strings", show_bytes(payload))
         if letter in (Response.ADDRCPT, Response.DELRCPT) and not strings[0].strip(b"<>"):
             return None, f"no address in {chr(letter)!r}"
         if letter == Response.DELRCPT and strictness.routes and strings[0].lstrip(b"<")[:1] == b"@":
             return None, "a recipient with a source route, which Postfix knows without it"
-        return decode_action((letter, number + b"\0".join(kept)), leading_space), warning
+        return decode_action((letter, number + b"\0".join(strings)), leading_space), warning
     except RemoteProtocolError as error:
         if strictness.edits:
             raise MilterFailedError("end_of_message", str(error)) from error

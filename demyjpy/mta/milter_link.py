@@ -2,10 +2,11 @@
 
 Values and functions only: `say` gives the bytes for an event, `hear` takes the bytes that come back.
 No I/O and no SMTP here: a session of mail is `demyjpy.mta.smtp`'s, sockets are `demyjpy.mta.channel`'s.
-How an MTA takes what is not quite right is `Strictness`; what such packets mean, `demyjpy.mta.lenient`.
+How an MTA takes what is not quite right is `Strictness`; what such packets mean is
+`demyjpy.mta.milter_packets`'s.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
 from attrs import evolve, frozen
@@ -16,7 +17,7 @@ from demyjpy import events as ev
 from demyjpy.actions import Action, Modification, Verdict
 from demyjpy.codec import EVENTS, ROW_OF_NAME, encode_event
 from demyjpy.errors import LocalProtocolError
-from demyjpy.mta.lenient import FailureKind, MilterFailedError, Strictness, read_packet
+from demyjpy.mta.milter_packets import FailureKind, MilterFailedError, Strictness, read_packet
 from demyjpy.wire.codes import CHUNK_SIZE, ActionFlag, ProtocolFlag, Response, Stage
 from demyjpy.wire.fields import show_bytes
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, Unread, join_frame, split_frames
@@ -25,9 +26,9 @@ __all__ = [
     "MAX_REPLY",
     "Answer",
     "FailureKind",
-    "Link",
     "MacroPairs",
     "MilterFailedError",
+    "MilterLink",
     "Strictness",
     "body_chunks",
     "hear",
@@ -75,7 +76,7 @@ class Answer:
 
 
 @frozen
-class Link:
+class MilterLink:
     """One connection with a milter, from the MTA's side.
 
     ``event`` is the one whose answer is awaited; ``last`` the letter of the packet heard before. Of the
@@ -120,13 +121,13 @@ class Link:
         row = ROW_OF_NAME[name]
         return row.replies and not self.has(row.quiet)
 
-    def macro_names(self, stage: Stage) -> tuple[str, ...] | None:
-        """The macros that the filter asked for at a stage, or None."""
-        lists = dict(self.agreement.macros) if self.agreement else {}
-        return lists.get(int(stage))
+    @property
+    def macro_lists(self) -> Mapping[int, tuple[str, ...]]:
+        """The macros that the filter asked for, by stage."""
+        return dict(self.agreement.macros) if self.agreement else {}
 
 
-def start(link: Link) -> tuple[Link, bytes]:
+def start(link: MilterLink) -> tuple[MilterLink, bytes]:
     """The offer, with which everything begins; its answer is awaited."""
     return _asked(link, "options"), join_frame(*encode_event(link.offer))
 
@@ -136,7 +137,7 @@ def macros(name: str, pairs: MacroPairs) -> bytes:
     return join_frame(*encode_event(ev.DefineMacros(name, pairs)))
 
 
-def say(link: Link, event: ev.Event) -> tuple[Link, bytes]:
+def say(link: MilterLink, event: ev.Event) -> tuple[MilterLink, bytes]:
     """The packet for an event. Whether its answer is awaited now is ``link.event``.
 
     What does not fit a packet raises `LocalProtocolError`.
@@ -150,7 +151,7 @@ def say(link: Link, event: ev.Event) -> tuple[Link, bytes]:
     return _asked(link, awaited), frame
 
 
-def _asked(link: Link, event: str | None) -> Link:
+def _asked(link: MilterLink, event: str | None) -> MilterLink:
     """Nothing of the answer has been heard yet."""
     return evolve(
         link,
@@ -170,7 +171,7 @@ def body_chunks(body: bytes) -> list[ev.Body]:
     return [ev.Body(body[at : at + CHUNK_SIZE]) for at in range(0, len(body), CHUNK_SIZE)]
 
 
-def hear(link: Link, data: bytes) -> tuple[Link, Answer | None]:
+def hear(link: MilterLink, data: bytes) -> tuple[MilterLink, Answer | None]:
     """After bytes from the milter: the answer once it is complete.
 
     Empty ``data`` is the end of the connection. What no milter may say raises `MilterFailedError`.
@@ -189,7 +190,7 @@ def hear(link: Link, data: bytes) -> tuple[Link, Answer | None]:
     return link, answer
 
 
-def overheard(link: Link, name: str) -> tuple[Link, Answer | None]:
+def overheard(link: MilterLink, name: str) -> tuple[MilterLink, Answer | None]:
     """What came too much with an earlier answer, taken for the answer to the event of that name.
 
     Neither MTA knows to what a packet belongs: what is in its buffer is the answer (Postfix's
@@ -198,7 +199,9 @@ def overheard(link: Link, name: str) -> tuple[Link, Answer | None]:
     return _hear_all(evolve(link, event=name, surplus=()), name, link.surplus)
 
 
-def _hear_all(link: Link, name: str, packets: Sequence[Packet]) -> tuple[Link, Answer | None]:
+def _hear_all(
+    link: MilterLink, name: str, packets: Sequence[Packet]
+) -> tuple[MilterLink, Answer | None]:
     for number, packet in enumerate(packets, 1):
         try:
             link = evolve(_take(link, name, packet), last=packet[0])
@@ -213,7 +216,7 @@ def _hear_all(link: Link, name: str, packets: Sequence[Packet]) -> tuple[Link, A
     return link, None
 
 
-def _weighed(link: Link, name: str, size: int, count: int) -> Link:
+def _weighed(link: MilterLink, name: str, size: int, count: int) -> MilterLink:
     """With so many bytes and packets more in the answer, if it is not too much."""
     link = evolve(link, size=link.size + size, count=link.count + count)
     if link.size > link.max_answer:
@@ -225,7 +228,7 @@ def _weighed(link: Link, name: str, size: int, count: int) -> Link:
     raise MilterFailedError(name, why, said=tuple(link.edits))
 
 
-def _take(link: Link, name: str, packet: Packet) -> Link:
+def _take(link: MilterLink, name: str, packet: Packet) -> MilterLink:
     letter, payload = packet
     strictness = link.strictness
     action, warning = read_packet(packet, name, link.leading_space, strictness)
@@ -255,14 +258,14 @@ def _take(link: Link, name: str, packet: Packet) -> Link:
     return _edited(link, action)
 
 
-def _answered(link: Link, verdict: Verdict | act.Shutdown) -> Link:
+def _answered(link: MilterLink, verdict: Verdict | act.Shutdown) -> MilterLink:
     heard = evolve(link.heard, verdict=verdict, modifications=tuple(link.edits))
     if link.has_lied and isinstance(verdict, (act.Continue, act.Accept)):
         heard = Answer(act.TemporaryFailure(), progress=heard.progress)
     return evolve(link, event=None, heard=heard)
 
 
-def _edited(link: Link, action: Modification) -> Link:
+def _edited(link: MilterLink, action: Modification) -> MilterLink:
     strictness = link.strictness
     if isinstance(action, act.ReplaceBody):
         asked = link.agreement.actions if link.agreement else ActionFlag(0)
@@ -276,7 +279,7 @@ def _edited(link: Link, action: Modification) -> Link:
     return evolve(link, edits=link.edits.append(action))
 
 
-def _warn(link: Link, warning: str) -> Link:
+def _warn(link: MilterLink, warning: str) -> MilterLink:
     if len(link.warnings) > _MOST_WARNINGS:
         return link
     if len(link.warnings) == _MOST_WARNINGS:
@@ -284,7 +287,7 @@ def _warn(link: Link, warning: str) -> Link:
     return evolve(link, warnings=(*link.warnings, warning))
 
 
-def _negotiated(link: Link, action: Action) -> Link:
+def _negotiated(link: MilterLink, action: Action) -> MilterLink:
     """Check the milter's answer to the offer as the MTA does."""
     offer, strictness = link.offer, link.strictness
     if not isinstance(action, act.Negotiate):

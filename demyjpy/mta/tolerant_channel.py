@@ -1,7 +1,7 @@
 """A channel for a milter that may be away or go away: what that means shows when it is asked.
 
 An MTA takes an SMTP session even where its milter cannot be reached; the first question has no answer
-then. And it does not mind if what needs no answer (an observer's event, ABORT, QUIT) reaches nobody:
+then. And it goes on if what needs no answer (an observer's event, ABORT, QUIT) reaches nobody:
 that, too, shows at the next question.
 """
 
@@ -9,13 +9,13 @@ from typing import Final, Self
 
 from demyjpy.drivers.address import Address
 from demyjpy.mta.channel import AsyncChannel, Tap, Timeouts, untapped
-from demyjpy.mta.link import Answer, Link, MilterFailedError
-from demyjpy.mta.smtp import Exchange
+from demyjpy.mta.milter_link import Answer, MilterFailedError, MilterLink
+from demyjpy.mta.smtp_session import Exchange
 
 _CLOSED: Final = "it closed the connection"
 
 
-class LateChannel(AsyncChannel):
+class TolerantChannel(AsyncChannel):
     """An `AsyncChannel` on which only a question fails; ``waits_for`` is the last one asked."""
 
     def __init__(
@@ -35,7 +35,7 @@ class LateChannel(AsyncChannel):
             self._gone = failure
         return self
 
-    async def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
+    async def carry_out(self, exchange: Exchange) -> tuple[MilterLink, Answer | None]:
         """Write, and read until the answer is complete; fails only where there should be one."""
         event = exchange.link.event
         self.waits_for = event or self.waits_for
@@ -48,9 +48,6 @@ class LateChannel(AsyncChannel):
                     raise
         if event is None:
             return exchange.link, None
-        raise self._gone_at(event)
-
-    def _gone_at(self, event: str) -> MilterFailedError:
-        """Why there is no answer at an event."""
-        gone = self._gone
-        return gone if gone and gone.event == "connecting" else MilterFailedError(event, _CLOSED)
+        if self._gone.event == "connecting":
+            raise self._gone
+        raise MilterFailedError(event, _CLOSED)

@@ -6,11 +6,11 @@ from typing import TypeAlias, TypeVar
 from attrs import evolve, field, frozen
 from pyrsistent import PVector, pvector
 
-from demyjpy.mta import steps
-from demyjpy.mta.lenient import MilterFailedError
-from demyjpy.mta.link import MAX_ANSWER, Answer, Link
-from demyjpy.mta.message import Envelope, Mail
+from demyjpy.mta import client_steps
+from demyjpy.mta.milter_link import MAX_ANSWER, Answer, MilterLink
+from demyjpy.mta.milter_packets import MilterFailedError
 from demyjpy.mta.profile import Profile, Reply
+from demyjpy.mta.stored_mail import Envelope, StoredMail
 
 T = TypeVar("T")
 
@@ -25,15 +25,15 @@ class Exchange:
 
     milter: int
     writes: tuple[bytes, ...]
-    link: Link
+    link: MilterLink
     closes: bool = False
 
 
-CarriedOut: TypeAlias = tuple[Link, Answer | None] | MilterFailedError
+CarriedOut: TypeAlias = tuple[MilterLink, Answer | None] | MilterFailedError
 """What came of an exchange: the link and the answer if one was awaited, or why there is none."""
 
 Talk: TypeAlias = Generator[Exchange, CarriedOut, T]
-"""What asks a driver for exchanges with milters, and comes to something in the end."""
+"""Asks a driver for exchanges with milters, and returns something in the end."""
 
 
 @frozen
@@ -47,7 +47,7 @@ class Side:
     Postfix answers to every command since this milter refused the client.
     """
 
-    link: Link
+    link: MilterLink
     is_off: bool = False
     is_deaf: bool = False
     is_silent: bool = False
@@ -56,6 +56,11 @@ class Side:
     skips: frozenset[str] = frozenset()
     refusal: Reply | None = None
     failure: MilterFailedError | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there was no negotiation."""
+        return self.link.agreement is None and self.failure is None
 
     @property
     def is_open(self) -> bool:
@@ -88,10 +93,10 @@ class Outcome:
     ``interim`` is the reply 354 to DATA, where it was given.
     """
 
-    step: steps.Step
+    step: client_steps.ClientStep
     reply: Reply | None
     heard: tuple[Heard, ...] = ()
-    mail: Mail | None = None
+    mail: StoredMail | None = None
     is_discarded: bool = False
     failed: tuple[Failed, ...] = ()
     interim: Reply | None = None
@@ -103,7 +108,7 @@ class Outcome:
 
 
 @frozen
-class Session:
+class SmtpSession:
     """All that an MTA knows about one SMTP session.
 
     ``refusal`` is what Sendmail answers since a milter refused the client: to MAIL, or if
@@ -113,7 +118,7 @@ class Session:
 
     profile: Profile
     sides: tuple[Side, ...]
-    client: steps.Connect = steps.Connect()
+    client: client_steps.Connect = client_steps.Connect()
     helo: str | None = None
     is_esmtp: bool = False
     tls: tuple[tuple[str, str], ...] = ()
@@ -122,7 +127,6 @@ class Session:
     refuses_all: bool = False
     is_closed: bool = False
     envelope: Envelope | None = None
-    raw_sender: str = ""
     given: tuple[str, ...] = ()
     is_queued: bool = False
     is_discarded: bool = False
@@ -143,17 +147,17 @@ class Session:
 
     @property
     def is_acted(self) -> bool:
-        """Whether Postfix's cleanup(8) acts the session for mail that came without SMTP."""
-        return self.is_local and self.profile.is_postfix
+        """Whether the MTA acts the session for mail that came without SMTP."""
+        return self.is_local and self.profile.habits.acts_local_sessions
 
 
-def new_session(profile: Profile, milters: int = 1, *, max_answer: int = MAX_ANSWER) -> Session:
+def new_session(profile: Profile, milters: int = 1, *, max_answer: int = MAX_ANSWER) -> SmtpSession:
     """A session that has not begun, with milters; ``max_answer``: the bytes of each answer."""
-    link = Link(profile.offer, profile.strictness, max_answer=max_answer)
-    return Session(profile, tuple(Side(link) for _ in range(milters)))
+    link = MilterLink(profile.offer, profile.strictness, max_answer=max_answer)
+    return SmtpSession(profile, tuple(Side(link) for _ in range(milters)))
 
 
-def with_side(session: Session, number: int, side: Side) -> Session:
+def with_side(session: SmtpSession, number: int, side: Side) -> SmtpSession:
     """The session after a change in one of its milters."""
     sides = session.sides
     return evolve(session, sides=(*sides[:number], side, *sides[number + 1 :]))

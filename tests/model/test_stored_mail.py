@@ -2,16 +2,16 @@
 
 import pytest
 
-from demyjpy.mta.message import Envelope, Field, Message, cut_header
+from demyjpy.mta.stored_mail import Envelope, StoredField, StoredMessage, cut_header
 
 TEXT = b"From: a@b\r\nX-Fold: one\r\n  two\r\nx-fold:three\r\n\r\nbody\r\n"
 
 
 def test_parse_and_back():
     """A message is taken apart and put together byte for byte."""
-    message = Message.parse(TEXT)
+    message = StoredMessage.parse(TEXT)
     assert bytes(message) == TEXT
-    assert message.fields[1] == Field("X-Fold", " one\n  two")
+    assert message.fields[1] == StoredField("X-Fold", " one\n  two")
     assert message.headers == [("From", "a@b"), ("X-Fold", "one\n  two"), ("x-fold", "three")]
     assert message.body == b"body\r\n"
 
@@ -31,21 +31,21 @@ def test_parse_and_back():
 )
 def test_parse_odd_ones(data, headers, body):
     """The header ends at the first line that is none; lines end in CRLF."""
-    message = Message.parse(data)
+    message = StoredMessage.parse(data)
     assert message.headers == headers
     assert message.body == body
 
 
 def test_values_by_name():
     """Fields are found by name in any case; deleted ones are not."""
-    message = Message.parse(TEXT)
+    message = StoredMessage.parse(TEXT)
     assert message["X-FOLD"] == "one\n  two"
     assert message.get_all("x-fold") == ["one\n  two", "three"]
     assert message["Subject"] is None
     assert "from" in message
     assert "Subject" not in message
     assert message.without("X-Fold").headers == [("From", "a@b")]
-    gone = Message((Field("A", " b", is_deleted=True), Field("C", " d")))
+    gone = StoredMessage((StoredField("A", " b", is_deleted=True), StoredField("C", " d")))
     assert bytes(gone) == b"C: d\r\n\r\n"
     assert gone["A"] is None
 
@@ -53,7 +53,7 @@ def test_values_by_name():
 def test_any_bytes():
     """Bytes that are no UTF-8 come back as they were."""
     data = b"X: gr\xfc\xdfe\r\n\r\n\xff\0\r\n"
-    assert bytes(Message.parse(data)) == data
+    assert bytes(StoredMessage.parse(data)) == data
 
 
 def test_envelope():
@@ -73,4 +73,4 @@ def test_envelope():
 )
 def test_cut_header(raw, limit, cut):
     """A field over a limit loses the end of its first line, or whole further lines."""
-    assert cut_header(Field("X", raw), limit).raw == cut
+    assert cut_header(StoredField("X", raw), limit).raw == cut

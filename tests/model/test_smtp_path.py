@@ -2,7 +2,7 @@
 
 import pytest
 
-from demyjpy.mta.path import split_path
+from demyjpy.mta.smtp_path import split_path
 
 PATHS = [
     ("<a@b>", ("<a@b>", "a@b", {})),

@@ -1,6 +1,6 @@
 """What N packets cost, counted: lines of Python that run, and bytes that are allocated meanwhile.
 
-    python -m tests.growth
+    python -m tests.engine.growth
 
 prints both as JSON, for each case with N, 2 N and 4 N. No time is measured: the figures are the same
 on any machine. What is copied is allocated; it is added up line by line, so that what is freed at once

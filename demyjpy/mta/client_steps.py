@@ -8,7 +8,7 @@ from attrs import field, frozen
 from demyjpy.wire.fields import Parameters, Words
 
 
-def _parameters(given: Words | None) -> Parameters:
+def _parameters(given: Words | None) -> Parameters:  # mypy takes no method for a converter
     return Parameters.of(given)
 
 
@@ -74,7 +74,7 @@ class Mail:
 class Rcpt:
     """RCPT TO. ``refused`` is the MTA's own reply where it refuses the recipient itself.
 
-    ``by_rule``: it does so by an access list or rule, of which Sendmail tells no milter in any case.
+    ``by_rule``: it does so by an access list or rule; Sendmail never tells a milter about that.
     """
 
     address: str
@@ -113,4 +113,6 @@ class Drop:
     """The connection ends without QUIT."""
 
 
-Step: TypeAlias = Connect | Ehlo | StartTls | Auth | Mail | Rcpt | Data | Rset | Command | Quit | Drop
+ClientStep: TypeAlias = (
+    Connect | Ehlo | StartTls | Auth | Mail | Rcpt | Data | Rset | Command | Quit | Drop
+)
