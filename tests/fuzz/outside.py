@@ -27,7 +27,6 @@ from demyjpy.mta.smtp import play, take_step
 from demyjpy.mta.smtp_session import Exchange, new_session
 from demyjpy.shown import safe
 from demyjpy.trace import Trace
-from tests.engine.test_captures import FILES, Capture
 from demyjpy.trace.display.sentences import sentences
 from demyjpy.trace.format.json_lines import weight_of
 from demyjpy.trace.format.reading import Reading, dump_record, load
@@ -36,6 +35,7 @@ from demyjpy.trace.live.capsule import Capsule, load_capsule
 from demyjpy.trace.replay.comparing import compare_bytes
 from demyjpy.trace.replay.recorded_filter import recorded_filter
 from demyjpy.trace.replay.replaying import Filter
+from tests.engine.test_captures import FILES, Capture
 
 LONGEST: Final = 50_000
 _NO_COLOURS: Final = Paint(False)

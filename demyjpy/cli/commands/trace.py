@@ -22,7 +22,6 @@ from demyjpy.cli.recordings import (
 from demyjpy.errors import TraceError
 from demyjpy.trace.display.wording import plural
 from demyjpy.trace.format.files import is_any_of
-from demyjpy.trace.format.message_stories import MessageStory
 from demyjpy.trace.format.trace import Trace
 from demyjpy.trace.format.writing import write
 
