@@ -145,10 +145,9 @@ def load_value(value: Any) -> Any:
             return Cut(load_value(head), size)
         case {"other": str(kind), "repr": text}:
             return Other(kind, load_text(text))
-        case dict() if len(value) == 1:
+        case dict() if [*map(type, value.values())] == [list] and value.keys() <= _MAKERS.keys():
             ((kind, items),) = value.items()
-            if kind in _MAKERS and isinstance(items, list):
-                return _collect(kind, items)
+            return _collect(kind, items)
     raise TraceError(f"expected a value as a trace has it, got {value!r:.60}")
 
 

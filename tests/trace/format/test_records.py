@@ -424,3 +424,9 @@ def test_records_that_make_no_sense_are_left_out_and_told() -> None:
     assert len(trace.problems) == len(bad) + 1
     assert trace.exchanges[-1].name == "quit"
     assert trace.moments
+
+
+def test_an_answer_to_nothing_is_passed_over() -> None:
+    """A recording may begin in the middle."""
+    trace = Trace("x", ({"session": "x", "direction": "filter", "time": 0.0, "event": "mail"},))
+    assert (trace.exchanges, trace.problems) == ((), ())

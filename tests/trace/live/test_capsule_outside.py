@@ -39,7 +39,8 @@ def end(event, ctx):
 def a_capsule(tmp_path: Path, *packets: Any, **changed: Any) -> Path:
     """One whose end of message has failed, with something else in its header."""
     handlers = {"end_of_message": lambda event, ctx: 1 / 0, "header": lambda event, ctx: ctx}
-    path, *_ = capsules_of(tmp_path / "c", handlers, *(packets or (*OPENING, *MESSAGE, QUIT)))
+    directory = tmp_path / f"c{len([*tmp_path.iterdir()])}"  # not beside one of a second ago
+    path, *_ = capsules_of(directory, handlers, *(packets or (*OPENING, *MESSAGE, QUIT)))
     first, *others = path.read_text().splitlines(keepends=True)
     header = json.loads(first)
     header["capsule"] |= changed

@@ -149,6 +149,7 @@ def test_handlers_that_are_not_pure_are_named(run: Run, traces: Path) -> None:
     impure = ImpureReport("x", "s", None, 1, "body", (), ())
     tally.add(SessionReport("s", "t", 1, impure=(impure,), gaps=("body",), problems=("record 3: odd",)))
     assert tally.status == 3
+    assert impure.as_json()["queue_id"] is None
     assert any(line.startswith("not recorded: body") for line in tally.lines(in_bytes=False))
 
 
