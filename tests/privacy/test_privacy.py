@@ -195,13 +195,18 @@ class Written:
                 found.append(self._device.recv(1 << 20))
         return b"".join(found)
 
+    def _contents(self, pattern: str) -> list[bytes]:
+        while True:
+            with suppress(FileNotFoundError):  # a file got its last name just now
+                return [one.read_bytes() for one in self._directory.glob(pattern)]
+
     def everything(self) -> str:
         """All of it, as text."""
         found = [self.log, *(one.read_bytes() for one in self._directory.glob("log-*"))]
-        found += [one.read_bytes() for one in self._directory.glob("*.json")]
+        found += self._contents("*.json")
         found += [prometheus_client.generate_latest(self._registry)]
         found += [page({"filter": "x"}, [], [], last_errors(self._board)).encode()]
-        found += [one.read_bytes() for one in self._directory.glob("flights/*")]
+        found += self._contents("flights/*")
         for path in self._directory.glob("recordings/*"):
             found += [
                 dump_record(ENVELOPE.of(json.loads(line))) for line in path.read_text().splitlines()
