@@ -80,7 +80,10 @@ WORDS: Final = {
         "one event, its handler and what came of it, as an observer sees them",
         ("engine.connection:Step",),
     ),
-    "exchange": Word("one packet of the MTA with all that the milter answers", ("trace:Exchange",)),
+    "exchange": Word(
+        "one packet of the MTA with all that the milter answers",
+        ("trace:Exchange", "mta.smtp_session:Exchange"),
+    ),
     "turn": Word("the work of the engine on what one call of a driver gives it", ("engine.turn:Turn",)),
     "server": Word(
         "what listens at an address and holds the sessions that come there",
