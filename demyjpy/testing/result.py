@@ -1,5 +1,6 @@
 """What came of a played session, as values; `demyjpy.testing.differences` compares two of them."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from attrs import field, frozen
@@ -52,7 +53,7 @@ class Played:
         return heard[-1] if heard else None
 
 
-class OfMessage:
+class OfMessage(ABC):
     """What can be asked about one message."""
 
     @property
@@ -98,9 +99,9 @@ class OfMessage:
         return self._one.mail.envelope.addresses if self._one.mail else []
 
     @property
+    @abstractmethod
     def _one(self) -> "MessageResult":
         """The message that is meant."""
-        raise NotImplementedError
 
     @property
     def _delivered_mail(self) -> StoredMail:
