@@ -32,6 +32,7 @@ MODULES: Final = (
     "engine.smallmap",
     "engine.turn",
     "events",
+    "verdicts",
     "wire.fields",
     "wire.framing",
 )

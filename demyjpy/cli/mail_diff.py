@@ -10,7 +10,7 @@ from typing import Final
 
 from demyjpy.cli.output import Paint
 from demyjpy.mta.stored_mail import StoredMail
-from demyjpy.trace.words import path_words, shorten
+from demyjpy.trace.display.wording import path_words, shorten
 from demyjpy.wire.fields import decode_text, encode_text
 
 _LONGEST_RUN: Final = 12  # lines of a kind that are shown one after the other

@@ -12,7 +12,7 @@ from demyjpy.errors import AddressError
 from demyjpy.mta import client_steps
 from demyjpy.mta.smtp_session import Outcome
 from demyjpy.shown import safe
-from demyjpy.trace.words import plural
+from demyjpy.trace.display.wording import plural
 
 if TYPE_CHECKING:
     from demyjpy.mta.box_settings import Store
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @define
 class Journal:
-    """Prints what the box reports, and counts it. ``on_error`` is told if nobody reads it any more."""
+    """Prints what the box reports, and counts it. ``on_error`` is called if nobody reads it any more."""
 
     names: Sequence[str]
     paint: Paint

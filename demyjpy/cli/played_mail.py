@@ -13,7 +13,7 @@ from demyjpy.mta.profiles import Profile
 from demyjpy.mta.smtp_session import Outcome
 from demyjpy.mta.stored_mail import Envelope, StoredMail
 from demyjpy.shown import safe
-from demyjpy.trace.words import plural, shorten
+from demyjpy.trace.display.wording import plural, shorten
 from demyjpy.verdicts import Fate, fate_of_refusal, join_bodies
 
 Word: TypeAlias = Fate | Literal["failed"]

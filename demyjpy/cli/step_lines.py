@@ -11,7 +11,7 @@ from demyjpy.mta import client_steps
 from demyjpy.mta.milter_link import Answer, MilterFailedError
 from demyjpy.mta.smtp_session import Heard, Outcome
 from demyjpy.shown import safe
-from demyjpy.trace.words import edit_words, plural, shorten, verdict_words
+from demyjpy.trace.display.wording import edit_words, plural, shorten, verdict_words
 
 
 def failure_words(failure: MilterFailedError) -> str:
@@ -23,7 +23,7 @@ def failure_words(failure: MilterFailedError) -> str:
     return f"the milter failed at {failure.event}: {safe(failure.reason)}"
 
 
-def said(step: client_steps.ClientStep) -> str:
+def smtp_line(step: client_steps.ClientStep) -> str:
     """What the client did, as an SMTP line where there is one."""
     match step:
         case client_steps.Connect():
@@ -74,7 +74,7 @@ def step_lines(
     ``failures``: and which of them failed.
     """
     reply = outcome.reply
-    line = f"{said(outcome.step):<44}"
+    line = f"{smtp_line(outcome.step):<44}"
     if reply is not None:
         colour = "dim" if reply.code < 400 else "yellow" if reply.code < 500 else "red"
         line += " " + paint(colour, shorten(f"{reply.code} {' / '.join(reply.text.split(chr(10)))}"))

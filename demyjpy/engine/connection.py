@@ -44,6 +44,7 @@ class Step:
     same as bytes; both are empty but for the last handler of an event. ``error`` is what was wrong
     with the handler; ``duration`` its time in seconds where the driver gave the engine a clock.
     ``packet`` is what the MTA said, None where it said nothing (a message given up, the end).
+    ``exchange`` is the number of the event on this connection, from 1: the same for all its handlers.
     """
 
     session: str
@@ -57,6 +58,7 @@ class Step:
     error: Exception | None = None
     duration: float | None = None
     packet: Packet | None = None
+    exchange: int = 0
 
 
 Observer: TypeAlias = Callable[[Step], None]
@@ -114,6 +116,8 @@ class Job:
     """The step of the handler that ran last, for the observer."""
     packet: Packet | None = None
     """What the MTA said, for the observer."""
+    exchange: int = 0
+    """The number of the event, for the observer."""
 
 
 @frozen
@@ -184,6 +188,8 @@ class Connection:
 
     standing: Standing = CLEAR
     counts: Counts = NOTHING_COUNTED
+    exchanges: int = 0
+    """Events so far, without those of the lane, where nobody looks."""
 
     def of_session(self, session: str) -> "Connection":
         """The same as another session, where no more has happened than happens to each."""

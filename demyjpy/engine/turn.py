@@ -27,13 +27,14 @@ from demyjpy.engine.outcomes import (
     merge_verdicts,
     take_outcome,
 )
-from demyjpy.engine.phases import IN_MESSAGE, Phase, ends_message, gives_up, receive
-from demyjpy.engine.plan import EMPTY_PLAN, LEGAL, Plan, encode_answer, in_sending_order
+from demyjpy.engine.phases import IN_MESSAGE, Phase, gives_up, receive
+from demyjpy.engine.plan import EMPTY_PLAN, Plan, encode_answer, in_sending_order
 from demyjpy.engine.standing import CLEAR
 from demyjpy.engine.stations import DISCONNECT, MACRO, OPTNEG, QUIT_NC, agreed_stations, opening_stations
 from demyjpy.errors import HandlerError, LimitError, LocalProtocolError, RemoteProtocolError
-from demyjpy.handlers import as_registry, strictest
+from demyjpy.handlers import as_registry
 from demyjpy.registry import Handler, Registry
+from demyjpy.verdicts import LEGAL, decides, ends_message, strictest
 from demyjpy.wire.codes import Command, Response
 from demyjpy.wire.framing import Frames, Packet, join_frame
 
@@ -88,8 +89,8 @@ def _settle_options(
 
 def _told(job: Job) -> set[int]:
     """The filters that know by this event that the message ends: it is its end, or they ended it."""
-    letter = job.station.letter
-    return {number for number, verdict in job.verdicts if ends_message(letter, verdict)}
+    name = job.station.name
+    return {number for number, verdict in job.verdicts if ends_message(name, verdict)}
 
 
 class Turn:
@@ -117,6 +118,7 @@ class Turn:
         self._closed = connection.is_closed
         self._standing = connection.standing
         self._counts = connection.counts
+        self._exchanges = connection.exchanges
         self._out: list[bytes] = []
         self._taken = self._answered = 0  # packets; bytes
         self._until = 0.0
@@ -148,6 +150,7 @@ class Turn:
             self._ending,
             self._standing,
             self._counts,
+            self._exchanges,
         )
 
     # ------------------------------------------------------------------------- what drivers say
@@ -273,7 +276,9 @@ class Turn:
             if self._setup.observer:
                 self._refresh_macros()  # what stood before MAIL may hold older ones
             packet = (letter, payload)
-            self._observe(Step(self._session, ev.Abort(), self._ctx, self._ctx, packet=packet))
+            number = self._count_exchange()
+            step = Step(self._session, ev.Abort(), self._ctx, self._ctx, packet=packet, exchange=number)
+            self._observe(step)
             return
         station = self._stations[letter]
         if letter == MACRO:
@@ -373,8 +378,22 @@ class Turn:
                     self._standing = self._standing.tell(range(self._filters))
         said = (_BODYEOB if last_chunk else letter, payload)
         self._jobs.append(
-            Job(station, event, chain, replies, may_answer, forced, last_chunk, packet=said)
+            Job(
+                station,
+                event,
+                chain,
+                replies,
+                may_answer,
+                forced,
+                last_chunk,
+                packet=said,
+                exchange=self._count_exchange(),
+            )
         )
+
+    def _count_exchange(self) -> int:
+        self._exchanges += 1
+        return self._exchanges
 
     def _is_rejected(self) -> bool:
         """Whether the MTA itself has refused the recipient at hand."""
@@ -460,6 +479,7 @@ class Turn:
                 error=error,
                 duration=duration,
                 packet=job.packet,
+                exchange=job.exchange,
             )
         edits = job.modifications
         if plan.modifications:
@@ -478,6 +498,7 @@ class Turn:
             edits,
             step,
             job.packet,
+            job.exchange,
         )
 
     def _apply_policy(
@@ -495,7 +516,7 @@ class Turn:
             self._trouble(second, name, handler)
         if job.replies and not job.may_answer:
             return after, EMPTY_PLAN
-        if raised and letter in _OF_MESSAGE and ends_message(letter, plan.verdict or _CONTINUE):
+        if raised and letter in _OF_MESSAGE and ends_message(name, plan.verdict or _CONTINUE):
             self._standing = self._standing.fail(number)
         if job.may_answer:
             return after, plan
@@ -570,7 +591,7 @@ class Turn:
         if letter == _BODYEOB and not job.forced:
             edits, verdict = self._merge_edits(job, verdict)
         sent = b""
-        waits = job.last_chunk and isinstance(verdict, (act.Continue, act.Skip))
+        waits = job.last_chunk and not decides(verdict)
         if job.replies and not waits:
             leading_space = self._agreement is not None and self._agreement.leading_space
             if verdict is _CONTINUE and not edits:
@@ -579,7 +600,7 @@ class Turn:
                 sent = encode_answer(edits, verdict, leading_space)
             self._send(sent)
         self._observe_job(job, (*edits, verdict) if sent else (), sent)
-        if sent and self._phase in IN_MESSAGE and ends_message(letter, verdict):
+        if sent and self._phase in IN_MESSAGE and ends_message(job.station.name, verdict):
             if job.last_chunk:
                 self._packets.popleft()  # its end has been answered
             self._refresh_macros()  # for abort handlers, where no other has looked
@@ -631,7 +652,9 @@ class Turn:
     ) -> None:
         self._phase = Phase.CONNECTED
         if aborted or (given_up and self._setup.observer):
-            job = Job(self._stations[_ABORT], ev.Abort(), aborted, replies=False, packet=packet)
+            number = self._count_exchange()
+            station = self._stations[_ABORT]
+            job = Job(station, ev.Abort(), aborted, replies=False, packet=packet, exchange=number)
             self._jobs.append(job)
         else:
             self._leave_message()
@@ -644,7 +667,8 @@ class Turn:
 
     def _farewell(self) -> Job:
         station = self._stations[DISCONNECT]
-        return Job(station, ev.Disconnect(), station.chain, replies=False)
+        number = self._count_exchange()
+        return Job(station, ev.Disconnect(), station.chain, replies=False, exchange=number)
 
     def _renew(self) -> None:
         """QUIT_NC: a new session begins on the same socket, with what was negotiated."""
@@ -664,7 +688,9 @@ class Turn:
         if self._setup.observer:
             if job.step is None and job.station.letter in _ANSWERED:
                 self._refresh_macros()  # an observer looks where no handler did
-            step = job.step or Step(self._session, job.event, self._ctx, self._ctx, packet=job.packet)
+            step = job.step or Step(
+                self._session, job.event, self._ctx, self._ctx, packet=job.packet, exchange=job.exchange
+            )
             if sent:
                 step = Step(
                     step.session,
@@ -678,6 +704,7 @@ class Turn:
                     step.error,
                     step.duration,
                     step.packet,
+                    step.exchange,
                 )
             self._observe(step)
 

@@ -4,7 +4,6 @@ from typing import Final
 
 from attrs import evolve
 
-from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.mta import client_steps
 from demyjpy.mta.ask_milters import ask, ask_all
@@ -14,6 +13,7 @@ from demyjpy.mta.milter_link import Answer, body_chunks
 from demyjpy.mta.profile import Origin, Reply
 from demyjpy.mta.smtp_session import SmtpSession, Talk
 from demyjpy.mta.stored_mail import Envelope, StoredMail
+from demyjpy.verdicts import decides
 
 _HELD: Final = "milter_default_action"  # why Postfix holds mail that a milter should have seen
 
@@ -161,7 +161,7 @@ def _show(
     answer, refusal = Answer(), None
     for name, event in parts:
         session, answer, refusal = yield from ask(session, number, name, event)
-        if refusal is not None or not isinstance(answer.verdict, (act.Continue, act.Skip)):
+        if refusal is not None or decides(answer.verdict):
             break
     return session, answer, refusal
 

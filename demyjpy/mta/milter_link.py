@@ -250,7 +250,7 @@ def _take(link: MilterLink, name: str, packet: Packet) -> MilterLink:
             raise MilterFailedError(name, "expected no SKIP at end of message", "nonsense")
         case act.Negotiate() | act.Progress() | act.Shutdown() | act.ConnectionFailed():
             raise MilterFailedError(name, f"expected an answer to {name}, got {action!r}", "nonsense")
-    if isinstance(action, Verdict):
+    if not isinstance(action, Modification):
         return _answered(link, action)
     if not at_end:
         expected = "expected modifications at end of message only"

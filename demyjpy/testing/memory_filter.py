@@ -6,24 +6,17 @@ It drives the same engine as `demyjpy.drivers` do, for one connection, without a
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, repeat
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from attrs import evolve
 
 from demyjpy import actions as act
 from demyjpy.context import Context
-from demyjpy.engine.connection import Call, Connection, Setup, Step, Trouble
-from demyjpy.engine.pipeline import (
-    hang_up,
-    open_connection,
-    receive_data,
-    resume,
-    run_call,
-    run_call_async,
-)
+from demyjpy.engine.connection import Call, Setup, Step
 from demyjpy.errors import LocalProtocolError
 from demyjpy.mta.milter_link import MAX_REPLY, Answer, MilterLink, hear
 from demyjpy.mta.smtp_session import Exchange
+from demyjpy.trace.replay.filter_connection import FilterConnection
 from demyjpy.wire.codes import CHUNK_SIZE, Command
 from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, split_frames
 
@@ -33,26 +26,16 @@ Chunk: TypeAlias = int | Sequence[int]
 _BODY: Final = int(Command.BODY)
 
 
-class MemoryFilter:
-    """One connection with a filter; a context manager, which ends the event loop of async handlers.
+class MemoryFilter(FilterConnection):
+    """One connection with a filter, which carries out what `demyjpy.mta.smtp.play` asks for.
 
-    ``chunk``: cut the body into such pieces instead of 65535 bytes. It carries out what
-    `demyjpy.mta.smtp.play` asks for.
+    ``chunk``: cut the body into such pieces instead of 65535 bytes.
     """
 
     def __init__(self, setup: Setup, chunk: Chunk | None = None) -> None:
         self._sizes = check_chunk(chunk)
         self._observed: list[Step] = []
-        self._runner = asyncio.Runner()
-        self.troubles: list[Trouble] = []
-        setup = evolve(setup, observer=self._observed.append)
-        self.connection, _ = self._follow(open_connection(setup, "test"))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._runner.close()
+        super().__init__(evolve(setup, observer=self._observed.append), "test")
 
     @property
     def context(self) -> Context:
@@ -75,7 +58,7 @@ class MemoryFilter:
         link: MilterLink = exchange.link
         answer: Answer | None = None
         for data in self._cut(exchange.writes):
-            self.connection, sent = self._follow(receive_data(self.connection, data))
+            sent = self.say(data)
             if exchange.link.event is None or not sent:
                 continue
             # Of a body in pieces each is answered; the first that does not go on is the answer.
@@ -88,29 +71,13 @@ class MemoryFilter:
             self.end()
         return link, answer
 
-    def end(self) -> None:
-        """The MTA closes the connection."""
-        self.connection, _ = self._follow(hang_up(self.connection))
-
-    def _follow(self, connection: Connection) -> tuple[Connection, bytes]:
-        """Run what the engine hands out, until it waits for bytes; also all that it sends."""
-        sent = [connection.data_to_send]
-        self.troubles += connection.troubles
-        while connection.call is not None:
-            connection = resume(connection, self._run(connection.call))
-            sent.append(connection.data_to_send)
-            self.troubles += connection.troubles
-        return connection, b"".join(sent)
-
-    def _run(self, call: Call) -> Context | Exception:
-        if not call.handler.is_async:
-            return run_call(call)
+    def _run(self, call: Call) -> Any:
         if _is_in_loop():
             raise LocalProtocolError(
                 "expected run() outside of an event loop, for the filter has async handlers, got it in "
                 "one: await asyncio.to_thread(run, handlers, script)"
             )
-        return self._runner.run(run_call_async(call))
+        return super()._run(call)
 
     def _cut(self, writes: Iterable[bytes]) -> Iterator[bytes]:
         """The writes, each packet with a part of the body in pieces."""

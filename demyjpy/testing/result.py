@@ -1,13 +1,12 @@
 """What came of a played session, as values; `demyjpy.testing.differences` compares two of them."""
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 from attrs import field, frozen
 from pyrsistent import pmap
 
 from demyjpy.actions import Modification
-from demyjpy.codec.commands import ROW_OF_EVENT
+from demyjpy.codec import name_of
 from demyjpy.context import Context
 from demyjpy.engine.connection import Step, Trouble
 from demyjpy.mta import client_steps
@@ -17,7 +16,7 @@ from demyjpy.mta.profiles import Profile, Reply
 from demyjpy.mta.smtp_session import Outcome
 from demyjpy.mta.stored_mail import StoredMail, StoredMessage
 from demyjpy.testing.dialogue import dialogue
-from demyjpy.trace.session import Trace
+from demyjpy.trace.format.trace import Trace
 from demyjpy.verdicts import Fate, fate_of_refusal
 
 
@@ -197,9 +196,3 @@ class Result(OfMessage):
     def at(self, event: str) -> list[Step]:
         """The engine's steps at an event: ``result.at("body")[-1].after["size"]``."""
         return [step for step in self.observed if name_of(step.event) == event]
-
-
-def name_of(event: Any) -> str:
-    """The name of an event: the key under which its handler is registered."""
-    row = ROW_OF_EVENT.get(type(event))
-    return row.name if row else type(event).__name__.lower()

@@ -25,8 +25,8 @@ from demyjpy.testing.differences import compare_mtas
 from demyjpy.testing.memory_filter import Chunk, MemoryFilter
 from demyjpy.testing.result import MessageResult, Played, Result
 from demyjpy.testing.script import Script
+from demyjpy.verdicts import REFUSALS
 
-_REFUSALS: Final = (act.Reject, act.TemporaryFailure, act.ReplyCode, act.Shutdown)
 _RESETS: Final = (client_steps.Rset, client_steps.StartTls, client_steps.Quit, client_steps.Drop)
 
 
@@ -191,7 +191,7 @@ def messages_of(played: Iterable[Played]) -> list[MessageResult]:
 
 def _refusal(outcome: Outcome) -> AnyVerdict | None:
     verdicts = [heard.answer.verdict for heard in outcome.heard]
-    return next((one for one in verdicts if isinstance(one, _REFUSALS)), None)
+    return next((one for one in verdicts if isinstance(one, (*REFUSALS, act.Shutdown))), None)
 
 
 def _all_refused(recipients: Sequence[Outcome]) -> list[MessageResult]:

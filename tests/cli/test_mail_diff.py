@@ -12,7 +12,7 @@ from demyjpy.cli.output import Paint
 from demyjpy.cli.played_mail import PlayedMail, summary
 from demyjpy.mta.milter_link import MilterFailedError
 from demyjpy.mta.stored_mail import Envelope, StoredMail, StoredMessage
-from demyjpy.trace.words import verdict_words
+from demyjpy.trace.display.wording import verdict_words
 
 
 def mail_of(body: str, header: str = "A: 1\nB: 2\nC: 3\nD: 4\nE: 5\n") -> StoredMail:

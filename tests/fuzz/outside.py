@@ -27,15 +27,15 @@ from demyjpy.mta.smtp import play, take_step
 from demyjpy.mta.smtp_session import Exchange, new_session
 from demyjpy.shown import safe
 from demyjpy.trace import Trace
-from demyjpy.trace.capsule import Capsule, load_capsule
-from demyjpy.trace.comparing import compare_bytes
-from demyjpy.trace.explaining import sentences
-from demyjpy.trace.parrot import recorded_filter
-from demyjpy.trace.parsing import weight_of
-from demyjpy.trace.reading import Reading, dump_record, load
-from demyjpy.trace.records import header
-from demyjpy.trace.replaying import Filter
-from tests.test_captures import FILES, Capture
+from demyjpy.trace.display.sentences import sentences
+from demyjpy.trace.format.json_lines import weight_of
+from demyjpy.trace.format.reading import Reading, dump_record, load
+from demyjpy.trace.format.records import header
+from demyjpy.trace.live.capsule import Capsule, load_capsule
+from demyjpy.trace.replay.comparing import compare_bytes
+from demyjpy.trace.replay.recorded_filter import recorded_filter
+from demyjpy.trace.replay.replaying import Filter
+from tests.engine.test_captures import FILES, Capture
 
 LONGEST: Final = 50_000
 _NO_COLOURS: Final = Paint(False)

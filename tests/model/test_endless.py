@@ -14,7 +14,7 @@ from demyjpy.mta.milter_packets import MilterFailedError
 from demyjpy.mta.profiles import Postfix, Sendmail
 from demyjpy.mta.smtp import play, take_step
 from demyjpy.mta.smtp_session import Exchange, new_session
-from demyjpy.trace.tapes import WireTape
+from demyjpy.trace.format.converters import WireConverter
 from tests.cli.servers import AGREED, frame
 
 EDIT = frame(b"h", b"X-A\0b\0")
@@ -151,7 +151,7 @@ def headers(count: int) -> Callable[[], None]:
 
 def tape(count: int) -> Callable[[], None]:
     """Pieces of one packet, as the snooper looks at them."""
-    found = WireTape("s")
+    found = WireConverter("s")
     list(found.take("filter", (count * 10_000 + 2).to_bytes(4, "big") + b"b", 0.0))
 
     def read() -> None:

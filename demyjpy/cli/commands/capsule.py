@@ -25,9 +25,9 @@ from demyjpy.mta import client_steps
 from demyjpy.testing import Postfix, run
 from demyjpy.testing.script import Script
 from demyjpy.testing.script_code import as_code, as_steps
-from demyjpy.trace.capsule import Capsule, has_failed_alike, load_capsule
-from demyjpy.trace.session import Trace
-from demyjpy.trace.words import shorten
+from demyjpy.trace.display.wording import shorten
+from demyjpy.trace.format.trace import Trace
+from demyjpy.trace.live.capsule import Capsule, has_failed_again, load_capsule
 from demyjpy.wire.fields import encode_text
 
 _EPILOG: Final = """\
@@ -111,12 +111,12 @@ def _write_test(found: Capsule, name: str, path: Path, *, has_test: bool) -> int
     with redirect_stdout(sys.stderr):  # whatever a filter prints
         handlers = load_filter(name).on_connect
         text = code_of(found, name, handlers)
-        is_alike = text is not None or has_failed_alike(found, found.trace.step(handlers))
-    if is_alike or not has_test:
+        fails_again = text is not None or has_failed_again(found, found.trace.step(handlers))
+    if fails_again or not has_test:
         with failing_to(f"write {path}"):
             path.write_text(text or code_of_records(found, name), encoding="utf-8")
         say(f"written: {path}")
-    if is_alike:
+    if fails_again:
         return 0
     stays = f"; {path} stays as it was" if has_test else ""
     complain(
@@ -138,7 +138,7 @@ def code_of(found: Capsule, name: str, handlers: Any) -> str | None:
             return None
         finally:
             logging.disable(level)
-        if has_failed_alike(found, result.observed):
+        if has_failed_again(found, result.observed):
             return code_of_script(found, name, script)
     return None
 

@@ -3,11 +3,13 @@
 import argparse
 import asyncio
 import email.policy
+import re
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from email.parser import BytesHeaderParser
 from email.utils import getaddresses
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,9 +25,6 @@ from demyjpy.cli.arguments import (
     Command,
     argument,
     choice,
-    client,
-    macro,
-    path,
 )
 from demyjpy.cli.errors import InputError, failing_to
 from demyjpy.cli.mail_diff import diff_lines
@@ -42,7 +41,7 @@ from demyjpy.mta.smtp import play_async, take_step
 from demyjpy.mta.smtp_path import split_path
 from demyjpy.mta.smtp_session import Outcome, new_session
 from demyjpy.mta.tolerant_channel import TolerantChannel
-from demyjpy.trace.writing import Tray, WireRecorder
+from demyjpy.trace.live.recorder import Tray, WireRecorder
 from demyjpy.wire.fields import Parameters, decode_text, spell_macro
 
 _EPILOG: Final = """\
@@ -139,7 +138,7 @@ def _from_header(content: bytes) -> tuple[str, list[str]]:
     header = BytesHeaderParser(policy=email.policy.compat32).parsebytes(content)
 
     def found(*names: str) -> list[str]:
-        # as bytes, for a value that is no ASCII comes as a Header, with U+FFFD in it
+        # as bytes: a value that is no ASCII would be a Header, with U+FFFD in it
         values = [
             decode_text(value.encode("ascii", "surrogateescape"))
             for wanted in names
@@ -170,7 +169,7 @@ async def play_mail(
     profile: Profile,
     report: Callable[[Outcome], None],
 ) -> PlayedMail:
-    """Play a mail; ``report`` is told of each step as soon as it is done."""
+    """Play a mail; ``report`` is called with each step as soon as it is done."""
     script = steps_of(arguments, content)
     timeouts = Timeouts(arguments.connect_timeout, arguments.command_timeout, arguments.content_timeout)
     session = new_session(profile, max_answer=arguments.max_answer)
@@ -250,6 +249,39 @@ def send(arguments: argparse.Namespace) -> int:
     return sent.status
 
 
+# ------------------------------------------------------------------------------------- arguments
+def read_macro(text: str) -> tuple[str, str]:
+    """``NAME=VALUE``; the name may be in braces."""
+    name, equals, value = text.partition("=")
+    name = name.removeprefix("{").removesuffix("}")
+    if not name or not equals or "\0" in value:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    return name, value
+
+
+def read_client(text: str) -> tuple[str, str | None]:
+    """``ADDRESS``, ``NAME[ADDRESS]`` or ``local``: the client's address, and its verified name."""
+    if text == "local":
+        return "", None
+    found = re.fullmatch(r"([^\[\]]*)\[([^\[\]]*)\]", text)
+    name, where = (found[1] or None, found[2]) if found else (None, text)
+    try:
+        return str(ip_address(where)), name
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected an IP address, NAME[ADDRESS] or local, got {text!r}"
+        ) from None
+
+
+def read_path(text: str) -> str:
+    """An envelope address, which ESMTP parameters may follow."""
+    if split_path(text) is None or "\0" in text:
+        raise argparse.ArgumentTypeError(
+            f"expected an address such as a@example.org, <> or '<a@example.org> SIZE=100', got {text!r}"
+        )
+    return text
+
+
 COMMAND: Final = Command(
     send,
     "Play one mail at a running milter, in any language, as Postfix or Sendmail would.",
@@ -263,21 +295,21 @@ COMMAND: Final = Command(
             "--from",
             dest="sender",
             metavar="ADDRESS",
-            type=path,
+            type=read_path,
             help="envelope sender; <> is the null sender; may have ESMTP parameters: '<a@b> SIZE=100'",
         ),
         argument(
             "--rcpt",
             dest="recipients",
             metavar="ADDRESS",
-            type=path,
+            type=read_path,
             action="append",
             help="envelope recipient, alike; may be given several times",
         ),
         argument(
             "--client",
             metavar="ADDRESS",
-            type=client,
+            type=read_client,
             default=("192.0.2.1", None),
             help="the SMTP client: an IP address, NAME[ADDRESS], or local (default: 192.0.2.1)",
         ),
@@ -291,7 +323,7 @@ COMMAND: Final = Command(
             "--macro",
             dest="macros",
             metavar="NAME=VALUE",
-            type=macro,
+            type=read_macro,
             action="append",
             help="give a macro this value; may be given several times",
         ),

@@ -12,17 +12,16 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from demyjpy.actions import Action
-from demyjpy.codec import action_row
+from demyjpy.actions import Modification
+from demyjpy.codec import action_row, name_of
 from demyjpy.engine.connection import Step
-from demyjpy.engine.negotiation import action_names
 from demyjpy.errors import LocalProtocolError, NegotiationError
-from demyjpy.handlers import is_verdict
 from demyjpy.mta.stored_mail import StoredField, StoredMessage
 from demyjpy.testing.dialogue import show
 from demyjpy.testing.differences import compare_mtas, diff, mail_lines
-from demyjpy.testing.result import Played, Result, name_of
+from demyjpy.testing.result import Played, Result
 from demyjpy.testing.strategies.trial import Trial, alone
+from demyjpy.verdicts import verdicts_in
 from demyjpy.wire.fields import decode_text
 
 _LOST: Final = re.compile(r"[^!->@-~]+")
@@ -58,18 +57,11 @@ def _negotiation_errors(result: Result) -> str:
     if refused:
         return f"it asks for what is not offered: {refused[0]}"
     for step in result.observed:
-        missing = {name for action in step.actions for name in _needed(action)} - step.before["actions"]
+        edits = [action for action in step.actions if isinstance(action, Modification)]
+        missing = {action_row(edit).permission for edit in edits} - step.before["actions"]
         if missing:
             return f"it uses {', '.join(sorted(missing))} without declaring it in actions="
     return ""
-
-
-def _needed(action: Action) -> frozenset[str]:
-    try:
-        needs = action_row(action).needs
-    except LocalProtocolError:
-        return frozenset()
-    return action_names(needs) if needs else frozenset()
 
 
 # ---------------------------------------------------------------------------------------- verdicts
@@ -77,7 +69,7 @@ def check_verdicts(trial: Trial) -> Iterator[Finding]:
     """It answers once, and only where an answer is due."""
     for result in trial.results:
         for step in result.observed:
-            verdicts = [repr(action) for action in step.actions if is_verdict(action)]
+            verdicts = list(map(repr, verdicts_in(step.actions)))
             event = name_of(step.event)
             if len(verdicts) > 1:
                 words = f"at {event} it answers {len(verdicts)} times: {', '.join(verdicts)}"

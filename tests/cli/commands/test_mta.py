@@ -20,8 +20,8 @@ from demyjpy.mta.profiles import Reply
 from demyjpy.mta.smtp_session import Outcome
 from demyjpy.mta.stored_mail import Envelope, StoredMail, StoredMessage
 from demyjpy.trace import load
-from demyjpy.trace.comparing import compare_bytes
-from demyjpy.trace.replaying import Filter
+from demyjpy.trace.replay.comparing import compare_bytes
+from demyjpy.trace.replay.replaying import Filter
 from tests.cli.boxes import MAIL
 from tests.cli.filters import adding
 from tests.cli.servers import PATIENCE, program, read_until
