@@ -1,5 +1,7 @@
 """What came of a played session, as values; `demyjpy.testing.differences` compares two of them."""
 
+from abc import ABC, abstractmethod
+
 from attrs import field, frozen
 from pyrsistent import pmap
 
@@ -50,7 +52,7 @@ class Played:
         return heard[-1] if heard else None
 
 
-class OfMessage:
+class OfMessage(ABC):
     """What can be asked about one message."""
 
     @property
@@ -96,9 +98,9 @@ class OfMessage:
         return self._one.mail.envelope.addresses if self._one.mail else []
 
     @property
+    @abstractmethod
     def _one(self) -> "MessageResult":
         """The message that is meant."""
-        raise NotImplementedError
 
     @property
     def _delivered_mail(self) -> StoredMail:
