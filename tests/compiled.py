@@ -21,6 +21,7 @@ OTHERS = {f"test_{name}.py" for name in _APART}
 CHOSEN = (
     *sorted(f"tests/{path.name}" for path in ROOT.glob("tests/test_*.py") if path.name not in OTHERS),
     "tests/conformance",
+    "tests/engine",
     "tests/drivers/test_deadlines.py",
 )
 

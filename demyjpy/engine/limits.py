@@ -6,11 +6,8 @@ from typing import Final
 from attrs import field, frozen
 from attrs import validators as v
 
-from demyjpy.wire.codes import CHUNK_SIZE, Command
-
-_RCPT: Final = int(Command.RCPT)
-_HEADER: Final = int(Command.HEADER)
-_BODY: Final = int(Command.BODY)
+from demyjpy.engine.letters import BODY, HEADER, RCPT
+from demyjpy.wire.codes import CHUNK_SIZE
 
 
 @frozen
@@ -73,20 +70,20 @@ class Counts:
 
     def count(self, letter: int, payload: bytes) -> "Counts":
         """With one packet more; packets that have no limit do not count."""
-        if letter == _RCPT:
+        if letter == RCPT:
             return Counts(self.recipients + 1, self.headers, self.size)
-        if letter == _HEADER:
+        if letter == HEADER:
             return Counts(self.recipients, self.headers + 1, self.size + len(payload))
-        if letter == _BODY:
+        if letter == BODY:
             return Counts(self.recipients, self.headers, self.size + len(payload))
         return self
 
     def passed(self, letter: int, limits: Limits) -> str | None:
         """The limit that the last packet, with this letter, has passed, in words; None for none."""
-        if letter == _RCPT:
+        if letter == RCPT:
             over = self.recipients > limits.recipients
             return f"{limits.recipients} recipients" if over else None
-        if letter == _HEADER and self.size > limits.header_size:
+        if letter == HEADER and self.size > limits.header_size:
             return f"{limits.header_size} bytes of header"
         if self.size > limits.message:
             return f"{limits.message} bytes of message"

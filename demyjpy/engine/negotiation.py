@@ -89,7 +89,7 @@ class Agreement:
 
     @classmethod
     def of(cls, reply: Negotiate) -> "Agreement":
-        """What an answer comes to.
+        """What follows from an answer.
 
         ``off``: the letters of the commands that are not sent; ``leading_space``: header values go over
         the wire as they stand after the colon; ``may_skip``: SKIP may be said; ``reports_rejected``:
@@ -140,6 +140,10 @@ def offered_flags(offer: Options) -> tuple[ActionFlag, ProtocolFlag]:
 def action_names(flags: ActionFlag) -> frozenset[str]:
     """Action flags by name."""
     return frozenset(name for name, flag in ACTION_FLAGS.items() if flag & flags)
+
+
+NO_AGREEMENT: Final = Agreement.of(Negotiate(0, _A(0), _P.NONE))
+"""What holds before the negotiation: nothing."""
 
 
 def sent_events(events: frozenset[str], version: int) -> frozenset[str]:

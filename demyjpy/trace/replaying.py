@@ -14,8 +14,8 @@ from demyjpy.actions import Verdict
 from demyjpy.codec import EVENTS, ROW_OF_NAME, decode_event, encode_event
 from demyjpy.context import Context
 from demyjpy.engine.connection import OnError, Setup, Step, Trouble
+from demyjpy.engine.handler_results import check_context
 from demyjpy.engine.limits import Limits
-from demyjpy.engine.outcomes import check_context
 from demyjpy.engine.phases import ends_message
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import MilterError

@@ -22,7 +22,7 @@ from demyjpy.cli.configuration import mta_lines
 from demyjpy.cli.loading import LoadError, explain, load_filter
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.options import Options
-from demyjpy.engine import lane
+from demyjpy.engine import hot_path
 from demyjpy.engine.limits import Limits
 from demyjpy.registry import Registry
 from tests.engine.harness import MAIL, join, offer, packet
@@ -308,13 +308,13 @@ def test_version_is_that_of_the_distribution(run: Any) -> None:
 
 @pytest.mark.parametrize(
     ("file", "told"),
-    [("lane.py", ""), (f"lane{EXTENSION_SUFFIXES[0]}", " (compiled engine)")],
+    [("hot_path.py", ""), (f"hot_path{EXTENSION_SUFFIXES[0]}", " (compiled engine)")],
 )
 def test_version_tells_whether_the_engine_is_compiled(
     run: Any, monkeypatch: pytest.MonkeyPatch, file: str, told: str
 ) -> None:
     """Seen by the file that the engine came from."""
-    monkeypatch.setattr(lane, "__file__", file)
+    monkeypatch.setattr(hot_path, "__file__", file)
     assert run("--version") == (0, f"demyjpy {version('demyjpy')}{told}\n", "")
 
 

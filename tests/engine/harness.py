@@ -13,7 +13,8 @@ from demyjpy.actions import Action
 from demyjpy.codec import decode_action
 from demyjpy.context import Context
 from demyjpy.engine.connection import Connection, Setup, Trouble
-from demyjpy.engine.pipeline import Line, as_on_connect, hang_up, open_connection, resume, run_call
+from demyjpy.engine.hot_path import Line
+from demyjpy.engine.pipeline import as_on_connect, hang_up, open_connection, resume, run_call
 from demyjpy.handlers import define_event_handlers
 from demyjpy.registry import Registry
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frames
@@ -94,7 +95,7 @@ class Session:
         """Bytes come; what is sent at once. A handler that was handed out stays out."""
         line = Line(self.connection)
         sent = line.receive_data(data)
-        after = line.connection
+        after = line.leave()
         return self._note(after if sent is None else evolve(after, data_to_send=sent))
 
     def call(self) -> bytes:

@@ -1,17 +1,18 @@
 """The hot path: what happens a million times a day, in one loop with local variables.
 
-It does what `demyjpy.engine.turn` does, for the plain case only: no observer, handlers that are called
-at once and give no verdict, packets that may come. At the first thing that is not plain it ends, and the
-turn goes on from there; a property test holds the two to the same bytes and the same contexts.
+It does what a `demyjpy.engine.turn.Turn` does, for the plain case only: no observer, handlers that are
+called at once and give no verdict, packets that may come. At the first thing that is not plain it ends,
+and a turn goes on from there. Property tests hold the two to the same bytes and the same contexts.
 
-It is a generator, one for each connection in the lane: bytes are sent into it, it yields the answer.
-What holds is in its local variables from one read to the next, and becomes a `Connection` when
-somebody asks. That saves a `Turn` and a `Connection` for each read and a `Job` for each event: of the
-513 µs that a message with ten headers took, 458. Add nothing here that is not on the way of every
-message.
+It is a generator, one for each connection on it: bytes are sent into it, it yields the answer. What
+holds is in its local variables from one read to the next, and becomes a `Connection` when somebody asks.
+That saves a `Turn` and a `Connection` for each read and a `Job` for each event. Together with contexts
+that are dicts while they are small it took the engine from 513 to 31 µs for a message of `noop`, and
+from 130 to 18 µs for one of `bytecount` (docs/benchmarks.md). Add nothing here that is not on the way of
+every message.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from struct import Struct
 from typing import Any, Final, TypeAlias
 
@@ -19,115 +20,41 @@ from attrs import frozen
 from pyrsistent import PMap
 
 from demyjpy import events as ev
-from demyjpy.actions import Continue
-from demyjpy.context import Context
-from demyjpy.engine.connection import Connection, Job, Setup, Station
+from demyjpy.engine.connection import Backlog, Connection, Job, Scope
+from demyjpy.engine.dispatch import Dispatch
+from demyjpy.engine.handler_results import CONTINUE, as_exception
+from demyjpy.engine.handling import absorb
+from demyjpy.engine.letters import (
+    BODY,
+    BODYEOB,
+    DISCONNECT,
+    HEADER,
+    HELO,
+    MACRO,
+    MAIL,
+    QUIT,
+    RCPT,
+)
 from demyjpy.engine.limits import NO_END, Counts
 from demyjpy.engine.macros import NO_MACROS, Macros
-from demyjpy.engine.negotiation import Agreement
-from demyjpy.engine.outcomes import as_exception
-from demyjpy.engine.phases import IN_MESSAGE, Phase, gives_up, receive
+from demyjpy.engine.phases import IN_MESSAGE, Phase
+from demyjpy.engine.pipeline import receive_data, take_turn
 from demyjpy.engine.plan import check_plan, encode_answer
-from demyjpy.engine.standing import CLEAR
-from demyjpy.engine.stations import DISCONNECT, MACRO
+from demyjpy.engine.routes import Route
+from demyjpy.engine.scope import remembering
+from demyjpy.engine.turn import Turn
 from demyjpy.errors import LocalProtocolError, RemoteProtocolError
-from demyjpy.wire.codes import Command, Response
 from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, rest_of
 
-_C = Command
-_HELO: Final = int(_C.HELO)
-_MAIL: Final = int(_C.MAIL)
-_RCPT: Final = int(_C.RCPT)
-_HEADER: Final = int(_C.HEADER)
-_BODY: Final = int(_C.BODY)
-_BODYEOB: Final = int(_C.BODYEOB)
-_ABORT: Final = int(_C.ABORT)
-_QUIT: Final = int(_C.QUIT)
-
-_LETTERS: Final = tuple(
-    int(letter)
-    for letter in (
-        _C.CONNECT,
-        _C.HELO,
-        _C.MAIL,
-        _C.RCPT,
-        _C.DATA,
-        _C.HEADER,
-        _C.EOH,
-        _C.BODY,
-        _C.BODYEOB,
-        _C.ABORT,
-    )
-)
-_OPENING: Final = frozenset({_HELO, _MAIL})
+_OPENING: Final = frozenset({HELO, MAIL})
 
 _take_length: Final = Struct("!I").unpack_from
-_CONTINUE: Final = join_frame(Response.CONTINUE)
-_GOODBYE: Final = join_frame(_QUIT)
-_GO_ON: Final = Continue()
-
-
-@frozen
-class Route:
-    """What one command does in one phase, looked up once instead of decided each time."""
-
-    station: Station
-    decode: Callable[[bytes, bool], ev.Event]
-    calls: tuple[tuple[int, Callable[[Any, Context], Any]], ...]
-    """The functions to call, each with its place in the station's chain."""
-    answer: bytes
-    following: Phase
-    begins: bool
-    """It opens a message."""
-    ends: bool
-    """It ends what is said about one."""
-    leaves: bool
-    """It ends one that was open."""
-
-
-Routes: TypeAlias = dict[Phase, dict[int, Route]]
-
-
-def make_routes(setup: Setup, stations: dict[int, Station], agreement: Agreement) -> Routes | None:
-    """The routes of a negotiated connection; None where it has nothing that is plain."""
-    if setup.observer or stations[MACRO].chain:
-        return None
-    letters = tuple(one for one in _LETTERS if one != _RCPT or not agreement.reports_rejected)
-    return {
-        phase: {
-            letter: route
-            for letter in letters
-            if (route := _route(setup, stations[letter], phase, agreement.off)) is not None
-        }
-        for phase in (Phase.READY, Phase.CONNECTED, *IN_MESSAGE)
-    }
-
-
-def _route(setup: Setup, station: Station, phase: Phase, off: frozenset[int]) -> Route | None:
-    letter, chain = station.letter, station.chain
-    if any(setup.defers(handler) for _, handler in chain):
-        return None
-    if letter == _BODY and not chain:
-        return None  # which is answered by SKIP, where the MTA knows it
-    try:
-        following = receive(phase, letter, off)
-    except RemoteProtocolError:
-        return None
-    if gives_up(phase, letter, off) and letter != _ABORT:
-        return None
-    is_open = phase in IN_MESSAGE
-    begins = not is_open and (following in IN_MESSAGE or letter == _BODYEOB)
-    is_handled = is_open or letter != _ABORT
-    calls = tuple((place, handler.function) for place, (_, handler) in enumerate(chain) if is_handled)
-    answer = _CONTINUE if station.replies else b""
-    leaves = letter == _BODYEOB or (letter == _ABORT and is_open)
-    ends = letter in (_BODYEOB, _ABORT)
-    return Route(station, station.decode, calls, answer, following, begins, ends, leaves)
+_GOODBYE: Final = join_frame(QUIT)
 
 
 @frozen
 class Handover:
-    """Where the lane ends: what holds there, and the last handler's outcome if that is what ended it.
+    """Where the hot path ends: what holds there, and the last outcome if that is what ended it.
 
     Its connection has the packets that are left; ``data_to_send`` is what those before it brought,
     ``taken`` how many of them the budget counts.
@@ -145,34 +72,93 @@ class Handover:
         return budget is not None and self.taken >= budget.packets
 
 
-Lane: TypeAlias = Generator[bytes, bytes | None, Handover]
+HotPath: TypeAlias = Generator[bytes, bytes | None, Handover]
 
 
-def is_plain(connection: Connection) -> bool:
-    """Whether the lane may be taken: nothing is waiting, nothing decided, nothing owed."""
-    routes = connection.routes
-    return (
-        routes is not None
-        and connection.phase in routes
-        and connection.call is None
-        and connection.standing is CLEAR
-        and not (connection.packets or connection.jobs)
-    )
+class Line:
+    """A connection as a driver holds it: on the hot path while that is possible, else a value."""
+
+    __slots__ = ("_connection", "_path")
+
+    def __init__(self, connection: Connection) -> None:
+        self.hold(connection)
+
+    def hold(self, connection: Connection) -> None:
+        """Go on from this value."""
+        self._connection = connection
+        self._path: HotPath | None = None
+
+    def leave(self) -> Connection:
+        """Leave the hot path until the next read: all that is known now.
+
+        Only for the thread that receives data, or while that one is known to wait for some. Within a
+        handler, and after an exception such as KeyboardInterrupt has ended the hot path, it is what
+        was known before.
+        """
+        path: Any = self._path  # for mypy a Generator has no gi_running
+        if path is not None and not path.gi_running:
+            try:
+                path.send(None)
+            except StopIteration as end:
+                if end.value is not None:
+                    self.hold(end.value.connection)
+        return self._connection
+
+    @property
+    def outline(self) -> Connection:
+        """What any thread may ask at any time: on the hot path no more than which session it is."""
+        if self._path is None:
+            return self._connection
+        return Connection(self._connection.setup, self._connection.session)
+
+    def receive_data(self, data: bytes) -> bytes | None:
+        """Bytes have come: what to send, if that is all; None if `leave` says more."""
+        if self._path is None:
+            if not self._connection.is_plain:
+                self.hold(receive_data(self._connection, data))
+                return None
+            self._path = run_hot_path(self._connection)
+            next(self._path)
+        try:
+            return self._path.send(data)
+        except StopIteration as end:
+            handover: Handover = end.value
+        # not before: what is raised while another exception is handled has that one as its context
+        self.hold(_take_over(handover))
+        return None
+
+    def go_on(self) -> bytes | None:
+        """After others have had their turn, if the connection is behind: as after `receive_data`."""
+        return self.receive_data(b"")
 
 
-def take_lane(connection: Connection) -> Lane:
+def _take_over(handover: Handover) -> Connection:
+    """Go on where the hot path has ended."""
+
+    def begin(turn: Turn) -> None:
+        turn.send(handover.connection.data_to_send)
+        turn.intake.taken = handover.taken
+        if handover.job is not None:
+            job = absorb(turn, handover.job, handover.outcome, None)
+            turn.jobs.extend([job] if job else [])
+
+    if handover.connection.is_closed or handover.is_spent:
+        return handover.connection
+    return take_turn(handover.connection, begin)
+
+
+def run_hot_path(connection: Connection) -> HotPath:
     """From one plain connection to the next, or to where it is plain no more.
 
     Give it what was read, it gives the answer; give it None, and it ends.
     """
-    routes: Routes = connection.routes
-    agreement, limits, budget = connection.agreement, connection.setup.limits, connection.setup.budget
+    agreed, scope, limits = connection.agreed, connection.scope, connection.setup.limits
+    routes, agreement, budget = agreed.routes or {}, agreed.agreement, connection.setup.budget
     most, most_answered = (budget.packets, budget.answer) if budget else (NO_END, NO_END)
     seconds, clock = (budget.seconds, budget.clock) if budget else (0.0, None)
-    leading_space = agreement is not None and agreement.leading_space
-    granted = agreement.actions if agreement is not None else frozenset[str]()
-    phase, ctx, base = connection.phase, connection.context, connection.base
-    counts, macros, unread = connection.counts, connection.macros, connection.unread
+    leading_space, granted = agreement.leading_space, agreement.actions
+    phase, ctx, base = scope.phase, scope.context, scope.base
+    counts, macros, unread = scope.counts, scope.macros, connection.backlog.unread
     recipients, headers, size = counts.recipients, counts.headers, counts.size
     header_size = min(limits.header_size, limits.message)  # of what has come, for no body is before it
     here = routes[phase]
@@ -235,7 +221,7 @@ def take_lane(connection: Connection) -> Lane:
                 continue
             payload = data[at + 5 : after]
             route = here.get(letter)
-            if route is None or (payload and letter == _BODYEOB):
+            if route is None or (payload and letter == BODYEOB):
                 break
             try:
                 event = route.decode(payload, leading_space)
@@ -243,18 +229,18 @@ def take_lane(connection: Connection) -> Lane:
                 break
             if route.begins:
                 recipients = headers = size = 0
-            if letter == _HEADER:
+            if letter == HEADER:
                 if headers >= limits.headers or size + length > header_size:
                     break
                 headers += 1
                 size += length - 1
-            elif letter == _BODY:
+            elif letter == BODY:
                 if size + length > limits.message:
                     break
                 size += length - 1
             elif length > limits.command_size:
                 break
-            elif letter == _RCPT:
+            elif letter == RCPT:
                 if recipients >= limits.recipients:
                     break
                 recipients += 1
@@ -290,14 +276,14 @@ def take_lane(connection: Connection) -> Lane:
                 if queue is None or queue:
                     edited = _edited(queue, route, granted, leading_space)
                     if edited is None:
-                        job = _job_from(route.station, event, place)
+                        job = _job_from(route.dispatch, event, place)
                         break
                     answer = edited
                 ctx = outcome
                 shown = None
                 is_changed = True
             if job is not None:
-                if letter == _BODYEOB:
+                if letter == BODYEOB:
                     phase = Phase.BODY  # until it is answered, a message is open
                 break
             if not out:
@@ -325,8 +311,8 @@ def take_lane(connection: Connection) -> Lane:
                 break
         if at < stop or job is not None:
             if data.startswith(_GOODBYE, at) and job is None and phase not in IN_MESSAGE:
-                stations = connection.stations
-                is_closed = not (stations[_QUIT].chain or stations[DISCONNECT].chain)
+                table = agreed.table
+                is_closed = not (table[QUIT].chain or table[DISCONNECT].chain)
                 if is_closed:  # and no handler has anything to say to it, or to the end
                     break
             unread = rest_of(data, at, limits.packet)
@@ -337,23 +323,23 @@ def take_lane(connection: Connection) -> Lane:
     if told_for is not None:
         macros = macros.define(told_for, told)
     if is_closed:
-        phase, macros = Phase.CLOSED, macros.arrive(_QUIT)
+        phase, macros = Phase.CLOSED, macros.arrive(QUIT)
     after_all = Connection(
         connection.setup,
         connection.session,
         b"".join((*earlier, out)),
         is_closed=is_closed,
-        phase=phase,
-        context=ctx,
-        base=base,
-        initial=connection.initial,
-        macros=macros,
-        agreement=agreement,
-        stations=connection.stations,
-        routes=routes,
-        filters=connection.filters,
-        unread=unread,
-        counts=Counts(recipients, headers, size),
+        agreed=agreed,
+        scope=Scope(
+            phase,
+            ctx,
+            base,
+            None,
+            scope.initial,
+            macros,
+            counts=Counts(recipients, headers, size),
+        ),
+        backlog=Backlog(unread),
     )
     return Handover(after_all, job, outcome, taken)
 
@@ -370,7 +356,7 @@ def _queue_of(outcome: Any) -> Any:
 
 def _edited(queue: Any, route: Route, granted: frozenset[str], leading_space: bool) -> bytes | None:
     """The answer at end of message where one filter queued only edits, all of them legal; else None."""
-    if route.station.letter != _BODYEOB or len(route.calls) > 1 or not isinstance(queue, tuple):
+    if route.dispatch.letter != BODYEOB or len(route.calls) > 1 or not isinstance(queue, tuple):
         return None
     try:
         plan = check_plan(queue, "end_of_message", replies=True, granted=granted)
@@ -378,19 +364,11 @@ def _edited(queue: Any, route: Route, granted: frozenset[str], leading_space: bo
         return None
     if plan.verdict is not None:
         return None
-    return encode_answer(plan.modifications, _GO_ON, leading_space)
+    return encode_answer(plan.modifications, CONTINUE, leading_space)
 
 
-def _job_from(station: Station, event: ev.Event, place: int) -> Job:
+def _job_from(dispatch: Dispatch, event: ev.Event, place: int) -> Job:
     """The event on its way, when the handlers before ``place`` had nothing to say."""
-    said = tuple((number, _GO_ON) for number, _ in station.chain[:place])
-    replies = station.replies
-    return Job(station, event, station.chain[place:], replies, replies, verdicts=said)
-
-
-def remembering(ctx: Context, before: Context) -> Context:
-    """An earlier context, with what has been remembered since."""
-    connection = ctx.get("connection")
-    if isinstance(connection, PMap) and connection is not before.get("connection"):
-        return before.set("connection", connection)
-    return before
+    said = tuple((number, CONTINUE) for number, _ in dispatch.chain[:place])
+    replies = dispatch.replies
+    return Job(dispatch, event, dispatch.chain[place:], replies, replies, verdicts=said)
