@@ -25,7 +25,6 @@ MODULES: Final = (
     "engine.arrival",
     "engine.conclusions",
     "engine.connection",
-    "engine.endings",
     "engine.handler_results",
     "engine.handling",
     "engine.hot_path",

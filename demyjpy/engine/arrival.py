@@ -8,7 +8,6 @@ from demyjpy.actions import Verdict
 from demyjpy.codec import EVENTS, unknown_letter
 from demyjpy.engine.connection import Job, Step
 from demyjpy.engine.dispatch import ANSWERED, OF_CONNECTION, Dispatch
-from demyjpy.engine.endings import give_up_message
 from demyjpy.engine.letters import (
     ABORT,
     BODY,
@@ -52,7 +51,7 @@ def receive_packet(turn: Turn, letter: int, payload: bytes) -> None:
         # macros for MAIL or HELO that have come are the next message's: those before were kept then
         is_shown = bool(scope.macros.fresh & OPENING_SLOTS)
         said = (letter, payload) if letter == ABORT else None
-        give_up_message(turn, refresh=letter in TEARDOWN or not is_shown, packet=said)
+        turn.give_up_message(refresh=letter in TEARDOWN or not is_shown, packet=said)
         if letter != ABORT:
             turn.intake.packets.appendleft((letter, payload))
         return
@@ -132,7 +131,9 @@ def _schedule(
     over = _over_limit(turn, letter, payload)
     if over is not None and not may_answer:
         scope.decisions = scope.decisions.owe(over, None, of_connection=False)
-    if letter == RCPT and turn.agreed.agreement.reports_rejected and _is_rejected(turn):
+    is_reported = letter == RCPT and turn.agreed.agreement.reports_rejected
+    if is_reported and scope.macros.get("rcpt_mailer") == "error":
+        # the MTA itself has refused this recipient (SMFIP_RCPT_REJ, protocol file, section 4.3)
         chain = tuple((number, handler) for number, handler in chain if handler.rejected)
         may_answer = False
     forced = None
@@ -144,11 +145,4 @@ def _schedule(
             if letter == MAIL:  # nobody sees this message
                 scope.decisions = scope.decisions.tell(range(turn.agreed.filters))
     said = (BODYEOB if last_chunk else letter, payload)
-    turn.jobs.append(
-        Job(dispatch, event, chain, dispatch.replies, may_answer, forced, last_chunk, packet=said)
-    )
-
-
-def _is_rejected(turn: Turn) -> bool:
-    """Whether the MTA itself has refused the recipient at hand (SMFIP_RCPT_REJ, section 4.3)."""
-    return turn.scope.macros.get("rcpt_mailer") == "error"
+    turn.jobs.append(Job(dispatch, event, chain, may_answer, forced, last_chunk, packet=said))

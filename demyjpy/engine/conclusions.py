@@ -6,7 +6,6 @@ from demyjpy.actions import Modification, Verdict
 from demyjpy.codec import encode_action
 from demyjpy.engine.connection import Agreed, Job, Setup
 from demyjpy.engine.dispatch import ANSWERED, OF_CONNECTION, agreed_table
-from demyjpy.engine.endings import end_message, hang_up, say_farewell, surprised_by
 from demyjpy.engine.handler_results import CONTINUE, check_bodies, merge_verdicts
 from demyjpy.engine.handling import answer_failure
 from demyjpy.engine.letters import ABORT, BODY, BODYEOB, MACRO, OPTNEG, QUIT, QUIT_NC
@@ -36,11 +35,11 @@ def conclude(turn: Turn, job: Job) -> None:
     elif letter == ABORT:
         scope.leave_message()
     elif letter == QUIT:
-        hang_up(turn)
+        turn.hang_up()
     elif letter == QUIT_NC:
         if scope.phase is not Phase.CLOSED:
             scope.phase = Phase.READY
-            say_farewell(turn)
+            turn.say_farewell()
     elif scope.phase is Phase.CLOSED:
         turn.is_closed = True
     else:
@@ -64,7 +63,7 @@ def _agree(turn: Turn, job: Job) -> None:
         )
     except Exception as error:
         turn.note(error, "options")
-        hang_up(turn)
+        turn.hang_up()
         return
     scope.initial = scope.ctx
     scope.phase = Phase.READY
@@ -93,7 +92,7 @@ def _settle(turn: Turn, job: Job) -> None:
         edits, verdict = _merge_edits(turn, job, verdict)
     sent = b""
     waits = job.last_chunk and isinstance(verdict, (act.Continue, act.Skip))
-    if job.replies and not waits:
+    if job.dispatch.replies and not waits:
         sent = encode_answer(edits, verdict, turn.agreed.agreement.leading_space)
         turn.send(sent)
     turn.observe_job(job, (*edits, verdict) if sent else (), sent)
@@ -101,7 +100,7 @@ def _settle(turn: Turn, job: Job) -> None:
         if job.last_chunk:
             turn.intake.packets.popleft()  # its end has been answered
         turn.scope.show_macros()  # for abort handlers, if no other has looked
-        end_message(turn, surprised_by(turn, job))
+        turn.end_message(turn.surprised_by(job))
 
 
 def _merge_verdicts(turn: Turn, job: Job) -> Verdict:

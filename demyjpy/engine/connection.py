@@ -71,7 +71,8 @@ class Setup:
 
     ``defers`` says which handlers the driver calls itself; the engine calls the others at once.
     ``budget`` is what a connection may use until `demyjpy.engine.pipeline.go_on` is called; None for all
-    that it needs.
+    that it needs. ``cache`` holds how connections begin: it is the same for all, unless functions of the
+    user's have a say in it.
     """
 
     on_connect: Callable[[Context], Context]
@@ -82,45 +83,44 @@ class Setup:
     defers: Callable[[Handler[Any]], bool] = lambda handler: handler.blocking or handler.is_async
     budget: Budget | None = None
     cache: Cache = field(factory=Cache, init=False, repr=False)
-    """How connections begin: the same for all, unless functions of the user's have a say in it."""
 
 
 @frozen
 class Job:
-    """An event on its way through its handlers."""
+    """An event on its way through its handlers.
+
+    ``chain`` are those that are still to run, ``verdicts`` and ``modifications`` what the others said,
+    each with the number of its filter. ``may_answer`` is whether the answer is up to handlers;
+    ``forced`` is what the library answers in place of them. ``last_chunk``: a body that came with the
+    end of message, which is answered together with it. For the observer there are ``step``, that of the
+    handler that ran last, and ``packet``, what the MTA said.
+    """
 
     dispatch: Dispatch
     event: ev.Event
     chain: Chain
-    """Those that are still to run."""
-    replies: bool = True
-    """Whether the MTA waits for what comes out."""
     may_answer: bool = True
-    """Whether what comes out is up to the handlers."""
     forced: Verdict | None = None
-    """What the library answers in place of the handlers."""
     last_chunk: bool = False
-    """Body that came with the end of message: answered together with it."""
     verdicts: tuple[tuple[int, Verdict], ...] = ()
-    """What those that ran answered, by filter."""
     modifications: tuple[tuple[int, Any], ...] = ()
     step: Step | None = None
-    """The step of the handler that ran last, for the observer."""
     packet: Packet | None = None
-    """What the MTA said, for the observer."""
 
 
 @frozen
 class Call:
     """A handler that the driver is to call; its outcome goes to `demyjpy.engine.pipeline.resume`.
 
-    ``progress``: send `demyjpy.engine.pipeline.PROGRESS` every so many seconds meanwhile.
+    ``progress``: send `demyjpy.engine.pipeline.PROGRESS` every so many seconds meanwhile. ``job`` is the
+    engine's own: the event that waits for the outcome.
     """
 
     handler: Handler[Any]
     event: ev.Event
     ctx: Context
     progress: float | None
+    job: Job | None = None
 
 
 @frozen
@@ -139,28 +139,31 @@ class Trouble:
 
 @frozen
 class Agreed:
-    """What was agreed at the negotiation. It holds for all sessions on the socket."""
+    """What was agreed at the negotiation. It holds for all sessions on the socket.
+
+    ``table`` says who handles each command; before the negotiation it has the negotiation and the end
+    only. ``routes`` is what the hot path may do, None if it may do nothing.
+    """
 
     agreement: Agreement = NO_AGREEMENT
     table: Table = field(factory=dict)
-    """Who handles each command; before the negotiation it has the negotiation and the end only."""
     routes: Routes | None = None
-    """What the hot path may do; None if it may do nothing."""
     filters: int = 1
 
 
 @frozen
 class Scope:
-    """How far the session has come, what holds there, and what will hold after the message."""
+    """How far the session has come, what holds there, and what will hold after the message.
+
+    The next message starts from ``base``, the next session on the socket from ``initial``. ``prelude``
+    is what stood before macros for a message to come, if a handler has seen those.
+    """
 
     phase: Phase = Phase.NEW
     context: Context = pmap()
     base: Context = pmap()
-    """What the next message starts from."""
     prelude: Context | None = None
-    """What stood before macros for a message to come, if a handler has seen those."""
     initial: Context = pmap()
-    """What the next session on this socket starts from."""
     macros: Macros = NO_MACROS
     decisions: Decisions = NO_DECISIONS
     counts: Counts = NOTHING_COUNTED
@@ -168,16 +171,16 @@ class Scope:
 
 @frozen
 class Backlog:
-    """What has come and is not done yet."""
+    """What has come and is not done yet.
+
+    ``packets`` are those taken from ``unread`` and not done with: one or none. ``is_ending``: the peer
+    is gone, but a call is still out.
+    """
 
     unread: Unread = NOTHING_UNREAD
     packets: tuple[Packet, ...] = ()
-    """Those taken from ``unread`` and not done with: one or none."""
     jobs: tuple[Job, ...] = ()
-    job: Job | None = None
-    """The one that waits for ``Connection.call``."""
     is_ending: bool = False
-    """The peer is gone, but ``Connection.call`` is still out."""
 
     @property
     def has_packets(self) -> bool:

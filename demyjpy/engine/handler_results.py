@@ -79,7 +79,9 @@ def check_job(
         return EMPTY_PLAN
     if job.dispatch.name == "options":
         return Plan(actions)
-    if job.replies and not job.may_answer:  # a rejected recipient, to which Continue says nothing
+    if (
+        job.dispatch.replies and not job.may_answer
+    ):  # a rejected recipient, to which Continue says nothing
         actions = tuple(action for action in actions if action != CONTINUE)
     return check_plan(actions, job.dispatch.name, handler.reply and job.may_answer, granted)
 
@@ -124,20 +126,14 @@ def merge_verdicts(
     """
     if not job.may_answer:
         return CONTINUE
-    own = dict(job.verdicts)
     at_body = job.dispatch.name == "body"
     no_readers = decisions.skipped | (frozenset(range(filters)) - frozenset(readers))
-    verdicts: list[Verdict] = []
-    for number in range(filters):
-        if number in decisions.done:
-            verdicts.append(act.Accept())
-        elif number in own:
-            verdicts.append(own[number])
-        elif at_body and number in no_readers:
-            verdicts.append(act.Skip())
-        else:
-            verdicts.append(CONTINUE)
-    verdict = strictest(verdicts)
+    said: dict[int, Verdict] = {
+        **dict.fromkeys(no_readers if at_body else (), act.Skip()),
+        **dict(job.verdicts),
+        **dict.fromkeys(decisions.done, act.Accept()),
+    }
+    verdict = strictest([said.get(number, CONTINUE) for number in range(filters)])
     return verdict if isinstance(verdict, LEGAL[job.dispatch.name]) else CONTINUE
 
 

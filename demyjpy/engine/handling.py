@@ -5,7 +5,6 @@ from typing import Any
 from demyjpy.context import Context
 from demyjpy.engine.connection import Call, Job, Step
 from demyjpy.engine.dispatch import ANSWERED, OF_CONNECTION
-from demyjpy.engine.endings import hang_up
 from demyjpy.engine.handler_results import (
     CONTINUE,
     apply_policy,
@@ -31,10 +30,9 @@ def run_handlers(turn: Turn, job: Job) -> Job | None:
         if letter != ABORT:
             turn.scope.show_macros()
         if setup.defers(handler):
-            turn.job = job
             # PROGRESS at end of message only: Sendmail takes it for an error elsewhere (section 8.4)
             progress = handler.progress if letter == BODYEOB else None
-            turn.call = Call(handler, job.event, turn.scope.ctx, progress)
+            turn.call = Call(handler, job.event, turn.scope.ctx, progress, job)
             return None
         started = clock() if clock else 0.0
         outcome: Any
@@ -67,7 +65,7 @@ def absorb(turn: Turn, job: Job, outcome: Any, duration: float | None) -> Job | 
     if error is not None:
         if job.dispatch.letter == OPTNEG:
             turn.note(error, job.dispatch.name, handler)
-            hang_up(turn)
+            turn.hang_up()
             return None
         after, plan = answer_failure(turn, error, job, number, handler)
     turn.scope.ctx = after
@@ -93,7 +91,6 @@ def absorb(turn: Turn, job: Job, outcome: Any, duration: float | None) -> Job | 
         job.dispatch,
         job.event,
         job.chain[1:],
-        job.replies,
         job.may_answer,
         job.forced,
         job.last_chunk,
@@ -117,7 +114,7 @@ def answer_failure(
     after, plan, second = apply_policy(turn.setup.on_error, error, job, handler, scope.ctx, granted)
     if second:
         turn.note(second, name, handler)
-    if job.replies and not job.may_answer:
+    if job.dispatch.replies and not job.may_answer:
         return after, EMPTY_PLAN
     is_of_message = letter in ANSWERED and letter not in OF_CONNECTION
     if raised and is_of_message and ends_message(letter, plan.verdict or CONTINUE):

@@ -35,7 +35,7 @@ from demyjpy.engine.letters import (
     QUIT,
     RCPT,
 )
-from demyjpy.engine.limits import NO_END, Counts
+from demyjpy.engine.limits import Counts, Meter
 from demyjpy.engine.macros import NO_MACROS, Macros
 from demyjpy.engine.phases import IN_MESSAGE, Phase
 from demyjpy.engine.pipeline import receive_data, take_turn
@@ -57,19 +57,14 @@ class Handover:
     """Where the hot path ends: what holds there, and the last outcome if that is what ended it.
 
     Its connection has the packets that are left; ``data_to_send`` is what those before it brought,
-    ``taken`` how many of them the budget counts.
+    ``taken`` how many of them the budget counts. ``is_spent``: it ended for others to have their turn.
     """
 
     connection: Connection
     job: Job | None = None
     outcome: Any = None
     taken: int = 0
-
-    @property
-    def is_spent(self) -> bool:
-        """Whether it ended for others to have their turn."""
-        budget = self.connection.setup.budget
-        return budget is not None and self.taken >= budget.packets
+    is_spent: bool = False
 
 
 HotPath: TypeAlias = Generator[bytes, bytes | None, Handover]
@@ -137,7 +132,7 @@ def _take_over(handover: Handover) -> Connection:
 
     def begin(turn: Turn) -> None:
         turn.send(handover.connection.data_to_send)
-        turn.intake.taken = handover.taken
+        turn.intake.meter.taken = handover.taken
         if handover.job is not None:
             job = absorb(turn, handover.job, handover.outcome, None)
             turn.jobs.extend([job] if job else [])
@@ -154,8 +149,6 @@ def run_hot_path(connection: Connection) -> HotPath:
     """
     agreed, scope, limits = connection.agreed, connection.scope, connection.setup.limits
     routes, agreement, budget = agreed.routes or {}, agreed.agreement, connection.setup.budget
-    most, most_answered = (budget.packets, budget.answer) if budget else (NO_END, NO_END)
-    seconds, clock = (budget.seconds, budget.clock) if budget else (0.0, None)
     leading_space, granted = agreement.leading_space, agreement.actions
     phase, ctx, base = scope.phase, scope.context, scope.base
     counts, macros, unread = scope.counts, scope.macros, connection.backlog.unread
@@ -176,16 +169,14 @@ def run_hot_path(connection: Connection) -> HotPath:
     outcome: Any = None
     event: Any = None
     earlier: list[bytes] = []  # answers to this read, but for the last
-    answered = 0  # their bytes
     out = b""
-    taken, until = 0, 0.0
-    is_closed = False
+    meter = Meter(budget)
+    is_closed = is_spent = is_long = False
     while True:
-        if taken:  # the read had more than one packet, as it rarely has
-            if earlier:
-                out, answered = b"".join((*earlier, out)), 0
-                earlier.clear()
-            taken, until = 0, 0.0
+        if is_long:  # the read had more than one packet, as it rarely has
+            out = b"".join((*earlier, out))
+            earlier.clear()
+            meter, is_spent, is_long = Meter(budget), False, False
         data = yield out
         out = b""
         if data is None:
@@ -211,8 +202,10 @@ def run_hot_path(connection: Connection) -> HotPath:
                 if target in _OPENING and phase in IN_MESSAGE:
                     break
                 if told_for is not None:
-                    taken += 1
-                    if taken >= most:
+                    is_long = True
+                    meter.taken += 1
+                    is_spent = meter.is_used_up()
+                    if is_spent:
                         break
                     if told_for != target:  # or the later ones replace them
                         macros = macros.define(told_for, told)
@@ -224,7 +217,7 @@ def run_hot_path(connection: Connection) -> HotPath:
             if route is None or (payload and letter == BODYEOB):
                 break
             try:
-                event = route.decode(payload, leading_space)
+                event = route.dispatch.decode(payload, leading_space)
             except RemoteProtocolError:
                 break
             if route.begins:
@@ -286,29 +279,21 @@ def run_hot_path(connection: Connection) -> HotPath:
                 if letter == BODYEOB:
                     phase = Phase.BODY  # until it is answered, a message is open
                 break
-            if not out:
-                out = answer
-            elif answer:
+            if out and answer:
                 earlier.append(out)
-                answered += len(out)
-                out = answer
+            out = answer or out
             if route.ends:
                 macros = macros.end_message()
                 shown = None
                 if route.leaves:
                     ctx = remembering(ctx, base) if is_changed else base
-            if stop - at <= 4:
-                break
-            taken += 1  # and more has come, for which others may not have to wait
-            if answered + len(out) > most_answered:
-                taken = most
-            elif clock is not None:
-                if not until:
-                    until = clock() + seconds
-                elif clock() >= until:
-                    taken = most
-            if taken >= most:
-                break
+            if stop - at > 4:  # more has come, for which others may not have to wait
+                is_long = True
+                meter.taken += 1
+                meter.answered += len(answer)
+                is_spent = meter.is_used_up()
+                if is_spent:
+                    break
         if at < stop or job is not None:
             if data.startswith(_GOODBYE, at) and job is None and phase not in IN_MESSAGE:
                 table = agreed.table
@@ -341,17 +326,13 @@ def run_hot_path(connection: Connection) -> HotPath:
         ),
         backlog=Backlog(unread),
     )
-    return Handover(after_all, job, outcome, taken)
+    return Handover(after_all, job, outcome, meter.taken, is_spent)
 
 
 def _queue_of(outcome: Any) -> Any:
-    """What a handler queued; None where it returned no context."""
-    if not isinstance(outcome, PMap):
-        return None
-    try:
-        return outcome["queue"] if "connection" in outcome else None
-    except KeyError:
-        return None
+    """What a handler queued; None if it returned no context."""
+    is_context = isinstance(outcome, PMap) and "connection" in outcome
+    return outcome.get("queue") if is_context else None
 
 
 def _edited(queue: Any, route: Route, granted: frozenset[str], leading_space: bool) -> bytes | None:
@@ -370,5 +351,4 @@ def _edited(queue: Any, route: Route, granted: frozenset[str], leading_space: bo
 def _job_from(dispatch: Dispatch, event: ev.Event, place: int) -> Job:
     """The event on its way, when the handlers before ``place`` had nothing to say."""
     said = tuple((number, CONTINUE) for number, _ in dispatch.chain[:place])
-    replies = dispatch.replies
-    return Job(dispatch, event, dispatch.chain[place:], replies, replies, verdicts=said)
+    return Job(dispatch, event, dispatch.chain[place:], dispatch.replies, verdicts=said)

@@ -189,7 +189,7 @@ def macro_lists(macros: Mapping[str, tuple[str, ...]]) -> MacroLists:
     A list replaces that of the MTA. So each holds what the library needs itself, to name message and
     client in its log, unless the list is full.
     """
-    found = {_stage(name): names for name, names in macros.items()}
+    found = {_STAGES[name]: names for name, names in macros.items()}
     pair = (Stage.EOM, Stage.EOH)
     for stage, other in (pair, pair[::-1]):
         if stage in found:
@@ -203,12 +203,6 @@ def _with_own(stage: Stage, names: tuple[str, ...]) -> tuple[str, ...]:
     return names if is_asked or not own else (*names, own)
 
 
-def _stage(name: str) -> Stage:
-    stage = ROW_OF_NAME[name].stage
-    if stage is None:
-        raise KeyError(name)
-    return stage
-
-
-MACRO_EVENTS: Final = tuple(row.name for row in EVENTS.values() if row.stage is not None)
+_STAGES: Final = {row.name: row.stage for row in EVENTS.values() if row.stage is not None}
+MACRO_EVENTS: Final = tuple(_STAGES)
 """The events for which macros can be asked for."""

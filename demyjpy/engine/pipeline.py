@@ -16,7 +16,6 @@ from demyjpy.engine.arrival import TEARDOWN, receive_packet
 from demyjpy.engine.conclusions import conclude
 from demyjpy.engine.connection import Agreed, Call, Connection, Setup
 from demyjpy.engine.dispatch import negotiates_by_default, opening_table
-from demyjpy.engine.endings import hang_up as end
 from demyjpy.engine.handler_results import as_exception, check_context
 from demyjpy.engine.handling import absorb, run_handlers
 from demyjpy.engine.letters import MAIL
@@ -125,10 +124,11 @@ def resume(
     """After the handler that was handed out has returned a context or raised."""
 
     def come_back(turn: Turn) -> None:
-        call, job, turn.call, turn.job = turn.call, turn.job, None, None
-        if call is None or job is None:
+        job = turn.call.job if turn.call else None
+        if job is None:
             raise LocalProtocolError("expected resume after a connection with a call, got no call")
-        turn.intake.taken = NO_END  # a handler that has run apart is enough for one turn
+        turn.call = None
+        turn.intake.meter.taken = NO_END  # a handler that has run apart is enough for one turn
         following = absorb(turn, job, outcome, duration)
         letter = job.dispatch.letter
         if following is not None and (letter in TEARDOWN or not turn.is_ending):
@@ -138,14 +138,14 @@ def resume(
             scope.decisions = scope.decisions.tell(number for number, _ in following.chain)
         if turn.is_ending:
             turn.is_ending = False
-            end(turn)
+            turn.hang_up()
 
     return take_turn(connection, come_back)
 
 
 def hang_up(connection: Connection) -> Connection:
     """After the peer has gone, or when we leave it: abort and disconnect handlers run, once."""
-    return take_turn(connection, end)
+    return take_turn(connection, Turn.hang_up)
 
 
 def take_turn(connection: Connection, begin: Callable[[Turn], None]) -> Connection:
@@ -169,7 +169,7 @@ def take_turn(connection: Connection, begin: Callable[[Turn], None]) -> Connecti
         except RemoteProtocolError as error:
             # whose frames hold this turn, which holds the error, and all that the peer has said
             turn.note(error.with_traceback(None))
-            end(turn)
+            turn.hang_up()
     return turn.value()
 
 

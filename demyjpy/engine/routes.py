@@ -5,7 +5,6 @@ from typing import Any, Final, TypeAlias
 
 from attrs import frozen
 
-from demyjpy import events as ev
 from demyjpy.context import Context
 from demyjpy.engine.dispatch import Dispatch, Table
 from demyjpy.engine.letters import (
@@ -35,20 +34,20 @@ _CONTINUE: Final = join_frame(Response.CONTINUE)
 
 @frozen
 class Route:
-    """What one command does in one phase, looked up once instead of decided each time."""
+    """What one command does in one phase, looked up once instead of decided each time.
+
+    ``calls`` are the functions to call, each with its place in the chain of handlers. The command may
+    open a message (``begins``), be the last that the MTA says about one (``ends``), and end one that
+    was open (``leaves``).
+    """
 
     dispatch: Dispatch
-    decode: Callable[[bytes, bool], ev.Event]
     calls: tuple[tuple[int, Callable[[Any, Context], Any]], ...]
-    """The functions to call, each with its place in the chain of handlers."""
     answer: bytes
     following: Phase
     begins: bool
-    """It opens a message."""
     ends: bool
-    """It ends what the MTA says about one."""
     leaves: bool
-    """It ends one that was open."""
 
 
 Routes: TypeAlias = dict[Phase, dict[int, Route]]
@@ -92,7 +91,6 @@ def _route(dispatch: Dispatch, phase: Phase, off: frozenset[int]) -> Route | Non
     is_handled = is_open or letter != ABORT  # Postfix says ABORT between messages, too (section 8.6)
     return Route(
         dispatch,
-        dispatch.decode,
         tuple((place, handler.function) for place, (_, handler) in enumerate(chain) if is_handled),
         _CONTINUE if dispatch.replies else b"",
         following,

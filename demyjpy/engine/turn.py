@@ -2,19 +2,26 @@
 
 A `Turn` is made, run and thrown away within one function of `demyjpy.engine.pipeline`; nothing keeps
 it. What is done with it lies in the order of a packet's way: it comes (`arrival`), its handlers run
-(`handling`), what they said is answered (`conclusions`), and a message or a session ends (`endings`).
+(`handling`), and what they said is answered (`conclusions`). Here is what all of these need: what is
+sent, logged and observed, and how messages and connections end.
+
+A filter that saw a message begin and did not see its end gets `abort`, once. An MTA may say ABORT when
+no message is open, and more than once (protocol file, section 8.6): that does nothing.
 """
 
 from collections import deque
 from typing import Any
 
+from demyjpy import events as ev
 from demyjpy.engine.connection import Backlog, Connection, Job, Step, Trouble
-from demyjpy.engine.dispatch import ANSWERED
+from demyjpy.engine.dispatch import ANSWERED, Chain
 from demyjpy.engine.handler_results import as_exception
 from demyjpy.engine.intake import Intake
-from demyjpy.engine.phases import Phase
+from demyjpy.engine.letters import ABORT, BODYEOB, DISCONNECT, MAIL
+from demyjpy.engine.phases import IN_MESSAGE, Phase, ends_message
 from demyjpy.engine.scope import OpenScope
 from demyjpy.registry import Handler
+from demyjpy.wire.framing import Packet
 
 
 class Turn:
@@ -30,7 +37,6 @@ class Turn:
         self.scope = OpenScope(connection.scope)
         self.intake = Intake(backlog, connection.setup)
         self.jobs = deque(backlog.jobs)
-        self.job = backlog.job
         self.is_ending = backlog.is_ending
         self._out: list[bytes] = []
         self._troubles: list[Trouble] = []
@@ -47,7 +53,7 @@ class Turn:
             self.is_closed,
             self.agreed,
             self.scope.value(),
-            Backlog(intake.rest(), tuple(intake.packets), tuple(self.jobs), self.job, self.is_ending),
+            Backlog(intake.rest(), tuple(intake.packets), tuple(self.jobs), self.is_ending),
         )
 
     def receive_data(self, data: bytes) -> None:
@@ -58,7 +64,7 @@ class Turn:
     def send(self, data: bytes) -> None:
         """To the MTA, after what was sent before."""
         self._out.append(data)
-        self.intake.answered += len(data)
+        self.intake.meter.answered += len(data)
 
     def note(
         self, error: Exception, event: str | None = None, handler: Handler[Any] | None = None
@@ -100,3 +106,56 @@ class Turn:
                 step.packet,
             )
         self.observe(step)
+
+    # ------------------------------------------------------------------------------------ endings
+    def hang_up(self) -> None:
+        """The peer is gone, or we leave it. What is out with the driver comes back first."""
+        if self.call:
+            self.is_ending = True
+            return
+        scope = self.scope
+        self.intake.drop()
+        if any(job.dispatch.letter == DISCONNECT for job in self.jobs):
+            scope.phase = Phase.CLOSED
+        if self.is_closed or scope.phase is Phase.CLOSED:
+            return
+        self.give_up_message(refresh=True)
+        scope.phase = Phase.CLOSED
+        self.say_farewell()
+
+    def say_farewell(self) -> None:
+        """Disconnect handlers are to run, also if nothing but the negotiation was said (section 8.6)."""
+        dispatch = self.agreed.table[DISCONNECT]
+        self.jobs.append(Job(dispatch, ev.Disconnect(), dispatch.chain))
+
+    def give_up_message(self, refresh: bool, packet: Packet | None = None) -> None:
+        """The message that is open, if any, is given up; ``packet`` is what said so, if anything."""
+        scope = self.scope
+        if scope.phase in IN_MESSAGE:
+            if refresh:
+                scope.show_macros()
+            self.end_message(scope.decisions.due(self.agreed.table[ABORT]), given_up=True, packet=packet)
+
+    def end_message(
+        self, aborted: Chain, *, given_up: bool = False, packet: Packet | None = None
+    ) -> None:
+        """No message is open any more, once the handlers in ``aborted`` have run."""
+        self.scope.phase = Phase.CONNECTED
+        if aborted or (given_up and self.setup.observer):
+            abort = self.agreed.table[ABORT]
+            self.jobs.append(Job(abort, ev.Abort(), aborted, packet=packet))
+        else:
+            self.scope.leave_message()
+
+    def surprised_by(self, job: Job) -> Chain:
+        """Abort handlers of filters that neither ended this message themselves nor saw its end."""
+        decisions = self.scope.decisions
+        chain = decisions.due(self.agreed.table[ABORT])
+        letter = job.dispatch.letter
+        if job.forced:
+            return () if letter == MAIL else chain
+        if letter == BODYEOB:
+            knowing = {number for number, _ in chain}
+        else:
+            knowing = {number for number, verdict in job.verdicts if ends_message(letter, verdict)}
+        return tuple(one for one in chain if one[0] in decisions.failed or one[0] not in knowing)
