@@ -21,10 +21,12 @@ from demyjpy.handlers import strictest
 from demyjpy.registry import Handler
 
 CONTINUE: Final = act.Continue()
+_ACCEPT: Final = act.Accept()
+_SKIP: Final = act.Skip()
 
 _POLICIES: Final[dict[str, Verdict]] = {
     "tempfail": act.TemporaryFailure(),
-    "accept": act.Accept(),
+    "accept": _ACCEPT,
     "reject": act.Reject(),
 }
 
@@ -126,13 +128,10 @@ def merge_verdicts(
     """
     if not job.may_answer:
         return CONTINUE
-    at_body = job.dispatch.name == "body"
-    no_readers = decisions.skipped | (frozenset(range(filters)) - frozenset(readers))
-    said: dict[int, Verdict] = {
-        **dict.fromkeys(no_readers if at_body else (), act.Skip()),
-        **dict(job.verdicts),
-        **dict.fromkeys(decisions.done, act.Accept()),
-    }
+    said: dict[int, Verdict] = {**dict(job.verdicts), **dict.fromkeys(decisions.done, _ACCEPT)}
+    if job.dispatch.name == "body":
+        no_readers = decisions.skipped | (frozenset(range(filters)) - frozenset(readers))
+        said = {**dict.fromkeys(no_readers, _SKIP), **said}
     verdict = strictest([said.get(number, CONTINUE) for number in range(filters)])
     return verdict if isinstance(verdict, LEGAL[job.dispatch.name]) else CONTINUE
 
