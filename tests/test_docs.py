@@ -10,8 +10,7 @@ import pytest
 from attrs import fields
 
 import demyjpy
-from demyjpy.cli.arguments import build_parser
-from demyjpy.cli.program import COMMANDS
+from demyjpy.cli.program import COMMANDS, build_parser
 from demyjpy.drivers.options import Options
 from demyjpy.engine.limits import Limits
 from demyjpy.engine.negotiation import ACTION_FLAGS

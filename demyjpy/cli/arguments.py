@@ -1,345 +1,323 @@
-"""The command line's words: commands, options, their help and what each accepts."""
+"""What commands and their arguments are made of, and the arguments that several commands share.
+
+A command is a value, and so is an argument; the parser takes them on when the command is chosen. What
+is no number, no address, no macro is said in one line.
+"""
 
 import argparse
-from collections.abc import Callable
-from typing import Any, Final, NoReturn
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from ipaddress import ip_address, ip_network
+from typing import Any, Final, NoReturn, TypeVar
 
-from attrs import fields_dict
+from attrs import evolve, frozen
 
-from demyjpy.cli.mail_arguments import add_mail_commands, add_recording
-from demyjpy.cli.observing import add_observers, check_observers
-from demyjpy.cli.trace_arguments import add_trace_commands
-from demyjpy.cli.words import COUNT, SECONDS, SECONDS_OR_0, InputError, Parser, address, http, network
-from demyjpy.drivers.options import LOOPS, Options
-from demyjpy.engine.limits import Limits
+from demyjpy.cli.errors import InputError
+from demyjpy.drivers.address import http_address, parse_address
+from demyjpy.errors import AddressError
+from demyjpy.mta.link import MAX_ANSWER, MAX_PACKETS
+from demyjpy.mta.path import split_path
 
-DEFAULT_ADDRESS: Final = "inet:20025@localhost"
-SHELLS: Final = ("bash", "zsh")
+T = TypeVar("T")
 
-_DESCRIPTION: Final = "Serve, check and try mail filters (milters) for Postfix and Sendmail."
-_EPILOG: Final = """\
-examples:
-  demyjpy run samples/bytecount.py:handlers
-  demyjpy run samples/bytecount.py --listen 'unix:/run/demyjpy/count.sock?group=postfix'
-  demyjpy run mycompany.filters:handlers --driver threads --workers 4
-  demyjpy check samples/bytecount.py
-  demyjpy send --to inet:20025@localhost mail.eml
-  demyjpy mta --listen 2525 --milter inet:20025@localhost --maildir mail
-  demyjpy demo
-  demyjpy --print-completion bash > /etc/bash_completion.d/demyjpy
-"""
-_RUN_EPILOG: Final = """\
-examples:
-  demyjpy run samples/bytecount.py:handlers --listen inet:20025@localhost
-  demyjpy run samples/bytecount.py --listen 'unix:/run/demyjpy/count.sock?mode=660&group=postfix'
-  demyjpy run mycompany.filters:handlers --workers 4 --on-error accept --log-level warning
-
-The lines for Postfix's main.cf and Sendmail's .mc go to standard output, the log to standard error.
-SIGHUP loads the filter again for the sessions to come; what does not load changes nothing.
-SIGTERM and SIGINT end it once the messages in flight are through (see --grace), a second one at once.
-Exit status: 0 after a signal, 1 if it cannot listen, 2 if the arguments or the filter are wrong.
-"""
-_CHECK_EPILOG: Final = """\
-examples:
-  demyjpy check samples/bytecount.py:handlers
-  demyjpy check mycompany.filters --driver threads
-  demyjpy check samples/bytecount.py --json | jq .problems
-  demyjpy check samples/bytecount.py --play
-
-Exit status: 0 if nothing is wrong, 1 if something is, 2 if the filter cannot be loaded.
-"""
+_YEAR: Final = 366 * 86400.0
 
 
-class _Version(argparse.Action):
-    """``--version``, which is looked up only when it is asked for."""
+@frozen
+class Argument:
+    """An argument of a command: its name or names, and the rest as `argparse` takes it.
 
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        print(parser.prog, version(parser.prog) + (" (compiled engine)" if is_compiled() else ""))
-        parser.exit()
-
-
-def version(distribution: str) -> str:
-    """The installed version of a distribution; what to say where it is run without being installed."""
-    from importlib import metadata  # noqa: PLC0415  # costs time that only --version needs
-
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
-
-
-def is_compiled() -> bool:
-    """Whether the engine is the one that was built with ``HATCH_BUILD_HOOKS_ENABLE=1``."""
-    from importlib.machinery import EXTENSION_SUFFIXES  # noqa: PLC0415  # only --version needs it
-
-    from demyjpy.engine import hot_path  # noqa: PLC0415
-
-    return str(hot_path.__file__).endswith(tuple(EXTENSION_SUFFIXES))
-
-
-class _Completion(argparse.Action):
-    """``--print-completion``, by way of shtab."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: object, shell: Any, option: object = None
-    ) -> NoReturn:
-        try:
-            import shtab  # noqa: PLC0415  # an extra, and only this needs it
-        except ImportError:
-            parser.exit(1, f"{parser.prog}: completion needs shtab: pip install 'demyjpy[completion]'\n")
-        print(shtab.complete(build_parser(file=shtab.FILE), shell))
-        parser.exit()
-
-
-def build_parser(file: object = None) -> Parser:
-    """The parser; ``file`` is what shtab wants at arguments that are files.
-
-    What it parses has ``command``, the name of one of the commands.
+    ``group`` is the title that it stands under in the help. ``needs`` is the option without which it
+    would do nothing. ``is_file``: a shell may complete it with names of files.
     """
-    parser = Parser(prog="demyjpy", description=_DESCRIPTION, epilog=_EPILOG)
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
-    parser.add_argument(
-        "--print-completion",
-        action=_Completion,
-        choices=SHELLS,
-        help="print completion for a shell and end (needs shtab: demyjpy[completion])",
-    )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    run = commands.add_parser(
-        "run",
-        help="serve a filter",
-        description="Serve a filter, and print the lines that tell Postfix and Sendmail of it.",
-        epilog=_RUN_EPILOG,
-    )
-    check = commands.add_parser(
-        "check",
-        help="say what a filter will ask of the MTA, and what is wrong with it",
-        description="Load a filter; say what it will ask of the MTA, and what is wrong with it.",
-        epilog=_CHECK_EPILOG,
-    )
-    for command in (run, check):
-        _add_common(command, file)
-    _add_running(run)
-    add_recording(run)
-    add_observers(run)
-    _add_limits(run)
-    check.add_argument("--json", action="store_true", help="print JSON")
-    check.add_argument(
-        "--play",
-        action="store_true",
-        help="run the handlers, too: play generated sessions at them (needs Hypothesis)",
-    )
-    add_mail_commands(commands, file)
-    add_trace_commands(commands, file)
-    return parser
+
+    names: tuple[str, ...]
+    settings: Mapping[str, Any]
+    group: str = ""
+    needs: str = ""
+    is_file: bool = False
 
 
-def _add_common(parser: Parser, file: object) -> None:
-    chosen = parser.add_argument(
+@frozen
+class Command:
+    """A command: its help, its arguments in order, and what it does.
+
+    ``run`` gives the exit status; ``failed`` is that of a command that could not do its work.
+    ``extra`` is what has to be installed, see `demyjpy.cli.errors.EXTRAS`.
+    """
+
+    run: Callable[[argparse.Namespace], int]
+    description: str
+    epilog: str
+    arguments: Sequence[Argument]
+    failed: int = 1
+    extra: str = ""
+
+
+class Parser(argparse.ArgumentParser):
+    """An `argparse.ArgumentParser` that says what is wrong in one line.
+
+    ``load`` gives the command that it is for. It is called when its arguments are needed.
+    """
+
+    def __init__(self, load: Callable[[], Command] | None = None, **options: Any) -> None:
+        super().__init__(
+            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
+        )
+        self._load = load
+
+    def fill(self, file: object = None) -> None:
+        """Take on the command's help and arguments; ``file`` is what shtab wants at those for files."""
+        if self._load is None:
+            return
+        command, self._load = self._load(), None
+        self.description, self.epilog = command.description, command.epilog
+        groups: dict[str, Any] = {"": self}
+        for one in command.arguments:
+            if one.group not in groups:
+                groups[one.group] = self.add_argument_group(one.group)
+            action = groups[one.group].add_argument(*one.names, **one.settings)
+            if one.is_file:
+                action.complete = file  # read by shtab
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """What a command does not know is its own error, so that it names the command's help."""
+        self.fill()
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [one for one in self._option_string_actions if one.startswith("--")]
+            given = [one.partition("=")[0] for one in unknown if one.startswith("--")]
+            near = [two for one in given for two in get_close_matches(one, options, 1)]
+            meant = f"; did you mean {' '.join(near)}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def check_needs(command: Command, given: argparse.Namespace) -> None:
+    """`InputError` for an option that would do nothing, because the one that it needs is not given."""
+    for one in command.arguments:
+        option, needed = one.names[0], one.needs
+        if needed and value_of(given, option) and not value_of(given, needed):
+            raise InputError(f"{option} needs {needed}")
+
+
+def value_of(given: argparse.Namespace, option: str) -> Any:
+    """What was given for an option, or what it is if it was not."""
+    return getattr(given, option.removeprefix("--").replace("-", "_"))
+
+
+# ------------------------------------------------------------------------------- how one is read
+def number(read: Callable[[str], T], expected: str, is_good: Callable[[T], bool]) -> Callable[[str], T]:
+    """Reads an argument, or says what was expected."""
+
+    def parse(text: str) -> T:
+        try:
+            value = read(text)
+        except ValueError:
+            pass
+        else:
+            if is_good(value):
+                return value
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+
+    return parse
+
+
+COUNT: Final = number(int, "a whole number from 1", lambda count: count >= 1)
+SECONDS: Final = number(
+    float, "a number of seconds above 0, at most a year's", lambda time: 0 < time <= _YEAR
+)
+SECONDS_OR_0: Final = number(
+    float, "a number of seconds from 0, at most a year's", lambda time: 0 <= time <= _YEAR
+)
+
+
+def checked(check: Callable[[str], object], expected: str = "") -> Callable[[str], str]:
+    """Reads an argument that stays the text it is, or says what ``check`` found wrong with it."""
+
+    def parse(text: str) -> str:
+        try:
+            check(text)
+        except (AddressError, ValueError) as error:
+            raise argparse.ArgumentTypeError(f"{expected}{error}") from None
+        return text
+
+    return parse
+
+
+ADDRESS: Final = checked(parse_address)
+"""Where a milter or server listens."""
+HTTP: Final = checked(http_address)
+"""Where figures are served: ``[HOST]:PORT``."""
+NETWORK: Final = checked(ip_network, "expected a network such as 192.0.2.0/24: ")
+"""A network, or a single address."""
+
+
+def reachable(text: str) -> str:
+    """Where something else listens."""
+    if parse_address(ADDRESS(text)).kind in ("fd", "systemd"):
+        raise argparse.ArgumentTypeError(f"expected an address to connect to, got {text!r}")
+    return text
+
+
+def milter(text: str) -> tuple[str, str]:
+    """``ADDRESS`` or ``NAME=ADDRESS``: the name under which a milter is shown, and where it listens."""
+    found = re.fullmatch(r"([\w.-]+)=(.*)", text)
+    return (found[1], reachable(found[2])) if found else (text, reachable(text))
+
+
+def macro(text: str) -> tuple[str, str]:
+    """``NAME=VALUE``; the name may be in braces."""
+    name, equals, value = text.partition("=")
+    name = name.removeprefix("{").removesuffix("}")
+    if not name or not equals or "\0" in value:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    return name, value
+
+
+def client(text: str) -> tuple[str, str | None]:
+    """``ADDRESS``, ``NAME[ADDRESS]`` or ``local``: the client's address, and its verified name."""
+    if text == "local":
+        return "", None
+    found = re.fullmatch(r"([^\[\]]*)\[([^\[\]]*)\]", text)
+    name, where = (found[1] or None, found[2]) if found else (None, text)
+    try:
+        return str(ip_address(where)), name
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected an IP address, NAME[ADDRESS] or local, got {text!r}"
+        ) from None
+
+
+def path(text: str) -> str:
+    """An envelope address, which ESMTP parameters may follow."""
+    if split_path(text) is None or "\0" in text:
+        raise argparse.ArgumentTypeError(
+            f"expected an address such as a@example.org, <> or '<a@example.org> SIZE=100', got {text!r}"
+        )
+    return text
+
+
+# ----------------------------------------------------------------------------- how one is declared
+def argument(*names: str, needs: str = "", is_file: bool = False, **settings: Any) -> Argument:
+    """Any argument; ``settings`` as `argparse` takes them."""
+    return Argument(names, settings, needs=needs, is_file=is_file)
+
+
+def flag(name: str, text: str, needs: str = "") -> Argument:
+    """An option that is given or not."""
+    return argument(name, action="store_true", help=text, needs=needs)
+
+
+def choice(name: str, choices: Iterable[str], default: str, text: str) -> Argument:
+    """An option that is one of a few words; its help says which if it is not given."""
+    return argument(name, choices=choices, default=default, help=f"{text} (default: {default})")
+
+
+def limit(name: str, metavar: str, read: Callable[[str], float], default: float, text: str) -> Argument:
+    """A number or a time; its help says how much it is if it is not given."""
+    text = f"{text} (default: {default:.15g})"
+    return argument(name, metavar=metavar, type=read, default=default, help=text)
+
+
+def grouped(title: str, arguments: Iterable[Argument]) -> tuple[Argument, ...]:
+    """The same under a title."""
+    return tuple(evolve(one, group=title) for one in arguments)
+
+
+# -------------------------------------------------------------------------------- which are shared
+DRIVERS: Final = ("asyncio", "threads")
+FAILURES: Final = ("tempfail", "accept", "reject")
+
+LOADING: Final = (
+    argument(
         "filter",
         metavar="FILTER",
         help="FILE.py[:NAME] or package.module[:NAME]; NAME is handlers if not given: a registry, a "
         "map of event names to handlers, or a function ctx -> ctx",
-    )
-    chosen.complete = file  # type: ignore[attr-defined]  # read by shtab
-    parser.add_argument(
-        "--driver",
-        choices=("asyncio", "threads"),
-        default="asyncio",
-        help="how connections are served (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--load-timeout",
-        metavar="SECONDS",
-        type=SECONDS,
-        default=30.0,
-        help="time for loading the filter, each time (default: 30)",
-    )
+        is_file=True,
+    ),
+    choice("--driver", DRIVERS, "asyncio", "how connections are served"),
+    limit("--load-timeout", "SECONDS", SECONDS, 30.0, "time for loading the filter, each time"),
+)
+"""Which filter, and how it is loaded."""
 
+ON_ERROR: Final = choice("--on-error", FAILURES, "tempfail", "the answer where a handler fails")
+COLOR: Final = choice(
+    "--color", ("auto", "always", "never"), "auto", "colours: auto is on a terminal only"
+)
+JSON: Final = flag("--json", "print JSON")
+TO_MILTER: Final = argument(
+    "--to",
+    metavar="ADDRESS",
+    type=reachable,
+    required=True,
+    help="the milter: inet:PORT@HOST, inet6:PORT@HOST, unix:PATH",
+)
+RECORDING: Final = (
+    argument(
+        "--record",
+        metavar="DIRECTORY",
+        help="record the sessions there, one file a process (see docs/trace.md)",
+    ),
+    flag("--record-raw", "record all packets as bytes, too", needs="--record"),
+)
+"""By which sessions are recorded."""
 
-def _add_running(parser: Parser) -> None:
-    parser.add_argument(
-        "--listen",
-        metavar="ADDRESS",
-        type=address,
-        default=DEFAULT_ADDRESS,
-        help="inet:PORT@HOST, inet6:PORT@HOST, unix:PATH[?mode=660&user=NAME&group=NAME], fd:NUMBER, "
-        "systemd[:NAME] "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--workers",
-        metavar="N",
-        type=COUNT,
-        default=1,
-        help="processes that share the socket (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--loop",
-        choices=LOOPS,
-        default=_default(Options, "loop"),
-        help="event loop of the asyncio driver; uvloop has to be installed (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--user", metavar="NAME", help="the user to run as once it listens (needs root to begin with)"
-    )
-    parser.add_argument(
-        "--group", metavar="NAME", help="the group to run in once it listens (default: the user's own)"
-    )
-    parser.add_argument(
-        "--allow-root", action="store_true", help="run handlers as root, which is refused otherwise"
-    )
-    parser.add_argument(
-        "--log-level",
-        choices=("debug", "info", "warning", "error"),
-        default="info",
-        help="least level that is logged (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--log-format",
-        choices=("text", "json"),
-        default="text",
-        help="how records look: lines, or lines of JSON (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--log-to",
-        metavar="PLACE",
-        default="stderr",
-        help="stderr, syslog (facility mail) or a file, which may be rotated (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--log-size",
+_PATIENCE: Final = "how long the milter may take, in seconds (as Postfix has it)"
+PATIENCE: Final = (
+    *grouped(
+        _PATIENCE,
+        (
+            limit("--connect-timeout", "SECONDS", SECONDS, 30.0, "to take the connection"),
+            limit(
+                "--command-timeout",
+                "SECONDS",
+                SECONDS,
+                30.0,
+                "to answer at the negotiation and at a command",
+            ),
+            limit(
+                "--content-timeout",
+                "SECONDS",
+                SECONDS,
+                300.0,
+                "to answer at the message; a sign of life starts it again",
+            ),
+        ),
+    ),
+    argument(
+        "--max-answer",
         metavar="BYTES",
         type=COUNT,
-        default=0,
-        help="begin a new file when the log's is so large (default: never)",
-    )
-    parser.add_argument(
-        "--log-kept",
-        metavar="N",
-        type=COUNT,
-        default=5,
-        help="old files that are kept, as FILE.1 and so on (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--http",
-        metavar="[HOST]:PORT",
-        type=http,
-        help="serve /metrics for Prometheus, /healthz, /readyz and a status page there, on 127.0.0.1 "
-        "without a host (needs prometheus-client: demyjpy[metrics])",
-    )
-    parser.add_argument(
-        "--http-name",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="a name by which --http may be asked, besides localhost and IP addresses; may be repeated",
-    )
-    parser.add_argument(
-        "--on-error",
-        choices=("tempfail", "accept", "reject"),
-        default=_default(Options, "on_error"),
-        help="the answer where a handler fails (default: %(default)s)",
-    )
-
-
-def _add_limits(parser: Parser) -> None:
-    group = parser.add_argument_group("limits and times")
-
-    def add(option: str, metavar: str, read: Callable[[str], float], default: float, text: str) -> None:
-        group.add_argument(
-            option, metavar=metavar, type=read, default=default, help=f"{text} (default: {default:.15g})"
+        default=MAX_ANSWER,
+        help="size of a milter's answer to one event; one with a larger one has failed "
+        f"(default: {MAX_ANSWER}), as has one with more than {MAX_PACKETS} packets",
+    ),
+)
+"""What a milter may take: time, and room for an answer."""
+DEADLINE: Final = grouped(
+    _PATIENCE,
+    [
+        limit(
+            "--deadline",
+            "SECONDS",
+            SECONDS,
+            900.0,
+            "for the whole session, however busy the milter seems",
         )
+    ],
+)
 
-    for name, read, text in (
-        ("idle_timeout", SECONDS, "close a connection on which the MTA says nothing for so long"),
-        ("write_timeout", SECONDS, "close a connection on which the MTA reads nothing for so long"),
-        ("negotiate_timeout", SECONDS, "close a connection that has not negotiated within"),
-        ("handler_timeout", SECONDS, "time for one call of a handler that runs apart"),
-        ("warn_blocked", SECONDS, "name a handler that has blocked the event loop for so long"),
-        ("grace", SECONDS_OR_0, "time for messages in flight when it is told to stop"),
-    ):
-        add(_option(name), "SECONDS", read, _default(Options, name), text)
-    for name, text in (
-        ("max_connections", "connections at once, in each worker; see --when-full"),
-        ("blocking_threads", "threads for blocking=True handlers (asyncio)"),
-    ):
-        add(_option(name), "N", COUNT, _default(Options, name), text)
-    for name, metavar, text in (
-        ("headers", "N", "headers of a message; one with more is refused (552)"),
-        ("header-size", "BYTES", "size of a header; a message with a larger one is refused (552)"),
-        ("recipients", "N", "recipients of a message; further ones are refused (452)"),
-        ("message", "BYTES", "size of a message; a larger one is refused (552)"),
-        ("command-size", "BYTES", "size of a command such as RCPT; a longer one closes the connection"),
-        ("macro-size", "BYTES", "macros in force; a connection with more is closed"),
-    ):
-        add(f"--max-{name}", metavar, COUNT, _default(Limits, name.replace("-", "_")), text)
-    group.add_argument(
-        "--max-connections-per-peer",
-        metavar="N",
-        type=COUNT,
-        help="connections at once from one IP address; more are refused (451; default: no limit)",
-    )
-    group.add_argument(
-        "--when-full",
-        choices=("wait", "tempfail"),
-        default=_default(Options, "when_full"),
-        help="what becomes of connections beyond --max-connections (default: %(default)s)",
-    )
-    group.add_argument(
-        "--allow",
-        metavar="NETWORK",
-        type=network,
-        action="append",
-        default=[],
-        help="where TCP peers may come from, such as 192.0.2.0/24; may be repeated (default: anywhere)",
-    )
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _default(owner: type[Any], name: str) -> Any:
-    return fields_dict(owner)[name].default
-
-
-def check_needs(arguments: argparse.Namespace) -> None:
-    """`InputError` for an option that would do nothing, for one that it belongs to is not given."""
-    for name, needed in (
-        ("record_raw", "record"),
-        ("flight_keep", "flight"),
-        ("flight_hash", "flight"),
-        ("http_name", "http"),
-    ):
-        if getattr(arguments, name, None) and getattr(arguments, needed) is None:
-            raise InputError(f"{_option(name)} needs {_option(needed)}")
-    check_observers(arguments)
-
-
-def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The options for `start_milter` that were given, or their defaults."""
-    names = (
-        "on_error",
-        "idle_timeout",
-        "write_timeout",
-        "grace",
-        "negotiate_timeout",
-        "handler_timeout",
-        "warn_blocked",
-        "max_connections",
-        "max_connections_per_peer",
-        "when_full",
-        "allow",
-        "blocking_threads",
-        "loop",
-    )
-    limits = Limits(
-        headers=arguments.max_headers,
-        header_size=arguments.max_header_size,
-        recipients=arguments.max_recipients,
-        message=arguments.max_message,
-        command_size=arguments.max_command_size,
-        macro_size=arguments.max_macro_size,
-    )
-    return {"limits": limits, **{name: getattr(arguments, name) for name in names}}
+MAX_SESSION: Final = argument(
+    "--max-session",
+    metavar="BYTES",
+    type=COUNT,
+    help="what is kept of one session; the rest of a longer one is left out, and told "
+    "(default: 67108864; each list and object in it counts as 64 bytes more)",
+)
+TRACES: Final = argument("traces", metavar="TRACE", nargs="+", help="a file with sessions", is_file=True)

@@ -6,13 +6,11 @@ what to do. Nothing is printed here.
 
 import importlib
 import inspect
-import signal
 import sys
 import sysconfig
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from attrs import frozen
 
+from demyjpy.cli.signals import alarm
 from demyjpy.context import new_context
 from demyjpy.drivers.start import being_loaded
 from demyjpy.errors import HandlerError, MilterError
@@ -202,26 +201,16 @@ class _TooLongError(BaseException):
         self.seconds = seconds
 
 
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
+def within(seconds: float) -> AbstractContextManager[None]:
     """What is loaded in the block has this long, or there is a `LoadError` that says where it was.
 
-    Outside of the main thread, where Python handles no signals, it has all the time.
+    Outside of the main thread it has all the time.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def stop(*_: object) -> None:
         raise _TooLongError(seconds)
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)  # again where it is caught after all
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    return alarm(seconds, stop, _AGAIN)  # again where it is caught after all
 
 
 # ---------------------------------------------------------------------------- where it happened

@@ -1,7 +1,7 @@
 """How the log looks and where it goes: text or JSON lines, to stderr, a file or syslog.
 
 The records of all loggers pass here, those of the filter and of libraries, too: what they say is made
-harmless as in `demyjpy.drivers.logtext`. What writes them is in `demyjpy.cli.logplaces`.
+harmless as in `demyjpy.drivers.logtext`. What writes them is in `demyjpy.cli.log_places`.
 """
 
 import json
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
 
-from demyjpy.cli.logplaces import Screen, SharedFile, Syslog
+from demyjpy.cli.log_places import Screen, SharedFile, Syslog
 from demyjpy.drivers.logtext import (
     LONGEST,
     cut,
@@ -64,7 +64,10 @@ def logging_to(
             handler = _handler(place, size, kept)
     except OSError as error:
         raise AddressError(f"cannot log to {place}: {error.strerror or error}") from error
-    handler.setFormatter(JsonLines(_ident(place)) if as_json else _text(place))
+    is_syslog = place == "syslog"
+    text = OneLine() if is_syslog else Lines()
+    ident = f"demyjpy[{os.getpid()}]: " if is_syslog else ""
+    handler.setFormatter(JsonLines(ident) if as_json else text)
     root = logging.getLogger()
     before = root.level
     root.addHandler(handler)
@@ -84,14 +87,6 @@ def _handler(place: str, size: int, kept: int) -> logging.Handler:
         case "syslog":
             return Syslog(DEVICE)
     return SharedFile(place, size, kept)
-
-
-def _ident(place: str) -> str:
-    return f"demyjpy[{os.getpid()}]: " if place == "syslog" else ""
-
-
-def _text(place: str) -> logging.Formatter:
-    return OneLine() if place == "syslog" else Lines()
 
 
 class Lines(logging.Formatter):

@@ -1,16 +1,26 @@
-"""Loading a filter again while it is served: its own modules are new, all others stay."""
+"""Loading a filter again while it is served: its own modules are new, all others stay.
 
+Whether it can be loaded is first found out by a program of its own, in which what the filter prints
+goes to standard error: standard output has what is wrong with it.
+"""
+
+import faulthandler
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Final
 
+from demyjpy.cli.check_report import refuse_problems
 from demyjpy.cli.loading import Loaded, is_own, load_filter
+from demyjpy.drivers.loading import LOADED, why
 
-
-def _accept(_: Loaded) -> None:
-    pass
+_START: Final = (
+    "import sys; sys.path[:] = sys.argv[4:]; "
+    "from demyjpy.cli.reloading import probe; probe(*sys.argv[1:4])"
+)
 
 
 class Reloadable:
@@ -22,7 +32,7 @@ class Reloadable:
         self._kept: dict[str, ModuleType] = {}
         self._turn = 0
 
-    def load(self, check: Callable[[Loaded], None] = _accept) -> Loaded:
+    def load(self, check: Callable[[Loaded], None] = lambda _: None) -> Loaded:
         """The filter as it is on the disk; if that fails, or ``check`` raises, all is as it was."""
         self._turn += 1
         turn = self._turn
@@ -60,3 +70,27 @@ class Reloadable:
 def _is_own(module: ModuleType) -> bool:
     place = getattr(module, "__file__", None)
     return isinstance(place, str) and is_own(str(Path(place).absolute()))
+
+
+# ------------------------------------------------------------------------- in a program of its own
+def probe_command(filter_name: str, driver: str, seconds: float) -> tuple[str, ...]:
+    """The command that tries, with the path for imports as it is here now."""
+    if not sys.executable:
+        return ()  # this is no Python that could be run
+    return (sys.executable, "-c", _START, filter_name, driver, str(seconds), *sys.path)
+
+
+def probe(filter_name: str, driver: str, seconds: str) -> None:
+    """Try. Whatever it hangs in, it ends in time, and says where that was."""
+    said = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
+    os.dup2(2, 1)
+    faulthandler.dump_traceback_later(float(seconds), exit=True, file=said.fileno())
+    status = 0
+    try:
+        refuse_problems(load_filter(filter_name), driver)
+        said.write(LOADED)
+    except BaseException as error:  # noqa: BLE001  # whatever a filter raises
+        said.write(why(error))
+        status = 1
+    said.close()
+    os._exit(status)  # threads of the filter's may live on

@@ -15,7 +15,7 @@ from typing import Any, Final
 from attrs import evolve, frozen
 
 from demyjpy.cli.loading import load_filter
-from demyjpy.cli.replay_words import compared_json
+from demyjpy.cli.replay_report import compared_json
 from demyjpy.engine.connection import OnError
 from demyjpy.errors import TraceError
 from demyjpy.trace.comparing import compare_bytes, compare_filters, compare_messages

@@ -10,7 +10,7 @@ from typing import Any, Final
 from attrs import fields_dict, frozen
 
 from demyjpy import events as ev
-from demyjpy.cli.checking import place_of
+from demyjpy.cli.check_report import place_of
 from demyjpy.context import ENGINE_KEYS, Context
 from demyjpy.engine.connection import Step
 from demyjpy.handlers import default_event_handler

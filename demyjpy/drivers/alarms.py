@@ -2,19 +2,25 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from demyjpy.drivers.births import BIRTHS
 
 
 class Alarms:
-    """Signs of life, deadlines and sweeps of the threads driver."""
+    """Signs of life, deadlines and sweeps of the threads driver.
+
+    Most alarms are switched off long before their time, because most handlers are fast. So an alarm
+    that is switched on mostly does not wake the thread: if each handler's did, the thread would ask
+    for the interpreter's lock once a message.
+    """
 
     def __init__(self) -> None:
-        self._due: dict[object, tuple[float, float, Callable[[], None]]] = {}
-        self._next = float("inf")
-        self._changed = threading.Condition()
+        self._due: dict[Alarm, float] = {}
+        self._next = float("inf")  # when the thread looks again
+        self._shortest = float("inf")  # of the periods that were asked for since it looked last
+        self._lock = threading.RLock()  # that of the condition, whose methods are Python and slower
+        self._changed = threading.Condition(self._lock)
         self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="demyjpy-alarms", daemon=True)
 
@@ -29,28 +35,49 @@ class Alarms:
             self._changed.notify()
         self._thread.join()
 
-    @contextmanager
-    def every(self, period: float, act: Callable[[], None]) -> Iterator[None]:
-        """While the block runs, ``act`` is called every ``period`` seconds; never after it."""
-        key = object()
-        with self._changed:
-            due = time.monotonic() + period
-            self._due[key] = (due, period, act)
+    def every(self, period: float, act: Callable[[], None]) -> "Alarm":
+        """While its block runs, ``act`` is called every ``period`` seconds; never after it."""
+        return Alarm(self, period, act)
+
+    def add(self, alarm: "Alarm") -> None:
+        """Switch it on."""
+        with self._lock:
+            self._due[alarm] = due = time.monotonic() + alarm.period
+            self._shortest = min(self._shortest, alarm.period)
             if due < self._next:
                 self._changed.notify()
-        try:
-            yield
-        finally:
-            with self._changed:
-                del self._due[key]
+
+    def remove(self, alarm: "Alarm") -> None:
+        """Switch it off."""
+        with self._lock:
+            del self._due[alarm]
 
     def _run(self) -> None:
         with self._changed:
             while not self._is_stopped:
                 now = time.monotonic()
-                for key, (due, period, act) in self._due.items():
+                for alarm, due in self._due.items():
                     if now >= due:
-                        act()
-                        self._due[key] = (now + period, period, act)
-                self._next = min((due for due, _, _ in self._due.values()), default=float("inf"))
+                        alarm.act()
+                        self._due[alarm] = now + alarm.period
+                # the next alarms will have such periods, too: looking then, it is woken by none of them
+                self._next = min(now + self._shortest, min(self._due.values(), default=float("inf")))
+                self._shortest = float("inf")
                 self._changed.wait(min(self._next - now, threading.TIMEOUT_MAX))
+
+
+class Alarm:
+    """What is called every ``period`` seconds while its ``with`` block runs."""
+
+    __slots__ = ("_alarms", "act", "period")
+
+    def __init__(self, alarms: Alarms, period: float, act: Callable[[], None]) -> None:
+        self._alarms = alarms
+        self.period = period
+        self.act = act
+
+    def __enter__(self) -> None:
+        self._alarms.add(self)
+
+    def __exit__(self, *exc: object) -> None:
+        self._alarms.remove(self)

@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Final, Protocol
 
 from demyjpy.drivers.admission import Guest
@@ -171,11 +171,12 @@ class ThreadSession:
             if not is_left:
                 self._send_progress()
 
-        with ExitStack() as stack:
-            stack.enter_context(alarms.every(self._options.handler_timeout, give_up))
-            if call.progress is not None:
-                stack.enter_context(alarms.every(call.progress, show_life))
-            outcome = run_call(call)
+        with alarms.every(self._options.handler_timeout, give_up):
+            if call.progress is None:
+                outcome = run_call(call)
+            else:
+                with alarms.every(call.progress, show_life):
+                    outcome = run_call(call)
         if any(is_left):
             raise _LeftBehindError
         return outcome

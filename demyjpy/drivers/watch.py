@@ -5,6 +5,7 @@ late the loop is, the loop itself tells.
 """
 
 import asyncio
+import gc
 import sys
 import threading
 import time
@@ -75,7 +76,7 @@ class LoopWatch:
         return self._answered.wait(self._limit)
 
     def _running_call(self) -> FrameType | None:
-        return call_of(sys._current_frames().get(self._loop_thread))  # noqa: SLF001  # there is no other
+        return call_of(current_frame(self._loop_thread))
 
     def _report(self, call: FrameType) -> None:
         name = f"{call.f_globals.get('__name__')}.{call.f_code.co_qualname}"
@@ -88,6 +89,22 @@ class LoopWatch:
                 call.f_lineno,
                 self._limit,
             )
+
+
+def current_frame(thread: int) -> FrameType | None:
+    """What a thread is at; None if there is no such thread.
+
+    Without garbage collection meanwhile. CPython before 3.11.9 holds a lock of the interpreter here: if
+    a collection lets another thread run, and that one starts or ends a thread, the whole process hangs
+    (gh-106883).
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames().get(thread)  # noqa: SLF001  # there is no other
+    finally:
+        if collects:
+            gc.enable()
 
 
 def call_of(frame: FrameType | None) -> FrameType | None:

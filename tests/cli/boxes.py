@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from demyjpy.cli.boxing import Journal
-from demyjpy.cli.show import Paint
+from demyjpy.cli.mail_journal import Journal
+from demyjpy.cli.output import Paint
 from demyjpy.mta.box import Box, Store
 from tests.cli.conftest import MAIL as MAIL_LF
 from tests.cli.servers import PATIENCE

@@ -1,11 +1,15 @@
 """What the tests of the commands share: the command line in this process, and as a program."""
 
-from collections.abc import Callable
+import json
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
-from demyjpy.cli import main
+from demyjpy.cli import check_play, main
+from tests.cli.filters import HEAD
 
 MAIL = (
     b"From: Ann <ann@example.org>\nTo: bob@example.net\nSubject: hi\n"
@@ -39,3 +43,39 @@ def mail(tmp_path: Path) -> Path:
 def maildir(tmp_path: Path) -> Path:
     """Where a box stores mail."""
     return tmp_path / "mail"
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Writes files into the current directory; what loads from there is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    known = set(sys.modules)
+
+    def write(name: str, text: str) -> None:
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedent(text))
+
+    yield write
+    for name in set(sys.modules) - known:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def check(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., tuple[int, list[str], list[str]]]]:
+    """Checks a filter of that text: exit status, problems, notes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(check_play, "_GENERATED", 3)
+
+    def check(text: str, *options: str) -> tuple[int, list[str], list[str]]:
+        (tmp_path / "played_filter.py").write_text(HEAD + dedent(text))
+        status, output, _ = run("check", "played_filter.py", "--play", "--json", *options)
+        found = json.loads(output)
+        return status, found["problems"], found["notes"]
+
+    yield check
+    sys.modules.pop("played_filter", None)

@@ -1,8 +1,28 @@
 """Filters that the tests of the commands serve."""
 
+from pathlib import Path
 from typing import Any
 
 from demyjpy import AddHeader, define_event_handlers, reject, send_action
+
+ROOT = Path(__file__).parents[2]
+BYTECOUNT = f"{ROOT}/samples/bytecount.py"
+
+FILTER = """
+    from demyjpy import define_event_handlers, with_handlers
+
+    handlers = define_event_handlers()
+
+    @handlers.mail
+    def look(event, ctx):
+        return ctx
+"""
+
+HEAD = """
+import asyncio, os, socket, subprocess, sys, time
+from demyjpy import *
+handlers = define_event_handlers(macros={"recipient": ("{rcpt_host}",)})
+"""
 
 ALL = (
     "add_header change_header change_body quarantine change_sender "

@@ -14,7 +14,7 @@ import pytest
 
 from demyjpy import AddressError
 from demyjpy.cli import logs
-from demyjpy.cli.logplaces import Syslog
+from demyjpy.cli.log_places import Syslog
 from demyjpy.cli.logs import logging_to
 from demyjpy.drivers.report import log
 

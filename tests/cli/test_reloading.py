@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from demyjpy import AddHeader, Continue
-from demyjpy.cli.probing import probe_command
-from demyjpy.cli.reloading import Reloadable
+from demyjpy.cli.reloading import Reloadable, probe_command
 from demyjpy.drivers.loading import too_long
 from tests.drivers.filters import wait_until
 from tests.drivers.peer import Peer

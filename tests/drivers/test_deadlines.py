@@ -5,6 +5,7 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -308,6 +309,27 @@ def test_alarms_ring_until_the_block_is_left():
         time.sleep(0.05)
     alarms.stop()
     assert rung == ["often"] * count
+
+
+def test_alarms_that_are_switched_off_in_time_do_not_wake_their_thread():
+    """They come with each message; the first of a period may, for the thread knows of none yet."""
+    alarms = Alarms()
+    alarms.start()
+    with alarms.every(1000.0, lambda: None):
+        for _ in range(3):
+            before = waits_of(alarms._thread)
+            for _ in range(100):
+                with alarms.every(50.0, lambda: None):
+                    pass
+                time.sleep(0.0005)  # in which a thread that was woken up waits again
+            assert waits_of(alarms._thread) - before < 10
+    alarms.stop()
+
+
+def waits_of(thread: threading.Thread) -> int:
+    """How often it has fallen asleep."""
+    status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+    return int(status.partition("voluntary_ctxt_switches:")[2].split()[0])
 
 
 def test_a_peer_that_takes_no_answer_is_read_no_further(driver, log):

@@ -2,6 +2,7 @@
 
 import socket
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -83,7 +84,46 @@ def test_a_peer_that_has_sent_more_takes_a_turn_and_gives_it_back(pair):
     use_up(Share(turns, ours))  # which would wait without end if the first still had it
 
 
+def test_a_peer_that_is_gone_has_not_sent_more(pair):
+    """The next read says so; no turn is needed for that."""
+    turns, (ours, theirs) = Turns(), pair
+    share = Share(turns, ours)
+    theirs.close()
+    for _ in range(3):
+        share.spend(is_behind=False)
+        work(SLICE)
+    assert not share.is_in_turn
+
+
 # -------------------------------------------------------------------------------- several threads
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="ioctl() always gives the lock away there")
+def test_to_ask_whether_there_is_more_does_not_give_the_lock_away(pair):
+    """For 0.2 s no other thread runs, where none may ask for the lock."""
+    share = Share(Turns(), pair[0])
+    is_over = threading.Event()
+    rounds = 0
+
+    def run_now_and_then() -> None:
+        nonlocal rounds
+        while not is_over.wait(0.001):
+            rounds += 1
+
+    other = thread(run_now_and_then)
+    wait_until(lambda: rounds > 0)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(WAIT)
+    try:
+        before, end = rounds, time.monotonic() + 0.2
+        while rounds == before and time.monotonic() < end:
+            share.spend(is_behind=False)
+        given = rounds - before
+    finally:
+        sys.setswitchinterval(interval)
+    is_over.set()
+    other.join(WAIT)
+    assert not given
+
+
 def in_line(turns: Turns, ours: socket.socket, had: list[int], number: int) -> None:
     """Take a turn, note it, and end."""
     share = Share(turns, ours)

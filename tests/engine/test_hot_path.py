@@ -431,5 +431,5 @@ def test_macros_that_are_said_again():
     one, two, three = (macros("L", i=value) for value in ("1", "2", "3"))
     said = [MAIL, macros("R", i="1"), RCPT, macros("T", i="1"), DATA, HEADER]
     said += [two, HEADER, two, HEADER, three, HEADER, HEADER, three, HEADER, one, HEADER]
-    session.feed(join(said))  # in one read, so that all of it is in one lane
+    session.feed(join(said))  # in one read, so that the hot path takes all of it
     assert seen == [None, "1", "1", "1", "2", "2", "3", "1", "3", "1"]

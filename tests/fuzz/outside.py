@@ -12,12 +12,12 @@ from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from demyjpy.cli.capsules import code_of_records, code_of_script, scripts_of
-from demyjpy.cli.saying import say
+from demyjpy.cli.commands.capsule import code_of_records, code_of_script, scripts_of
+from demyjpy.cli.output import Paint, say
+from demyjpy.cli.recordings import message_json, message_line
+from demyjpy.cli.replay_steps import show_steps
 from demyjpy.cli.session_page import recorded_views, session_page
-from demyjpy.cli.show import Paint, step_lines
-from demyjpy.cli.stepping import show_steps
-from demyjpy.cli.tracing import message_json, message_line
+from demyjpy.cli.step_lines import step_lines
 from demyjpy.errors import TraceError
 from demyjpy.mta import steps
 from demyjpy.mta.lenient import MilterFailedError

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from demyjpy import define_event_handlers
-from demyjpy.cli.capsules import code_of
+from demyjpy.cli.commands.capsule import code_of
 from demyjpy.testing import Postfix, session
 from demyjpy.testing import run as play
 from demyjpy.trace import CapsuleMaker, TraceError, load, load_capsule

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from demyjpy.cli import capsules as command
-from demyjpy.cli.capsules import code_of_records, code_of_script, script_of, scripts_of
+from demyjpy.cli.commands import capsule as command
+from demyjpy.cli.commands.capsule import code_of_records, code_of_script, script_of, scripts_of
 from demyjpy.errors import TraceError
 from demyjpy.mta import steps
 from demyjpy.testing import Postfix
@@ -292,4 +292,4 @@ def test_a_filter_is_named_as_it_was_given(tmp_path: Path) -> None:
         ("package.module", "package.module:handlers"),
     ):
         assert f"FILTER = {written!r}\n" in code_of_records(found, given_name)
-    assert command.capsule.__module__ == "demyjpy.cli.capsules"
+    assert command.capsule.__module__ == "demyjpy.cli.commands.capsule"

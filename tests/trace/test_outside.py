@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from demyjpy.cli import saying, tracing
-from demyjpy.cli.saying import say
+from demyjpy.cli import output, recordings
+from demyjpy.cli.output import say
 from demyjpy.errors import TraceError
 from demyjpy.shown import safe
 from demyjpy.trace import Trace, files, load, write
@@ -263,14 +263,14 @@ def test_kinds_of_problems_are_bounded(tmp_path: Path) -> None:
 
 def test_what_is_told_is_bounded(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first hundred lines, and how many more there are."""
-    monkeypatch.setattr(tracing, "_MOST_KEPT", 150)
+    monkeypatch.setattr(recordings, "_MOST_KEPT", 150)
     path = tmp_path / "t.jsonl"
     path.write_text(START + record("sideways") * 200 + END)
     status, _, errors = run("trace", path)
     lines = errors.splitlines()
     assert (status, len(lines)) == (1, 101)
     assert lines[-1] == "demyjpy trace: and 51 more like these"
-    assert list(tracing.Few(["a"], 151)) == ["a", "1 problems more"]
+    assert list(recordings.Few(["a"], 151)) == ["a", "1 problems more"]
 
 
 def test_a_value_is_bounded_too() -> None:
@@ -359,9 +359,9 @@ def test_only_one_function_prints() -> None:
     """So nobody can forget to escape: `print` stands in one module of the commands, and in help."""
     printing = {
         path.name
-        for path in (ROOT / "demyjpy/cli").glob("*.py")
+        for path in (ROOT / "demyjpy/cli").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
     }
-    assert printing == {"saying.py", "arguments.py"}
-    assert saying.say.__module__ == "demyjpy.cli.saying"
+    assert printing == {"output.py", "program.py"}
+    assert output.say.__module__ == "demyjpy.cli.output"

@@ -13,11 +13,11 @@ import pytest
 
 from demyjpy import define_event_handlers, merge_handlers
 from demyjpy import events as ev
-from demyjpy.cli.page_files import numbered
 from demyjpy.cli.replay_jobs import filter_of
-from demyjpy.cli.replay_words import Tally
-from demyjpy.cli.report_page import ReportPage
+from demyjpy.cli.replay_page import ReportPage
+from demyjpy.cli.replay_report import Tally
 from demyjpy.cli.session_page import View, played_views, recorded_views, session_page
+from demyjpy.cli.written_files import numbered
 from demyjpy.testing import Postfix, session
 from demyjpy.testing import run as play
 from demyjpy.trace import Trace, pages, write

@@ -15,10 +15,10 @@ from attrs import evolve
 
 from demyjpy import actions as act
 from demyjpy import add_header, define_event_handlers, reject
+from demyjpy.cli.output import Paint
 from demyjpy.cli.replay_jobs import Task, _batches, filter_of, run_all
-from demyjpy.cli.replay_words import Tally, compared_json, session_lines
-from demyjpy.cli.show import Paint
-from demyjpy.cli.stepping import show_steps
+from demyjpy.cli.replay_report import Tally, compared_json, session_lines
+from demyjpy.cli.replay_steps import show_steps
 from demyjpy.testing import Postfix, session
 from demyjpy.testing import run as play
 from demyjpy.trace import FlightRecorder, Privacy, Trace, TraceError, write

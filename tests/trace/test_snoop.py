@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 
 from demyjpy import running
-from demyjpy.cli.show import Paint
-from demyjpy.cli.snoop_words import record_line
-from demyjpy.cli.snooping import Outbox, Screen, _place
+from demyjpy.cli.commands.snoop import Outbox, Screen, _place, record_line
+from demyjpy.cli.output import Paint
 from demyjpy.drivers.address import Address, listen, parse_address
 from demyjpy.testing import Postfix, session
 from demyjpy.testing.server import Server
@@ -514,7 +513,7 @@ def test_an_outbox_drops_what_is_too_much(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And counts it; an error in writing is logged."""
-    monkeypatch.setattr("demyjpy.cli.snooping._MOST_WAITING", 1)
+    monkeypatch.setattr("demyjpy.cli.commands.snoop._MOST_WAITING", 1)
     done = threading.Event()
     outbox = Outbox()
     outbox.put(lambda: 1 / 0)

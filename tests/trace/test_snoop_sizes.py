@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from demyjpy.cli.show import Paint
-from demyjpy.cli.snooping import Outbox, Screen
+from demyjpy.cli.commands.snoop import Outbox, Screen
+from demyjpy.cli.output import Paint
 from demyjpy.trace.records import LONGEST_PACKET
 from demyjpy.trace.snooping import Snooper
 from demyjpy.trace.tapes import AFTER_LOSS, WireTape

@@ -1,0 +1,110 @@
+"""What a filter does when sessions are played at it: `demyjpy check --play`.
+
+The classic sessions of `demyjpy.testing.strategies`, then generated ones, in memory, as Postfix and
+Sendmail would. What is seen of handlers meanwhile is `demyjpy.cli.check_watch`'s, what follows from it
+`demyjpy.cli.check_findings`'. A handler that takes too long is stopped by an alarm.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from attrs import evolve
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from demyjpy.cli import check_watch
+from demyjpy.cli.check_findings import Shared, notes_of, problems_of, untried_in
+from demyjpy.cli.check_report import Report
+from demyjpy.cli.check_watch import OutOfTimeError, Seen, Watch
+from demyjpy.cli.loading import Loaded
+from demyjpy.cli.signals import alarm
+from demyjpy.engine.connection import Setup
+from demyjpy.engine.pipeline import as_on_connect
+from demyjpy.testing.run import play_script, profiles_of
+from demyjpy.testing.script import Script
+from demyjpy.testing.strategies import sessions, words_of
+from demyjpy.testing.strategies.classics import classics
+from demyjpy.trace.words import plural
+
+_GENERATED: Final = 60
+_AGAIN: Final = 0.5  # seconds between further alarms, for a handler that catches anything
+
+
+def play(report: Report, loaded: Loaded, driver: str) -> Report:
+    """The report, and what is seen when sessions are played at the filter."""
+    watch = Watch()
+    on_connect = as_on_connect(loaded.on_connect)
+    setup = Setup(
+        lambda ctx: watch.watched(on_connect(ctx)),
+        on_error=lambda error, event, ctx: ctx,  # go on, so that the others are seen, too
+        defers=lambda handler: handler.is_async,
+    )
+    shared = Shared.of(on_connect)
+    sys.addaudithook(watch.hear)  # it stays, and does nothing but while a handler runs
+    with alarm(max(check_watch.LONGEST, 0.01), watch.ring, _AGAIN), _kept_alive():
+        count, is_whole = _play_all(setup, words_of(loaded.on_connect), watch)
+    problems = (*report.problems, *problems_of(watch, report, driver), *shared.problems())
+    notes = (*report.notes, *notes_of(watch, report, count), _played(count, is_whole, watch.held_up))
+    return evolve(report, problems=problems, notes=notes, untried=tuple(untried_in(watch)))
+
+
+@contextmanager
+def _kept_alive() -> Iterator[None]:
+    """A handler that ends its process would end the check as well, with a status of its own choice."""
+
+    def refuse(status: int) -> None:
+        raise SystemExit(f"os._exit({status}) would end the milter at once")
+
+    before = os._exit
+    os._exit = refuse  # type: ignore[assignment]  # it does not return either
+    try:
+        yield
+    finally:
+        os._exit = before
+
+
+def _played(count: int, is_whole: bool, held_up: Seen | None) -> str:
+    if is_whole:
+        return f"--play: {_sessions(count)} played"
+    where = "" if held_up is None else f", in {held_up.handler.name} at {held_up.handler.event}"
+    return f"--play: time ran out after {plural(count, 'session')}{where}: too few to say much"
+
+
+def _sessions(count: int) -> str:
+    return f"{plural(count, 'session')} {'was' if count == 1 else 'were'}"
+
+
+def _play_all(setup: Setup, words: tuple[str, ...], watch: Watch) -> tuple[int, bool]:
+    """How many sessions were played to their end, and whether these are all."""
+    end = time.monotonic() + check_watch.LONGEST
+    count = 0
+    is_whole = True
+
+    def play_one(script: Script) -> None:
+        nonlocal count, is_whole
+        if time.monotonic() >= end:
+            is_whole = False
+            return
+        with suppress(OutOfTimeError):  # while an async handler waits, it is raised in the loop
+            for profile in profiles_of(None):
+                watch.judge(play_script(setup, script, profile).observed)
+        if watch.held_up is None:
+            count += 1
+        else:
+            watch.end()
+            is_whole = False
+
+    for example in classics(words):
+        play_one(example.script)
+    alike = settings(
+        max_examples=_GENERATED,
+        database=None,
+        deadline=None,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    seed(0)(alike(given(sessions(words=words))(play_one)))()
+    return count, is_whole

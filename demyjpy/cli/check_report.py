@@ -1,0 +1,317 @@
+"""What a filter will ask of the MTA, and what is wrong with it: `demyjpy check`.
+
+`examine` calls ``on_connect``, as a new connection does, and looks at what it gives; no handler runs.
+"""
+
+import inspect
+import json
+from collections.abc import Iterable, Iterator, MutableMapping, MutableSequence, MutableSet
+from typing import Any, Final
+
+from attrs import asdict, frozen
+from pyrsistent import PMap
+
+from demyjpy.cli.loading import Loaded, LoadError, describe, explain, short_path, takes
+from demyjpy.codec import EVENTS, ROW_OF_NAME
+from demyjpy.context import ENGINE_KEYS, Context, new_context
+from demyjpy.engine.negotiation import Wants, macro_lists
+from demyjpy.engine.pipeline import as_on_connect
+from demyjpy.errors import HandlerError
+from demyjpy.handlers import chain_of, wants_of
+from demyjpy.registry import Handler, Registry
+
+SENDMAIL_REPLY_TIME: Final = 10.0
+"""Seconds that Sendmail waits for a sign of life, unless ``T=R:`` says otherwise."""
+
+_NOT_IN_POSTFIX: Final = frozenset({"{if_name}", "{if_addr}", "{auth_ssf}", "{msg_id}"})
+_AFTER_ENVELOPE: Final = frozenset({"end_of_headers", "end_of_message"})
+_NOT_AFTER_ENVELOPE: Final = ("{mail_", "{rcpt_", "{tls_", "{cipher", "{cert_")
+_NO_SMTP: Final = ("quit", "disconnect", "options", "define_macros", "abort")
+
+
+@frozen
+class Entry:
+    """One handler: where it is, and how it is called.
+
+    ``filter`` counts the filters of a merged registry from 1. ``reply`` is None for an event that is
+    never answered. ``file`` is empty where the function does not tell. ``progress`` is in seconds,
+    None where no sign of life is given while it runs.
+    """
+
+    event: str
+    filter: int
+    function: str
+    file: str
+    line: int
+    reply: bool | None
+    is_async: bool
+    blocking: bool
+    rejected: bool
+    progress: float | None
+
+
+@frozen
+class Report:
+    """All that there is to say about a filter; ``problems`` are wrong, ``notes`` worth to know.
+
+    ``untried`` says what ``--play`` could not try.
+
+    ``macros`` are those asked for by event as declared, ``macro_lists`` as they are sent.
+    """
+
+    filter: str
+    kind: str
+    filters: int
+    handlers: tuple[Entry, ...]
+    switched_off: tuple[str, ...]
+    optional_events: tuple[str, ...]
+    actions: tuple[str, ...]
+    optional_actions: tuple[str, ...]
+    macros: dict[str, tuple[str, ...]]
+    macro_lists: dict[str, tuple[str, ...]]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    untried: tuple[str, ...] = ()
+
+    def as_json(self) -> str:
+        """The same for programs."""
+        return json.dumps(asdict(self), indent=2)
+
+
+def examine(loaded: Loaded, driver: str) -> Report:
+    """Look at a filter as it would run under a driver (``"asyncio"`` or ``"threads"``)."""
+    failure = ""
+    try:
+        ctx = as_on_connect(loaded.on_connect)(new_context())
+        wants, registry = _take(ctx)
+        state_notes = tuple(_state_notes(ctx))
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # it is the user's function
+        failure = f"on_connect failed: {explain(error)}"
+        wants, registry, state_notes = Wants(), Registry(), ()
+    entries = tuple(_entries(registry, driver))
+    problems = [failure] if failure else list(_problems(wants, registry, driver))
+    return Report(
+        loaded.name,
+        loaded.kind,
+        len(registry.parts),
+        entries,
+        tuple(row.name for row in EVENTS.values() if row.off and row.name not in wants.events),
+        _in_order(wants.optional_events),
+        tuple(sorted(wants.actions)),
+        tuple(sorted(wants.optional_actions)),
+        {event: tuple(names) for event, names in wants.macros.items()},
+        _lists(wants),
+        tuple(problems),
+        (*_notes(loaded, wants, registry, driver), *state_notes),
+    )
+
+
+def refuse_problems(loaded: Loaded, driver: str) -> None:
+    """`LoadError` for a filter that ``demyjpy check`` finds something wrong with; notes are none."""
+    problems = examine(loaded, driver).problems
+    if problems:
+        raise LoadError(f"expected a filter without problems, got: {'; '.join(problems)}")
+
+
+def _take(ctx: Any) -> tuple[Wants, Registry]:
+    if not isinstance(ctx, PMap):
+        raise HandlerError(
+            f"expected on_connect to return a context, got {ctx!r:.100}: "
+            "return with_handlers(ctx, handlers)"
+        )
+    registry: Any = ctx["handlers"]
+    return wants_of(ctx), registry if isinstance(registry, Registry) else Registry(registry)
+
+
+def mutable_values(ctx: Context) -> list[str]:
+    """The keys under which a context holds lists, dicts, sets and other values that can be changed."""
+    own = sorted(ctx.keys() - ENGINE_KEYS)
+    return [key for key in own if isinstance(ctx[key], MutableSequence | MutableSet | MutableMapping)]
+
+
+def _state_notes(ctx: Context) -> Iterator[str]:
+    for key in mutable_values(ctx):
+        yield (
+            f"state: {key!r} is a {type(ctx[key]).__name__}, which all messages share, and all clients "
+            "if it stands in state=: a handler that changes it leaks; use a tuple, frozenset or pmap"
+        )
+
+
+def _in_order(events: Iterable[str]) -> tuple[str, ...]:
+    """Events in the order of a session."""
+    names = [row.name for row in EVENTS.values()]
+    return tuple(sorted(events, key=names.index))
+
+
+def _lists(wants: Wants) -> dict[str, tuple[str, ...]]:
+    event_of = {int(row.stage): row.name for row in EVENTS.values() if row.stage is not None}
+    by_stage = {event_of[stage]: names for stage, names in macro_lists(wants.macros)}
+    return {event: by_stage[event] for event in _in_order(by_stage)}
+
+
+# ------------------------------------------------------------------------------------- handlers
+def _entries(registry: Registry, driver: str) -> Iterator[Entry]:
+    """The handlers in the order of a session; those that are no SMTP step come last."""
+    order = [row.name for row in EVENTS.values() if row.name not in _NO_SMTP] + [*_NO_SMTP]
+    for event in sorted(registry, key=order.index):
+        for number, handler in chain_of(registry, event):
+            yield _entry(event, number + 1, handler, driver)
+
+
+def _entry(event: str, number: int, handler: Handler[Any], driver: str) -> Entry:
+    row = ROW_OF_NAME.get(event)
+    file, line = place_of(handler)
+    return Entry(
+        event,
+        number,
+        handler.name,
+        file,
+        line,
+        handler.reply if row and row.replies and event != "options" else None,
+        handler.is_async,
+        handler.blocking,
+        handler.rejected,
+        handler.progress if _is_apart(handler, driver) else None,
+    )
+
+
+def _is_apart(handler: Handler[Any], driver: str) -> bool:
+    """Whether signs of life can be given while a handler runs: it must not hold the event loop up."""
+    apart = handler.is_async or handler.blocking or driver == "threads"
+    return apart and handler.event == "end_of_message"
+
+
+def place_of(handler: Handler[Any]) -> tuple[str, int]:
+    """File and line of a handler's function; empty where it does not tell."""
+    function: Any = inspect.unwrap(handler.function)
+    function = getattr(function, "func", function)  # functools.partial
+    if not hasattr(function, "__code__"):
+        function = type(function).__call__  # an object that can be called
+    code = getattr(function, "__code__", None)
+    return (short_path(code.co_filename), code.co_firstlineno) if code else ("", 0)
+
+
+# ----------------------------------------------------------------------------- what is wrong with it
+def _problems(wants: Wants, registry: Registry, driver: str) -> Iterator[str]:
+    if not registry:
+        yield "no handler at all: the filter accepts everything; register some: @handlers.body ..."
+    for event, handler in _all_handlers(registry):
+        if not takes(handler.function, object(), new_context()):
+            yield (
+                f"{event}: expected a function (event, ctx) -> ctx, got "
+                f"{describe(inspect.unwrap(handler.function))}"
+            )
+        if handler.is_async and driver == "threads":
+            yield f"{event}: {handler.name} is async def, which needs --driver asyncio"
+    edits = sorted((wants.actions | wants.optional_actions) - {"choose_macros"})
+    if edits and "end_of_message" not in registry:
+        yield (
+            f"{', '.join(edits)}: can never be sent, for only an end_of_message handler may change "
+            "a message, and there is none"
+        )
+
+
+def _notes(loaded: Loaded, wants: Wants, registry: Registry, driver: str) -> Iterator[str]:
+    if loaded.kind == "function":
+        yield (
+            f"{loaded.name} is a function, called for each connection: this is what it gives for a "
+            "new one now, and may be something else for the next"
+        )
+    for event, handler in _all_handlers(registry):
+        yield from _handler_notes(event, handler, driver)
+    for event in _in_order(wants.optional_events - wants.events):
+        yield f"{event} is an optional event, but has no handler: nothing is asked for"
+    actions = wants.actions | wants.optional_actions
+    if "add_recipient_par" in actions and "add_recipient" not in actions:
+        yield (
+            "add_recipient_par without add_recipient: recipients can be added with ESMTP parameters only"
+        )
+    yield from _macro_notes(wants)
+
+
+def _all_handlers(registry: Registry) -> Iterator[tuple[str, Handler[Any]]]:
+    return ((event, handler) for event in registry for _, handler in chain_of(registry, event))
+
+
+def _handler_notes(event: str, handler: Handler[Any], driver: str) -> Iterator[str]:
+    if handler.blocking and driver == "asyncio":
+        yield f"{event}: {handler.name} may block: it runs in one of --blocking-threads"
+    if event == "options":
+        yield f"options: {handler.name} negotiates; what is said here holds if it calls the default"
+    late = handler.progress is None or handler.progress >= SENDMAIL_REPLY_TIME
+    if late and _is_apart(handler, driver):
+        yield (
+            f"end_of_message: {handler.name} gives no sign of life within "
+            f"{SENDMAIL_REPLY_TIME:g} s, after which Sendmail gives it up (T=R:)"
+        )
+
+
+def _macro_notes(wants: Wants) -> Iterator[str]:
+    if wants.macros:
+        yield "macros: asked for where the MTA lets a filter choose; others send what they always do"
+    if _AFTER_ENVELOPE & set(wants.macros):
+        yield (
+            "macros: Sendmail needs a list for both end_of_headers and end_of_message, so what is "
+            "asked for at one only is asked for at both"
+        )
+    for event, names in wants.macros.items():
+        if "i" in names and event in ("connect", "hello", "mail", "recipient"):
+            yield f"macros: i at {event}: Postfix has no queue id before the second recipient"
+        sendmail_only = _NOT_IN_POSTFIX.intersection(names)
+        if sendmail_only:
+            yield f"macros: {' '.join(sorted(sendmail_only))} at {event}: not in Postfix"
+        early = [name for name in names if name.startswith(_NOT_AFTER_ENVELOPE)]
+        if event in _AFTER_ENVELOPE and early:
+            yield (
+                f"macros: {' '.join(early)} at {event}: Postfix has them earlier only; what came "
+                "with an earlier event can still be read"
+            )
+
+
+# ------------------------------------------------------------------------------------- to read
+def as_text(report: Report) -> str:
+    """The report for people."""
+    return "\n".join(_lines(report))
+
+
+def _lines(report: Report) -> Iterator[str]:
+    merged = f", {report.filters} filters merged" if report.filters > 1 else ""
+    yield f"{report.filter} ({report.kind}{merged})"
+    yield "\nEvents"
+    yield from _table(_row(entry, report.filters > 1) for entry in report.handlers)
+    if report.optional_events:
+        yield f"  optional: {' '.join(report.optional_events)}"
+    yield f"  switched off: {' '.join(report.switched_off) or 'none'}"
+    yield "\nActions"
+    yield f"  required: {' '.join(report.actions) or 'none'}"
+    yield f"  optional: {' '.join(report.optional_actions) or 'none'}"
+    yield "\nMacros asked for"
+    yield from _table((event, " ".join(names)) for event, names in report.macro_lists.items())
+    if not report.macro_lists:
+        yield "  none: the MTA sends what it is configured to"
+    sections = ("Problems", report.problems), ("Not tried", report.untried), ("Notes", report.notes)
+    for title, found in sections:
+        if found:
+            yield f"\n{title}"
+            yield from (f"  - {text}".replace("\n", "\n    ") for text in found)
+    where = " in what was tried" if report.untried else ""
+    yield "" if report.problems else f"\nNothing wrong found{where}."
+
+
+def _row(entry: Entry, merged: bool) -> tuple[str, ...]:
+    how = {True: "reply", False: "no reply", None: "never answered"}[entry.reply]
+    flags = ("is_async", "async"), ("blocking", "blocking"), ("rejected", "refused recipients too")
+    words = [how, *(word for flag, word in flags if getattr(entry, flag))]
+    if entry.progress is not None:
+        words.append(f"progress every {entry.progress:g} s")
+    place = f"{entry.file}:{entry.line}" if entry.file else "?"
+    return (entry.event, ", ".join(words), entry.function, place, *([f"#{entry.filter}"] * merged))
+
+
+def _table(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    """Rows with their columns under one another."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield f"  {'  '.join(cells)}".rstrip()

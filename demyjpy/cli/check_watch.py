@@ -1,0 +1,247 @@
+"""What is seen of handlers while they run: what they read, queue, call and return.
+
+Around each handler of a filter stands one of ours. What waits for the world (sleep, network, other
+programs) is stopped where Python tells of it, before it happens. Files, and what does its waiting in C,
+are not seen. Which sessions are played is `demyjpy.cli.check_play`'s.
+"""
+
+import asyncio
+import inspect
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from types import FrameType
+from typing import Any, Final, TypeAlias, get_args
+
+from attrs import define, evolve, field, frozen
+from pyrsistent import PMap
+
+from demyjpy import actions as act
+from demyjpy.actions import Modification
+from demyjpy.codec import action_row
+from demyjpy.context import Context, send_action, take_actions
+from demyjpy.engine.connection import Step
+from demyjpy.engine.macros import Macros
+from demyjpy.engine.negotiation import ACTION_FLAGS
+from demyjpy.errors import HandlerError
+from demyjpy.handlers import as_registry, is_verdict, merge_handlers
+from demyjpy.registry import Handler, Registry
+from demyjpy.trace.besides import wrap
+from demyjpy.trace.words import verdict_words
+
+LONGEST: Final = 20.0
+"""Seconds; no session is begun after them, and none goes on."""
+
+_WAITING: Final = frozenset(
+    {
+        "builtins.input",
+        "os.exec",
+        "os.fork",
+        "os.forkpty",
+        "os.posix_spawn",
+        "os.spawn",
+        "os.system",
+        "socket.connect",
+        "socket.getaddrinfo",
+        "socket.gethostbyaddr",
+        "socket.gethostbyname",
+        "socket.getnameinfo",
+        "socket.sendmsg",
+        "socket.sendto",
+        "subprocess.Popen",
+        "time.sleep",
+    }
+)
+"""Audit events (https://docs.python.org/3/library/audit_events.html) of what may take long."""
+_FINE_IN_ASYNC: Final = frozenset(
+    {"socket.connect", "socket.sendmsg", "socket.sendto", "subprocess.Popen"}
+)
+"""What asyncio calls itself, for a connection or a program that is awaited."""
+_SLEEP: Final = asyncio.sleep.__code__
+_SEND_ACTION: Final = getattr(send_action, "__code__", None)  # the compiled engine's has none
+_NAMES: Final = {flag: name for name, flag in ACTION_FLAGS.items()}
+_MODIFICATIONS: Final = get_args(Modification)
+
+Key: TypeAlias = tuple[int, str]
+"""The number of the filter, and the event."""
+
+
+class StoppedError(OSError):
+    """A call of a handler's that would have waited for the world."""
+
+
+class OutOfTimeError(BaseException):
+    """The time for playing is over. No `Exception`, so that handlers do not catch it by the way."""
+
+
+@frozen
+class _SeenMacros(Macros):
+    """Macros that keep the names that were asked for."""
+
+    asked: set[str] = field(factory=set, eq=False)
+
+    def get(self, name: str) -> str | None:
+        self.asked.add(name)
+        return super().get(name)
+
+
+@define
+class Seen:
+    """What was seen of one handler."""
+
+    handler: Handler[Any]
+    runs: int = 0
+    ends: dict[str, int] = field(factory=dict)
+    """Verdicts that end a message, in words, and how often."""
+    queued: set[str] = field(factory=set)
+    kept: set[str] = field(factory=set)
+    """The classes of actions that it queued."""
+    dropped: set[str] = field(factory=set)
+    """Those of actions that it asked for in a context that it did not return."""
+    macros: set[str] = field(factory=set)
+    waits: set[str] = field(factory=set)
+    stops: set[str] = field(factory=set)
+    """Calls at which it was stopped. What fails after one may be no failure of its own."""
+    failure: str = ""
+
+
+@define
+class Watch:
+    """Sees what handlers do, one at a time; made for one `play`."""
+
+    thread: int = field(factory=threading.get_ident)
+    seen: dict[Key, Seen] = field(factory=dict)
+    known: dict[Handler[Any], Seen] = field(factory=dict)
+    """By the handler that stands around the filter's own."""
+    asked: list[Any] = field(factory=list)
+    """Actions given to ``send_action`` by the one that runs."""
+    running: Seen | None = None
+    since: float = 0.0
+    """When the one that runs has begun, by `time.monotonic`."""
+    held_up: Seen | None = None
+    """The one that ran when the time was over."""
+
+    def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """An audit hook: Python is about to do this."""
+        if self.running is None or event not in _WAITING:
+            return
+        is_its_own = threading.get_ident() == self.thread
+        if is_its_own and not (self.running.handler.is_async and event in _FINE_IN_ASYNC):
+            self.running.waits.add(event)
+        raise self._stopped(self.running, event)
+
+    def profile(self, frame: FrameType, event: str, function: Any) -> None:
+        """A profile function: before Python 3.13 ``time.sleep`` is no audit event.
+
+        And ``asyncio.sleep`` is never one. It does not block, so it is stopped, but no problem.
+        """
+        if event == "c_call" and function is time.sleep:
+            self.hear("time.sleep", ())
+        elif self.running is not None and event == "call" and _is_sleep(frame):
+            raise self._stopped(self.running, "asyncio.sleep")
+        elif event == "call" and frame.f_code is _SEND_ACTION:
+            self.asked += frame.f_locals["actions"]
+
+    def _stopped(self, seen: Seen, call: str) -> StoppedError:
+        seen.stops.add(call)
+        return StoppedError(f"{call} is not played: demyjpy check --play stops what would wait")
+
+    def ring(self, *_: object) -> None:
+        """A signal handler: the time is over, and whatever handler runs is stopped."""
+        if self.running is not None:
+            seen = self.held_up = self.running
+            taken = time.monotonic() - self.since
+            if taken > LONGEST / 2:  # else it is the others that have used up the time
+                seen.failure = seen.failure or f"it had not ended after {taken:.1f} s"
+            where = f"{seen.handler.name} at {seen.handler.event}"
+            raise OutOfTimeError(f"demyjpy check --play has no more time, and stops {where}")
+
+    def _begin(self, seen: Seen) -> None:
+        self.running = seen
+        self.since = time.monotonic()
+        self.asked.clear()
+        seen.runs += 1
+        sys.setprofile(self.profile)
+
+    def end(self) -> None:
+        """No handler runs any more."""
+        sys.setprofile(None)
+        self.running = None
+
+    def watched(self, ctx: Context) -> Context:
+        """A new connection's context with handlers that are seen."""
+        parts = as_registry(ctx["handlers"]).parts
+        return ctx.set("handlers", merge_handlers(*map(self._part, range(len(parts)), parts)))
+
+    def _part(self, number: int, part: Registry) -> Registry:
+        handlers = {event: self._wrapped((number, event), part[event]) for event in part}
+        return Registry(handlers, evolve(part.declarations, state={}))
+
+    def _wrapped(self, key: Key, handler: Handler[Any]) -> Handler[Any]:
+        if handler.event in ("options", "define_macros"):
+            return handler  # they work on macros themselves
+        seen = self.seen.setdefault(key, Seen(handler))
+
+        def around(event: Any, ctx: Context, _: Callable[[], Any]) -> Any:
+            if self.held_up is not None:
+                return ctx  # the time is over: what is left of this session is not played
+            macros = ctx["macros"]
+            shown = ctx.set("macros", _SeenMacros(macros.slots, macros.fresh, seen.macros))
+            self._begin(seen)
+            try:
+                outcome = handler.function(event, shown)
+            except (Exception, SystemExit) as error:
+                raise self._failed(seen, error) from error
+            if inspect.isawaitable(outcome):
+                return self._awaited(seen, outcome, macros)
+            return self._ended(seen, outcome, macros)
+
+        wrapped = wrap(handler, around)
+        self.known[wrapped] = seen
+        return wrapped
+
+    def judge(self, steps: Iterable[Step]) -> None:
+        """Take what the engine found wrong with what handlers returned, such as an illegal plan."""
+        for step in steps:
+            seen = self.known.get(step.handler) if step.handler else None
+            if seen is not None and step.error is not None and not seen.stops:
+                seen.failure = seen.failure or f"{type(step.error).__name__}: {step.error}"
+
+    async def _awaited(self, seen: Seen, outcome: Awaitable[Any], macros: Macros) -> Any:
+        try:
+            found = await outcome
+        except (Exception, SystemExit) as error:
+            raise self._failed(seen, error) from error
+        return self._ended(seen, found, macros)
+
+    def _failed(self, seen: Seen, error: BaseException) -> HandlerError:
+        self.end()
+        words = f"{type(error).__name__}: {error}"
+        if not isinstance(error, StoppedError) and not seen.stops:
+            seen.failure = seen.failure or words
+        return HandlerError(words)
+
+    def _ended(self, seen: Seen, outcome: Any, macros: Macros) -> Any:
+        self.end()
+        if not isinstance(outcome, PMap):
+            seen.failure = seen.failure or f"no context came back, but {outcome!r:.60}"
+            return outcome
+        after: Context = outcome
+        queued = take_actions(after)[0]
+        kept = set(map(id, queued))
+        seen.dropped |= {type(one).__name__ for one in self.asked if id(one) not in kept}
+        seen.kept |= {type(one).__name__ for one in queued}
+        for action in queued:
+            if is_verdict(action):
+                if not isinstance(action, act.Continue | act.Skip):
+                    words = verdict_words(action)
+                    seen.ends[words] = seen.ends.get(words, 0) + 1
+            elif isinstance(action, _MODIFICATIONS):
+                seen.queued.add(_NAMES[action_row(action).needs])
+        return after.set("macros", macros)
+
+
+def _is_sleep(frame: FrameType) -> bool:
+    """Whether this is ``asyncio.sleep``, and not only to let others run, which is ``sleep(0)``."""
+    return frame.f_code is _SLEEP and frame.f_locals["delay"] > 0

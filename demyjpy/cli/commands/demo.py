@@ -1,0 +1,220 @@
+"""``demyjpy demo``: a filter, the mail server in a box, and a handful of mails through both."""
+
+import argparse
+import asyncio
+import logging
+import shlex
+import shutil
+import signal
+import smtplib
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, field
+
+from demyjpy.cli import demo_filter
+from demyjpy.cli.arguments import COLOR, DRIVERS, Command, argument, choice, flag
+from demyjpy.cli.loading import Loaded, load_filter
+from demyjpy.cli.mail_diff import diff_lines
+from demyjpy.cli.mail_journal import Journal, open_store, smtp_server, swaks_line
+from demyjpy.cli.output import Paint, paint_for, say
+from demyjpy.cli.played_mail import STATUSES, PlayedMail, played, verdict_line
+from demyjpy.cli.sample_mails import Sample, samples
+from demyjpy.cli.signals import tell, until_signal
+from demyjpy.cli.step_lines import failure_words, said
+from demyjpy.drivers import running
+from demyjpy.drivers.address import Address
+from demyjpy.drivers.pool import DaemonExecutor
+from demyjpy.mta import steps
+from demyjpy.mta.profiles import Postfix
+from demyjpy.mta.smtp import Outcome
+from demyjpy.shown import safe
+from demyjpy.trace.words import plural, shorten
+
+if TYPE_CHECKING:
+    from demyjpy.mta.box import Box, Store
+
+_EPILOG: Final = """\
+examples:
+  demyjpy demo
+  demyjpy demo samples/bytecount.py:handlers
+  demyjpy demo mycompany.filters --stay
+
+All of it runs on this machine: the filter and the mail server listen on free ports of 127.0.0.1.
+Exit status: 0 when all mails were played, whatever the filter said to them; 2 if the filter cannot be
+loaded or aiosmtpd is not there (pip install 'demyjpy[box]'); 69 if the filter failed at a mail.
+"""
+
+_ANYWHERE: Final = "inet:0@127.0.0.1"
+_SMTP_TIMEOUT: Final = 900.0  # seconds; the filter's own timeouts are shorter
+_OWN: Final = Loaded("demyjpy.cli.demo_filter:handlers", "registry", demo_filter.handlers)
+
+
+@define
+class Watch:
+    """Keeps what the box reports about one mail."""
+
+    outcomes: list[Outcome] = field(factory=list)
+    notes: list[str] = field(factory=list)
+
+    def __call__(self, number: int, what: Outcome | str) -> None:
+        """Take a report: see `demyjpy.mta.dialogue.Report`."""
+        if isinstance(what, Outcome):
+            self.outcomes.append(what)
+        elif not what.startswith("stored "):
+            self.notes.append(what)
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """``demyjpy demo``: 0, or 69 if the filter failed."""
+    logging.basicConfig(format="%(levelname)s %(message)s", level="WARNING")
+    loaded = load_filter(arguments.filter) if arguments.filter else _OWN
+    with ExitStack() as stack:
+        stack.callback(logging.disable, logging.NOTSET)
+        where = arguments.maildir or stack.enter_context(tempfile.TemporaryDirectory(prefix="demyjpy-"))
+        store = open_store(where)
+        address = stack.enter_context(running(loaded.on_connect, driver=arguments.driver))
+        return asyncio.run(_demonstrate(arguments, loaded, address, store))
+
+
+async def _demonstrate(
+    arguments: argparse.Namespace, loaded: Loaded, address: str, store: "Store"
+) -> int:
+    from demyjpy.mta.box import Box  # noqa: PLC0415  # it needs aiosmtpd, and --help does not
+
+    # a client that still waits for its server does not keep a signal waiting
+    asyncio.get_running_loop().set_default_executor(DaemonExecutor(1))
+    paint = paint_for(arguments.color)
+    async with until_signal() as told, Box(_ANYWHERE, {"filter": address}, store) as box:
+        what = "        counts the bytes of each body and tells them in a header, X-Message-Size"
+        kept = "" if arguments.maildir else ", until the end"
+        say(
+            "A filter and a mail server, both on this machine. Mail goes to the server by SMTP; the",
+            "server asks the filter about it by the milter protocol, as Postfix would.",
+            "",
+            f"filter  {safe(loaded.name)} on {address}",
+            *([] if arguments.filter else [what]),
+            f"server  SMTP on {smtp_server(box.address)}, mail to {store.path}{kept}",
+            flush=True,
+        )
+        mailing = asyncio.create_task(_send_all(box, paint))
+        await asyncio.wait((mailing, told), return_when=asyncio.FIRST_COMPLETED)
+        if not mailing.done():
+            mailing.cancel()
+            logging.disable()  # that what is on its way does not get its answer is no news
+            return 0 if arguments.stay else 128 + signal.SIGINT
+        status = mailing.result()
+        if arguments.stay:
+            box.report = journal = Journal(["filter"], paint, lambda error: tell(told, error))
+            say("", "up until Ctrl-C, for more mail:", f"  {swaks_line(box.address)}", "", flush=True)
+            await told
+            say(journal.summary(), flush=True)
+        else:
+            say("", "next:", *_next_lines(arguments.filter), flush=True)
+    return status
+
+
+def _next_lines(chosen: str | None) -> Iterator[str]:
+    """What a new user may do now, as it can be typed."""
+    words = f" {shlex.quote(chosen)}" if chosen else ""
+    rows = [
+        (f"demo{words} --stay", "stays up, for mail that you send"),
+        ("demo FILE.py:NAME", "the same with a filter of yours (docs/tutorial.md makes one)"),
+        ("send --to ADDRESS MAIL", "plays one mail at any milter (docs/sending.md)"),
+    ]
+    if chosen:
+        del rows[1]
+    longest = max(len(command) for command, _ in rows)
+    yield from (f"  {program_name()} {command:{longest}}  {text}" for command, text in rows)
+
+
+def program_name() -> str:
+    """How this program was called, to be typed again."""
+    called = sys.argv[0]
+    if Path(called).name != "demyjpy":
+        return "python -m demyjpy"
+    found = shutil.which("demyjpy")
+    return "demyjpy" if found and Path(found).resolve() == Path(called).resolve() else called
+
+
+async def _send_all(box: "Box", paint: Paint) -> int:
+    """Send the mails one by one and show what comes of each; the exit status."""
+    begun = time.monotonic()
+    results: list[PlayedMail] = []
+    mails = samples()
+    for number, sample in enumerate(mails, 1):
+        box.report = watch = Watch()
+        await asyncio.to_thread(_send, sample, box.address)
+        sent = played(Postfix(), [one.step for one in watch.outcomes], watch.outcomes)
+        results.append(sent)
+        title = paint("bold", f"{number}/{len(mails)} {sample.title}")
+        say("", f"{title}, {len(sample.content)} bytes", coloured=paint.is_on)
+        notes = [f"  {paint('red', safe(note))}" for note in watch.notes]
+        say(*_lines(sent, paint), *notes, flush=True, coloured=paint.is_on)
+    took = time.monotonic() - begun
+    sent_all = paint("bold", f"{plural(len(mails), 'mail')} in {took:.1f} s")
+    say("", f"{sent_all}: {_tally(results)}", flush=True, coloured=paint.is_on)
+    return STATUSES["failed"] if any(sent.failure for sent in results) else 0
+
+
+def _send(sample: Sample, address: Address) -> None:
+    """One mail by SMTP; what the server made of it is told by the server."""
+    with (
+        suppress(OSError),
+        smtplib.SMTP(address.host, address.port, "demo.example", _SMTP_TIMEOUT) as client,
+    ):
+        options = sample.options if client.has_extn("8bitmime") else ()
+        client.sendmail(sample.sender, sample.recipients, sample.content, options)
+
+
+def _lines(sent: PlayedMail, paint: Paint) -> Iterator[str]:
+    """What became of a mail: SMTP, what the filter said in the end, what it changed."""
+    for outcome in sent.outcomes:
+        if isinstance(outcome.step, (steps.Mail, steps.Rcpt, steps.Data)):
+            replied = f"{said(outcome.step):<40} {shorten(str(outcome.reply).replace(chr(10), ' / '))}"
+            yield f"  {replied}"
+    if sent.failure is not None:
+        yield f"  {paint('red', failure_words(sent.failure))}"
+        return
+    yield f"  {verdict_line(sent, paint)}"
+    if sent.after is not None:
+        yield from (f"    {line}" for line in diff_lines(sent.before, sent.after, paint))
+
+
+def _tally(results: Sequence[PlayedMail]) -> str:
+    """How many mails met which end."""
+    counts = Counter(sent.verdict for sent in results)
+    changed = sum(sent.after is not None and bool(sent.edits) for sent in results)
+    words = [f"{count} {verdict}" for verdict, count in counts.items()]
+    return f"{', '.join(words)}; {changed} changed by the filter"
+
+
+COMMAND: Final = Command(
+    demo,
+    "Start a filter and a mail server, send real mails through both, show what changed.",
+    _EPILOG,
+    (
+        argument(
+            "filter",
+            metavar="FILTER",
+            nargs="?",
+            help="FILE.py[:NAME] or package.module[:NAME] (default: one that counts bytes)",
+            is_file=True,
+        ),
+        choice("--driver", DRIVERS, "asyncio", "how the filter is served"),
+        flag("--stay", "stay up for more mail (swaks, a mail program) until Ctrl-C"),
+        argument(
+            "--maildir",
+            metavar="DIRECTORY",
+            help="where mail is stored (default: a temporary directory, removed at the end)",
+        ),
+        COLOR,
+    ),
+    extra="box",
+)

@@ -1,0 +1,118 @@
+"""What watches a running filter, from the command line: options, and what they make."""
+
+import argparse
+import secrets
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from demyjpy.cli.arguments import COUNT, SECONDS, Argument, argument, flag, grouped, value_of
+from demyjpy.drivers.privileges import acting_as
+
+
+def _limit(
+    option: str, default: int, metavar: str, text: str, read: Callable[[str], float] = COUNT
+) -> Argument:
+    """A limit of the observer that the option begins with; the observer itself knows the default."""
+    text = f"{text} (default: {default})"
+    observer = option.partition("-")[0]
+    return argument(f"--{option}", metavar=metavar, type=read, help=text, needs=f"--{observer}")
+
+
+LIMITS: Final = {
+    "record": {
+        "memory": _limit("record-memory", 16 << 20, "BYTES", "memory for what waits to be written"),
+        "files": _limit(
+            "record-files", 10_000, "N", "files in the directory; nothing is recorded beyond"
+        ),
+        "disk": _limit(
+            "record-disk", 10 << 30, "BYTES", "size of the directory; nothing is recorded beyond"
+        ),
+    },
+    "flight": {
+        "sessions": _limit("flight-sessions", 100, "N", "sessions in memory that have ended"),
+        "memory": _limit(
+            "flight-memory", 8 << 20, "BYTES", "memory for all sessions; one gets an eighth"
+        ),
+        "files": _limit("flight-files", 1000, "N", "files that are kept"),
+        "disk": _limit("flight-disk", 64 << 20, "BYTES", "size of all files that are kept"),
+        "days": _limit("flight-days", 7, "DAYS", "age of files that are kept", SECONDS),
+        "rate": _limit("flight-rate", 60, "N", "files a minute"),
+    },
+    "capsules": {
+        "memory": _limit("capsules-memory", 16 << 20, "BYTES", "memory for all sessions; one gets half"),
+        "most": _limit("capsules-files", 100, "N", "files that are kept"),
+        "disk": _limit("capsules-disk", 256 << 20, "BYTES", "size of all files that are kept"),
+        "rate": _limit("capsules-rate", 30, "N", "files a minute"),
+        "same": _limit("capsules-same", 5, "N", "files an hour of the same failure"),
+    },
+    "explain": {
+        "length": _limit("explain-length", 320, "BYTES", "what is kept, and told, of one address"),
+    },
+}
+"""By observer and by its own parameter. Each is in each worker, but for those of directories."""
+
+OBSERVERS: Final = (
+    *grouped(
+        "flight recorder: the last sessions in memory (docs/flight.md)",
+        (
+            argument(
+                "--flight",
+                metavar="DIRECTORY",
+                help="write a session there when a handler fails or takes over 10 s; "
+                "all of them at SIGUSR1",
+            ),
+            argument(
+                "--flight-keep",
+                choices=("envelope", "headers", "all"),
+                help="what is kept of a mail (default: envelope)",
+                needs="--flight",
+            ),
+            flag("--flight-hash", "keep hashes of the envelope's addresses only", needs="--flight"),
+        ),
+    ),
+    argument("--capsules", metavar="DIRECTORY", help="write a file there for each failure of a handler"),
+    flag("--explain", "log a line for each message: what became of it, and why"),
+    argument(
+        "--see-envelope",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="for --explain, --record and --flight: have the MTA send sender and recipients also if no "
+        "handler wants them (it does not wait for an answer)",
+    ),
+    *grouped(
+        "limits of recordings, flights, capsules and --explain",
+        (one for limits in LIMITS.values() for one in limits.values()),
+    ),
+)
+"""All the options but that for recordings, which other commands have, too."""
+
+
+def observers_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options of `start_milter` for what watches; `TraceError` where it cannot write."""
+    found: dict[str, Any] = {"see_envelope": arguments.see_envelope}
+    if all(value_of(arguments, f"--{name}") in (None, False) for name in LIMITS):
+        return found
+    from demyjpy.trace import CapsuleMaker, FlightRecorder, Privacy, Recorder  # noqa: PLC0415  # so
+    from demyjpy.trace.explaining import Explainer  # noqa: PLC0415  # that others start fast
+
+    limits = partial(_limits, arguments)
+    with acting_as(arguments.user, arguments.group):
+        if arguments.record is not None:
+            found["record"] = Recorder(arguments.record, raw=arguments.record_raw, **limits("record"))
+        if arguments.flight is not None:
+            keep: Any = arguments.flight_keep or "envelope"
+            privacy = Privacy(
+                keep=keep, hash_addresses=arguments.flight_hash, salt=secrets.token_bytes(16)
+            )
+            found["flight"] = FlightRecorder(arguments.flight, privacy=privacy, **limits("flight"))
+        if arguments.capsules is not None:
+            found["capsules"] = CapsuleMaker(arguments.capsules, **limits("capsules"))
+    if arguments.explain:
+        found["explain"] = Explainer(**limits("explain"))
+    return found
+
+
+def _limits(arguments: argparse.Namespace, observer: str) -> dict[str, Any]:
+    given = {name: value_of(arguments, one.names[0]) for name, one in LIMITS[observer].items()}
+    return {name: value for name, value in given.items() if value is not None}

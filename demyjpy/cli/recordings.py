@@ -1,0 +1,100 @@
+"""Recorded sessions as commands read them, what cannot be read, and a message in words or JSON."""
+
+import argparse
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import define, field
+
+from demyjpy.cli.errors import failing_to
+from demyjpy.cli.output import complain_of_all
+from demyjpy.trace.messages import Message
+from demyjpy.trace.octets import dump_text
+from demyjpy.trace.parsing import MOST_BYTES
+from demyjpy.trace.reading import Reading
+from demyjpy.trace.session import Trace
+from demyjpy.trace.words import (
+    change_words,
+    ending,
+    envelope,
+    safe,
+    shorten,
+    verdict_words,
+)
+
+_MOST_KEPT: Final = 1000
+
+
+def readings(arguments: argparse.Namespace, paths: Iterable[str]) -> list[Reading]:
+    """The files, each to be read once; `InputError` for one that cannot be opened."""
+    found = list(paths)
+    for path in found:
+        with failing_to(f"read {path}"):
+            if not Path(path).is_fifo():  # who writes into a pipe would see it closed
+                Path(path).open("rb").close()
+    return [Reading(path, arguments.max_session or MOST_BYTES) for path in found]
+
+
+def report_problems(command: str, found: Iterable[Reading], sessions: Iterable[str] = ()) -> int:
+    """Say on standard error what could not be read, also of ``sessions``; how much that was."""
+    return complain_of_all(command, chain((line for one in found for line in one.report()), sessions))
+
+
+@define
+class Few:
+    """Lines to be told at the end: the first thousand, and how many there were."""
+
+    lines: list[str] = field(factory=list)
+    count: int = 0
+
+    def extend(self, lines: Iterable[str]) -> None:
+        """Lines more."""
+        for line in lines:
+            self.count += 1
+            if self.count <= _MOST_KEPT:
+                self.lines.append(line)
+
+    def __iter__(self) -> Iterator[str]:
+        """Those that are kept, then one about the others."""
+        yield from self.lines
+        if self.count > _MOST_KEPT:
+            yield f"{self.count - _MOST_KEPT} problems more"
+
+
+def session_problems(one: Trace) -> Iterator[str]:
+    """What is wrong with the recording of a session, each with where it is."""
+    return (f"{one.source}: session {one.name}: {what}" for what in one.problems)
+
+
+def message_line(message: Message) -> str:
+    """A message on a line: when, queue id, envelope, what became of it."""
+    when = datetime.fromtimestamp(message.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    name = f"{message.name} [{message.milter}]" if message.milter else message.name
+    words = [when, safe(name), envelope(message), ending(message)]
+    return shorten("  ".join(words))
+
+
+def message_json(message: Message) -> dict[str, Any]:
+    """A message for programs."""
+    return {
+        "session": message.session,
+        "number": message.number,
+        "milter": dump_text(message.milter) or None,
+        "queue_id": dump_text(message.queue_id or "") or None,
+        "time": message.time,
+        "client": dump_text(message.client),
+        "helo": dump_text(message.helo),
+        "sender": None if message.sender is None else dump_text(message.sender),
+        "recipients": [dump_text(one) for one in message.recipients],
+        "outcome": message.outcome,
+        "at": message.at,
+        "verdict": None if message.verdict is None else verdict_words(message.verdict),
+        "refused": [
+            {"recipient": dump_text(address), "verdict": verdict_words(verdict)}
+            for address, verdict in message.refused
+        ],
+        "changes": [change_words(edit) for edit in message.edits],
+    }

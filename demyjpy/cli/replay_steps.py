@@ -1,0 +1,78 @@
+"""``demyjpy replay --step``: one recorded session, step by step, with the context at each."""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from demyjpy.cli.check_report import place_of
+from demyjpy.cli.output import Paint, say
+from demyjpy.cli.replay_report import context_words
+from demyjpy.context import Context
+from demyjpy.engine.connection import Step
+from demyjpy.shown import safe
+from demyjpy.trace.fields import name_of
+from demyjpy.trace.moments import Moment
+from demyjpy.trace.session import Trace
+from demyjpy.trace.words import answer_words, shorten
+
+
+def show_steps(trace: Trace, handlers: Any, paint: Paint) -> None:
+    """Print the steps: as recorded, or (with handlers) as they are now; on a terminal with pauses."""
+    lines = _played(trace, handlers, paint) if handlers is not None else _recorded(trace, paint)
+    is_asking = sys.stdin.isatty() and sys.stdout.isatty()
+    say(paint("bold", f"session {safe(trace.name)}, from {safe(trace.source)}"), coloured=paint.is_on)
+    for number, group in enumerate(lines, 1):
+        shown = (f"{number:4} {group[0]}", *(f"       {line}" for line in group[1:]))
+        say(*shown, coloured=paint.is_on)
+        if is_asking and input(paint("dim", "     Enter: next, q: end ")).strip() == "q":
+            return
+
+
+def _recorded(trace: Trace, paint: Paint) -> Iterator[list[str]]:
+    for moment in trace.moments:
+        yield _group(moment.event, moment.name, moment.ctx, moment.after, _did(moment), paint)
+
+
+def _did(moment: Moment) -> list[str]:
+    lines = [f"handler: {safe(name)}" for name in moment.handlers]
+    if moment.actions:
+        lines.append(f"queued: {answer_words(moment.actions)}")
+    lines += [f"error: {shorten(error)}" for error in moment.errors]
+    if moment.answer:
+        lines.append(f"answer: {answer_words(moment.answer)}")
+    return [*lines, *([f"time: {moment.duration * 1000:.3f} ms"] if moment.duration else [])]
+
+
+def _played(trace: Trace, handlers: Any, paint: Paint) -> Iterator[list[str]]:
+    for step in trace.step(handlers):
+        yield _group(step.event, name_of(step.event), step.before, step.after, _does(step), paint)
+
+
+def _does(step: Step) -> list[str]:
+    lines = []
+    if step.handler is not None:
+        file, line = place_of(step.handler)
+        lines.append(f"handler: {safe(step.handler.name)}" + (f" ({file}:{line})" if file else ""))
+    if step.actions:
+        lines.append(f"queued: {answer_words(step.actions)}")
+    if step.error is not None:
+        lines.append(f"error: {shorten(f'{type(step.error).__name__}: {step.error}')}")
+    return [*lines, *([f"answer: {answer_words(step.answer)}"] if step.answer else [])]
+
+
+def _group(
+    event: object, name: str, before: Context, after: Context, did: list[str], paint: Paint
+) -> list[str]:
+    """A step: the event, what was done, and the context with what changed in it."""
+    title = paint("bold", shorten(name)) + (f"  {shorten(repr(event))}" if event is not None else "")
+    old, new = context_words(before), context_words(after)
+    lines = [title, *did]
+    for key in sorted({**old, **new}):
+        if old.get(key) == new.get(key):
+            lines.append(f"  {safe(key)} = {old[key]}")
+            continue
+        if key in old:
+            lines.append(paint("red", f"- {safe(key)} = {old[key]}"))
+        if key in new:
+            lines.append(paint("green", f"+ {safe(key)} = {new[key]}"))
+    return lines

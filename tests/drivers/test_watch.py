@@ -1,0 +1,56 @@
+"""What a thread is at, asked without harm to the process."""
+
+import gc
+import subprocess
+import sys
+import threading
+
+from demyjpy.drivers.watch import current_frame
+from tests.drivers.program import ROOT
+
+SCRIPT = """
+import faulthandler, gc, os, threading, time, weakref
+from demyjpy.drivers.watch import current_frame
+
+class Node:
+    pass
+
+def make_garbage():  # whose collection lets other threads run
+    first, second = Node(), Node()
+    first.other, second.other = second, first
+    weakref.finalize(first, time.sleep, 0.0001)
+
+def bear_threads():
+    while True:
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+
+faulthandler.dump_traceback_later(30, exit=True)
+gc.set_threshold(10)
+for _ in range(3):
+    threading.Thread(target=bear_threads, daemon=True).start()
+for _ in range(3000):
+    make_garbage()
+    current_frame(threading.get_ident())
+os._exit(0)
+"""
+
+
+def test_it_hangs_nothing():
+    """If a collection lets others start threads meanwhile, CPython before 3.11.9 hangs (gh-106883)."""
+    program = (sys.executable, "-c", SCRIPT)
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_collection_is_as_it_was():
+    """On or off; and a thread that is not there is at nothing."""
+    try:
+        for is_on in (False, True):
+            (gc.enable if is_on else gc.disable)()
+            assert current_frame(threading.get_ident()).f_code is current_frame.__code__
+            assert gc.isenabled() is is_on
+    finally:
+        gc.enable()
+    assert current_frame(0) is None
