@@ -28,7 +28,6 @@ MODULES: Final = (
     "engine.handler_results",
     "engine.handling",
     "engine.hot_path",
-    "engine.intake",
     "engine.macros",
     "engine.negotiation",
     "engine.phases",

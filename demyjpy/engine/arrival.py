@@ -110,11 +110,8 @@ def _define_macros(turn: Turn, payload: bytes) -> None:
 def _over_limit(turn: Turn, letter: int, payload: bytes) -> Verdict | None:
     """Count; what is answered if a limit is passed. It is logged once a message."""
     scope, limits = turn.scope, turn.setup.limits
-    before = scope.counts
-    scope.counts = before.count(letter, payload)
-    if scope.counts is before:
-        return None
-    passed = scope.counts.passed(letter, limits)
+    before, scope.counts = scope.counts, scope.counts.count(letter, payload)
+    passed = None if scope.counts is before else scope.counts.passed(letter, limits)
     if passed is None:
         return None
     if scope.decisions.owed is None and before.passed(letter, limits) is None:

@@ -13,15 +13,41 @@ from collections import deque
 from typing import Any
 
 from demyjpy import events as ev
-from demyjpy.engine.connection import Backlog, Connection, Job, Step, Trouble
+from demyjpy.engine.connection import Backlog, Connection, Job, Setup, Step, Trouble
 from demyjpy.engine.dispatch import ANSWERED, Chain
 from demyjpy.engine.handler_results import as_exception
-from demyjpy.engine.intake import Intake
 from demyjpy.engine.letters import ABORT, BODYEOB, DISCONNECT, MAIL
+from demyjpy.engine.limits import Meter
 from demyjpy.engine.phases import IN_MESSAGE, Phase, ends_message
 from demyjpy.engine.scope import OpenScope
 from demyjpy.registry import Handler
-from demyjpy.wire.framing import Packet
+from demyjpy.wire.framing import Frames, Packet
+
+
+class Intake(Frames):
+    """The packets of one turn, and what of the budget is used. It is changed by taking.
+
+    ``packets`` are those that were taken and put back: they are taken first.
+    """
+
+    __slots__ = ("meter", "packets")
+
+    def __init__(self, backlog: Backlog, setup: Setup) -> None:
+        super().__init__(backlog.unread, setup.limits.packet)
+        self.packets = deque(backlog.packets)
+        self.meter = Meter(setup.budget)
+
+    def take(self) -> Packet | None:
+        """The next packet; None if none is complete, or if others have to have their turn."""
+        if self.meter.taken > 1 and self.meter.is_used_up():  # macros and their command stay together
+            return None
+        self.meter.taken += 1
+        return self.packets.popleft() if self.packets else super().take()
+
+    def drop(self) -> None:
+        """Nothing more is taken from this peer."""
+        self.packets.clear()
+        super().drop()
 
 
 class Turn:

@@ -16,7 +16,6 @@ from demyjpy.engine.hot_path import Line
 from demyjpy.engine.limits import Budget, Limits
 from demyjpy.engine.pipeline import (
     as_on_connect,
-    go_on,
     hang_up,
     open_connection,
     receive_data,
@@ -44,6 +43,7 @@ from tests.engine.harness import (
     RCPT,
     UNKNOWN,
     Session,
+    Turns,
     join,
     letters,
     macros,
@@ -119,30 +119,13 @@ class Fast(Line):
         return open_connection(alike, "session")
 
 
-class Slow:
-    """A connection that takes none, to compare with: as much of `Line` as a driver uses."""
+class Slow(Turns):
+    """A connection that takes none, to compare with."""
 
     @staticmethod
     def open(handlers: Any, start: bytes, **setup: Any) -> Connection:
         """A function of the user's could do anything: it is called for each connection."""
         return open_connection(Setup(lambda ctx: with_handlers(ctx, handlers), **setup), "session")
-
-    def __init__(self, connection: Connection) -> None:
-        self.hold(connection)
-
-    def hold(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def leave(self) -> Connection:
-        return self._connection
-
-    def receive_data(self, data: bytes) -> bytes | None:
-        self.hold(receive_data(self._connection, data))
-        return None
-
-    def go_on(self) -> bytes | None:
-        self.hold(go_on(self._connection))
-        return None
 
 
 def play(way: Any, handlers: Any, chunks: list[bytes], **setup: Any) -> tuple[Any, ...]:
