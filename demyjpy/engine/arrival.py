@@ -1,4 +1,8 @@
-"""One packet comes: whether it may, what it does to the scope, and the event that is set on its way."""
+"""One packet comes: whether it may, what it does to the scope, and the event that is set on its way.
+
+What libmilter ignores without a reply makes the MTA wait for its timeout. So here each command has an
+answer, or ends the connection (protocol file, section 8.2). Sections named below are of that file.
+"""
 
 from typing import Final
 
@@ -43,11 +47,12 @@ def receive_packet(turn: Turn, letter: int, payload: bytes) -> None:
     scope, agreement, table = turn.scope, turn.agreed.agreement, turn.agreed.table
     phase = scope.phase
     following = receive(phase, letter, agreement.off)
-    if letter != MACRO:
+    if letter != MACRO:  # which changes no state, whenever it comes (section 4.9)
         scope.end_prelude(following)
     if letter in TEARDOWN:
         scope.macros = scope.macros.arrive(letter)
     if gives_up(phase, letter, agreement.off):
+        # ABORT, QUIT, or as for libmilter a HELO or MAIL in mid-message (mi_engine(), section 8.2);
         # macros for MAIL or HELO that have come are the next message's: those before were kept then
         is_shown = bool(scope.macros.fresh & OPENING_SLOTS)
         said = (letter, payload) if letter == ABORT else None
@@ -139,7 +144,7 @@ def _schedule(
             forced = over or (None if last_chunk else scope.decisions.owed)
         if forced or (scope.decisions.owed and scope.phase in IN_MESSAGE):
             chain = ()  # what will be answered is settled
-            if letter == MAIL:  # nobody sees this message
+            if letter == MAIL:  # nobody sees this message, so nobody gets its abort
                 scope.decisions = scope.decisions.tell(range(turn.agreed.filters))
     said = (BODYEOB if last_chunk else letter, payload)
     turn.jobs.append(Job(dispatch, event, chain, may_answer, forced, last_chunk, packet=said))

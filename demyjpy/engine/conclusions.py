@@ -84,13 +84,18 @@ def _agreed(
 
 
 def _settle(turn: Turn, job: Job) -> None:
-    """Decide the answer to an event, send it if one is due, and see what ends with it."""
+    """Decide the answer to an event, send it if one is due, and see what ends with it.
+
+    Edits go out at end of message only: elsewhere both MTAs give up the filter (protocol file,
+    section 8.4). What a verdict ends is in section 8.5.
+    """
     letter = job.dispatch.letter
     verdict = job.forced or _merge_verdicts(turn, job)
     edits: tuple[Modification, ...] = ()
     if letter == BODYEOB and not job.forced:
         edits, verdict = _merge_edits(turn, job, verdict)
     sent = b""
+    # libmilter answers a last chunk and its end each; the MTA waits for one answer (section 4.8)
     waits = job.last_chunk and isinstance(verdict, (act.Continue, act.Skip))
     if job.dispatch.replies and not waits:
         sent = encode_answer(edits, verdict, turn.agreed.agreement.leading_space)
@@ -110,6 +115,7 @@ def _merge_verdicts(turn: Turn, job: Job) -> Verdict:
     scope.decisions = scope.decisions.hear(job.verdicts, of_connection=of_connection)
     readers = (number for number, _ in agreed.table[BODY].chain)
     verdict = merge_verdicts(job, agreed.filters, scope.decisions, readers)
+    # an MTA before protocol 6 does not know SKIP; Sendmail takes an unknown answer for an error
     if isinstance(verdict, act.Skip) and not agreed.agreement.may_skip:
         return CONTINUE
     return verdict

@@ -163,7 +163,10 @@ def run_hot_path(connection: Connection) -> HotPath:
     told_for: int | None = None  # the command for which macros have come
     told = b""  # those macros
     met: Macros | None = None  # what came of the last macros with their command, and which these were:
-    met_told, met_letter = b"", 0  # Postfix sends the same before each header field
+    met_told, met_letter = (
+        b"",
+        0,
+    )  # Postfix sends the same before each header field and chunk of the body
     is_changed = True  # whether a handler has changed the context of this message
     job: Job | None = None
     outcome: Any = None
@@ -200,14 +203,14 @@ def run_hot_path(connection: Connection) -> HotPath:
                     break
                 target = data[at + 5]
                 if target in _OPENING and phase in IN_MESSAGE:
-                    break
+                    break  # MAIL or HELO may end this message, whose abort handlers see older macros
                 if told_for is not None:
                     is_long = True
                     meter.taken += 1
                     is_spent = meter.is_used_up()
                     if is_spent:
                         break
-                    if told_for != target:  # or the later ones replace them
+                    if told_for != target:  # else these replace them, as in libmilter (section 9.2)
                         macros = macros.define(told_for, told)
                 told_for, told = target, data[at + 6 : after]
                 at = after
@@ -215,7 +218,7 @@ def run_hot_path(connection: Connection) -> HotPath:
             payload = data[at + 5 : after]
             route = here.get(letter)
             if route is None or (payload and letter == BODYEOB):
-                break
+                break  # no MTA sends body with its end today, but libmilter allows it (section 4.8)
             try:
                 event = route.dispatch.decode(payload, leading_space)
             except RemoteProtocolError:
@@ -243,6 +246,7 @@ def run_hot_path(connection: Connection) -> HotPath:
                     macros = met = macros.meet(letter, told)
                     met_told, met_letter = told, letter
             else:
+                # Sendmail and Postfix send macros also for commands that are switched off (section 4.9)
                 if told_for is not None:
                     macros = macros.define(told_for, told)
                 macros = macros.arrive(letter)
@@ -282,7 +286,7 @@ def run_hot_path(connection: Connection) -> HotPath:
             if out and answer:
                 earlier.append(out)
             out = answer or out
-            if route.ends:
+            if route.ends:  # libmilter keeps the macros of MAIL until others come; nothing leaks here
                 macros = macros.end_message()
                 shown = None
                 if route.leaves:

@@ -36,6 +36,7 @@ OPENING_SLOTS: Final = 1 << _SLOTS[_C.HELO] | 1 << _SLOTS[_C.MAIL]
 
 _RECIPIENT: Final = 3
 _OF_MESSAGE: Final = tuple(range(2, 8))
+_NONE_OF_MESSAGE: Final = (None,) * len(_OF_MESSAGE)
 
 _DROPPED_AT: Final[dict[int, tuple[int, ...]]] = {
     _C.CONNECT: tuple(range(1, 8)),
@@ -115,6 +116,9 @@ class Macros:
 
     def end_message(self) -> "Macros":
         """Without those of the message, but for those already sent for the next."""
+        if not self.fresh:
+            slots = self.slots[:2] + _NONE_OF_MESSAGE
+            return self if slots == self.slots else Macros(slots)
         slots = self._drop(_OF_MESSAGE, self.fresh)
         return self if slots is self.slots else Macros(slots, self.fresh)
 
