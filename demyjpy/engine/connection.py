@@ -120,7 +120,7 @@ class Call:
     event: ev.Event
     ctx: Context
     progress: float | None
-    job: Job | None = None
+    job: Job | None = field(default=None, repr=False)
 
 
 @frozen
