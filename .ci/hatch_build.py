@@ -36,6 +36,7 @@ MODULES: Final = (
     "engine.smallmap",
     "engine.turn",
     "events",
+    "verdicts",
     "wire.fields",
     "wire.framing",
 )

@@ -33,7 +33,9 @@ _SURELY_FITS: Final = (CHUNK_SIZE - 8) // 4
 """Characters that are no more bytes than fit a packet, whatever they are."""
 
 _HEADER_NAME: Final = re.compile(r"[!-9;-~]+")
-_ENHANCED: Final = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}")
+ENHANCED: Final = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}")
+"""An enhanced status code of a refusal (RFC 3463)."""
+
 _CONTROL: Final = re.compile(r"[\0\r\n]")
 _Validator: TypeAlias = Callable[[Any, "Attribute[Any]", Any], None]
 
@@ -65,8 +67,6 @@ def _is_header_value(value: object) -> bool:
         return True  # most are
     if not isinstance(value, str) or "\0" in value or not is_encodable(value):
         return False
-    if "\n" not in value:
-        return True
     return all(line[:1] in (" ", "\t") for line in value.split("\n")[1:])
 
 
@@ -116,9 +116,7 @@ def _fits(*others: str) -> _Validator:
     """The attribute and ``others`` together fit one packet, with an index and the NULs."""
 
     def validate(instance: object, attribute: "Attribute[Any]", value: str) -> None:
-        text = value
-        for name in others:
-            text += getattr(instance, name)
+        text = value + "".join(getattr(instance, name) for name in others)
         if len(text) > _SURELY_FITS and len(encode_text(text)) > CHUNK_SIZE - 8:
             _refuse(instance, attribute, f"of less than {CHUNK_SIZE - 8} bytes", value)
 
@@ -165,14 +163,6 @@ def _none_if_empty(value: str | None) -> str | None:
     return value or None
 
 
-def _is_code(value: object) -> bool:
-    return type(value) is int and 400 <= value <= 599
-
-
-def _is_enhanced(value: object) -> bool:
-    return value is None or (isinstance(value, str) and bool(_ENHANCED.fullmatch(value)))
-
-
 def _begins_with_digit(lines: tuple[str, ...], klass: str) -> bool:
     """Whether a line begins with a digit, and not all begin with an enhanced code of the class.
 
@@ -180,7 +170,7 @@ def _begins_with_digit(lines: tuple[str, ...], klass: str) -> bool:
     3.8 on it looks at every line).
     """
     words = [line.partition(" ")[0] for line in lines]
-    if all(word[:1] == klass and _ENHANCED.fullmatch(word) for word in words):
+    if all(word[:1] == klass and ENHANCED.fullmatch(word) for word in words):
         return False
     return any(word[:1] != "" and word[0] in "0123456789" for word in words)
 
@@ -197,11 +187,16 @@ class ReplyCode:
     and a character that would break the line under Sendmail ``?``.
     """
 
-    code: int = field(validator=_check("from 400 to 599", _is_code))
+    code: int = field(
+        validator=_check("from 400 to 599", lambda value: type(value) is int and 400 <= value <= 599)
+    )
     enhanced: str | None = field(
         default=None,
         converter=_none_if_empty,
-        validator=_check("like 5.7.1 or 4.7.1, or None", _is_enhanced),
+        validator=_check(
+            "like 5.7.1 or 4.7.1, or None",
+            lambda value: value is None or (isinstance(value, str) and bool(ENHANCED.fullmatch(value))),
+        ),
     )
     lines: tuple[str, ...] = field(
         default="",

@@ -5,8 +5,8 @@ way is `demyjpy.engine.pipeline`'s.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import Any, Final, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 from attrs import evolve
@@ -22,6 +22,15 @@ from demyjpy.engine.negotiation import EVENT_NAMES, Wants, action_names, agree, 
 from demyjpy.engine.smallmap import small_map
 from demyjpy.errors import HandlerError, describe
 from demyjpy.registry import Declarations, Handler, Registry
+from demyjpy.verdicts import is_verdict, strictest, verdicts_in
+
+E = TypeVar("E")
+
+_SENDABLE: Final = frozenset(EVENT_NAMES)
+_DECLARED: Final = ("actions", "optional_actions", "optional_events")
+
+Around: TypeAlias = Generator[Context, Context, Context]
+"""What stands around one call of a handler: see `wrap_handler`."""
 
 
 def define_event_handlers(
@@ -40,14 +49,8 @@ def define_event_handlers(
     event, where the MTA can be asked. ``state`` is what each connection's context starts with. What
     cannot be right raises `HandlerError`.
     """
-    declarations = Declarations(
-        actions=actions,
-        optional_actions=optional_actions,
-        optional_events=optional_events,
-        macros=macros or {},
-        state=state or {},
-    )
-    return Registry(handlers, declarations)
+    declared = Declarations(actions, optional_actions, optional_events, macros or {}, state or {})
+    return Registry(handlers, declared)
 
 
 def with_handlers(ctx: Context, handlers: Mapping[str, Callable[..., Any]]) -> Context:
@@ -56,13 +59,8 @@ def with_handlers(ctx: Context, handlers: Mapping[str, Callable[..., Any]]) -> C
     This is what ``on_connect`` functions are for: ``lambda ctx: with_handlers(ctx, handlers)``.
     """
     registry = as_registry(handlers)
-    declared = {
-        "handlers": registry,
-        "actions": registry.actions,
-        "optional_actions": registry.optional_actions,
-        "optional_events": registry.optional_events,
-    }
-    return update(ctx, {**declared, **registry.state})
+    declared = {key: getattr(registry, key) for key in _DECLARED}
+    return update(ctx, {"handlers": registry, **declared, **registry.state})
 
 
 def as_registry(handlers: Any) -> Registry:
@@ -77,7 +75,7 @@ def as_registry(handlers: Any) -> Registry:
 def wants_of(ctx: Context) -> Wants:
     """What the filter in a context asks of the MTA."""
     registry = as_registry(ctx["handlers"])
-    events = frozenset(registry) & frozenset(EVENT_NAMES)
+    events = frozenset(registry) & _SENDABLE
     chains = {name: chain_of(registry, name) for name in events}
     return Wants(
         events=events,
@@ -109,8 +107,6 @@ def default_event_handler(event: ev.Event, ctx: Context) -> Context:
             return ctx
 
 
-_SENDABLE: Final = frozenset(EVENT_NAMES)
-_DECLARED: Final = ("actions", "optional_actions", "optional_events")
 _ANSWERS: Final[WeakKeyDictionary[Registry, Cache]] = WeakKeyDictionary()
 """What filters answer to offers. A filter is forgotten together with its answers."""
 
@@ -123,29 +119,6 @@ def _agree(offer: ev.Options, ctx: Context) -> tuple[act.Negotiate, dict[str, fr
 
 
 # -------------------------------------------------------------------------------------- merging
-STRICTNESS: Final[dict[type[Any], int]] = {
-    act.Accept: 0,
-    act.Skip: 1,
-    act.Continue: 2,
-    act.TemporaryFailure: 3,
-    act.Reject: 4,
-    act.Discard: 5,
-}
-"""How strict a verdict is. Accept is the mildest: that filter is done, the others are not."""
-
-
-def strictness(verdict: Verdict) -> int:
-    """The rank of a verdict; a reply of one's own ranks by its class."""
-    if isinstance(verdict, act.ReplyCode):
-        return STRICTNESS[act.TemporaryFailure if verdict.is_temporary else act.Reject]
-    return STRICTNESS[type(verdict)]
-
-
-def strictest(verdicts: Iterable[Verdict]) -> Verdict:
-    """The strictest verdict, the first of several equally strict; `Continue` if there is none."""
-    return max(verdicts, key=strictness, default=act.Continue())
-
-
 def chain_of(registry: Registry, event: str) -> tuple[tuple[int, Handler[Any]], ...]:
     """The handlers of an event in order, each with the number of the filter that it belongs to."""
     return tuple((number, part[event]) for number, part in enumerate(registry.parts) if event in part)
@@ -202,15 +175,13 @@ class Merged(Registry):
 
 def unite(declarations: Iterable[Declarations]) -> Declarations:
     """All that several filters declare, as one; optional is only what none of them requires."""
-    actions: frozenset[str] = frozenset()
-    optional_actions: frozenset[str] = frozenset()
-    optional_events: frozenset[str] = frozenset()
+    united = tuple(declarations)
+    actions = frozenset[str]().union(*(one.actions for one in united))
+    optional_actions = frozenset[str]().union(*(one.optional_actions for one in united))
+    optional_events = frozenset[str]().union(*(one.optional_events for one in united))
     macros: dict[str, tuple[str, ...]] = {}
     state: dict[str, Any] = {}
-    for one in declarations:
-        actions |= one.actions
-        optional_actions |= one.optional_actions
-        optional_events |= one.optional_events
+    for one in united:
         for event, names in one.macros.items():
             macros[event] = tuple(dict.fromkeys((*macros.get(event, ()), *names)))
         for key, value in one.state.items():
@@ -229,34 +200,21 @@ def compose(event: str, handlers: list[Handler[Any]], others: bool) -> Handler[A
     ``others`` is whether there are filters with nothing to say at this event: those continue.
     """
 
-    def finish(ctx: Context, queues: list[tuple[Any, ...]]) -> Context:
-        verdicts = [own for queue in queues for own in (*filter(is_verdict, queue),)[:1]]
-        silent = others or len(verdicts) < len(queues)
-        verdict = strictest([*verdicts, *([act.Continue()] if silent else [])])
-        edits = [action for queue in queues for action in queue if not is_verdict(action)]
-        return send_action(ctx, *edits, *([] if verdict == act.Continue() else [verdict]))
-
-    async def run_async(event: Any, ctx: Context) -> Context:
+    def run(event: Any, ctx: Context) -> Generator[tuple[Handler[Any], Context], Context, Context]:
         before, ctx = take_actions(ctx)
-        queues = []
+        edits: list[Any] = []
+        verdicts: list[Verdict] = [act.Continue()] if others else []
         for handler in handlers:
-            result = handler(event, ctx)
-            queue, ctx = take_actions(await result if inspect.isawaitable(result) else result)
-            queues.append(queue)
-        return finish(send_action(ctx, *before), queues)
-
-    def run(event: Any, ctx: Context) -> Context:
-        before, ctx = take_actions(ctx)
-        queues = []
-        for handler in handlers:
-            queue, ctx = take_actions(handler(event, ctx))
-            queues.append(queue)
-        return finish(send_action(ctx, *before), queues)
+            queue, ctx = take_actions((yield handler, ctx))
+            edits += [action for action in queue if not is_verdict(action)]
+            verdicts.append(next(iter(verdicts_in(queue)), act.Continue()))
+        verdict = strictest(verdicts)
+        return send_action(ctx, *before, *edits, *([] if verdict == act.Continue() else [verdict]))
 
     is_async = any(handler.is_async for handler in handlers)
     return Handler(
         event,
-        run_async if is_async else run,
+        _as_function(run, lambda event, asked: asked[0](event, asked[1]), is_async=is_async),
         reply=any(handler.reply for handler in handlers),
         blocking=not is_async and any(handler.blocking for handler in handlers),
         rejected=any(handler.rejected for handler in handlers),
@@ -281,9 +239,8 @@ def watch_envelope(registry: Registry, events: Iterable[str] = ENVELOPE) -> Regi
     declared = evolve(
         first.declarations, optional_events=first.declarations.optional_events | set(missing)
     )
-    handlers = {event: first[event] for event in first}
     watching = {event: Handler(event, watch_only, reply=False) for event in missing}
-    watched = Registry({**handlers, **watching}, declared)
+    watched = Registry({**first, **watching}, declared)
     return Merged((watched, *others), registry.state) if others else watched
 
 
@@ -292,9 +249,63 @@ def watch_only(event: Any, ctx: Context) -> Context:
     return ctx
 
 
-def is_verdict(action: object) -> bool:
-    """Whether an action is a verdict."""
-    return isinstance(action, (*STRICTNESS, act.ReplyCode))
+# ------------------------------------------------------------------------------------- wrapping
+def wrap_handler(handler: Handler[E], around: Callable[[E, Context], Around]) -> Handler[E]:
+    """A handler, plain or async, with something around it. It keeps its options, and its name in logs.
+
+    ``around`` is a generator function of event and context. It yields the context that the handler gets.
+    The ``yield`` gives what the handler returned, or raises what it raised. What ``around`` returns goes
+    to the engine. If it returns before a ``yield``, the handler is not called. `HandlerError` if it is
+    no generator function.
+    """
+    if not inspect.isgeneratorfunction(around):
+        raise HandlerError(
+            "expected around= as a function (event, ctx) that yields the context for the handler, "
+            f"got {describe(around)}"
+        )
+    run = _as_function(around, handler.function, is_async=handler.is_async)
+    run.__wrapped__ = handler.function  # logs name the user's function
+    return evolve(handler, function=run)
+
+
+def _as_function(
+    make: Callable[[Any, Context], Generator[Any, Any, Any]],
+    call: Callable[[Any, Any], Any],
+    *,
+    is_async: bool,
+) -> Any:
+    """A function ``(event, ctx)`` that runs a generator; ``call`` does what it yields."""
+
+    def run(event: Any, ctx: Context) -> Any:
+        running = make(event, ctx)
+        try:
+            asked = next(running)
+            while True:
+                try:
+                    outcome = call(event, asked)
+                except BaseException as error:  # noqa: BLE001  # the generator may handle it
+                    asked = running.throw(error)
+                else:
+                    asked = running.send(outcome)
+        except StopIteration as end:
+            return end.value
+
+    async def run_async(event: Any, ctx: Context) -> Any:
+        running = make(event, ctx)
+        try:
+            asked = next(running)
+            while True:
+                try:
+                    outcome = call(event, asked)
+                    outcome = await outcome if inspect.isawaitable(outcome) else outcome
+                except BaseException as error:  # noqa: BLE001  # as above
+                    asked = running.throw(error)
+                else:
+                    asked = running.send(outcome)
+        except StopIteration as end:
+            return end.value
+
+    return run_async if is_async else run
 
 
 # -------------------------------------------------------------------------------------- scoping
@@ -337,25 +348,11 @@ class Scoped(Registry):
 
 def wrap_scope(name: str, handler: Handler[Any]) -> Handler[Any]:
     """A handler that works in the corner ``name`` of the context that it gets."""
-    function = handler.function
 
-    if handler.is_async:
+    def around(event: Any, ctx: Context) -> Around:
+        return leave_scope(name, ctx, (yield enter_scope(name, ctx)))
 
-        async def run_async(event: Any, ctx: Context) -> Context:
-            return leave_scope(name, ctx, await function(event, enter_scope(name, ctx)))
-
-        run: Callable[[Any, Context], Any] = run_async
-    else:
-
-        def run_plain(event: Any, ctx: Context) -> Context:
-            return leave_scope(name, ctx, function(event, enter_scope(name, ctx)))
-
-        run = run_plain
-
-    run.__wrapped__ = function  # type: ignore[attr-defined]  # logs name the user's function
-    return Handler(
-        handler.event, run, handler.reply, handler.blocking, handler.rejected, handler.progress
-    )
+    return wrap_handler(handler, around)
 
 
 def enter_scope(name: str, ctx: Context) -> Context:
@@ -367,12 +364,11 @@ def enter_scope(name: str, ctx: Context) -> Context:
 
 def leave_scope(name: str, outer: Context, inner: Context) -> Context:
     """The outer context after its corner ``name`` has become ``inner``."""
-    if not isinstance(inner, PMap) or not all(key in inner for key in ENGINE_KEYS):
+    corner = dict(inner.items()) if isinstance(inner, PMap) else {}
+    if not corner.keys() >= ENGINE_KEYS:
         return inner  # the engine says what is wrong with it
-    shared = {key: inner[key] for key in ENGINE_KEYS if key != "connection"}
-    corner = small_map({key: value for key, value in inner.items() if key not in ENGINE_KEYS})
-    connection = outer["connection"]
-    remembered = inner["connection"]
+    shared = {key: corner.pop(key) for key in ENGINE_KEYS}
+    connection, remembered = outer["connection"], shared["connection"]
     if remembered or name in connection:
         connection = connection.set(name, remembered)
-    return update(outer, {**shared, "connection": connection, name: corner})
+    return update(outer, {**shared, "connection": connection, name: small_map(corner)})

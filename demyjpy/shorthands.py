@@ -13,8 +13,10 @@ from demyjpy.actions import Verdict
 from demyjpy.context import Context, send_action
 from demyjpy.errors import LocalProtocolError, describe
 
-_REJECT: Final = 'reject(ctx, "5.7.1", "no thanks")'
-_TEMPFAIL: Final = 'tempfail(ctx, "4.7.1", "try later")'
+_CALLS: Final = {
+    "reject": 'reject(ctx, "5.7.1", "no thanks")',
+    "tempfail": 'tempfail(ctx, "4.7.1", "try later")',
+}
 
 
 def _first(ctx: Context, call: str) -> Context:
@@ -42,7 +44,7 @@ def reject(
     ``reject(ctx)``, ``reject(ctx, "5.7.1", "no thanks")``, ``reject(ctx, "5.1.1", "who?", code=553)``.
     """
     return send_action(
-        _first(ctx, _REJECT),
+        _first(ctx, _CALLS["reject"]),
         _refusal(act.Reject(), enhanced, text, more, code, 550, "reject"),
     )
 
@@ -56,7 +58,7 @@ def tempfail(
 ) -> Context:
     """Queue a temporary failure: with the MTA's text, or with one's own and a code of 400 to 499."""
     return send_action(
-        _first(ctx, _TEMPFAIL),
+        _first(ctx, _CALLS["tempfail"]),
         _refusal(act.TemporaryFailure(), enhanced, text, more, code, 451, "tempfail"),
     )
 
@@ -71,14 +73,13 @@ def _refusal(
     who: str,
 ) -> Verdict:
     if more or isinstance(enhanced, int):
-        call = _REJECT if who == "reject" else _TEMPFAIL
         raise LocalProtocolError(
-            f"expected {call[:-1]}, code={usual}): the code comes last, by its name"
+            f"expected {_CALLS[who][:-1]}, code={usual}): the code comes last, by its name"
         )
-    first = usual // 100
-    if not isinstance(code, int) or code // 100 != first:
+    if not isinstance(code, int) or code // 100 != usual // 100:
+        lowest = usual // 100 * 100
         raise LocalProtocolError(
-            f"{who}: expected a code from {first}00 to {first}99, got {describe(code)}"
+            f"{who}: expected a code from {lowest} to {lowest + 99}, got {describe(code)}"
         )
     if not enhanced and not text and code == usual:
         return plain

@@ -21,10 +21,10 @@ from demyjpy.engine.handler_results import check_context
 from demyjpy.handlers import ENVELOPE, as_registry, watch_envelope
 
 if TYPE_CHECKING:
-    from demyjpy.trace.capsule import CapsuleMaker
-    from demyjpy.trace.explaining import Explainer
-    from demyjpy.trace.flight import FlightRecorder
-    from demyjpy.trace.writing import Recorder
+    from demyjpy.trace.live.capsule import CapsuleMaker
+    from demyjpy.trace.live.explain_line import Explainer
+    from demyjpy.trace.live.flight import FlightRecorder
+    from demyjpy.trace.live.recorder import Recorder
 
 
 def start_milter(
@@ -57,13 +57,13 @@ def start_milter(
     was. It is called in a thread, with several workers in a process that the new workers come from.
     ``user`` and ``group``: as whom to run once it listens. ``record``: a directory into which every
     session is recorded, or a `demyjpy.trace.Recorder`; ``record_raw``: with all packets as bytes.
-    ``explain``: a line in the log for each message, or a `demyjpy.trace.explaining.Explainer`.
+    ``explain``: a line in the log for each message, or a `demyjpy.trace.Explainer`.
     ``flight``: a `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile, in each worker if there
     are several. ``capsules``: a directory into which each failure of a handler is written, or a
     `demyjpy.trace.CapsuleMaker`. ``see_envelope``: for ``record``, ``explain`` and ``flight`` the MTA is
     asked for senders and recipients also if no handler wants them; it does not wait for an answer.
-    It tells systemd its state. Other options are those of `demyjpy.drivers.options.Options`; a second
-    signal ends at once. In a thread that is not the main one no signal is handled.
+    It tells systemd its state. Other options are those of `demyjpy.drivers.options.ServerOptions`; a
+    second signal ends at once. In a thread that is not the main one no signal is handled.
 
     Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run,
     `demyjpy.trace.TraceError` where it cannot record.
@@ -144,13 +144,13 @@ def _closing(
 ) -> list[Closing]:
     found: list[Closing] = []
     if isinstance(record, str | Path):
-        from demyjpy.trace.writing import Recorder  # noqa: PLC0415  # filters start fast
+        from demyjpy.trace.live.recorder import Recorder  # noqa: PLC0415  # filters start fast
 
         found.append(Recorder(record, raw=raw))
     elif record is not None:
         found.append(record)
     if isinstance(capsules, str | Path):
-        from demyjpy.trace.capsule import CapsuleMaker  # noqa: PLC0415  # as above
+        from demyjpy.trace.live.capsule import CapsuleMaker  # noqa: PLC0415  # as above
 
         found.append(CapsuleMaker(capsules))
     elif capsules is not None:
@@ -159,7 +159,7 @@ def _closing(
 
 
 def _explainer() -> Observer:
-    from demyjpy.trace.explaining import Explainer  # noqa: PLC0415  # as above
+    from demyjpy.trace.live.explain_line import Explainer  # noqa: PLC0415  # as above
 
     return Explainer()
 

@@ -15,13 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[1]
-_APART = ("benchmarks", "build", "cli", "docs", "floors", "samples", "typing")
+_APART = ("benchmarks", "build", "cli", "docs", "floors", "house", "samples", "typing")
 OTHERS = {f"test_{name}.py" for name in _APART}
 """What is not about the engine, among the tests that are in no folder."""
 CHOSEN = (
     *sorted(f"tests/{path.name}" for path in ROOT.glob("tests/test_*.py") if path.name not in OTHERS),
-    "tests/conformance",
-    "tests/engine",
+    *(f"tests/{folder}" for folder in ("codec", "conformance", "engine", "wire")),
     "tests/drivers/test_deadlines.py",
 )
 

@@ -11,11 +11,11 @@ from attrs import fields
 
 import demyjpy
 from demyjpy.cli.program import COMMANDS, build_parser
-from demyjpy.drivers.options import Options
+from demyjpy.drivers.options import ServerOptions
 from demyjpy.engine.limits import Limits
 from demyjpy.engine.negotiation import ACTION_FLAGS
-from demyjpy.engine.plan import LEGAL
 from demyjpy.registry import HANDLER_NAMES, Registry
+from demyjpy.verdicts import LEGAL
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -164,4 +164,4 @@ def test_every_permission_is_in_the_page_about_actions() -> None:
 def test_every_option_is_in_the_page_about_running() -> None:
     """docs/running.md has a row for every option of start_milter and for every limit."""
     rows = {row[0].strip("`") for row in table_rows(ROOT / "docs/running.md")}
-    assert {one.name for one in (*fields(Options), *fields(Limits))} <= rows
+    assert {one.name for one in (*fields(ServerOptions), *fields(Limits))} <= rows

@@ -1,6 +1,9 @@
 """Defaults, merging and scoping, by calling handlers."""
 
+import asyncio
+
 import pytest
+from attrs import evolve
 
 from demyjpy import actions as act
 from demyjpy import events as ev
@@ -14,8 +17,11 @@ from demyjpy.handlers import (
     merge_handlers,
     wants_of,
     with_handlers,
+    wrap_handler,
 )
-from demyjpy.registry import HANDLER_NAMES
+from demyjpy.registry import HANDLER_NAMES, Handler
+from demyjpy.shorthands import skip
+from demyjpy.testing import run, session
 from demyjpy.wire.codes import Command
 from demyjpy.wire.codes import ProtocolFlag as P
 from tests.engine.harness import keep
@@ -106,3 +112,99 @@ def test_every_event_has_a_decorator():
     """There is no event name without one, and it registers under that name."""
     handlers = define_event_handlers()
     assert all(getattr(handlers, name).event == name for name in HANDLER_NAMES)
+
+
+# ---------------------------------------------------------------------------------------- wrapping
+def counting(event, ctx):
+    """Counts the calls and what they queued; gives the handler a context of its own."""
+    after = yield ctx.set("asked", event.data)
+    return after.set("calls", (*after.get("calls", ()), len(after["queue"])))
+
+
+def forgiving(event, ctx):
+    """What fails goes on."""
+    try:
+        return (yield ctx)
+    except LookupError as error:
+        return ctx.set("error", str(error))
+    finally:
+        ctx["log"].append("ended")
+
+
+def plain_skip(event, ctx):
+    """Skips where the body is spam."""
+    return skip(ctx) if ctx["asked"] == b"spam\r\n" else ctx
+
+
+async def async_skip(event, ctx):
+    """The same, after a while."""
+    await asyncio.sleep(0)
+    return plain_skip(event, ctx)
+
+
+@pytest.mark.parametrize("function", [plain_skip, async_skip])
+def test_a_filter_of_wrapped_handlers_does_what_it_did_and_more(function):
+    """One generator function serves plain and async handlers."""
+    handlers = define_event_handlers({"body": wrap_handler(Handler("body", function), counting)})
+    script = session().mail("a@example.org").rcpt("b@example.org").message("A: b\n\nspam")
+    result = run(handlers, script)
+    step = result.at("body")[-1]
+    assert (step.actions, step.after["calls"]) == ((act.Skip(),), (1,))
+    assert result.fate == "accepted"
+
+
+def raising(event, ctx):
+    """Has no answer."""
+    raise KeyError(event.sender)
+
+
+async def raising_later(event, ctx):
+    """Has none either."""
+    raise KeyError(event.sender)
+
+
+@pytest.mark.parametrize("function", [raising, raising_later])
+def test_what_a_handler_raises_is_raised_at_the_yield(function):
+    """What stands around it may go on, and has its finally in any case."""
+    wrapped = wrap_handler(Handler("mail", function), forgiving)
+    ctx = new_context({"log": []})
+    outcome = wrapped(ev.Mail("a"), ctx)
+    after = asyncio.run(outcome) if wrapped.is_async else outcome
+    assert (after["error"], after["log"]) == ("'a'", ["ended"])
+
+
+@pytest.mark.parametrize("function", [lambda event, ctx: ctx["nothing"], raising])
+def test_what_is_not_caught_is_the_failure_of_the_handler(function):
+    """The same exception, as if nothing stood around it."""
+    wrapped = wrap_handler(Handler("mail", function), lambda event, ctx: (yield ctx))
+    with pytest.raises(KeyError):
+        wrapped(ev.Mail("a"), new_context())
+
+
+def test_a_handler_may_be_left_out_or_called_again():
+    """It is called as often as there is a yield."""
+
+    def around(event, ctx):
+        for _ in range(ctx["times"]):
+            ctx = yield ctx
+        return ctx
+
+    wrapped = wrap_handler(Handler("mail", lambda event, ctx: ctx.set("n", ctx["n"] + 1)), around)
+    for times in (0, 1, 3):
+        assert wrapped(ev.Mail("a"), new_context({"n": 0, "times": times}))["n"] == times
+
+
+def test_a_wrapped_handler_keeps_its_options_and_its_name():
+    """However many stand around it."""
+    handler = Handler("recipient", keep, reply=False, blocking=True, rejected=True, progress=None)
+    wrapped = wrap_handler(wrap_handler(handler, counting), forgiving)
+    assert wrapped.name == handler.name == "tests.engine.harness.keep"
+    assert wrapped == evolve(handler, function=wrapped.function)
+
+
+def test_what_stands_around_a_handler_has_to_yield():
+    """The error says so when it is defined, not when the first mail comes."""
+    with pytest.raises(
+        HandlerError, match=r"expected around= as a function .* yields .* got a function"
+    ):
+        wrap_handler(Handler("mail", keep), keep)

@@ -12,7 +12,6 @@ from demyjpy.handlers import (
     chain_of,
     define_event_handlers,
     merge_handlers,
-    strictest,
 )
 from tests.engine.harness import keep
 
@@ -20,21 +19,6 @@ from tests.engine.harness import keep
 def saying(*actions):
     """A handler that queues these."""
     return lambda event, ctx: send_action(ctx, *actions)
-
-
-ORDER = [act.Accept(), act.Skip(), act.Continue(), act.TemporaryFailure(), act.Reject(), act.Discard()]
-
-
-def test_verdicts_have_an_order():
-    """Accept < skip < continue < tempfail < reject < discard; replies rank by their class."""
-    for at, milder in enumerate(ORDER):
-        for stricter in ORDER[at:]:
-            assert strictest([milder, stricter]) == strictest([stricter, milder]) == stricter
-    own, later = act.ReplyCode(550), act.ReplyCode(450)
-    assert strictest([act.TemporaryFailure(), own, act.Reject()]) == own
-    assert strictest([act.Reject(), own]) == act.Reject()
-    assert strictest([later, act.TemporaryFailure(), act.Continue()]) == later
-    assert strictest([]) == act.Continue()
 
 
 def test_merged_handlers_run_in_order_each_on_the_others_context():

@@ -8,14 +8,12 @@ from hypothesis import strategies as st
 from demyjpy import actions as act
 from demyjpy.context import ENGINE_KEYS, Context, new_context, remember, take_actions
 from demyjpy.handlers import (
-    STRICTNESS,
     define_event_handlers,
     merge_handlers,
     scoped,
-    strictest,
-    strictness,
 )
 from demyjpy.registry import HANDLER_NAMES, Registry
+from demyjpy.verdicts import is_verdict, strictest, strictness
 from tests.anyfilters import (
     BAD,
     CONNECTION_EVENTS,
@@ -163,10 +161,8 @@ def test_a_merged_handler_called_by_hand_queues_what_the_filters_queue(chosen):
     merged = merge_handlers(*registries)
     queue, _ = take_actions(merged["end_of_message"](None, new_context()))
     queues = [take_actions(one["end_of_message"](None, new_context()))[0] for one in registries]
-    edits = [action for one in queues for action in one if type(action) not in STRICTNESS]
-    said = [
-        [action for action in one if type(action) in STRICTNESS] or [act.Continue()] for one in queues
-    ]
+    edits = [action for one in queues for action in one if not is_verdict(action)]
+    said = [[action for action in one if is_verdict(action)] or [act.Continue()] for one in queues]
     verdict = strictest([one for (one,) in said])
     kept = [action for action in queue if action != act.Continue()]
     assert kept == [*edits, *([] if verdict == act.Continue() else [verdict])]

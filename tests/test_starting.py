@@ -10,8 +10,8 @@ from demyjpy.handlers import watch_envelope, watch_only
 from demyjpy.starting import seeing, seeing_again
 from demyjpy.testing import Postfix, run, session
 from demyjpy.trace import Trace
-from demyjpy.trace.comparing import compare_bytes
-from demyjpy.trace.replaying import Filter
+from demyjpy.trace.replay.comparing import compare_bytes
+from demyjpy.trace.replay.replaying import Filter
 from tests.engine.harness import keep
 from tests.trace.sessions import WHOLE, watched
 

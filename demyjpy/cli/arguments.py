@@ -5,19 +5,18 @@ is no number, no address, no macro is said in one line.
 """
 
 import argparse
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
-from ipaddress import ip_address, ip_network
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar, get_args
 
 from attrs import evolve, frozen
 
 from demyjpy.cli.errors import InputError
-from demyjpy.drivers.address import http_address, parse_address
+from demyjpy.drivers.address import parse_address
+from demyjpy.drivers.start import Driver
 from demyjpy.errors import AddressError
-from demyjpy.mta.link import MAX_ANSWER, MAX_PACKETS
-from demyjpy.mta.path import split_path
+from demyjpy.mta.milter_link import MAX_ANSWER, MAX_PACKETS
 
 T = TypeVar("T")
 
@@ -115,11 +114,8 @@ def number(read: Callable[[str], T], expected: str, is_good: Callable[[T], bool]
     """Reads an argument, or says what was expected."""
 
     def parse(text: str) -> T:
-        try:
+        with suppress(ValueError):
             value = read(text)
-        except ValueError:
-            pass
-        else:
             if is_good(value):
                 return value
         raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
@@ -151,54 +147,12 @@ def checked(check: Callable[[str], object], expected: str = "") -> Callable[[str
 
 ADDRESS: Final = checked(parse_address)
 """Where a milter or server listens."""
-HTTP: Final = checked(http_address)
-"""Where figures are served: ``[HOST]:PORT``."""
-NETWORK: Final = checked(ip_network, "expected a network such as 192.0.2.0/24: ")
-"""A network, or a single address."""
 
 
 def reachable(text: str) -> str:
     """Where something else listens."""
     if parse_address(ADDRESS(text)).kind in ("fd", "systemd"):
         raise argparse.ArgumentTypeError(f"expected an address to connect to, got {text!r}")
-    return text
-
-
-def milter(text: str) -> tuple[str, str]:
-    """``ADDRESS`` or ``NAME=ADDRESS``: the name under which a milter is shown, and where it listens."""
-    found = re.fullmatch(r"([\w.-]+)=(.*)", text)
-    return (found[1], reachable(found[2])) if found else (text, reachable(text))
-
-
-def macro(text: str) -> tuple[str, str]:
-    """``NAME=VALUE``; the name may be in braces."""
-    name, equals, value = text.partition("=")
-    name = name.removeprefix("{").removesuffix("}")
-    if not name or not equals or "\0" in value:
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
-    return name, value
-
-
-def client(text: str) -> tuple[str, str | None]:
-    """``ADDRESS``, ``NAME[ADDRESS]`` or ``local``: the client's address, and its verified name."""
-    if text == "local":
-        return "", None
-    found = re.fullmatch(r"([^\[\]]*)\[([^\[\]]*)\]", text)
-    name, where = (found[1] or None, found[2]) if found else (None, text)
-    try:
-        return str(ip_address(where)), name
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected an IP address, NAME[ADDRESS] or local, got {text!r}"
-        ) from None
-
-
-def path(text: str) -> str:
-    """An envelope address, which ESMTP parameters may follow."""
-    if split_path(text) is None or "\0" in text:
-        raise argparse.ArgumentTypeError(
-            f"expected an address such as a@example.org, <> or '<a@example.org> SIZE=100', got {text!r}"
-        )
     return text
 
 
@@ -230,7 +184,7 @@ def grouped(title: str, arguments: Iterable[Argument]) -> tuple[Argument, ...]:
 
 
 # -------------------------------------------------------------------------------- which are shared
-DRIVERS: Final = ("asyncio", "threads")
+DRIVERS: Final = get_args(Driver)
 FAILURES: Final = ("tempfail", "accept", "reject")
 
 LOADING: Final = (

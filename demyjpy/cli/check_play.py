@@ -2,7 +2,7 @@
 
 The classic sessions of `demyjpy.testing.strategies`, then generated ones, in memory, as Postfix and
 Sendmail would. What is seen of handlers meanwhile is `demyjpy.cli.check_watch`'s, what follows from it
-`demyjpy.cli.check_findings`'. A handler that takes too long is stopped by an alarm.
+`demyjpy.cli.check_conclusions`'. A handler that takes too long is stopped by an alarm.
 """
 
 import os
@@ -16,7 +16,7 @@ from attrs import evolve
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from demyjpy.cli import check_watch
-from demyjpy.cli.check_findings import Shared, notes_of, problems_of, untried_in
+from demyjpy.cli.check_conclusions import Shared, notes_of, problems_of, untried_in
 from demyjpy.cli.check_report import Report
 from demyjpy.cli.check_watch import OutOfTimeError, Seen, Watch
 from demyjpy.cli.loading import Loaded
@@ -27,7 +27,7 @@ from demyjpy.testing.run import play_script, profiles_of
 from demyjpy.testing.script import Script
 from demyjpy.testing.strategies import sessions, words_of
 from demyjpy.testing.strategies.classics import classics
-from demyjpy.trace.words import plural
+from demyjpy.trace.display.wording import plural
 
 _GENERATED: Final = 60
 _AGAIN: Final = 0.5  # seconds between further alarms, for a handler that catches anything
@@ -67,14 +67,11 @@ def _kept_alive() -> Iterator[None]:
 
 
 def _played(count: int, is_whole: bool, held_up: Seen | None) -> str:
+    sessions = plural(count, "session")
     if is_whole:
-        return f"--play: {_sessions(count)} played"
+        return f"--play: {sessions} {'was' if count == 1 else 'were'} played"
     where = "" if held_up is None else f", in {held_up.handler.name} at {held_up.handler.event}"
-    return f"--play: time ran out after {plural(count, 'session')}{where}: too few to say much"
-
-
-def _sessions(count: int) -> str:
-    return f"{plural(count, 'session')} {'was' if count == 1 else 'were'}"
+    return f"--play: time ran out after {sessions}{where}: too few to say much"
 
 
 def _play_all(setup: Setup, words: tuple[str, ...], watch: Watch) -> tuple[int, bool]:
@@ -99,12 +96,12 @@ def _play_all(setup: Setup, words: tuple[str, ...], watch: Watch) -> tuple[int, 
 
     for example in classics(words):
         play_one(example.script)
-    alike = settings(
+    quick = settings(
         max_examples=_GENERATED,
         database=None,
         deadline=None,
         phases=(Phase.generate,),
         suppress_health_check=list(HealthCheck),
     )
-    seed(0)(alike(given(sessions(words=words))(play_one)))()
+    seed(0)(quick(given(sessions(words=words))(play_one)))()
     return count, is_whole

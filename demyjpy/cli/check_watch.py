@@ -6,53 +6,32 @@ are not seen. Which sessions are played is `demyjpy.cli.check_play`'s.
 """
 
 import asyncio
-import inspect
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from types import FrameType
-from typing import Any, Final, TypeAlias, get_args
+from typing import Any, Final, TypeAlias
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 from pyrsistent import PMap
 
-from demyjpy import actions as act
 from demyjpy.actions import Modification
 from demyjpy.codec import action_row
 from demyjpy.context import Context, send_action, take_actions
 from demyjpy.engine.connection import Step
 from demyjpy.engine.macros import Macros
-from demyjpy.engine.negotiation import ACTION_FLAGS
 from demyjpy.errors import HandlerError
-from demyjpy.handlers import as_registry, is_verdict, merge_handlers
-from demyjpy.registry import Handler, Registry
-from demyjpy.trace.besides import wrap
-from demyjpy.trace.words import verdict_words
+from demyjpy.handlers import Around, wrap_handler
+from demyjpy.registry import Handler
+from demyjpy.trace.display.wording import verdict_words
+from demyjpy.trace.replay.outside_calls import NETWORK, PROGRAMS, with_each_handler
+from demyjpy.verdicts import decides, is_verdict
 
 LONGEST: Final = 20.0
 """Seconds; no session is begun after them, and none goes on."""
 
-_WAITING: Final = frozenset(
-    {
-        "builtins.input",
-        "os.exec",
-        "os.fork",
-        "os.forkpty",
-        "os.posix_spawn",
-        "os.spawn",
-        "os.system",
-        "socket.connect",
-        "socket.getaddrinfo",
-        "socket.gethostbyaddr",
-        "socket.gethostbyname",
-        "socket.getnameinfo",
-        "socket.sendmsg",
-        "socket.sendto",
-        "subprocess.Popen",
-        "time.sleep",
-    }
-)
+_WAITING: Final = PROGRAMS | NETWORK | {"builtins.input", "time.sleep"}
 """Audit events (https://docs.python.org/3/library/audit_events.html) of what may take long."""
 _FINE_IN_ASYNC: Final = frozenset(
     {"socket.connect", "socket.sendmsg", "socket.sendto", "subprocess.Popen"}
@@ -60,8 +39,6 @@ _FINE_IN_ASYNC: Final = frozenset(
 """What asyncio calls itself, for a connection or a program that is awaited."""
 _SLEEP: Final = asyncio.sleep.__code__
 _SEND_ACTION: Final = getattr(send_action, "__code__", None)  # the compiled engine's has none
-_NAMES: Final = {flag: name for name, flag in ACTION_FLAGS.items()}
-_MODIFICATIONS: Final = get_args(Modification)
 
 Key: TypeAlias = tuple[int, str]
 """The number of the filter, and the event."""
@@ -171,33 +148,24 @@ class Watch:
 
     def watched(self, ctx: Context) -> Context:
         """A new connection's context with handlers that are seen."""
-        parts = as_registry(ctx["handlers"]).parts
-        return ctx.set("handlers", merge_handlers(*map(self._part, range(len(parts)), parts)))
+        return with_each_handler(ctx, self._wrapped)
 
-    def _part(self, number: int, part: Registry) -> Registry:
-        handlers = {event: self._wrapped((number, event), part[event]) for event in part}
-        return Registry(handlers, evolve(part.declarations, state={}))
-
-    def _wrapped(self, key: Key, handler: Handler[Any]) -> Handler[Any]:
-        if handler.event in ("options", "define_macros"):
-            return handler  # they work on macros themselves
+    def _wrapped(self, number: int, handler: Handler[Any]) -> Handler[Any]:
+        key = (number, handler.event)
         seen = self.seen.setdefault(key, Seen(handler))
 
-        def around(event: Any, ctx: Context, _: Callable[[], Any]) -> Any:
+        def around(event: Any, ctx: Context) -> Around:
             if self.held_up is not None:
                 return ctx  # the time is over: what is left of this session is not played
             macros = ctx["macros"]
-            shown = ctx.set("macros", _SeenMacros(macros.slots, macros.fresh, seen.macros))
             self._begin(seen)
             try:
-                outcome = handler.function(event, shown)
+                outcome = yield ctx.set("macros", _SeenMacros(macros.slots, macros.fresh, seen.macros))
             except (Exception, SystemExit) as error:
                 raise self._failed(seen, error) from error
-            if inspect.isawaitable(outcome):
-                return self._awaited(seen, outcome, macros)
             return self._ended(seen, outcome, macros)
 
-        wrapped = wrap(handler, around)
+        wrapped = wrap_handler(handler, around)
         self.known[wrapped] = seen
         return wrapped
 
@@ -208,13 +176,6 @@ class Watch:
             if seen is not None and step.error is not None and not seen.stops:
                 seen.failure = seen.failure or f"{type(step.error).__name__}: {step.error}"
 
-    async def _awaited(self, seen: Seen, outcome: Awaitable[Any], macros: Macros) -> Any:
-        try:
-            found = await outcome
-        except (Exception, SystemExit) as error:
-            raise self._failed(seen, error) from error
-        return self._ended(seen, found, macros)
-
     def _failed(self, seen: Seen, error: BaseException) -> HandlerError:
         self.end()
         words = f"{type(error).__name__}: {error}"
@@ -222,23 +183,21 @@ class Watch:
             seen.failure = seen.failure or words
         return HandlerError(words)
 
-    def _ended(self, seen: Seen, outcome: Any, macros: Macros) -> Any:
+    def _ended(self, seen: Seen, after: Context, macros: Macros) -> Context:
         self.end()
-        if not isinstance(outcome, PMap):
-            seen.failure = seen.failure or f"no context came back, but {outcome!r:.60}"
-            return outcome
-        after: Context = outcome
+        if not isinstance(after, PMap):
+            seen.failure = seen.failure or f"no context came back, but {after!r:.60}"
+            return after
         queued = take_actions(after)[0]
         kept = set(map(id, queued))
         seen.dropped |= {type(one).__name__ for one in self.asked if id(one) not in kept}
         seen.kept |= {type(one).__name__ for one in queued}
         for action in queued:
-            if is_verdict(action):
-                if not isinstance(action, act.Continue | act.Skip):
-                    words = verdict_words(action)
-                    seen.ends[words] = seen.ends.get(words, 0) + 1
-            elif isinstance(action, _MODIFICATIONS):
-                seen.queued.add(_NAMES[action_row(action).needs])
+            if isinstance(action, Modification):
+                seen.queued.add(action_row(action).permission)
+            elif is_verdict(action) and decides(action):
+                words = verdict_words(action)
+                seen.ends[words] = seen.ends.get(words, 0) + 1
         return after.set("macros", macros)
 
 

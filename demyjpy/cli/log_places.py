@@ -20,7 +20,7 @@ from demyjpy.drivers.logtext import cut
 
 _MODE: Final = 0o600
 _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-"""Nonblocking, for a FIFO that nobody reads would be waited for."""
+"""Nonblocking: else a FIFO that nobody reads would be waited for."""
 
 _PATIENCE: Final = 0.05
 """Seconds that a syslog daemon may keep a record waiting."""

@@ -9,8 +9,8 @@ from itertools import takewhile
 from typing import Final
 
 from demyjpy.cli.output import Paint
-from demyjpy.mta.message import Mail
-from demyjpy.trace.words import path_words, shorten
+from demyjpy.mta.stored_mail import StoredMail
+from demyjpy.trace.display.wording import path_words, shorten
 from demyjpy.wire.fields import decode_text, encode_text
 
 _LONGEST_RUN: Final = 12  # lines of a kind that are shown one after the other
@@ -18,7 +18,7 @@ _CONTEXT: Final = 2
 _MOST_COMPARED: Final = 1500  # lines; comparing takes the square of it
 
 
-def diff_lines(before: Mail, after: Mail, paint: Paint) -> list[str]:
+def diff_lines(before: StoredMail, after: StoredMail, paint: Paint) -> list[str]:
     """What changed from one mail to the other, with a little around it; none where nothing did.
 
     Envelope, header and body are compared, each by itself; the MTA's own header fields are left out.
@@ -35,7 +35,7 @@ def diff_lines(before: Mail, after: Mail, paint: Paint) -> list[str]:
     return [paint(colours[line[0]], line) if line[0] in colours else line for line in lines]
 
 
-def _envelope_lines(mail: Mail) -> list[str]:
+def _envelope_lines(mail: StoredMail) -> list[str]:
     envelope = mail.envelope
     return [
         f"MAIL FROM:{path_words(envelope.sender, envelope.parameters)}",
@@ -43,17 +43,17 @@ def _envelope_lines(mail: Mail) -> list[str]:
     ]
 
 
-def own_header(mail: Mail) -> list[tuple[str, str]]:
+def own_header(mail: StoredMail) -> list[tuple[str, str]]:
     """Names and raw values of the fields that are not the MTA's own, from the top."""
     fields = mail.message.fields
     return [(one.name, one.raw) for one in fields if one.owner == "message" and not one.is_deleted]
 
 
-def _header_lines(mail: Mail) -> list[str]:
+def _header_lines(mail: StoredMail) -> list[str]:
     return [line for name, raw in own_header(mail) for line in f"{name}:{raw}".split("\n")]
 
 
-def _body_lines(mail: Mail) -> list[str]:
+def _body_lines(mail: StoredMail) -> list[str]:
     lines = decode_text(mail.message.body).split("\r\n")
     return lines[:-1] if lines[-1] == "" else lines
 

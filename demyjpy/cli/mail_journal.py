@@ -9,18 +9,18 @@ from demyjpy.cli.output import Paint, say
 from demyjpy.cli.step_lines import step_lines
 from demyjpy.drivers.address import Address
 from demyjpy.errors import AddressError
-from demyjpy.mta import steps
-from demyjpy.mta.smtp import Outcome
+from demyjpy.mta import client_steps
+from demyjpy.mta.smtp_session import Outcome
 from demyjpy.shown import safe
-from demyjpy.trace.words import plural
+from demyjpy.trace.display.wording import plural
 
 if TYPE_CHECKING:
-    from demyjpy.mta.box import Store
+    from demyjpy.mta.box_settings import Store
 
 
 @define
 class Journal:
-    """Prints what the box reports, and counts it. ``on_error`` is told if nobody reads it any more."""
+    """Prints what the box reports, and counts it. ``on_error`` is called if nobody reads it any more."""
 
     names: Sequence[str]
     paint: Paint
@@ -32,7 +32,7 @@ class Journal:
     discarded: int = 0
 
     def __call__(self, number: int, what: Outcome | str) -> None:
-        """Take a report: see `demyjpy.mta.dialogue.Report`."""
+        """Take a report: see `demyjpy.mta.box_settings.Report`."""
         self.sessions.add(number)
         if isinstance(what, Outcome):
             self._count(number, what)
@@ -49,16 +49,16 @@ class Journal:
         """A mail is refused as a whole, or at all its recipients."""
         is_refused = outcome.reply is not None and outcome.reply.is_refusal
         match outcome.step:
-            case steps.Command():
+            case client_steps.Command():
                 return
-            case steps.Rcpt():
+            case client_steps.Rcpt():
                 self.tried[number] = self.tried.get(number, False) or not is_refused
                 return
-            case steps.Data() if not is_refused:
+            case client_steps.Data() if not is_refused:
                 self.stored += outcome.mail is not None
                 self.discarded += outcome.mail is None
         is_given_up = not self.tried.pop(number, True)
-        is_whole = is_refused and isinstance(outcome.step, (steps.Mail, steps.Data))
+        is_whole = is_refused and isinstance(outcome.step, (client_steps.Mail, client_steps.Data))
         self.refused += is_given_up or is_whole
 
     def summary(self) -> str:
@@ -71,7 +71,7 @@ class Journal:
 
 def open_store(directory: str) -> "Store":
     """The Maildir, made if there is none."""
-    from demyjpy.mta.box import Store  # noqa: PLC0415  # it needs aiosmtpd
+    from demyjpy.mta.box_settings import Store  # noqa: PLC0415  # --help does not need it
 
     try:
         return Store(directory)

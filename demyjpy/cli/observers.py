@@ -94,7 +94,7 @@ def observers_of(arguments: argparse.Namespace) -> dict[str, Any]:
     if all(value_of(arguments, f"--{name}") in (None, False) for name in LIMITS):
         return found
     from demyjpy.trace import CapsuleMaker, FlightRecorder, Privacy, Recorder  # noqa: PLC0415  # so
-    from demyjpy.trace.explaining import Explainer  # noqa: PLC0415  # that others start fast
+    from demyjpy.trace.live.explain_line import Explainer  # noqa: PLC0415  # that others start fast
 
     limits = partial(_limits, arguments)
     with acting_as(arguments.user, arguments.group):

@@ -7,13 +7,13 @@ from attrs import frozen
 
 from demyjpy.actions import Modification, Quarantine
 from demyjpy.cli.output import Paint
-from demyjpy.mta import steps
-from demyjpy.mta.link import MilterFailedError
-from demyjpy.mta.message import Envelope, Mail
+from demyjpy.mta import client_steps
+from demyjpy.mta.milter_link import MilterFailedError
 from demyjpy.mta.profiles import Profile
-from demyjpy.mta.smtp import Outcome
+from demyjpy.mta.smtp_session import Outcome
+from demyjpy.mta.stored_mail import Envelope, StoredMail
 from demyjpy.shown import safe
-from demyjpy.trace.words import plural, shorten
+from demyjpy.trace.display.wording import plural, shorten
 from demyjpy.verdicts import Fate, fate_of_refusal, join_bodies
 
 Word: TypeAlias = Fate | Literal["failed"]
@@ -33,12 +33,12 @@ class PlayedMail:
     """What came of a mail: every step, and ``before``, the mail as the milter got it."""
 
     outcomes: tuple[Outcome, ...]
-    before: Mail
+    before: StoredMail
     warnings: tuple[str, ...] = ()
     failure: MilterFailedError | None = None
 
     @property
-    def after(self) -> Mail | None:
+    def after(self) -> StoredMail | None:
         """The mail as it would be delivered."""
         return next((one.mail for one in self.outcomes if one.mail is not None), None)
 
@@ -54,7 +54,7 @@ class PlayedMail:
         if self.failure:
             return None
         said = [one for one in self.outcomes if one.reply is not None]
-        data = [one for one in said if isinstance(one.step, steps.Data)]
+        data = [one for one in said if isinstance(one.step, client_steps.Data)]
         refused = [one for one in said if one.reply and one.reply.is_refusal]
         return (data or refused or said)[-1]
 
@@ -78,7 +78,7 @@ class PlayedMail:
 
 def played(
     profile: Profile,
-    script: Iterable[steps.Step],
+    script: Iterable[client_steps.ClientStep],
     outcomes: Sequence[Outcome],
     warnings: tuple[str, ...] = (),
     late: MilterFailedError | None = None,
@@ -89,22 +89,28 @@ def played(
     return PlayedMail(tuple(outcomes), before, warnings, late or next(failures, None))
 
 
-def _before(profile: Profile, script: Iterable[steps.Step], outcomes: Sequence[Outcome]) -> Mail:
+def _before(
+    profile: Profile, script: Iterable[client_steps.ClientStep], outcomes: Sequence[Outcome]
+) -> StoredMail:
     """The mail as the milter got it, with the recipients that were not refused."""
-    envelope, content, client = Envelope(), b"", steps.Connect()
+    envelope, content, client = Envelope(), b"", client_steps.Connect()
     for step in script:
         match step:
-            case steps.Connect():
+            case client_steps.Connect():
                 client = step
-            case steps.Mail():
+            case client_steps.Mail():
                 envelope = Envelope(profile.address(step.sender), step.parameters)
-            case steps.Data():
+            case client_steps.Data():
                 content = step.content
     for one in outcomes:
-        if isinstance(one.step, steps.Rcpt) and one.reply is not None and not one.reply.is_refusal:
+        if (
+            isinstance(one.step, client_steps.Rcpt)
+            and one.reply is not None
+            and not one.reply.is_refusal
+        ):
             envelope = profile.admit(envelope, one.step.address, one.step.parameters)
     message = profile.take_in(content, envelope.sender, profile.queue_id(1), client)
-    return Mail(envelope, message)
+    return StoredMail(envelope, message)
 
 
 def summary(sent: PlayedMail) -> str:
@@ -112,7 +118,7 @@ def summary(sent: PlayedMail) -> str:
     after, decisive = sent.after, sent.decisive
     if after is not None:
         taken = len(sent.before.envelope.recipients)
-        asked = sum(isinstance(one.step, steps.Rcpt) for one in sent.outcomes)
+        asked = sum(isinstance(one.step, client_steps.Rcpt) for one in sent.outcomes)
         some = f" for {taken} of {plural(asked, 'recipient')}" if taken < asked else ""
         changes = [one for one in join_bodies(sent.edits) if not isinstance(one, Quarantine)]
         what = f"with {plural(len(changes), 'change')}" if changes else "without changes"

@@ -12,9 +12,9 @@ from attrs import asdict, has
 
 from demyjpy.cli.mail_diff import own_header
 from demyjpy.cli.played_mail import PlayedMail
-from demyjpy.mta.message import Mail, Message
 from demyjpy.mta.profiles import Profile
-from demyjpy.mta.smtp import Heard, Outcome
+from demyjpy.mta.smtp_session import Heard, Outcome
+from demyjpy.mta.stored_mail import StoredMail, StoredMessage
 from demyjpy.wire.fields import Parameters
 
 
@@ -76,11 +76,11 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _mail(mail: Mail) -> dict[str, Any]:
+def _mail(mail: StoredMail) -> dict[str, Any]:
     """Envelope and message, without the MTA's own fields."""
     header = own_header(mail)
     fields = tuple(one for one in mail.message.fields if one.owner == "message" and not one.is_deleted)
-    data = bytes(Message(fields, mail.message.body))
+    data = bytes(StoredMessage(fields, mail.message.body))
     return {
         "sender": mail.envelope.sender,
         "parameters": _plain(mail.envelope.parameters),

@@ -11,12 +11,7 @@ from attrs import define, field
 
 from demyjpy.cli.errors import failing_to
 from demyjpy.cli.output import complain_of_all
-from demyjpy.trace.messages import Message
-from demyjpy.trace.octets import dump_text
-from demyjpy.trace.parsing import MOST_BYTES
-from demyjpy.trace.reading import Reading
-from demyjpy.trace.session import Trace
-from demyjpy.trace.words import (
+from demyjpy.trace.display.wording import (
     change_words,
     ending,
     envelope,
@@ -24,6 +19,11 @@ from demyjpy.trace.words import (
     shorten,
     verdict_words,
 )
+from demyjpy.trace.format.json_bytes import dump_text
+from demyjpy.trace.format.json_lines import MOST_BYTES
+from demyjpy.trace.format.message_stories import MessageStory
+from demyjpy.trace.format.reading import Reading
+from demyjpy.trace.format.trace import Trace
 
 _MOST_KEPT: Final = 1000
 
@@ -44,7 +44,7 @@ def report_problems(command: str, found: Iterable[Reading], sessions: Iterable[s
 
 
 @define
-class Few:
+class FirstThousand:
     """Lines to be told at the end: the first thousand, and how many there were."""
 
     lines: list[str] = field(factory=list)
@@ -69,7 +69,7 @@ def session_problems(one: Trace) -> Iterator[str]:
     return (f"{one.source}: session {one.name}: {what}" for what in one.problems)
 
 
-def message_line(message: Message) -> str:
+def message_line(message: MessageStory) -> str:
     """A message on a line: when, queue id, envelope, what became of it."""
     when = datetime.fromtimestamp(message.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     name = f"{message.name} [{message.milter}]" if message.milter else message.name
@@ -77,7 +77,7 @@ def message_line(message: Message) -> str:
     return shorten("  ".join(words))
 
 
-def message_json(message: Message) -> dict[str, Any]:
+def message_json(message: MessageStory) -> dict[str, Any]:
     """A message for programs."""
     return {
         "session": message.session,

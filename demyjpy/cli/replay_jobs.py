@@ -5,24 +5,25 @@ import multiprocessing
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stdout
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 from attrs import evolve, frozen
 
 from demyjpy.cli.loading import load_filter
-from demyjpy.cli.replay_report import compared_json
+from demyjpy.cli.replay_report import SessionReport
 from demyjpy.engine.connection import OnError
 from demyjpy.errors import TraceError
-from demyjpy.trace.comparing import compare_bytes, compare_filters, compare_messages
-from demyjpy.trace.parrot import recorded_filter
-from demyjpy.trace.reaching import Reach, Watch
-from demyjpy.trace.reading import Lines
-from demyjpy.trace.replaying import Filter
+from demyjpy.trace.format.reading import Lines
+from demyjpy.trace.format.trace import Trace
+from demyjpy.trace.replay.comparing import Compared, compare_bytes, compare_filters, compare_messages
+from demyjpy.trace.replay.outside_calls import OutsideCall, OutsideWatch
+from demyjpy.trace.replay.recorded_filter import recorded_filter
+from demyjpy.trace.replay.replaying import Filter
 
 _WATCHED: Final = 20  # sessions of a batch
 _BATCH: Final = 1 << 20  # bytes of records that are worth a trip to another process
@@ -49,36 +50,33 @@ def filter_of(name: str, on_error: OnError) -> Filter:
     return Filter(load_filter(name).on_connect, on_error)
 
 
-def run_task(task: Task, batch: Iterable[Lines]) -> list[dict[str, Any]]:
-    """Do it with some sessions; what each came to, as JSON."""
+def run_task(task: Task, batch: Iterable[Lines]) -> list[SessionReport]:
+    """Do it with some sessions; a report on each."""
     with redirect_stdout(sys.stderr):  # whatever a filter prints is not the report
         return list(_found(task, batch))
 
 
-def _found(task: Task, batch: Iterable[Lines]) -> Iterator[dict[str, Any]]:
+def _found(task: Task, batch: Iterable[Lines]) -> Iterator[SessionReport]:
     for number, lines in enumerate(batch):
         trace = lines.parse()
         if task.queue_id is not None and all(one.queue_id != task.queue_id for one in trace.messages):
             continue
         if task.new is None:
             compared = compare_bytes(trace, Filter(recorded_filter(trace)), twice=False)
-        elif task.old is not None:
-            old, new = (filter_of(name, task.on_error) for name in (task.old, task.new))
-            reached, new = _watched(new, task, number)
-            compared = evolve(compare_filters(trace, old, new, twice=task.twice), reached=reached())
         else:
-            compare = compare_messages if task.meaning else compare_bytes
-            reached, new = _watched(filter_of(task.new, task.on_error), task, number)
-            compared = evolve(compare(trace, new, twice=task.twice), reached=reached())
-        yield compared_json(compared)
+            reached: list[OutsideCall] = []
+            new = filter_of(task.new, task.on_error)
+            if task.twice and number < _WATCHED:  # it takes time: for a few sessions
+                new = evolve(new, watch=OutsideWatch(reached.append))
+            compared = evolve(_compare(task, trace, new), reached=tuple(reached))
+        yield SessionReport.of(compared)
 
 
-def _watched(played: Filter, task: Task, number: int) -> tuple[Callable[[], tuple[Reach, ...]], Filter]:
-    """The filter under a watch, and what tells what it reached; it takes time: for a few sessions."""
-    found: list[Reach] = []
-    if task.twice and number < _WATCHED:
-        played = evolve(played, watch=Watch(found.append))
-    return lambda: tuple(found), played
+def _compare(task: Task, trace: Trace, new: Filter) -> Compared:
+    if task.old is not None:
+        return compare_filters(trace, filter_of(task.old, task.on_error), new, twice=task.twice)
+    compare = compare_messages if task.meaning else compare_bytes
+    return compare(trace, new, twice=task.twice)
 
 
 def processors() -> int:
@@ -86,8 +84,8 @@ def processors() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def run_all(task: Task, sessions: Iterable[Lines], jobs: int) -> Iterator[dict[str, Any]]:
-    """Do it with all sessions, in so many processes; in order. No more than some batches are waiting."""
+def run_all(task: Task, sessions: Iterable[Lines], jobs: int) -> Iterator[SessionReport]:
+    """Do it with all sessions, in ``jobs`` processes; reports in order. Few batches wait at a time."""
     batches = _batches(sessions)
     first = list(itertools.islice(batches, 2))
     if jobs == 1 or len(first) < 2:
@@ -96,7 +94,7 @@ def run_all(task: Task, sessions: Iterable[Lines], jobs: int) -> Iterator[dict[s
         return
     context = multiprocessing.get_context("fork")  # the filters are loaded already
     with ProcessPoolExecutor(jobs, context) as pool:
-        waiting: deque[Future[list[dict[str, Any]]]] = deque()
+        waiting: deque[Future[list[SessionReport]]] = deque()
         try:
             for batch in itertools.chain(first, batches):
                 waiting.append(pool.submit(run_task, task, batch))

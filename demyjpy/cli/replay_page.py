@@ -1,6 +1,6 @@
 """What a replay found, as a page: figures, then each message that differs and why. Text only.
 
-It is made of the JSON that `demyjpy.cli.replay_report` makes, while that comes in, and is bounded.
+It takes what was found while that comes in, and is bounded.
 """
 
 from collections.abc import Iterable, Iterator
@@ -8,11 +8,12 @@ from typing import Any
 
 from attrs import define, field
 
-from demyjpy.cli.replay_report import Tally
-from demyjpy.trace import pages
-from demyjpy.trace.comparing import KINDS
-from demyjpy.trace.pages import Bounded, Inside, Markup, change, details, element
-from demyjpy.trace.values import load_value
+from demyjpy.cli.replay_report import SessionReport, StepReport, Tally, answer_text
+from demyjpy.trace.display import pages
+from demyjpy.trace.display.pages import Bounded, Inside, Markup, change, details, element
+from demyjpy.trace.display.wording import envelope
+from demyjpy.trace.format.json_context import load_value
+from demyjpy.trace.replay.comparing import KINDS
 
 
 @define
@@ -24,7 +25,7 @@ class ReportPage:
     traces: tuple[str, ...]
     cards: Bounded = field(factory=Bounded)
 
-    def add(self, found: dict[str, Any]) -> None:
+    def add(self, found: SessionReport) -> None:
         """What was found in a session that differs, or has a handler that is not pure."""
         for card in _cards(found):
             self.cards.add(card)
@@ -71,74 +72,64 @@ def _figure(number: int, one: str, many: str, *, is_bad: bool = False) -> Markup
     return element("div", element("b", f"{number:,}"), one if number == 1 else many, kind=kind)
 
 
-def _cards(found: dict[str, Any]) -> Iterator[Markup]:
-    session = f"session {found['session']}"
-    if found["failure"]:
-        yield _card(session, found, (), element("p", f"refused by the filter: {found['failure']}"))
-    elif found["difference"] and not found["differing"]:
-        yield _card(session, found, ("other bytes",), _why(found["difference"]))
-    for one in found["differing"]:
+def _cards(found: SessionReport) -> Iterator[Markup]:
+    session = f"session {found.session}"
+    if found.failure:
+        yield _card(session, found, (), element("p", f"refused by the filter: {found.failure}"))
+    elif found.difference and not found.differing:
+        yield _card(session, found, ("other bytes",), _why(found.difference))
+    for one in found.differing:
         yield _card(
-            str(one["name"]),
+            one.old.name,
             found,
-            one["kinds"],
-            element("p", one["envelope"]),
-            (_changed(line) for line in one["changed"]),
-            _why(one["why"]) if one["why"] else (),
+            one.kinds,
+            element("p", envelope(one.old)),
+            (change(line.sign, line.words) for line in one.changed),
+            _why(one.why) if one.why else (),
         )
-    for one in found["impure"]:
+    for impure in found.impure:
         yield _card(
-            str(one["queue_id"] or session),
+            impure.queue_id or session,
             found,
             ("not pure",),
-            element("p", element("code", one["handler"]), f" at {one['event']} was run twice."),
+            element("p", element("code", impure.handler), f" at {impure.event} was run twice."),
             element(
                 "dl",
-                _row("first", "; ".join(one["first"]) or "nothing"),
-                _row("again", "; ".join(one["second"]) or "nothing"),
+                _row("first", answer_text(impure.first)),
+                _row("again", answer_text(impure.second)),
             ),
         )
 
 
-def _card(title: str, found: dict[str, Any], tags: Iterable[str], *inside: Inside) -> Markup:
+def _card(title: str, found: SessionReport, tags: Iterable[str], *inside: Inside) -> Markup:
     return element(
         "article",
         element("h3", title, (element("span", one, kind="tag") for one in tags)),
         inside,
-        element("p", f"session {found['session']} in {found['source']}", kind="dim"),
+        element("p", f"session {found.session} in {found.source}", kind="dim"),
         kind="card",
     )
-
-
-def _changed(line: str) -> Markup:
-    for start, sign in (("no more: ", "-"), ("new: ", "+")):
-        if line.startswith(start):
-            return change(sign, line.removeprefix(start))
-    return change("", line)
 
 
 def _row(name: str, *value: Inside) -> Markup:
     return pages.join(element("dt", name), element("dd", *value))
 
 
-def _why(why: dict[str, Any]) -> Markup:
+def _why(why: StepReport) -> Markup:
     """The first step that differs: who did it, and with what context."""
-    before = {key: _value(value) for key, value in why["context"].items()}
-    changed = why["changes"].get("set", {})
-    after = {key: value for key, value in before.items() if key not in why["changes"].get("removed", ())}
-    after |= {key: _value(value) for key, value in changed.items()}
+    before = {key: _value(value) for key, value in why.context.items()}
+    after = {key: value for key, value in before.items() if key not in why.changes.removed}
+    after |= {key: _value(value) for key, value in why.changes.set.items()}
     same = [change("", f"{key} = {value}") for key, value in before.items() if after.get(key) == value]
-    by = (", by ", element("code", why["handler"])) if why["handler"] else ()
+    by = (", by ", element("code", why.handler)) if why.handler else ()
     return element(
         "dl",
-        _row("first at", f"step {why['step']}, {why['event']}", by),
-        _row("old", "; ".join(why["old"]) or "nothing"),
-        _row("new", "; ".join(why["new"]) or "nothing"),
-        _row("error", element("span", why["error"], kind="error")) if why["error"] else (),
+        _row("first at", f"step {why.step}, {why.event}", by),
+        _row("old", answer_text(why.old)),
+        _row("new", answer_text(why.new)),
+        _row("error", element("span", why.error, kind="error")) if why.error else (),
         _row("context", same, pages.changes(before, after)) if before or after else (),
-        _row("hint", "it negotiates something else: --meaning compares verdicts and changes instead")
-        if why["event"] == "options"
-        else (),
+        _row("hint", why.hint) if why.hint else (),
     )
 
 

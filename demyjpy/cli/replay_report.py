@@ -1,17 +1,14 @@
-"""What a replay found, as JSON and as text. Values only: contexts become what a trace would hold."""
+"""What a replay found, as values that go from one process to another, as JSON and as text."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from attrs import asdict, define, evolve, field
+from attrs import asdict, define, evolve, field, frozen
 
 from demyjpy.cli.recordings import message_json
 from demyjpy.context import ENGINE_KEYS, Context, new_context
-from demyjpy.trace.comparing import KINDS, Compared, Difference, Impure, MessageDifference
-from demyjpy.trace.messages import Message
-from demyjpy.trace.octets import dump_text
-from demyjpy.trace.values import changes, load_value
-from demyjpy.trace.words import (
+from demyjpy.trace.display.wording import (
     change_words,
     ending,
     envelope,
@@ -21,6 +18,11 @@ from demyjpy.trace.words import (
     verdict_words,
     words_of,
 )
+from demyjpy.trace.format.json_bytes import dump_text
+from demyjpy.trace.format.json_context import changes, load_value
+from demyjpy.trace.format.message_stories import MessageStory
+from demyjpy.trace.replay.comparing import KINDS, Compared, Difference, Impure, MessageDifference
+from demyjpy.trace.replay.outside_calls import OutsideCall
 
 
 def context_words(ctx: Context) -> dict[str, str]:
@@ -33,129 +35,255 @@ def _is_shown(key: Any, value: Any) -> bool:
     return key != "connection" or bool(value)
 
 
-# ------------------------------------------------------------------------------------- as JSON
-def compared_json(found: Compared) -> dict[str, Any]:
-    """What comparing one session came to."""
-    return {
-        "session": found.session,
-        "source": found.source,
-        "messages": found.messages,
-        "same": found.is_same,
-        "difference": found.difference and _difference(found.difference),
-        "differing": [_message(one) for one in found.differing],
-        "impure": [_impure(one) for one in found.impure],
-        "reached": [asdict(one) for one in found.reached],
-        "failure": found.failure,
-        "gaps": list(found.gaps),
-        "problems": list(found.problems),
-        "left_out": found.left_out,
-    }
+# ------------------------------------------------------------------------------ what is reported
+@frozen
+class ContextChanges:
+    """What a handler changed in its context; values as a trace has them."""
+
+    set: dict[str, Any] = field(factory=dict)
+    removed: list[str] = field(factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs: without what is empty."""
+        return {key: value for key, value in asdict(self).items() if value}
 
 
-def _difference(one: Difference) -> dict[str, Any]:
-    empty = new_context()
-    before = {} if one.before is None else changes(empty, one.before).get("set", {})
-    return {
-        "step": one.number,
-        "event": one.event,
-        "old": [words_of(action) for action in one.old],
-        "new": [words_of(action) for action in one.new],
-        "handler": one.handler,
-        "context": {key: before[key] for key in sorted(before) if key not in ("events", "actions")},
-        "changes": changes(one.before, one.ctx)
-        if one.before is not None and one.ctx is not None
-        else {},
-        "error": dump_text(one.error),
-    }
+@frozen
+class StepReport:
+    """The first step that differs. ``old`` and ``new`` are what each filter said, in words.
+
+    ``context`` is what the handler got, ``changes`` what it made of that: values as a trace has them, so
+    that they can go from one process to another.
+    """
+
+    step: int
+    event: str
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+    handler: str = ""
+    context: dict[str, Any] = field(factory=dict)
+    changes: ContextChanges = ContextChanges()
+    error: str = ""
+
+    @classmethod
+    def of(cls, one: Difference) -> "StepReport":
+        """In words."""
+        empty = new_context()
+        before = empty if one.before is None else one.before
+        found = changes(empty, before).get("set", {})
+        context = {key: found[key] for key in sorted(found) if key not in ("events", "actions")}
+        changed = changes(before, one.ctx) if one.ctx is not None else {}
+        return cls(
+            one.number,
+            one.event,
+            tuple(map(words_of, one.old)),
+            tuple(map(words_of, one.new)),
+            one.handler,
+            context,
+            ContextChanges(**changed),
+            one.error,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        error = dump_text(self.error)
+        return {**asdict(self), "changes": self.changes.as_json(), "error": error}
+
+    @property
+    def hint(self) -> str:
+        """What else may be asked for, if it does not say enough."""
+        if self.event != "options":
+            return ""
+        return "it negotiates something else: --meaning compares verdicts and changes instead"
 
 
-def _message(one: MessageDifference) -> dict[str, Any]:
-    return {
-        "queue_id": one.old.queue_id and dump_text(one.old.queue_id),
-        "name": one.old.name,
-        "envelope": envelope(one.old),
-        "kinds": list(one.kinds),
-        "old": message_json(one.old),
-        "new": message_json(one.new),
-        "changed": list(_changed(one)),
-        "why": one.why and _difference(one.why),
-    }
+@frozen
+class Change:
+    """Something that a message has no more (``-``), or newly has (``+``); else in what it differs."""
+
+    sign: str
+    words: str
+
+    def __str__(self) -> str:
+        return {"-": "no more: ", "+": "new: "}.get(self.sign, "") + self.words
 
 
-def _changed(one: MessageDifference) -> Iterator[str]:
-    """What changed, in words."""
+@frozen
+class MessageReport:
+    """A message of which two filters make something else."""
+
+    old: MessageStory
+    new: MessageStory
+    kinds: tuple[str, ...]
+    changed: tuple[Change, ...]
+    why: StepReport | None = None
+
+    @classmethod
+    def of(cls, one: MessageDifference) -> "MessageReport":
+        """In words."""
+        why = StepReport.of(one.why) if one.why else None
+        return cls(one.old, one.new, one.kinds, tuple(_changed(one)), why)
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "queue_id": self.old.queue_id and dump_text(self.old.queue_id),
+            "name": self.old.name,
+            "envelope": envelope(self.old),
+            "kinds": self.kinds,
+            "old": message_json(self.old),
+            "new": message_json(self.new),
+            "changed": list(map(str, self.changed)),
+            "why": self.why and self.why.as_json(),
+        }
+
+
+def _changed(one: MessageDifference) -> Iterator[Change]:
     if "verdict" in one.kinds:
-        yield f"verdict: {_end(one.old)} -> {_end(one.new)}"
+        yield Change("", f"verdict: {_end(one.old)} -> {_end(one.new)}")
         return
     old, new = (list(map(change_words, message.edits)) for message in (one.old, one.new))
-    yield from (f"no more: {edit}" for edit in old if edit not in new)
-    yield from (f"new: {edit}" for edit in new if edit not in old)
+    yield from (Change("-", edit) for edit in old if edit not in new)
+    yield from (Change("+", edit) for edit in new if edit not in old)
     if sorted(old) == sorted(new) and one.old.edits != one.new.edits:
-        yield "the order of the changes, or what is too long to be shown"
+        yield Change("", "the order of the changes, or what is too long to be shown")
     if one.old.refused != one.new.refused:
-        yield f"refused recipients: {_refused(one.old)} -> {_refused(one.new)}"
+        yield Change("", f"refused recipients: {_refused(one.old)} -> {_refused(one.new)}")
 
 
-def _end(message: Message) -> str:
+def _end(message: MessageStory) -> str:
     return ending(evolve(message, edits=()))
 
 
-def _refused(message: Message) -> str:
-    return (
-        ", ".join(f"{safe(address)} ({verdict_words(verdict)})" for address, verdict in message.refused)
-        or "none"
-    )
+def _refused(message: MessageStory) -> str:
+    refused = (f"{safe(address)} ({verdict_words(verdict)})" for address, verdict in message.refused)
+    return ", ".join(refused) or "none"
 
 
-def _impure(one: Impure) -> dict[str, Any]:
-    return {
-        "handler": one.handler,
-        "session": one.session,
-        "queue_id": one.queue_id and dump_text(one.queue_id),
-        "step": one.number,
-        "event": one.event,
-        "first": [words_of(action) for action in one.first],
-        "second": [words_of(action) for action in one.second],
-    }
+@frozen
+class ImpureReport:
+    """A handler that said something else when it was run again."""
+
+    handler: str
+    session: str
+    queue_id: str | None
+    step: int
+    event: str
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+
+    @classmethod
+    def of(cls, one: Impure) -> "ImpureReport":
+        """In words."""
+        first, second = tuple(map(words_of, one.first)), tuple(map(words_of, one.second))
+        return cls(one.handler, one.session, one.queue_id, one.number, one.event, first, second)
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {**asdict(self), "queue_id": self.queue_id and dump_text(self.queue_id)}
+
+
+@frozen
+class SessionReport:
+    """What differs in one session; it can go from one process to another."""
+
+    session: str
+    source: str
+    messages: int
+    is_same: bool = True
+    difference: StepReport | None = None
+    differing: tuple[MessageReport, ...] = ()
+    impure: tuple[ImpureReport, ...] = ()
+    reached: tuple[OutsideCall, ...] = ()
+    failure: str = ""
+    gaps: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    left_out: int = 0
+
+    @classmethod
+    def of(cls, found: Compared) -> "SessionReport":
+        """In words."""
+        return cls(
+            found.session,
+            found.source,
+            found.messages,
+            found.is_same,
+            StepReport.of(found.difference) if found.difference else None,
+            tuple(map(MessageReport.of, found.differing)),
+            tuple(map(ImpureReport.of, found.impure)),
+            found.reached,
+            found.failure,
+            found.gaps,
+            found.problems,
+            found.left_out,
+        )
+
+    @property
+    def is_worth_telling(self) -> bool:
+        """Whether there is anything to say of it."""
+        return bool(not self.is_same or self.impure or self.failure)
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "session": self.session,
+            "source": self.source,
+            "messages": self.messages,
+            "same": self.is_same,
+            "difference": self.difference and self.difference.as_json(),
+            "differing": [one.as_json() for one in self.differing],
+            "impure": [one.as_json() for one in self.impure],
+            "reached": [asdict(one) for one in self.reached],
+            "failure": self.failure,
+            "gaps": self.gaps,
+            "problems": self.problems,
+            "left_out": self.left_out,
+        }
 
 
 # -------------------------------------------------------------------------------------- as text
-def session_lines(found: dict[str, Any]) -> Iterator[str]:
-    """What differs in a session, for people; from its JSON."""
-    if found["failure"]:
-        yield f"session {safe(found['session'])}: the filter refused it: {safe(found['failure'])}"
-    elif found["difference"] and not found["differing"]:
-        yield f"session {safe(found['session'])}: {_where(found['difference'])}"
-        yield from _why_lines(found["difference"])
-    for one in found["differing"]:
-        yield f"{safe(str(one['name']))}  {one['envelope']}"
-        yield from (f"    {line}" for line in one["changed"])
-        if one["why"]:
-            yield f"    {_where(one['why'])}"
-            yield from _why_lines(one["why"])
-    for one in found["impure"]:
-        where = safe(str(one["queue_id"] or one["session"]))
-        yield f"not pure: {safe(one['handler'])} at {one['event']} of {where}"
-        yield f"    first:  {'; '.join(one['first']) or 'nothing'}"
-        yield f"    again:  {'; '.join(one['second']) or 'nothing'}"
+def answer_text(words: Iterable[str]) -> str:
+    """All that was said, in words."""
+    return "; ".join(words) or "nothing"
 
 
-def _where(why: dict[str, Any]) -> str:
-    by = f", by {safe(why['handler'])}" if why["handler"] else ""
-    return f"differs at step {why['step']}, {why['event']}{by}"
+def session_lines(found: SessionReport) -> Iterator[str]:
+    """What differs in a session, for people."""
+    session = f"session {safe(found.session)}"
+    if found.failure:
+        yield f"{session}: the filter refused it: {safe(found.failure)}"
+    elif found.difference and not found.differing:
+        yield f"{session}: {_where(found.difference)}"
+        yield from _why_lines(found.difference)
+    for one in found.differing:
+        yield f"{safe(one.old.name)}  {envelope(one.old)}"
+        yield from (f"    {change}" for change in one.changed)
+        if one.why:
+            yield f"    {_where(one.why)}"
+            yield from _why_lines(one.why)
+    for impure in found.impure:
+        where = safe(impure.queue_id or impure.session)
+        yield f"not pure: {safe(impure.handler)} at {impure.event} of {where}"
+        yield f"    first:  {answer_text(impure.first)}"
+        yield f"    again:  {answer_text(impure.second)}"
 
 
-def _why_lines(why: dict[str, Any]) -> Iterator[str]:
-    yield f"        old: {shorten('; '.join(why['old']) or 'nothing')}"
-    yield f"        new: {shorten('; '.join(why['new']) or 'nothing')}"
-    if why["error"]:
-        yield f"        error: {shorten(str(why['error']))}"
-    for key, value in why["context"].items():
+def _where(why: StepReport) -> str:
+    by = f", by {safe(why.handler)}" if why.handler else ""
+    return f"differs at step {why.step}, {why.event}{by}"
+
+
+def _why_lines(why: StepReport) -> Iterator[str]:
+    yield f"        old: {shorten(answer_text(why.old))}"
+    yield f"        new: {shorten(answer_text(why.new))}"
+    if why.error:
+        yield f"        error: {shorten(why.error)}"
+    for key, value in why.context.items():
         yield f"        context: {safe(key)} = {_value(value)}"
-    for key, value in why["changes"].get("set", {}).items():
+    for key, value in why.changes.set.items():
         yield f"        after it: {safe(key)} = {_value(value)}"
-    if why["event"] == "options":
-        yield "        it negotiates something else: --meaning compares verdicts and changes instead"
+    if why.hint:
+        yield f"        {why.hint}"
 
 
 def _value(value: Any) -> str:
@@ -164,18 +292,18 @@ def _value(value: Any) -> str:
 
 @define
 class Tally:
-    """What all sessions came to, counted."""
+    """What differs in all sessions, counted."""
 
     sessions: int = 0
     messages: int = 0
     different: int = 0
     """Sessions."""
-    kinds: dict[str, int] = field(factory=lambda: dict.fromkeys(KINDS, 0))
-    impure: dict[str, int] = field(factory=dict)
-    reached: dict[str, int] = field(factory=dict)
+    kinds: Counter[str] = field(factory=lambda: Counter(dict.fromkeys(KINDS, 0)))
+    impure: Counter[str] = field(factory=Counter)
+    reached: Counter[str] = field(factory=Counter)
     """What handlers reached outside of their session, in words, and in how many of those watched."""
     failures: int = 0
-    gaps: dict[str, int] = field(factory=dict)
+    gaps: Counter[str] = field(factory=Counter)
     problems: int = 0
     """What could not be read."""
     left_out: int = 0
@@ -183,24 +311,18 @@ class Tally:
     is_whole_wanted: bool = False
     """Whether it is asked if the recording is whole: problems are a difference then."""
 
-    def add(self, found: dict[str, Any]) -> None:
-        """One session more, as JSON."""
+    def add(self, found: SessionReport) -> None:
+        """One session more."""
         self.sessions += 1
-        self.messages += found["messages"]
-        self.different += not found["same"]
-        self.failures += bool(found["failure"])
-        self.problems += len(found["problems"])
-        self.left_out += bool(found["left_out"])
-        for one in found["differing"]:
-            for kind in one["kinds"]:
-                self.kinds[kind] += 1
-        for one in found["impure"]:
-            self.impure[one["handler"]] = self.impure.get(one["handler"], 0) + 1
-        for one in found["reached"]:
-            words = f"{one['handler']} at {one['event']} calls {one['call']}"
-            self.reached[words] = self.reached.get(words, 0) + 1
-        for event in found["gaps"]:
-            self.gaps[event] = self.gaps.get(event, 0) + 1
+        self.messages += found.messages
+        self.different += not found.is_same
+        self.failures += bool(found.failure)
+        self.problems += len(found.problems)
+        self.left_out += bool(found.left_out)
+        self.kinds.update(kind for one in found.differing for kind in one.kinds)
+        self.impure.update(one.handler for one in found.impure)
+        self.reached.update(f"{one.handler} at {one.event} calls {one.call}" for one in found.reached)
+        self.gaps.update(found.gaps)
 
     @property
     def status(self) -> int:

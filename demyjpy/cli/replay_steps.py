@@ -7,13 +7,13 @@ from typing import Any
 from demyjpy.cli.check_report import place_of
 from demyjpy.cli.output import Paint, say
 from demyjpy.cli.replay_report import context_words
+from demyjpy.codec import name_of
 from demyjpy.context import Context
 from demyjpy.engine.connection import Step
 from demyjpy.shown import safe
-from demyjpy.trace.fields import name_of
-from demyjpy.trace.moments import Moment
-from demyjpy.trace.session import Trace
-from demyjpy.trace.words import answer_words, shorten
+from demyjpy.trace.display.wording import answer_words, shorten
+from demyjpy.trace.format.recorded_steps import Moment
+from demyjpy.trace.format.trace import Trace
 
 
 def show_steps(trace: Trace, handlers: Any, paint: Paint) -> None:

@@ -5,23 +5,24 @@ Steps become `View` values, recorded ones and those of a filter that is played n
 
 import inspect
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Any, Final
 
 from attrs import fields_dict, frozen
 
 from demyjpy import events as ev
 from demyjpy.cli.check_report import place_of
+from demyjpy.codec import name_of
 from demyjpy.context import ENGINE_KEYS, Context
 from demyjpy.engine.connection import Step
 from demyjpy.handlers import default_event_handler
 from demyjpy.registry import Handler
-from demyjpy.trace import pages
-from demyjpy.trace.fields import name_of
-from demyjpy.trace.messages import Message
-from demyjpy.trace.moments import Moment
-from demyjpy.trace.pages import Bounded, Markup, change, details, element
-from demyjpy.trace.session import Trace
-from demyjpy.trace.words import answer_words, ending, envelope, path_words
+from demyjpy.trace.display import pages
+from demyjpy.trace.display.pages import Bounded, Markup, change, details, element
+from demyjpy.trace.display.wording import answer_words, ending, envelope, path_words
+from demyjpy.trace.format.message_stories import MessageStory
+from demyjpy.trace.format.recorded_steps import Moment
+from demyjpy.trace.format.trace import Trace
 
 _ON_ARROW: Final = 120  # characters; the whole is in the details
 _HEAD: Final = pages.LONGEST - 200
@@ -68,14 +69,8 @@ def recorded_views(moments: Iterable[Moment]) -> Iterator[View]:
 
 def played_views(steps: Iterable[Step]) -> Iterator[View]:
     """The steps of a filter; the handlers of merged filters at one event are one view."""
-    said: list[Step] = []
-    for step in steps:
-        if said and not (step.event is said[-1].event and step.packet is said[-1].packet):
-            yield _view(said)
-            said = []
-        said.append(step)
-    if said:
-        yield _view(said)
+    for _, said in groupby(steps, key=lambda step: step.exchange):
+        yield _view(list(said))
 
 
 def _view(said: list[Step]) -> View:
@@ -128,7 +123,7 @@ def session_page(trace: Trace, views: Iterable[View], how: str) -> str:
     )
 
 
-def _message(message: Message) -> Markup:
+def _message(message: MessageStory) -> Markup:
     return element(
         "div", element("h3", message.name), f"{envelope(message)}: {ending(message)}", kind="card"
     )

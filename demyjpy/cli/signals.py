@@ -12,7 +12,7 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 @asynccontextmanager
 async def until_signal() -> AsyncIterator["asyncio.Future[None]"]:
-    """A future that is done when the program is told to end; its exception, if any, ends it at once."""
+    """A future that is done when a signal ends the program; its exception, if any, ends it at once."""
     loop = asyncio.get_running_loop()
     told: asyncio.Future[None] = loop.create_future()
     before = {number: signal.getsignal(number) for number in _SIGNALS}
@@ -28,12 +28,11 @@ async def until_signal() -> AsyncIterator["asyncio.Future[None]"]:
 
 def tell(told: "asyncio.Future[None]", error: OSError | None) -> None:
     """Let a future of `until_signal` be done, if it is not."""
-    if told.done():
-        return
-    if error is None:
-        told.set_result(None)
-    else:
-        told.set_exception(error)
+    if not told.done():
+        if error is None:
+            told.set_result(None)
+        else:
+            told.set_exception(error)
 
 
 @contextmanager

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from demyjpy.cli.output import Paint
-from demyjpy.mta import steps
-from demyjpy.mta.link import Answer, MilterFailedError
-from demyjpy.mta.smtp import Heard, Outcome
+from demyjpy.mta import client_steps
+from demyjpy.mta.milter_link import Answer, MilterFailedError
+from demyjpy.mta.smtp_session import Heard, Outcome
 from demyjpy.shown import safe
-from demyjpy.trace.words import edit_words, plural, shorten, verdict_words
+from demyjpy.trace.display.wording import edit_words, plural, shorten, verdict_words
 
 
 def failure_words(failure: MilterFailedError) -> str:
@@ -23,23 +23,23 @@ def failure_words(failure: MilterFailedError) -> str:
     return f"the milter failed at {failure.event}: {safe(failure.reason)}"
 
 
-def said(step: steps.Step) -> str:
+def smtp_line(step: client_steps.ClientStep) -> str:
     """What the client did, as an SMTP line where there is one."""
     match step:
-        case steps.Connect():
+        case client_steps.Connect():
             where = step.address or "standard input"
             return safe(f"connect from {step.name} [{where}]" if step.name else f"connect from {where}")
-        case steps.Ehlo():
+        case client_steps.Ehlo():
             return safe(f"{step.verb} {step.name}")
-        case steps.Mail():
+        case client_steps.Mail():
             return safe(" ".join((f"MAIL FROM:{step.raw}", *step.parameters.as_words())))
-        case steps.Rcpt():
+        case client_steps.Rcpt():
             return safe(" ".join((f"RCPT TO:{step.raw}", *step.parameters.as_words())))
-        case steps.Data():
+        case client_steps.Data():
             return f"DATA, {plural(len(step.content), 'byte')}" if step.content else "DATA"
-        case steps.Command():
+        case client_steps.Command():
             return shorten(step.line)
-        case steps.Drop():
+        case client_steps.Drop():
             return "disconnected"
         case _:
             return type(step).__name__.upper()
@@ -74,7 +74,7 @@ def step_lines(
     ``failures``: and which of them failed.
     """
     reply = outcome.reply
-    line = f"{said(outcome.step):<44}"
+    line = f"{smtp_line(outcome.step):<44}"
     if reply is not None:
         colour = "dim" if reply.code < 400 else "yellow" if reply.code < 500 else "red"
         line += " " + paint(colour, shorten(f"{reply.code} {' / '.join(reply.text.split(chr(10)))}"))

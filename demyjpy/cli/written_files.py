@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from demyjpy.cli.errors import InputError, failing_to
-from demyjpy.trace.files import is_any_of
+from demyjpy.trace.format.files import is_any_of
 
 _PAGE: Final = b"<!doctype html"
 
@@ -43,7 +43,7 @@ def try_page(path: str, traces: Iterable[str]) -> None:
 
 
 def write_page(path: str, text: str) -> None:
-    """Write it, for its owner only, in place of what is there; `InputError` where that fails."""
+    """Write it, for its owner only, in place of what is there; `InputError` if that fails."""
     with failing_to(f"write {path}"), os.fdopen(_open(Path(path), os.O_TRUNC), "wb") as file:
         file.write(text.encode())
 

@@ -3,13 +3,13 @@
 Decoding raises `RemoteProtocolError`, encoding `LocalProtocolError`. ``leading_space`` is whether
 ``SMFIP_HDR_LEADSPC`` was agreed on: header values then go over the wire as they stand after the
 colon; otherwise the MTA takes off and puts on one space. What may follow what is in
-`demyjpy.engine.phases` and `demyjpy.engine.plan`.
+`demyjpy.engine.phases` and `demyjpy.verdicts`.
 """
 
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.codec.commands import EVENTS, ROW_OF_EVENT, ROW_OF_NAME, EventRow
-from demyjpy.codec.responses import ACTIONS, LETTER_OF_ACTION, ActionRow
+from demyjpy.codec.responses import ACTIONS, ROW_OF_ACTION, ActionRow
 from demyjpy.errors import LocalProtocolError, RemoteProtocolError, describe
 from demyjpy.wire.codes import Response
 from demyjpy.wire.fields import show_bytes
@@ -26,6 +26,7 @@ __all__ = [
     "decode_event",
     "encode_action",
     "encode_event",
+    "name_of",
     "unknown_letter",
 ]
 
@@ -45,6 +46,12 @@ def encode_event(event: ev.Event, leading_space: bool = False) -> Packet:
     if row is None:
         raise LocalProtocolError(f"expected an event that goes over the wire, got {event!r}")
     return row.letter, row.encode(event, leading_space)
+
+
+def name_of(event: ev.Event) -> str:
+    """The name of an event: the key under which its handler is registered."""
+    row = ROW_OF_EVENT.get(type(event))
+    return row.name if row else "disconnect"
 
 
 def decode_action(packet: Packet, leading_space: bool = False) -> act.Action:
@@ -69,12 +76,11 @@ def encode_action(action: act.Action, leading_space: bool = False) -> Packet:
 
 def action_row(action: object) -> ActionRow:
     """The row of an action; what is no action raises `LocalProtocolError`."""
-    letter = LETTER_OF_ACTION.get(type(action))
-    if letter is None:
+    row = ROW_OF_ACTION.get(type(action))
+    if row is None:
         raise LocalProtocolError(f"expected an action, got {describe(action)}")
-    if isinstance(action, act.AddRecipient) and action.parameters:
-        letter = Response.ADDRCPT_PAR
-    return ACTIONS[letter]
+    has_parameters = isinstance(action, act.AddRecipient) and action.parameters
+    return ACTIONS[Response.ADDRCPT_PAR] if has_parameters else row
 
 
 def unknown_letter(expected: str, packet: Packet) -> RemoteProtocolError:

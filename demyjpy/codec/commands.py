@@ -109,14 +109,13 @@ def _decode_connect(payload: bytes, leading_space: bool) -> ev.Connect:
 
 
 def _decode_address(family: str, raw: str) -> ev.PeerAddress:
+    if family == "L":
+        return raw
+    bare = raw[5:] if family == "6" and raw[:5].lower() == "ipv6:" else raw
     try:
-        if family == "4":
-            return IPv4Address(raw)
-        if family == "6":
-            return IPv6Address(raw[5:] if raw[:5].lower() == "ipv6:" else raw)
+        return IPv4Address(bare) if family == "4" else IPv6Address(bare)
     except AddressValueError:
         raise RemoteProtocolError(f"an IPv{family} address", describe(raw)) from None
-    return raw
 
 
 def _encode_connect(event: ev.Connect, leading_space: bool) -> bytes:
@@ -137,11 +136,10 @@ def _one_string(event: type[Any], attribute: str, what: str) -> dict[str, Any]:
 def _envelope(event: type[Any]) -> dict[str, Any]:
     """MAIL and RCPT: the address as the client wrote it, then one string a parameter."""
 
-    def decode(payload: bytes, leading_space: bool) -> ev.Event:
+    def decode(payload: bytes, leading_space: bool) -> Any:
         raw, rest = take_string(payload, "an address")
         parameters = Parameters.parse(take_strings(rest)) if rest else _NO_PARAMETERS
-        found: ev.Event = event(raw, parameters, raw=raw)
-        return found
+        return event(raw, parameters, raw=raw)
 
     def encode(event: ev.Mail | ev.Recipient, leading_space: bool) -> bytes:
         return b"".join(map(encode_string, (event.raw, *event.parameters.as_words())))
@@ -166,12 +164,8 @@ def _encode_header(event: ev.Header, leading_space: bool) -> bytes:
     return encode_string(event.name) + encode_string(event.raw if leading_space else event.value)
 
 
-def _rows(*rows: EventRow) -> dict[int, EventRow]:
-    return {int(row.letter): row for row in rows}
-
-
 _C = Command
-EVENTS: Final = _rows(
+_ROWS: Final = (
     EventRow(
         _C.OPTNEG,
         "options",
@@ -262,10 +256,12 @@ EVENTS: Final = _rows(
     EventRow(_C.QUIT, "quit", **_nothing(ev.Quit), replies=False),
     EventRow(_C.QUIT_NC, "quit_nc", **_nothing(ev.QuitNewConnection), replies=False, since=6),
 )
+
+EVENTS: Final = {int(row.letter): row for row in _ROWS}
 """What the MTA says, by letter."""
 
-ROW_OF_NAME: Final = {row.name: row for row in EVENTS.values()}
+ROW_OF_NAME: Final = {row.name: row for row in _ROWS}
 """The same rows by event name."""
 
-ROW_OF_EVENT: Final = {row.event: row for row in EVENTS.values()}
+ROW_OF_EVENT: Final = {row.event: row for row in _ROWS}
 """The same rows by class of event."""

@@ -4,7 +4,7 @@ A row is the only place that knows a response's letter, class, layout, permissio
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from attrs import frozen
 
@@ -19,28 +19,32 @@ from demyjpy.wire.fields import (
     take_string,
 )
 
+A = TypeVar("A", bound=act.Action)
+
 _A = ActionFlag
 
 
 @frozen
 class ActionRow:
-    """What the filter says with one letter; ``needs`` is the permission it takes.
+    """What the filter says with one letter, and the classes of ``actions`` that it stands for.
 
     ``group`` orders a plan: 1 header, 2 envelope, 3 body, 4 quarantine, 5 verdict; 0 stands alone.
+    ``needs`` is the permission it takes, ``permission`` the name of that in ``actions=``.
     """
 
     letter: Response
+    actions: tuple[type[Any], ...]
     decode: Callable[[bytes, bool], act.Action]
     encode: Callable[[Any, bool], bytes]
     group: int
     needs: ActionFlag = ActionFlag(0)
+    permission: str = ""
 
 
-def _bare(letter: Response, action: act.Action, group: int = 5) -> ActionRow:
+def _bare(letter: Response, kind: type[Any], group: int = 5) -> ActionRow:
     """A response without payload; surplus bytes are ignored, as Sendmail does."""
-    return ActionRow(
-        letter, lambda payload, leading_space: action, lambda action, leading_space: b"", group
-    )
+    action = kind()
+    return ActionRow(letter, (kind,), lambda payload, exact: action, lambda action, exact: b"", group)
 
 
 def _decode_negotiate(payload: bytes, leading_space: bool) -> act.Negotiate:
@@ -76,7 +80,7 @@ def _decode_reply(payload: bytes, leading_space: bool) -> act.ReplyCode:
         first, _, after = line[4:].partition(" ")
         if number == 1:
             code = int(line[:3])
-            enhanced = first if _is_enhanced(first, line[0]) else None
+            enhanced = first if first[:1] == line[0] and act.ENHANCED.fullmatch(first) else None
         if int(line[:3]) != code:
             raise RemoteProtocolError(f"the same code {code} in each line", repr(line))
         if "\r" in line or "\n" in line:
@@ -87,31 +91,18 @@ def _decode_reply(payload: bytes, leading_space: bool) -> act.ReplyCode:
 
 def exact_reply(code: int, enhanced: str | None, lines: Iterable[str]) -> act.ReplyCode:
     """A reply as a filter said it: what the class cuts, cleans and adds is for what is to be said."""
-    reply: act.ReplyCode = _exactly(act.ReplyCode(code, enhanced), lines=tuple(lines))
-    return reply
+    return _exactly(act.ReplyCode(code, enhanced), "lines", tuple(lines))
 
 
-def _exactly(action: Any, **attributes: object) -> Any:
-    for name, value in attributes.items():
-        object.__setattr__(action, name, value)
+def _exactly(action: A, name: str, value: object) -> A:
+    object.__setattr__(action, name, value)
     return action
 
 
 def _decode_quarantine(payload: bytes, leading_space: bool) -> act.Quarantine:
     reason, _ = take_string(payload, "a reason")
     action = act.Quarantine(reason)
-    if reason:
-        _exactly(action, reason=reason)
-    return action
-
-
-def _is_enhanced(word: str, klass: str) -> bool:
-    parts = word.split(".")
-    return (
-        len(parts) == 3
-        and parts[0] == klass
-        and all(part.isascii() and part.isdigit() and len(part) <= 3 for part in parts)
-    )
+    return _exactly(action, "reason", reason) if reason else action
 
 
 def _halve_percent(text: str) -> str:
@@ -135,50 +126,51 @@ def _after_colon(action: act.AddHeader | act.InsertHeader | act.ChangeHeader, ra
     return encode_string(action.name) + encode_string(action.raw if raw else action.value)
 
 
-def _literal(kind: type[Any], place: tuple[Any, ...], value: str, leading_space: bool) -> Any:
+def _literal(kind: type[Any], index: tuple[int, ...], name: str, value: str, exact: bool) -> Any:
     """A header edit exactly as it was sent: what the class makes of CR is for values of our own."""
     action: Any = object.__new__(kind)
-    if leading_space:
-        action.__attrs_init__(*place, value.removeprefix(" "), raw=value)
-    else:
-        action.__attrs_init__(*place, value, raw=f" {value}" if value else "")
+    text, raw = (value.removeprefix(" "), value) if exact else (value, f" {value}" * bool(value))
+    action.__attrs_init__(*index, name, text, raw=raw)
     return action
 
 
-def _decode_add(payload: bytes, leading_space: bool) -> act.AddHeader:
+def _take_field(payload: bytes) -> tuple[str, str]:
     name, rest = take_string(payload, "a header name")
     value, _ = take_string(rest, "a header value")
-    action: act.AddHeader = _literal(act.AddHeader, (name,), value, leading_space)
-    return action
+    return name, value
 
 
-def _decode_insert(payload: bytes, leading_space: bool) -> act.InsertHeader:
+def _decode_insert(payload: bytes, leading_space: bool) -> Any:
     index, rest = take_number(payload, 4, "a header index")
-    name, rest = take_string(rest, "a header name")
-    value, _ = take_string(rest, "a header value")
-    action: act.InsertHeader = _literal(act.InsertHeader, (index, name), value, leading_space)
-    return action
+    return _literal(act.InsertHeader, (index,), *_take_field(rest), leading_space)
 
 
-def _decode_change(payload: bytes, leading_space: bool) -> act.ChangeHeader | act.DeleteHeader:
+def _decode_change(payload: bytes, leading_space: bool) -> Any:
     index, rest = take_number(payload, 4, "a header index")
-    name, rest = take_string(rest, "a header name")
-    value, _ = take_string(rest, "a header value")
+    name, value = _take_field(rest)
     index = index or 1  # both MTAs take 0 for the first
     if not value:
         return act.DeleteHeader(index, name)
-    action: act.ChangeHeader = _literal(act.ChangeHeader, (index, name), value, leading_space)
-    return action
+    return _literal(act.ChangeHeader, (index,), name, value, leading_space)
 
 
 def _encode_index(action: act.InsertHeader | act.ChangeHeader | act.DeleteHeader) -> bytes:
     return encode_number(action.index, 4, "a header index")
 
 
+def _encode_change(action: Any, raw: bool) -> bytes:
+    is_gone = isinstance(action, act.DeleteHeader)
+    value = encode_string(action.name) + b"\0" if is_gone else _after_colon(action, raw)
+    return _encode_index(action) + value
+
+
+def _decode_address(kind: type[Any], payload: bytes) -> Any:
+    return kind(take_string(payload, "an address")[0])
+
+
 def _decode_with_parameters(kind: type[Any], payload: bytes) -> Any:
     address, rest = take_string(payload, "an address")
-    words = take_string(rest, "ESMTP parameters")[0] if rest else None
-    return kind(address, words)
+    return kind(address, take_string(rest, "ESMTP parameters")[0] if rest else None)
 
 
 def _encode_with_parameters(action: act.AddRecipient | act.ChangeSender, leading_space: bool) -> bytes:
@@ -190,110 +182,112 @@ def _encode_angle(address: str) -> bytes:
     return encode_string(f"<{address}>")
 
 
-def _actions(*rows: ActionRow) -> dict[int, ActionRow]:
-    return {int(row.letter): row for row in rows}
-
-
 _R = Response
-ACTIONS: Final = _actions(
-    ActionRow(_R.OPTNEG, _decode_negotiate, _encode_negotiate, 0),
-    _bare(_R.CONTINUE, act.Continue()),
-    _bare(_R.ACCEPT, act.Accept()),
-    _bare(_R.REJECT, act.Reject()),
-    _bare(_R.TEMPFAIL, act.TemporaryFailure()),
-    _bare(_R.DISCARD, act.Discard()),
-    _bare(_R.SKIP, act.Skip()),
-    ActionRow(_R.REPLYCODE, _decode_reply, _encode_reply, 5),
-    _bare(_R.PROGRESS, act.Progress(), 0),
-    _bare(_R.SHUTDOWN, act.Shutdown(), 0),
-    _bare(_R.CONN_FAIL, act.ConnectionFailed(), 0),
-    ActionRow(_R.ADDHEADER, _decode_add, _after_colon, 1, _A.ADDHDRS),
+_ROWS: Final = (
+    _bare(_R.CONTINUE, act.Continue),
+    _bare(_R.ACCEPT, act.Accept),
+    _bare(_R.REJECT, act.Reject),
+    _bare(_R.TEMPFAIL, act.TemporaryFailure),
+    _bare(_R.DISCARD, act.Discard),
+    _bare(_R.SKIP, act.Skip),
+    ActionRow(_R.REPLYCODE, (act.ReplyCode,), _decode_reply, _encode_reply, 5),
+    _bare(_R.PROGRESS, act.Progress, 0),
+    _bare(_R.SHUTDOWN, act.Shutdown, 0),
+    _bare(_R.CONN_FAIL, act.ConnectionFailed, 0),
+    ActionRow(
+        _R.ADDHEADER,
+        (act.AddHeader,),
+        lambda payload, exact: _literal(act.AddHeader, (), *_take_field(payload), exact),
+        _after_colon,
+        1,
+        _A.ADDHDRS,
+        "add_header",
+    ),
     ActionRow(
         _R.INSHEADER,
+        (act.InsertHeader,),
         _decode_insert,
         lambda action, raw: _encode_index(action) + _after_colon(action, raw),
         1,
         _A.ADDHDRS,
-    ),
-    ActionRow(
-        _R.CHGHEADER,
-        _decode_change,
-        lambda action, raw: (
-            _encode_index(action)
-            + (
-                encode_string(action.name) + b"\0"
-                if isinstance(action, act.DeleteHeader)
-                else _after_colon(action, raw)
-            )
-        ),
-        1,
-        _A.CHGHDRS,
-    ),
-    ActionRow(
-        _R.ADDRCPT,
-        lambda payload, _: act.AddRecipient(take_string(payload, "an address")[0]),
-        lambda action, _: _encode_angle(action.address),
-        2,
-        _A.ADDRCPT,
-    ),
-    ActionRow(
-        _R.ADDRCPT_PAR,
-        lambda payload, _: _decode_with_parameters(act.AddRecipient, payload),
-        _encode_with_parameters,
-        2,
-        _A.ADDRCPT_PAR,
-    ),
-    ActionRow(
-        _R.DELRCPT,
-        lambda payload, _: act.DeleteRecipient(take_string(payload, "an address")[0]),
-        lambda action, _: _encode_angle(action.address),
-        2,
-        _A.DELRCPT,
-    ),
-    ActionRow(
-        _R.CHGFROM,
-        lambda payload, _: _decode_with_parameters(act.ChangeSender, payload),
-        _encode_with_parameters,
-        2,
-        _A.CHGFROM,
+        "add_header",
     ),
     ActionRow(
         _R.REPLBODY,
+        (act.ReplaceBody,),
         lambda payload, _: act.ReplaceBody(payload),
         lambda action, _: action.data,
         3,
         _A.CHGBODY,
+        "change_body",
+    ),
+    ActionRow(
+        _R.ADDRCPT,
+        (act.AddRecipient,),
+        lambda payload, _: _decode_address(act.AddRecipient, payload),
+        lambda action, _: _encode_angle(action.address),
+        2,
+        _A.ADDRCPT,
+        "add_recipient",
+    ),
+    ActionRow(
+        _R.ADDRCPT_PAR,
+        (),  # AddRecipient, too, if it has parameters
+        lambda payload, _: _decode_with_parameters(act.AddRecipient, payload),
+        _encode_with_parameters,
+        2,
+        _A.ADDRCPT_PAR,
+        "add_recipient_par",
+    ),
+    ActionRow(
+        _R.DELRCPT,
+        (act.DeleteRecipient,),
+        lambda payload, _: _decode_address(act.DeleteRecipient, payload),
+        lambda action, _: _encode_angle(action.address),
+        2,
+        _A.DELRCPT,
+        "delete_recipient",
+    ),
+    ActionRow(
+        _R.CHGHEADER,
+        (act.ChangeHeader, act.DeleteHeader),
+        _decode_change,
+        _encode_change,
+        1,
+        _A.CHGHDRS,
+        "change_header",
     ),
     ActionRow(
         _R.QUARANTINE,
+        (act.Quarantine,),
         _decode_quarantine,
         lambda action, _: encode_string(action.reason),
         4,
         _A.QUARANTINE,
+        "quarantine",
+    ),
+    ActionRow(
+        _R.CHGFROM,
+        (act.ChangeSender,),
+        lambda payload, _: _decode_with_parameters(act.ChangeSender, payload),
+        _encode_with_parameters,
+        2,
+        _A.CHGFROM,
+        "change_sender",
+    ),
+    ActionRow(
+        _R.OPTNEG,
+        (act.Negotiate,),
+        _decode_negotiate,
+        _encode_negotiate,
+        0,
+        _A.SETSYMLIST,  # for its macro lists
+        "choose_macros",
     ),
 )
+
+ACTIONS: Final = {int(row.letter): row for row in _ROWS}
 """What the filter says, by letter."""
 
-LETTER_OF_ACTION: Final[dict[type[Any], Response]] = {
-    act.Negotiate: _R.OPTNEG,
-    act.Continue: _R.CONTINUE,
-    act.Accept: _R.ACCEPT,
-    act.Reject: _R.REJECT,
-    act.TemporaryFailure: _R.TEMPFAIL,
-    act.Discard: _R.DISCARD,
-    act.Skip: _R.SKIP,
-    act.ReplyCode: _R.REPLYCODE,
-    act.Progress: _R.PROGRESS,
-    act.Shutdown: _R.SHUTDOWN,
-    act.ConnectionFailed: _R.CONN_FAIL,
-    act.AddHeader: _R.ADDHEADER,
-    act.InsertHeader: _R.INSHEADER,
-    act.ChangeHeader: _R.CHGHEADER,
-    act.DeleteHeader: _R.CHGHEADER,
-    act.AddRecipient: _R.ADDRCPT,
-    act.DeleteRecipient: _R.DELRCPT,
-    act.ChangeSender: _R.CHGFROM,
-    act.ReplaceBody: _R.REPLBODY,
-    act.Quarantine: _R.QUARANTINE,
-}
-"""The letter of each action; `AddRecipient` with parameters takes ``ADDRCPT_PAR`` instead."""
+ROW_OF_ACTION: Final = {kind: row for row in _ROWS for kind in row.actions}
+"""The same rows by class; `AddRecipient` with parameters takes that of ``ADDRCPT_PAR`` instead."""

@@ -19,7 +19,7 @@ class Acceptor:
     """Gives what it accepts to ``take``, with the peer's address, from `resume` on.
 
     ``sock`` does not block. At one wake-up it takes ``at_once`` connections, so that those open get
-    their turn; before each it asks ``is_full``, and pauses where that is so. For a running event loop.
+    their turn; before each it asks ``is_full``, and pauses if that is so. For a running event loop.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Acceptor:
 class ProtocolServer:
     """Gives each connection that it accepts on ``sock`` a protocol, made by ``factory``.
 
-    Like `asyncio.Server`, but where it is closed, who was accepted is still connected.
+    Like `asyncio.Server`, but if it is closed, who was accepted is still connected.
     """
 
     def __init__(self, sock: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:

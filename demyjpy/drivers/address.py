@@ -234,8 +234,10 @@ def _listen_inet(address: Address) -> Listener:
     )
     with ExitStack() as undo:
         sock = undo.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        # or connections in TIME_WAIT would keep the port from a milter that is started again, socket(7)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
+            # or net.ipv6.bindv6only would decide whether IPv4 peers may come, too, ipv6(7)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(found[0][4])
         _begin(sock)
@@ -296,14 +298,9 @@ def _give(address: Address) -> None:
                 "somebody else may write to its directory"
             )
         same = f"/proc/self/fd/{number}"
-        if address.user is not None:
-            shutil.chown(same, user=address.user)
-        if address.group is not None:
-            shutil.chown(same, group=address.group)
-        mode = address.mode
-        if mode is None:
-            mode = 0o660 if address.group else 0o600
-        Path(same).chmod(mode)
+        shutil.chown(same, address.user or -1, address.group or -1)  # -1: it stays as it is, chown(2)
+        default = 0o660 if address.group else 0o600
+        Path(same).chmod(default if address.mode is None else address.mode)
     except LookupError as error:
         raise AddressError(f"cannot listen on {address}: {error}") from None
     finally:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from demyjpy.drivers.options import Options
+from demyjpy.drivers.options import ServerOptions
 from demyjpy.drivers.report import Seldom, log
 from demyjpy.engine.connection import Setup
 from demyjpy.registry import Registry
@@ -48,10 +48,10 @@ class Door:
     ``setup`` is what the next guest gets.
     """
 
-    def __init__(self, options: Options, setup: Setup) -> None:
+    def __init__(self, options: ServerOptions, setup: Setup) -> None:
         self.setup = setup
         self._options = options
-        self._refusing = Options(limits=options.limits).setup(_come_back_later(), setup.defers)
+        self._refusing = ServerOptions(limits=options.limits).setup(_come_back_later(), setup.defers)
         self._peers: Counter[str] = Counter()
         self._seldom = Seldom()
         self.served = self.refused = 0
@@ -100,8 +100,8 @@ class Door:
             log.warning("refused %s: %s%s", many, why, where)
 
 
-def warn_if_open(where: Any, options: Options) -> None:
-    """Say so where a TCP socket, by its ``getsockname``, can be reached from other machines."""
+def warn_if_open(where: Any, options: ServerOptions) -> None:
+    """Warn if a TCP socket, by its ``getsockname``, can be reached from other machines."""
     peer = peer_of(where)
     if peer is not None and not peer.is_loopback and not options.allow:
         log.warning(

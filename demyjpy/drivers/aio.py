@@ -14,13 +14,13 @@ from time import monotonic
 from typing import Any, Final, Self
 
 from demyjpy.drivers.accepting import Acceptor
-from demyjpy.drivers.address import Address, Listener, listen, parse_address
-from demyjpy.drivers.admission import Door
+from demyjpy.drivers.address import Listener, parse_address
 from demyjpy.drivers.aio_session import AsyncSession
 from demyjpy.drivers.births import BIRTHS
-from demyjpy.drivers.options import Options, SessionNames, make_options
+from demyjpy.drivers.options import ServerOptions, make_options
 from demyjpy.drivers.pool import DaemonExecutor, Pool
 from demyjpy.drivers.report import log
+from demyjpy.drivers.server import Server
 from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.sockets import send_at_once
 from demyjpy.drivers.transport import Poller
@@ -35,24 +35,12 @@ _ACCEPTS: Final = 64  # connections taken at one wake-up
 _PARTING: Final = 1.0  # seconds for the last handlers of sessions that were cut
 
 
-class AsyncServer:
+class AsyncServer(Server):
     """A milter on the running event loop; an async context manager that listens while it is entered.
 
     ``address`` is where it listens, with the port that was chosen. Leaving it, or `close`, stops
     accepting, lets messages in flight finish within the grace period, and ends all sessions.
     """
-
-    def __init__(
-        self, address: Address | Listener, on_connect: Any, options: Options | None = None
-    ) -> None:
-        self._where = address
-        self.options = options or Options()
-        self._door = Door(self.options, self._setup(on_connect))
-        self._retired: Callable[[], None] | None = None
-        self._sessions: set[AsyncSession] = set()
-        self._left: set[asyncio.Future[Any]] = set()
-        """Tasks that were cancelled, and have not ended yet."""
-        self.stopping = False
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -63,13 +51,13 @@ class AsyncServer:
 
     async def start(self) -> None:
         """Listen. `AddressError` says why that is not possible."""
-        where = self._where
-        self._listener = where if isinstance(where, Listener) else listen(where)
-        self.address = str(self._listener.address)
+        self._listener = self._listen()
+        self._sessions: set[AsyncSession] = set()
+        self._left: set[asyncio.Future[Any]] = set()
+        """Tasks that were cancelled, and have not ended yet."""
         self._loop = asyncio.get_running_loop()
         self.poller = Poller(self._loop)
         self._over = asyncio.Event()
-        self._names = SessionNames()
         self._pool = Pool(self.options.blocking_threads)
         self._watch = LoopWatch(self._loop.call_soon_threadsafe, self.options.warn_blocked)
         self._watch.start()
@@ -99,7 +87,7 @@ class AsyncServer:
                 session.abandon()
             await self._wait_empty(_PARTING)
         finally:
-            self._cut()  # where closing itself is cancelled
+            self._cut()  # if closing itself is cancelled
             self.poller.close()
             self._sweeper.cancel()
             self._watch.stop()
@@ -111,10 +99,6 @@ class AsyncServer:
         return self.options.setup(
             on_connect, lambda handler: handler.blocking or handler.is_async, Budget(clock=monotonic)
         )
-
-    def adopt(self, on_connect: Any) -> None:
-        """Serve the sessions to come with this filter; those begun keep theirs. From any thread."""
-        self._door.setup = self._setup(on_connect)
 
     def retire(self, ended: Callable[[], None]) -> None:
         """Accept no more, and say so when the last session has ended by itself."""
@@ -128,7 +112,7 @@ class AsyncServer:
         self._over.set()
 
     async def _wait_empty(self, seconds: float) -> None:
-        """Until the last session is gone, or so long, or until there is hurry."""
+        """Wait until the last session is gone, these seconds are over, or `hurry` is called."""
         if self._sessions:
             await within(seconds, self._over.wait())
         self._over.clear()
@@ -200,8 +184,8 @@ def serve(address: str | int, on_connect: Any, **options: Any) -> AsyncServer:
     """A milter for a program with its own event loop.
 
     ``async with serve("inet:20025@localhost", handlers) as server:`` listens while the block runs;
-    ``server.address`` is where. Options are those of `Options`, but for ``loop``: it runs in the loop
-    that is there. Several may run in one loop.
+    ``server.address`` is where. Options are those of `ServerOptions`, but for ``loop``: it runs in the
+    loop that is there. Several may run in one loop.
     """
     if "loop" in options:
         raise HandlerError(
@@ -211,7 +195,7 @@ def serve(address: str | int, on_connect: Any, **options: Any) -> AsyncServer:
     return AsyncServer(parse_address(address), on_connect, make_options(serve, options))
 
 
-def run(listener: Listener, on_connect: Any, options: Options, started: Started) -> None:
+def run(listener: Listener, on_connect: Any, options: ServerOptions, started: Started) -> None:
     """Serve until told to stop; ``started`` is given the function that does it."""
 
     async def main() -> None:
@@ -241,7 +225,7 @@ def run(listener: Listener, on_connect: Any, options: Options, started: Started)
                 await told.wait()
                 await server.close()
             finally:
-                await server.close(grace=0)  # where KeyboardInterrupt ends the loop
+                await server.close(grace=0)  # if KeyboardInterrupt ends the loop
             loop.remove_reader(bell.fileno())
 
     runner = asyncio.Runner(loop_factory=loop_factory(options.loop))
@@ -267,20 +251,17 @@ def _end(runner: asyncio.Runner) -> None:
     loop.set_exception_handler(lambda *_: None)  # which would hear of each when it is forgotten
     # one that is forgotten is closed, and may swallow that for ever; what a thread has is not forgotten
     with suppress(RuntimeError):  # there are no more threads
-        BIRTHS.start(threading.Thread(target=_keep, args=(left,), daemon=True))
+        BIRTHS.start(
+            threading.Thread(target=lambda _: threading.Event().wait(), args=(left,), daemon=True)
+        )
     asyncio.set_event_loop(None)
     loop.close()
-
-
-def _keep(_: object) -> None:
-    """For as long as the process lives."""
-    threading.Event().wait()
 
 
 def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
     """What makes an event loop of this name; None for asyncio's own choice.
 
-    `HandlerError` where it is not installed.
+    `HandlerError` if it is not installed.
     """
     if name == "asyncio":
         return None

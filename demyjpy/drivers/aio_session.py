@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from demyjpy.drivers.admission import Guest
-from demyjpy.drivers.options import Options
+from demyjpy.drivers.options import ServerOptions
 from demyjpy.drivers.report import UNFINISHED, report, report_closed
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable
 from demyjpy.drivers.transport import Poller, Transport
@@ -25,7 +25,7 @@ from demyjpy.events import Abort, Disconnect
 class Server(Protocol):
     """What a session needs of its server."""
 
-    options: Options
+    options: ServerOptions
     poller: Poller
     stopping: bool
 
@@ -103,7 +103,7 @@ class AsyncSession:
             self.leave_if_idle()
 
     def go_on(self) -> None:
-        if not self._is_full:  # else `resume_writing` says when
+        if not self._is_full:  # else `hold_back` says when
             self._is_behind = False
             self.receive(b"")
             self._read_if_due()
@@ -121,13 +121,9 @@ class AsyncSession:
             self._server.forget_session(self)
             raise
 
-    def pause_writing(self) -> None:
-        self._is_full = True
-        self._read(False)
-
-    def resume_writing(self) -> None:
-        self._is_full = False
-        if self._is_behind and self._transport is not None:
+    def hold_back(self, is_full: bool) -> None:
+        self._is_full = is_full
+        if not is_full and self._is_behind and self._transport is not None:
             self._transport.work_later()
         self._read_if_due()
 
@@ -135,12 +131,9 @@ class AsyncSession:
         # what was kept of the last read is done with before there is another
         self._read(not self._is_full and not self._is_behind and self._running is None)
 
-    def _read(self, wanted: bool) -> None:
+    def _read(self, is_wanted: bool) -> None:
         if self._transport is not None:
-            if wanted:
-                self._transport.resume_reading()
-            else:
-                self._transport.pause_reading()
+            self._transport.read(is_wanted)
 
     # ---------------------------------------------------------------------- what the engine says
     def _follow(self, connection: Connection) -> None:
@@ -253,7 +246,7 @@ class AsyncSession:
         if self._running is not None and self._running.remove_done_callback(self._called):
             self._fail(HandlerError(f"{UNFINISHED}; {self._give_up()}"))
 
-    def check_time(self, now: float, options: Options) -> None:
+    def check_time(self, now: float, options: ServerOptions) -> None:
         """End the session of a peer that says nothing, or reads nothing, for too long."""
         if self._running is not None or self._transport is None:
             return

@@ -1,4 +1,4 @@
-"""SIGUSR1: what a process has in memory is written out; where it keeps nothing, the log says so.
+"""SIGUSR1: what a process has in memory is written out; if it keeps nothing, the log says so.
 
 It never ends a process that serves, as it would by itself (signal(7)).
 """
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from demyjpy.drivers.report import log
+from demyjpy.drivers.signals import handling
 
 DUMP: Final = signal.SIGUSR1
 """What has everything in memory written out."""
@@ -32,7 +33,7 @@ class _Obeying:
             self._is_busy = True
             try:
                 _thread.start_new_thread(self._run, ())
-            except RuntimeError:  # there is no thread to be had: the next signal tries again
+            except RuntimeError:  # the system has no thread left: the next signal tries again
                 self._is_busy = False
 
     def _run(self) -> None:  # pragma: no cover  # coverage sees threads that `threading` starts
@@ -57,11 +58,8 @@ def obeying(act: Callable[[], object] | None = None) -> Iterator[None]:
     if is_taken or threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(DUMP, _Obeying(act or _say_that_nothing_is_kept, is_shared=act is not None))
-    try:
+    with handling({DUMP: _Obeying(act or _say_that_nothing_is_kept, is_shared=act is not None)}):
         yield
-    finally:
-        signal.signal(DUMP, before)
 
 
 def _say_that_nothing_is_kept() -> None:  # pragma: no cover  # called by `_run` only, in that thread
@@ -83,8 +81,5 @@ def passing_on(tell: Callable[[int], None]) -> Iterator[None]:
         else:
             before()
 
-    signal.signal(DUMP, obey)
-    try:
+    with handling({DUMP: obey}):
         yield
-    finally:
-        signal.signal(DUMP, before)

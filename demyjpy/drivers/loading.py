@@ -1,7 +1,7 @@
 """Loading a filter again in the process that serves, which goes on serving meanwhile.
 
 It is done in a thread, with a deadline. A thread cannot be ended, and one that hangs in an import keeps
-others from importing the same. So a process of its own tries first, where there is a command for that.
+others from importing the same. So a process of its own tries first, if there is a command for that.
 """
 
 import math
@@ -67,8 +67,10 @@ def too_long(seconds: float, stacks: str = "") -> str:
 class Attempt:
     """One attempt in threads; ``ended`` is called from one of them when `outcome` can be asked for.
 
-    `RuntimeError` where there is no thread to be had.
+    `RuntimeError` if the system has no thread left.
     """
+
+    left: Final = math.inf  # seconds until `outcome` has to be asked for: its threads say when
 
     def __init__(self, reload: Reload, seconds: float, ended: Callable[[], None]) -> None:
         self._reload, self._seconds, self._ended = reload, seconds, ended
@@ -84,13 +86,8 @@ class Attempt:
         """What became of it, None while it goes on."""
         return self._outcome
 
-    @property
-    def left(self) -> float:
-        """Seconds until `outcome` has to be asked for: its threads tell."""
-        return math.inf
-
     def cancel(self) -> bool:
-        """It is of no use any more; False where it is loading in this process, and has to end first."""
+        """Give it up; False if it is loading in this process already, and has to end first."""
         with self._lock:
             if self._is_loading:
                 return False

@@ -40,7 +40,7 @@ def size_of(text: str) -> int:
 
 
 def cut(text: str, most: int, size: Callable[[str], int] = size_of) -> str:
-    """At most so many bytes of a text, with `MARK` at the end where there were more."""
+    """At most so many bytes of a text, with `MARK` at the end if there were more."""
     if len(text) <= most and size(text) <= most:
         return text
     room = most - len(MARK)

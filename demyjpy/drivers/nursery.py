@@ -1,4 +1,4 @@
-"""The process that a filter is loaded in where there are workers, and from which its workers come.
+"""The process that a filter is loaded in if there are workers, and from which its workers come.
 
 The parent of all forks it, and executes nothing of a filter itself: whatever loading does, it can be
 ended, and what an old filter held goes with its process. It forks workers when it is asked to, and tells
@@ -11,7 +11,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,14 +21,12 @@ from typing import Any, Final, NoReturn
 from attrs import frozen
 
 from demyjpy.drivers.loading import Outcome, too_long, why
+from demyjpy.drivers.processes import HELD, flush, fork, see_off
 from demyjpy.drivers.report import log
-from demyjpy.drivers.signals import AT_ONCE, RELOAD, RETIRE, SIGNALS, Bell
+from demyjpy.drivers.signals import Bell
 
 NAME: Final = "demyjpy-filter"
 """What such a process calls itself: ``/proc/PID/comm``."""
-
-HELD: Final = (*SIGNALS, AT_ONCE, RETIRE, RELOAD)
-"""Signals that are held back around a fork: no handler of the parent's may run in the child."""
 
 
 @frozen
@@ -62,7 +59,7 @@ _ENDED: Final = b"\4"
 
 
 class Nursery:
-    """The parent's side of it. Times are in seconds. `OSError` where there are no descriptors."""
+    """The parent's side of it. Times are in seconds. `OSError` if there are no descriptors."""
 
     def __init__(self, load: Callable[[], Any], seconds: float, house: House) -> None:
         self._seconds = seconds
@@ -71,20 +68,18 @@ class Nursery:
         self._outcome: Outcome | None = None
         self._ended: dict[int, int] = {}
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        flush()
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
-        try:
-            self.pid = os.fork()
-            if self.pid == 0:
-                self._socket.close()
-                house.leave()
-                _Side(theirs, house, held).live(load, seconds)
-        except OSError as error:
-            self.pid = 0
-            self._outcome = Outcome(error=f"cannot start a process to load it in: {error}")
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
-            theirs.close()
+        self.pid = 0
+
+        def live(held: set[int]) -> NoReturn:
+            self._socket.close()
+            house.leave()
+            _Side(theirs, house, held).live(load, seconds)
+
+        with theirs:
+            try:
+                self.pid = fork(live)
+            except OSError as error:
+                self._outcome = Outcome(error=f"cannot start a process to load it in: {error}")
         self._socket.setblocking(False)
 
     # ------------------------------------------------------------------------------- loading
@@ -118,13 +113,9 @@ class Nursery:
     def close(self) -> None:
         """Ask for no more workers; it ends."""
         self._socket.close()
-        end = time.monotonic() + _PARTING
-        while self.pid and os.waitpid(self.pid, os.WNOHANG) == (0, 0):
-            if time.monotonic() > end:
-                self.cancel()
-                return
-            time.sleep(0.005)
-        self.pid = 0
+        if self.pid:
+            see_off(self.pid, _PARTING)
+            self.pid = 0
 
     # ------------------------------------------------------------------------------- workers
     @property
@@ -133,7 +124,7 @@ class Nursery:
         return not self.pid
 
     def spawn(self) -> int:
-        """Start a worker; its process id. `OSError` where that is not possible."""
+        """Start a worker; its process id. `OSError` if that is not possible."""
         self._hear()
         if self.is_lost:
             raise OSError("the process that holds the filter has ended")
@@ -261,21 +252,19 @@ class _Side:
         self._house.ring()
 
     def _fork(self, found: Any, bell: Bell) -> None:
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+        def be_worker(held: set[int]) -> NoReturn:
+            self._socket.close()
+            bell.__exit__()
+            _call_it(_NAME_OF_WORKER)
+            self._house.rear(found, held)
+
         try:
-            pid = os.fork()
-            if pid == 0:
-                self._socket.close()
-                bell.__exit__()
-                _call_it(_NAME_OF_WORKER)
-                self._house.rear(found, held)
+            pid = fork(be_worker)
         except OSError as error:
             self._say(_REPORT.pack(_BORN, -(error.errno or 1), 0))
         else:
             self._living.add(pid)
             self._say(_REPORT.pack(_BORN, pid, 0))
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
     def _reap(self) -> None:
         for pid in tuple(self._living):
@@ -283,13 +272,6 @@ class _Side:
             if ended:
                 self._living.remove(pid)
                 self._say(_REPORT.pack(_ENDED, pid, status))
-
-
-def flush() -> None:
-    """Write what was printed so far, or a child would write it again."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
-            stream.flush()
 
 
 def _call_it(name: str) -> None:

@@ -1,4 +1,4 @@
-"""What can be chosen when a milter is started, alike for all drivers, and the session names.
+"""What a caller may choose when a milter is started, for all drivers, and the names of sessions.
 
 Values only; each driver reads what it needs.
 """
@@ -35,15 +35,15 @@ def _networks(given: str | Iterable[str]) -> tuple[IPv4Network | IPv6Network, ..
 
 
 @frozen(kw_only=True)
-class Options:
+class ServerOptions:
     """Options of `start_milter`, `serve` and `running`; times in seconds.
 
     ``on_error``: what is answered when a handler fails. ``limits``: how much one peer may send.
     ``max_connections``: how many at once in each process; more wait in the backlog, or are answered
     tempfail at once, as ``when_full`` says. ``max_connections_per_peer``: how many of these from one
     IP address; more are answered tempfail. ``allow``: the networks that TCP peers may come from, all
-    if there are none. ``idle_timeout``: without a byte from the MTA (libmilter's 7210: an SMTP client
-    may idle). ``negotiate_timeout``: from the connection to the end of the negotiation.
+    if there are none. ``idle_timeout``: without a byte from the MTA (libmilter's MI_TIMEOUT, 7210: an
+    SMTP client may idle). ``negotiate_timeout``: from the connection to the end of the negotiation.
     ``write_timeout``: with bytes that the MTA does not take. ``handler_timeout``: for one call of a
     handler that runs apart. ``warn_blocked``: what a handler may block the event loop before the log
     names it. ``grace``: for messages in flight when the milter stops.
@@ -91,16 +91,16 @@ class Options:
         )
 
 
-def make_options(who: Callable[..., Any], options: Mapping[str, Any]) -> Options:
-    """The options that were given to a function; `TypeError` that names it for one that there is not."""
+def make_options(who: Callable[..., Any], options: Mapping[str, Any]) -> ServerOptions:
+    """The options of a call of ``who``; `TypeError` names the first that it does not have."""
     own = [name for name, one in signature(who).parameters.items() if one.kind is not one.VAR_KEYWORD]
-    known = [*own, *fields_dict(Options)]
+    known = [*own, *fields_dict(ServerOptions)]
     for name in options:
         if name not in known:
             near = get_close_matches(name, known, 1)
             meant = f"; did you mean {near[0]}=?" if near else ""
             raise TypeError(f"{who.__name__}: expected one of its options, got {name}={meant}")
-    return Options(**options)
+    return ServerOptions(**options)
 
 
 class SessionNames:

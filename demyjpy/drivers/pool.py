@@ -1,4 +1,4 @@
-"""Threads for handlers that block, where the driver itself must not wait.
+"""Threads for handlers that block, for a driver that must not wait itself.
 
 Unlike those of `concurrent.futures`, they do not keep the program from ending: a handler that hangs
 would otherwise do so.
@@ -36,7 +36,7 @@ class Pool:
     def submit(self, function: Callable[[Any], Any], argument: Any) -> "Future[Any]":
         """Call a function in a thread, or in the first that is free. From one thread only.
 
-        `RuntimeError` where there is no thread, and none can be started.
+        `RuntimeError` if there is no thread, and none can be started.
         """
         future: Future[Any] = Future()
         with self._lock:

@@ -17,7 +17,7 @@ def is_root() -> bool:
 def become(user: str | None, group: str | None) -> None:
     """Run as this user, and in this group or else the user's own ones, for good.
 
-    `AddressError` where there is no such user or group, or where only root may do that.
+    `AddressError` if there is no such user or group, or if only root may do that.
     """
     uid, gid = _ids(user, group)
     if (uid, gid) == (os.geteuid(), os.getegid()):
@@ -35,8 +35,8 @@ def become(user: str | None, group: str | None) -> None:
 def acting_as(user: str | None, group: str | None) -> Iterator[None]:
     """While the block runs, files are made and opened in their name, if we are root.
 
-    For what is to be there before the socket is, and used by whom `become` makes us. Not where other
-    threads run.
+    For what is to be there before the socket is, and used by the user that `become` makes us. Not while
+    other threads run: they would act as that user, too.
     """
     uid, gid = _ids(user, group)
     me, mine = os.geteuid(), os.getegid()

@@ -24,7 +24,7 @@ UNFINISHED: Final = "it had not finished when the milter stopped"
 
 
 class Seldom:
-    """Keeps a flood out of the log: what comes again and again is told once in so many seconds."""
+    """Keeps a flood out of the log: one record of a kind in ``seconds``, with how many were left out."""
 
     def __init__(self, seconds: float = 1.0) -> None:
         self._seconds = seconds
@@ -48,7 +48,7 @@ def report(connection: Connection) -> None:
 
 
 def report_closed(connection: Connection, why: str) -> None:
-    """Log that a connection is closed by us, and not because of what was said on it."""
+    """Log that we close a connection for a reason other than what was said on it."""
     macros = connection.scope.macros
     where = Where(connection.session, macros.get("i"), macros.client)
     log.warning("%s: closed: %s", where, why, extra=where.facts())

@@ -4,7 +4,8 @@ import math
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final, Self, TypeAlias
 
@@ -44,22 +45,33 @@ RELOAD: Final = signal.SIGHUP
 _DAY: Final = 86_400.0
 
 
+@contextmanager
+def handling(handlers: Mapping[signal.Signals, Callable[..., None]]) -> Iterator[Callable[[], None]]:
+    """While the block runs, signals have these handlers. Gives what puts back those before, any time."""
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    try:
+        yield restore
+    finally:
+        restore()
+
+
 class Requests:
     """What was asked of a driver; what comes before it has started waits for it."""
 
     def __init__(self) -> None:
-        self._asked: list[bool] = []
+        self.asked: list[bool] = []
+        """The requests to stop, in order; True: at once."""
         self._is_retired = False
         self._controls: Controls | None = None
 
-    @property
-    def has_come(self) -> bool:
-        """Whether anything was asked."""
-        return bool(self._asked)
-
     def ask(self, at_once: bool) -> None:
         """A request has come."""
-        self._asked.append(at_once)
+        self.asked.append(at_once)
         if self._controls is not None:
             self._controls.stop(at_once)
 
@@ -74,7 +86,7 @@ class Requests:
         self._controls = controls
         if self._is_retired:
             controls.retire()
-        for at_once in tuple(self._asked):
+        for at_once in tuple(self.asked):
             controls.stop(at_once)
 
 
@@ -93,24 +105,15 @@ def obeyed(reload: Callable[[], None] | None = None) -> Iterator[Requests]:
         handled = {number: lambda *_: obey() for number in SIGNALS}
         if reload is not None:
             handled[RELOAD] = lambda *_: reload()
-    before = {number: signal.getsignal(number) for number in handled}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
     def obey() -> None:
-        again = requests.has_come
+        again = bool(requests.asked)
         requests.ask(again)
         if again:
             restore()
 
-    for number, act in handled.items():
-        signal.signal(number, act)
-    try:
+    with handling(handled) as restore:
         yield requests
-    finally:
-        restore()
 
 
 def obey_parent() -> Requests:
@@ -131,7 +134,7 @@ def obey_parent() -> Requests:
 
 
 class Bell:
-    """Where the main thread waits: it rings at every signal, and when it is told to.
+    """Where the main thread waits: it rings at every signal, and when there is something to do.
 
     A lock will not do. Python runs the handler of a signal when the main thread runs again, but a
     signal that comes while it is about to fall asleep, or that the system gives to another thread,
@@ -141,6 +144,7 @@ class Bell:
     def __enter__(self) -> Self:
         self._heard, self._rung = socket.socketpair()
         self._rung.setblocking(False)
+        self._due: deque[Callable[[], None]] = deque()
         if _is_main_thread():
             self._before = signal.set_wakeup_fd(self._rung.fileno(), warn_on_full_buffer=False)
         return self
@@ -159,6 +163,16 @@ class Bell:
         """From any thread, and in a signal handler."""
         with suppress(OSError):  # it has rung often enough, or nobody waits any more
             self._rung.send(b"!")
+
+    def soon(self, act: Callable[[], None]) -> None:
+        """Have this done by who waits. From any thread, and in a signal handler."""
+        self._due.append(act)
+        self.ring()
+
+    def do_due(self) -> None:
+        """Do what was asked for by `soon`."""
+        while self._due:
+            self._due.popleft()()
 
     def wait(self, seconds: float = math.inf) -> None:
         """Until it has rung since the last wait, or this long."""

@@ -1,4 +1,4 @@
-"""What is set on the socket of a connection, alike for all drivers.
+"""What all drivers set on the socket of a connection.
 
 Sendmail says the macros of a command and the command itself in two writes. Nagle's algorithm holds
 back the second until the first has been acknowledged, which the kernel of the receiver puts off for
@@ -25,9 +25,9 @@ def acknowledgeable(sock: socket.socket) -> socket.socket | None:
 
 
 def acknowledge(sock: socket.socket) -> None:
-    """Tell the peer at once that its bytes have come: to be called where no answer says so.
+    """Tell the peer at once that its bytes have come: to be called if no answer says so.
 
-    The kernel forgets it with the next answer, so it has to be said each time.
+    The kernel forgets it with the next answer (tcp(7), TCP_QUICKACK), so it has to be said each time.
     """
     with suppress(OSError):  # the peer is gone, which reading will say
         sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK or 0, 1)

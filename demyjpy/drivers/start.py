@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
 from attrs import evolve
@@ -15,7 +16,7 @@ from demyjpy.drivers.address import Listener, listen, parse_address
 from demyjpy.drivers.admission import warn_if_open
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.loading import Reload
-from demyjpy.drivers.options import Options, make_options
+from demyjpy.drivers.options import ServerOptions, make_options
 from demyjpy.drivers.privileges import become
 from demyjpy.drivers.report import log
 from demyjpy.drivers.service import Service
@@ -24,7 +25,7 @@ from demyjpy.drivers.workers import Workers
 from demyjpy.errors import HandlerError
 
 Driver: TypeAlias = Literal["asyncio", "threads"]
-_Run: TypeAlias = Callable[[Listener, Any, Options, Started], None]
+_Run: TypeAlias = Callable[[Listener, Any, ServerOptions, Started], None]
 
 _is_loading: Final = ContextVar("demyjpy_is_loading", default=False)
 
@@ -42,32 +43,20 @@ def start_milter(
     load_timeout: float = 30.0,
     user: str | None = None,
     group: str | None = None,
-    on_end: Callable[[], object] | None = None,
+    on_end: Callable[[], object] = lambda: None,
     **options: Any,
 ) -> None:
-    """Serve a filter until SIGTERM or SIGINT, then finish the messages in flight and return.
+    """As `demyjpy.start_milter`, which says what the options mean, without those that watch.
 
-    ``address``: see `demyjpy.drivers.address.SPELLINGS`. ``on_connect``: a registry, or a function
-    ``ctx -> ctx`` that is called once a connection (see `with_handlers`). ``driver``: ``"asyncio"``
-    or ``"threads"``. ``workers``: processes that share the socket. ``on_ready`` is called with the
-    address once it listens. ``reload`` is called at SIGHUP and gives the filter for the sessions to
-    come, as ``on_connect``; if it raises, or takes longer than ``load_timeout`` seconds, all stays as it
-    was. It is called in a thread, with several workers in a process that the new workers come from.
-    ``user`` and ``group``: as whom to run once it listens. It tells systemd its state. Other options
-    are those of `demyjpy.drivers.options.Options`; a second signal ends at once. In a thread that is
-    not the main one no signal is handled.
-
-    Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run.
+    ``on_end`` is called in each process that has served, when it ends. Raises `AddressError` if it
+    cannot listen, `HandlerError` if the filter cannot run.
     """
     refuse_while_loading()
-    run, chosen = _prepare(driver, on_connect, options, start_milter)
-    run = _ending(run, on_end or (lambda: None))
+    prepare = partial(_prepare, driver, options=options, who=start_milter)
+    run, chosen = prepare(on_connect)
+    run = partial(_run_and_end, run, on_end)
     _check_workers(workers)
-    service = Service(
-        reload or (lambda: on_connect),
-        lambda found: _prepare(driver, found, options, start_milter),
-        load_timeout,
-    )
+    service = Service(reload or (lambda: on_connect), prepare, load_timeout)
     with (
         closing(service),
         obeyed(service.load_again if reload else None) as requests,
@@ -95,15 +84,12 @@ def start_milter(
                 run(listener, on_connect, chosen, started)
                 return
             shared = evolve(listener, file=None, is_shared=True)  # its file is the parent's
-            several = Workers(
-                workers,
-                listener,
-                lambda found, begun: run(shared, found, chosen, begun),
-                on_connect,
-                chosen.grace,
-                service.tend,
-                service.load_if_idle,
-            )
+
+            def work(found: Any, begun: Started) -> None:
+                run(shared, found, chosen, begun)
+
+            tend, lost = service.tend, service.load_if_idle
+            several = Workers(workers, listener, work, on_connect, chosen.grace, tend, lost)
             service.begin = several.load
             several.run(started)
 
@@ -119,7 +105,7 @@ def being_loaded() -> Iterator[None]:
 
 
 def refuse_while_loading() -> None:
-    """`HandlerError` where a file of a filter is just being loaded."""
+    """`HandlerError` if a file of a filter is just being loaded."""
     if _is_loading.get():
         raise HandlerError(
             "expected a file that defines a filter, got one that starts to serve as it is loaded: put "
@@ -127,14 +113,11 @@ def refuse_while_loading() -> None:
         )
 
 
-def _ending(run: _Run, on_end: Callable[[], object]) -> _Run:
-    def run_to_the_end(*arguments: Any) -> None:
-        try:
-            run(*arguments)
-        finally:
-            on_end()
-
-    return run_to_the_end
+def _run_and_end(run: _Run, on_end: Callable[[], object], *arguments: Any) -> None:
+    try:
+        run(*arguments)
+    finally:
+        on_end()
 
 
 @contextmanager
@@ -153,7 +136,7 @@ def _frozen() -> Iterator[None]:
 
 def _prepare(
     driver: str, on_connect: Any, options: dict[str, Any], who: Callable[..., Any]
-) -> tuple[_Run, Options]:
+) -> tuple[_Run, ServerOptions]:
     """The driver and its options, or an error before anything is opened."""
     if driver not in _RUN:
         raise HandlerError(f"expected driver {' or '.join(map(repr, _RUN))}, got {driver!r}")

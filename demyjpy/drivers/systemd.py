@@ -10,12 +10,15 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from demyjpy.errors import AddressError
 
 FIRST: Final = 3
 """The number of the first descriptor that systemd passes on."""
+
+_ALIVE: Final = "WATCHDOG=1"
 
 
 def inherited(name: str = "") -> int:
@@ -57,7 +60,7 @@ class Notifier:
         address = self._address
         if address.startswith("@"):
             address = f"\0{address[1:]}"
-        # also where there is no descriptor left
+        # also if there is no descriptor left
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.setblocking(False)
             sock.sendto("\n".join(lines).encode(), address)
@@ -81,23 +84,20 @@ class Notifier:
         left = self._next_beat - time.monotonic()
         if left > 0:
             return left
-        self.say("WATCHDOG=1")
+        self.say(_ALIVE)
         self._next_beat = time.monotonic() + self._period
         return self._period
 
     def watch(self, soon: Callable[[Callable[[], None]], None]) -> None:
-        """Say that it is alive as often as systemd wants to hear it; ``soon`` calls where it lives."""
+        """Say that it is alive as often as systemd wants to hear it; ``soon`` has the driver do it."""
         if self._address and self._period:
 
             def run() -> None:
                 while not self._stopped.wait(self._period):
-                    soon(self._tell_alive)
+                    soon(partial(self.say, _ALIVE))
 
             self._watchdog = threading.Thread(target=run, name="demyjpy-watchdog", daemon=True)
             self._watchdog.start()
-
-    def _tell_alive(self) -> None:
-        self.say("WATCHDOG=1")
 
     def close(self) -> None:
         """Say no more."""

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from demyjpy.drivers.admission import Guest
 from demyjpy.drivers.alarms import Alarms
-from demyjpy.drivers.options import Options
+from demyjpy.drivers.options import ServerOptions
 from demyjpy.drivers.report import report, report_closed
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable, send_at_once
 from demyjpy.drivers.turns import Share, Turns
@@ -32,7 +32,7 @@ _NOTICEABLE: Final = 0.005  # seconds of a handler, after which a look at the pe
 class Server(Protocol):
     """What a session needs of its server."""
 
-    options: Options
+    options: ServerOptions
     alarms: Alarms
     turns: Turns
     stopping: bool

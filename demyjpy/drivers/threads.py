@@ -15,15 +15,16 @@ from functools import partial
 from typing import Any, Final, Self
 
 from demyjpy.drivers.accepting import PAUSE
-from demyjpy.drivers.address import Address, Listener, listen
-from demyjpy.drivers.admission import Door
+from demyjpy.drivers.address import Listener
 from demyjpy.drivers.alarms import Alarms
 from demyjpy.drivers.births import BIRTHS
-from demyjpy.drivers.options import Options, SessionNames
+from demyjpy.drivers.options import ServerOptions
 from demyjpy.drivers.report import UNFINISHED, log
+from demyjpy.drivers.server import Server
 from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.thread_session import ThreadSession
 from demyjpy.drivers.turns import BUDGET, Turns
+from demyjpy.engine.connection import Setup
 from demyjpy.errors import DeadlineError, HandlerError
 from demyjpy.handlers import as_registry, chain_of
 from demyjpy.registry import Handler
@@ -49,29 +50,8 @@ def refuse_async(on_connect: Any) -> None:
                     )
 
 
-class ThreadServer:
-    """A milter in threads; a context manager that listens while it is entered.
-
-    ``address`` is where it listens, with the port that was chosen. Leaving it, or `close`, stops
-    accepting, lets messages in flight finish within the grace period, and ends all sessions.
-    """
-
-    def __init__(
-        self, address: Address | Listener, on_connect: Any, options: Options | None = None
-    ) -> None:
-        refuse_async(on_connect)
-        self._where = address
-        self.options = options or Options()
-        self._door = Door(self.options, self.options.setup(on_connect, _is_deferred, BUDGET))
-        self._retired: Callable[[], None] | None = None
-        self._sessions: set[ThreadSession] = set()
-        self._changed = threading.Condition()
-        self._left = 0  # threads whose handler took too long, and still runs
-        self.alarms = Alarms()
-        self.turns = Turns()
-        self._ended = ExitStack()
-        self.stopping = False
-        self._is_hurried = False
+class ThreadServer(Server):
+    """A milter in threads; a context manager that listens while it is entered. See `Server`."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -82,10 +62,13 @@ class ThreadServer:
 
     def start(self) -> None:
         """Listen. `AddressError` says why that is not possible."""
-        where = self._where
-        self._listener = where if isinstance(where, Listener) else listen(where)
-        self.address = str(self._listener.address)
-        self._names = SessionNames()
+        self._listener = self._listen()
+        self._sessions: set[ThreadSession] = set()
+        self._changed = threading.Condition()
+        self._left = 0  # threads whose handler took too long, and still runs
+        self._is_hurried = False
+        self.alarms, self.turns = Alarms(), Turns()
+        self._ended = ExitStack()
         self._selector = selectors.DefaultSelector()
         # Closing a socket does not wake up who waits on it: one byte here does.
         self._wake, self._woken = socket.socketpair()
@@ -124,10 +107,9 @@ class ThreadServer:
         self._ended.close()
         self.alarms.stop()
 
-    def adopt(self, on_connect: Any) -> None:
-        """Serve the sessions to come with this filter; those begun keep theirs. From any thread."""
+    def _setup(self, on_connect: Any) -> Setup:
         refuse_async(on_connect)
-        self._door.setup = self.options.setup(on_connect, _is_deferred, BUDGET)
+        return self.options.setup(on_connect, _is_deferred, BUDGET)
 
     def retire(self, ended: Callable[[], None]) -> None:
         """Accept no more, and say so when the last session has ended by itself."""
@@ -221,11 +203,10 @@ class ThreadServer:
             self._left -= 1
 
 
-def run(listener: Listener, on_connect: Any, options: Options, started: Started) -> None:
+def run(listener: Listener, on_connect: Any, options: ServerOptions, started: Started) -> None:
     """Serve until told to stop; ``started`` is given the function that does it."""
     server = ThreadServer(listener, on_connect, options)
     asked: deque[bool] = deque()
-    due: deque[Callable[[], None]] = deque()
     closed = threading.Event()
     with Bell() as bell:  # before connections can take the last descriptors
         server.start()
@@ -234,28 +215,23 @@ def run(listener: Listener, on_connect: Any, options: Options, started: Started)
             asked.append(at_once)
             bell.ring()
 
-        def soon(act: Callable[[], None]) -> None:
-            due.append(act)
-            bell.ring()
-
-        def wait() -> None:
-            bell.wait()
-            while due:
-                due.popleft()()
-
         def close() -> None:
             server.close()
             closed.set()
             bell.ring()
 
         ended = partial(stop, False)
-        started(Controls(stop, partial(soon, partial(server.retire, ended)), server.adopt, soon))
+        started(
+            Controls(stop, partial(bell.soon, partial(server.retire, ended)), server.adopt, bell.soon)
+        )
         while not asked:
-            wait()
+            bell.wait()
+            bell.do_due()
         closing = threading.Thread(target=close, name="demyjpy-close", daemon=True)
         BIRTHS.start(closing)
         while not closed.is_set():
             if any(asked):
                 server.hurry()
-            wait()
+            bell.wait()
+            bell.do_due()
         closing.join()

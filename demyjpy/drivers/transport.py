@@ -16,13 +16,14 @@ from typing import Any, Final, Protocol
 _READ_SIZE: Final = 65_536
 _HIGH: Final = 65_536
 _LOW: Final = 16_384
-"""Bytes of unsent data, as asyncio has them: beyond one writing is paused, at the other it goes on."""
+"""Bytes of unsent data at which the endpoint holds back, and at which it goes on: asyncio's own limits
+(``_FlowControlMixin._set_write_buffer_limits``: 64 KiB, a quarter of it)."""
 
 _PATIENCE: Final = 0.001
 """Seconds that an answer may wait for others, and the event loop for this server."""
 
 
-class Reader(Protocol):
+class Endpoint(Protocol):
     """Whose bytes a transport carries."""
 
     def receive(self, data: bytes) -> None:
@@ -34,11 +35,8 @@ class Reader(Protocol):
     def lose(self) -> None:
         """The connection is no more. Said once, by the loop itself."""
 
-    def pause_writing(self) -> None:
-        """The peer does not read what is written."""
-
-    def resume_writing(self) -> None:
-        """It has read most of it."""
+    def hold_back(self, is_full: bool) -> None:
+        """With True: the peer does not read what is written; with False: it has read most of it."""
 
 
 class Poller:
@@ -127,26 +125,27 @@ class Transport:
 
     __slots__ = (
         "_buffer",
+        "_endpoint",
         "_is_behind",
         "_is_full",
         "_loop",
         "_poller",
-        "_reader",
+        "_queue",
         "_receive",
         "_selector",
-        "_size",
         "_sock",
-        "_unsent",
         "_watched",
         "is_closing",
+        "unsent",
     )
 
-    def __init__(self, poller: Poller, sock: socket.socket, reader: Reader) -> None:
+    def __init__(self, poller: Poller, sock: socket.socket, endpoint: Endpoint) -> None:
         self._poller, self._loop = poller, poller.loop
         self._selector, self._buffer = poller.selector, poller.buffer
-        self._sock, self._reader, self._receive = sock, reader, reader.receive
-        self._unsent: deque[bytes | memoryview] = deque()
-        self._size = 0
+        self._sock, self._endpoint, self._receive = sock, endpoint, endpoint.receive
+        self._queue: deque[bytes | memoryview] = deque()
+        self.unsent = 0
+        """Bytes that the peer has not taken yet."""
         self._is_full = self._is_behind = False
         self._watched = 0
         """What the selector looks for."""
@@ -188,7 +187,7 @@ class Transport:
             self.fail(error)
 
     def work_later(self) -> None:
-        """Have the reader told when it is its turn again; not told once it is closed."""
+        """Have the endpoint told when it is its turn again; not told once it is closed."""
         if not self._is_behind:
             self._is_behind = True
             self._poller.work_later(self)
@@ -199,31 +198,26 @@ class Transport:
         if self.is_closing:
             return
         try:
-            self._reader.go_on()
+            self._endpoint.go_on()
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException as error:  # noqa: BLE001  # as where it is read
+        except BaseException as error:  # noqa: BLE001  # as in `_ready`
             self.fail(error)
 
     # ------------------------------------------------------------------------------- reading
-    def pause_reading(self) -> None:
-        """Read no more, until `resume_reading`."""
+    def read(self, is_wanted: bool) -> None:
+        """Read from now on, or no more until this is called again."""
         if not self.is_closing:
-            self._watch(self._watched & ~EVENT_READ)
-
-    def resume_reading(self) -> None:
-        """Read again."""
-        if not self.is_closing:
-            self._watch(self._watched | EVENT_READ)
+            self._watch(self._watched | EVENT_READ if is_wanted else self._watched & ~EVENT_READ)
 
     # ------------------------------------------------------------------------------- writing
     def write(self, data: bytes) -> None:
         """Send this, at the end of the turn or when the peer takes it."""
         if self.is_closing:
             return
-        is_first = not self._unsent
-        self._unsent.append(data)
-        self._size += len(data)
+        is_first = not self._queue
+        self._queue.append(data)
+        self.unsent += len(data)
         if not is_first:
             self._tell_whether_full()
         elif self._poller.due is None:
@@ -233,10 +227,10 @@ class Transport:
 
     def flush(self) -> None:
         """Send what the peer takes of it now."""
-        if not self._unsent:
+        if not self._queue:
             return  # it was aborted meanwhile
-        while self._unsent:
-            data = self._unsent[0]
+        while self._queue:
+            data = self._queue[0]
             try:
                 sent = self._sock.send(data)
             except BlockingIOError:
@@ -244,12 +238,12 @@ class Transport:
             except OSError:
                 self.abort()
                 return
-            self._size -= sent
+            self.unsent -= sent
             if sent < len(data):
-                self._unsent[0] = memoryview(data)[sent:]
+                self._queue[0] = memoryview(data)[sent:]
                 break
-            self._unsent.popleft()
-        if self._unsent:
+            self._queue.popleft()
+        if self._queue:
             self._watch(self._watched | EVENT_WRITE)
         else:
             self._watch(self._watched & ~EVENT_WRITE)
@@ -259,17 +253,10 @@ class Transport:
         self._tell_whether_full()
 
     def _tell_whether_full(self) -> None:
-        if not self._is_full and self._size > _HIGH:
-            self._is_full = True
-            self._reader.pause_writing()
-        elif self._is_full and self._size <= _LOW:
-            self._is_full = False
-            self._reader.resume_writing()
-
-    @property
-    def unsent(self) -> int:
-        """Bytes that the peer has not taken yet."""
-        return self._size
+        is_full = self.unsent > (_LOW if self._is_full else _HIGH)
+        if is_full != self._is_full:
+            self._is_full = is_full
+            self._endpoint.hold_back(is_full)
 
     # -------------------------------------------------------------------------------- the end
     def close(self) -> None:
@@ -277,20 +264,20 @@ class Transport:
         if not self.is_closing:
             self.is_closing = True
             self._watch(self._watched & ~EVENT_READ)
-            if not self._unsent:
+            if not self._queue:
                 self._end()
 
     def abort(self) -> None:
         """Close it now."""
-        if self._unsent or not self.is_closing:
+        if self._queue or not self.is_closing:
             self.is_closing = True
-            self._unsent.clear()
-            self._size = 0
+            self._queue.clear()
+            self.unsent = 0
             self._watch(0)
             self._end()
 
     def fail(self, error: BaseException) -> None:
-        """Close it now because of something unforeseen; the loop's handler of exceptions is told."""
+        """Close it now because of something unforeseen; the loop's handler of exceptions hears of it."""
         self._loop.call_exception_handler({"message": "a session has failed", "exception": error})
         self.abort()
 
@@ -299,6 +286,6 @@ class Transport:
 
     def _lost(self) -> None:
         try:
-            self._reader.lose()  # the last handlers have run before the peer sees the end
+            self._endpoint.lose()  # the last handlers have run before the peer sees the end
         finally:
             self._sock.close()

@@ -108,7 +108,7 @@ def current_frame(thread: int) -> FrameType | None:
 
 
 def call_of(frame: FrameType | None) -> FrameType | None:
-    """The handler's frame in a stack of which this is the innermost one; None where none is called."""
+    """The handler's frame in a stack of which this is the innermost one; None if none is called."""
     while frame is not None and frame.f_back is not None:
         caller = frame.f_back
         is_call = caller.f_globals.get("__name__") in _CALLERS
@@ -119,7 +119,7 @@ def call_of(frame: FrameType | None) -> FrameType | None:
 
 
 class Pulse:
-    """Tells how late a loop comes to what is due, in seconds: everything else waits as long."""
+    """Reports how late a loop does what is due, in seconds: all connections wait as long."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, tell: Callable[[float], object]) -> None:
         self._loop, self._tell = loop, tell

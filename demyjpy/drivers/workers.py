@@ -12,8 +12,8 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from struct import Struct
 from typing import Any, Final, NoReturn, Self, TypeAlias
@@ -22,7 +22,8 @@ from attrs import define
 
 from demyjpy.drivers.address import Listener
 from demyjpy.drivers.dumping import passing_on
-from demyjpy.drivers.nursery import HELD, House, Nursery, flush
+from demyjpy.drivers.nursery import House, Nursery
+from demyjpy.drivers.processes import flush, fork
 from demyjpy.drivers.report import log
 from demyjpy.drivers.signals import (
     AT_ONCE,
@@ -30,6 +31,7 @@ from demyjpy.drivers.signals import (
     Bell,
     Controls,
     Started,
+    handling,
     obey_parent,
 )
 
@@ -41,7 +43,7 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0
 _PARTING: Final = 5.0  # seconds that a worker may take over its grace period: a driver takes up to 3,
 # what watches up to 1.5
-_MOST_RETIRED: Final = 2  # for each worker; the oldest is asked to stop where there are more
+_MOST_RETIRED: Final = 2  # for each worker; the oldest is asked to stop if there are more
 _LOOK: Final = 0.5  # seconds between two looks at workers whose end nobody tells
 _PID: Final = Struct("i")
 
@@ -63,7 +65,12 @@ class _Worker:
 
 
 class Workers:
-    """The parent's knowledge of its workers."""
+    """The parent's knowledge of its workers.
+
+    ``work``: what a worker does with ``on_connect``, or with what was loaded later. ``grace``: seconds
+    to finish messages. ``tend`` does what is due in the parent, and gives the seconds until more is due.
+    ``lost`` is called if the process that holds the filter has ended.
+    """
 
     def __init__(
         self,
@@ -72,8 +79,8 @@ class Workers:
         work: Work,
         on_connect: Any,
         grace: float,
-        tend: Callable[[], float] = lambda: math.inf,
-        lost: Callable[[], None] = lambda: None,
+        tend: Callable[[], float],
+        lost: Callable[[], None],
     ) -> None:
         self._count, self._listener, self._work, self._grace = count, listener, work, grace
         self._on_connect = on_connect
@@ -89,7 +96,6 @@ class Workers:
         self._coming: int | None = None
         """One with the new filter, until it serves."""
         self._asked: deque[bool] = deque()
-        self._due: deque[Callable[[], None]] = deque()
         self._statuses: dict[int, int] = {}
         self._stopping = False
         self._pause = self._next_start = 0.0
@@ -99,19 +105,18 @@ class Workers:
         with (
             _Lifeline() as self._lifeline,
             Bell() as self._bell,
-            _children_heard(),
-            passing_on(lambda number: self._soon(partial(self._tell, number))),
+            handling({signal.SIGCHLD: lambda *_: None}),  # the end of a child rings the bell, too
+            passing_on(lambda number: self._bell.soon(partial(self._tell, number))),
         ):
-            started(Controls(self._asked.append, lambda: None, self._adopt, self._soon))
+            started(Controls(self._asked.append, lambda: None, self._adopt, self._bell.soon))
             try:
                 while not self._asked:
                     self._bell.wait(min(self._tend(), self._replace(), self._fill(), self._look_after()))
                     self._reap()
-                    while self._due:
-                        self._due.popleft()()
+                    self._bell.do_due()
                 self._stop(self._bell)
             finally:
-                self._tell(signal.SIGKILL)  # where this has failed; else there are none
+                self._tell(signal.SIGKILL)  # if this has failed; else there are none
                 for nursery in self._nurseries:
                     nursery.close()
 
@@ -136,10 +141,6 @@ class Workers:
         return [pid for pid, worker in self._living.items() if not worker.is_retired]
 
     # -------------------------------------------------------------------------- another filter
-    def _soon(self, act: Callable[[], None]) -> None:
-        self._due.append(act)
-        self._bell.ring()
-
     def load(self, load: Callable[[], Any], seconds: float) -> Nursery:
         """Begin to load a filter, in a process of its own."""
         house = House(self._be_worker, self._bell.ring, self._leave, self._listener.socket.close)
@@ -147,7 +148,7 @@ class Workers:
         return self._trial
 
     def _leave(self) -> None:
-        """In a child: close what only the parent may have, for its end is told by that."""
+        """In a child: close what only the parent may hold open: when it closes, the parent has ended."""
         self._lifeline.leave()
         for nursery in (*self._nurseries, *([self._trial] if self._trial else ())):
             nursery.leave()
@@ -167,8 +168,7 @@ class Workers:
                 self._coming = None
                 return math.inf
             coming = self._living.get(self._coming or 0)
-            is_new = coming is not None and coming.generation == self._generation
-            if is_new and coming is not None and not coming.is_ready:
+            if coming and coming.generation == self._generation and not coming.is_ready:
                 return math.inf  # it rings
             if len(serving) > self._count:
                 # one that does not serve yet is the least loss
@@ -189,9 +189,8 @@ class Workers:
             _signal(one, signal.SIGTERM)
 
     def _start(self) -> int | None:
-        flush()  # or the worker would write it again
         try:
-            pid = self._nursery.spawn() if self._nursery else self._fork()
+            pid = self._nursery.spawn() if self._nursery else fork(self._be_first_worker)
         except OSError as error:
             log.error("cannot start a worker: %s; trying again in %.1f s", error, self._put_off())
             if self._nursery is not None and self._nursery.is_lost:
@@ -201,16 +200,10 @@ class Workers:
         log.info("worker %d started", pid)
         return pid
 
-    def _fork(self) -> int:
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
-        try:
-            pid = os.fork()
-            if pid == 0:
-                self._leave()
-                self._be_worker(self._on_connect, held)
-            return pid
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    def _be_first_worker(self, held: set[int]) -> NoReturn:
+        """With the filter that the parent has: later ones are in a nursery."""
+        self._leave()
+        self._be_worker(self._on_connect, held)
 
     def _be_worker(self, on_connect: Any, held: set[int]) -> NoReturn:
         code = 1
@@ -318,13 +311,13 @@ class _Lifeline:
     """
 
     def __enter__(self) -> Self:
-        self._reader, self._writer = os.pipe()
+        self._read_end, self._write_end = os.pipe()
         self._heard, self._said = os.pipe()
         os.set_blocking(self._heard, False)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for descriptor in (self._reader, self._writer, self._heard, self._said):
+        for descriptor in (self._read_end, self._write_end, self._heard, self._said):
             os.close(descriptor)
 
     def say_ready(self) -> None:
@@ -340,9 +333,9 @@ class _Lifeline:
 
     def leave(self) -> None:
         """In another process: only the parent holds its end."""
-        if self._writer >= 0:
-            os.close(self._writer)
-            self._writer = -1
+        if self._write_end >= 0:
+            os.close(self._write_end)
+            self._write_end = -1
 
     def hold(self) -> None:
         """In a worker: stop as if asked to when the parent is gone."""
@@ -350,15 +343,5 @@ class _Lifeline:
         threading.Thread(target=self._watch, name="demyjpy-lifeline", daemon=True).start()
 
     def _watch(self) -> None:
-        os.read(self._reader, 1)
+        os.read(self._read_end, 1)
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-@contextmanager
-def _children_heard() -> Iterator[None]:
-    """While the block runs, the end of a child is a signal like others."""
-    before = signal.signal(signal.SIGCHLD, lambda *_: None)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGCHLD, before)

@@ -65,7 +65,9 @@ def receive_packet(turn: Turn, letter: int, payload: bytes) -> None:
         scope.macros = scope.macros.end_message()
         if turn.setup.observer:
             scope.show_macros()  # what stood before MAIL may hold older ones
-        turn.observe(Step(turn.session, ev.Abort(), scope.ctx, scope.ctx, packet=(letter, payload)))
+        said, number = (letter, payload), turn.next_exchange()
+        step = Step(turn.session, ev.Abort(), scope.ctx, scope.ctx, packet=said, exchange=number)
+        turn.observe(step)
         return
     if letter == MACRO:
         _define_macros(turn, payload)
@@ -147,4 +149,7 @@ def _schedule(
             if letter == MAIL:  # nobody sees this message, so nobody gets its abort
                 scope.decisions = scope.decisions.tell(range(turn.agreed.filters))
     said = (BODYEOB if last_chunk else letter, payload)
-    turn.jobs.append(Job(dispatch, event, chain, may_answer, forced, last_chunk, packet=said))
+    number = turn.next_exchange()
+    turn.jobs.append(
+        Job(dispatch, event, chain, may_answer, forced, last_chunk, packet=said, exchange=number)
+    )

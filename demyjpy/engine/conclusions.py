@@ -10,13 +10,14 @@ from demyjpy.engine.handler_results import CONTINUE, check_bodies, merge_verdict
 from demyjpy.engine.handling import answer_failure
 from demyjpy.engine.letters import ABORT, BODY, BODYEOB, MACRO, OPTNEG, QUIT, QUIT_NC
 from demyjpy.engine.negotiation import Agreement, check_reply, with_data_size
-from demyjpy.engine.phases import IN_MESSAGE, Phase, ends_message
+from demyjpy.engine.phases import IN_MESSAGE, Phase
 from demyjpy.engine.plan import encode_answer, in_sending_order
 from demyjpy.engine.routes import make_routes
 from demyjpy.engine.turn import Turn
 from demyjpy.errors import HandlerError
-from demyjpy.handlers import as_registry, strictest
+from demyjpy.handlers import as_registry
 from demyjpy.registry import Registry
+from demyjpy.verdicts import decides, ends_message, strictest
 from demyjpy.wire.framing import join_frame
 
 
@@ -96,12 +97,12 @@ def _settle(turn: Turn, job: Job) -> None:
         edits, verdict = _merge_edits(turn, job, verdict)
     sent = b""
     # libmilter answers a last chunk and its end each; the MTA waits for one answer (section 4.8)
-    waits = job.last_chunk and isinstance(verdict, (act.Continue, act.Skip))
+    waits = job.last_chunk and not decides(verdict)
     if job.dispatch.replies and not waits:
         sent = encode_answer(edits, verdict, turn.agreed.agreement.leading_space)
         turn.send(sent)
     turn.observe_job(job, (*edits, verdict) if sent else (), sent)
-    if sent and turn.scope.phase in IN_MESSAGE and ends_message(letter, verdict):
+    if sent and turn.scope.phase in IN_MESSAGE and ends_message(job.dispatch.name, verdict):
         if job.last_chunk:
             turn.intake.packets.popleft()  # its end has been answered
         turn.scope.show_macros()  # for abort handlers, if no other has looked

@@ -47,6 +47,7 @@ class Step:
     same as bytes; both are empty but for the last handler of an event. ``error`` is what was wrong
     with the handler; ``duration`` its time in seconds where the driver gave the engine a clock.
     ``packet`` is what the MTA said, None where it said nothing (a message given up, the end).
+    ``exchange`` is the number of the event on this connection, from 1: the same for all its handlers.
     """
 
     session: str
@@ -60,6 +61,7 @@ class Step:
     error: Exception | None = None
     duration: float | None = None
     packet: Packet | None = None
+    exchange: int = 0
 
 
 Observer: TypeAlias = Callable[[Step], None]
@@ -93,7 +95,7 @@ class Job:
     each with the number of its filter. ``may_answer`` is whether the answer is up to handlers;
     ``forced`` is what the library answers in place of them. ``last_chunk``: a body that came with the
     end of message, which is answered together with it. For the observer there are ``step``, that of the
-    handler that ran last, and ``packet``, what the MTA said.
+    handler that ran last, ``packet``, what the MTA said, and ``exchange``, the number of the event.
     """
 
     dispatch: Dispatch
@@ -106,6 +108,7 @@ class Job:
     modifications: tuple[tuple[int, Any], ...] = ()
     step: Step | None = None
     packet: Packet | None = None
+    exchange: int = 0
 
 
 @frozen
@@ -174,13 +177,15 @@ class Backlog:
     """What has come and is not done yet.
 
     ``packets`` are those taken from ``unread`` and not done with: one or none. ``is_ending``: the peer
-    is gone, but a call is still out.
+    is gone, but a call is still out. ``exchanges``: events so far, but for those on the hot path, where
+    no observer is.
     """
 
     unread: Unread = NOTHING_UNREAD
     packets: tuple[Packet, ...] = ()
     jobs: tuple[Job, ...] = ()
     is_ending: bool = False
+    exchanges: int = 0
 
     @property
     def has_packets(self) -> bool:

@@ -9,7 +9,7 @@ from demyjpy import actions as act
 from demyjpy.actions import Verdict
 from demyjpy.engine.dispatch import OF_DONE, Chain, Dispatch
 from demyjpy.engine.letters import ABORT, BODY
-from demyjpy.handlers import strictest
+from demyjpy.verdicts import fate_of, strictest
 
 Said = Iterable[tuple[int, Verdict]]
 """Verdicts, each with the number of the filter that gave it."""
@@ -66,7 +66,7 @@ class Decisions:
         """After a verdict that cannot be given now; ``number`` is the filter's, None the library."""
         if isinstance(verdict, act.Accept) and number is not None:
             return self.hear([(number, verdict)], of_connection=of_connection)
-        if isinstance(verdict, (act.Accept, act.Continue, act.Skip)):
+        if fate_of(verdict).goes_on:
             return self
         owed = strictest([verdict] if self.owed is None else [self.owed, verdict])
         for_good = owed if of_connection else self.owed_for_good

@@ -12,10 +12,10 @@ from demyjpy import events as ev
 from demyjpy.actions import Negotiate
 from demyjpy.codec import EVENTS
 from demyjpy.engine.letters import ABORT, CONNECT, DISCONNECT, HELO, MACRO, OPTNEG, QUIT_NC
-from demyjpy.engine.plan import LEGAL
 from demyjpy.errors import LocalProtocolError
 from demyjpy.handlers import chain_of, default_event_handler
 from demyjpy.registry import Handler, Registry
+from demyjpy.verdicts import LEGAL
 
 Chain: TypeAlias = tuple[tuple[int, Handler[Any]], ...]
 """Handlers in the order in which they run, each with the number of its filter."""

@@ -15,10 +15,10 @@ from demyjpy.actions import Modification, Verdict
 from demyjpy.context import ENGINE_KEYS, Context, take_actions
 from demyjpy.engine.connection import Job, OnError
 from demyjpy.engine.decisions import Decisions
-from demyjpy.engine.plan import EMPTY_PLAN, LEGAL, Plan, check_plan
+from demyjpy.engine.plan import EMPTY_PLAN, Plan, check_plan
 from demyjpy.errors import HandlerError, describe
-from demyjpy.handlers import strictest
 from demyjpy.registry import Handler
+from demyjpy.verdicts import LEGAL, strictest
 
 CONTINUE: Final = act.Continue()
 _ACCEPT: Final = act.Accept()

@@ -13,10 +13,10 @@ from demyjpy.engine.handler_results import (
     take_outcome,
 )
 from demyjpy.engine.letters import ABORT, BODYEOB, OPTNEG
-from demyjpy.engine.phases import ends_message
 from demyjpy.engine.plan import EMPTY_PLAN, Plan
 from demyjpy.engine.turn import Turn
 from demyjpy.registry import Handler
+from demyjpy.verdicts import ends_message
 
 
 def run_handlers(turn: Turn, job: Job) -> Job | None:
@@ -83,6 +83,7 @@ def absorb(turn: Turn, job: Job, outcome: Any, duration: float | None) -> Job | 
             error=error,
             duration=duration,
             packet=job.packet,
+            exchange=job.exchange,
         )
     edits = job.modifications
     if plan.modifications:
@@ -98,6 +99,7 @@ def absorb(turn: Turn, job: Job, outcome: Any, duration: float | None) -> Job | 
         edits,
         step,
         job.packet,
+        job.exchange,
     )
 
 
@@ -117,7 +119,7 @@ def answer_failure(
     if job.dispatch.replies and not job.may_answer:
         return after, EMPTY_PLAN
     is_of_message = letter in ANSWERED and letter not in OF_CONNECTION
-    if raised and is_of_message and ends_message(letter, plan.verdict or CONTINUE):
+    if raised and is_of_message and ends_message(name, plan.verdict or CONTINUE):
         scope.decisions = scope.decisions.fail(number)
     if job.may_answer:
         return after, plan

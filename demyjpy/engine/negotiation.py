@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from attrs import evolve, field, frozen
 
 from demyjpy.actions import Negotiate
-from demyjpy.codec import EVENTS, ROW_OF_NAME
+from demyjpy.codec import ACTIONS, EVENTS, ROW_OF_NAME
 from demyjpy.errors import LocalProtocolError, NegotiationError, RemoteProtocolError
 from demyjpy.events import Options
 from demyjpy.wire.codes import (
@@ -29,26 +29,20 @@ from demyjpy.wire.codes import (
 
 MacroLists: TypeAlias = tuple[tuple[int, tuple[str, ...]], ...]
 
-_A = ActionFlag
 _P = ProtocolFlag
 
-ACTION_FLAGS: Final = {
-    "add_header": _A.ADDHDRS,
-    "change_body": _A.CHGBODY,
-    "add_recipient": _A.ADDRCPT,
-    "add_recipient_par": _A.ADDRCPT_PAR,
-    "delete_recipient": _A.DELRCPT,
-    "change_header": _A.CHGHDRS,
-    "quarantine": _A.QUARANTINE,
-    "change_sender": _A.CHGFROM,
-    "choose_macros": _A.SETSYMLIST,
-}
+ACTION_FLAGS: Final = {row.permission: row.needs for row in ACTIONS.values() if row.permission}
 """The names used in ``actions=`` and ``optional_actions=``, and the permission each stands for."""
 
 EVENT_NAMES: Final = tuple(
     row.name for row in EVENTS.values() if row.name not in ("options", "define_macros", "quit_nc")
 )
 """The events that an MTA may send and a filter may handle."""
+
+_STAGES: Final = {row.name: row.stage for row in EVENTS.values() if row.stage is not None}
+
+MACRO_EVENTS: Final = tuple(_STAGES)
+"""The events for which macros can be asked for."""
 
 _QUEUE_ID: Final = "i"
 _NEEDED: Final = {Stage.CONNECT: "_", Stage.HELO: ""}
@@ -137,7 +131,7 @@ def action_names(flags: ActionFlag) -> frozenset[str]:
     return frozenset(name for name, flag in ACTION_FLAGS.items() if flag & flags)
 
 
-NO_AGREEMENT: Final = Agreement.of(Negotiate(0, _A(0), _P.NONE))
+NO_AGREEMENT: Final = Agreement.of(Negotiate(0, ActionFlag(0), _P.NONE))
 """What holds before the negotiation: nothing."""
 
 
@@ -196,8 +190,3 @@ def _with_own(stage: Stage, names: tuple[str, ...]) -> tuple[str, ...]:
     own = _NEEDED.get(stage, _QUEUE_ID)
     is_asked = own in {name.strip("{}") for name in names} or len(names) >= MACROS_PER_STAGE
     return names if is_asked or not own else (*names, own)
-
-
-_STAGES: Final = {row.name: row.stage for row in EVENTS.values() if row.stage is not None}
-MACRO_EVENTS: Final = tuple(_STAGES)
-"""The events for which macros can be asked for."""

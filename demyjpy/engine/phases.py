@@ -2,13 +2,12 @@
 
 A missing entry is an error of the MTA's. The table is liberal where the MTAs differ (Sendmail starts
 a new message with MAIL alone, Postfix says ABORT at every end) and never leaves a command without an
-answer or an error. What a filter may say when is in `demyjpy.engine.plan`.
+answer or an error. What a filter may say when is in `demyjpy.verdicts`.
 """
 
 from enum import IntEnum, auto
 from typing import Final
 
-from demyjpy.actions import Accept, Discard, Reject, ReplyCode, TemporaryFailure, Verdict
 from demyjpy.codec import EVENTS
 from demyjpy.errors import RemoteProtocolError
 from demyjpy.wire.codes import Command
@@ -150,14 +149,3 @@ def describe(phase: Phase) -> str:
 def _describe_letter(letter: int) -> str:
     row = EVENTS.get(letter)
     return row.letter.name if row else repr(chr(letter))
-
-
-def ends_message(letter: int, verdict: Verdict) -> bool:
-    """Whether this answer ends the message that is open (protocol file, section 8.5)."""
-    match verdict:
-        case Accept() | Discard():
-            return letter != _C.UNKNOWN
-        case Reject() | TemporaryFailure() | ReplyCode():
-            return letter not in (_C.RCPT, _C.UNKNOWN)
-        case _:
-            return letter == _C.BODYEOB

@@ -5,47 +5,21 @@ becomes bytes, or none of it is sent.
 """
 
 from collections.abc import Iterable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from attrs import frozen
 
 from demyjpy import actions as act
 from demyjpy.actions import Modification, Verdict
 from demyjpy.codec import ActionRow, action_row, encode_action
-from demyjpy.engine.negotiation import ACTION_FLAGS
 from demyjpy.errors import LocalProtocolError, describe
+from demyjpy.verdicts import LEGAL, VERDICTS, is_verdict, join_bodies
 from demyjpy.wire.codes import CHUNK_SIZE, Response
 from demyjpy.wire.framing import join_frame
 
-_Classes: TypeAlias = tuple[type[Any], ...]
-
-_REFUSALS: Final[_Classes] = (act.Reject, act.TemporaryFailure, act.ReplyCode)
-_CONNECTION: Final[_Classes] = (act.Continue, act.Accept, *_REFUSALS)
-_MESSAGE: Final[_Classes] = (*_CONNECTION, act.Discard)
-
-LEGAL: Final[dict[str, _Classes]] = {
-    "connect": _CONNECTION,
-    "hello": _CONNECTION,
-    "mail": _MESSAGE,
-    "recipient": _MESSAGE,
-    "data": _MESSAGE,
-    "header": _MESSAGE,
-    "end_of_headers": _MESSAGE,
-    "body": (*_MESSAGE, act.Skip),
-    "end_of_message": _MESSAGE,
-    "unknown": (act.Continue, *_REFUSALS),
-}
-"""The verdicts that every MTA understands at an event; where there is none, nothing may be said."""
-
-_VERDICTS: Final[_Classes] = (*_MESSAGE, act.Skip)
-_NAMES: Final = {flag: name for name, flag in ACTION_FLAGS.items()}
-
-
 _BARE: Final[dict[type[Any], bytes]] = {
     type(verdict): join_frame(*encode_action(verdict))
-    for verdict in (
-        *(act.Continue(), act.Accept(), act.Reject(), act.TemporaryFailure(), act.Discard(), act.Skip()),
-    )
+    for verdict in (klass() for klass in VERDICTS if klass is not act.ReplyCode)
 }
 """The packets of verdicts that say no more than their letter."""
 
@@ -60,6 +34,11 @@ class Plan:
 
 EMPTY_PLAN: Final = Plan()
 
+_ADVICE: Final[dict[type[Any], str]] = {
+    act.Skip: "SKIP works at body only",
+    act.Discard: "there is no message to discard",
+}
+
 
 def check_plan(actions: Iterable[Any], event: str, replies: bool, granted: frozenset[str]) -> Plan:
     """The plan in sending order, or `LocalProtocolError` that says what is not legal in it.
@@ -70,7 +49,7 @@ def check_plan(actions: Iterable[Any], event: str, replies: bool, granted: froze
     verdict: Verdict | None = None
     for action in actions:
         row = action_row(action)
-        if isinstance(action, _VERDICTS):
+        if is_verdict(action):
             _check_verdict(action, verdict, event, replies)
             verdict = action
         else:
@@ -90,9 +69,9 @@ def in_sending_order(modifications: Iterable[Modification]) -> tuple[Modificatio
 def _check_verdict(verdict: Verdict, earlier: Verdict | None, event: str, replies: bool) -> None:
     legal = LEGAL.get(event, ())
     if not isinstance(verdict, legal):
-        raise LocalProtocolError(
-            f"expected at {event} {_one_of(legal)}, got {describe(verdict)}; {_advice(verdict)}"
-        )
+        expected = " or ".join(klass.__name__ for klass in legal) or "no answer"
+        advice = _ADVICE.get(type(verdict), "answer at an earlier or later event")
+        raise LocalProtocolError(f"expected at {event} {expected}, got {describe(verdict)}; {advice}")
     if not replies:
         raise LocalProtocolError(
             f"expected no answer at {event}, where none is due (reply=False, or a recipient that the "
@@ -104,31 +83,18 @@ def _check_verdict(verdict: Verdict, earlier: Verdict | None, event: str, replie
         )
 
 
-def _one_of(classes: _Classes) -> str:
-    return " or ".join(klass.__name__ for klass in classes) or "no answer"
-
-
-def _advice(verdict: Verdict) -> str:
-    if isinstance(verdict, act.Skip):
-        return "SKIP works at body only"
-    if isinstance(verdict, act.Discard):
-        return "there is no message to discard"
-    return "answer at an earlier or later event"
-
-
 def _check_modification(action: Any, row: ActionRow, event: str, granted: frozenset[str]) -> None:
-    if not row.group or not row.needs:
+    if not row.group:
         raise LocalProtocolError(f"expected an action that a filter may ask for, got {describe(action)}")
     if event != "end_of_message":
         raise LocalProtocolError(
             f"expected modifications at end_of_message only, got {describe(action)} at {event}; "
             "remember what to do in the context and queue it there"
         )
-    name = _NAMES[row.needs]
-    if name not in granted:
+    if row.permission not in granted:
         raise LocalProtocolError(
             f"expected only agreed actions ({', '.join(sorted(granted)) or 'none'}), got "
-            f"{describe(action)}, which needs {name!r}: declare it in actions=, or in "
+            f"{describe(action)}, which needs {row.permission!r}: declare it in actions=, or in "
             "optional_actions= and look into ctx['actions'] before"
         )
 
@@ -140,21 +106,12 @@ def encode_answer(modifications: Iterable[Modification], verdict: Verdict, leadi
     body at the first packet of another kind.
     """
     packets: list[bytes] = []
-    body: list[bytes] | None = None
-    for action in modifications:
+    for action in join_bodies(modifications):
         if isinstance(action, act.ReplaceBody):
-            if body is None:
-                body = []
-                at = len(packets)
-            body.append(action.data)
+            starts = range(0, len(action.data), CHUNK_SIZE) or (0,)
+            pieces = (action.data[at : at + CHUNK_SIZE] for at in starts)
+            packets += [join_frame(Response.REPLBODY, piece) for piece in pieces]
         else:
             packets.append(join_frame(*encode_action(action, leading_space)))
-    if body is not None:
-        packets[at:at] = _split_body(b"".join(body))
     packets.append(_BARE.get(type(verdict)) or join_frame(*encode_action(verdict)))
     return b"".join(packets)
-
-
-def _split_body(data: bytes) -> list[bytes]:
-    starts = range(0, len(data), CHUNK_SIZE) or (0,)
-    return [join_frame(Response.REPLBODY, data[at : at + CHUNK_SIZE]) for at in starts]

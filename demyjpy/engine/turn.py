@@ -18,9 +18,10 @@ from demyjpy.engine.dispatch import ANSWERED, Chain
 from demyjpy.engine.handler_results import as_exception
 from demyjpy.engine.letters import ABORT, BODYEOB, DISCONNECT, MAIL
 from demyjpy.engine.limits import Meter
-from demyjpy.engine.phases import IN_MESSAGE, Phase, ends_message
+from demyjpy.engine.phases import IN_MESSAGE, Phase
 from demyjpy.engine.scope import OpenScope
 from demyjpy.registry import Handler
+from demyjpy.verdicts import ends_message
 from demyjpy.wire.framing import Frames, Packet
 
 
@@ -64,6 +65,7 @@ class Turn:
         self.intake = Intake(backlog, connection.setup)
         self.jobs = deque(backlog.jobs)
         self.is_ending = backlog.is_ending
+        self._exchanges = backlog.exchanges
         self._out: list[bytes] = []
         self._troubles: list[Trouble] = []
 
@@ -79,13 +81,24 @@ class Turn:
             self.is_closed,
             self.agreed,
             self.scope.value(),
-            Backlog(intake.rest(), tuple(intake.packets), tuple(self.jobs), self.is_ending),
+            Backlog(
+                intake.rest(),
+                tuple(intake.packets),
+                tuple(self.jobs),
+                self.is_ending,
+                self._exchanges,
+            ),
         )
 
     def receive_data(self, data: bytes) -> None:
         """Bytes have come."""
         if not self.is_closed and not self.is_ending and self.scope.phase is not Phase.CLOSED:
             self.intake.add(data)
+
+    def next_exchange(self) -> int:
+        """The number of the event that begins."""
+        self._exchanges += 1
+        return self._exchanges
 
     def send(self, data: bytes) -> None:
         """To the MTA, after what was sent before."""
@@ -116,7 +129,9 @@ class Turn:
         if step is None:
             if job.dispatch.letter in ANSWERED:
                 scope.show_macros()  # an observer looks, and no handler did
-            step = Step(self.session, job.event, scope.ctx, scope.ctx, packet=job.packet)
+            step = Step(
+                self.session, job.event, scope.ctx, scope.ctx, packet=job.packet, exchange=job.exchange
+            )
         if sent:
             step = Step(  # evolve() takes four times as long
                 step.session,
@@ -130,6 +145,7 @@ class Turn:
                 step.error,
                 step.duration,
                 step.packet,
+                step.exchange,
             )
         self.observe(step)
 
@@ -152,7 +168,7 @@ class Turn:
     def say_farewell(self) -> None:
         """Disconnect handlers are to run, also if nothing but the negotiation was said (section 8.6)."""
         dispatch = self.agreed.table[DISCONNECT]
-        self.jobs.append(Job(dispatch, ev.Disconnect(), dispatch.chain))
+        self.jobs.append(Job(dispatch, ev.Disconnect(), dispatch.chain, exchange=self.next_exchange()))
 
     def give_up_message(self, refresh: bool, packet: Packet | None = None) -> None:
         """The message that is open, if any, is given up; ``packet`` is what said so, if anything."""
@@ -169,7 +185,8 @@ class Turn:
         self.scope.phase = Phase.CONNECTED
         if aborted or (given_up and self.setup.observer):
             abort = self.agreed.table[ABORT]
-            self.jobs.append(Job(abort, ev.Abort(), aborted, packet=packet))
+            job = Job(abort, ev.Abort(), aborted, packet=packet, exchange=self.next_exchange())
+            self.jobs.append(job)
         else:
             self.scope.leave_message()
 
@@ -183,5 +200,7 @@ class Turn:
         if letter == BODYEOB:
             knowing = {number for number, _ in chain}
         else:
-            knowing = {number for number, verdict in job.verdicts if ends_message(letter, verdict)}
+            knowing = {
+                number for number, verdict in job.verdicts if ends_message(job.dispatch.name, verdict)
+            }
         return tuple(one for one in chain if one[0] in decisions.failed or one[0] not in knowing)

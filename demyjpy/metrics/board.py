@@ -36,7 +36,7 @@ Key = tuple[str, ...]
 class Board:
     """``processes``: how many may write at once. Made before they are forked.
 
-    `AddressError` where there is no memory for it.
+    `AddressError` if there is no memory for it.
     """
 
     def __init__(self, processes: int) -> None:
@@ -70,9 +70,7 @@ class Board:
         with self._lock:
             if self._is_closed:
                 return
-            place = self._places.get(key) if self._process == os.getpid() else None
-            if place is None:
-                place = self._place(key, count)
+            place = self._place(key, count)
             if place is not None:
                 for index, amount in amounts:
                     self._numbers[place + index] += amount
@@ -89,7 +87,7 @@ class Board:
                 self._sizes[start // _WORD] = len(data)
 
     def _own(self) -> int | None:
-        """This process' part; None where others have them all."""
+        """This process' part; None if others have them all."""
         if self._process != os.getpid():
             self._process = os.getpid()
             self._part = next(filter(self._take, range(self._count)), None)
@@ -109,7 +107,7 @@ class Board:
         return True
 
     def _place(self, key: Key, count: int) -> int | None:
-        """Where the numbers of a figure are, made if need be; None where there is no room."""
+        """Where the numbers of a figure are, made if need be; None if there is no room."""
         part = self._own()
         place = self._places.get(key)
         if place is None and part is not None:

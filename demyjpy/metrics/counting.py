@@ -9,13 +9,12 @@ from typing import Any, Final, Protocol
 from attrs import frozen
 
 from demyjpy import events as ev
-from demyjpy.actions import Continue, Negotiate, Skip
-from demyjpy.codec.commands import ROW_OF_EVENT, ROW_OF_NAME
+from demyjpy.actions import Negotiate
+from demyjpy.codec import name_of
 from demyjpy.engine.connection import Step
-from demyjpy.engine.phases import ends_message
 from demyjpy.errors import MilterError
 from demyjpy.metrics.board import Board
-from demyjpy.verdicts import Fate, edits_made, fate_of
+from demyjpy.verdicts import Fate, decides, edits_made, ends_message, fate_of
 
 _OF_MESSAGE: Final = (
     ev.Mail,
@@ -160,7 +159,7 @@ class Metrics:
     def __call__(self, step: Step) -> None:
         """Count a step."""
         event = step.event
-        name = ROW_OF_EVENT[type(event)].name if type(event) in ROW_OF_EVENT else "disconnect"
+        name = name_of(event)
         if step.error is not None:
             self._sink.count("errors", (type(step.error).__name__,))
         if step.handler is not None and step.duration is not None:
@@ -195,7 +194,7 @@ class Metrics:
         fate = fate_of(verdict, edits)
         for edit in edits_made(verdict, edits):
             self._sink.count("edits", (type(edit).__name__,))
-        if not isinstance(verdict, Continue | Skip):
+        if decides(verdict):
             self._sink.count("verdicts", (name, fate_of(verdict)))
-        if isinstance(step.event, _OF_MESSAGE) and ends_message(ROW_OF_NAME[name].letter, verdict):
+        if isinstance(step.event, _OF_MESSAGE) and ends_message(name, verdict):
             self._end_message(step.session, fate)

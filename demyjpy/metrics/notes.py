@@ -8,7 +8,7 @@ from demyjpy.context import get_macro
 from demyjpy.drivers.logtext import shown, traceback_of
 from demyjpy.engine.connection import Step
 from demyjpy.metrics.board import NOTES, Board
-from demyjpy.trace.words import flag_words
+from demyjpy.trace.display.wording import flag_words
 
 KEPT: Final = NOTES - 1
 """Errors."""

@@ -13,15 +13,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from demyjpy.codec import encode_event
 from demyjpy.drivers.address import http_address, listen, parse_address
 from demyjpy.drivers.nursery import NAME
-from demyjpy.engine.connection import Observer, Step
+from demyjpy.drivers.processes import fork, see_off
+from demyjpy.engine.connection import Step
 from demyjpy.events import Options
 from demyjpy.metrics.board import Board
 from demyjpy.metrics.counting import Metrics, Shared, prometheus
@@ -57,7 +60,7 @@ class StatusServer:
     """``http`` is where to listen (``":9100"``, ``"127.0.0.1:9100"``); ``about``: what is running.
 
     ``processes``: how many count at once, at most. ``names`` are those by which it may be asked, besides
-    ``localhost`` and any IP address. `AddressError` where that is not possible. `observe` and `lag` are
+    ``localhost`` and any IP address. `AddressError` if that is not possible. `observe` and `lag` are
     the milter's ``observer`` and ``on_lag``.
     """
 
@@ -71,57 +74,45 @@ class StatusServer:
         self._socket.setblocking(True)
         self.port: int = self._socket.getsockname()[1]
         self._about = about
-        self._metrics: Metrics | None = None
-        self._observers: tuple[Observer, ...] = ()
+        self._metrics, self._notes = Metrics(sink=Shared(self._board)), Notes(self._board)
         self._pid = 0
 
     def observe(self, step: Step) -> None:
         """Count a step."""
-        for observer in self._observers:
-            observer(step)
+        self._metrics(step)
+        self._notes(step)
 
     def lag(self, seconds: float) -> None:
         """Count how late the event loop is."""
-        if self._metrics is not None:
-            self._metrics.lag(seconds)
+        self._metrics.lag(seconds)
 
     def start(self, address: str) -> None:
         """Begin, in a process of its own; before workers are started. ``address``: the milter's."""
-        reader, self._lifeline = os.pipe()
-        self._pid = os.fork()
-        if self._pid == 0:
-            os.close(self._lifeline)
-            self._be_server(reader, address)
-        os.close(reader)
+        lifeline, self._lifeline = os.pipe()
+        self._pid = fork(partial(self._be_server, lifeline, address))
+        os.close(lifeline)
         self._socket.close()
-        self._metrics = Metrics(sink=Shared(self._board))
-        self._observers = (self._metrics, Notes(self._board))
 
     def close(self) -> None:
         """It ends with the milter."""
         self._socket.close()
         if self._pid:
             os.close(self._lifeline)
-            end = time.monotonic() + _PARTING
-            while os.waitpid(self._pid, os.WNOHANG) == (0, 0):
-                if time.monotonic() > end:  # processes that the filter has started hold the other end
-                    os.kill(self._pid, signal.SIGKILL)
-                time.sleep(0.01)
+            see_off(self._pid, _PARTING)  # processes that the filter has started may hold the other end
         self._board.close()
 
-    def _be_server(self, lifeline: int, address: str) -> NoReturn:
+    def _be_server(self, lifeline: int, address: str, held: set[int]) -> NoReturn:
         try:
+            os.close(self._lifeline)
             for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(ignored, signal.SIG_IGN)  # it ends with its parent
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
             signal.set_wakeup_fd(-1)
             # the milter's socket must not stay open because of this process
-            kept = {lifeline, self._socket.fileno()}
-            for number in range(3, 256):
-                if number not in kept:
-                    with suppress(OSError):
-                        os.close(number)
+            for kept, following in pairwise(sorted((2, lifeline, self._socket.fileno(), 256))):
+                os.closerange(kept + 1, following)
             os.nice(_NICE)
-            server = _Server(self._socket, self._board, address, self._about, self._names)
+            server = _HttpServer(self._socket, self._board, address, self._about, self._names)
             threading.Thread(target=server.sample_for_ever, daemon=True).start()
             threading.Thread(target=server.serve_forever, daemon=True).start()
             os.read(lifeline, 1)
@@ -139,7 +130,7 @@ def _children(pid: int) -> list[int]:
     return [int(one) for one in found.split()]
 
 
-class _Server(ThreadingHTTPServer):
+class _HttpServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(
@@ -174,7 +165,7 @@ class _Server(ThreadingHTTPServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """In its thread, which has so long in all, however slowly a client speaks or reads."""
+        """In its thread, for `_LONGEST` seconds in all, however slowly a client speaks or reads."""
         timer = threading.Timer(_LONGEST, _cut, (request,))
         timer.daemon = True
         try:
@@ -182,7 +173,7 @@ class _Server(ThreadingHTTPServer):
             super().process_request_thread(request, client_address)
         finally:
             timer.cancel()
-            self.shutdown_request(request)  # where there was no thread for the timer
+            self.shutdown_request(request)  # if there was no thread for the timer
             self._seats.release()
 
     def handle_error(self, *_: object) -> None:
@@ -291,7 +282,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    server: _HttpServer
     timeout = _PATIENCE
     server_version = "demyjpy"
     sys_version = ""

@@ -19,12 +19,12 @@ from demyjpy.actions import Modification
 from demyjpy.drivers.address import Address, parse_address
 from demyjpy.drivers.waiting import within
 from demyjpy.errors import AddressError
-from demyjpy.mta.link import Answer, Link, MilterFailedError, hear
-from demyjpy.mta.smtp import Exchange
+from demyjpy.mta.milter_link import Answer, MilterFailedError, MilterLink, hear
+from demyjpy.mta.profile import CONTENT
+from demyjpy.mta.smtp_session import Exchange
 
 _READ_SIZE: Final = 65_536
 _CLOSED: Final = "the connection is closed"
-_CONTENT: Final = frozenset({"header", "end_of_headers", "body", "end_of_message"})
 
 
 @frozen
@@ -41,7 +41,7 @@ class Timeouts:
 
     def of(self, event: str | None) -> float:
         """The timeout at an event."""
-        return self.content if event in _CONTENT else self.command
+        return self.content if event in CONTENT else self.command
 
 
 def _failure(
@@ -109,7 +109,7 @@ class Channel:
             self._socket.close()
             self._socket = None
 
-    def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
+    def carry_out(self, exchange: Exchange) -> tuple[MilterLink, Answer | None]:
         """Write, and read until the answer is complete."""
         link, event = exchange.link, exchange.link.event
         timeout = self._timeouts.of(event)
@@ -142,7 +142,7 @@ def untapped(direction: str, data: bytes) -> None:
 class AsyncChannel:
     """The same under asyncio; an async context manager.
 
-    ``tap`` is told all bytes: the direction (``"mta"`` or ``"filter"``: who says it) and the data.
+    ``tap`` gets all bytes: the direction (``"mta"`` or ``"filter"``: who sends it) and the data.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class AsyncChannel:
         if self._transport is not None:
             self._transport.abort()
 
-    async def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
+    async def carry_out(self, exchange: Exchange) -> tuple[MilterLink, Answer | None]:
         """Write, and read until the answer is complete."""
         link, event = exchange.link, exchange.link.event
         timeout = self._timeouts.of(event)

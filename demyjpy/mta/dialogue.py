@@ -1,120 +1,67 @@
-"""An SMTP client's conversation with the box: what it may say, and what it is told.
+"""An SMTP client's conversation with the box: what it may say, and what the box replies.
 
 Lines and dots are aiosmtpd's, what the milters are asked is `demyjpy.mta.smtp`'s; the server around it
 is `demyjpy.mta.box`.
 """
 
 import asyncio
-import functools
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, suppress
-from pathlib import Path
-from typing import Any, Final, Protocol
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack, suppress
+from typing import Any, Final
 
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import Envelope
 from attrs import evolve
 from pyrsistent import pvector
 
-from demyjpy.drivers.address import Address
-from demyjpy.mta import steps
-from demyjpy.mta.channel import Tap, Timeouts
-from demyjpy.mta.late import LateChannel
-from demyjpy.mta.lines import Methods, Reader, wire
-from demyjpy.mta.message import Mail
-from demyjpy.mta.path import split_path
-from demyjpy.mta.profiles import Profile, Reply
-from demyjpy.mta.smtp import Outcome, Session, ask_data, new_session, play_async, take_content, take_step
+from demyjpy.mta import client_steps
+from demyjpy.mta.box_settings import BoxSettings
+from demyjpy.mta.mail_transaction import ask_data, take_content
+from demyjpy.mta.profiles import Reply
+from demyjpy.mta.smtp import play_async, take_step
+from demyjpy.mta.smtp_path import split_path
+from demyjpy.mta.smtp_protocol import SmtpProtocol, wire
+from demyjpy.mta.smtp_session import Outcome, new_session
+from demyjpy.mta.stored_mail import StoredMail
+from demyjpy.mta.tolerant_channel import TolerantChannel
 from demyjpy.wire.fields import Parameters
 
-_LONGEST_LINE: Final = 1 << 20
 _NAMES: Final = {"127.0.0.1": "localhost", "::1": "localhost"}
-_IDLE: Final = 1800.0  # seconds after which a client that says nothing is left
 _PARTING: Final = 1.0  # seconds for milters to be told of the end of a session
 _PARAMETERS: Final = {
     "FROM": ("SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"),
     "TO": ("NOTIFY", "ORCPT"),
 }
 _TOO_LARGE: Final = Reply(552, "5.3.4 Error: message file too big")
-_EXTENSIONS: Final = ("PIPELINING", "SIZE", "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8")
+_FIXED: Final = {
+    "NOOP": Reply(250, "2.0.0 Ok"),
+    "STARTTLS": Reply(502, "5.5.1 Error: command not implemented"),
+    "AUTH": Reply(503, "5.5.1 Error: authentication not enabled"),
+}
+_EXTENSIONS: Final = ("PIPELINING", "SIZE {size}", "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8")
 
 
-Report = Callable[[int, Outcome | str], None]
-"""Told of each step: the number of the session, and what came of it, or a line about the box itself."""
-
-
-class Keeper(Protocol):
-    """Where mail goes."""
-
-    def add(self, mail: Mail) -> Path:
-        """Store a mail; the file."""
-
-
-class House(Protocol):
-    """The server around a conversation: what it needs of `demyjpy.mta.box.Box`."""
-
-    host: str
-    max_message: int
-    max_answer: int
-    numbers: Iterator[int]
-    timeouts: Timeouts
-    report: Report
-    tap: Callable[[int, str], AbstractContextManager[Tap]]
-
-    @property
-    def milters(self) -> Mapping[str, Address]:
-        """Whom to ask, in order."""
-
-    @property
-    def store(self) -> Keeper:
-        """Where mail goes."""
-
-    def new_queue_id(self) -> str:
-        """A queue id that no other message has."""
-
-    def profile(self, ids: Callable[[int], str]) -> Profile:
-        """What one session is led by."""
-
-    def enter(self, dialogue: "Dialogue") -> None:
-        """Keep a session."""
-
-    def forget(self, dialogue: "Dialogue") -> None:
-        """A session is over."""
-
-
-class Dialogue(SMTP):
+class Dialogue(SmtpProtocol):
     """One SMTP client's connection."""
 
-    line_length_limit = _LONGEST_LINE
-    command_size_limit = 4096
-
-    def __init__(self, box: House) -> None:
-        super().__init__(
-            _Hooks(self),
-            timeout=_IDLE,
-            hostname=box.host,
-            ident="ESMTP demyjpy",
-            enable_SMTPUTF8=True,
-            data_size_limit=box.max_message,
-            loop=asyncio.get_running_loop(),
-        )
+    def __init__(self, box: BoxSettings) -> None:
+        super().__init__(box.host, box.max_message)
         self.box = box
         self.number = next(box.numbers)
-        profile = box.profile(functools.cache(lambda number: box.new_queue_id()))
-        self._state: Session = new_session(profile, len(box.milters), max_answer=box.max_answer)
-        self._channels: Sequence[LateChannel] = ()
+        self._state = new_session(box.profile(), len(box.milters), max_answer=box.max_answer)
+        self._channels: Sequence[TolerantChannel] = ()
         self._answer: Reply | None = None
         self._greeting: Reply | None = None
         self._is_receiving = False
-        self._smtp_methods = Methods(self._smtp_methods, self._unknown)
 
     # ------------------------------------------------------------------- from connect to the end
-    async def _handle_client(self) -> None:
+    async def lead(self) -> None:
         """All of a session; aiosmtpd's part is between the greeting and the end."""
+        transport: Any = self.transport
         with suppress(OSError):  # a client that is gone is no error
             async with AsyncExitStack() as stack:
                 self._channels = [
                     await stack.enter_async_context(
-                        LateChannel(
+                        TolerantChannel(
                             where,
                             self.box.timeouts,
                             stack.enter_context(self.box.tap(self.number, name)),
@@ -126,19 +73,18 @@ class Dialogue(SMTP):
                     await self._converse()
                 finally:
                     if not self._state.is_closed:
-                        await self._take(steps.Drop())
-                    self._writer.close()
+                        await self._take(client_steps.Drop())
+                    transport.close()
 
     async def _converse(self) -> None:
         session: Any = self.session
         session.host_name = "?"  # like Postfix, it does not insist on EHLO
-        peer = session.peer
-        known = steps.Connect(peer[0], _NAMES.get(peer[0]), peer[1]) if peer else steps.Connect("")
-        self._greeting = await self._take(known)
+        address, port = session.peer[:2] if session.peer else ("", 40000)
+        self._greeting = await self._take(client_steps.Connect(address, _NAMES.get(address), port))
         if self._greeting.code == 421:
             await self.push(b"")
         else:  # after 554, too, a client may go on, to be refused at each command
-            await super()._handle_client()
+            await self.hear()
 
     async def push(self, status: Any) -> None:
         """Send a reply; the greeting and the end of a message that is too large are not aiosmtpd's."""
@@ -149,7 +95,7 @@ class Dialogue(SMTP):
             status = wire(_TOO_LARGE)
         await super().push(status)
 
-    async def _take(self, step: steps.Step) -> Reply:
+    async def _take(self, step: client_steps.ClientStep) -> Reply:
         self._state, outcome = await play_async(take_step(self._state, step), self._channels)
         self.box.report(self.number, outcome)
         return outcome.reply or Reply(250, "2.0.0 Ok")
@@ -163,20 +109,19 @@ class Dialogue(SMTP):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is there."""
         super().connection_made(transport)
-        self.box.enter(self)
+        self.box.sessions[self.number] = self
 
     def connection_lost(self, error: Exception | None) -> None:
         """It is gone."""
         super().connection_lost(error)
-        self.box.forget(self)
+        self.box.sessions.pop(self.number, None)
 
     def leave(self) -> Coroutine[Any, Any, None]:
         """Tell the client that the box closes, and end the session; await it to see it ended."""
         transport: Any = self.transport
         transport.write(wire(Reply(421, "4.3.2 The box is closing")) + b"\r\n")
-        task: Any = self._handler_coroutine
-        task.cancel()
-        return self._ended(task, transport)
+        self.task.cancel()
+        return self._ended(self.task, transport)
 
     async def _ended(self, task: "asyncio.Task[None]", transport: Any) -> None:
         """Wait for the end of the session and close its connection."""
@@ -189,146 +134,108 @@ class Dialogue(SMTP):
         else:
             transport.close()
 
-    def _cb_client_connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        only_lines: Any = Reader(reader)
-        super()._cb_client_connected(only_lines, writer)
-
-    def eof_received(self) -> bool | None:
-        """A client that says no more still gets its answers, unlike with aiosmtpd alone."""
-        return asyncio.StreamReaderProtocol.eof_received(self)
-
-    async def explain(self, error: Exception) -> bytes:
-        """What the client is told where something went wrong: it keeps its mail."""
+    async def handle_exception(self, error: Exception) -> str:
+        """The reply if something went wrong: the client keeps its mail."""
         self.box.report(self.number, f"internal error: {error!r}")
-        return b"451 4.3.0 Internal error"
+        return "451 4.3.0 Internal error"
 
     # ------------------------------------------------------------------------ what a client says
-    async def smtp_EHLO(self, arg: str | None) -> None:  # noqa: N802  # the name that aiosmtpd looks for
-        """EHLO."""
-        await self._hello("EHLO", arg)
+    async def take_command(self, command: str, arg: str | None) -> None:
+        """Answer a command."""
+        reply = await self._reply_to(command, arg or "")
+        if reply is not None:
+            await self._say(reply)
 
-    async def smtp_HELO(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """HELO."""
-        await self._hello("HELO", arg)
+    async def _reply_to(self, command: str, arg: str) -> Reply | None:
+        """The reply to a command; None if it has been said."""
+        match command:
+            case "EHLO" | "HELO":
+                return await self._hello(command, arg)
+            case "MAIL":
+                return await self._mail(arg)
+            case "RCPT":
+                return await self._recipient(arg)
+            case "RSET" | "DATA" if arg:
+                return Reply(501, f"5.5.4 Syntax: {command}")
+            case "RSET":
+                return await self._take(client_steps.Rset())
+            case "DATA":
+                return await self._data()
+            case "VRFY":
+                return self._verify(arg.strip())
+            case "QUIT":
+                return await self._take(client_steps.Quit())
+        if command in _FIXED:
+            return _FIXED[command]
+        return await self._take(client_steps.Command(f"{command} {arg}" if arg else command))
 
-    async def _hello(self, verb: str, name: str | None) -> None:
+    async def _hello(self, verb: str, name: str) -> Reply:
         if not name:
-            await self._say(Reply(501, f"Syntax: {verb} hostname"))
-            return
-        self._set_rset_state()  # type: ignore[no-untyped-call]  # aiosmtpd's
+            return Reply(501, f"Syntax: {verb} hostname")
         session: Any = self.session
         session.extended_smtp = verb == "EHLO"
         session.host_name = name
-        reply = await self._take(steps.Ehlo(name, verb))
+        reply = await self._take(client_steps.Ehlo(name, verb))
         if reply.is_refusal or verb == "HELO":
-            await self._say(reply)
-            return
-        size = f"SIZE {self.box.max_message}"
-        extensions = (size if one == "SIZE" else one for one in _EXTENSIONS)
-        await self._say(Reply(250, "\n".join((self.box.host, *extensions))))
+            return reply
+        extensions = "\n".join(_EXTENSIONS).format(size=self.box.max_message)
+        return Reply(250, f"{self.box.host}\n{extensions}")
 
-    async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """MAIL FROM."""
-        path = await self._path("FROM", arg)
-        if path is None:
-            return
+    async def _mail(self, arg: str) -> Reply:
+        path = _path("MAIL", "FROM", arg)
+        if isinstance(path, Reply):
+            return path
         raw, sender, parameters = path
         size = parameters.get("SIZE") or "0"
         if size.isdigit() and int(size) > self.box.max_message:
-            await self._say(Reply(552, "5.3.4 Message size exceeds fixed limit"))
-        else:
-            await self._say(await self._take(steps.Mail(sender, parameters, raw)))
+            return Reply(552, "5.3.4 Message size exceeds fixed limit")
+        return await self._take(client_steps.Mail(sender, parameters, raw))
 
-    async def smtp_RCPT(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """RCPT TO."""
-        path = await self._path("TO", arg)
-        if path is None:
-            return
+    async def _recipient(self, arg: str) -> Reply:
+        path = _path("RCPT", "TO", arg)
+        if isinstance(path, Reply):
+            return path
         raw, address, parameters = path
         if not address:
-            await self._say(Reply(501, "5.1.3 Bad recipient address syntax"))
-            return
-        await self._say(await self._take(steps.Rcpt(address, parameters, raw)))
+            return Reply(501, "5.1.3 Bad recipient address syntax")
+        return await self._take(client_steps.Rcpt(address, parameters, raw))
 
-    async def _path(self, keyword: str, arg: str | None) -> tuple[str, str, Parameters] | None:
-        """What stands behind ``FROM:`` or ``TO:``, or None once the client has been told."""
-        start, colon, rest = (arg or "").partition(":")
-        path = split_path(rest) if colon and start.strip().upper() == keyword else None
-        if path is None:
-            verb = "MAIL" if keyword == "FROM" else "RCPT"
-            await self._say(Reply(501, f"5.5.4 Syntax: {verb} {keyword}:<address>"))
-            return None
-        for parameter in path[2]:
-            if parameter not in _PARAMETERS[keyword]:
-                await self._say(Reply(555, f"5.5.4 Unsupported option: {parameter}"))
-                return None
-        return path
-
-    async def _has_argument(self, verb: str, arg: str | None) -> bool:
-        """Whether a client has said too much; if so, it has been told."""
-        if arg:
-            await self._say(Reply(501, f"5.5.4 Syntax: {verb}"))
-        return bool(arg)
-
-    async def smtp_RSET(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """RSET."""
-        if await self._has_argument("RSET", arg):
-            return
-        self._set_rset_state()  # type: ignore[no-untyped-call]  # aiosmtpd's
-        await self._say(await self._take(steps.Rset()))
-
-    async def smtp_QUIT(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """QUIT."""
-        await self._say(await self._take(steps.Quit()))
-
-    async def smtp_NOOP(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """NOOP."""
-        await self._say(Reply(250, "2.0.0 Ok"))
-
-    async def smtp_VRFY(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """VRFY: like Postfix it takes any address, and says no more; no milter is asked.
+    def _verify(self, arg: str) -> Reply:
+        """Like Postfix it takes any address, and says no more; no milter is asked.
 
         But if one has failed, the answer is the default action's.
         """
-        if not (arg and arg.strip()):
-            await self._say(Reply(501, "5.5.4 Syntax: VRFY address [SMTPUTF8]"))
-            return
+        if not arg:
+            return Reply(501, "5.5.4 Syntax: VRFY address [SMTPUTF8]")
         profile, sides = self._state.profile, self._state.sides
-        replies = [profile.failure(side.failure, "recipient", arg) for side in sides if side.failure]
-        await self._say(next(filter(None, replies), Reply(252, f"2.0.0 {arg.strip()}")))
+        failures = [side.failure for side in sides if side.failure]
+        replies = [profile.failure(failure, "recipient", arg).reply for failure in failures]
+        return next(filter(None, replies), Reply(252, f"2.0.0 {arg}"))
 
-    async def smtp_STARTTLS(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """STARTTLS, which the box does not have."""
-        await self._say(Reply(502, "5.5.1 Error: command not implemented"))
-
-    async def smtp_AUTH(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """AUTH, which the box does not have."""
-        await self._say(Reply(503, "5.5.1 Error: authentication not enabled"))
-
-    async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802  # as above
-        """DATA: the milters are asked before 354 is said; the message comes to `take_message`."""
-        if await self._has_argument("DATA", arg):
-            return
+    async def _data(self) -> Reply | None:
+        """The milters are asked before 354 is said; `handle_DATA` gets the message."""
         self._state = evolve(self._state, heard=pvector(), failed=())
         self._state, refusal = await play_async(ask_data(self._state), self._channels)
         if refusal is not None:
             self._report_message(b"", refusal, None)
-            await self._say(refusal)
-            return
-        envelope: Any = self.envelope
-        envelope.rcpt_tos[:] = self._state.envelope.addresses if self._state.envelope else ()
+            return refusal
+        self.envelope = Envelope()
+        self.envelope.rcpt_tos += self._state.envelope.addresses if self._state.envelope else ()
         self._answer = None
         self._is_receiving = True
-        await super().smtp_DATA("")
+        await self.smtp_DATA("")
         self._is_receiving = False
         if self._answer in (None, _TOO_LARGE):  # aiosmtpd has refused a line, or all of it
-            self._state, _ = await play_async(take_step(self._state, steps.Rset()), self._channels)
+            step = client_steps.Rset()
+            self._state, _ = await play_async(take_step(self._state, step), self._channels)
             self._report_message(b"", self._answer or Reply(500, "5.5.2 Line too long"), None)
         elif self._answer is not None and self._answer.code == 421:
             raise ConnectionResetError
+        return None
 
-    async def take_message(self, content: bytes) -> bytes:
+    async def handle_DATA(self, server: object, session: object, envelope: Any) -> bytes:  # noqa: N802  # the name that aiosmtpd looks for
         """Ask the milters about a message, and store it; the reply to the final dot."""
+        content = envelope.original_content
         played = await play_async(take_content(self._state, content), self._channels)
         self._state, reply, mail = played
         if mail is not None:
@@ -343,10 +250,10 @@ class Dialogue(SMTP):
         self._answer = reply
         return wire(reply)
 
-    def _report_message(self, content: bytes, reply: Reply, mail: Mail | None) -> None:
+    def _report_message(self, content: bytes, reply: Reply, mail: StoredMail | None) -> None:
         state = self._state
         outcome = Outcome(
-            steps.Data(content),
+            client_steps.Data(content),
             reply,
             tuple(state.heard),
             mail,
@@ -355,21 +262,12 @@ class Dialogue(SMTP):
         )
         self.box.report(self.number, outcome)
 
-    async def _unknown(self, command: str, arg: str | None) -> None:
-        line = f"{command} {arg}" if arg else command
-        await self._say(await self._take(steps.Command(line)))
 
-
-class _Hooks:
-    """What aiosmtpd calls back."""
-
-    def __init__(self, dialogue: Dialogue) -> None:
-        self._dialogue = dialogue
-
-    async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> bytes:  # noqa: N802  # as above
-        """The message after 354."""
-        return await self._dialogue.take_message(envelope.original_content)
-
-    async def handle_exception(self, error: Exception) -> bytes:
-        """Whatever went wrong."""
-        return await self._dialogue.explain(error)
+def _path(verb: str, keyword: str, arg: str) -> tuple[str, str, Parameters] | Reply:
+    """What stands behind ``FROM:`` or ``TO:``, or what is said to nonsense."""
+    start, colon, rest = arg.partition(":")
+    path = split_path(rest) if colon and start.strip().upper() == keyword else None
+    if path is None:
+        return Reply(501, f"5.5.4 Syntax: {verb} {keyword}:<address>")
+    unknown = [parameter for parameter in path[2] if parameter not in _PARAMETERS[keyword]]
+    return Reply(555, f"5.5.4 Unsupported option: {unknown[0]}") if unknown else path

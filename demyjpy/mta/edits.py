@@ -1,25 +1,101 @@
-"""What a milter's edits make of a mail.
+"""What a milter's edits make of a mail, as far as MTAs agree (protocol file, sections 11 to 13).
 
-Postfix and Sendmail apply the same edits differently: `postfix_edit` and `sendmail_edit` know how
-(protocol file, sections 11 to 13). No I/O, no protocol.
+Each edit is applied to what the last one left. What an MTA does in its own way, its profile fills in.
+No I/O, no protocol.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeAlias
 
 from attrs import evolve
 
 from demyjpy import actions as act
 from demyjpy.actions import Modification
-from demyjpy.mta.envelope import postfix_address, postfix_adds, postfix_drops, sendmail_admits
-from demyjpy.mta.message import Field, Mail, complete_lines, cut_header
+from demyjpy.mta.stored_mail import Envelope, StoredField, StoredMail, complete_lines
 from demyjpy.wire.fields import Parameters
 
-POSTFIX_HEADER_LIMIT: Final = 60_000
-"""Bytes of a header field: what Postfix lowers ``header_size_limit`` to if there is a milter."""
+Fields: TypeAlias = tuple[StoredField, ...]
+NewField: TypeAlias = act.AddHeader | act.InsertHeader | act.ChangeHeader
 
 _LINE: Final = re.compile(rb"\r\n|\n")
+
+
+class MailEditor(ABC):
+    """An MTA as it edits mail."""
+
+    def edit(self, mail: StoredMail, edits: Iterable[Modification]) -> StoredMail:
+        """The mail after a milter's edits."""
+        edits = tuple(edits)
+        for edit in edits:
+            mail = self._edited(mail, edit)
+        body = new_body(edits)
+        return mail if body is None else evolve(mail, message=evolve(mail.message, body=body))
+
+    def _edited(self, mail: StoredMail, edit: Modification) -> StoredMail:
+        envelope, fields = mail.envelope, mail.message.fields
+        match edit:
+            case act.AddHeader():
+                fields = self.with_field(fields, edit)
+            case act.InsertHeader():
+                fields = spliced(fields, edit.index, self.new_field(edit))
+            case act.DeleteHeader() | act.ChangeHeader(raw=""):
+                at = self.find(fields, edit.name, edit.index)
+                fields = fields if at is None else self.without_field(fields, at)
+            case act.ChangeHeader():
+                at = self.find(fields, edit.name, edit.index)
+                fields = self.with_field(fields, edit) if at is None else self.changed(fields, at, edit)
+            case act.AddRecipient():
+                envelope = self.with_recipient(envelope, edit)
+            case act.DeleteRecipient():
+                envelope = self.without_recipient(envelope, edit.address)
+            case act.ChangeSender():
+                envelope = self.with_sender(envelope, edit)
+            case act.Quarantine():
+                mail = evolve(mail, quarantine=edit.reason)
+        return evolve(mail, envelope=envelope, message=evolve(mail.message, fields=fields))
+
+    def new_field(self, edit: NewField) -> StoredField:
+        """A field as a milter gave it."""
+        return StoredField(edit.name, edit.raw)
+
+    def find(self, fields: Fields, name: str, index: int) -> int | None:
+        """Where the index-th field of a name is, among those that a milter may count."""
+        found = [at for at, one in enumerate(fields) if one.owner == "message" and one.is_named(name)]
+        return found[index - 1] if index <= len(found) else None
+
+    @abstractmethod
+    def with_field(self, fields: Fields, edit: NewField) -> Fields:
+        """With a field more, where the MTA puts it."""
+
+    @abstractmethod
+    def without_field(self, fields: Fields, at: int) -> Fields:
+        """Without the field at an index."""
+
+    @abstractmethod
+    def changed(self, fields: Fields, at: int, edit: act.ChangeHeader) -> Fields:
+        """With another text in the field at an index."""
+
+    @abstractmethod
+    def address(self, given: str) -> str:
+        """An address as the MTA knows it, made of what a client gave."""
+
+    @abstractmethod
+    def admit(self, envelope: Envelope, given: str, parameters: Parameters) -> Envelope:
+        """With a recipient that a client gave."""
+
+    @abstractmethod
+    def with_recipient(self, envelope: Envelope, edit: act.AddRecipient) -> Envelope:
+        """With a recipient that a milter added."""
+
+    @abstractmethod
+    def without_recipient(self, envelope: Envelope, address: str) -> Envelope:
+        """Without a recipient, however often it is there."""
+
+    @abstractmethod
+    def with_sender(self, envelope: Envelope, edit: act.ChangeSender) -> Envelope:
+        """With the sender that a milter gave."""
 
 
 def new_body(edits: Iterable[Modification]) -> bytes | None:
@@ -30,149 +106,11 @@ def new_body(edits: Iterable[Modification]) -> bytes | None:
     return complete_lines(b"\r\n".join(_LINE.split(b"".join(parts))))
 
 
-def _with(fields: tuple[Field, ...], at: int, *new: Field, instead: int = 0) -> tuple[Field, ...]:
-    """Fields with new ones at an index, in place of so many."""
+def spliced(fields: Fields, at: int, *new: StoredField, instead: int = 0) -> Fields:
+    """Fields with new ones at an index, in place of a number of old ones."""
     return (*fields[:at], *new, *fields[at + instead :])
 
 
-def _find(fields: tuple[Field, ...], name: str, index: int) -> int | None:
-    """Where the index-th field of a name is, among those that a milter may count."""
-    found = [at for at, one in enumerate(fields) if one.owner == "message" and one.is_named(name)]
-    return found[index - 1] if index <= len(found) else None
-
-
-def _only(parameters: Parameters, *known: str) -> Parameters:
+def only(parameters: Parameters, *known: str) -> Parameters:
+    """The parameters that an MTA knows."""
     return Parameters((key, value) for key, value in parameters.words if key.upper() in known)
-
-
-def _common(mail: Mail, edit: Modification) -> Mail:
-    """What both MTAs do alike."""
-    match edit:
-        case act.Quarantine():
-            return evolve(mail, quarantine=edit.reason)
-        case _:
-            return mail  # bodies are taken together
-
-
-def _with_body(mail: Mail, body: bytes | None) -> Mail:
-    return mail if body is None else evolve(mail, message=evolve(mail.message, body=body))
-
-
-# ------------------------------------------------------------------------------------- Postfix
-def postfix_edit(mail: Mail, edits: Iterable[Modification]) -> Mail:
-    """The mail after edits, as Postfix applies them: in order, each to what the last one left."""
-    edits = tuple(edits)
-    for edit in edits:
-        mail = _postfix_one(mail, edit)
-    return _with_body(mail, new_body(edits))
-
-
-def _postfix_field(edit: act.AddHeader | act.InsertHeader | act.ChangeHeader) -> Field:
-    return cut_header(Field(edit.name, edit.raw), POSTFIX_HEADER_LIMIT)
-
-
-def _postfix_one(mail: Mail, edit: Modification) -> Mail:
-    envelope, fields = mail.envelope, mail.message.fields
-    match edit:
-        case act.AddHeader():
-            fields = (*fields, _postfix_field(edit))
-        case act.InsertHeader():
-            fields = _with(fields, edit.index, _postfix_field(edit))
-        case act.DeleteHeader() | act.ChangeHeader(raw=""):
-            at = _find(fields, edit.name, edit.index)
-            fields = fields if at is None else _with(fields, at, instead=1)
-        case act.ChangeHeader():
-            at = _find(fields, edit.name, edit.index)
-            new = _postfix_field(edit)
-            fields = (*fields, new) if at is None else _with(fields, at, new, instead=1)
-        case act.AddRecipient():
-            known = _only(edit.parameters, "NOTIFY", "ORCPT")
-            envelope = postfix_adds(envelope, edit.address, known)
-        case act.DeleteRecipient():
-            envelope = postfix_drops(envelope, edit.address)
-        case act.ChangeSender():
-            known = _only(edit.parameters, "RET", "ENVID")
-            envelope = evolve(envelope, sender=postfix_address(edit.address), parameters=known)
-        case _:
-            return _common(mail, edit)
-    return evolve(mail, envelope=envelope, message=evolve(mail.message, fields=fields))
-
-
-# ------------------------------------------------------------------------------------ Sendmail
-SENDMAIL_DEFAULTS: Final = (
-    "Resent-Date",
-    "Date",
-    "Resent-From",
-    "From",
-    "Full-Name",
-    "Resent-Message-Id",
-    "Message-Id",
-)
-"""Fields of the stock sendmail.cf that stand below Received in its own list; most are never sent."""
-
-_MAIL_PARAMETERS: Final = ("RET", "ENVID", "BODY", "SIZE", "AUTH", "BY", "SMTPUTF8")
-
-
-def sendmail_edit(mail: Mail, edits: Iterable[Modification]) -> Mail:
-    """The mail after edits, as Sendmail applies them: deleted fields keep their numbers."""
-    edits = tuple(edits)
-    for edit in edits:
-        mail = _sendmail_one(mail, edit)
-    return _with_body(mail, new_body(edits))
-
-
-def _sendmail_one(mail: Mail, edit: Modification) -> Mail:
-    envelope, fields = mail.envelope, mail.message.fields
-    match edit:
-        case act.AddHeader():
-            fields = _sendmail_add(fields, edit)
-        case act.InsertHeader():
-            fields = _with(fields, edit.index, Field(edit.name, edit.raw))
-        case act.DeleteHeader() | act.ChangeHeader(raw=""):
-            at = _find_default(fields, edit.name, edit.index)
-            if at is not None:
-                fields = _with(fields, at, evolve(fields[at], is_deleted=True), instead=1)
-        case act.ChangeHeader():
-            at = _find_default(fields, edit.name, edit.index)
-            if at is None:
-                fields = _sendmail_add(fields, edit)
-            else:
-                fields = _with(fields, at, Field(fields[at].name, edit.raw), instead=1)
-        case act.AddRecipient():
-            is_known = _only(edit.parameters, "NOTIFY", "ORCPT") == edit.parameters
-            if is_known:
-                envelope = sendmail_admits(envelope, edit.address, edit.parameters)
-        case act.DeleteRecipient():
-            left = tuple(one for one in envelope.recipients if one[0] != edit.address)
-            envelope = evolve(envelope, recipients=left)
-        case act.ChangeSender():
-            known = _only(edit.parameters, *_MAIL_PARAMETERS)
-            envelope = evolve(envelope, sender=edit.address, parameters=known)
-        case _:
-            return _common(mail, edit)
-    return evolve(mail, envelope=envelope, message=evolve(mail.message, fields=fields))
-
-
-def _sendmail_add(
-    fields: tuple[Field, ...], edit: act.AddHeader | act.ChangeHeader
-) -> tuple[Field, ...]:
-    """In place of a default of that name that is due; before the first of that name; else at the end.
-
-    Its own fields count, also those that it does not send.
-    """
-    new = Field(edit.name, edit.raw)
-    for at, one in enumerate(fields):
-        if one.is_named(edit.name):
-            is_due = one.owner == "mta" and one.name in SENDMAIL_DEFAULTS and not one.is_deleted
-            return _with(fields, at, new, instead=int(is_due))
-    return (*fields, new)
-
-
-def _find_default(fields: tuple[Field, ...], name: str, index: int) -> int | None:
-    """The index-th field of a name, or for the first a default that Sendmail would still send."""
-    at = _find(fields, name, index)
-    if at is None and index == 1:
-        for number, one in enumerate(fields):
-            if one.owner == "mta" and one.is_named(name) and one.name in SENDMAIL_DEFAULTS:
-                return number if not one.is_deleted else None
-    return at

@@ -5,29 +5,39 @@ cleanup(8)), and of Postfix 3.7.11 itself, asked by ``tests/model``.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Final
+from typing import ClassVar, Final
 
 from attrs import Factory, evolve, field, frozen
 
 from demyjpy import actions as act
 from demyjpy import events as ev
-from demyjpy.actions import Modification, Verdict
-from demyjpy.mta import steps
-from demyjpy.mta.edits import POSTFIX_HEADER_LIMIT, postfix_edit
-from demyjpy.mta.envelope import postfix_address, postfix_admits
-from demyjpy.mta.lenient import MilterFailedError, Strictness
-from demyjpy.mta.message import Envelope, Field, Mail, Message, cut_header
-from demyjpy.mta.profile import CONTENT, OFFER, Offers, Profile, Reply, Trace, offer_of
-from demyjpy.wire.codes import ActionFlag, ProtocolFlag
-from demyjpy.wire.fields import Parameters
+from demyjpy.mta import client_steps
+from demyjpy.mta.edits import Fields, NewField, only, spliced
+from demyjpy.mta.milter_packets import MilterFailedError, Strictness
+from demyjpy.mta.profile import (
+    CLIENT,
+    CONTENT,
+    OFFER,
+    AnyVerdict,
+    Consequence,
+    Habits,
+    Offers,
+    Origin,
+    Profile,
+    Reply,
+    offer_of,
+)
+from demyjpy.mta.stored_mail import Envelope, StoredField, StoredMessage, cut_header
+from demyjpy.texts import bare_address
+from demyjpy.wire.codes import ActionFlag, ProtocolFlag, Stage
+from demyjpy.wire.fields import Parameters, encode_text
 
 _OFFERS: Final[Offers] = (
     ((2, 3), ev.Options(2, ActionFlag(0x3F), ProtocolFlag(0x7F))),
-    ((2, 6), OFFER),
+    ((2, 6), OFFER),  # before, its default milter_protocol was 2
 )
-"""Its default ``milter_protocol`` was 2 before 2.6."""
 
 _MACROS: Final[Mapping[str, tuple[str, ...]]] = {
     "connect": ("j", "{daemon_name}", "{daemon_addr}", "v", "_"),
@@ -48,7 +58,7 @@ _MACROS: Final[Mapping[str, tuple[str, ...]]] = {
     "unknown": (),
 }
 
-_SAYS: Final[Mapping[str, tuple[int, str]]] = {
+_TEXTS: Final[Mapping[str, tuple[int, str]]] = {
     "greeting": (220, "{host} ESMTP Postfix"),
     "greeting of refusal": (554, "{host} ESMTP not accepting connections"),
     "greeting of farewell": (421, "{host} Service unavailable - try again later"),
@@ -73,6 +83,10 @@ _SAYS: Final[Mapping[str, tuple[int, str]]] = {
 _MISUSED: Final = "4.3.5 Server configuration problem - try again later"
 _UNAVAILABLE: Final = "4.7.1 Service unavailable - try again later"
 _DROPPED: Final = ("Return-Path", "Bcc", "Resent-Bcc", "Content-Length")
+_HEADER_LIMIT: Final = 60_000  # bytes of a field: what it lowers header_size_limit to with milters
+_DOT_ATOM: Final = re.compile(
+    r"[^\s\0-\x1f\x7f\"(),:;<>@\[\]\\.]+(?:\.[^\s\0-\x1f\x7f\"(),:;<>@\[\]\\.]+)*"
+)
 _LOCAL: Final = frozenset({"", "127.0.0.1", "::1"})
 
 
@@ -103,6 +117,16 @@ class Postfix(Profile):
         continuation="\t",
     )
 
+    habits: ClassVar[Habits] = Habits(
+        joins_macros=True,
+        renews_skipping=True,
+        aborts_always=True,
+        hands_over_content=True,
+        holds_at_end=True,
+        acts_local_sessions=True,
+    )
+    texts: ClassVar[Mapping[str, tuple[int, str]]] = _TEXTS
+
     def fixed_macros(self) -> dict[str, str]:
         return {
             "j": self.host,
@@ -118,13 +142,21 @@ class Postfix(Profile):
     def queue_id(self, number: int) -> str:
         return f"4D3E5F{number:04X}"
 
-    def stage_of(self, name: str) -> str | None:
+    def stage_of(self, name: str) -> str:
         return {"header": "end_of_headers", "body": "end_of_message"}.get(name, name)
 
-    def sends_macros_unasked(self, name: str) -> bool:
-        return name in ("connect", "hello", "mail", "recipient", "data", "unknown")
+    def sends_macros_alone(self, name: str, is_declined: bool) -> bool:
+        return is_declined and name in ("connect", "hello", "mail", "recipient", "data", "unknown")
 
-    def connect_event(self, client: steps.Connect) -> ev.Connect:
+    def chosen_macros(
+        self, own: tuple[str, ...] | None, stage: Stage, asked: Mapping[int, tuple[str, ...]]
+    ) -> tuple[str, ...] | None:
+        return asked.get(stage) or own
+
+    def nameless(self, address: str) -> str:
+        return f"unknown [{address}]"
+
+    def connect_event(self, client: client_steps.Connect) -> ev.Connect:
         if not client.address:  # cleanup(8) acts a session
             return ev.Connect("localhost", "4", ip_address("127.0.0.1"), 0)
         address = ip_address(client.address)
@@ -132,18 +164,14 @@ class Postfix(Profile):
 
     @property
     def tells_whole_command(self) -> bool:
-        """Whether an unknown command is told in whole: since the fix of 2023-03-10, so from 3.8 on."""
+        """Whether milters get all of an unknown command: since the fix of 2023-03-10, so from 3.8 on."""
         first, second = (int(part) for part in self.release.split(".")[:2])
         return (first, second) >= (3, 8)
 
     def folded(self, address: str) -> str:
         return address.casefold()
 
-    def says(self, what: str, **values: str) -> Reply:
-        code, text = _SAYS[what]
-        return Reply(code, text.format(host=self.host, **values))
-
-    def refusal(self, verdict: Verdict, name: str, address: str = "") -> Reply:
+    def refusal(self, verdict: AnyVerdict, name: str, address: str = "") -> Reply:
         match verdict:
             case act.ReplyCode():
                 start = f"{verdict.enhanced} " if verdict.enhanced else ""
@@ -156,66 +184,146 @@ class Postfix(Profile):
             case _:
                 return Reply(550, "5.7.1 Command rejected")
 
-    def failure(self, error: MilterFailedError, name: str, address: str = "") -> Reply | None:
+    def consequence(self, verdict: AnyVerdict, name: str, address: str = "") -> Consequence:
+        is_of_client = name in CLIENT
+        match verdict:
+            case act.Skip():
+                return Consequence(changes={"skips": frozenset({name})})
+            case act.Shutdown() if name in CONTENT:
+                return Consequence(drops=True)  # cleanup(8) says that it is queued, and it is lost
+            case act.Shutdown():
+                return _left(self.says("shutdown"))
+            case act.Discard():
+                return Consequence(drops=not is_of_client)  # of a client it only warns
+            case act.Accept():
+                return _left(None) if is_of_client else Consequence(changes={"is_silent": True})
+            case act.Continue():
+                return Consequence()
+        reply = self.refusal(verdict, name, address)
+        return _left(reply) if is_of_client else Consequence(reply=reply)
+
+    def failure(self, error: MilterFailedError, name: str, address: str = "") -> Consequence:
         if self.passes_unseen:
-            return None
+            return Consequence()
         is_misuse = error.kind == "misuse"
         if self.default_action == "reject" and not is_misuse:
-            return Reply(550, "5.5.0 Service unavailable")
+            return Consequence(reply=Reply(550, "5.5.0 Service unavailable"))
         code = 421 if self.default_action == "shutdown" else 451
-        return Reply(code, _MISUSED if is_misuse else _UNAVAILABLE)
-
-    def refused_sender(self, step: steps.Mail) -> Reply | None:
-        return None  # without SMTPUTF8 too, unless strict_smtputf8
+        return Consequence(reply=Reply(code, _MISUSED if is_misuse else _UNAVAILABLE))
 
     def refused_text(self, text: str) -> str:
         return f"Recipient address rejected: {text}"
 
-    def refused_content(self, content: bytes) -> Reply | None:
-        return None
-
-    def take_in(self, content: bytes, sender: str, queue_id: str, client: steps.Connect) -> Message:
+    def take_in(
+        self, content: bytes, sender: str, queue_id: str, client: client_steps.Connect
+    ) -> StoredMessage:
         # it puts a space for a CR alone (see message_strip_characters and smtpd_forbid_bare_newline)
         lines = content.replace(b"\r\n", b"\n").split(b"\n")
         text = b"\n".join(line.rstrip(b"\r").replace(b"\r", b" ") for line in lines)
         if text.startswith(b"From "):
             text = b"X-Mailbox-Line: " + text
-        message = Message.parse(text, lambda line: line.partition(b"\0")[0])  # it handles C strings
+        message = StoredMessage.parse(
+            text, lambda line: line.partition(b"\0")[0]
+        )  # it handles C strings
         has_resent = any(one.name.lower().startswith("resent-") for one in message.fields)
         message = message.without(*_DROPPED)
         if client.address in self.local_clients:
             message = self._completed(message, sender, queue_id, "Resent-" if has_resent else "")
-        cut = tuple(cut_header(one, POSTFIX_HEADER_LIMIT) for one in message.fields)
+        cut = tuple(cut_header(one, _HEADER_LIMIT) for one in message.fields)
         return evolve(message, fields=cut)
 
-    def _completed(self, message: Message, sender: str, queue_id: str, resent: str) -> Message:
+    def _completed(
+        self, message: StoredMessage, sender: str, queue_id: str, resent: str
+    ) -> StoredMessage:
         """With the fields that a local client left out, at the end."""
         missing = {
             f"{resent}Message-Id": self.message_id(queue_id),
             f"{resent}Date": self.date(),
             f"{resent}From": sender or "MAILER-DAEMON",
         }
-        added = (Field(name, f" {value}") for name, value in missing.items() if name not in message)
+        added = (
+            StoredField(name, f" {value}") for name, value in missing.items() if name not in message
+        )
         return evolve(message, fields=(*message.fields, *added))
 
+    def own_fields(self, origin: Origin) -> tuple[StoredField, ...]:
+        by = f"by {self.host} (Postfix)"
+        if not origin.peer:  # pickup(8), when a user called sendmail(1)
+            text = f" {by[:-1]}, from userid 0)\n\tid {origin.queue_id}; {self.date()}"
+            return (StoredField("Received", text, owner="mta"),)
+        recipient = origin.recipient and f"<{self.address(origin.recipient)}>"
+        return (self.received(evolve(origin, recipient=recipient), by, "UTF8SMTP"),)
+
+    def new_field(self, edit: NewField) -> StoredField:
+        return cut_header(super().new_field(edit), _HEADER_LIMIT)
+
+    def with_field(self, fields: Fields, edit: NewField) -> Fields:
+        return (*fields, self.new_field(edit))
+
+    def without_field(self, fields: Fields, at: int) -> Fields:
+        return spliced(fields, at, instead=1)
+
+    def changed(self, fields: Fields, at: int, edit: act.ChangeHeader) -> Fields:
+        return spliced(fields, at, self.new_field(edit), instead=1)
+
     def address(self, given: str) -> str:
-        return postfix_address(given) if given else given
+        """Without brackets and source route, and with quotes where they are needed only.
+
+        That is tok822_internalize() and quote_821_local().
+        """
+        local, at, domain = bare_address(given).rpartition("@")
+        if not at:
+            return domain
+        if local[:1] == local[-1:] == '"' and len(local) > 1:
+            local = re.sub(r"\\(.)", r"\1", local[1:-1], flags=re.DOTALL)
+        if not _DOT_ATOM.fullmatch(local):
+            local = '"{}"'.format(re.sub(r'(["\\])', r"\\\1", local))
+        return f"{local}@{domain.removesuffix('.')}"
 
     def admit(self, envelope: Envelope, given: str, parameters: Parameters) -> Envelope:
-        return postfix_admits(envelope, given, parameters)
+        """Once, whatever its case (been_here()). Its first form, kept as ORCPT, tells two apart."""
+        address = self.address(given)
+        if address != given and "ORCPT" not in parameters:
+            parameters = Parameters((*parameters.words, ("ORCPT", f"rfc822;{_xtext(given)}")))
+        key = _key(address, parameters)
+        if any(one[0].lower() == key[0] and _key(*one) == key for one in envelope.recipients):
+            return envelope
+        return evolve(envelope, recipients=(*envelope.recipients, (address, parameters)))
 
-    def own_fields(self, trace: Trace, message: Message) -> tuple[Field, ...]:
-        by = f"by {self.host} (Postfix)"
-        if not trace.client:  # pickup(8), when a user called sendmail(1)
-            text = f" {by[:-1]}, from userid 0)\n\tid {trace.queue_id}; {self.date()}"
-            return (Field("Received", text, owner="mta"),)
-        protocol = "UTF8SMTP" if trace.is_utf8 else "ESMTP" if trace.is_esmtp else "SMTP"
-        text = f" from {trace.client}\n\t{by} with {protocol} id {trace.queue_id}"
-        end = f"\n\tfor <{self.address(trace.recipient)}>; " if trace.recipient else ";\n\t"
-        return (Field("Received", f"{text}{end}{self.date()}", owner="mta"),)
+    def with_recipient(self, envelope: Envelope, edit: act.AddRecipient) -> Envelope:
+        """Once, but also if a client gave it."""
+        address, known = self.address(edit.address), only(edit.parameters, "NOTIFY", "ORCPT")
+        key = _key(address, known)
+        if key in envelope.added:
+            return envelope
+        recipients = (*envelope.recipients, (address, known))
+        return evolve(envelope, recipients=recipients, added=envelope.added | {key})
 
-    def edit(self, mail: Mail, edits: Iterable[Modification]) -> Mail:
-        return postfix_edit(mail, edits)
+    def without_recipient(self, envelope: Envelope, address: str) -> Envelope:
+        """It can be added again then."""
+        gone = self.address(address)
+        left = tuple(one for one in envelope.recipients if one[0] != gone)
+        added = frozenset(key for key in envelope.added if key[0] != gone.lower())
+        return evolve(envelope, recipients=left, added=added)
 
-    def deliver(self, mail: Mail) -> Mail:
-        return mail
+    def with_sender(self, envelope: Envelope, edit: act.ChangeSender) -> Envelope:
+        known = only(edit.parameters, "RET", "ENVID")
+        return evolve(envelope, sender=self.address(edit.address), parameters=known)
+
+
+def _left(reply: Reply | None) -> Consequence:
+    """It closes the connection without QUIT, and says this to each command from now on."""
+    return Consequence(reply=reply, changes={"refusal": reply}, closes="this", says_quit=False)
+
+
+def _key(address: str, parameters: Parameters) -> tuple[str, ...]:
+    original = parameters.get("ORCPT") or ""
+    return address.lower(), original.lower(), parameters.get("NOTIFY") or ""
+
+
+def _xtext(text: str) -> str:
+    """RFC 3461: ``+XX`` for what is not printable ASCII, ``+`` or ``=``."""
+    return "".join(
+        chr(byte) if 0x21 <= byte <= 0x7E and byte not in b"+=" else f"+{byte:02X}"
+        for byte in encode_text(text)
+    )

@@ -6,31 +6,41 @@ Facts are those of the protocol file, sections 8 to 16, of Sendmail's Operation 
 
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv6Address, ip_address
-from typing import Final
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import ClassVar, Final
 
 from attrs import Factory, evolve, field, frozen
 
 from demyjpy import actions as act
 from demyjpy import events as ev
-from demyjpy.actions import Modification, Verdict
-from demyjpy.mta import steps
-from demyjpy.mta.edits import SENDMAIL_DEFAULTS, sendmail_edit
-from demyjpy.mta.envelope import sendmail_admits
-from demyjpy.mta.lenient import MilterFailedError, Strictness
-from demyjpy.mta.message import Envelope, Field, Mail, Message
-from demyjpy.mta.profile import CONTENT, OFFER, Offers, Profile, Reply, Trace, offer_of
+from demyjpy.mta import client_steps
+from demyjpy.mta.edits import Fields, NewField, only, spliced
+from demyjpy.mta.milter_packets import MilterFailedError, Strictness
+from demyjpy.mta.profile import (
+    CLIENT,
+    CONTENT,
+    OFFER,
+    AnyVerdict,
+    Consequence,
+    Habits,
+    Offers,
+    Origin,
+    OwnMacros,
+    Profile,
+    Reply,
+    offer_of,
+)
+from demyjpy.mta.stored_mail import Envelope, StoredField, StoredMail, StoredMessage
 from demyjpy.texts import bare_address
-from demyjpy.wire.codes import ActionFlag, ProtocolFlag
+from demyjpy.wire.codes import ActionFlag, ProtocolFlag, Stage
 from demyjpy.wire.fields import Parameters, decode_text, encode_text
 
 _OFFERS: Final[Offers] = (
     ((8, 12), ev.Options(2, ActionFlag(0x1F), ProtocolFlag(0x7F))),
     ((8, 13), ev.Options(2, ActionFlag(0x3F), ProtocolFlag(0x7F))),
     ((8, 14), ev.Options(6, ActionFlag(0xFF), ProtocolFlag(0x1FFFFF))),
-    ((8, 14, 1), OFFER),
+    ((8, 14, 1), OFFER),  # 8.14.0 forgot to offer SETSYMLIST
 )
-"""8.14.0 forgot to offer SETSYMLIST."""
 
 _MACROS: Final[Mapping[str, tuple[str, ...]]] = {
     "connect": ("j", "_", "{daemon_name}", "{if_name}", "{if_addr}"),
@@ -49,7 +59,7 @@ _MACROS: Final[Mapping[str, tuple[str, ...]]] = {
     "end_of_message": ("{msg_id}",),
 }
 
-_SAYS: Final[Mapping[str, tuple[int, str]]] = {
+_TEXTS: Final[Mapping[str, tuple[int, str]]] = {
     "greeting": (220, "{host} ESMTP Sendmail {release}/{release}; {date}"),
     "greeting of refusal": (554, "{host} ESMTP not accepting messages"),
     "greeting of farewell": (421, "4.7.0 {host} closing connection"),
@@ -72,9 +82,19 @@ _SAYS: Final[Mapping[str, tuple[int, str]]] = {
 }
 _WITH_ADDRESS: Final = frozenset({450, 550, 553})
 _UNSENT: Final = ("Return-Path", "Bcc", "Resent-Bcc", "Content-Length", "Full-Name")
-_LONGEST_FIELD: Final = 2303
-"""Bytes of a header field that it takes at once; a longer line it breaks at `_LONGEST_LINE`."""
-_LONGEST_LINE: Final = 2039
+# fields of the stock sendmail.cf that stand below Received in its own list; most are never sent
+_DEFAULTS: Final = (
+    "Resent-Date",
+    "Date",
+    "Resent-From",
+    "From",
+    "Full-Name",
+    "Resent-Message-Id",
+    "Message-Id",
+)
+_MAIL_PARAMETERS: Final = ("RET", "ENVID", "BODY", "SIZE", "AUTH", "BY", "SMTPUTF8")
+_LONGEST_FIELD: Final = 2303  # bytes of a header field that it takes at once
+_LONGEST_LINE: Final = 2039  # where it breaks a longer line
 
 
 @frozen(kw_only=True)
@@ -97,6 +117,18 @@ class Sendmail(Profile):
         body_permission=True,
     )
 
+    habits: ClassVar[Habits] = Habits(
+        opens_all_first=True,
+        stops_at_discard=True,
+        resets_before_hello=True,
+        queues_at_mail=True,
+        hides_rule_refusals=True,
+        counts_refused=True,
+        ends_with_message=True,
+        fails_late=True,
+    )
+    texts: ClassVar[Mapping[str, tuple[int, str]]] = _TEXTS
+
     def fixed_macros(self) -> dict[str, str]:
         return {
             "j": self.host,
@@ -113,13 +145,28 @@ class Sendmail(Profile):
     def queue_id(self, number: int) -> str:
         return f"6AL70{number:03d}001234"
 
-    def stage_of(self, name: str) -> str | None:
-        return name
+    def client_macros(self, connect: ev.Connect, event: ev.Event, message_id: str) -> OwnMacros:
+        own: OwnMacros = {}
+        if isinstance(connect.address, IPv4Address | IPv6Address) and connect.address.is_loopback:
+            own = {"if_name": "localhost", "if_addr": None}
+        match event:
+            case ev.Mail(sender=""):
+                return {**own, "mail_mailer": "local", "mail_host": ""}
+            case ev.EndOfMessage():
+                return {**own, "msg_id": message_id}
+        return own
 
-    def sends_macros_unasked(self, name: str) -> bool:
+    def sends_macros_alone(self, name: str, is_declined: bool) -> bool:
         return name in ("connect", "hello", "mail", "recipient", "data")
 
-    def connect_event(self, client: steps.Connect) -> ev.Connect:
+    def chosen_macros(
+        self, own: tuple[str, ...] | None, stage: Stage, asked: Mapping[int, tuple[str, ...]]
+    ) -> tuple[str, ...] | None:
+        # it looks at the list for end of headers to see whether there is one for the end
+        decides = Stage.EOH if stage is Stage.EOM else stage
+        return own if decides not in asked else asked.get(stage) or None
+
+    def connect_event(self, client: client_steps.Connect) -> ev.Connect:
         if not client.address:  # on standard input
             return ev.Connect("localhost", "U")
         address = ip_address(client.address)
@@ -128,13 +175,12 @@ class Sendmail(Profile):
             raw = "IPv6:" + ":".join(f"{int(part, 16):x}" for part in address.exploded.split(":"))
         return ev.Connect(client.name or f"[{raw}]", str(address.version), address, client.port, raw=raw)
 
-    def says(self, what: str, **values: str) -> Reply:
-        code, text = _SAYS[what]
-        own = {"host": self.host, "release": self.release, "date": self.date()}
-        return Reply(code, text.format(**own, **values))
-
-    def refusal(self, verdict: Verdict, name: str, address: str = "") -> Reply:
+    def refusal(self, verdict: AnyVerdict, name: str, address: str = "") -> Reply:
         match verdict:
+            case act.ReplyCode(code=421) if name == "connect":
+                return self.says("greeting of farewell")
+            case act.ReplyCode() if name == "connect":  # it keeps no more of the text than its class
+                return self.refusal(_class_of(verdict), name)
             case act.ReplyCode():
                 is_named = name in ("mail", "recipient") and verdict.code in _WITH_ADDRESS
                 return _reply(verdict, f"{address}... " if address and is_named else "")
@@ -142,18 +188,57 @@ class Sendmail(Profile):
                 return Reply(451, "4.3.2 Please try again later")
             case _ if name in CONTENT:
                 return Reply(554, "5.7.1 Command rejected")
-            case _ if name in ("connect", "hello"):
+            case _ if name in CLIENT:
                 return Reply(550, "5.0.0 Command rejected")
             case _:
                 shown = f"{address}... " if name in ("mail", "recipient") else ""
                 return Reply(550, f"5.7.1 {shown}Command rejected")
 
-    def failure(self, error: MilterFailedError, name: str, address: str = "") -> Reply | None:
-        if self.passes_unseen:
-            return None
-        return self.refusal(self.default_verdict, name, address)
+    def consequence(self, verdict: AnyVerdict, name: str, address: str = "") -> Consequence:
+        gone = {} if name in ("recipient", "data") else {"in_message": False}
+        match verdict:
+            case act.Continue():
+                return Consequence(changes=gone if name == "end_of_message" else {})
+            case act.Skip() if name in CONTENT:
+                return Consequence(changes={"skips": frozenset({"body"})})
+            case act.Skip():
+                return Consequence(changes={"is_deaf": True, "in_message": False})
+            case _ if name in CLIENT:
+                return self._consequence_for_client(verdict, name)
+            case act.Accept() if name == "unknown":
+                return Consequence()
+            case act.Accept():
+                changes = {"is_silent": True, "is_done": True, "in_message": False}
+                return Consequence(changes=changes)
+            case act.Discard():
+                return Consequence(
+                    drops=True, changes={**gone, "is_done": name not in ("mail", "unknown")}
+                )
+        reply = self.refusal(verdict, name, address)
+        return Consequence(reply=reply, changes={} if name == "unknown" else gone)
 
-    def refused_sender(self, step: steps.Mail) -> Reply | None:
+    def _consequence_for_client(self, verdict: AnyVerdict, name: str) -> Consequence:
+        """What an answer at connect or hello means; a milter that is not needed any more gets QUIT."""
+        is_connect = name == "connect"
+        match verdict:
+            case act.Accept():
+                return Consequence(closes="this")
+            case act.Discard():  # it takes the mail unfiltered
+                return Consequence(closes="all" if is_connect else "none")
+        soft = _class_of(verdict) if is_connect else verdict
+        return Consequence(
+            reply=self.refusal(verdict, name),
+            closes="all" if is_connect else "none",
+            # for a plain tempfail it is MAIL that fails, and the rest lacks it
+            bars="mail" if isinstance(soft, act.TemporaryFailure) else "transaction",
+        )
+
+    def failure(self, error: MilterFailedError, name: str, address: str = "") -> Consequence:
+        if self.passes_unseen:
+            return Consequence()
+        return self.consequence(self.default_verdict, name, address)
+
+    def refused_sender(self, step: client_steps.Mail) -> Reply | None:
         raw = step.raw if step.raw is not None else f"<{step.sender}>"
         if raw.isascii():
             return None
@@ -168,13 +253,15 @@ class Sendmail(Profile):
         what = "carriage return (CR)" if found[0] == b"\r" else "linefeed (LF)"
         return Reply(421, f"4.5.0 Bare {what} not allowed")
 
-    def take_in(self, content: bytes, sender: str, queue_id: str, client: steps.Connect) -> Message:
+    def take_in(
+        self, content: bytes, sender: str, queue_id: str, client: client_steps.Connect
+    ) -> StoredMessage:
         if content.startswith(b"From "):
             content = content.partition(b"\r\n")[2]
-        message = Message.parse(content, lambda line: line.replace(b"\0", b""))
+        message = StoredMessage.parse(content, lambda line: line.replace(b"\0", b""))
         return evolve(message, fields=(*self._defaults(message, sender, queue_id), *message.fields))
 
-    def _defaults(self, message: Message, sender: str, queue_id: str) -> Iterable[Field]:
+    def _defaults(self, message: StoredMessage, sender: str, queue_id: str) -> Iterable[StoredField]:
         """Its own fields, which no milter sees; most are never sent."""
         is_resent = any(one.name.lower().startswith("resent-") for one in message.fields)
         resent = "Resent-" if is_resent else ""
@@ -184,30 +271,82 @@ class Sendmail(Profile):
             f"{resent}From": f"{full_name} <{sender}>" if full_name else sender,
             f"{resent}Message-Id": self.message_id(queue_id),
         }
-        for name in SENDMAIL_DEFAULTS:
+        for name in _DEFAULTS:
             is_unsent = name not in values or name in message
-            yield Field(name, f" {values.get(name, '')}", owner="mta", is_deleted=is_unsent)
+            yield StoredField(name, f" {values.get(name, '')}", owner="mta", is_deleted=is_unsent)
+
+    def own_fields(self, origin: Origin) -> tuple[StoredField, ...]:
+        received = self.received(origin, f"by {self.host} ({self.release}/{self.release})", "ESMTP")
+        if origin.greeting is not None:
+            return (received,)
+        warning = f" {self.host}: {origin.peer} didn't use HELO protocol"
+        return (received, StoredField("X-Authentication-Warning", warning, owner="mta"))
+
+    def find(self, fields: Fields, name: str, index: int) -> int | None:
+        """For the first of a name also a default that it would still send."""
+        at = super().find(fields, name, index)
+        if at is None and index == 1:
+            for number, one in enumerate(fields):
+                if _is_default(one, name):
+                    return number if not one.is_deleted else None
+        return at
+
+    def with_field(self, fields: Fields, edit: NewField) -> Fields:
+        """In place of its own default that is due; else before the first of that name; else at the end.
+
+        Its own fields count, also those that it does not send.
+        """
+        for at, one in enumerate(fields):
+            if one.is_named(edit.name):
+                is_due = _is_default(one, edit.name) and not one.is_deleted
+                return spliced(fields, at, self.new_field(edit), instead=int(is_due))
+        return (*fields, self.new_field(edit))
+
+    def without_field(self, fields: Fields, at: int) -> Fields:
+        """It keeps its number."""
+        return spliced(fields, at, evolve(fields[at], is_deleted=True), instead=1)
+
+    def changed(self, fields: Fields, at: int, edit: act.ChangeHeader) -> Fields:
+        """It keeps its name."""
+        return spliced(fields, at, StoredField(fields[at].name, edit.raw), instead=1)
 
     def address(self, given: str) -> str:
         return bare_address(given)
 
     def admit(self, envelope: Envelope, given: str, parameters: Parameters) -> Envelope:
-        return sendmail_admits(envelope, given, parameters)
+        """Once; case and quotes make another (recipient())."""
+        address = bare_address(given)
+        if address in envelope.addresses:
+            return envelope
+        return evolve(envelope, recipients=(*envelope.recipients, (address, parameters)))
 
-    def own_fields(self, trace: Trace, message: Message) -> tuple[Field, ...]:
-        protocol = "ESMTP" if trace.is_esmtp else "SMTP"
-        by = f"by {self.host} ({self.release}/{self.release}) with {protocol} id {trace.queue_id}"
-        end = f"\n\tfor {trace.recipient}; " if trace.recipient else ";\n\t"
-        text = f" from {trace.client}\n\t{by}{end}{self.date()}"
-        return (Field("Received", text, owner="mta"),)
+    def with_recipient(self, envelope: Envelope, edit: act.AddRecipient) -> Envelope:
+        is_known = only(edit.parameters, "NOTIFY", "ORCPT") == edit.parameters
+        return self.admit(envelope, edit.address, edit.parameters) if is_known else envelope
 
-    def edit(self, mail: Mail, edits: Iterable[Modification]) -> Mail:
-        return sendmail_edit(mail, edits)
+    def without_recipient(self, envelope: Envelope, address: str) -> Envelope:
+        left = tuple(one for one in envelope.recipients if one[0] != address)
+        return evolve(envelope, recipients=left)
 
-    def deliver(self, mail: Mail) -> Mail:
+    def with_sender(self, envelope: Envelope, edit: act.ChangeSender) -> Envelope:
+        known = only(edit.parameters, *_MAIL_PARAMETERS)
+        return evolve(envelope, sender=edit.address, parameters=known)
+
+    def deliver(self, mail: StoredMail) -> StoredMail:
         message = mail.message.without(*_UNSENT)
         written = tuple(evolve(one, raw=_written(one)) for one in message.fields)
         return evolve(mail, message=evolve(message, fields=written))
+
+
+def _class_of(verdict: AnyVerdict) -> AnyVerdict:
+    """A refusal without its text."""
+    if not isinstance(verdict, act.ReplyCode) or verdict.code == 421:
+        return verdict
+    return act.TemporaryFailure() if verdict.is_temporary else act.Reject()
+
+
+def _is_default(one: StoredField, name: str) -> bool:
+    return one.owner == "mta" and one.is_named(name) and one.name in _DEFAULTS
 
 
 def _reply(verdict: act.ReplyCode, address: str) -> Reply:
@@ -229,7 +368,7 @@ def _seven_bit(text: str) -> str:
     return bytes(byte & 0x7F for byte in encode_text(text)).partition(b"\0")[0].decode("ascii")
 
 
-def _written(one: Field) -> str:
+def _written(one: StoredField) -> str:
     """The text of a field as it writes it: cut, and long lines broken with ``!``.
 
     The last line is cut. Of another, each piece but the first loses a byte to a space (putheader()).

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from demyjpy.mta.message import Envelope, Field, Mail, Message
 from demyjpy.mta.profiles import Postfix, Reply, Sendmail
+from demyjpy.mta.stored_mail import Envelope, StoredField, StoredMail, StoredMessage
 from demyjpy.testing.direct import context
 from demyjpy.testing.result import MessageResult, Played, Result
 from demyjpy.testing.run import run
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Envelope",
-    "Field",
-    "Mail",
-    "Message",
     "MessageResult",
     "Played",
     "Postfix",
@@ -24,6 +21,9 @@ __all__ = [
     "Result",
     "Script",
     "Sendmail",
+    "StoredField",
+    "StoredMail",
+    "StoredMessage",
     "context",
     "run",
     "session",

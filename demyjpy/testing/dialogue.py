@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from demyjpy.mta import steps
+from demyjpy.mta import client_steps
+from demyjpy.mta.client_steps import ClientStep
 from demyjpy.mta.profiles import Reply
-from demyjpy.mta.smtp import Outcome
-from demyjpy.mta.steps import Step
+from demyjpy.mta.smtp_session import Outcome
 
 _RUN: Final = re.compile(rb"(.)\1{63,}", re.DOTALL)
 _LONG_LINE: Final = 100
@@ -22,9 +22,9 @@ def dialogue(outcomes: Iterable[Outcome]) -> list[str]:
 def _lines_of(outcome: Outcome) -> list[str]:
     step = outcome.step
     reply = _reply_lines(outcome.reply)
-    if isinstance(step, (steps.Connect, steps.Drop)):
+    if isinstance(step, (client_steps.Connect, client_steps.Drop)):
         return [f"-- {_said(step)}", *reply]
-    if isinstance(step, steps.Data) and outcome.interim is not None:
+    if isinstance(step, client_steps.Data) and outcome.interim is not None:
         content = [f"C: {line}" for line in content_lines(step.content)]
         return ["C: DATA", *_reply_lines(outcome.interim), *content, "C: .", *reply]
     return [f"C: {_said(step)}", *reply]
@@ -37,29 +37,29 @@ def _reply_lines(reply: Reply | None) -> list[str]:
     return [*(f"S: {reply.code}-{line}" for line in first), f"S: {reply.code} {last}"]
 
 
-def _said(step: Step) -> str:
+def _said(step: ClientStep) -> str:
     match step:
-        case steps.Connect():
+        case client_steps.Connect():
             where = step.address or "standard input"
             return f"connected: {where}" + (f" ({show(step.name)})" if step.name else "")
-        case steps.Drop():
+        case client_steps.Drop():
             return "disconnected"
-        case steps.Ehlo():
+        case client_steps.Ehlo():
             return f"{step.verb} {show(step.name)}"
-        case steps.Auth():
+        case client_steps.Auth():
             macros = dict(step.macros)
             return f"AUTH {macros.get('auth_type', '')} ({show(macros.get('auth_authen', ''))})"
-        case steps.Mail():
+        case client_steps.Mail():
             return _envelope_line("MAIL FROM", step.raw or f"<{step.sender}>", step)
-        case steps.Rcpt():
+        case client_steps.Rcpt():
             return _envelope_line("RCPT TO", step.raw or f"<{step.address}>", step)
-        case steps.Command():
+        case client_steps.Command():
             return show(step.line)
         case _:
             return type(step).__name__.upper()
 
 
-def _envelope_line(verb: str, address: str, step: steps.Mail | steps.Rcpt) -> str:
+def _envelope_line(verb: str, address: str, step: client_steps.Mail | client_steps.Rcpt) -> str:
     return show(" ".join((f"{verb}:{address}", *step.parameters.as_words())))
 
 

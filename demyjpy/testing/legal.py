@@ -7,12 +7,12 @@ itself (501, 503 ...) and never reach a milter. Values and functions only.
 import re
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from demyjpy.errors import LocalProtocolError
-from demyjpy.mta import steps
-from demyjpy.mta.steps import Step
-from demyjpy.wire.fields import Parameters, encode_text
+from demyjpy.mta import client_steps
+from demyjpy.mta.client_steps import ClientStep
+from demyjpy.wire.fields import encode_text
 
 LONGEST_LINE: Final = 2048
 """Bytes in a command line, with CRLF (Postfix's ``line_length_limit``, Sendmail's ``MAXLINE``)."""
@@ -25,26 +25,28 @@ KNOWN_VERBS: Final = frozenset(
 )
 """Commands that MTAs answer themselves: no milter hears of them."""
 
-_PASSING: Final = (steps.Command, steps.Auth)
-_IN_MAIL: Final = (steps.Mail, steps.Rcpt)
-_ENDS: Final = (steps.Quit, steps.Drop)
+Check: TypeAlias = Callable[[Sequence[ClientStep], Any], None]
+"""Raises where a step is not legal behind others."""
+
+_PASSING: Final = (client_steps.Command, client_steps.Auth)
+_IN_MAIL: Final = (client_steps.Mail, client_steps.Rcpt)
+_ENDS: Final = (client_steps.Quit, client_steps.Drop)
 
 
-def check_step(before: Sequence[Step], step: Step) -> None:
+def check_step(before: Sequence[ClientStep], step: ClientStep) -> None:
     """Nothing, or `LocalProtocolError` where no MTA would pass this step on to a milter."""
     if before and isinstance(before[-1], _ENDS):
         refuse("nothing after the end of the session", step)
-    check = _CHECKS.get(type(step))
-    if check is not None:
+    for check in _CHECKS.get(type(step), ()):
         check(before, step)
 
 
-def last_word(before: Sequence[Step]) -> Step | None:
+def last_word(before: Sequence[ClientStep]) -> ClientStep | None:
     """The last step that says how far the mail transaction has come."""
     return next((step for step in reversed(before) if not isinstance(step, _PASSING)), None)
 
 
-def is_in_mail(before: Sequence[Step]) -> bool:
+def is_in_mail(before: Sequence[ClientStep]) -> bool:
     """Whether a mail transaction is open after these steps."""
     return isinstance(last_word(before), _IN_MAIL)
 
@@ -57,114 +59,110 @@ def refuse(expected: str, got: object) -> None:
     )
 
 
-def _check_connect(before: Sequence[Step], step: steps.Connect) -> None:
+def _rule(expected: str, is_legal: Callable[[Sequence[ClientStep], Any], object], of: str = "") -> Check:
+    """What must be so; ``of`` is the attribute of the step that is shown where it is not."""
+
+    def check(before: Sequence[ClientStep], step: ClientStep) -> None:
+        if not is_legal(before, step):
+            refuse(expected, getattr(step, of) if of else step)
+
+    return check
+
+
+def _text(what: str, *attributes: str, empty: bool = False, spaces: bool = True) -> Check:
+    """These attributes are text for a line of SMTP; the first two stand in it, with the parameters."""
+
+    def check(before: Sequence[ClientStep], step: ClientStep) -> None:
+        texts = [getattr(step, attribute) for attribute in attributes]
+        for text in texts:
+            if text is not None and any(sign in text for sign in "\0\r\n"):
+                refuse(f"{what} without NUL, CR or LF", text)
+            if text is not None and (not (text or empty) or not (spaces or " " not in text)):
+                refuse(what, text)
+        words = step.parameters.as_words() if isinstance(step, _IN_MAIL) else ()
+        line = " ".join((*(text or "" for text in texts[:2]), *words))
+        if len(encode_text(line)) > LONGEST_LINE - 20:
+            refuse(f"{what} that fits into a line of {LONGEST_LINE} bytes", line)
+
+    return check
+
+
+def _is_ip(text: str) -> bool:
     try:
-        step.address and ip_address(step.address)
+        ip_address(text)
     except ValueError:
-        refuse('the client\'s IP address, or "" for standard input', step.address)
-    if not 0 <= step.port <= 65535:
-        refuse("a port from 0 to 65535", step.port)
-    if step.name is not None:
-        _check_text("a host name without spaces", step.name, spaces=False)
-
-
-def _check_ehlo(before: Sequence[Step], step: steps.Ehlo) -> None:
-    if step.verb not in ("EHLO", "HELO"):
-        refuse("EHLO or HELO", step.verb)
-    _check_text("a name without spaces", step.name, spaces=False)
-
-
-def _check_starttls(before: Sequence[Step], step: steps.StartTls) -> None:
-    if _ehlo_is_missing(before):
-        refuse("EHLO before STARTTLS", step)
-    if any(isinstance(one, steps.StartTls) for one in before):
-        refuse("STARTTLS once", step)
-
-
-def _check_auth(before: Sequence[Step], step: steps.Auth) -> None:
-    if _ehlo_is_missing(before):
-        refuse("EHLO before AUTH", step)
-    if any(isinstance(one, steps.Auth) for one in before):
-        refuse("AUTH once", step)
-    if is_in_mail(before):
-        refuse("AUTH before MAIL", step)
-
-
-def _check_mail(before: Sequence[Step], step: steps.Mail) -> None:
-    if is_in_mail(before):
-        refuse("RSET, EHLO or the message before a second MAIL", step)
-    _check_text("a sender", step.sender, step.raw, empty=True, extra=step.parameters)
-    _check_parameters(step.parameters)
-
-
-def _check_rcpt(before: Sequence[Step], step: steps.Rcpt) -> None:
-    if not is_in_mail(before):
-        refuse("MAIL before RCPT", step)
-    _check_text("a recipient", step.address, step.raw, step.refused, extra=step.parameters)
-    _check_parameters(step.parameters)
-
-
-def _check_data(before: Sequence[Step], step: steps.Data) -> None:
-    if not isinstance(last_word(before), steps.Rcpt):
-        refuse("RCPT before a message", step)
-
-
-def _check_command(before: Sequence[Step], step: steps.Command) -> None:
-    _check_text("a command line", step.line)
-    words = step.line.split()
-    if not words or words[0].upper() in KNOWN_VERBS:
-        refuse("a command that the MTA does not know", step.line)
-
-
-_CHECKS: Final[dict[type[Any], Callable[[Sequence[Step], Any], None]]] = {
-    steps.Connect: _check_connect,
-    steps.Ehlo: _check_ehlo,
-    steps.StartTls: _check_starttls,
-    steps.Auth: _check_auth,
-    steps.Mail: _check_mail,
-    steps.Rcpt: _check_rcpt,
-    steps.Data: _check_data,
-    steps.Command: _check_command,
-}
-
-
-def _ehlo_is_missing(before: Sequence[Step]) -> bool:
-    for step in reversed(before):
-        if isinstance(step, steps.Ehlo):
-            return step.verb != "EHLO"
-        if isinstance(step, steps.StartTls):
-            return True
+        return False
     return True
 
 
-def _check_text(
-    what: str,
-    *texts: str | None,
-    empty: bool = False,
-    spaces: bool = True,
-    extra: Parameters | None = None,
-) -> None:
-    line = " ".join((*(text or "" for text in texts[:2]), *(extra.as_words() if extra else ())))
-    for text in texts:
-        if text is None:
-            continue
-        if any(sign in text for sign in "\0\r\n"):
-            refuse(f"{what} without NUL, CR or LF", text)
-        if not (text or empty) or not (spaces or " " not in text):
-            refuse(what, text)
-    if len(encode_text(line)) > LONGEST_LINE - 20:
-        refuse(f"{what} that fits into a line of {LONGEST_LINE} bytes", line)
+def _is_greeted(before: Sequence[ClientStep]) -> bool:
+    """Whether the last greeting, or STARTTLS, is EHLO."""
+    greetings = [one for one in before if isinstance(one, client_steps.Ehlo | client_steps.StartTls)]
+    return bool(greetings) and getattr(greetings[-1], "verb", "") == "EHLO"
 
 
-def _check_parameters(parameters: Parameters) -> None:
-    for key, value in parameters.words:
-        if not _is_keyword(key) or not _is_esmtp_value(value):
-            refuse("parameters KEY=value or KEY of printable characters", parameters)
+def _is_first(before: Sequence[ClientStep], step: ClientStep) -> bool:
+    return not any(isinstance(one, type(step)) for one in before)
 
 
-def _is_keyword(key: str) -> bool:
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", key) is not None
+def _is_parameter(key: str, value: str | None) -> bool:
+    is_keyword = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", key) is not None
+    return is_keyword and (value is None or re.fullmatch(r"[^\0-\x20=\x7f]+", value) is not None)
 
 
-def _is_esmtp_value(value: str | None) -> bool:
-    return value is None or re.fullmatch(r"[^\0-\x20=\x7f]+", value) is not None
+_PARAMETERS: Final = _rule(
+    "parameters KEY=value or KEY of printable characters",
+    lambda before, step: all(_is_parameter(*word) for word in step.parameters.words),
+    of="parameters",
+)
+_CHECKS: Final[dict[type[Any], tuple[Check, ...]]] = {
+    client_steps.Connect: (
+        _rule(
+            'the client\'s IP address, or "" for standard input',
+            lambda before, step: not step.address or _is_ip(step.address),
+            of="address",
+        ),
+        _rule("a port from 0 to 65535", lambda before, step: 0 <= step.port <= 65535, of="port"),
+        _text("a host name without spaces", "name", spaces=False),
+    ),
+    client_steps.Ehlo: (
+        _rule("EHLO or HELO", lambda before, step: step.verb in ("EHLO", "HELO"), of="verb"),
+        _text("a name without spaces", "name", spaces=False),
+    ),
+    client_steps.StartTls: (
+        _rule("EHLO before STARTTLS", lambda before, step: _is_greeted(before)),
+        _rule("STARTTLS once", _is_first),
+    ),
+    client_steps.Auth: (
+        _rule("EHLO before AUTH", lambda before, step: _is_greeted(before)),
+        _rule("AUTH once", _is_first),
+        _rule("AUTH before MAIL", lambda before, step: not is_in_mail(before)),
+    ),
+    client_steps.Mail: (
+        _rule(
+            "RSET, EHLO or the message before a second MAIL",
+            lambda before, step: not is_in_mail(before),
+        ),
+        _text("a sender", "sender", "raw", empty=True),
+        _PARAMETERS,
+    ),
+    client_steps.Rcpt: (
+        _rule("MAIL before RCPT", lambda before, step: is_in_mail(before)),
+        _text("a recipient", "address", "raw", "refused"),
+        _PARAMETERS,
+    ),
+    client_steps.Data: (
+        _rule(
+            "RCPT before a message",
+            lambda before, step: isinstance(last_word(before), client_steps.Rcpt),
+        ),
+    ),
+    client_steps.Command: (
+        _text("a command line", "line"),
+        _rule(
+            "a command that the MTA does not know",
+            lambda before, step: {*step.line.upper().split()[:1]} - KNOWN_VERBS,
+            of="line",
+        ),
+    ),
+}

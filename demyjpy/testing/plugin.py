@@ -8,7 +8,7 @@ import pytest
 from pyrsistent import PMap
 
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
-from demyjpy.testing.explain import explain_difference
+from demyjpy.testing.differences import explain_difference
 from demyjpy.testing.result import Result
 from demyjpy.testing.run import run
 from demyjpy.testing.script import Script

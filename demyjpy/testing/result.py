@@ -1,25 +1,21 @@
-"""What came of a played session, as values. How two of them differ is `demyjpy.testing.explain`'s."""
-
-from typing import Any, TypeAlias
+"""What came of a played session, as values; `demyjpy.testing.differences` compares two of them."""
 
 from attrs import field, frozen
 from pyrsistent import pmap
 
-from demyjpy import actions as act
-from demyjpy.actions import Modification, Verdict
-from demyjpy.codec.commands import ROW_OF_EVENT
+from demyjpy.actions import Modification
+from demyjpy.codec import name_of
 from demyjpy.context import Context
 from demyjpy.engine.connection import Step, Trouble
-from demyjpy.mta import steps
-from demyjpy.mta.link import MilterFailedError
-from demyjpy.mta.message import Mail, Message
+from demyjpy.mta import client_steps
+from demyjpy.mta.milter_link import MilterFailedError
+from demyjpy.mta.profile import AnyVerdict
 from demyjpy.mta.profiles import Profile, Reply
-from demyjpy.mta.smtp import Outcome
+from demyjpy.mta.smtp_session import Outcome
+from demyjpy.mta.stored_mail import StoredMail, StoredMessage
 from demyjpy.testing.dialogue import dialogue
-from demyjpy.trace.session import Trace
+from demyjpy.trace.format.trace import Trace
 from demyjpy.verdicts import Fate, fate_of_refusal
-
-AnyVerdict: TypeAlias = Verdict | act.Shutdown
 
 
 @frozen
@@ -27,19 +23,18 @@ class Played:
     """One step of the client: what it was told, what the filter answered, the context after it.
 
     After the end of a message ``context`` is what the next one begins with; what the filter's handlers
-    made of it meanwhile is in ``observed``, the engine's steps. Neither counts when two are compared.
+    made of it meanwhile is in ``observed``, the engine's steps. ``is_in_mail``: a message was open
+    before it; ``messages``: as many had begun before. None of these counts when two are compared.
     """
 
     outcome: Outcome
     context: Context = field(default=pmap(), repr=False, eq=False)
     observed: tuple[Step, ...] = field(default=(), repr=False, eq=False)
     is_in_mail: bool = field(default=False, repr=False, eq=False)
-    """Whether a message was open before it."""
     messages: int = field(default=0, repr=False, eq=False)
-    """How many messages had begun before it."""
 
     @property
-    def step(self) -> steps.Step:
+    def step(self) -> client_steps.ClientStep:
         """What the client did."""
         return self.outcome.step
 
@@ -55,8 +50,66 @@ class Played:
         return heard[-1] if heard else None
 
 
+class OfMessage:
+    """What can be asked about one message."""
+
+    @property
+    def fate(self) -> Fate:
+        """What became of it, in a word: ``"accepted"``, ``"rejected"`` ..."""
+        mail, reply = self._one.mail, self._one.reply
+        if mail is not None:
+            return Fate.ACCEPTED if mail.quarantine is None else Fate.QUARANTINED
+        return fate_of_refusal(reply.code) if reply.is_refusal else Fate.DISCARDED
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether the MTA passes it on."""
+        return self.fate is Fate.ACCEPTED
+
+    @property
+    def quarantine(self) -> str | None:
+        """The reason for which it is held, or None."""
+        return self._one.mail.quarantine if self._one.mail else None
+
+    @property
+    def message(self) -> StoredMessage:
+        """The message as it would be delivered, without the MTA's own fields.
+
+        Raises `AssertionError` if it would not be delivered.
+        """
+        message = self._delivered_mail.message
+        return StoredMessage(message.seen_fields, message.body)
+
+    @property
+    def delivered(self) -> bytes:
+        """The bytes of the message as it would be delivered, with the MTA's own fields."""
+        return bytes(self._delivered_mail.message)
+
+    @property
+    def sender(self) -> str:
+        """The envelope sender with which it would be delivered."""
+        return self._delivered_mail.envelope.sender
+
+    @property
+    def recipients(self) -> list[str]:
+        """The envelope recipients; none if it is not delivered."""
+        return self._one.mail.envelope.addresses if self._one.mail else []
+
+    @property
+    def _one(self) -> "MessageResult":
+        """The message that is meant."""
+        raise NotImplementedError
+
+    @property
+    def _delivered_mail(self) -> StoredMail:
+        one = self._one
+        if one.mail is None:
+            raise AssertionError(f"expected a delivered message, got {one.verdict!r}: {one.reply}")
+        return one.mail
+
+
 @frozen
-class MessageResult:
+class MessageResult(OfMessage):
     """What became of one message.
 
     ``verdict`` is `Accept` for mail that goes on, else what the filter ended it with; None where the
@@ -67,61 +120,18 @@ class MessageResult:
     verdict: AnyVerdict | None
     reply: Reply
     actions: tuple[Modification, ...] = ()
-    mail: Mail | None = None
+    mail: StoredMail | None = None
 
     @property
-    def fate(self) -> Fate:
-        """What became of it, in a word."""
-        if self.mail is not None:
-            return Fate.ACCEPTED if self.mail.quarantine is None else Fate.QUARANTINED
-        return fate_of_refusal(self.reply.code) if self.reply.is_refusal else Fate.DISCARDED
-
-    @property
-    def is_delivered(self) -> bool:
-        """Whether the MTA passes it on."""
-        return self.fate is Fate.ACCEPTED
-
-    @property
-    def quarantine(self) -> str | None:
-        """The reason for which it is held, or None."""
-        return self.mail.quarantine if self.mail else None
-
-    @property
-    def message(self) -> Message:
-        """The message as it would be delivered, without the MTA's own fields.
-
-        Raises `AssertionError` if it would not be delivered.
-        """
-        mail = self._expect_mail()
-        fields = tuple(one for one in mail.message.fields if one.owner == "message")
-        return Message(fields, mail.message.body)
-
-    @property
-    def delivered(self) -> bytes:
-        """The bytes of the message as it would be delivered, with the MTA's own fields."""
-        return bytes(self._expect_mail().message)
-
-    @property
-    def sender(self) -> str:
-        """The envelope sender with which it would be delivered."""
-        return self._expect_mail().envelope.sender
-
-    @property
-    def recipients(self) -> list[str]:
-        """The envelope recipients; none if it is not delivered."""
-        return self.mail.envelope.addresses if self.mail else []
-
-    def _expect_mail(self) -> Mail:
-        if self.mail is None:
-            raise AssertionError(f"expected a delivered message, got {self.verdict!r}: {self.reply}")
-        return self.mail
+    def _one(self) -> "MessageResult":
+        return self
 
 
 @frozen
-class Result:
+class Result(OfMessage):
     """What came of a session, under one MTA.
 
-    ``steps`` are the client's, ``messages`` those that came to an end: DATA, or a refusal before it.
+    ``steps`` are the client's, ``messages`` those that ended: DATA, or a refusal before it.
     ``observed`` are the engine's steps, ``troubles`` what went wrong in the filter (the errors of its
     handlers), ``failures`` why the MTA could not use the filter. For a session with one message its
     `MessageResult` can be asked right here: ``result.verdict``, ``result.recipients`` ...
@@ -148,11 +158,6 @@ class Result:
         return self.only.verdict
 
     @property
-    def fate(self) -> Fate:
-        """What became of the only message, in a word: ``"accepted"``, ``"rejected"`` ..."""
-        return self.only.fate
-
-    @property
     def reply(self) -> Reply:
         """What the client was told about the only message."""
         return self.only.reply
@@ -163,34 +168,8 @@ class Result:
         return self.only.actions
 
     @property
-    def message(self) -> Message:
-        """The only message as it would be delivered."""
-        return self.only.message
-
-    @property
-    def delivered(self) -> bytes:
-        """Its bytes, with the MTA's own fields."""
-        return self.only.delivered
-
-    @property
-    def sender(self) -> str:
-        """Its envelope sender."""
-        return self.only.sender
-
-    @property
-    def recipients(self) -> list[str]:
-        """Its envelope recipients."""
-        return self.only.recipients
-
-    @property
-    def is_delivered(self) -> bool:
-        """Whether the MTA passes it on."""
-        return self.only.is_delivered
-
-    @property
-    def quarantine(self) -> str | None:
-        """The reason for which it is held, or None."""
-        return self.only.quarantine
+    def _one(self) -> MessageResult:
+        return self.only
 
     @property
     def replies(self) -> list[str]:
@@ -215,9 +194,3 @@ class Result:
     def at(self, event: str) -> list[Step]:
         """The engine's steps at an event: ``result.at("body")[-1].after["size"]``."""
         return [step for step in self.observed if name_of(step.event) == event]
-
-
-def name_of(event: Any) -> str:
-    """The name of an event: the key under which its handler is registered."""
-    row = ROW_OF_EVENT.get(type(event))
-    return row.name if row else type(event).__name__.lower()

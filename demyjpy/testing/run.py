@@ -4,7 +4,7 @@ No socket, no thread, no sleep: the session is encoded, the engine decodes it an
 are decoded and applied, all in memory. The models of Postfix and Sendmail are `demyjpy.mta`'s.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from attrs import evolve, frozen
@@ -16,17 +16,18 @@ from demyjpy.engine.connection import OnError, Setup
 from demyjpy.engine.limits import Limits
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import LocalProtocolError
-from demyjpy.mta import steps
+from demyjpy.mta import client_steps
+from demyjpy.mta.profile import AnyVerdict
 from demyjpy.mta.profiles import Postfix, Profile, Reply, Sendmail
-from demyjpy.mta.smtp import Carrier, Outcome, Session, new_session, play, take_step
-from demyjpy.mta.steps import Step
-from demyjpy.testing.engine import Chunk, MemoryFilter
-from demyjpy.testing.explain import compare_mtas
-from demyjpy.testing.result import AnyVerdict, MessageResult, Played, Result
+from demyjpy.mta.smtp import Carrier, play, take_step
+from demyjpy.mta.smtp_session import Outcome, SmtpSession, new_session
+from demyjpy.testing.differences import compare_mtas
+from demyjpy.testing.memory_filter import Chunk, MemoryFilter
+from demyjpy.testing.result import MessageResult, Played, Result
 from demyjpy.testing.script import Script
+from demyjpy.verdicts import REFUSALS
 
-_REFUSALS: Final = (act.Reject, act.TemporaryFailure, act.ReplyCode, act.Shutdown)
-_RESETS: Final = (steps.Rset, steps.StartTls, steps.Quit, steps.Drop)
+_RESETS: Final = (client_steps.Rset, client_steps.StartTls, client_steps.Quit, client_steps.Drop)
 
 
 def run(
@@ -109,67 +110,80 @@ def play_script(
     ``beside`` may put itself between the MTA and the filter, to do something else meanwhile.
     """
     with MemoryFilter(setup, chunk) as milter:
-        carrier = beside(milter)
-        session = new_session(profile)
-        played: list[Played] = []
-        for step in ending(script):
-            if session.is_closed:
-                break
-            if past is not None and isinstance(step, steps.Mail):
+
+        def begin_mail() -> None:
+            if past is not None:
                 milter.remember(past.remembered)
-                session, past = evolve(session, messages=past.messages), None
-            for one in as_said(step, session, script):
-                before = session
-                session, outcome = play(take_step(session, one), [carrier])
-                is_in_mail = before.envelope is not None
-                observed = milter.take_observed()
-                played.append(Played(outcome, milter.context, observed, is_in_mail, before.messages))
+
+        session = evolve(new_session(profile), messages=past.messages if past else 0)
+        played = tuple(
+            Played(
+                outcome,
+                milter.context,
+                milter.take_observed(),
+                before.envelope is not None,
+                before.messages,
+            )
+            for before, outcome in play_steps(script, session, beside(milter), begin_mail)
+        )
         milter.end()
         seen = tuple(step for one in played for step in one.observed) + milter.take_observed()
-        return Result(profile, tuple(played), messages_of(played), seen, tuple(milter.troubles))
+        return Result(profile, played, messages_of(played), seen, tuple(milter.troubles))
 
 
-def ending(script: Script) -> tuple[Step, ...]:
-    """The steps of a script, with QUIT if it has no end; `LocalProtocolError` for what is no script."""
+def play_steps(
+    script: Script,
+    session: SmtpSession,
+    carrier: Carrier,
+    begin_mail: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[SmtpSession, Outcome]]:
+    """Play a script: before each MAIL ``begin_mail`` is called.
+
+    Of each step that the client does the session before it, and what came of it. A script without an
+    end is ended with QUIT; what is no script raises `LocalProtocolError`. RSET is said before MAIL if
+    the last message was refused and is open, unless the script is raw.
+    """
     if not isinstance(script, Script):
         raise LocalProtocolError(f"expected a script, made with session(...), got {script!r:.200}")
-    ends = script.steps and isinstance(script.steps[-1], (steps.Quit, steps.Drop))
-    return script.steps if ends else (*script.steps, steps.Quit())
-
-
-def as_said(step: Step, session: Session, script: Script) -> tuple[Step, ...]:
-    """What the client says for a step: RSET before MAIL, if its last message was refused and is open."""
-    is_open = session.envelope is not None and isinstance(step, steps.Mail)
-    return (steps.Rset(), step) if is_open and not script.raw else (step,)
+    ends = script.steps and isinstance(script.steps[-1], (client_steps.Quit, client_steps.Drop))
+    for step in (*script.steps, *(() if ends else (client_steps.Quit(),))):
+        is_mail = isinstance(step, client_steps.Mail)
+        said = [step]
+        if is_mail:
+            begin_mail()
+        if is_mail and session.envelope is not None and not script.raw:
+            said = [client_steps.Rset(), step]
+        for one in () if session.is_closed else said:
+            before = session
+            session, outcome = play(take_step(session, one), [carrier])
+            yield before, outcome
 
 
 # -------------------------------------------------------------------------- what became of messages
 def messages_of(played: Iterable[Played]) -> list[MessageResult]:
-    """What became of each message that came to an end.
+    """What became of each message that ended.
 
     A message ends with DATA, with the refusal of MAIL, or with that of its only recipients. One that
     is given up (RSET, EHLO, the end of the session) before is none.
     """
     messages: list[MessageResult] = []
-    standing: AnyVerdict | None = None
-    """What the connection was refused with."""
-    recipients: list[Outcome] | None = None
-    """Of the message that is open."""
+    standing: AnyVerdict | None = None  # what the connection was refused with
+    recipients: list[Outcome] | None = None  # of the message that is open
     for outcome in (one.outcome for one in played):
         step, reply = outcome.step, outcome.reply
-        if recipients is not None and isinstance(step, (steps.Mail, steps.Ehlo, *_RESETS)):
+        if recipients is not None and isinstance(step, (client_steps.Mail, client_steps.Ehlo, *_RESETS)):
             messages += _all_refused(recipients)
             recipients = None
         match step:
-            case steps.Connect() | steps.Ehlo():
+            case client_steps.Connect() | client_steps.Ehlo():
                 standing = _refusal(outcome) or standing
-            case steps.Mail() if reply is not None and reply.is_refusal:
+            case client_steps.Mail() if reply is not None and reply.is_refusal:
                 messages.append(MessageResult(_refusal(outcome) or standing, reply))
-            case steps.Mail():
+            case client_steps.Mail():
                 recipients = []
-            case steps.Rcpt() if recipients is not None:
+            case client_steps.Rcpt() if recipients is not None:
                 recipients.append(outcome)
-            case steps.Data() if recipients is not None and reply is not None:
+            case client_steps.Data() if recipients is not None and reply is not None:
                 messages += _all_refused(recipients) or [_ended(outcome, reply)]
                 recipients = None
     return messages + _all_refused(recipients or [])
@@ -177,7 +191,7 @@ def messages_of(played: Iterable[Played]) -> list[MessageResult]:
 
 def _refusal(outcome: Outcome) -> AnyVerdict | None:
     verdicts = [heard.answer.verdict for heard in outcome.heard]
-    return next((one for one in verdicts if isinstance(one, _REFUSALS)), None)
+    return next((one for one in verdicts if isinstance(one, (*REFUSALS, act.Shutdown))), None)
 
 
 def _all_refused(recipients: Sequence[Outcome]) -> list[MessageResult]:

@@ -12,10 +12,10 @@ from attrs import evolve, frozen
 
 from demyjpy.errors import LocalProtocolError
 from demyjpy.events import strip_brackets
-from demyjpy.mta import steps
-from demyjpy.mta.steps import Step
-from demyjpy.testing.code import as_code
+from demyjpy.mta import client_steps
+from demyjpy.mta.client_steps import ClientStep
 from demyjpy.testing.legal import check_step
+from demyjpy.testing.script_code import as_code
 
 Content: TypeAlias = "str | bytes | Path | EmailMessage"
 
@@ -31,7 +31,7 @@ class Script:
     What is not legal otherwise raises `LocalProtocolError`.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[ClientStep, ...]
     raw: bool = False
 
     def __repr__(self) -> str:
@@ -41,8 +41,8 @@ class Script:
         """As code for Hypothesis and IPython, too, who would write out every attribute."""
         printer.text(repr(self))
 
-    def then(self, *more: Step) -> "Script":
-        """With these steps behind: frozen values of `demyjpy.mta.steps`."""
+    def then(self, *more: ClientStep) -> "Script":
+        """With these steps behind: frozen values of `demyjpy.mta.client_steps`."""
         script = self
         for step in more:
             if not self.raw:
@@ -52,25 +52,25 @@ class Script:
 
     def ehlo(self, name: str = "client.example", *, verb: str = "EHLO") -> "Script":
         """EHLO (or HELO); a second one resets what was begun."""
-        return self.then(steps.Ehlo(name, verb))
+        return self.then(client_steps.Ehlo(name, verb))
 
     def starttls(self, **macros: str) -> "Script":
         """STARTTLS; ``starttls(tls_version="TLSv1.3", cipher="...")`` gives the macros their values.
 
         Behind it should stand a new ``ehlo()``.
         """
-        return self.then(steps.StartTls(macros or {"tls_version": "TLSv1.3"}))
+        return self.then(client_steps.StartTls(macros or {"tls_version": "TLSv1.3"}))
 
     def auth(self, user: str, kind: str = "PLAIN", **macros: str) -> "Script":
         """AUTH as a user: ``{auth_authen}``, ``{auth_type}``, and further macros by name."""
-        return self.then(steps.Auth({"auth_type": kind, "auth_authen": user, **macros}))
+        return self.then(client_steps.Auth({"auth_type": kind, "auth_authen": user, **macros}))
 
     def mail(self, sender: str, *, raw: str | None = None, **parameters: str | None) -> "Script":
         """MAIL FROM; ``""`` is the null sender. ``mail("a@b", SIZE="100", SMTPUTF8=None)``.
 
         ``raw`` is the address as the client writes it, where that is not the address in ``<>``.
         """
-        return self.then(steps.Mail(strip_brackets(sender), parameters, raw))
+        return self.then(client_steps.Mail(strip_brackets(sender), parameters, raw))
 
     def rcpt(
         self,
@@ -81,7 +81,7 @@ class Script:
         **parameters: str | None,
     ) -> "Script":
         """RCPT TO. ``refused="5.1.1 unknown user"``: the MTA refuses this recipient itself."""
-        return self.then(steps.Rcpt(strip_brackets(address), parameters, raw, refused))
+        return self.then(client_steps.Rcpt(strip_brackets(address), parameters, raw, refused))
 
     def message(self, content: Content = PLAIN) -> "Script":
         """DATA and a message: bytes, text, the path of an ``.eml`` file, or an `EmailMessage`.
@@ -89,23 +89,23 @@ class Script:
         A string without a line break is a path; text and files may have LF line ends, bytes are sent
         as they are.
         """
-        return self.then(steps.Data(read_content(content)))
+        return self.then(client_steps.Data(read_content(content)))
 
     def rset(self) -> "Script":
         """RSET."""
-        return self.then(steps.Rset())
+        return self.then(client_steps.Rset())
 
     def command(self, line: str) -> "Script":
         """A command that the MTA does not know."""
-        return self.then(steps.Command(line))
+        return self.then(client_steps.Command(line))
 
     def quit(self) -> "Script":
         """QUIT; a script that does not end is ended with it."""
-        return self.then(steps.Quit())
+        return self.then(client_steps.Quit())
 
     def drop(self) -> "Script":
         """The client goes away without QUIT."""
-        return self.then(steps.Drop())
+        return self.then(client_steps.Drop())
 
 
 def session(
@@ -120,7 +120,7 @@ def session(
 
     ``name`` is its verified host name, ``helo=None`` leaves EHLO out.
     """
-    script = Script((), raw).then(steps.Connect(client, name, port))
+    script = Script((), raw).then(client_steps.Connect(client, name, port))
     return script if helo is None else script.ehlo(helo)
 
 

@@ -9,9 +9,9 @@ from attrs import frozen
 from demyjpy.drivers.start import running
 from demyjpy.mta.channel import Channel
 from demyjpy.mta.profiles import Profile
-from demyjpy.mta.smtp import new_session, play, take_step
+from demyjpy.mta.smtp_session import new_session
 from demyjpy.testing.result import Played, Result
-from demyjpy.testing.run import agreed, as_said, ending, messages_of, profiles_of
+from demyjpy.testing.run import agreed, messages_of, play_steps, profiles_of
 from demyjpy.testing.script import Script
 
 
@@ -30,16 +30,10 @@ class Server:
         return agreed([self._play(script, one) for one in profiles_of(mta or self.mta)], script)
 
     def _play(self, script: Script, profile: Profile) -> Result:
-        session = new_session(profile)
-        played: list[Played] = []
         with Channel(self.address) as channel:
-            for step in ending(script):
-                if session.is_closed:
-                    break
-                for one in as_said(step, session, script):
-                    session, outcome = play(take_step(session, one), [channel])
-                    played.append(Played(outcome))
-        return Result(profile, tuple(played), messages_of(played))
+            steps = play_steps(script, new_session(profile), channel)
+            played = tuple(Played(outcome) for _, outcome in steps)
+        return Result(profile, played, messages_of(played))
 
 
 @contextmanager

@@ -1,19 +1,20 @@
 """Recorded sessions: written, read, replayed, explained. See docs/trace.md."""
 
 from demyjpy.errors import TraceError
-from demyjpy.trace.canaries import canary, sender_domain
-from demyjpy.trace.capsule import Capsule, CapsuleMaker, load_capsule
-from demyjpy.trace.exchanges import Exchange
-from demyjpy.trace.explaining import Explainer
-from demyjpy.trace.flight import FlightRecorder, Triggers
-from demyjpy.trace.messages import Message
-from demyjpy.trace.moments import Moment
-from demyjpy.trace.privacy import Privacy
-from demyjpy.trace.reading import Reading, load
-from demyjpy.trace.session import Trace
-from demyjpy.trace.shadowing import shadow
-from demyjpy.trace.values import Cut, Other
-from demyjpy.trace.writing import Recorder, Tray, WireRecorder, write
+from demyjpy.trace.format.exchanges import Exchange
+from demyjpy.trace.format.json_context import Cut, Other
+from demyjpy.trace.format.message_stories import MessageStory
+from demyjpy.trace.format.privacy import Privacy
+from demyjpy.trace.format.reading import Reading, load
+from demyjpy.trace.format.recorded_steps import Moment
+from demyjpy.trace.format.trace import Trace
+from demyjpy.trace.format.writing import write
+from demyjpy.trace.live.capsule import Capsule, CapsuleMaker, load_capsule
+from demyjpy.trace.live.explain_line import Explainer
+from demyjpy.trace.live.flight import FlightRecorder, Triggers
+from demyjpy.trace.live.recorder import Recorder, Tray, WireRecorder
+from demyjpy.trace.rollout.canary import canary, sender_domain
+from demyjpy.trace.rollout.shadow import shadow
 
 __all__ = [
     "Capsule",
@@ -22,7 +23,7 @@ __all__ = [
     "Exchange",
     "Explainer",
     "FlightRecorder",
-    "Message",
+    "MessageStory",
     "Moment",
     "Other",
     "Privacy",

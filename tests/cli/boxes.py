@@ -10,7 +10,8 @@ from typing import Any
 
 from demyjpy.cli.mail_journal import Journal
 from demyjpy.cli.output import Paint
-from demyjpy.mta.box import Box, Store
+from demyjpy.mta.box import Box
+from demyjpy.mta.box_settings import Store
 from tests.cli.conftest import MAIL as MAIL_LF
 from tests.cli.servers import PATIENCE
 

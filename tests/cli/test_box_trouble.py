@@ -15,7 +15,8 @@ from demyjpy import (
     running,
     tempfail,
 )
-from demyjpy.mta.box import Box, Store
+from demyjpy.mta.box import Box
+from demyjpy.mta.box_settings import Store
 from demyjpy.mta.channel import Timeouts
 from tests.cli.boxes import MAIL, serving
 from tests.cli.servers import OBSERVING, PATIENCE, answering, listening, packets
@@ -137,7 +138,7 @@ def test_leaving_the_box_does_not_wait_for_a_client_that_reads_nothing(maildir: 
             async with box:
                 await loop.sock_connect(client, ("127.0.0.1", box.address.port))
                 assert (await loop.sock_recv(client, 100)).startswith(b"220 ")
-                (dialogue,) = box._sessions
+                (dialogue,) = box.sessions.values()
                 dialogue.transport.write(bytes(1 << 24))
                 told.clear()
                 await loop.sock_sendall(client, b"FOO\r\n")

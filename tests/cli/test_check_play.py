@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from demyjpy.cli import check_findings, check_play, check_watch
+from demyjpy.cli import check_conclusions, check_play, check_watch
 from demyjpy.registry import Handler
 from tests.cli.filters import HEAD
 
@@ -158,7 +158,7 @@ def test_a_verdict_that_falls_now_and_then_is_not_the_reason() -> None:
         (0, "mail"): check_watch.Seen(handler, 2, {"accept": 1}),
         (0, "body"): check_watch.Seen(handler),
     }
-    assert list(check_findings._never(check_watch.Watch(seen=seen), (0, "body"), 2)) == []
+    assert list(check_conclusions._never(check_watch.Watch(seen=seen), (0, "body"), 2)) == []
 
 
 def test_failures_are_found(check: Check) -> None:

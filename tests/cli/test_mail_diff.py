@@ -10,16 +10,16 @@ from demyjpy import (
 from demyjpy.cli.mail_diff import diff_lines
 from demyjpy.cli.output import Paint
 from demyjpy.cli.played_mail import PlayedMail, summary
-from demyjpy.mta.link import MilterFailedError
-from demyjpy.mta.message import Envelope, Mail, Message
-from demyjpy.trace.words import verdict_words
+from demyjpy.mta.milter_link import MilterFailedError
+from demyjpy.mta.stored_mail import Envelope, StoredMail, StoredMessage
+from demyjpy.trace.display.wording import verdict_words
 
 
-def mail_of(body: str, header: str = "A: 1\nB: 2\nC: 3\nD: 4\nE: 5\n") -> Mail:
-    return Mail(Envelope("a@b"), Message.parse(f"{header}\n{body}".encode()))
+def mail_of(body: str, header: str = "A: 1\nB: 2\nC: 3\nD: 4\nE: 5\n") -> StoredMail:
+    return StoredMail(Envelope("a@b"), StoredMessage.parse(f"{header}\n{body}".encode()))
 
 
-def diff(before: Mail, after: Mail) -> list[str]:
+def diff(before: StoredMail, after: StoredMail) -> list[str]:
     return diff_lines(before, after, Paint(is_on=False))
 
 

@@ -15,7 +15,7 @@ from demyjpy.codec import (
     encode_action,
     encode_event,
 )
-from demyjpy.codec.responses import LETTER_OF_ACTION
+from demyjpy.codec.responses import ROW_OF_ACTION
 from demyjpy.errors import LocalProtocolError, RemoteProtocolError
 from demyjpy.wire.codes import Command, Response
 
@@ -207,7 +207,7 @@ def test_an_action_is_this_packet(action, letter, payload):
 def test_every_response_has_a_row_and_every_row_a_test():
     """The tables are complete."""
     assert set(ACTIONS) == set(Response) == {ord(letter) for _, letter, _ in ACTION_ROWS}
-    assert set(LETTER_OF_ACTION) == {type(action) for action, _, _ in ACTION_ROWS}
+    assert set(ROW_OF_ACTION) == {type(action) for action, _, _ in ACTION_ROWS}
 
 
 @pytest.mark.parametrize(

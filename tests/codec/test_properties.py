@@ -16,7 +16,7 @@ from demyjpy.codec import (
     encode_action,
     encode_event,
 )
-from demyjpy.codec.responses import ACTIONS, LETTER_OF_ACTION
+from demyjpy.codec.responses import ACTIONS, ROW_OF_ACTION
 from demyjpy.engine.plan import encode_answer, in_sending_order
 from demyjpy.errors import LocalProtocolError, RemoteProtocolError
 from demyjpy.wire.codes import CHUNK_SIZE, Command
@@ -96,7 +96,7 @@ def test_a_damaged_packet_is_decoded_or_refused(data, leading_space):
         assert found.expected
         assert found.got
     else:
-        assert type(found) in {row.event for row in EVENTS.values()} | set(LETTER_OF_ACTION)
+        assert type(found) in {row.event for row in EVENTS.values()} | set(ROW_OF_ACTION)
 
 
 @given(st.data(), st.booleans())

@@ -1,4 +1,4 @@
-"""Rows 34-41 and 153-169: the MTA's side, seen from the milter that it talks to."""
+"""Rows 153-169: the MTA's side, seen from the milter that it talks to."""
 
 import pickle
 
@@ -10,7 +10,6 @@ from demyjpy import (
     Connect,
     Continue,
     DeleteHeader,
-    EndOfMessage,
     Header,
     LocalProtocolError,
     Mail,
@@ -21,38 +20,32 @@ from demyjpy import (
     ReplyCode,
     Skip,
 )
-from demyjpy.actions import Negotiate, Shutdown
-from demyjpy.mta.link import (
+from demyjpy.actions import Shutdown
+from demyjpy.mta.milter_link import (
     Answer,
-    Link,
     MilterFailedError,
+    MilterLink,
     Strictness,
     body_chunks,
     hear,
     say,
     start,
 )
-from demyjpy.mta.message import Message
-from demyjpy.mta.profiles import OFFER, Postfix, Profile, Sendmail
-from demyjpy.wire.codes import ProtocolFlag, Stage
-from tests.model.cases import (
+from demyjpy.mta.profiles import OFFER
+from demyjpy.mta.stored_mail import StoredMessage
+from tests.conformance.mta_side import BOTH, END, POSTFIX, SENDMAIL, at, heard, negotiate
+from tests.model.case import (
     CONTINUE,
     MAIL,
     MESSAGE,
     ONE,
     RCPT,
-    Answers,
     header,
     negotiation,
-    number,
     packet,
     reply,
 )
-from tests.model.playing import Played, ScriptedFilter, play_steps
-
-POSTFIX = Postfix()
-SENDMAIL = Sendmail()
-BOTH = pytest.mark.parametrize("profile", [POSTFIX, SENDMAIL], ids=lambda one: one.name)
+from tests.model.playing import ScriptedFilter, play_steps
 
 OFF = {"C": 0x1, "H": 0x2, "M": 0x4, "R": 0x8, "B": 0x10, "L": 0x20, "N": 0x40, "U": 0x100, "T": 0x200}
 QUIET = {
@@ -66,135 +59,6 @@ QUIET = {
     "N": 0x40000,
     "B": 0x80000,
 }
-
-
-def negotiate(answer: bytes, profile: Profile = POSTFIX) -> Link:
-    """A connection after the milter's answer to the offer."""
-    link, said = start(Link(profile.offer, profile.strictness))
-    assert said == bytes.fromhex("0000000d4f00000006000001ff001fffff")
-    link, answered = hear(link, answer)
-    assert answered == Answer()
-    return link
-
-
-def lists(*stages: bytes) -> bytes:
-    """The answer to the offer with macro lists."""
-    return packet("O", negotiation()[5:] + b"".join(stages))
-
-
-def at(event: object, answer: bytes, profile: Profile = POSTFIX) -> tuple[Link, Answer | None]:
-    """What comes of the milter's bytes after an event."""
-    link, _ = say(negotiate(negotiation(), profile), event)
-    return hear(link, answer)
-
-
-def heard(
-    answers: Answers, profile: Profile = POSTFIX, steps: tuple[str | bytes, ...] = ONE
-) -> tuple[str, Played]:
-    """The letters that a milter hears in a session, without macros, and what came of it."""
-    milter = ScriptedFilter(answers)
-    played = play_steps(profile, steps, [milter])
-    return "".join(chr(one[0]) for one in milter.heard if one[:1] != b"D"), played
-
-
-END = EndOfMessage()
-
-
-# -------------------------------------------------------------------------------- negotiation
-def test_row_034_unknown_stage_is_skipped():
-    """A list for a stage that does not exist is passed over with a warning, the others count."""
-    link = negotiate(lists(number(0) + b"j\0", number(9) + b"x\0", number(2) + b"i\0"))
-    assert link.macro_names(Stage.CONNECT) == ("j",)
-    assert link.macro_names(Stage.ENVFROM) == ("i",)
-    assert link.warnings == ("macros for a stage 9 that does not exist",)
-
-
-def test_row_034_unknown_stage_ends_the_lists_of_sendmail():
-    """Sendmail reads no further: what follows is lost."""
-    answer = lists(number(0) + b"j\0", number(9) + b"x\0", number(2) + b"i\0")
-    link = negotiate(answer, SENDMAIL)
-    assert link.macro_names(Stage.CONNECT) == ("j",)
-    assert link.macro_names(Stage.ENVFROM) is None
-
-
-@BOTH
-def test_row_035_list_without_nul(profile):
-    """A macro list that does not end in NUL is no answer to the offer."""
-    with pytest.raises(MilterFailedError, match="macro names that ends in NUL"):
-        negotiate(lists(number(0) + b"j"), profile)
-
-
-def test_row_036_names_apart_by_anything():
-    """Names may be apart by commas, tabs and several spaces."""
-    link = negotiate(lists(number(3) + b"{rcpt_addr},i\t{x}  y, z\0"))
-    assert link.macro_names(Stage.ENVRCPT) == ("{rcpt_addr}", "i", "{x}", "y", "z")
-
-
-def test_row_037_version_above_the_offer():
-    """A version above the offer is an error."""
-    with pytest.raises(MilterFailedError, match="expected a version up to 6, got 7"):
-        negotiate(negotiation(7))
-
-
-@pytest.mark.parametrize(
-    ("profile", "answered", "counts"),
-    [
-        (POSTFIX, 0, 6),
-        (POSTFIX, 1, 6),
-        (POSTFIX, 2, 2),
-        (SENDMAIL, 0, 2),
-        (SENDMAIL, 5, 5),
-        (SENDMAIL, 1000, 6),
-    ],
-)
-def test_row_037_versions_that_are_taken(profile, answered, counts):
-    """What is odd but taken by a server counts as it counts there."""
-    link = negotiate(negotiation(answered), profile)
-    assert link.agreement is not None
-    assert link.agreement.version == counts
-
-
-def test_row_037_version_1_is_too_old_for_sendmail():
-    """Sendmail refuses version 1."""
-    with pytest.raises(MilterFailedError, match="got 1"):
-        negotiate(negotiation(1), SENDMAIL)
-
-
-@BOTH
-@pytest.mark.parametrize(("version", "letters"), [(2, ""), (3, "U"), (4, "UT"), (6, "UT")])
-def test_row_038_old_versions(profile, version, letters):
-    """UNKNOWN and DATA are not sent to a filter that is too old for them."""
-    steps = ("EHLO c.test", "XFOO", *ONE[1:])
-    said, _ = heard({"O": negotiation(version)}, profile, steps)
-    assert "".join(letter for letter in said if letter in "UT") == letters
-
-
-@BOTH
-def test_row_039_unoffered_action(profile):
-    """An action that was not offered is an error."""
-    with pytest.raises(MilterFailedError, match="expected actions within"):
-        negotiate(negotiation(actions=0x3FF), profile)
-
-
-def test_row_040_unoffered_protocol_bit_is_an_error():
-    """A protocol bit that was not offered is an error to Sendmail."""
-    with pytest.raises(MilterFailedError, match="got 0x400000 too"):
-        negotiate(negotiation(protocol=0x400400), SENDMAIL)
-
-
-def test_row_040_unoffered_protocol_bit_is_ignored():
-    """To Postfix it is nothing."""
-    link = negotiate(negotiation(protocol=0x400400))
-    assert link.agreement == Negotiate(6, 0x1FF, ProtocolFlag.SKIP)
-
-
-@BOTH
-@pytest.mark.parametrize("answer", [CONTINUE, packet("O", bytes(11)), b"", reply("550 no"), packet("Z")])
-def test_row_041_no_answer_to_the_offer(profile, answer):
-    """Another packet, a short one, and the end of the connection are no answer to the offer."""
-    with pytest.raises(MilterFailedError, match="the milter failed at options") as caught:
-        negotiate(answer, profile)
-    assert caught.value.event == "options"
 
 
 # ------------------------------------------------------------------------------- what is asked
@@ -425,7 +289,7 @@ def test_row_169_rset(profile):
         (("EHLO c.test", MAIL, RCPT, "RSET", MAIL, "RSET", "QUIT"), 2),
     ):
         said, _ = heard({}, profile, steps)
-        of_quit = 1 if profile.is_postfix else 0
+        of_quit = 1 if profile.habits.aborts_always else 0
         assert said.count("A") == aborts + of_quit
 
 
@@ -525,8 +389,8 @@ def test_failures_are_picklable():
 
 def test_strictness_of_no_mta():
     """Without saying more, what is not quite right is an error."""
-    link, _ = start(Link(OFFER, Strictness()))
+    link, _ = start(MilterLink(OFFER, Strictness()))
     with pytest.raises(MilterFailedError, match="version"):
         hear(link, negotiation(7))
     assert Options(6, 0x1FF, 0x1FFFFF) == OFFER
-    assert Message() == Message.parse(b"")
+    assert StoredMessage() == StoredMessage.parse(b"")

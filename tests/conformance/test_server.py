@@ -15,7 +15,7 @@ from demyjpy import (
     running,
     send_action,
 )
-from demyjpy.drivers.options import Options
+from demyjpy.drivers.options import ServerOptions
 from tests.conformance.client import PATIENCE, Client
 from tests.conformance.talk import (
     ABORT,
@@ -213,7 +213,7 @@ def test_row_150_something_is_said(driver):
 
 def test_row_150_default():
     """The default is libmilter's: an SMTP client may idle for two hours."""
-    assert Options().idle_timeout >= 7210
+    assert ServerOptions().idle_timeout >= 7210
 
 
 def test_row_151_nothing_is_read(driver):

@@ -7,14 +7,14 @@ import pytest
 from demyjpy import Continue, ReplyCode, TemporaryFailure, define_event_handlers, running, tempfail
 from demyjpy.drivers import admission
 from demyjpy.drivers.admission import Door, peer_of, warn_if_open
-from demyjpy.drivers.options import Options
+from demyjpy.drivers.options import ServerOptions
 from demyjpy.drivers.report import Seldom
 from tests.drivers.peer import CONNECT, Peer
 
 
 def door(**options):
     """A door for a filter that does nothing."""
-    chosen = Options(**options)
+    chosen = ServerOptions(**options)
     return Door(chosen, chosen.setup({}, lambda handler: False))
 
 
@@ -153,7 +153,7 @@ def test_what_comes_often_is_told_seldom():
 )
 def test_listening_for_all_the_world_is_a_warning(address, allow, warns, log):
     """Unless it is said who may come."""
-    warn_if_open((address, 25) if address else "/run/x.sock", Options(allow=allow))
+    warn_if_open((address, 25) if address else "/run/x.sock", ServerOptions(allow=allow))
     assert len(log.take()) == warns
 
 

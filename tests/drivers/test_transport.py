@@ -35,11 +35,8 @@ class Heard:
     def lose(self) -> None:
         self.said.append("lost")
 
-    def pause_writing(self) -> None:
-        self.said.append("full")
-
-    def resume_writing(self) -> None:
-        self.said.append("empty")
+    def hold_back(self, is_full: bool) -> None:
+        self.said.append("full" if is_full else "empty")
 
 
 class Pair:
@@ -101,8 +98,8 @@ def test_bytes_go_both_ways():
             assert pair.heard.said == [b"hello", "lost"]
             assert pair.sock.fileno() == -1
             pair.transport.write(b"to nobody")
-            pair.transport.pause_reading()
-            pair.transport.resume_reading()
+            pair.transport.read(False)
+            pair.transport.read(True)
             pair.transport.close()
             pair.transport.abort()
             await settle()
@@ -225,11 +222,11 @@ def test_reading_is_paused():
 
     async def main() -> None:
         async with pairs(1) as (pair,):
-            pair.transport.pause_reading()
+            pair.transport.read(False)
             pair.peer.send(b"hello")
             await settle()
             assert pair.heard.said == []
-            pair.transport.resume_reading()
+            pair.transport.read(True)
             await settle()
             assert pair.heard.said == [b"hello"]
 
@@ -314,7 +311,7 @@ def test_a_peer_that_has_gone():
     async def main() -> None:
         async with pairs(3) as (writing, rest, reading):
             rest.transport.write(MANY)
-            rest.transport.pause_reading()
+            rest.transport.read(False)
             reading.transport.write(b"unread")  # so that closing is a reset
             for pair in (writing, rest, reading):
                 pair.peer.close()
@@ -415,7 +412,7 @@ def test_a_session_that_fails_is_the_end_of_no_other(has_turn):
             for pair in (bad, good):
                 pair.peer.send(b"now")
             if has_turn:
-                bad.transport.pause_reading()
+                bad.transport.read(False)
                 bad.transport.work_later()
             await settle()
             assert bad.heard.said == ["turn" if has_turn else b"now", "lost"]

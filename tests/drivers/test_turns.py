@@ -14,7 +14,7 @@ import pytest
 from demyjpy import Continue, EndOfMessage, Mail, Recipient, define_event_handlers, replace_body, running
 from demyjpy.drivers import ThreadServer
 from demyjpy.drivers.address import parse_address
-from demyjpy.drivers.options import Options
+from demyjpy.drivers.options import ServerOptions
 from demyjpy.drivers.turns import LEASE, SLICE, Share, Turns
 from tests.drivers.filters import wait_until
 from tests.drivers.peer import WAIT, Peer, packet
@@ -245,7 +245,9 @@ def test_twenty_peers_that_pipeline_keep_one_in_step_waiting_for_few_of_their_me
     calls: list[str] = []
     between: list[int] = []
     with (
-        ThreadServer(parse_address("inet:0@127.0.0.1"), laborious(calls), Options(grace=0.0)) as server,
+        ThreadServer(
+            parse_address("inet:0@127.0.0.1"), laborious(calls), ServerOptions(grace=0.0)
+        ) as server,
         Peer(server.address) as good,
         ExitStack() as others,
     ):
@@ -340,7 +342,7 @@ def test_what_is_left_of_a_read_is_given_up_when_the_milter_stops(log):
     """A peer that has sent more than can be done within the grace period keeps nobody waiting."""
     calls: list[str] = []
     with ExitStack() as peers:
-        options = Options(grace=0.0)
+        options = ServerOptions(grace=0.0)
         with ThreadServer(parse_address("inet:0@127.0.0.1"), laborious(calls), options) as server:
             for _ in range(3):
                 busy = peers.enter_context(Peer(server.address))

@@ -1,6 +1,6 @@
 """Every step can be watched: what an observer is told, and that it cannot do harm."""
 
-from itertools import count
+from itertools import count, groupby
 
 import pytest
 
@@ -85,6 +85,22 @@ def test_each_handler_is_a_step():
     assert (first.answer, first.sent) == ((), b"")
     assert (second.answer, second.sent) == ((act.Discard(),), b"\0\0\0\1d")
     assert first.after["queue"] == ()
+
+
+def test_the_steps_of_an_event_have_its_number():
+    """From 1, in order; also if the driver calls handlers, and if the MTA gives a message up."""
+    one, two = define_event_handlers({"mail": keep, "abort": keep}), define_event_handlers()
+    two.mail(blocking=True)(keep)
+    two.body(keep)
+    packets = (*OPENING, MAIL, RCPT, ABORT, ABORT, MAIL, (ord("E"), b"last chunk"), QUIT)
+    steps, _ = watch(merge_handlers(one, two), *packets)
+    found = [(number, list(said)) for number, said in groupby(steps, key=lambda step: step.exchange)]
+    assert [number for number, _ in found] == list(range(1, len(found) + 1))
+    assert all(one.event is said[0].event for _, said in found for one in said)
+    assert [(names(said)[0], len(said)) for _, said in found] == [
+        *(("Options", 1), ("Connect", 1), ("Hello", 1), ("Mail", 2), ("Recipient", 1), ("Abort", 1)),
+        *(("Abort", 1), ("Mail", 2), ("Body", 1), ("EndOfMessage", 1), ("Quit", 1), ("Disconnect", 1)),
+    ]
 
 
 def test_a_step_without_handler_changes_nothing():

@@ -2,13 +2,11 @@
 
 import pytest
 
-from demyjpy import actions as act
 from demyjpy.engine.phases import (
     IN_MESSAGE,
     TRANSITIONS,
     Phase,
     describe,
-    ends_message,
     gives_up,
     receive,
 )
@@ -125,31 +123,3 @@ def test_a_message_is_open_from_mail_to_body():
     """In six phases."""
     assert [phase for phase in Phase if phase in IN_MESSAGE] == list(Phase)[3:9]
     assert set(TRANSITIONS) == set(Phase)
-
-
-VERDICTS = {
-    "c": act.Continue(),
-    "s": act.Skip(),
-    "a": act.Accept(),
-    "d": act.Discard(),
-    "r": act.Reject(),
-    "t": act.TemporaryFailure(),
-    "y": act.ReplyCode(550),
-}
-ENDS = {
-    "M": "adrty",
-    "R": "ad",
-    "T": "adrty",
-    "L": "adrty",
-    "N": "adrty",
-    "B": "adrty",
-    "E": "csadrty",
-    "U": "",
-}
-
-
-@pytest.mark.parametrize("verdict", VERDICTS)
-@pytest.mark.parametrize("letter", ENDS)
-def test_which_verdict_ends_a_message(letter, verdict):
-    """Protocol file, section 8.5: at RCPT a refusal ends the recipient only, at UNKNOWN nothing ends."""
-    assert ends_message(ord(letter), VERDICTS[verdict]) is (verdict in ENDS[letter])

@@ -3,9 +3,10 @@
 import pytest
 
 from demyjpy import actions as act
-from demyjpy.engine.plan import EMPTY_PLAN, LEGAL, Plan, check_plan, encode_answer, in_sending_order
+from demyjpy.engine.plan import EMPTY_PLAN, Plan, check_plan, encode_answer, in_sending_order
 from demyjpy.errors import LocalProtocolError, describe
 from demyjpy.registry import HANDLER_NAMES
+from demyjpy.verdicts import LEGAL
 from tests.engine.harness import letters, split
 
 ALL = frozenset(

@@ -13,7 +13,8 @@ from typing import Final, Protocol
 
 from attrs import evolve, frozen
 
-from demyjpy.mta.box import Box, Store
+from demyjpy.mta.box import Box
+from demyjpy.mta.box_settings import Store
 from demyjpy.trace import Trace, load
 from tests.foreign.scenarios import Conversation
 from tests.integration.postfix import Postfix

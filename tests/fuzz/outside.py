@@ -19,22 +19,23 @@ from demyjpy.cli.replay_steps import show_steps
 from demyjpy.cli.session_page import recorded_views, session_page
 from demyjpy.cli.step_lines import step_lines
 from demyjpy.errors import TraceError
-from demyjpy.mta import steps
-from demyjpy.mta.lenient import MilterFailedError
-from demyjpy.mta.link import Answer, Link, hear
+from demyjpy.mta import client_steps
+from demyjpy.mta.milter_link import Answer, MilterLink, hear
+from demyjpy.mta.milter_packets import MilterFailedError
 from demyjpy.mta.profiles import Postfix, Sendmail
-from demyjpy.mta.smtp import Exchange, new_session, play, take_step
+from demyjpy.mta.smtp import play, take_step
+from demyjpy.mta.smtp_session import Exchange, new_session
 from demyjpy.shown import safe
 from demyjpy.trace import Trace
-from demyjpy.trace.capsule import Capsule, load_capsule
-from demyjpy.trace.comparing import compare_bytes
-from demyjpy.trace.explaining import sentences
-from demyjpy.trace.parrot import recorded_filter
-from demyjpy.trace.parsing import weight_of
-from demyjpy.trace.reading import Reading, dump_record, load
-from demyjpy.trace.records import header
-from demyjpy.trace.replaying import Filter
-from tests.test_captures import FILES, Capture
+from demyjpy.trace.display.sentences import sentences
+from demyjpy.trace.format.json_lines import weight_of
+from demyjpy.trace.format.reading import Reading, dump_record, load
+from demyjpy.trace.format.records import header
+from demyjpy.trace.live.capsule import Capsule, load_capsule
+from demyjpy.trace.replay.comparing import compare_bytes
+from demyjpy.trace.replay.recorded_filter import recorded_filter
+from demyjpy.trace.replay.replaying import Filter
+from tests.engine.test_captures import FILES, Capture
 
 LONGEST: Final = 50_000
 _NO_COLOURS: Final = Paint(False)
@@ -155,7 +156,7 @@ class Stream:
     def __init__(self, data: bytes, piece: int) -> None:
         self._stream, self._piece = io.BytesIO(data), piece
 
-    def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
+    def carry_out(self, exchange: Exchange) -> tuple[MilterLink, Answer | None]:
         """Read until an answer is complete."""
         link, answer = exchange.link, None
         while link.event is not None and answer is None:
@@ -164,12 +165,12 @@ class Stream:
 
 
 _STEPS: Final = (
-    steps.Connect("192.0.2.1"),
-    steps.Ehlo("client.example"),
-    steps.Mail("a@example.org"),
-    steps.Rcpt("b@example.net"),
-    steps.Data(b"Subject: x\r\nTo: y\r\n\r\nbody\r\n"),
-    steps.Quit(),
+    client_steps.Connect("192.0.2.1"),
+    client_steps.Ehlo("client.example"),
+    client_steps.Mail("a@example.org"),
+    client_steps.Rcpt("b@example.net"),
+    client_steps.Data(b"Subject: x\r\nTo: y\r\n\r\nbody\r\n"),
+    client_steps.Quit(),
 )
 
 

@@ -27,9 +27,9 @@ from demyjpy.handlers import merge_handlers
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frames
 from tests.anyfilters import BAD, EDITS, GOOD, SABOTAGE, VERDICTS, AnyFilter, Notebook
 from tests.engine.harness import Session, split
+from tests.engine.test_captures import FILES, Capture
 from tests.fuzz import outside
 from tests.logrecords import log_everywhere
-from tests.test_captures import FILES, Capture
 
 LIMIT: Final = 1 << 16
 _ACTIONS: Final = tuple(ACTION_FLAGS)

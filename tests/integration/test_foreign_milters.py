@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from demyjpy.mta.box import Box, Store
+from demyjpy.mta.box import Box
+from demyjpy.mta.box_settings import Store
 from tests.integration.foreign import c_filter, need_milters, opendkim, pymilter_filter, send
 
 pytestmark = need_milters()

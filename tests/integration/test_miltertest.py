@@ -10,10 +10,11 @@ from attrs import evolve, frozen
 
 from demyjpy import actions as act
 from demyjpy import running
-from demyjpy.mta import steps
+from demyjpy.mta import client_steps
 from demyjpy.mta.channel import Channel
 from demyjpy.mta.profiles import OFFER, Postfix
-from demyjpy.mta.smtp import new_session, play, take_step
+from demyjpy.mta.smtp import play, take_step
+from demyjpy.mta.smtp_session import new_session
 from demyjpy.wire.codes import ProtocolFlag
 from tests.integration.fetch_milters import miltertest
 from tests.integration.foreign import c_filter, need_milters, pymilter_filter
@@ -126,13 +127,13 @@ def heard_by_us(address: str, case: Case) -> tuple[list[str], list[Any]]:
     """What our client heard, as lines such as ``mail c``, and the changes."""
     header = "".join(f"{name}: {value}\n" for name, value in case.fields)
     content = header.replace("\n", "\r\n").encode() + b"\r\n" + case.body
-    script: list[steps.Step] = [
-        steps.Connect("192.0.2.1", case.host),
-        steps.Ehlo(case.helo),
-        steps.Mail(case.sender),
-        *map(steps.Rcpt, case.recipients),
-        steps.Data(content),
-        steps.Quit(),
+    script: list[client_steps.ClientStep] = [
+        client_steps.Connect("192.0.2.1", case.host),
+        client_steps.Ehlo(case.helo),
+        client_steps.Mail(case.sender),
+        *map(client_steps.Rcpt, case.recipients),
+        client_steps.Data(content),
+        client_steps.Quit(),
     ]
     # without leading space, for miltertest compares header values as they come
     offer = evolve(OFFER, protocol=OFFER.protocol & ~ProtocolFlag.HDR_LEADSPC)

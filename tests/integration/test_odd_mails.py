@@ -13,9 +13,10 @@ import pytest
 from demyjpy import change_header, define_event_handlers, replace_body, running
 from demyjpy.engine.connection import Setup
 from demyjpy.engine.pipeline import as_on_connect
-from demyjpy.mta import steps
-from demyjpy.mta.smtp import new_session, play, take_step
-from demyjpy.testing.engine import MemoryFilter
+from demyjpy.mta import client_steps
+from demyjpy.mta.smtp import play, take_step
+from demyjpy.mta.smtp_session import new_session
+from demyjpy.testing.memory_filter import MemoryFilter
 from tests.integration.mta import Server
 from tests.integration.odd_mails import MAILS
 from tests.integration.running import MTAS, SERVERS, milter_address
@@ -135,11 +136,11 @@ def test_the_model_delivers_the_same(
         with MemoryFilter(Setup(as_on_connect(handlers), "reject")) as milter:
             session = new_session(PROFILES[mta])
             for step in (
-                steps.Connect("127.0.0.1", "localhost"),
-                steps.Ehlo("c.test"),
-                steps.Mail("a@test"),
-                steps.Rcpt(f"n{number}@test"),
-                steps.Data(content),
+                client_steps.Connect("127.0.0.1", "localhost"),
+                client_steps.Ehlo("c.test"),
+                client_steps.Mail("a@test"),
+                client_steps.Rcpt(f"n{number}@test"),
+                client_steps.Data(content),
             ):
                 session, outcome = play(take_step(session, step), [milter])
         assert outcome.mail is not None, (name, outcome.reply)

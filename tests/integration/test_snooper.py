@@ -19,9 +19,9 @@ import pytest
 
 from demyjpy import define_event_handlers, reject, running
 from demyjpy.trace import Trace, load
-from demyjpy.trace.comparing import compare_bytes, compare_messages
-from demyjpy.trace.parrot import recorded_filter
-from demyjpy.trace.replaying import Filter
+from demyjpy.trace.replay.comparing import compare_bytes, compare_messages
+from demyjpy.trace.replay.recorded_filter import recorded_filter
+from demyjpy.trace.replay.replaying import Filter
 from tests.cli.servers import program, read_until
 from tests.integration import fetch_milters
 from tests.integration.conftest import FindSite

@@ -18,7 +18,7 @@ from demyjpy import AddressError, Mail
 from demyjpy.cli.program import main
 from demyjpy.metrics.board import Board
 from demyjpy.metrics.page import Moment
-from demyjpy.metrics.serving import StatusServer, _Server
+from demyjpy.metrics.serving import StatusServer, _HttpServer
 from tests.disks import fill, no_descriptors, small_disk
 from tests.drivers.filters import wait_until
 from tests.drivers.peer import Peer, packet
@@ -221,7 +221,7 @@ def test_it_may_ask_though_others_may_not(tmp_path):
 CHILD = """
 import os, signal, time
 from demyjpy.metrics.page import Moment
-from demyjpy.metrics.serving import StatusServer, _Server
+from demyjpy.metrics.serving import StatusServer, _HttpServer
 server = StatusServer(":0", {})
 server.start("inet:1@127.0.0.1")
 child = os.fork()
@@ -247,7 +247,7 @@ def status(tmp_path):
     """What answers, within this process; nobody asks it."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         board = Board(1)
-        yield _Server(sock, board, f"unix:{tmp_path}/milter.sock", {})
+        yield _HttpServer(sock, board, f"unix:{tmp_path}/milter.sock", {})
         board.close()
 
 

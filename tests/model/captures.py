@@ -9,8 +9,8 @@ from attrs import frozen
 
 from demyjpy.codec import decode_event
 from demyjpy.events import Body, Connect, DefineMacros, Header
-from demyjpy.mta.link import Answer, Link, MilterFailedError, hear
-from demyjpy.mta.smtp import Exchange
+from demyjpy.mta.milter_link import Answer, MilterFailedError, MilterLink, hear
+from demyjpy.mta.smtp_session import Exchange
 from demyjpy.wire.codes import ProtocolFlag
 from tests.integration.scenario import Mta
 from tests.integration.smtp import Step
@@ -128,7 +128,7 @@ class RecordedFilter:
         self._answers = iter(capture.answers)
         self.heard: list[bytes] = []
 
-    def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
+    def carry_out(self, exchange: Exchange) -> tuple[MilterLink, Answer | None]:
         """Write, and read the answer."""
         data = b"".join(exchange.writes)
         while data:

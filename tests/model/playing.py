@@ -7,17 +7,18 @@ from attrs import evolve, frozen
 
 from demyjpy.engine.connection import Setup
 from demyjpy.engine.pipeline import as_on_connect
-from demyjpy.mta import steps
-from demyjpy.mta.link import Answer, Link, MilterFailedError, hear
-from demyjpy.mta.message import Mail
-from demyjpy.mta.path import split_path
+from demyjpy.mta import client_steps
+from demyjpy.mta.milter_link import Answer, MilterFailedError, MilterLink, hear
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
-from demyjpy.mta.smtp import Carrier, Exchange, Outcome, new_session, play, take_step
-from demyjpy.testing.engine import MemoryFilter
+from demyjpy.mta.smtp import Carrier, play, take_step
+from demyjpy.mta.smtp_path import split_path
+from demyjpy.mta.smtp_session import Exchange, Outcome, new_session
+from demyjpy.mta.stored_mail import StoredMail
+from demyjpy.testing.memory_filter import MemoryFilter
 from tests.integration.scenario import Expected, Mta, Scenario, as_expected, ordered
 from tests.integration.scenario import Mail as DeliveredMail
 from tests.integration.smtp import CLOSED, Delivery, Step
-from tests.model.cases import CONTINUE, GONE, Answers, Case, negotiation
+from tests.model.case import CONTINUE, GONE, Answers, Case, negotiation
 
 PROFILES: Final[dict[Mta, Profile]] = {
     "postfix": Postfix(next_hop="[127.0.0.1]"),
@@ -36,27 +37,27 @@ class Played:
     outcomes: tuple[Outcome, ...]
 
 
-def as_steps(said: Step) -> steps.Step:
+def as_steps(said: Step) -> client_steps.ClientStep:
     """What a client says, as a step."""
     if isinstance(said, bytes):
-        return steps.Data(said)
+        return client_steps.Data(said)
     verb, _, argument = said.partition(" ")
     match verb.upper():
         case "EHLO" | "HELO":
-            return steps.Ehlo(argument, verb)
+            return client_steps.Ehlo(argument, verb)
         case "MAIL":
             raw, address, parameters = _path(argument)
-            return steps.Mail(address, parameters, raw)
+            return client_steps.Mail(address, parameters, raw)
         case "RCPT":
             raw, address, parameters = _path(argument)
             refused = REFUSED if address.endswith("@refused.test") else None
-            return steps.Rcpt(address, parameters, raw, refused, by_rule=True)
+            return client_steps.Rcpt(address, parameters, raw, refused, by_rule=True)
         case "RSET":
-            return steps.Rset()
+            return client_steps.Rset()
         case "QUIT":
-            return steps.Quit()
+            return client_steps.Quit()
         case _:
-            return steps.Command(said)
+            return client_steps.Command(said)
 
 
 def _path(argument: str) -> Any:
@@ -74,7 +75,7 @@ def play_steps(
     name = "localhost" if client == "127.0.0.1" else None
     replies: list[str] = []
     outcomes: list[Outcome] = []
-    todo: list[steps.Step] = [steps.Connect(client, name), *map(as_steps, said)]
+    todo: list[client_steps.ClientStep] = [client_steps.Connect(client, name), *map(as_steps, said)]
     for step in todo:
         if session.is_closed:
             replies.append(CLOSED)
@@ -83,7 +84,7 @@ def play_steps(
         replies += [str(reply) for reply in (outcome.interim, outcome.reply) if reply]
         outcomes.append(outcome)
     if not session.is_closed:
-        session, outcome = play(take_step(session, steps.Drop()), milters)
+        session, outcome = play(take_step(session, client_steps.Drop()), milters)
         outcomes.append(outcome)
     mails = [outcome.mail for outcome in outcomes if outcome.mail]
     held = tuple(_held(profile, mail) for mail in mails if mail.quarantine is not None)
@@ -91,12 +92,12 @@ def play_steps(
     return Played(tuple(replies), delivered, held, tuple(outcomes))
 
 
-def _held(profile: Profile, mail: Mail) -> str:
-    reason = None if profile.is_postfix else mail.quarantine
+def _held(profile: Profile, mail: StoredMail) -> str:
+    reason = None if isinstance(profile, Postfix) else mail.quarantine
     return f"{mail.envelope.sender}: {reason}"
 
 
-def _delivered(mail: Mail) -> DeliveredMail:
+def _delivered(mail: StoredMail) -> DeliveredMail:
     """As the next hop gets it: RFC 5321 paths, the message as bytes."""
     envelope = mail.envelope
     content = bytes(mail.message)
@@ -132,7 +133,7 @@ class ScriptedFilter:
         self._counts: dict[str, int] = {}
         self.heard: list[bytes] = []
 
-    def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
+    def carry_out(self, exchange: Exchange) -> tuple[MilterLink, Answer | None]:
         """Write, and read the answer."""
         event = exchange.link.event
         said, self._unread = self._unread, b""

@@ -22,7 +22,8 @@ from tests.integration.ports import free_port, wait_until
 from tests.integration.running import MTAS, SERVERS
 from tests.integration.scenario import Mail, ordered
 from tests.integration.smtp import converse, running_sink
-from tests.model.cases import CASES, CONTINUE, GONE, Answers, Case, negotiation
+from tests.model.case import CONTINUE, GONE, Answers, Case, negotiation
+from tests.model.cases import CASES
 from tests.model.shape import first_line, show_mail, show_packet
 
 _QUICK = socket.TCP_QUICKACK

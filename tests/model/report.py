@@ -12,7 +12,8 @@ from attrs import frozen
 from tests.foreign import TABLE
 from tests.integration.scenario import Mta, Scenario, ordered
 from tests.integration.scenarios import SCENARIOS
-from tests.model.cases import CASES, Case
+from tests.model.case import Case
+from tests.model.cases import CASES
 from tests.model.known import KNOWN
 from tests.model.playing import play_scenario
 from tests.model.shape import first_line, plain

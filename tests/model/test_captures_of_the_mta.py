@@ -2,8 +2,9 @@
 
 import pytest
 
-from demyjpy.mta import steps
-from demyjpy.mta.smtp import new_session, play, take_step
+from demyjpy.mta import client_steps
+from demyjpy.mta.smtp import play, take_step
+from demyjpy.mta.smtp_session import new_session
 from tests.model.captures import Capture, RecordedFilter, captures
 from tests.model.playing import PROFILES, as_steps
 from tests.model.shape import first_line, plain
@@ -19,8 +20,8 @@ def play_capture(capture: Capture) -> tuple[list[str], list[str]]:
     name = None if client.host_name.startswith("[") else client.host_name
     address = str(client.address or "127.0.0.1")
     replies: list[str] = []
-    said = [steps.Connect(address, name, client.port or 0), *map(as_steps, capture.steps)]
-    for step in [*said, steps.Drop()]:
+    said = [client_steps.Connect(address, name, client.port or 0), *map(as_steps, capture.steps)]
+    for step in [*said, client_steps.Drop()]:
         if session.is_closed:
             break
         session, outcome = play(take_step(session, step), [milter])

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.integration.scenario import Mta
-from tests.model.cases import CASES, Case
+from tests.model.case import Case
+from tests.model.cases import CASES
 from tests.model.known import KNOWN
 from tests.model.playing import play_case
 from tests.model.shape import first_line, show_mail, show_packet

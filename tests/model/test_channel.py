@@ -9,30 +9,31 @@ from contextlib import ExitStack
 import pytest
 
 from demyjpy import AddHeader, AddressError, running
-from demyjpy.mta import steps
+from demyjpy.mta import client_steps
 from demyjpy.mta.channel import AsyncChannel, Channel, Timeouts
-from demyjpy.mta.link import Link, MilterFailedError
+from demyjpy.mta.milter_link import MilterFailedError, MilterLink
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
-from demyjpy.mta.smtp import Exchange, Outcome, new_session, play, play_async, take_step
+from demyjpy.mta.smtp import play, play_async, take_step
+from demyjpy.mta.smtp_session import Exchange, Outcome, new_session
 from tests.integration.filters import body_counter
 from tests.integration.scenario import at_end
-from tests.model.cases import CONTINUE, negotiation, packet
+from tests.model.case import CONTINUE, negotiation, packet
 from tests.model.peers import answers, hangs_after, never_reads, peer
 
 SHORT = Timeouts(connect=1, command=0.3, content=0.3)
 MESSAGE = b"Subject: s\r\n\r\n" + b"body\r\n" * 40_000
 TALK = (
-    steps.Connect("192.0.2.1", "client.example"),
-    steps.Ehlo(),
-    steps.Mail("a@example.org"),
-    steps.Rcpt("b@example.org"),
-    steps.Data(MESSAGE),
-    steps.Quit(),
+    client_steps.Connect("192.0.2.1", "client.example"),
+    client_steps.Ehlo(),
+    client_steps.Mail("a@example.org"),
+    client_steps.Rcpt("b@example.org"),
+    client_steps.Data(MESSAGE),
+    client_steps.Quit(),
 )
 
 
 def play_blocking(
-    profile: Profile, address: str, talk: Iterable[steps.Step], timeouts: Timeouts | None
+    profile: Profile, address: str, talk: Iterable[client_steps.ClientStep], timeouts: Timeouts | None
 ) -> list[Outcome]:
     """A session over a `Channel`."""
     session, outcomes = new_session(profile), []
@@ -44,7 +45,7 @@ def play_blocking(
 
 
 def play_asyncio(
-    profile: Profile, address: str, talk: Iterable[steps.Step], timeouts: Timeouts | None
+    profile: Profile, address: str, talk: Iterable[client_steps.ClientStep], timeouts: Timeouts | None
 ) -> list[Outcome]:
     """A session over an `AsyncChannel`."""
 
@@ -149,7 +150,7 @@ def test_hangs(play_over: Player, profile: Profile, is_unix, said, reason):
     with peer(hangs_after(*said), is_unix=is_unix) as address:
         outcomes = play_over(profile, address, TALK, SHORT)
     (failure,) = (failure for outcome in outcomes for failure in outcome.failures)
-    is_nonsense = reason == "header" and not profile.is_postfix
+    is_nonsense = reason == "header" and profile.habits.fails_late
     assert failure.event == reason
     assert failure.reason == (
         "expected an answer to header, got Progress()" if is_nonsense else "no answer within 0.3 s"
@@ -201,7 +202,7 @@ def test_garbage(play_over: Player, profile: Profile, garbage):
 def test_never_reads(play_over: Player):
     """A milter that takes nothing more fails when its time is up, while the body is written."""
     released = threading.Event()
-    talk = (*TALK[:4], steps.Data(b"X: y\r\n\r\n" + b"x" * 78 * 200_000), steps.Quit())
+    talk = (*TALK[:4], client_steps.Data(b"X: y\r\n\r\n" + b"x" * 78 * 200_000), client_steps.Quit())
     with peer(never_reads(released)) as address:
         outcomes = play_over(Sendmail(), address, talk, SHORT)
         released.set()
@@ -214,9 +215,9 @@ def test_never_reads(play_over: Player):
 @everywhere
 def test_gone_between_messages(play_over: Player, profile: Profile):
     """Who is gone when he need not answer is missed only when he is asked again."""
-    talk = (*TALK[:5], steps.Rset(), *TALK[2:])
-    short = steps.Data(b"S: t\r\n\r\n")
-    talk = tuple(short if isinstance(step, steps.Data) else step for step in talk)
+    talk = (*TALK[:5], client_steps.Rset(), *TALK[2:])
+    short = client_steps.Data(b"S: t\r\n\r\n")
+    talk = tuple(short if isinstance(step, client_steps.Data) else step for step in talk)
     with peer(answers(negotiation(), *[CONTINUE] * 8)) as address:
         outcomes = play_over(profile, address, talk, SHORT)
     assert codes(outcomes) == [220, 250, 250, 250, 250, 250, 451, 503, 503, 221]
@@ -226,7 +227,7 @@ def test_gone_between_messages(play_over: Player, profile: Profile):
 def test_only_quit_is_left(play_over: Player):
     """A milter that is gone before QUIT is nobody's business."""
     with peer(answers(negotiation(), CONTINUE, CONTINUE)) as address:
-        outcomes = play_over(Postfix(), address, (*TALK[:2], steps.Quit()), SHORT)
+        outcomes = play_over(Postfix(), address, (*TALK[:2], client_steps.Quit()), SHORT)
     assert codes(outcomes) == [220, 250, 221]
     assert not any(outcome.failures for outcome in outcomes)
 
@@ -237,7 +238,7 @@ def test_closing_takes_too_long():
 
     async def fill(address: str) -> None:
         async with AsyncChannel(address, SHORT) as channel:
-            link = Link(Postfix().offer, Postfix().strictness)
+            link = MilterLink(Postfix().offer, Postfix().strictness)
             while not channel._writer.transport.get_write_buffer_size():
                 await channel.carry_out(Exchange(0, (bytes(16_384),), link))
 
@@ -250,7 +251,7 @@ def test_closing_takes_too_long():
 
 def test_closed_channel():
     """A channel that is closed carries nothing out."""
-    exchange = Exchange(0, (b"",), Link(Postfix().offer, Postfix().strictness))
+    exchange = Exchange(0, (b"",), MilterLink(Postfix().offer, Postfix().strictness))
     with pytest.raises(MilterFailedError, match="the connection is closed"):
         Channel(20025).carry_out(exchange)
     with pytest.raises(MilterFailedError, match="the connection is closed"):

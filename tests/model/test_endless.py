@@ -8,13 +8,13 @@ import pytest
 from attrs import evolve
 
 from demyjpy import events as ev
-from demyjpy.mta import link as link_module
-from demyjpy.mta import steps
-from demyjpy.mta.lenient import MilterFailedError
-from demyjpy.mta.link import Answer, Link, hear, say, start
+from demyjpy.mta import client_steps, milter_link
+from demyjpy.mta.milter_link import Answer, MilterLink, hear, say, start
+from demyjpy.mta.milter_packets import MilterFailedError
 from demyjpy.mta.profiles import Postfix, Sendmail
-from demyjpy.mta.smtp import Exchange, new_session, play, take_step
-from demyjpy.trace.tapes import WireTape
+from demyjpy.mta.smtp import play, take_step
+from demyjpy.mta.smtp_session import Exchange, new_session
+from demyjpy.trace.format.converters import WireConverter
 from tests.cli.servers import AGREED, frame
 
 EDIT = frame(b"h", b"X-A\0b\0")
@@ -23,15 +23,15 @@ CHUNK = frame(b"b", b"x" * 1000)
 ODD = frame(b"y", b"no reply\0")
 
 
-def asked(**options: Any) -> Link:
+def asked(**options: Any) -> MilterLink:
     """A link that awaits the answer to an end of message."""
     profile = Postfix()
-    link, _ = start(Link(profile.offer, profile.strictness, **options))
+    link, _ = start(MilterLink(profile.offer, profile.strictness, **options))
     link, _ = hear(link, AGREED)
     return say(link, ev.EndOfMessage())[0]
 
 
-def heard(link: Link, reads: list[bytes]) -> Link:
+def heard(link: MilterLink, reads: list[bytes]) -> MilterLink:
     """The link after these reads."""
     for data in reads:
         link, _ = hear(link, data)
@@ -57,7 +57,7 @@ def test_an_answer_of_too_many_packets_is_a_failure(
     packet: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also of signs of life, which say nothing."""
-    monkeypatch.setattr(link_module, "MAX_PACKETS", 100)
+    monkeypatch.setattr(milter_link, "MAX_PACKETS", 100)
     link, _ = hear(asked(), packet * 99)
     link, answer = hear(link, frame(b"c"))
     assert answer is not None
@@ -68,7 +68,7 @@ def test_an_answer_of_too_many_packets_is_a_failure(
 def test_warnings_are_bounded() -> None:
     """The last says that there are more."""
     profile = Sendmail()
-    link, _ = start(Link(profile.offer, profile.strictness))
+    link, _ = start(MilterLink(profile.offer, profile.strictness))
     link, _ = hear(link, AGREED)
     for _ in range(300):
         link, _ = say(link, ev.Hello("x"))
@@ -128,13 +128,18 @@ def headers(count: int) -> Callable[[], None]:
     session = new_session(profile)
 
     class Milter:
-        def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
+        def carry_out(self, exchange: Exchange) -> tuple[MilterLink, Answer | None]:
             answer = AGREED if exchange.link.event == "options" else frame(b"c")
             return hear(exchange.link, answer) if exchange.link.event else (exchange.link, None)
 
-    for step in (steps.Connect(), steps.Ehlo(), steps.Mail("a@b"), steps.Rcpt("c@d")):
+    for step in (
+        client_steps.Connect(),
+        client_steps.Ehlo(),
+        client_steps.Mail("a@b"),
+        client_steps.Rcpt("c@d"),
+    ):
         session, _ = play(take_step(session, step), [Milter()])
-    talk = take_step(session, steps.Data(b"A: b\r\n" * count + b"\r\n"))
+    talk = take_step(session, client_steps.Data(b"A: b\r\n" * count + b"\r\n"))
     exchange = next(talk)
 
     def read() -> None:
@@ -146,7 +151,7 @@ def headers(count: int) -> Callable[[], None]:
 
 def tape(count: int) -> Callable[[], None]:
     """Pieces of one packet, as the snooper looks at them."""
-    found = WireTape("s")
+    found = WireConverter("s")
     list(found.take("filter", (count * 10_000 + 2).to_bytes(4, "big") + b"b", 0.0))
 
     def read() -> None:

@@ -26,9 +26,10 @@ from demyjpy.codec import decode_action, encode_action
 from demyjpy.engine.connection import Setup
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.events import strip_brackets
-from demyjpy.mta import steps
-from demyjpy.mta.smtp import new_session, play, take_step
-from demyjpy.testing.engine import MemoryFilter
+from demyjpy.mta import client_steps
+from demyjpy.mta.smtp import play, take_step
+from demyjpy.mta.smtp_session import new_session
+from demyjpy.testing.memory_filter import MemoryFilter
 from demyjpy.wire.fields import decode_text
 from tests.integration.scenario import Mta
 from tests.model.playing import PROFILES
@@ -90,12 +91,12 @@ def outcome_of(mta: Mta, say: Any, subject: str, sender: str, recipient: str) ->
     session = new_session(PROFILES[mta])
     with MemoryFilter(Setup(as_on_connect(saying(say)), "accept")) as milter:
         for step in (
-            steps.Connect(),
-            steps.Ehlo("[192.0.2.1]"),
-            steps.Mail(strip_brackets(sender), raw=sender),
-            steps.Rcpt("keep@test"),
-            steps.Rcpt(strip_brackets(recipient), {"NOTIFY": "NEVER"}, raw=recipient),
-            steps.Data(content),
+            client_steps.Connect(),
+            client_steps.Ehlo("[192.0.2.1]"),
+            client_steps.Mail(strip_brackets(sender), raw=sender),
+            client_steps.Rcpt("keep@test"),
+            client_steps.Rcpt(strip_brackets(recipient), {"NOTIFY": "NEVER"}, raw=recipient),
+            client_steps.Data(content),
         ):
             session, outcome = play(take_step(session, step), [milter])
             assert milter.troubles == []

@@ -6,14 +6,15 @@ from demyjpy import AddHeader, ChangeHeader, Reject, ReplaceBody
 from demyjpy.engine.connection import Setup
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.events import Connect
-from demyjpy.mta import steps
-from demyjpy.mta.link import Answer, Link
+from demyjpy.mta import client_steps
+from demyjpy.mta.milter_link import Answer, MilterLink
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
-from demyjpy.mta.smtp import Exchange, Heard, new_session, play, take_step
-from demyjpy.testing.engine import MemoryFilter
+from demyjpy.mta.smtp import play, take_step
+from demyjpy.mta.smtp_session import Exchange, Heard, new_session
+from demyjpy.testing.memory_filter import MemoryFilter
 from tests.integration.filters import body_counter
 from tests.integration.scenario import HEADERS, ONE_MAIL, OWN, Mail, at_end
-from tests.model.cases import MAIL, MESSAGE, ONE, RCPT, negotiation, packet, reply
+from tests.model.case import MAIL, MESSAGE, ONE, RCPT, negotiation, packet, reply
 from tests.model.playing import Played, ScriptedFilter, play_steps
 
 BOTH = pytest.mark.parametrize("profile", [Postfix(), Sendmail()], ids=lambda one: one.name)
@@ -68,7 +69,14 @@ def test_default_action_quarantine_keeps_the_milters_reason():
     first = ScriptedFilter({"E": packet("q", b"odd\0") + packet("c")})
     session = new_session(Postfix(default_action="quarantine"), 2)
     mail = None
-    for step in (*(steps.Connect(), steps.Mail("a@test"), steps.Rcpt("b@test"), steps.Data(MESSAGE)),):
+    for step in (
+        *(
+            client_steps.Connect(),
+            client_steps.Mail("a@test"),
+            client_steps.Rcpt("b@test"),
+            client_steps.Data(MESSAGE),
+        ),
+    ):
         session, outcome = play(take_step(session, step), [first, ScriptedFilter({"M": b""})])
         mail = outcome.mail or mail
     assert mail is not None
@@ -81,7 +89,7 @@ def test_default_action_shutdown(profile):
     shutdown = type(profile)(default_action="shutdown")
     assert played_with(shutdown, {"O": b""}).replies[:2] == (
         f"421 {profile.host} Service unavailable - try again later"
-        if profile.is_postfix
+        if isinstance(profile, Postfix)
         else f"421 4.7.0 {profile.host} closing connection",
         "closed",
     )
@@ -153,10 +161,10 @@ def test_unknown_recipient(profile, wants, said):
     """Of a recipient that does not exist both tell a filter that wants to know, whatever it answers."""
     milter = ScriptedFilter({"O": negotiation(protocol=wants), "R": packet("r")})
     session = new_session(profile)
-    for step in (steps.Connect(), steps.Mail("a@test")):
+    for step in (client_steps.Connect(), client_steps.Mail("a@test")):
         session, _ = play(take_step(session, step), [milter])
     before = len(milter.heard)
-    step = steps.Rcpt("x@test", refused="5.1.1 User unknown")
+    step = client_steps.Rcpt("x@test", refused="5.1.1 User unknown")
     session, outcome = play(take_step(session, step), [milter])
     packets = milter.heard[before:]
     assert "".join(chr(one[0]) + chr(one[1]) * (one[:1] == b"D") for one in packets) == said
@@ -170,13 +178,13 @@ def test_unknown_recipient(profile, wants, said):
 
 
 # -------------------------------------------------------------------------------- TLS and AUTH
-TLS = steps.StartTls({"tls_version": "TLSv1.3", "cipher": "X"})
-AUTH = steps.Auth({"auth_type": "PLAIN", "auth_authen": "joe"})
+TLS = client_steps.StartTls({"tls_version": "TLSv1.3", "cipher": "X"})
+AUTH = client_steps.Auth({"auth_type": "PLAIN", "auth_authen": "joe"})
 
 
-def talk_with(profile: Profile, *talk: steps.Step) -> tuple[ScriptedFilter, list[str]]:
+def talk_with(profile: Profile, *talk: client_steps.ClientStep) -> tuple[ScriptedFilter, list[str]]:
     milter, session, replies = ScriptedFilter({}), new_session(profile), []
-    for step in (steps.Connect(), *talk):
+    for step in (client_steps.Connect(), *talk):
         session, outcome = play(take_step(session, step), [milter])
         replies.append(str(outcome.reply))
     return milter, replies
@@ -190,8 +198,10 @@ def macros_of(milter: ScriptedFilter, letter: bytes) -> bytes:
 @BOTH
 def test_starttls(profile):
     """After STARTTLS comes HELO again, with macros of TLS; Postfix says ABORT before."""
-    milter, replies = talk_with(profile, steps.Ehlo(), TLS, steps.Ehlo(), steps.Mail("a@b"))
-    assert letters(milter) == ("OCHAHM" if profile.is_postfix else "OCHHM")
+    milter, replies = talk_with(
+        profile, client_steps.Ehlo(), TLS, client_steps.Ehlo(), client_steps.Mail("a@b")
+    )
+    assert letters(milter) == ("OCHAHM" if isinstance(profile, Postfix) else "OCHHM")
     assert replies[2] == "220 2.0.0 Ready to start TLS"
     assert macros_of(milter, b"H") == b"DH{tls_version}\0TLSv1.3\0{cipher}\0X\0"
 
@@ -199,14 +209,14 @@ def test_starttls(profile):
 @BOTH
 def test_starttls_before_ehlo(profile):
     """STARTTLS without EHLO gives nothing up."""
-    milter, _ = talk_with(profile, TLS, steps.Ehlo())
+    milter, _ = talk_with(profile, TLS, client_steps.Ehlo())
     assert letters(milter) == "OCH"
 
 
 @BOTH
 def test_auth(profile):
     """AUTH gives MAIL its macros."""
-    milter, replies = talk_with(profile, steps.Ehlo(), AUTH, steps.Mail("a@b"))
+    milter, replies = talk_with(profile, client_steps.Ehlo(), AUTH, client_steps.Mail("a@b"))
     assert replies[2].startswith("235 ")
     assert b"{auth_type}\0PLAIN\0{auth_authen}\0joe\0" in macros_of(milter, b"M")
 
@@ -215,17 +225,23 @@ def test_auth(profile):
 @pytest.mark.parametrize(
     ("profile", "client", "host", "family", "raw"),
     [
-        (Postfix(), steps.Connect("2001:db8::1"), "[2001:db8::1]", "6", "2001:db8::1"),
+        (Postfix(), client_steps.Connect("2001:db8::1"), "[2001:db8::1]", "6", "2001:db8::1"),
         (
             Sendmail(),
-            steps.Connect("2001:db8::1"),
+            client_steps.Connect("2001:db8::1"),
             "[IPv6:2001:db8:0:0:0:0:0:1]",
             "6",
             "IPv6:2001:db8:0:0:0:0:0:1",
         ),
-        (Sendmail(), steps.Connect("::ffff:192.0.2.1"), "[192.0.2.1]", "4", "192.0.2.1"),
-        (Sendmail(), steps.Connect("2001:db8::1", "a.test"), "a.test", "6", "IPv6:2001:db8:0:0:0:0:0:1"),
-        (Postfix(), steps.Connect("192.0.2.1", "a.test", 25), "a.test", "4", "192.0.2.1"),
+        (Sendmail(), client_steps.Connect("::ffff:192.0.2.1"), "[192.0.2.1]", "4", "192.0.2.1"),
+        (
+            Sendmail(),
+            client_steps.Connect("2001:db8::1", "a.test"),
+            "a.test",
+            "6",
+            "IPv6:2001:db8:0:0:0:0:0:1",
+        ),
+        (Postfix(), client_steps.Connect("192.0.2.1", "a.test", 25), "a.test", "4", "192.0.2.1"),
     ],
 )
 def test_clients(profile, client, host, family, raw):
@@ -257,10 +273,10 @@ def test_missing_fields_are_not_added_for_strangers():
 def test_outcome(profile):
     """An outcome has the interim reply to DATA, who said what, and the mail."""
     session, milter = new_session(profile), ScriptedFilter({"E": packet("p") + packet("c")})
-    for step in (steps.Connect(), steps.Mail("a@test"), steps.Rcpt("b@test")):
+    for step in (client_steps.Connect(), client_steps.Mail("a@test"), client_steps.Rcpt("b@test")):
         session, outcome = play(take_step(session, step), [milter])
         assert outcome.interim is None
-    session, outcome = play(take_step(session, steps.Data(b"S: t\r\n\r\n")), [milter])
+    session, outcome = play(take_step(session, client_steps.Data(b"S: t\r\n\r\n")), [milter])
     assert str(outcome.interim).startswith("354 ")
     assert [heard.event for heard in outcome.heard] == [
         *("data", "header", "end_of_headers", "end_of_message")
@@ -275,7 +291,12 @@ def test_outcome(profile):
 def test_discarded(profile, letter):
     """A step that ends in DISCARD says so."""
     session, milter = new_session(profile), ScriptedFilter({letter: packet("d")})
-    talk = (steps.Connect(), steps.Mail("a@test"), steps.Rcpt("b@test"), steps.Data(MESSAGE))
+    talk = (
+        client_steps.Connect(),
+        client_steps.Mail("a@test"),
+        client_steps.Rcpt("b@test"),
+        client_steps.Data(MESSAGE),
+    )
     outcomes = []
     for step in (*talk, *talk[1:]):
         session, outcome = play(take_step(session, step), [milter])
@@ -300,7 +321,7 @@ def test_rewriting_carriers_are_seen():
             self.milter = ScriptedFilter({})
             self.closed = 0
 
-        def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
+        def carry_out(self, exchange: Exchange) -> tuple[MilterLink, Answer | None]:
             self.closed += exchange.closes
             return self.milter.carry_out(exchange)
 

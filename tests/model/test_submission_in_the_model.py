@@ -5,20 +5,21 @@ import pytest
 from demyjpy import AddHeader, ReplaceBody, merge_handlers
 from demyjpy.engine.connection import Setup
 from demyjpy.engine.pipeline import as_on_connect
-from demyjpy.mta import steps
-from demyjpy.mta.smtp import new_session, play, take_step
-from demyjpy.testing.engine import MemoryFilter
+from demyjpy.mta import client_steps
+from demyjpy.mta.smtp import play, take_step
+from demyjpy.mta.smtp_session import new_session
+from demyjpy.testing.memory_filter import MemoryFilter
 from tests.integration.filters import witness
 from tests.integration.scenario import Mta, at_end, message, with_headers
 from tests.integration.test_submission import SEEN
 from tests.model.playing import PROFILES, ScriptedFilter, _delivered
 
 SUBMISSION = (
-    steps.Connect(""),
-    steps.Mail("a@test", {"SIZE": "100"}),
-    steps.Rcpt("b@test", {"NOTIFY": "NEVER"}),
-    steps.Data(message()),
-    steps.Quit(),
+    client_steps.Connect(""),
+    client_steps.Mail("a@test", {"SIZE": "100"}),
+    client_steps.Rcpt("b@test", {"NOTIFY": "NEVER"}),
+    client_steps.Data(message()),
+    client_steps.Quit(),
 )
 
 
@@ -27,7 +28,12 @@ def test_submission(mta: Mta) -> None:
     """Mail from a local user is filtered, and delivered, as by the real server."""
     edits = at_end(AddHeader("X-Edited", "yes"), ReplaceBody(b"edited\r\n"))
     handlers = merge_handlers(witness(), edits)
-    greeted = (SUBMISSION[0], steps.Ehlo("localhost"), steps.Mail("a@test"), steps.Rcpt("b@test"))
+    greeted = (
+        SUBMISSION[0],
+        client_steps.Ehlo("localhost"),
+        client_steps.Mail("a@test"),
+        client_steps.Rcpt("b@test"),
+    )
     mails = []
     with MemoryFilter(Setup(as_on_connect(handlers))) as milter:
         session = new_session(PROFILES[mta])

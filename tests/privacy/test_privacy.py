@@ -42,11 +42,11 @@ from demyjpy.metrics.counting import Metrics
 from demyjpy.metrics.notes import Notes, last_errors
 from demyjpy.metrics.page import page
 from demyjpy.starting import all_of
-from demyjpy.trace.explaining import Explainer
-from demyjpy.trace.flight import FlightRecorder, Triggers
-from demyjpy.trace.privacy import Privacy
-from demyjpy.trace.reading import dump_record
-from demyjpy.trace.writing import Recorder
+from demyjpy.trace.format.privacy import Privacy
+from demyjpy.trace.format.reading import dump_record
+from demyjpy.trace.live.explain_line import Explainer
+from demyjpy.trace.live.flight import FlightRecorder, Triggers
+from demyjpy.trace.live.recorder import Recorder
 from demyjpy.wire.framing import join_frame
 from tests.drivers.peer import Peer, packet
 

@@ -138,7 +138,7 @@ def test_operator():
             "*- n: 1*",
             "*+ n: 0*",
             "*+ queued: AddHeader(name='X'*",
-            "*Message == Message*",
+            "*StoredMessage == StoredMessage*",
             "*- Received:*",
             "*At index 0 diff: 1 != 2*",
         ]

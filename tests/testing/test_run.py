@@ -30,7 +30,7 @@ from demyjpy import (
     tempfail,
     with_handlers,
 )
-from demyjpy.mta.smtp import Outcome
+from demyjpy.mta.smtp_session import Outcome
 from demyjpy.testing import Postfix, Sendmail, run, session
 
 LETTER = session().mail("a@example.net").rcpt("b@example.org").message()

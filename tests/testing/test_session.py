@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from demyjpy import LocalProtocolError, define_event_handlers, get_macro, remember
-from demyjpy.mta import steps
+from demyjpy.mta import client_steps
 from demyjpy.testing import Postfix, Sendmail, run, session
 
 EMPTY_KEY = {"": "1"}
@@ -18,10 +18,10 @@ def test_a_session_is_a_value_that_grows():
     """Each method gives a new script; the old one stays as it was."""
     short = session()
     long = short.mail("a@b", SIZE="100", SMTPUTF8=None).rcpt("<c@d>", raw="C@D", NOTIFY="NEVER")
-    assert short.steps == (steps.Connect(), steps.Ehlo())
+    assert short.steps == (client_steps.Connect(), client_steps.Ehlo())
     assert long.steps[2:] == (
-        steps.Mail("a@b", {"SIZE": "100", "SMTPUTF8": None}),
-        steps.Rcpt("c@d", {"NOTIFY": "NEVER"}, "C@D"),
+        client_steps.Mail("a@b", {"SIZE": "100", "SMTPUTF8": None}),
+        client_steps.Rcpt("c@d", {"NOTIFY": "NEVER"}, "C@D"),
     )
     assert short.then(*long.steps[2:]) == long
 

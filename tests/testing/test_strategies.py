@@ -9,7 +9,7 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from demyjpy import define_event_handlers, merge_handlers, reject, scoped
-from demyjpy.mta import steps
+from demyjpy.mta import client_steps
 from demyjpy.testing import Postfix, Script, Sendmail, run, session
 from demyjpy.testing.strategies import addresses, bodies, chunks, headers, messages, sessions, words_of
 from demyjpy.testing.strategies.simpler import simplest
@@ -46,29 +46,29 @@ def test_sessions_shrink_to_short_dialogues():
     """Nothing stays that is not needed."""
     first = session().steps
     assert shortest(lambda script: True).steps == first
-    assert shortest(has(steps.Data)) == session().mail("alice@example.org").rcpt(
+    assert shortest(has(client_steps.Data)) == session().mail("alice@example.org").rcpt(
         "alice@example.org"
     ).message(b"\r\n")
-    assert [type(step) for step in shortest(has(steps.Drop)).steps] == [
-        steps.Connect,
-        steps.Ehlo,
-        steps.Drop,
+    assert [type(step) for step in shortest(has(client_steps.Drop)).steps] == [
+        client_steps.Connect,
+        client_steps.Ehlo,
+        client_steps.Drop,
     ]
 
 
 def test_everything_nasty_can_come():
     """Null sender, refused recipients, two RSET, TLS, AUTH, commands, a disconnect within a message."""
-    for kind in (steps.StartTls, steps.Auth, steps.Command):
+    for kind in (client_steps.StartTls, client_steps.Auth, client_steps.Command):
         assert find_one(has(kind))
     assert find_one(lambda script: any(getattr(step, "sender", None) == "" for step in script.steps))
-    twice = (steps.Rset(), steps.Rset())
+    twice = (client_steps.Rset(), client_steps.Rset())
     assert find_one(lambda script: any(pair == twice for pair in pairwise(script.steps)))
     assert find_one(lambda script: any(getattr(step, "refused", None) for step in script.steps))
-    gone = (steps.Mail, steps.Rcpt)
+    gone = (client_steps.Mail, client_steps.Rcpt)
     assert find_one(
-        lambda script: script.steps[-1] == steps.Drop() and isinstance(script.steps[-2], gone)
+        lambda script: script.steps[-1] == client_steps.Drop() and isinstance(script.steps[-2], gone)
     )
-    assert find_one(lambda script: not has(steps.Ehlo)(script))
+    assert find_one(lambda script: not has(client_steps.Ehlo)(script))
 
 
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
@@ -97,7 +97,9 @@ def test_a_falsifying_example_is_code():
     @settings(FEW, database=None, max_examples=1000, phases=(Phase.generate,))
     @given(script=sessions(most=1))
     def no_large_bodies(script):
-        assert all(len(step.content) < 65535 for step in script.steps if isinstance(step, steps.Data))
+        assert all(
+            len(step.content) < 65535 for step in script.steps if isinstance(step, client_steps.Data)
+        )
 
     with pytest.raises(AssertionError) as caught:
         no_large_bodies()
@@ -151,7 +153,7 @@ def test_what_chance_leaves_over_is_taken_away():
         .message(b"A: 1\r\nB: 2\r\n\r\none\r\ntwo\r\n")
         .rset()
     )
-    left = simplest(Example(script, (3, 4)), lambda example: has(steps.Data)(example.script))
+    left = simplest(Example(script, (3, 4)), lambda example: has(client_steps.Data)(example.script))
     assert left == Example(session().mail(ALICE).rcpt(ALICE).message(b"\r\n"))
     left = simplest(Example(script), lambda example: b"two" in content(example))
     assert content(left) == b"\r\ntwo"
@@ -163,4 +165,4 @@ ALICE = "alice@example.org"
 
 
 def content(example):
-    return b"".join(step.content for step in example.script.steps if isinstance(step, steps.Data))
+    return b"".join(step.content for step in example.script.steps if isinstance(step, client_steps.Data))

@@ -5,6 +5,7 @@ from typing import Any
 
 from demyjpy import add_header, define_event_handlers, reject
 from demyjpy.engine.connection import Step
+from demyjpy.trace import Trace
 from tests.engine.harness import MESSAGE, OPENING, QUIT, Session, macros
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,11 @@ def watched(handlers: Any, *packets: Any, **setup: Any) -> tuple[list[Step], Ses
     session.hang_up()
     session.finish_calls()
     return steps, session
+
+
+def recorded(handlers: Any, *packets: Any, **setup: Any) -> Trace:
+    """The same, as a trace."""
+    return Trace.of_steps(watched(handlers, *packets, **setup)[0], source="test")
 
 
 WHOLE = (*OPENING, macros("M", i="Q1"), *MESSAGE, QUIT)

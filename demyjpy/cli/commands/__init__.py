@@ -1,5 +1,5 @@
-"""The commands, a module each: its arguments and its help, and what it does.
+"""The commands, a module each with all that is a command's own: arguments, help, and what it does.
 
-A module has a `DESCRIPTION` and an `EPILOG` for its help, `add_arguments`, and a function of the
-command's name, which gives the exit status. `demyjpy.cli.program` imports it when it is chosen.
+A module has the command's name, and `COMMAND`, a `demyjpy.cli.arguments.Command`. That name and a line
+for the help stand in `demyjpy.cli.program`, which imports the module when the command is chosen.
 """

@@ -21,13 +21,13 @@ from demyjpy.cli.output import complain, say
 from demyjpy.cli.replay_report import context_words
 from demyjpy.cli.written_files import is_rewritable
 from demyjpy.errors import LocalProtocolError, MilterError, TraceError
-from demyjpy.mta import steps
+from demyjpy.mta import client_steps
 from demyjpy.testing import Postfix, run
-from demyjpy.testing.code import as_code, as_steps
 from demyjpy.testing.script import Script
-from demyjpy.trace.capsule import Capsule, has_failed_alike, load_capsule
-from demyjpy.trace.session import Trace
-from demyjpy.trace.words import shorten
+from demyjpy.testing.script_code import as_code, as_steps
+from demyjpy.trace.display.wording import shorten
+from demyjpy.trace.format.trace import Trace
+from demyjpy.trace.live.capsule import Capsule, has_failed_again, load_capsule
 from demyjpy.wire.fields import encode_text
 
 _EPILOG: Final = """\
@@ -111,12 +111,12 @@ def _write_test(found: Capsule, name: str, path: Path, *, has_test: bool) -> int
     with redirect_stdout(sys.stderr):  # whatever a filter prints
         handlers = load_filter(name).on_connect
         text = code_of(found, name, handlers)
-        is_alike = text is not None or has_failed_alike(found, found.trace.step(handlers))
-    if is_alike or not has_test:
+        fails_again = text is not None or has_failed_again(found, found.trace.step(handlers))
+    if fails_again or not has_test:
         with failing_to(f"write {path}"):
             path.write_text(text or code_of_records(found, name), encoding="utf-8")
         say(f"written: {path}")
-    if is_alike:
+    if fails_again:
         return 0
     stays = f"; {path} stays as it was" if has_test else ""
     complain(
@@ -138,7 +138,7 @@ def code_of(found: Capsule, name: str, handlers: Any) -> str | None:
             return None
         finally:
             logging.disable(level)
-        if has_failed_alike(found, result.observed):
+        if has_failed_again(found, result.observed):
             return code_of_script(found, name, script)
     return None
 
@@ -151,13 +151,16 @@ def code_of_script(found: Capsule, name: str, script: Script) -> str:
         imports += ["from demyjpy.testing import Postfix, run, session"]
     else:
         code = as_steps(script.steps, "    ", raw=script.raw)
-        imports += ["from demyjpy.mta import steps", "from demyjpy.testing import Postfix, Script, run"]
+        imports += [
+            "from demyjpy.mta import client_steps",
+            "from demyjpy.testing import Postfix, Script, run",
+        ]
     return _fill(found, name, "\n".join(imports) + "\n", _SCRIPT.format(script=code))
 
 
 def _is_writable(script: Script) -> bool:
     """Whether methods of a script can build it: they take parameters by name, and nest step in step."""
-    paths = [one for one in script.steps if isinstance(one, steps.Mail | steps.Rcpt)]
+    paths = [one for one in script.steps if isinstance(one, client_steps.Mail | client_steps.Rcpt)]
     names = [[key for key, _ in one.parameters.words] for one in paths]
     own = {"self", "sender", "address", "raw", "refused"}
     return len(script.steps) <= _MOST_STEPS and all(
@@ -208,8 +211,8 @@ def script_of(trace: Trace) -> Script:
 class _Writer:
     """Steps on their way, from what the MTA said."""
 
-    found: list[steps.Step] = field(factory=list)
-    connect: steps.Connect = field(factory=steps.Connect)
+    found: list[client_steps.ClientStep] = field(factory=list)
+    connect: client_steps.Connect = field(factory=client_steps.Connect)
     content: list[bytes] = field(factory=list)
     blank: bytes = b"\r\n"
     """The blank line below the header, while it is still to be written."""
@@ -221,21 +224,21 @@ class _Writer:
             case ev.Connect():
                 name = None if event.host_name.startswith("[") else event.host_name
                 address = event.raw.removeprefix("IPv6:") if event.family in ("4", "6") else ""
-                self.connect = steps.Connect(address, name, event.port or 0)
+                self.connect = client_steps.Connect(address, name, event.port or 0)
             case ev.Hello():
-                self.found.append(steps.Ehlo(event.greeting))
+                self.found.append(client_steps.Ehlo(event.greeting))
             case ev.Mail():
                 self.finish()
-                self.found.append(steps.Mail(event.sender, event.parameters))
+                self.found.append(client_steps.Mail(event.sender, event.parameters))
                 self.is_open = True
             case ev.Recipient():
                 self._begin()
-                self.found.append(steps.Rcpt(event.address, event.parameters))
+                self.found.append(client_steps.Rcpt(event.address, event.parameters))
             case ev.Unknown():
-                self.found.append(steps.Command(event.command))
+                self.found.append(client_steps.Command(event.command))
             case ev.Abort():
                 self.finish()
-                self.found.append(steps.Rset())
+                self.found.append(client_steps.Rset())
             case ev.Header():
                 raw = event.raw.replace("\n", "\r\n")
                 self._add(encode_text(f"{event.name}:{raw}\r\n"))
@@ -259,20 +262,23 @@ class _Writer:
 
     def _begin(self) -> None:
         if not self.is_open:
-            self.found += (steps.Mail("sender@example.org"), steps.Rcpt("recipient@example.net"))
+            self.found += (
+                client_steps.Mail("sender@example.org"),
+                client_steps.Rcpt("recipient@example.net"),
+            )
         self.is_open = True
 
     def finish(self) -> None:
         """The end of a message, if there is one."""
         if self.content:
-            self.found.append(steps.Data(b"".join(self.content)))
+            self.found.append(client_steps.Data(b"".join(self.content)))
         self.content, self.blank, self.is_open = [], b"\r\n", False
 
     def script(self) -> Script:
         """All of it."""
         self.finish()
-        greeted = any(isinstance(one, steps.Ehlo) for one in self.found)
-        hello = [] if greeted else [steps.Ehlo("client.example")]
+        greeted = any(isinstance(one, client_steps.Ehlo) for one in self.found)
+        hello = [] if greeted else [client_steps.Ehlo("client.example")]
         return Script((self.connect, *hello, *self.found), raw=True)
 
 

@@ -27,18 +27,19 @@ from demyjpy.cli.output import Paint, paint_for, say
 from demyjpy.cli.played_mail import STATUSES, PlayedMail, played, verdict_line
 from demyjpy.cli.sample_mails import Sample, samples
 from demyjpy.cli.signals import tell, until_signal
-from demyjpy.cli.step_lines import failure_words, said
+from demyjpy.cli.step_lines import failure_words, smtp_line
 from demyjpy.drivers import running
 from demyjpy.drivers.address import Address
 from demyjpy.drivers.pool import DaemonExecutor
-from demyjpy.mta import steps
+from demyjpy.mta import client_steps
 from demyjpy.mta.profiles import Postfix
-from demyjpy.mta.smtp import Outcome
+from demyjpy.mta.smtp_session import Outcome
 from demyjpy.shown import safe
-from demyjpy.trace.words import plural, shorten
+from demyjpy.trace.display.wording import plural, shorten
 
 if TYPE_CHECKING:
-    from demyjpy.mta.box import Box, Store
+    from demyjpy.mta.box import Box
+    from demyjpy.mta.box_settings import Store
 
 _EPILOG: Final = """\
 examples:
@@ -57,14 +58,14 @@ _OWN: Final = Loaded("demyjpy.cli.demo_filter:handlers", "registry", demo_filter
 
 
 @define
-class Watch:
+class MailReports:
     """Keeps what the box reports about one mail."""
 
     outcomes: list[Outcome] = field(factory=list)
     notes: list[str] = field(factory=list)
 
     def __call__(self, number: int, what: Outcome | str) -> None:
-        """Take a report: see `demyjpy.mta.dialogue.Report`."""
+        """Take a report: see `demyjpy.mta.box_settings.Report`."""
         if isinstance(what, Outcome):
             self.outcomes.append(what)
         elif not what.startswith("stored "):
@@ -149,13 +150,13 @@ async def _send_all(box: "Box", paint: Paint) -> int:
     results: list[PlayedMail] = []
     mails = samples()
     for number, sample in enumerate(mails, 1):
-        box.report = watch = Watch()
+        box.report = reports = MailReports()
         await asyncio.to_thread(_send, sample, box.address)
-        sent = played(Postfix(), [one.step for one in watch.outcomes], watch.outcomes)
+        sent = played(Postfix(), [one.step for one in reports.outcomes], reports.outcomes)
         results.append(sent)
         title = paint("bold", f"{number}/{len(mails)} {sample.title}")
         say("", f"{title}, {len(sample.content)} bytes", coloured=paint.is_on)
-        notes = [f"  {paint('red', safe(note))}" for note in watch.notes]
+        notes = [f"  {paint('red', safe(note))}" for note in reports.notes]
         say(*_lines(sent, paint), *notes, flush=True, coloured=paint.is_on)
     took = time.monotonic() - begun
     sent_all = paint("bold", f"{plural(len(mails), 'mail')} in {took:.1f} s")
@@ -164,7 +165,7 @@ async def _send_all(box: "Box", paint: Paint) -> int:
 
 
 def _send(sample: Sample, address: Address) -> None:
-    """One mail by SMTP; what the server made of it is told by the server."""
+    """One mail by SMTP; the server reports what it made of it."""
     with (
         suppress(OSError),
         smtplib.SMTP(address.host, address.port, "demo.example", _SMTP_TIMEOUT) as client,
@@ -176,9 +177,9 @@ def _send(sample: Sample, address: Address) -> None:
 def _lines(sent: PlayedMail, paint: Paint) -> Iterator[str]:
     """What became of a mail: SMTP, what the filter said in the end, what it changed."""
     for outcome in sent.outcomes:
-        if isinstance(outcome.step, (steps.Mail, steps.Rcpt, steps.Data)):
-            replied = f"{said(outcome.step):<40} {shorten(str(outcome.reply).replace(chr(10), ' / '))}"
-            yield f"  {replied}"
+        if isinstance(outcome.step, (client_steps.Mail, client_steps.Rcpt, client_steps.Data)):
+            replied = shorten(str(outcome.reply).replace("\n", " / "))
+            yield f"  {smtp_line(outcome.step):<40} {replied}"
     if sent.failure is not None:
         yield f"  {paint('red', failure_words(sent.failure))}"
         return

@@ -1,12 +1,13 @@
 """``demyjpy explain``: recorded messages in full sentences."""
 
 import argparse
+from itertools import chain
 from typing import Final
 
 from demyjpy.cli.arguments import MAX_SESSION, TRACES, Command, argument
 from demyjpy.cli.output import complain, say
-from demyjpy.cli.recordings import Few, readings, report_problems, session_problems
-from demyjpy.trace.explaining import sentences
+from demyjpy.cli.recordings import FirstThousand, readings, report_problems, session_problems
+from demyjpy.trace.display.sentences import sentences
 
 _EPILOG: Final = """\
 examples:
@@ -23,17 +24,14 @@ standard error; 2 if the arguments are wrong.
 def explain(arguments: argparse.Namespace) -> int:
     """``demyjpy explain``: 0; 1 if there was no message to explain, or something could not be read."""
     found = readings(arguments, arguments.traces)
-    told = Few()
+    told = FirstThousand()
     count = 0
-    for reading in found:
-        for trace in reading:
-            told.extend(session_problems(trace))
-            for message in trace.messages:
-                if arguments.queue_id in (None, message.queue_id):
-                    if count:
-                        say("")
-                    count += 1
-                    say(*sentences(trace, message), flush=True)
+    for trace in chain.from_iterable(found):
+        told.extend(session_problems(trace))
+        for message in trace.messages:
+            if arguments.queue_id in (None, message.queue_id):
+                say(*([""] if count else []), *sentences(trace, message), flush=True)
+                count += 1
     bad = report_problems("explain", found, told)
     if not count:
         wanted = f" with queue id {arguments.queue_id}" if arguments.queue_id else ""

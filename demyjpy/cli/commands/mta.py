@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
@@ -18,17 +19,17 @@ from demyjpy.cli.arguments import (
     argument,
     choice,
     limit,
-    milter,
+    reachable,
 )
 from demyjpy.cli.mail_journal import Journal, open_store, smtp_server, swaks_line
 from demyjpy.cli.output import paint_for, say
 from demyjpy.cli.signals import tell, until_signal
 from demyjpy.mta.channel import Tap, Timeouts, untapped
 from demyjpy.shown import safe
-from demyjpy.trace.writing import Tray, WireRecorder
+from demyjpy.trace.live.recorder import Tray, WireRecorder
 
 if TYPE_CHECKING:
-    from demyjpy.mta.box import Store, Tapping
+    from demyjpy.mta.box_settings import Store, Tapping
 
 
 def mta(arguments: argparse.Namespace) -> int:
@@ -112,6 +113,12 @@ async def _serve(arguments: argparse.Namespace, store: "Store") -> None:
         say(journal.summary(), flush=True)
 
 
+def read_milter(text: str) -> tuple[str, str]:
+    """``ADDRESS`` or ``NAME=ADDRESS``: the name under which a milter is shown, and where it listens."""
+    found = re.fullmatch(r"([\w.-]+)=(.*)", text)
+    return (found[1], reachable(found[2])) if found else (text, reachable(text))
+
+
 COMMAND: Final = Command(
     mta,
     "A mail server that asks milters as Postfix does, and stores the mail.",
@@ -128,7 +135,7 @@ COMMAND: Final = Command(
             "--milter",
             dest="milters",
             metavar="[NAME=]ADDRESS",
-            type=milter,
+            type=read_milter,
             action="append",
             help="a milter to ask, and a name to show it by; several are asked in the order given",
         ),

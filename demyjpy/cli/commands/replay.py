@@ -12,7 +12,7 @@ from typing import Final
 from demyjpy.cli.arguments import COUNT, MAX_SESSION, ON_ERROR, Command, argument, flag
 from demyjpy.cli.errors import InputError
 from demyjpy.cli.output import complain, complain_of_all, paint_for, say
-from demyjpy.cli.recordings import Few, readings, report_problems
+from demyjpy.cli.recordings import FirstThousand, readings, report_problems
 from demyjpy.cli.replay_jobs import Task, filter_of, processors, run_all
 from demyjpy.cli.replay_page import ReportPage
 from demyjpy.cli.replay_report import Tally, session_lines
@@ -20,9 +20,9 @@ from demyjpy.cli.replay_steps import show_steps
 from demyjpy.cli.session_page import played_views, recorded_views, session_page
 from demyjpy.cli.written_files import numbered, try_page, write_page
 from demyjpy.errors import TraceError
-from demyjpy.trace.reading import Lines, Reading
-from demyjpy.trace.session import Trace
-from demyjpy.trace.words import plural
+from demyjpy.trace.display.wording import plural
+from demyjpy.trace.format.reading import Lines, Reading
+from demyjpy.trace.format.trace import Trace
 
 _EPILOG: Final = """\
 examples:
@@ -105,18 +105,18 @@ def replay(arguments: argparse.Namespace) -> int:
     )
     tally = Tally(is_whole_wanted=new is None)
     page = ReportPage(_compared(arguments, old, new), tuple(traces))
-    told_of = Few()
+    told_of = FirstThousand()
     told, shown = 0, arguments.show or SHOWN
     for one in run_all(task, _sessions(found), arguments.jobs or processors()):
         tally.add(one)
-        told_of.extend(f"{one['source']}: session {one['session']}: {what}" for what in one["problems"])
-        if one["same"] and not one["impure"] and not one["failure"]:
+        told_of.extend(f"{one.source}: session {one.session}: {what}" for what in one.problems)
+        if not one.is_worth_telling:
             continue
         told += 1
         if arguments.html is not None:
             page.add(one)
         if arguments.json:
-            say(json.dumps(one))
+            say(json.dumps(one.as_json()))
         elif told <= shown:
             say(*session_lines(one))
     complain_of_all("replay", told_of)

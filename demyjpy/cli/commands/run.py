@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
+from ipaddress import ip_network
 from typing import Any, Final
 
 from attrs import fields_dict
@@ -11,32 +12,31 @@ from attrs import fields_dict
 from demyjpy.cli.arguments import (
     ADDRESS,
     COUNT,
-    HTTP,
     LOADING,
-    NETWORK,
     ON_ERROR,
     RECORDING,
     SECONDS,
     SECONDS_OR_0,
     Command,
     argument,
+    checked,
     choice,
     flag,
     grouped,
     limit,
 )
 from demyjpy.cli.check_report import refuse_problems
-from demyjpy.cli.configuration import mta_lines
 from demyjpy.cli.errors import check_extra
 from demyjpy.cli.loading import within
 from demyjpy.cli.logs import logging_to
+from demyjpy.cli.mta_configuration import mta_lines
 from demyjpy.cli.observers import OBSERVERS, observers_of
 from demyjpy.cli.output import say
 from demyjpy.cli.reloading import Reloadable, probe_command
-from demyjpy.drivers.address import parse_address
+from demyjpy.drivers.address import http_address, parse_address
 from demyjpy.drivers.dumping import obeying
 from demyjpy.drivers.loading import Reload
-from demyjpy.drivers.options import LOOPS, Options
+from demyjpy.drivers.options import LOOPS, ServerOptions
 from demyjpy.drivers.privileges import acting_as, is_root
 from demyjpy.drivers.workers import most_at_once
 from demyjpy.engine.limits import Limits
@@ -158,14 +158,17 @@ _LIMITS: Final = (
     ("command_size", "BYTES", "size of a command such as RCPT; a longer one closes the connection"),
     ("macro_size", "BYTES", "macros in force; a connection with more is closed"),
 )
-"""Fields of `Options`, and of its `Limits`, which have their defaults."""
+"""Fields of `ServerOptions`, and of its `Limits`, which have their defaults."""
 
 
 def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """The options for `start_milter` that were given, or their defaults."""
     limits = Limits(**{name: getattr(arguments, f"max_{name}") for name, _, _ in _LIMITS})
     given = vars(arguments)
-    return {"limits": limits, **{name: given[name] for name in fields_dict(Options) if name in given}}
+    return {
+        "limits": limits,
+        **{name: given[name] for name in fields_dict(ServerOptions) if name in given},
+    }
 
 
 def _option(name: str) -> str:
@@ -194,7 +197,7 @@ COMMAND: Final = Command(
         choice(
             "--loop",
             LOOPS,
-            _default(Options, "loop"),
+            _default(ServerOptions, "loop"),
             "event loop of the asyncio driver; uvloop has to be installed",
         ),
         argument(
@@ -232,7 +235,7 @@ COMMAND: Final = Command(
         argument(
             "--http",
             metavar="[HOST]:PORT",
-            type=HTTP,
+            type=checked(http_address),
             help="serve /metrics for Prometheus, /healthz, /readyz and a status page there, on "
             "127.0.0.1 without a host (needs prometheus-client: demyjpy[metrics])",
         ),
@@ -252,11 +255,11 @@ COMMAND: Final = Command(
             "limits and times",
             (
                 *(
-                    limit(_option(name), "SECONDS", read, _default(Options, name), text)
+                    limit(_option(name), "SECONDS", read, _default(ServerOptions, name), text)
                     for name, read, text in _TIMES
                 ),
                 *(
-                    limit(_option(name), "N", COUNT, _default(Options, name), text)
+                    limit(_option(name), "N", COUNT, _default(ServerOptions, name), text)
                     for name, text in _COUNTS
                 ),
                 *(
@@ -273,13 +276,13 @@ COMMAND: Final = Command(
                 choice(
                     "--when-full",
                     ("wait", "tempfail"),
-                    _default(Options, "when_full"),
+                    _default(ServerOptions, "when_full"),
                     "what becomes of connections beyond --max-connections",
                 ),
                 argument(
                     "--allow",
                     metavar="NETWORK",
-                    type=NETWORK,
+                    type=checked(ip_network, "expected a network such as 192.0.2.0/24: "),
                     action="append",
                     default=[],
                     help="where TCP peers may come from, such as 192.0.2.0/24; may be repeated "

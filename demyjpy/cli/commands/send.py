@@ -3,11 +3,13 @@
 import argparse
 import asyncio
 import email.policy
+import re
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from email.parser import BytesHeaderParser
 from email.utils import getaddresses
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,9 +25,6 @@ from demyjpy.cli.arguments import (
     Command,
     argument,
     choice,
-    client,
-    macro,
-    path,
 )
 from demyjpy.cli.errors import InputError, failing_to
 from demyjpy.cli.mail_diff import diff_lines
@@ -34,14 +33,15 @@ from demyjpy.cli.played_mail import PlayedMail, played, verdict_line
 from demyjpy.cli.played_mail_json import as_json
 from demyjpy.cli.step_lines import failure_words, step_lines
 from demyjpy.errors import TraceError
-from demyjpy.mta import steps
+from demyjpy.mta import client_steps
 from demyjpy.mta.channel import Timeouts, untapped
-from demyjpy.mta.late import LateChannel
-from demyjpy.mta.link import MilterFailedError
-from demyjpy.mta.path import split_path
+from demyjpy.mta.milter_link import MilterFailedError
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
-from demyjpy.mta.smtp import Outcome, new_session, play_async, take_step
-from demyjpy.trace.writing import Tray, WireRecorder
+from demyjpy.mta.smtp import play_async, take_step
+from demyjpy.mta.smtp_path import split_path
+from demyjpy.mta.smtp_session import Outcome, new_session
+from demyjpy.mta.tolerant_channel import TolerantChannel
+from demyjpy.trace.live.recorder import Tray, WireRecorder
 from demyjpy.wire.fields import Parameters, decode_text, spell_macro
 
 _EPILOG: Final = """\
@@ -109,7 +109,7 @@ def profile_of(mta: str, given: Mapping[str, str]) -> Profile:
 
 
 # --------------------------------------------------------------------------------------- playing
-def steps_of(arguments: argparse.Namespace, content: bytes) -> list[steps.Step]:
+def steps_of(arguments: argparse.Namespace, content: bytes) -> list[client_steps.ClientStep]:
     """What the client does."""
     address, name = arguments.client
     sender, recipients = _from_header(content)
@@ -119,12 +119,12 @@ def steps_of(arguments: argparse.Namespace, content: bytes) -> list[steps.Step]:
     if not is_ascii and "SMTPUTF8" not in parameters:  # RFC 6531, section 3.4
         parameters = Parameters((*parameters.words, ("SMTPUTF8", None)))
     return [
-        steps.Connect(address, name),
-        steps.Ehlo(arguments.helo),
-        steps.Mail(sender, parameters, raw),
-        *(steps.Rcpt(recipient, words, path) for path, recipient, words in to),
-        steps.Data(content),
-        steps.Quit(),
+        client_steps.Connect(address, name),
+        client_steps.Ehlo(arguments.helo),
+        client_steps.Mail(sender, parameters, raw),
+        *(client_steps.Rcpt(recipient, words, path) for path, recipient, words in to),
+        client_steps.Data(content),
+        client_steps.Quit(),
     ]
 
 
@@ -138,7 +138,7 @@ def _from_header(content: bytes) -> tuple[str, list[str]]:
     header = BytesHeaderParser(policy=email.policy.compat32).parsebytes(content)
 
     def found(*names: str) -> list[str]:
-        # as bytes, for a value that is no ASCII comes as a Header, with U+FFFD in it
+        # as bytes: a value that is no ASCII would be a Header, with U+FFFD in it
         values = [
             decode_text(value.encode("ascii", "surrogateescape"))
             for wanted in names
@@ -151,16 +151,16 @@ def _from_header(content: bytes) -> tuple[str, list[str]]:
     return (found("From") or [SENDER])[0], found("To", "Cc") or [RECIPIENT]
 
 
-def _is_over(outcomes: Sequence[Outcome], step: steps.Step) -> bool:
+def _is_over(outcomes: Sequence[Outcome], step: client_steps.ClientStep) -> bool:
     """Whether a step is left out because of what came before."""
     last = outcomes[-1]
     refused = last.reply is not None and last.reply.is_refusal
-    if isinstance(step, steps.Data):
-        recipients = [one for one in outcomes if isinstance(one.step, steps.Rcpt)]
+    if isinstance(step, client_steps.Data):
+        recipients = [one for one in outcomes if isinstance(one.step, client_steps.Rcpt)]
         return all(one.reply is None or one.reply.is_refusal for one in recipients)
-    if isinstance(step, steps.Quit):
+    if isinstance(step, client_steps.Quit):
         return bool(last.failures) or (last.reply is not None and last.reply.code == 421)
-    return bool(last.failures) or (refused and not isinstance(last.step, steps.Rcpt))
+    return bool(last.failures) or (refused and not isinstance(last.step, client_steps.Rcpt))
 
 
 async def play_mail(
@@ -169,13 +169,13 @@ async def play_mail(
     profile: Profile,
     report: Callable[[Outcome], None],
 ) -> PlayedMail:
-    """Play a mail; ``report`` is told of each step as soon as it is done."""
+    """Play a mail; ``report`` is called with each step as soon as it is done."""
     script = steps_of(arguments, content)
     timeouts = Timeouts(arguments.connect_timeout, arguments.command_timeout, arguments.content_timeout)
     session = new_session(profile, max_answer=arguments.max_answer)
     outcomes: list[Outcome] = []
     recorder = recorder_of(arguments)
-    channel = LateChannel(arguments.to, timeouts, recorder.take if recorder else untapped)
+    channel = TolerantChannel(arguments.to, timeouts, recorder.take if recorder else untapped)
     late: MilterFailedError | None = None
     try:
         async with asyncio.timeout(arguments.deadline), channel:
@@ -249,6 +249,39 @@ def send(arguments: argparse.Namespace) -> int:
     return sent.status
 
 
+# ------------------------------------------------------------------------------------- arguments
+def read_macro(text: str) -> tuple[str, str]:
+    """``NAME=VALUE``; the name may be in braces."""
+    name, equals, value = text.partition("=")
+    name = name.removeprefix("{").removesuffix("}")
+    if not name or not equals or "\0" in value:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    return name, value
+
+
+def read_client(text: str) -> tuple[str, str | None]:
+    """``ADDRESS``, ``NAME[ADDRESS]`` or ``local``: the client's address, and its verified name."""
+    if text == "local":
+        return "", None
+    found = re.fullmatch(r"([^\[\]]*)\[([^\[\]]*)\]", text)
+    name, where = (found[1] or None, found[2]) if found else (None, text)
+    try:
+        return str(ip_address(where)), name
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected an IP address, NAME[ADDRESS] or local, got {text!r}"
+        ) from None
+
+
+def read_path(text: str) -> str:
+    """An envelope address, which ESMTP parameters may follow."""
+    if split_path(text) is None or "\0" in text:
+        raise argparse.ArgumentTypeError(
+            f"expected an address such as a@example.org, <> or '<a@example.org> SIZE=100', got {text!r}"
+        )
+    return text
+
+
 COMMAND: Final = Command(
     send,
     "Play one mail at a running milter, in any language, as Postfix or Sendmail would.",
@@ -262,21 +295,21 @@ COMMAND: Final = Command(
             "--from",
             dest="sender",
             metavar="ADDRESS",
-            type=path,
+            type=read_path,
             help="envelope sender; <> is the null sender; may have ESMTP parameters: '<a@b> SIZE=100'",
         ),
         argument(
             "--rcpt",
             dest="recipients",
             metavar="ADDRESS",
-            type=path,
+            type=read_path,
             action="append",
             help="envelope recipient, alike; may be given several times",
         ),
         argument(
             "--client",
             metavar="ADDRESS",
-            type=client,
+            type=read_client,
             default=("192.0.2.1", None),
             help="the SMTP client: an IP address, NAME[ADDRESS], or local (default: 192.0.2.1)",
         ),
@@ -290,7 +323,7 @@ COMMAND: Final = Command(
             "--macro",
             dest="macros",
             metavar="NAME=VALUE",
-            type=macro,
+            type=read_macro,
             action="append",
             help="give a macro this value; may be given several times",
         ),

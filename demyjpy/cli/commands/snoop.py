@@ -35,12 +35,12 @@ from demyjpy.drivers.address import Address, parse_address
 from demyjpy.drivers.report import log
 from demyjpy.errors import MilterError
 from demyjpy.shown import safe
-from demyjpy.trace.fields import load_action, load_event
-from demyjpy.trace.records import Record
-from demyjpy.trace.snooping import AWAY, STOPPED, Snooper
-from demyjpy.trace.tapes import AFTER_LOSS
-from demyjpy.trace.words import flag_words, plural, shorten, words_of
-from demyjpy.trace.writing import Tray, WireRecorder
+from demyjpy.trace.display.wording import flag_words, plural, shorten, words_of
+from demyjpy.trace.format.converters import AFTER_LOSS
+from demyjpy.trace.format.json_events import load_action, load_event
+from demyjpy.trace.format.records import Record
+from demyjpy.trace.live.recorder import Tray, WireRecorder
+from demyjpy.trace.snoop.snooper import AWAY, STOPPED, Snooper
 
 _EPILOG: Final = """\
 examples:
@@ -125,7 +125,7 @@ class Screen:
     def __call__(self, session: str, records: list[Record]) -> None:
         """Show what has come."""
         number = self._numbers[session]
-        # what cannot be read is told once in each direction; all of it is in the recording
+        # what cannot be read is shown once in each direction; all of it is in the recording
         told = (record for record in records if record.get("problem") != AFTER_LOSS)
         lines = [record_line(record, number, self._paint) for record in told]
         if any(record.get("direction") == "end" for record in records):

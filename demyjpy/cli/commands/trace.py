@@ -2,7 +2,9 @@
 
 import argparse
 import json
+from collections import Counter, deque
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +12,7 @@ from demyjpy.cli.arguments import MAX_SESSION, TRACES, Command, argument, flag
 from demyjpy.cli.errors import InputError, failing_to
 from demyjpy.cli.output import say
 from demyjpy.cli.recordings import (
-    Few,
+    FirstThousand,
     message_json,
     message_line,
     readings,
@@ -18,11 +20,10 @@ from demyjpy.cli.recordings import (
     session_problems,
 )
 from demyjpy.errors import TraceError
-from demyjpy.trace.files import is_any_of
-from demyjpy.trace.messages import Message
-from demyjpy.trace.session import Trace
-from demyjpy.trace.words import plural
-from demyjpy.trace.writing import write
+from demyjpy.trace.display.wording import plural
+from demyjpy.trace.format.files import is_any_of
+from demyjpy.trace.format.trace import Trace
+from demyjpy.trace.format.writing import write
 
 _EPILOG: Final = """\
 examples:
@@ -39,40 +40,32 @@ Exit status: 0 if all could be read, 1 if something could not, 2 if the argument
 def trace(arguments: argparse.Namespace) -> int:
     """``demyjpy trace``: 0, or 1 if something could not be read."""
     found = readings(arguments, arguments.traces)
-    told, cut = Few(), Few()
-    counts = {"sessions": 0, "messages": 0}
+    told, cut = FirstThousand(), FirstThousand()
+    counts = Counter[str]()
 
     def sessions() -> Iterator[Trace]:
-        for reading in found:
-            for one in reading:
-                counts["sessions"] += 1
-                told.extend(session_problems(one))
-                if one.how == "cut":
-                    why = one.reason or "it was still open, or the rest is lost"
-                    cut.extend([f"{reading.path}: session {one.name} has no end here: {why}"])
-                for message in one.messages:
-                    counts["messages"] += 1
-                    _show(message, arguments.json)
-                yield one
+        for one in chain.from_iterable(found):
+            counts["session"] += 1
+            told.extend(session_problems(one))
+            if one.how == "cut":
+                why = one.reason or "it was still open, or the rest is lost"
+                cut.extend([f"{one.source}: session {one.name} has no end here: {why}"])
+            for message in one.messages:
+                counts["message"] += 1
+                say(json.dumps(message_json(message)) if arguments.json else message_line(message))
+            yield one
 
     if arguments.to is None:
-        for _ in sessions():
-            pass
+        deque(sessions(), maxlen=0)
     else:
         with failing_to(f"write {arguments.to}", failures=(OSError, TraceError)):
             if is_any_of(Path(arguments.to), arguments.traces):
                 raise InputError(f"expected a new file for --to, got the trace {arguments.to} itself")
             write(arguments.to, sessions(), "demyjpy trace")
     report_problems("trace", found, [*told, *cut])
-    bad = any(reading.problems for reading in found)
     if not arguments.json:
-        words = (plural(counts["sessions"], "session"), plural(counts["messages"], "message"))
-        say(", ".join(words), flush=True)
-    return 1 if bad or told.count else 0
-
-
-def _show(message: Message, as_json: bool) -> None:
-    say(json.dumps(message_json(message)) if as_json else message_line(message))
+        say(", ".join(plural(counts[noun], noun) for noun in ("session", "message")), flush=True)
+    return 1 if told.count or any(reading.problems for reading in found) else 0
 
 
 COMMAND: Final = Command(

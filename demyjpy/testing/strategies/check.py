@@ -88,35 +88,30 @@ def _find(
 class _Search:
     """Looks for a session that goes wrong, then for a shorter one that goes wrong in the same way.
 
-    What an example comes to is kept: a filter that leaks may do something else the next time.
+    The outcome of an example is kept: a filter that leaks may do something else the next time.
     """
 
     def __init__(self, setup: Setup, profiles: tuple[Profile, ...], left_out: Collection[str]) -> None:
         self._setup, self._profiles = setup, profiles
         self._wanted = [name for name in PROPERTIES if name not in left_out]
-        self._found: dict[Example, Finding] = {}
-        self._passed: set[Example] = set()
+        self._found: dict[Example, list[Finding]] = {}
 
     def goes_wrong(self, example: Example) -> bool:
-        if example not in self._found and example not in self._passed:
-            finding = self._look(Trial(self._setup, self._profiles, example))
-            if finding is None:
-                self._passed.add(example)
-            else:
-                self._found[example] = finding
-        return example in self._found
+        if example not in self._found:
+            self._found[example] = self._look(Trial(self._setup, self._profiles, example))
+        return bool(self._found[example])
 
-    def _look(self, trial: Trial) -> Finding | None:
+    def _look(self, trial: Trial) -> list[Finding]:
+        """The first thing that is wrong, if there is any."""
         for name in self._wanted:
-            finding = PROPERTIES[name][1](trial)
-            if finding is not None:
+            for finding in PROPERTIES[name][1](trial):
                 self._wanted = [name]
-                return finding
-        return None
+                return [finding]
+        return []
 
     def story_of(self, example: Example) -> str:
         """The message for a person: property, what is wrong, the dialogue, what differs, code."""
-        finding = self._found[example]
+        (finding,) = self._found[example]
         property_in_words = PROPERTIES[self._wanted[0]][0]
         return "\n".join(
             [

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from demyjpy.mta import steps
+from demyjpy.mta import client_steps
 from demyjpy.testing.script import Script, session
 from demyjpy.testing.strategies.content import BREAKS, LINES, VALUES, header_names
 from demyjpy.testing.strategies.sessions import NAMES, known_addresses, known_clients
@@ -44,7 +44,7 @@ def _courses() -> Iterator[Script]:
 def _clients(words: Sequence[str]) -> Iterator[Script]:
     """Who may call."""
     for client in known_clients(words):
-        yield _letter(script=Script(()).then(client, steps.Ehlo()))
+        yield _letter(script=Script(()).then(client, client_steps.Ehlo()))
     for name in NAMES:
         yield _letter(script=session(helo=name))
     yield _letter(script=session(helo=None))

@@ -1,6 +1,6 @@
 """The stock properties: what holds for every good filter, whatever it is for.
 
-Each takes a `Trial` and tells the first thing that is wrong, or None. `PROPERTIES` lists them in the
+Each takes a `Trial` and yields what is wrong; the first finding counts. `PROPERTIES` lists them in the
 order in which they are looked at.
 """
 
@@ -12,17 +12,16 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from demyjpy.actions import Action
-from demyjpy.codec import action_row
+from demyjpy.actions import Modification
+from demyjpy.codec import action_row, name_of
 from demyjpy.engine.connection import Step
-from demyjpy.engine.negotiation import action_names
 from demyjpy.errors import LocalProtocolError, NegotiationError
-from demyjpy.handlers import is_verdict
-from demyjpy.mta.message import Field, Message
+from demyjpy.mta.stored_mail import StoredField, StoredMessage
 from demyjpy.testing.dialogue import show
-from demyjpy.testing.explain import compare_mtas, diff, mail_lines
-from demyjpy.testing.result import Played, Result, name_of
+from demyjpy.testing.differences import compare_mtas, diff, mail_lines
+from demyjpy.testing.result import Played, Result
 from demyjpy.testing.strategies.trial import Trial, alone
+from demyjpy.verdicts import verdicts_in
 from demyjpy.wire.fields import decode_text
 
 _LOST: Final = re.compile(r"[^!->@-~]+")
@@ -41,19 +40,16 @@ class Finding:
 
 
 # ------------------------------------------------------------------------------------- negotiation
-def check_negotiation(trial: Trial) -> Finding | None:
+def check_negotiation(trial: Trial) -> Iterator[Finding]:
     """It negotiates what it uses, and does without what is not granted."""
     for result in trial.results:
         found = _negotiation_errors(result)
         if found:
-            return Finding(found, result)
-    if not trial.has_options or any(_errors(result) for result in trial.results):
-        return None
-    poor = trial.play_poor()
-    wrong = _errors(poor)
-    if not wrong:
-        return None
-    return Finding("it fails where the MTA offers no more than it requires", poor, _told(wrong))
+            yield Finding(found, result)
+    if trial.has_options and not any(_errors(result) for result in trial.results):
+        poor = trial.play_poor()
+        words = "it fails where the MTA offers no more than it requires"
+        yield from (Finding(words, poor, _told(wrong)) for wrong in _errors(poor))
 
 
 def _negotiation_errors(result: Result) -> str:
@@ -61,60 +57,48 @@ def _negotiation_errors(result: Result) -> str:
     if refused:
         return f"it asks for what is not offered: {refused[0]}"
     for step in result.observed:
-        missing = {name for action in step.actions for name in _needed(action)} - step.before["actions"]
+        edits = [action for action in step.actions if isinstance(action, Modification)]
+        missing = {action_row(edit).permission for edit in edits} - step.before["actions"]
         if missing:
             return f"it uses {', '.join(sorted(missing))} without declaring it in actions="
     return ""
 
 
-def _needed(action: Action) -> frozenset[str]:
-    try:
-        needs = action_row(action).needs
-    except LocalProtocolError:
-        return frozenset()
-    return action_names(needs) if needs else frozenset()
-
-
 # ---------------------------------------------------------------------------------------- verdicts
-def check_verdicts(trial: Trial) -> Finding | None:
+def check_verdicts(trial: Trial) -> Iterator[Finding]:
     """It answers once, and only where an answer is due."""
     for result in trial.results:
         for step in result.observed:
-            verdicts = [repr(action) for action in step.actions if is_verdict(action)]
+            verdicts = list(map(repr, verdicts_in(step.actions)))
             event = name_of(step.event)
             if len(verdicts) > 1:
                 words = f"at {event} it answers {len(verdicts)} times: {', '.join(verdicts)}"
-                return Finding(words, result)
+                yield Finding(words, result)
             if verdicts and isinstance(step.error, LocalProtocolError):
-                return Finding(f"at {event} it may not answer {verdicts[0]}", result, _told([step]))
-    return None
+                yield Finding(f"at {event} it may not answer {verdicts[0]}", result, _told(step))
 
 
 # ------------------------------------------------------------------------------------------ errors
-def check_errors(trial: Trial) -> Finding | None:
+def check_errors(trial: Trial) -> Iterator[Finding]:
     """It never raises, and returns a context that can be used."""
     for result in trial.results:
-        wrong = _errors(result)
-        if wrong:
-            return Finding(f"it fails at {name_of(wrong[0].event)}", result, _told(wrong[:1]))
-        if result.troubles:
-            error = result.troubles[0].error
-            return Finding("the session is broken off", result, f"{type(error).__name__}: {error}")
-    return None
+        for step in _errors(result):
+            yield Finding(f"it fails at {name_of(step.event)}", result, _told(step))
+        for error in (trouble.error for trouble in result.troubles):
+            yield Finding("the session is broken off", result, f"{type(error).__name__}: {error}")
 
 
 def _errors(result: Result) -> list[Step]:
     return [step for step in result.observed if step.error is not None]
 
 
-def _told(wrong: Sequence[Step]) -> str:
-    step = wrong[0]
+def _told(step: Step) -> str:
     handler = step.handler.name if step.handler else "the filter"
     return f"{handler}({step.event!r:.200}): {type(step.error).__name__}: {step.error}"
 
 
 # --------------------------------------------------------------------------------------- untouched
-def check_untouched(trial: Trial) -> Finding | None:
+def check_untouched(trial: Trial) -> Iterator[Finding]:
     """Header fields and bodies that it does not mean to change stay as they are, byte for byte.
 
     A field is changed without being meant if what it says is the same and only its form is not (white
@@ -126,14 +110,12 @@ def check_untouched(trial: Trial) -> Finding | None:
         for played, untouched in zip(result.steps, plain.steps, strict=False):
             old, new = untouched.outcome.mail, played.outcome.mail
             if old is not None and new is not None:
-                mangled = next(_mangled(old.message, new.message), None)
-                if mangled:
-                    return Finding("it changes the form of what it means to keep", result, mangled)
-    return None
+                for mangled in _mangled(old.message, new.message):
+                    yield Finding("it changes the form of what it means to keep", result, mangled)
 
 
-def _mangled(old: Message, new: Message) -> Iterator[str]:
-    gone, come = _changed(_own(old), _own(new))
+def _mangled(old: StoredMessage, new: StoredMessage) -> Iterator[str]:
+    gone, come = _changed(old.seen_fields, new.seen_fields)
     for before, after in product(gone, come):
         if before.is_named(after.name) and _is_mangled(before.raw, after.raw):
             was, now = (show(f"{one.name}:{one.raw}") for one in (before, after))
@@ -143,14 +125,12 @@ def _mangled(old: Message, new: Message) -> Iterator[str]:
         yield f"-body {old.body!r:.300}\n+body {new.body!r:.300}"
 
 
-def _own(message: Message) -> list[Field]:
-    return [one for one in message.fields if one.owner == "message" and not one.is_deleted]
-
-
-def _changed(old: Sequence[Field], new: Sequence[Field]) -> tuple[list[Field], list[Field]]:
+def _changed(
+    old: Sequence[StoredField], new: Sequence[StoredField]
+) -> tuple[list[StoredField], list[StoredField]]:
     """The fields that are gone, and those that have come."""
-    gone: list[Field] = []
-    come: list[Field] = []
+    gone: list[StoredField] = []
+    come: list[StoredField] = []
     for kind, i, j, k, m in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind != "equal":
             gone += old[i:j]
@@ -167,44 +147,41 @@ def _is_mangled(old: str, new: str) -> bool:
 
 
 # ------------------------------------------------------------------------------------------ chunks
-def check_chunks(trial: Trial) -> Finding | None:
+def check_chunks(trial: Trial) -> Iterator[Finding]:
     """What becomes of a message does not depend on how its body is cut."""
-    if not trial.may_be_cut:
-        return None
-    pieces = trial.play_in_pieces()
+    pieces = trial.play_in_pieces() if trial.may_be_cut else trial.result
     difference = _difference(trial.result.steps, pieces.steps, "uncut", "in pieces")
-    if not difference:
-        return None
-    sizes = ", ".join(map(str, trial.example.chunk))
-    words = f"with a body in pieces of {sizes} ... bytes the outcome is another"
-    return Finding(words, pieces, difference)
+    if difference:
+        sizes = ", ".join(map(str, trial.example.chunk))
+        yield Finding(
+            f"with a body in pieces of {sizes} ... bytes the outcome is another", pieces, difference
+        )
 
 
 # ------------------------------------------------------------------------------------------- leaks
-def check_leaks(trial: Trial) -> Finding | None:
+def check_leaks(trial: Trial) -> Iterator[Finding]:
     """Nothing leaks from one message to another, but what is remembered for the connection.
 
-    The same session comes to the same again, also with another connection beside it. And a message
-    comes to the same as alone on a connection that remembers (``ctx["connection"]``) as much.
+    The same session has the same outcome again, also with another connection beside it. And a message
+    has the outcome that it has alone on a connection that remembers (``ctx["connection"]``) as much.
     """
     first = trial.result
     beside = _difference(first.steps, trial.play_beside().steps, "alone", "beside another connection")
     again = beside and _difference(first.steps, trial.play().steps, "once", "again")
     if again:
-        return Finding("the same session comes to something else when it is played again", first, again)
+        yield Finding("the same session comes to something else when it is played again", first, again)
     if beside:
-        return Finding("another connection at the same time changes what it does", first, beside)
+        yield Finding("another connection at the same time changes what it does", first, beside)
     for one in alone(first.steps):
         own = trial.play_other(one.script, past=one.past)
         lone, here = own.steps[one.before :][: one.end - one.start], first.steps[one.start : one.end]
         leak = _difference(lone, here, "alone", "in this session")
         if leak:
-            return Finding(f"message {one.number} comes to something else than alone", first, leak)
-    return None
+            yield Finding(f"message {one.number} comes to something else than alone", first, leak)
 
 
 # -------------------------------------------------------------------------------------------- MTAs
-def check_mtas(trial: Trial) -> Finding | None:
+def check_mtas(trial: Trial) -> Iterator[Finding]:
     """Postfix and Sendmail do the same with the mail, but for the place of added header fields.
 
     Looked at where they do without the filter.
@@ -213,20 +190,16 @@ def check_mtas(trial: Trial) -> Finding | None:
         difference = compare_mtas(trial.result, other, any_place=True)
         if difference and not any(compare_mtas(trial.plain[0], one) for one in trial.plain[1:]):
             words = f"{trial.result.mta.name} and {other.mta.name} do not do the same"
-            return Finding(words, trial.result, difference)
-    return None
+            yield Finding(words, trial.result, difference)
 
 
 def _difference(one: Sequence[Played], other: Sequence[Played], name: str, other_name: str) -> str:
-    """How the outcomes of steps differ; the edits themselves may, if they come to the same."""
-    if [_essence(played) for played in one] == [_essence(played) for played in other]:
+    """How the outcomes of steps differ; the edits themselves may, if their outcome is the same."""
+    before, after = ([(played.reply, played.outcome.mail) for played in some] for some in (one, other))
+    if before == after:
         return ""
     lines = diff(_essence_lines(one), _essence_lines(other), name, other_name)
     return lines or "only in what is left out here of long lines"
-
-
-def _essence(played: Played) -> object:
-    return played.reply, played.outcome.mail
 
 
 def _essence_lines(all_played: Sequence[Played]) -> list[str]:
@@ -235,12 +208,12 @@ def _essence_lines(all_played: Sequence[Played]) -> list[str]:
         lines.append(show(str(played.reply)))
         if played.outcome.mail is not None:
             message = played.outcome.mail.message
-            own = evolve(message, fields=tuple(_own(message)))
+            own = evolve(message, fields=message.seen_fields)
             lines += mail_lines(evolve(played.outcome.mail, message=own))
     return lines
 
 
-PROPERTIES: Final[dict[str, tuple[str, Callable[[Trial], Finding | None]]]] = {
+PROPERTIES: Final[dict[str, tuple[str, Callable[[Trial], Iterator[Finding]]]]] = {
     "negotiation": ("it negotiates what it uses", check_negotiation),
     "verdicts": ("it gives exactly one verdict", check_verdicts),
     "errors": ("it never raises", check_errors),

@@ -8,8 +8,8 @@ from typing import Any, Final
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from demyjpy.mta import steps
-from demyjpy.mta.steps import Step
+from demyjpy.mta import client_steps
+from demyjpy.mta.client_steps import ClientStep
 from demyjpy.testing.script import Script
 from demyjpy.testing.strategies.content import messages, with_words
 
@@ -24,13 +24,13 @@ ADDRESSES: Final = (
     "\udcff@example.org",
 )
 CLIENTS: Final = (
-    steps.Connect(),
-    steps.Connect("192.0.2.1", "mail.example.org"),
-    steps.Connect("2001:db8::1"),
-    steps.Connect("127.0.0.1", "localhost"),
-    steps.Connect(""),
-    steps.Connect("10.0.0.1"),
-    steps.Connect("192.168.0.1"),
+    client_steps.Connect(),
+    client_steps.Connect("192.0.2.1", "mail.example.org"),
+    client_steps.Connect("2001:db8::1"),
+    client_steps.Connect("127.0.0.1", "localhost"),
+    client_steps.Connect(""),
+    client_steps.Connect("10.0.0.1"),
+    client_steps.Connect("192.168.0.1"),
 )
 NAMES: Final = ("client.example", "[192.0.2.1]", "localhost", "\udcff")
 _MAIL_PARAMETERS: Final[tuple[dict[str, str | None], ...]] = (
@@ -63,9 +63,9 @@ def known_addresses(words: Sequence[str]) -> tuple[str, ...]:
     return (*ADDRESSES, *own, *(f"alice@{word}" for word in words if _DOMAIN.fullmatch(word)))
 
 
-def known_clients(words: Sequence[str]) -> tuple[steps.Connect, ...]:
+def known_clients(words: Sequence[str]) -> tuple[client_steps.Connect, ...]:
     """The stock clients, and one at each word that is an IP address or a network."""
-    return (*CLIENTS, *(steps.Connect(found) for word in words for found in _addresses_in(word)))
+    return (*CLIENTS, *(client_steps.Connect(found) for word in words for found in _addresses_in(word)))
 
 
 def _addresses_in(word: str) -> Iterator[str]:
@@ -106,43 +106,48 @@ def _rarely(times: int) -> SearchStrategy[bool]:
     return st.sampled_from((False,) * times + (True,))
 
 
-def _parts(words: Sequence[str]) -> SearchStrategy[tuple[Step, ...]]:
+def _parts(words: Sequence[str]) -> SearchStrategy[tuple[ClientStep, ...]]:
     """Nothing, messages, and now and then something else.
 
     Nothing comes first: a part that is not needed shrinks to it, wherever it is.
     """
-    nothing: SearchStrategy[tuple[Step, ...]] = st.just(())
+    nothing: SearchStrategy[tuple[ClientStep, ...]] = st.just(())
     message, other = _transactions(words), _interludes(words)
     kinds = (nothing, message, message, other, nothing, message, message)
     return st.sampled_from(kinds).flatmap(lambda kind: kind)
 
 
-def _with_part(script: Script, part: Sequence[Step]) -> Script:
+def _with_part(script: Script, part: Sequence[ClientStep]) -> Script:
     """With a part behind, unless it may come only once and was there."""
-    once = (steps.Auth, steps.StartTls)
+    once = (client_steps.Auth, client_steps.StartTls)
     there = {type(step) for step in script.steps}
     if any(isinstance(step, once) and type(step) in there for step in part):
         return script
     return script.then(*part)
 
 
-def _beginnings(words: Sequence[str]) -> SearchStrategy[tuple[Step, ...]]:
+def _beginnings(words: Sequence[str]) -> SearchStrategy[tuple[ClientStep, ...]]:
     """MAIL and some RCPT."""
     sender = st.builds(lambda one, is_null: "" if is_null else one, addresses(words), _rarely(5))
-    mail = st.builds(steps.Mail, sender, st.sampled_from(_MAIL_PARAMETERS))
+    mail = st.builds(client_steps.Mail, sender, st.sampled_from(_MAIL_PARAMETERS))
     return st.builds(lambda one, more: (one, *more), mail, st.lists(_recipients(words), max_size=2))
 
 
-def _recipients(words: Sequence[str]) -> SearchStrategy[Step]:
+def _recipients(words: Sequence[str]) -> SearchStrategy[ClientStep]:
     refused = _rarely(15).map(lambda is_rare: "5.1.1 User unknown" if is_rare else None)
     parameters = st.sampled_from(_RCPT_PARAMETERS)
-    return st.builds(steps.Rcpt, addresses(words), parameters, st.none(), refused)
+    return st.builds(client_steps.Rcpt, addresses(words), parameters, st.none(), refused)
 
 
-def _transactions(words: Sequence[str]) -> SearchStrategy[tuple[Step, ...]]:
+def _transactions(words: Sequence[str]) -> SearchStrategy[tuple[ClientStep, ...]]:
     """A message."""
     return st.builds(
-        lambda begun, unknown, recipient, content: (*begun, *unknown, recipient, steps.Data(content)),
+        lambda begun, unknown, recipient, content: (
+            *begun,
+            *unknown,
+            recipient,
+            client_steps.Data(content),
+        ),
         _beginnings(words),
         _rarely(7).flatmap(lambda is_rare: st.tuples(_unknown()) if is_rare else st.just(())),
         _recipients(words),
@@ -150,21 +155,27 @@ def _transactions(words: Sequence[str]) -> SearchStrategy[tuple[Step, ...]]:
     )
 
 
-def _unknown() -> SearchStrategy[Step]:
-    return st.sampled_from(_COMMANDS).map(steps.Command)
+def _unknown() -> SearchStrategy[ClientStep]:
+    return st.sampled_from(_COMMANDS).map(client_steps.Command)
 
 
-def _interludes(words: Sequence[str]) -> SearchStrategy[tuple[Step, ...]]:
+def _interludes(words: Sequence[str]) -> SearchStrategy[tuple[ClientStep, ...]]:
     """What is no message: one given up, RSET, EHLO, AUTH, STARTTLS, an unknown command."""
-    ehlo = st.sampled_from(NAMES).map(steps.Ehlo)
-    reset: SearchStrategy[tuple[Step, ...]] = st.sampled_from(
-        ((steps.Rset(),), (steps.Rset(), steps.Rset()))
+    ehlo = st.sampled_from(NAMES).map(client_steps.Ehlo)
+    reset: SearchStrategy[tuple[ClientStep, ...]] = st.sampled_from(
+        ((client_steps.Rset(),), (client_steps.Rset(), client_steps.Rset()))
     )
     again = ehlo.map(lambda step: (step,))
     given_up = st.builds(lambda begun, end: (*begun, *end), _beginnings(words), reset | again)
     tls = ehlo.map(
-        lambda step: (steps.Ehlo(), steps.StartTls({"tls_version": "TLSv1.3", "cipher": "AES"}), step)
+        lambda step: (
+            client_steps.Ehlo(),
+            client_steps.StartTls({"tls_version": "TLSv1.3", "cipher": "AES"}),
+            step,
+        )
     )
-    auth = st.just((steps.Ehlo(), steps.Auth({"auth_type": "PLAIN", "auth_authen": "alice"})))
+    auth = st.just(
+        (client_steps.Ehlo(), client_steps.Auth({"auth_type": "PLAIN", "auth_authen": "alice"}))
+    )
     unknown = _unknown().map(lambda step: (step,))
     return st.one_of(reset, given_up, again, unknown, auth, tls)

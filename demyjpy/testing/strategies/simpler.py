@@ -6,8 +6,8 @@ from typing import Final
 from attrs import evolve
 
 from demyjpy.errors import LocalProtocolError
-from demyjpy.mta import steps
-from demyjpy.mta.steps import Step
+from demyjpy.mta import client_steps
+from demyjpy.mta.client_steps import ClientStep
 from demyjpy.testing.script import Script
 from demyjpy.testing.strategies.trial import Example
 
@@ -27,7 +27,7 @@ def simplest(example: Example, is_still_wrong: Callable[[Example], bool]) -> Exa
 def simpler(example: Example) -> Iterator[Example]:
     """Examples that are simpler by one thing: without some steps, with plainer ones, a plainer cut."""
     whole = example.script.steps
-    first = 2 if len(whole) > 1 and isinstance(whole[1], steps.Ehlo) else 1
+    first = 2 if len(whole) > 1 and isinstance(whole[1], client_steps.Ehlo) else 1
     for length in range(_LONGEST_CUT, 0, -1):
         for at in range(first, len(whole) - length + 1):
             yield from _with_steps(example, (*whole[:at], *whole[at + length :]))
@@ -38,7 +38,7 @@ def simpler(example: Example) -> Iterator[Example]:
         yield evolve(example, chunk=(1,))
 
 
-def _with_steps(example: Example, some: Sequence[Step]) -> Iterator[Example]:
+def _with_steps(example: Example, some: Sequence[ClientStep]) -> Iterator[Example]:
     """The example with these steps, if a client may do them."""
     try:
         yield evolve(example, script=Script(()).then(*some))
@@ -46,20 +46,20 @@ def _with_steps(example: Example, some: Sequence[Step]) -> Iterator[Example]:
         return
 
 
-def _plainer(step: Step) -> Iterator[Step]:
-    plain: list[Step] = []
+def _plainer(step: ClientStep) -> Iterator[ClientStep]:
+    plain: list[ClientStep] = []
     match step:
-        case steps.Connect():
-            plain = [steps.Connect()]
-        case steps.Ehlo():
-            plain = [steps.Ehlo()]
-        case steps.Mail():
+        case client_steps.Connect():
+            plain = [client_steps.Connect()]
+        case client_steps.Ehlo():
+            plain = [client_steps.Ehlo()]
+        case client_steps.Mail():
             plain = [evolve(step, parameters=None), evolve(step, sender=_ADDRESS)]
-        case steps.Rcpt():
-            plain = [evolve(step, parameters=None), evolve(step, address=_ADDRESS)]
-            plain.append(evolve(step, refused=None))
-        case steps.Data():
-            plain = [steps.Data(content) for content in _plainer_contents(step.content)]
+        case client_steps.Rcpt():
+            changes = ({"parameters": None}, {"address": _ADDRESS}, {"refused": None})
+            plain = [evolve(step, **change) for change in changes]
+        case client_steps.Data():
+            plain = [client_steps.Data(content) for content in _plainer_contents(step.content)]
     yield from (one for one in plain if one != step)
 
 

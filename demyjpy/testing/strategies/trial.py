@@ -14,13 +14,14 @@ from demyjpy.engine.negotiation import ACTION_FLAGS, EVENT_NAMES
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.events import Options
 from demyjpy.handlers import as_registry
-from demyjpy.mta import steps
-from demyjpy.mta.link import Answer, Link, MilterFailedError
-from demyjpy.mta.message import Message
+from demyjpy.mta import client_steps
+from demyjpy.mta.milter_link import Answer, MilterFailedError, MilterLink
 from demyjpy.mta.profiles import Profile
-from demyjpy.mta.smtp import Carrier, Exchange, new_session, take_step
+from demyjpy.mta.smtp import Carrier, take_step
+from demyjpy.mta.smtp_session import Exchange, new_session
+from demyjpy.mta.stored_mail import StoredMessage
 from demyjpy.registry import Registry
-from demyjpy.testing.engine import MemoryFilter
+from demyjpy.testing.memory_filter import MemoryFilter
 from demyjpy.testing.result import Played, Result
 from demyjpy.testing.run import Past, play_script
 from demyjpy.testing.script import Script, session
@@ -87,11 +88,13 @@ class Trial:
     def may_be_cut(self) -> bool:
         """Whether the filter sees bodies, and one of the session's has more than a byte."""
         sees_bodies = "body" in as_registry(self.context["handlers"])
-        return sees_bodies and any(len(Message.parse(one).body) > 1 for one in self._contents)
+        return sees_bodies and any(len(StoredMessage.parse(one).body) > 1 for one in self._contents)
 
     @property
     def _contents(self) -> list[bytes]:
-        return [step.content for step in self.example.script.steps if isinstance(step, steps.Data)]
+        return [
+            step.content for step in self.example.script.steps if isinstance(step, client_steps.Data)
+        ]
 
     def play(self, **options: Any) -> Result:
         """The session again, after an ordinary one."""
@@ -146,7 +149,7 @@ class _Beside:
     def __init__(self, carrier: Carrier, other: Iterator[None]) -> None:
         self._carrier, self._other = carrier, other
 
-    def carry_out(self, exchange: Exchange) -> tuple[Link, Answer | None]:
+    def carry_out(self, exchange: Exchange) -> tuple[MilterLink, Answer | None]:
         next(self._other, None)
         return self._carrier.carry_out(exchange)
 
@@ -175,7 +178,7 @@ def _others(setup: Setup, mta: Profile) -> Generator[None, None, None]:
 class Alone:
     """A message that is not the first of its session: the steps ``start`` to ``end`` of what was played.
 
-    ``script`` is the session with only it, of which ``before`` steps come before it; ``past`` what its
+    ``script`` is the session with only it, with ``before`` steps before it; ``past`` what its
     session begins it with.
     """
 
@@ -193,12 +196,12 @@ def alone(played: Sequence[Played]) -> list[Alone]:
     What is done outside of messages stays: EHLO, AUTH, STARTTLS, unknown commands.
     """
     found: list[Alone] = []
-    kept: list[steps.Step] = []
+    kept: list[client_steps.ClientStep] = []
     at = 0
     while at < len(played):
         one = played[at]
-        if not isinstance(one.step, steps.Mail):
-            if not isinstance(one.step, steps.Rset) and _is_outside(one):
+        if not isinstance(one.step, client_steps.Mail):
+            if not isinstance(one.step, client_steps.Rset) and _is_outside(one):
                 kept.append(one.step)
             at += 1
             continue
@@ -213,7 +216,7 @@ def alone(played: Sequence[Played]) -> list[Alone]:
 
 def _is_outside(one: Played) -> bool:
     """Whether a step has a meaning outside of messages: EHLO always, commands where none is open."""
-    return not one.is_in_mail or isinstance(one.step, (steps.Ehlo, steps.StartTls))
+    return not one.is_in_mail or isinstance(one.step, (client_steps.Ehlo, client_steps.StartTls))
 
 
 def _end_of_message(played: Sequence[Played], start: int) -> int:
@@ -221,8 +224,8 @@ def _end_of_message(played: Sequence[Played], start: int) -> int:
     end = start + 1
     while end < len(played):
         one = played[end]
-        inside = isinstance(one.step, steps.Command) and one.is_in_mail
-        if not inside and not isinstance(one.step, (steps.Rcpt, steps.Data)):
+        inside = isinstance(one.step, client_steps.Command) and one.is_in_mail
+        if not inside and not isinstance(one.step, (client_steps.Rcpt, client_steps.Data)):
             break
         end += 1
     return end

@@ -15,13 +15,13 @@ from demyjpy import (
 from demyjpy.cli.mail_journal import Journal, smtp_server, swaks_line
 from demyjpy.cli.output import Paint
 from demyjpy.drivers.address import parse_address
-from demyjpy.mta import steps
-from demyjpy.mta.message import Envelope, Mail, Message
+from demyjpy.mta import client_steps
 from demyjpy.mta.profiles import Reply
-from demyjpy.mta.smtp import Outcome
+from demyjpy.mta.smtp_session import Outcome
+from demyjpy.mta.stored_mail import Envelope, StoredMail, StoredMessage
 from demyjpy.trace import load
-from demyjpy.trace.comparing import compare_bytes
-from demyjpy.trace.replaying import Filter
+from demyjpy.trace.replay.comparing import compare_bytes
+from demyjpy.trace.replay.replaying import Filter
 from tests.cli.boxes import MAIL
 from tests.cli.filters import adding
 from tests.cli.servers import PATIENCE, program, read_until
@@ -90,22 +90,22 @@ def test_what_became_of_mails_is_counted() -> None:
     """Refused at MAIL, at all recipients, or after DATA; an unknown command changes nothing."""
     journal = Journal([], Paint(is_on=False), print)
     good, bad = Reply(250, "2.0.0 Ok"), Reply(550, "5.7.1 no")
-    letter = Mail(Envelope(), Message.parse(b""))
+    letter = StoredMail(Envelope(), StoredMessage.parse(b""))
     for step, reply, mail in (
-        (steps.Mail("a@b"), bad, None),
-        (steps.Mail("a@b"), good, None),
-        (steps.Rcpt("c@d"), bad, None),
-        (steps.Rcpt("e@f"), bad, None),
-        (steps.Command("FOO"), bad, None),
-        (steps.Rset(), good, None),
-        (steps.Mail("a@b"), good, None),
-        (steps.Rcpt("c@d"), good, None),
-        (steps.Rcpt("e@f"), bad, None),
-        (steps.Data(b""), good, letter),
-        (steps.Rcpt("c@d"), good, None),
-        (steps.Data(b""), good, None),
-        (steps.Data(b""), bad, None),
-        (steps.Drop(), None, None),
+        (client_steps.Mail("a@b"), bad, None),
+        (client_steps.Mail("a@b"), good, None),
+        (client_steps.Rcpt("c@d"), bad, None),
+        (client_steps.Rcpt("e@f"), bad, None),
+        (client_steps.Command("FOO"), bad, None),
+        (client_steps.Rset(), good, None),
+        (client_steps.Mail("a@b"), good, None),
+        (client_steps.Rcpt("c@d"), good, None),
+        (client_steps.Rcpt("e@f"), bad, None),
+        (client_steps.Data(b""), good, letter),
+        (client_steps.Rcpt("c@d"), good, None),
+        (client_steps.Data(b""), good, None),
+        (client_steps.Data(b""), bad, None),
+        (client_steps.Drop(), None, None),
     ):
         journal(1, Outcome(step, reply, mail=mail))
     assert journal.summary() == "1 session: 1 mail stored, 3 refused, 1 discarded"

@@ -14,7 +14,7 @@ import pytest
 from demyjpy.cli import main
 from demyjpy.cli.commands.run import options_of
 from demyjpy.cli.program import build_parser
-from demyjpy.drivers.options import Options
+from demyjpy.drivers.options import ServerOptions
 from demyjpy.engine.limits import Limits
 from tests.cli.filters import BYTECOUNT
 from tests.cli.milters import port_in, read_lines, serving, start, talk, wait_for
@@ -124,12 +124,12 @@ def test_run_refuses_what_check_finds_wrong(
 
 
 def test_options_are_those_of_the_library_with_its_defaults() -> None:
-    """Nothing given is what `Options` has by itself; what is given arrives."""
+    """Nothing given is what `ServerOptions` has by itself; what is given arrives."""
     parse = build_parser().parse_args
-    assert Options(**options_of(parse(["run", "x.py"]))) == Options()
+    assert ServerOptions(**options_of(parse(["run", "x.py"]))) == ServerOptions()
     limits = ["--max-recipients", "7", "--max-macro-size", "9", "--max-command-size", "8"]
     given = parse(["run", "x.py", "--on-error", "accept", "--grace", "0", *limits])
-    assert Options(**options_of(given)) == Options(
+    assert ServerOptions(**options_of(given)) == ServerOptions(
         on_error="accept", grace=0.0, limits=Limits(recipients=7, macro_size=9, command_size=8)
     )
 

@@ -13,7 +13,7 @@ from attrs import evolve
 
 from demyjpy.cli.commands import explain
 from demyjpy.cli.commands import send as send_command
-from demyjpy.mta import link
+from demyjpy.mta import milter_link
 from tests.cli.boxes import MAIL, serving
 from tests.cli.servers import AGREED, answering, frame, listening, packets
 
@@ -50,7 +50,7 @@ def test_an_answer_without_end_is_a_failure_of_the_milter(
     run: Run, mail: Path, monkeypatch: pytest.MonkeyPatch, part: bytes, told: str
 ) -> None:
     """One line and status 69; --max-answer is the bound in bytes."""
-    monkeypatch.setattr(link, "MAX_PACKETS", 2000)
+    monkeypatch.setattr(milter_link, "MAX_PACKETS", 2000)
     with listening(endless(part, b"E")) as address:
         status, _, errors = run("send", "--to", address, mail, "--max-answer", 1_000_000)
     assert status == 69
@@ -61,8 +61,8 @@ def test_the_bounds_are_in_the_help(run: Run) -> None:
     """Of both commands that read answers."""
     for command in ("send", "mta"):
         text = " ".join(run(command, "--help")[1].split())
-        assert f"(default: {link.MAX_ANSWER})" in text
-        assert f"more than {link.MAX_PACKETS} packets" in text
+        assert f"(default: {milter_link.MAX_ANSWER})" in text
+        assert f"more than {milter_link.MAX_PACKETS} packets" in text
 
 
 @pytest.mark.parametrize(("part", "told"), ENDLESS.values(), ids=ENDLESS)
@@ -74,7 +74,7 @@ def test_an_answer_without_end_costs_no_mail_in_the_box(
     told: str,
 ) -> None:
     """The client is told 451; the journal says why."""
-    monkeypatch.setattr(link, "MAX_PACKETS", 2000)
+    monkeypatch.setattr(milter_link, "MAX_PACKETS", 2000)
     with (
         listening(endless(part, b"E")) as milter,
         serving(maildir, milter, max_answer=1_000_000) as box,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from demyjpy.actions import Shutdown
-from demyjpy.trace.words import verdict_words
+from demyjpy.trace.display.wording import verdict_words
 from tests.cli.conftest import MAIL
 from tests.cli.servers import OBSERVING, answering, frame, listening, silent
 

@@ -1,0 +1,1 @@
+"""Verdicts, changes and messages for people: in words, in sentences, as HTML pages."""

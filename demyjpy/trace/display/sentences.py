@@ -1,0 +1,185 @@
+"""Why did it do that to this mail? A message of a trace in full sentences. Text only."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from attrs import evolve
+
+from demyjpy import actions as act
+from demyjpy import events as ev
+from demyjpy.trace.display.wording import (
+    answer_words,
+    change_words,
+    ending,
+    envelope,
+    plural,
+    safe,
+    shorten,
+    verdict_words,
+    words_of,
+)
+from demyjpy.trace.format.exchanges import Exchange, readable_actions
+from demyjpy.trace.format.json_lines import seconds_of
+from demyjpy.trace.format.message_stories import MessageStory
+from demyjpy.trace.format.records import Record
+from demyjpy.trace.format.trace import Trace
+from demyjpy.verdicts import Fate, decides, is_verdict, join_bodies, verdicts_in
+
+
+def sentences(trace: Trace, message: MessageStory) -> Iterator[str]:
+    """A message of a trace in full sentences: who said what, who decided, what was changed."""
+    own = trace.exchanges[message.first - 1 : message.last]
+    before = trace.greetings_before(message.first)
+    is_cut = _is_cut(trace, message)
+    if is_cut:
+        message = evolve(message, outcome=Fate.UNDECIDED, at="")
+    asked = f", as {safe(message.milter)} was asked about it" if message.milter else ""
+    yield f"Message {safe(message.name)}, {envelope(message)}{asked}: {ending(message)}."
+    if message.client:
+        hello = f" and said hello as {safe(message.helo)}" if message.helo else ""
+        yield f"{safe(message.client)} connected{hello}."
+    yield from _envelope_sentences(message)
+    for exchange in (*before, *own):
+        yield from _step_sentences(exchange, message)
+    if is_cut:
+        why = safe(trace.reason) or "the session was still open, or the rest is lost"
+        yield f"The recording ends here: {why}."
+    else:
+        yield _decision(message, [*before, *own])
+    yield from _edit_sentences(message, own)
+    records = [record for one in own for record in one.records]
+    if spent := sum(map(_duration, records)):
+        slowest = max(records, key=_duration)
+        yield (
+            f"The handlers took {spent * 1000:.1f} ms, {_duration(slowest) * 1000:.1f} ms of it "
+            f"{_name(slowest)} at {slowest.get('event')}."
+        )
+
+
+def _is_cut(trace: Trace, message: MessageStory) -> bool:
+    """Whether the recording ends before it tells what became of the message."""
+    is_last = message.last == trace.exchanges[-1].number
+    is_open = message.outcome is Fate.UNANSWERED or (message.outcome, message.at) == (
+        Fate.GIVEN_UP,
+        "disconnect",
+    )
+    return trace.how == "cut" and is_last and is_open
+
+
+def _envelope_sentences(message: MessageStory) -> Iterator[str]:
+    if message.sender is not None:
+        yield f"It gave the sender <{safe(message.sender)}>."
+    taken = len(message.recipients) - len(message.refused)
+    if message.recipients:
+        names = ", ".join(f"<{safe(one)}>" for one in message.recipients)
+        yield f"It gave {plural(len(message.recipients), 'recipient')}: {names}."
+    if message.refused:
+        yield f"The filter refused {len(message.refused)} of them, and {taken} stayed."
+
+
+def _step_sentences(exchange: Exchange, message: MessageStory) -> Iterator[str]:
+    """What handlers asked for or did wrong at a step, if that is not only going on."""
+    for record in exchange.records:
+        name, error = _name(record), record.get("error")
+        if isinstance(error, dict):
+            what = shorten(f"{error.get('type')}: {error.get('text')}")
+            yield _sentence(f"{name} failed at {exchange.name}: {what}.")
+        odd = record.get("odd")
+        if isinstance(odd, list) and _actions(record):
+            words = shorten("; ".join(map(str, odd)))
+            yield (
+                f"Out of turn, {name} said at {_place(exchange)}: {answer_words(_actions(record))} "
+                f"({words}). What the MTA made of that is not in the recording."
+            )
+            continue
+        for verdict in _verdicts(record):
+            decided = exchange.name == message.at and verdict == message.verdict
+            if decides(verdict) and not decided:
+                yield _sentence(f"{name} asked for {verdict_words(verdict)} at {_place(exchange)}.")
+
+
+def _place(exchange: Exchange) -> str:
+    """The step, and what it was about."""
+    match exchange.readable_event:
+        case ev.Recipient(address=address):
+            return f"recipient <{safe(address)}>"
+        case ev.Header(name=name):
+            return f"header {safe(name)}"
+        case _:
+            return exchange.name
+
+
+def _decision(message: MessageStory, exchanges: Iterable[Exchange]) -> str:
+    verdict = message.verdict
+    if message.outcome is Fate.UNANSWERED:
+        return "The filter never answered at its end."
+    if verdict is None:
+        return f"It was given up by the MTA or its client ({message.at}), not by the filter."
+    if isinstance(verdict, act.Continue):
+        return f"No handler objected: the answer at {message.at} was to go on."
+    deciders = [
+        _name(record)
+        for one in exchanges
+        if one.name == message.at
+        for record in one.records
+        if "odd" not in record and verdict in _verdicts(record)
+    ]
+    if deciders:
+        return _sentence(f"{deciders[-1]} decided at {message.at}: {verdict_words(verdict)}.")
+    return f"The answer at {message.at} was {verdict_words(verdict)}."
+
+
+def _edit_sentences(message: MessageStory, exchanges: Iterable[Exchange]) -> Iterator[str]:
+    """The changes, with who asked for them; also those that were not made."""
+    asked = _asked_by(exchanges)
+    made = message.edits
+    who = {_same(edit): name for name, edit in asked}
+    for edit in made:
+        by = f", asked for by {who[_same(edit)]}" if _same(edit) in who else ""
+        yield f"Change: {change_words(edit)}{by}."
+    kept = set(map(_same, made))
+    for name, edit in asked:
+        if _same(edit) not in kept:
+            goes_on = message.outcome.goes_on
+            why = "it was not sent" if goes_on else f"the mail was {message.outcome}"
+            yield f"Dropped: {words_of(edit)}, asked for by {name}, for {why}."
+
+
+def _asked_by(exchanges: Iterable[Exchange]) -> list[tuple[str, Any]]:
+    """Edits with who asked for them; a new body that one asked for in pieces is one edit."""
+    asked: dict[str, list[Any]] = {}
+    for one in exchanges:
+        for record in one.records:
+            if "odd" not in record:
+                said = (one for one in _actions(record) if not is_verdict(one))
+                edits = asked.setdefault(_name(record), [])
+                edits += (one for one in said if not isinstance(one, act.Progress))
+    return [(name, edit) for name, edits in asked.items() for edit in join_bodies(edits)]
+
+
+def _same(edit: Any) -> object:
+    """What two edits have in common if they are the same; bodies by what they are."""
+    return edit if isinstance(edit, act.ReplaceBody) else repr(edit)
+
+
+def _sentence(text: str) -> str:
+    """With a capital, unless it begins with the name of a function."""
+    return f"T{text[1:]}" if text.startswith("the ") else text
+
+
+def _name(record: Record) -> str:
+    name = record.get("handler")
+    return safe(name) if isinstance(name, str) else "the filter"
+
+
+def _duration(record: Record) -> float:
+    return seconds_of(record.get("duration"))
+
+
+def _actions(record: Record) -> tuple[Any, ...]:
+    """What a handler queued; of a filter that did not tell, what was said."""
+    return readable_actions(record, "actions" if "handler" in record else "answer")
+
+
+def _verdicts(record: Record) -> list[act.Verdict]:
+    return verdicts_in(_actions(record))

@@ -1,0 +1,180 @@
+"""What of a mail is kept in a record: mail is private, and a trace need not hold all of it.
+
+Records in, records out. Whatever is left out is counted under the record's key ``left_out``, in bytes.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from typing import Any, Final, Literal, TypeAlias
+
+from attrs import field, frozen
+from attrs import validators as v
+
+from demyjpy.trace.format.json_bytes import dump_text, load_bytes, load_text
+from demyjpy.trace.format.records import Record
+from demyjpy.wire.fields import encode_text
+
+Keep: TypeAlias = Literal["envelope", "headers", "all"]
+
+REDACTED: Final = "(redacted)"
+
+_ADDRESS_MACROS: Final = frozenset(
+    {"mail_addr", "rcpt_addr", "auth_authen", "auth_author", "mail_from", "rcpt_to"}
+)
+# Of whose values no more is known than the envelope, the client and the queue id.
+_ENVELOPE_MACROS: Final = frozenset(
+    {"i", "mail_addr", "rcpt_addr", "client_addr", "client_name", "client_ptr", "client_port"}
+)
+
+
+def _names(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name.lower() for name in names)
+
+
+# Names of header fields that say nothing of a mail: RFC 5322, section 3.6, and such.
+_USUAL: Final = _names(
+    [
+        "from",
+        "sender",
+        "reply-to",
+        "to",
+        "cc",
+        "bcc",
+        "message-id",
+        "in-reply-to",
+        "references",
+        "subject",
+        "comments",
+        "keywords",
+        "date",
+        "received",
+        "return-path",
+        "mime-version",
+        "content-type",
+        "content-transfer-encoding",
+        "content-disposition",
+        "list-id",
+        "list-unsubscribe",
+        "list-post",
+        "precedence",
+        "auto-submitted",
+        "dkim-signature",
+        "authentication-results",
+        "user-agent",
+        "x-mailer",
+    ]
+)
+
+_HEADER_EDITS: Final = frozenset({"AddHeader", "InsertHeader", "ChangeHeader"})
+_ADDRESS_EDITS: Final = frozenset({"AddRecipient", "DeleteRecipient", "ChangeSender"})
+
+
+@frozen(kw_only=True)
+class Privacy:
+    """What is kept.
+
+    ``keep``: ``"envelope"`` (client, addresses, queue id and what the filter changed; no HELO, ESMTP
+    parameters and other macros, of header fields only usual names, no texts of replies),
+    ``"headers"`` (no bodies), or ``"all"``. ``redact``: names of header fields whose values are not
+    kept. ``hash_addresses``: addresses of the envelope are replaced by hashes, equal for equal ones,
+    made with ``salt``. Contexts and errors of handlers may hold anything: they are kept only where all
+    else is.
+    """
+
+    keep: Keep = field(default="all", validator=v.in_(("envelope", "headers", "all")))
+    redact: frozenset[str] = field(default=frozenset(), converter=_names)
+    hash_addresses: bool = False
+    salt: bytes = b""
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether nothing is left out."""
+        return self.keep == "all" and not self.redact and not self.hash_addresses
+
+    def of(self, record: Record) -> Record:
+        """A record with what may be kept of it."""
+        if self.keeps_all:
+            return record
+        found = {key: value for key, value in record.items() if key not in ("changes", "raw")}
+        left_out = [0]
+        if "fields" in record:
+            found["fields"] = self._fields(record["event"], record["fields"], left_out)
+        for key in ("answer", "actions"):
+            if key in record:
+                found[key] = [self._action(one, left_out) for one in record[key]]
+        if "error" in record:
+            found["error"] = {**record["error"], "text": REDACTED}
+        if left_out[0]:
+            found["left_out"] = left_out[0]
+        return found
+
+    def _fields(self, event: str, fields: dict[str, Any], left_out: list[int]) -> dict[str, Any]:
+        match event:
+            case "header":
+                kept = self._header(fields, left_out)
+                if self.keep == "envelope" and load_text(fields["name"]).lower() not in _USUAL:
+                    kept["name"] = self._left_out(fields["name"], left_out)
+                return kept
+            case "hello" | "unknown" if self.keep == "envelope":
+                return {name: self._left_out(text, left_out) for name, text in fields.items()}
+            case "body" if self.keep != "all":
+                left_out[0] += len(load_bytes(fields["data"]))
+                return {"data": ""}
+            case "mail" | "recipient" if self.hash_addresses:
+                name = "sender" if event == "mail" else "address"
+                return {name: self._address(fields[name]), "parameters": []}
+            case "mail" | "recipient" if self.keep == "envelope":
+                return {**fields, "parameters": []}
+            case "define_macros" if self.hash_addresses or self.keep == "envelope":
+                macros = [self._macro(name, value, left_out) for name, value in fields["definitions"]]
+                return {**fields, "definitions": macros}
+            case _:
+                return fields
+
+    def _header(self, fields: dict[str, Any], left_out: list[int]) -> dict[str, Any]:
+        """A field or an edit without its value, if that is not kept."""
+        name = load_text(fields["name"]).lower()
+        if self.keep != "envelope" and name not in self.redact:
+            return fields
+        kept = {key: one for key, one in fields.items() if key != "raw"}
+        return {**kept, "value": self._left_out(fields["value"], left_out)}
+
+    def _left_out(self, dumped: Any, left_out: list[int]) -> str:
+        left_out[0] += len(encode_text(load_text(dumped)))
+        return REDACTED
+
+    def _action(self, action: dict[str, Any], left_out: list[int]) -> dict[str, Any]:
+        kind = action["action"]
+        if kind in _HEADER_EDITS:
+            return self._header(action, left_out)
+        if kind == "ReplaceBody" and self.keep != "all":
+            left_out[0] += len(load_bytes(action["data"]))
+            return {**action, "data": ""}
+        if kind in _ADDRESS_EDITS and self.hash_addresses:
+            bare: dict[str, Any] = {"parameters": []} if "parameters" in action else {}
+            return {**action, "address": self._address(action["address"]), **bare}
+        if self.keep == "envelope" and kind == "Quarantine":
+            return {**action, "reason": self._left_out(action["reason"], left_out)}
+        if self.keep == "envelope" and kind == "?":
+            return {"action": kind, "text": REDACTED}
+        if kind == "ReplyCode" and (self.hash_addresses or self.keep == "envelope"):
+            return {**action, "lines": [self._left_out("".join(action["lines"]), left_out)]}
+        return action
+
+    def _macro(self, name: Any, value: Any, left_out: list[int]) -> list[Any]:
+        bare = load_text(name).strip("{}")
+        if self.keep == "envelope" and bare not in _ENVELOPE_MACROS and value is not None:
+            return [REDACTED, self._left_out(value, left_out)]
+        if self.hash_addresses and bare in _ADDRESS_MACROS and value is not None:
+            return [name, self._address(value)]
+        return [name, value]
+
+    def _address(self, dumped: Any) -> Any:
+        """``5f1c...@9ab0...``: both parts hashed; the null sender stays."""
+        text = load_text(dumped)
+        parts = text.rpartition("@") if "@" in text else ("", "", text)
+        return dump_text(parts[1].join(self._hash(part) for part in (parts[0], parts[2]) if part))
+
+    def _hash(self, text: str) -> str:
+        return hmac.new(self.salt, encode_text(text), hashlib.sha256).hexdigest()[:12]

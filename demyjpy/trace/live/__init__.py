@@ -1,0 +1,1 @@
+"""What watches a filter while it serves: recorder, flight recorder, capsules, the explain line."""

@@ -1,0 +1,1 @@
+"""Recorded sessions said again to a filter, and how its answers differ."""

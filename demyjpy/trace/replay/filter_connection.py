@@ -1,0 +1,60 @@
+"""A filter in memory, for an MTA that is recorded or played: bytes in, bytes out, handlers called."""
+
+import asyncio
+from typing import Any, Self
+
+from attrs import evolve
+
+from demyjpy.engine.connection import Call, Connection, Setup, Trouble
+from demyjpy.engine.pipeline import hang_up, open_connection, receive_data, resume, run_call_async
+
+
+class FilterConnection:
+    """One connection with a filter; a context manager, which ends the event loop of async handlers.
+
+    Plain handlers are called by the engine itself, also those that may block.
+    """
+
+    def __init__(self, setup: Setup, session: str = "") -> None:
+        self._runner: asyncio.Runner | None = None
+        self.troubles: list[Trouble] = []
+        setup = evolve(setup, defers=lambda handler: handler.is_async)
+        self._follow(open_connection(setup, session))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the event loop, if there is one."""
+        if self._runner is not None:
+            self._runner.close()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the filter has left."""
+        return self.connection.is_closed
+
+    def say(self, data: bytes) -> bytes:
+        """The MTA says this; what the filter says to it."""
+        return self._follow(receive_data(self.connection, data))
+
+    def end(self) -> None:
+        """The MTA closes the connection."""
+        self._follow(hang_up(self.connection))
+
+    def _follow(self, connection: Connection) -> bytes:
+        sent = connection.data_to_send
+        self.troubles += connection.troubles
+        while connection.call is not None:
+            connection = resume(connection, self._run(connection.call))
+            sent += connection.data_to_send
+            self.troubles += connection.troubles
+        self.connection = connection
+        return sent
+
+    def _run(self, call: Call) -> Any:
+        self._runner = self._runner or asyncio.Runner()
+        return self._runner.run(run_call_async(call))

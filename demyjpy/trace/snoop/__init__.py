@@ -1,0 +1,1 @@
+"""Between an MTA and a milter in any language: bytes go through, and are recorded."""
