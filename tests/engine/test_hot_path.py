@@ -416,3 +416,13 @@ def test_macros_that_are_said_again():
     said += [two, HEADER, two, HEADER, three, HEADER, HEADER, three, HEADER, one, HEADER]
     session.feed(join(said))  # in one read, so that the hot path takes all of it
     assert seen == [None, "1", "1", "1", "2", "2", "3", "1", "3", "1"]
+
+
+def test_macros_alone_use_up_a_budget():
+    """However many a peer sends before the next command: others have their turn."""
+    line = opened(define_event_handlers({"mail": lambda event, ctx: ctx}), budget=Budget(packets=2))
+    assert line.receive_data(join([macros("M", i="1")] * 4 + [MAIL])) is None
+    assert line.leave().is_behind
+    while (answer := line.go_on()) is None and line.leave().is_behind:
+        pass
+    assert letters(answer or line.leave().data_to_send) == "c"
