@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from struct import pack
-from typing import Any, Final
+from typing import Final
 
 from benchmarks.filters import bytecount, noop
 from demyjpy import (
@@ -25,6 +25,7 @@ from demyjpy import (
 )
 from demyjpy.engine import pipeline
 from demyjpy.engine.connection import Setup
+from demyjpy.engine.hot_path import Line
 from demyjpy.registry import Registry
 
 Packets = tuple[bytes, ...]
@@ -178,26 +179,12 @@ def letters(data: bytes) -> str:
 
 def play(played: Played, setup: Setup) -> bytes:
     """A session from its first read to the end; all that was answered."""
-    line = getattr(pipeline, "Line", None)  # as the drivers have it, once they do
-    connection = pipeline.open_connection(setup)
-    return _play_line(line(connection), played) if line else _play_values(connection, played)
-
-
-def _play_values(connection: Any, played: Played) -> bytes:
-    sent = []
-    for read in played.reads:
-        connection = pipeline.receive_data(connection, read)
-        sent.append(connection.data_to_send)
-    pipeline.hang_up(connection)
-    return b"".join(sent)
-
-
-def _play_line(line: Any, played: Played) -> bytes:
+    line = Line(pipeline.open_connection(setup))
     sent = []
     for read in played.reads:
         answer = line.receive_data(read)
-        sent.append(line.connection.data_to_send if answer is None else answer)
-    pipeline.hang_up(line.connection)
+        sent.append(line.leave().data_to_send if answer is None else answer)
+    pipeline.hang_up(line.leave())
     return b"".join(sent)
 
 

@@ -7,6 +7,7 @@ way is `demyjpy.engine.pipeline`'s.
 import inspect
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
 
 from attrs import evolve
 from pyrsistent import PMap
@@ -16,6 +17,7 @@ from demyjpy import events as ev
 from demyjpy.actions import Verdict
 from demyjpy.codec import encode_event
 from demyjpy.context import ENGINE_KEYS, Context, send_action, take_actions, update
+from demyjpy.engine.cache import Cache
 from demyjpy.engine.negotiation import EVENT_NAMES, Wants, action_names, agree, sent_events
 from demyjpy.engine.smallmap import small_map
 from demyjpy.errors import HandlerError, describe
@@ -93,16 +95,20 @@ def default_event_handler(event: ev.Event, ctx: Context) -> Context:
     """What the library does where no handler is registered: negotiate, keep macros, continue."""
     match event:
         case ev.Options():
-            reply, agreed = as_registry(ctx["handlers"]).once(
-                ("options", event, *(frozenset(ctx[key]) for key in _DECLARED)),
-                lambda: _agree(event, ctx),
-            )
+            registry = as_registry(ctx["handlers"])
+            answers = _ANSWERS.setdefault(registry, Cache())
+            declared = (frozenset(ctx[key]) for key in _DECLARED)
+            reply, agreed = answers.once((event, *registry.sizes, *declared), lambda: _agree(event, ctx))
             return send_action(update(ctx, agreed), reply)
         case ev.DefineMacros():
             _, payload = encode_event(event)
             return ctx.set("macros", ctx["macros"].define(payload[0], payload[1:]))
         case _:
             return ctx
+
+
+_ANSWERS: Final[WeakKeyDictionary[Registry, Cache]] = WeakKeyDictionary()
+"""What filters answer to offers. A filter is forgotten together with its answers."""
 
 
 def _agree(offer: ev.Options, ctx: Context) -> tuple[act.Negotiate, dict[str, frozenset[str]]]:

@@ -6,7 +6,7 @@ handlers is `demyjpy.engine.pipeline`'s.
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, overload
 
 from attrs import field, frozen
@@ -20,13 +20,10 @@ from demyjpy.wire.codes import MACROS_PER_STAGE
 from demyjpy.wire.fields import spell_macro
 
 E = TypeVar("E")
-T = TypeVar("T")
 R = TypeVar("R", bound=Context | Awaitable[Context])
 
 HANDLER_NAMES: Final = (*EVENT_NAMES, "disconnect", "options", "define_macros")
 """The names under which a handler may be registered."""
-
-_MOST_MADE: Final = 64  # keys come from what MTAs offer, which is up to them
 
 QUIETABLE: Final = tuple(name for name in EVENT_NAMES if ROW_OF_NAME[name].quiet)
 """The events whose handler may be declared ``reply=False``."""
@@ -151,7 +148,6 @@ class Registry(Mapping[str, Handler[Any]]):
     ) -> None:
         self.declarations = declarations or Declarations()
         self._handlers: dict[str, Handler[Any]] = {}
-        self._made: dict[Any, Any] = {}
         for event, handler in check_mapping("handlers", handlers or {}).items():
             self.add(event, handler)
 
@@ -190,31 +186,15 @@ class Registry(Mapping[str, Handler[Any]]):
     def __eq__(self, other: object) -> bool:
         return self is other
 
-    def once(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
-        """What ``make`` returns, made once for each key while no handler is added.
-
-        For what would come out the same on every connection of this filter.
-        """
-        made: T | None = self.known(key)  # another thread may be at it, too
-        if made is None:
-            made = make()
-            self.keep(key, made)
-        return made
-
-    def known(self, key: tuple[Hashable, ...]) -> Any:
-        """What was kept under this key since the last handler was added; None if nothing was."""
-        return self._made.get((*key, *map(len, self.parts)))
-
-    def keep(self, key: tuple[Hashable, ...], made: Any) -> None:
-        """Let it be known, for as long as no handler is added and not too much else is."""
-        if len(self._made) >= _MOST_MADE:
-            self._made.clear()
-        self._made[(*key, *map(len, self.parts))] = made
-
     @property
     def parts(self) -> tuple["Registry", ...]:
         """The filters that this one is merged from, in order; itself, if it is not merged."""
         return (self,)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many handlers each part has. What is remembered about a filter holds while this does."""
+        return tuple(map(len, self.parts))
 
     @property
     def actions(self) -> frozenset[str]:

@@ -15,8 +15,9 @@ from demyjpy.drivers.loading import Reload
 from demyjpy.drivers.privileges import acting_as
 from demyjpy.drivers.start import Driver, refuse_while_loading
 from demyjpy.drivers.start import start_milter as start_without
+from demyjpy.engine.cache import Cache
 from demyjpy.engine.connection import Observer, Step
-from demyjpy.engine.outcomes import check_context
+from demyjpy.engine.handler_results import check_context
 from demyjpy.handlers import ENVELOPE, as_registry, watch_envelope
 
 if TYPE_CHECKING:
@@ -105,11 +106,12 @@ def seeing(on_connect: Any) -> Any:
         return watch_envelope(as_registry(on_connect))
     if not callable(on_connect):
         return on_connect  # the driver says what is wrong with it
+    known = Cache()
 
     def connect(ctx: Any) -> Any:
         ctx = check_context(on_connect(ctx))
         registry = as_registry(ctx["handlers"])
-        watched = registry.once(("watched",), lambda: watch_envelope(registry))
+        watched = known.once((registry, registry.sizes), lambda: watch_envelope(registry))
         return ctx.set("handlers", watched).set(
             "optional_events", ctx["optional_events"] | set(ENVELOPE)
         )

@@ -17,7 +17,7 @@ FLOORS = (
     ("errors", "shown"),
     ("wire",),
     ("events", "actions", "texts", "verdicts", "codec"),
-    ("engine.smallmap", "engine.macros", "engine.negotiation"),  # what contexts and registries hold
+    ("engine.cache", "engine.smallmap", "engine.macros", "engine.negotiation"),
     ("context", "registry", "handlers", "shorthands"),
     ("engine",),
     ("drivers",),

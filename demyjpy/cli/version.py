@@ -28,6 +28,6 @@ def is_compiled() -> bool:
     """Whether the engine is the one that was built with ``HATCH_BUILD_HOOKS_ENABLE=1``."""
     from importlib.machinery import EXTENSION_SUFFIXES  # noqa: PLC0415  # only --version needs it
 
-    from demyjpy.engine import lane  # noqa: PLC0415
+    from demyjpy.engine import hot_path  # noqa: PLC0415
 
-    return str(lane.__file__).endswith(tuple(EXTENSION_SUFFIXES))
+    return str(hot_path.__file__).endswith(tuple(EXTENSION_SUFFIXES))

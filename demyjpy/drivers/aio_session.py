@@ -15,8 +15,9 @@ from demyjpy.drivers.report import UNFINISHED, report, report_closed
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable
 from demyjpy.drivers.transport import Poller, Transport
 from demyjpy.engine.connection import Call, Connection
-from demyjpy.engine.outcomes import as_exception
-from demyjpy.engine.pipeline import PROGRESS, Line, hang_up, open_connection, resume
+from demyjpy.engine.handler_results import as_exception
+from demyjpy.engine.hot_path import Line
+from demyjpy.engine.pipeline import PROGRESS, hang_up, open_connection, resume
 from demyjpy.errors import DeadlineError, HandlerError
 from demyjpy.events import Abort, Disconnect
 
@@ -82,13 +83,13 @@ class AsyncSession:
         """Serve an accepted socket."""
         self._late = acknowledgeable(sock)
         self._transport = Transport(self._server.poller, sock, self)
-        self._follow(self._line.connection)
+        self._follow(self._line.leave())
 
     # ---------------------------------------------------------------------- what the transport says
     def receive(self, data: bytes) -> None:
         answer = self._line.receive_data(data)
         if answer is None:
-            connection = self._line.connection
+            connection = self._line.leave()
             if self._late and connection.is_silent:
                 acknowledge(self._late)
             self._follow(connection)
@@ -110,7 +111,7 @@ class AsyncSession:
     def lose(self) -> None:
         self._transport = None
         self._stop_progress()
-        connection = self._line.connection
+        connection = self._line.leave()
         if connection.is_closed:
             self._server.forget_session(self)
             return
@@ -137,7 +138,7 @@ class AsyncSession:
     # ---------------------------------------------------------------------- what the engine says
     def _follow(self, connection: Connection) -> None:
         """Do what the engine wants done."""
-        self._line.connection = connection
+        self._line.hold(connection)
         report(connection)
         transport = self._transport
         if connection.data_to_send and transport is not None:
@@ -216,7 +217,7 @@ class AsyncSession:
             self._transport.fail(error)
 
     def _go_on(self, outcome: Any) -> None:
-        connection = self._line.connection
+        connection = self._line.leave()
         if self._transport is not None and self._transport.is_closing:
             connection = hang_up(connection)
         self._follow(resume(connection, outcome, monotonic() - self._started))
@@ -225,17 +226,17 @@ class AsyncSession:
     # ---------------------------------------------------------------------- what the server says
     def leave_if_idle(self) -> None:
         """End the session, unless a message is on its way."""
-        if self._transport is not None and self._line.connection.is_idle:
-            self._follow(hang_up(self._line.connection))
+        if self._transport is not None and self._line.leave().is_idle:
+            self._follow(hang_up(self._line.leave()))
 
     def cut(self) -> None:
         """End the session now. A handler that still runs is cancelled, which is reported then."""
         if self._transport is not None:
             if self._running is None and not self._transport.is_closing:
-                report_closed(self._line.connection, UNFINISHED)
+                report_closed(self._line.leave(), UNFINISHED)
             self._transport.abort()
-            self._follow(hang_up(self._line.connection))
-        call = self._line.connection.call
+            self._follow(hang_up(self._line.leave()))
+        call = self._line.leave().call
         if self._running and call and not isinstance(call.event, Abort | Disconnect):  # which are due
             self._is_cut = True
             self._running.cancel()
@@ -250,7 +251,7 @@ class AsyncSession:
         if self._running is not None or self._transport is None:
             return
         if self._begun is not None:
-            if self._line.connection.agreement is not None:
+            if self._line.leave().is_negotiated:
                 self._begun = None
             elif now - self._begun > options.negotiate_timeout:
                 self._leave(
@@ -266,5 +267,5 @@ class AsyncSession:
             self._leave(self._transport, f"the MTA said nothing for {self.guest.patience:g} s")
 
     def _leave(self, transport: Transport, why: str) -> None:
-        report_closed(self._line.connection, why)
+        report_closed(self._line.leave(), why)
         transport.abort()

@@ -49,7 +49,7 @@ def report(connection: Connection) -> None:
 
 def report_closed(connection: Connection, why: str) -> None:
     """Log that we close a connection for a reason other than what was said on it."""
-    macros = connection.macros
+    macros = connection.scope.macros
     where = Where(connection.session, macros.get("i"), macros.client)
     log.warning("%s: closed: %s", where, why, extra=where.facts())
 

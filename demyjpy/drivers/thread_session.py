@@ -19,7 +19,8 @@ from demyjpy.drivers.report import report, report_closed
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable, send_at_once
 from demyjpy.drivers.turns import Share, Turns
 from demyjpy.engine.connection import Call, Connection
-from demyjpy.engine.pipeline import PROGRESS, Line, hang_up, open_connection, resume, run_call
+from demyjpy.engine.hot_path import Line
+from demyjpy.engine.pipeline import PROGRESS, hang_up, open_connection, resume, run_call
 from demyjpy.errors import DeadlineError
 from demyjpy.registry import Handler
 
@@ -69,8 +70,8 @@ class ThreadSession:
         """Until the connection ends."""
         with self._until_its_end():
             self._prepare()
-            begun = self._line.connection
-            self._line.connection = open_connection(begun.setup, begun.session)
+            begun = self._line.leave()
+            self._line.hold(open_connection(begun.setup, begun.session))
             self._exchange()
 
     def take_over(self, error: DeadlineError) -> None:
@@ -108,11 +109,11 @@ class ThreadSession:
                     reads = _FEW
                 if answer:
                     self._send(answer)
-                elif late and (answer is not None or self._line.connection.is_silent):
+                elif late and (answer is not None or self._line.leave().is_silent):
                     acknowledge(late)
             else:
                 answer = None
-                self._line.connection = hang_up(self._line.connection)
+                self._line.hold(hang_up(self._line.leave()))
 
     def end(self) -> None:
         """The connection has ended."""
@@ -130,9 +131,9 @@ class ThreadSession:
     def _follow(self) -> bool:
         """Do what the engine wants done; whether there is more to read."""
         while True:
-            connection = self._line.connection
+            connection = self._line.leave()
             report(connection)
-            is_behind = bool(connection.packets) or connection.unread.is_ready
+            is_behind = connection.backlog.has_packets
             if is_behind or connection.call is not None:  # at its end a message mostly waits
                 self._share.spend(is_behind)
             if connection.data_to_send:
@@ -144,7 +145,7 @@ class ThreadSession:
             elif connection.is_closed or not is_behind:
                 return not connection.is_closed
             elif self._is_left:
-                self._line.connection = hang_up(connection)
+                self._line.hold(hang_up(connection))
             else:
                 answer = self._line.go_on()
                 if answer is not None:
@@ -152,10 +153,10 @@ class ThreadSession:
                     return True
 
     def _resume(self, outcome: Any, duration: float) -> None:
-        connection = self._line.connection
+        connection = self._line.leave()
         if duration > _NOTICEABLE and self._is_gone():
             connection = hang_up(connection)
-        self._line.connection = resume(connection, outcome, duration)
+        self._line.hold(resume(connection, outcome, duration))
 
     def _call(self, call: Call) -> Any:
         """Call a handler; `_LeftBehindError` where it took so long that another thread went on."""
@@ -200,7 +201,7 @@ class ThreadSession:
             self._half_sent = b""
         except BlockingIOError:
             self._break_off(
-                self._line.connection, f"the MTA read nothing for {self._options.write_timeout:g} s"
+                self._line.leave(), f"the MTA read nothing for {self._options.write_timeout:g} s"
             )
         except OSError:
             pass  # reading says that the peer is gone
@@ -208,7 +209,7 @@ class ThreadSession:
     def _read(self) -> bytes:
         """What the peer says; nothing when the session is over."""
         with self._lock:
-            if self._server.stopping and self._line.connection.is_idle:
+            if self._server.stopping and self._line.leave().is_idle:
                 return b""
             self._is_reading = True
         data = self._receive()
@@ -221,7 +222,7 @@ class ThreadSession:
         try:
             return self._socket.recv(_READ_SIZE)
         except BlockingIOError:
-            self._break_off(self._line.connection, f"the MTA said nothing for {self.guest.patience:g} s")
+            self._break_off(self._line.leave(), f"the MTA said nothing for {self.guest.patience:g} s")
         except OSError:
             pass
         return b""
@@ -229,7 +230,7 @@ class ThreadSession:
     def leave_if_idle(self) -> None:
         """End the session, unless a message is on its way."""
         with self._lock:
-            if self._is_reading and self._line.connection.is_idle:
+            if self._is_reading and self._line.leave().is_idle:
                 self._is_left = True
                 self._shut(socket.SHUT_RD)
 
@@ -240,17 +241,17 @@ class ThreadSession:
         with self._lock:
             if not self._is_reading:
                 return
-            if self._line.connection.agreement is not None:
+            if self._line.leave().is_negotiated:
                 self._begun = None
             elif now - self._begun > self._options.negotiate_timeout:
                 self._begun = None
                 late = f"the MTA did not negotiate within {self._options.negotiate_timeout:g} s"
-                self._break_off(self._line.connection, late)
+                self._break_off(self._line.leave(), late)
 
     def cut(self, why: str) -> None:
         """From another thread: end the session now; its own finds the connection closed."""
         with self._lock:
-            known = self._line.connection if self._is_reading else self._line.outline
+            known = self._line.leave() if self._is_reading else self._line.outline
         self._break_off(known, why)
 
     def _break_off(self, known: Connection, why: str) -> None:

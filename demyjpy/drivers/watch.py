@@ -16,8 +16,13 @@ from typing import Any, Final
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.report import Seldom, log
 
-_CALLERS: Final = frozenset({"demyjpy.engine.lane", "demyjpy.engine.turn", "demyjpy.engine.pipeline"})
-"""The modules that call handlers. In a compiled engine only the last has frames, which are enough."""
+_CALLERS: Final = frozenset(
+    {
+        *("demyjpy.engine.hot_path", "demyjpy.engine.handling", "demyjpy.engine.pipeline"),
+        "demyjpy.drivers.aio_session",
+    }
+)
+"""The modules that call handlers. The last two have frames in a compiled engine, too."""
 
 _OURS: Final = "demyjpy."
 

@@ -4,7 +4,7 @@ All are frozen: `demyjpy.engine.pipeline` makes the next from the last. No decis
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from attrs import field, frozen
 from pyrsistent import pmap
@@ -12,11 +12,14 @@ from pyrsistent import pmap
 from demyjpy import events as ev
 from demyjpy.actions import Verdict
 from demyjpy.context import Context
+from demyjpy.engine.cache import Cache
+from demyjpy.engine.decisions import NO_DECISIONS, Decisions
+from demyjpy.engine.dispatch import Chain, Dispatch, Table
 from demyjpy.engine.limits import NOTHING_COUNTED, Budget, Counts, Limits
 from demyjpy.engine.macros import NO_MACROS, Macros
-from demyjpy.engine.negotiation import Agreement
+from demyjpy.engine.negotiation import NO_AGREEMENT, Agreement
 from demyjpy.engine.phases import IN_MESSAGE, Phase
-from demyjpy.engine.standing import CLEAR, Standing
+from demyjpy.engine.routes import Routes
 from demyjpy.errors import HandlerError
 from demyjpy.registry import Handler
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, Unread
@@ -70,7 +73,8 @@ class Setup:
 
     ``defers`` says which handlers the driver calls itself; the engine calls the others at once.
     ``budget`` is what a connection may use until `demyjpy.engine.pipeline.go_on` is called; None for all
-    that it needs.
+    that it needs. ``cache`` holds how connections begin: it is the same for all, unless functions of the
+    user's have a say in it.
     """
 
     on_connect: Callable[[Context], Context]
@@ -80,57 +84,46 @@ class Setup:
     clock: Callable[[], float] | None = None
     defers: Callable[[Handler[Any]], bool] = lambda handler: handler.blocking or handler.is_async
     budget: Budget | None = None
-
-
-@frozen
-class Station:
-    """An event on one connection: its packet, who handles it, and whether an answer is due."""
-
-    letter: int
-    name: str
-    decode: Callable[[bytes, bool], ev.Event]
-    chain: tuple[tuple[int, Handler[Any]], ...]
-    replies: bool
+    cache: Cache = field(factory=Cache, init=False, repr=False)
 
 
 @frozen
 class Job:
-    """An event on its way through the handlers of its station."""
+    """An event on its way through its handlers.
 
-    station: Station
+    ``chain`` are those that are still to run, ``verdicts`` and ``modifications`` what the others said,
+    each with the number of its filter. ``may_answer`` is whether the answer is up to handlers;
+    ``forced`` is what the library answers in place of them. ``last_chunk``: a body that came with the
+    end of message, which is answered together with it. For the observer there are ``step``, that of the
+    handler that ran last, ``packet``, what the MTA said, and ``exchange``, the number of the event.
+    """
+
+    dispatch: Dispatch
     event: ev.Event
-    chain: tuple[tuple[int, Handler[Any]], ...]
-    """Those that are still to run."""
-    replies: bool = True
-    """Whether the MTA waits for what comes out."""
+    chain: Chain
     may_answer: bool = True
-    """Whether what comes out is up to the handlers."""
     forced: Verdict | None = None
-    """What the library answers in place of the handlers."""
     last_chunk: bool = False
-    """Body that came with the end of message: answered together with it."""
     verdicts: tuple[tuple[int, Verdict], ...] = ()
-    """What those that ran answered, by filter."""
     modifications: tuple[tuple[int, Any], ...] = ()
     step: Step | None = None
-    """The step of the handler that ran last, for the observer."""
     packet: Packet | None = None
-    """What the MTA said, for the observer."""
     exchange: int = 0
-    """The number of the event, for the observer."""
 
 
 @frozen
 class Call:
     """A handler that the driver is to call; its outcome goes to `demyjpy.engine.pipeline.resume`.
 
-    ``progress``: send `demyjpy.engine.pipeline.PROGRESS` every so many seconds meanwhile.
+    ``progress``: send `demyjpy.engine.pipeline.PROGRESS` every so many seconds meanwhile. ``job`` is the
+    engine's own: the event that waits for the outcome.
     """
 
     handler: Handler[Any]
     event: ev.Event
     ctx: Context
     progress: float | None
+    job: Job | None = field(default=None, repr=False)
 
 
 @frozen
@@ -148,11 +141,67 @@ class Trouble:
 
 
 @frozen
+class Agreed:
+    """What was agreed at the negotiation. It holds for all sessions on the socket.
+
+    ``table`` says who handles each command; before the negotiation it has the negotiation and the end
+    only. ``routes`` is what the hot path may do, None if it may do nothing.
+    """
+
+    agreement: Agreement = NO_AGREEMENT
+    table: Table = field(factory=dict)
+    routes: Routes | None = None
+    filters: int = 1
+
+
+@frozen
+class Scope:
+    """How far the session has come, what holds there, and what will hold after the message.
+
+    The next message starts from ``base``, the next session on the socket from ``initial``. ``prelude``
+    is what stood before macros for a message to come, if a handler has seen those.
+    """
+
+    phase: Phase = Phase.NEW
+    context: Context = pmap()
+    base: Context = pmap()
+    prelude: Context | None = None
+    initial: Context = pmap()
+    macros: Macros = NO_MACROS
+    decisions: Decisions = NO_DECISIONS
+    counts: Counts = NOTHING_COUNTED
+
+
+@frozen
+class Backlog:
+    """What has come and is not done yet.
+
+    ``packets`` are those taken from ``unread`` and not done with: one or none. ``is_ending``: the peer
+    is gone, but a call is still out. ``exchanges``: events so far, but for those on the hot path, where
+    no observer is.
+    """
+
+    unread: Unread = NOTHING_UNREAD
+    packets: tuple[Packet, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    is_ending: bool = False
+    exchanges: int = 0
+
+    @property
+    def has_packets(self) -> bool:
+        """Whether a packet waits."""
+        return bool(self.packets) or self.unread.is_ready
+
+
+NO_BACKLOG: Final = Backlog()
+
+
+@frozen
 class Connection:
     """All that is known about one connection with an MTA.
 
-    A driver reads ``data_to_send``, ``call``, ``troubles`` and ``is_closed``; each holds what has come
-    up since the connection value before this one. Where its setup has a budget, ``is_behind``, too.
+    A driver reads ``data_to_send``, ``call``, ``troubles`` and ``is_closed``. Each holds what is new
+    since the connection value before this one. If its setup has a budget, it reads ``is_behind``, too.
     """
 
     setup: Setup
@@ -161,38 +210,12 @@ class Connection:
     call: Call | None = None
     troubles: tuple[Trouble, ...] = ()
     is_closed: bool = False
-
-    phase: Phase = Phase.NEW
-    context: Context = pmap()
-    base: Context = pmap()
-    """What the next message starts from."""
-    prelude: Context | None = None
-    """What stood before macros for a message to come, where a handler has seen those."""
-    initial: Context = pmap()
-    """What the next session on this socket starts from."""
-    macros: Macros = NO_MACROS
-    agreement: Agreement | None = None
-    stations: dict[int, Station] = field(factory=dict)
-    """By command letter; filled at negotiation, then only read."""
-    routes: Any = None
-    """Those of it that are plain, as `demyjpy.engine.lane` takes them; None where there are none."""
-    filters: int = 1
-    unread: Unread = NOTHING_UNREAD
-    packets: tuple[Packet, ...] = ()
-    """Those taken from ``unread`` and not done with: one or none."""
-    jobs: tuple[Job, ...] = ()
-    job: Job | None = None
-    """The one that waits for ``call``."""
-    is_ending: bool = False
-    """The peer is gone, but ``call`` is still out."""
-
-    standing: Standing = CLEAR
-    counts: Counts = NOTHING_COUNTED
-    exchanges: int = 0
-    """Events so far, without those of the lane, where nobody looks."""
+    agreed: Agreed = Agreed()
+    scope: Scope = Scope()
+    backlog: Backlog = NO_BACKLOG
 
     def of_session(self, session: str) -> "Connection":
-        """The same as another session, where no more has happened than happens to each."""
+        """The same as another session. Nothing may have happened but what happens to each session."""
         return Connection(  # evolve() takes four times as long
             self.setup,
             session,
@@ -200,16 +223,25 @@ class Connection:
             self.call,
             self.troubles,
             self.is_closed,
-            self.phase,
-            self.context,
-            self.base,
-            self.prelude,
-            self.initial,
-            self.macros,
-            self.agreement,
-            self.stations,
-            self.routes,
-            self.filters,
+            self.agreed,
+            self.scope,
+        )
+
+    @property
+    def is_negotiated(self) -> bool:
+        """Whether filter and MTA have agreed."""
+        return self.agreed.agreement is not NO_AGREEMENT
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the hot path may be taken: nothing is waiting, nothing decided, nothing owed."""
+        routes, scope = self.agreed.routes, self.scope
+        return (
+            routes is not None
+            and scope.phase in routes
+            and scope.decisions is NO_DECISIONS
+            and self.call is None
+            and not (self.backlog.packets or self.backlog.jobs)
         )
 
     @property
@@ -220,13 +252,9 @@ class Connection:
     @property
     def is_idle(self) -> bool:
         """Whether it may be closed without harm: no message is open, nothing is being answered."""
-        return self.phase not in IN_MESSAGE and not self.call and not self._has_packets
+        return not (self.scope.phase in IN_MESSAGE or self.call or self.backlog.has_packets)
 
     @property
     def is_behind(self) -> bool:
         """Whether packets wait for their turn: `demyjpy.engine.pipeline.go_on` takes them."""
-        return not (self.call or self.is_closed) and self._has_packets
-
-    @property
-    def _has_packets(self) -> bool:
-        return bool(self.packets) or self.unread.is_ready
+        return not (self.call or self.is_closed) and self.backlog.has_packets

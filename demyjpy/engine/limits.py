@@ -6,11 +6,8 @@ from typing import Final
 from attrs import field, frozen
 from attrs import validators as v
 
-from demyjpy.wire.codes import CHUNK_SIZE, Command
-
-_RCPT: Final = int(Command.RCPT)
-_HEADER: Final = int(Command.HEADER)
-_BODY: Final = int(Command.BODY)
+from demyjpy.engine.letters import BODY, HEADER, RCPT
+from demyjpy.wire.codes import CHUNK_SIZE
 
 
 @frozen
@@ -59,8 +56,32 @@ class Budget:
     clock: Callable[[], float] | None = None
 
 
+class Meter:
+    """What of a budget a connection has used: packets taken, bytes of answers, time."""
+
+    __slots__ = ("_budget", "_until", "answered", "taken")
+
+    def __init__(self, budget: Budget | None) -> None:
+        self._budget = budget
+        self._until = 0.0
+        self.taken = self.answered = 0
+
+    def is_used_up(self) -> bool:
+        """Whether what is left has to wait until others have had their turn."""
+        budget = self._budget
+        if budget is None:
+            return False
+        if self.taken >= budget.packets or self.answered > budget.answer:
+            return True
+        if budget.clock is None:
+            return False
+        now = budget.clock()
+        self._until = self._until or now + budget.seconds
+        return now >= self._until
+
+
 NO_END: Final = 1 << 62
-"""More packets or bytes than come."""
+"""More packets than come."""
 
 
 @frozen
@@ -73,26 +94,22 @@ class Counts:
 
     def count(self, letter: int, payload: bytes) -> "Counts":
         """With one packet more; packets that have no limit do not count."""
-        if letter == _RCPT:
+        if letter == RCPT:
             return Counts(self.recipients + 1, self.headers, self.size)
-        if letter == _HEADER:
-            return Counts(self.recipients, self.headers + 1, self.size + len(payload))
-        if letter == _BODY:
-            return Counts(self.recipients, self.headers, self.size + len(payload))
+        if letter in (HEADER, BODY):
+            return Counts(self.recipients, self.headers + (letter == HEADER), self.size + len(payload))
         return self
 
     def passed(self, letter: int, limits: Limits) -> str | None:
         """The limit that the last packet, with this letter, has passed, in words; None for none."""
-        if letter == _RCPT:
-            over = self.recipients > limits.recipients
-            return f"{limits.recipients} recipients" if over else None
-        if letter == _HEADER and self.size > limits.header_size:
-            return f"{limits.header_size} bytes of header"
-        if self.size > limits.message:
-            return f"{limits.message} bytes of message"
-        if self.headers > limits.headers:
-            return f"{limits.headers} headers"
-        return None
+        recipients = (self.recipients, limits.recipients, "recipients")
+        header = (self.size, limits.header_size, "bytes of header")
+        content = (
+            (self.size, limits.message, "bytes of message"),
+            (self.headers, limits.headers, "headers"),
+        )
+        watched = {RCPT: (recipients,), HEADER: (header, *content)}.get(letter, content)
+        return next((f"{most} {what}" for count, most, what in watched if count > most), None)
 
 
 NOTHING_COUNTED: Final = Counts()

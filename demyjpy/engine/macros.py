@@ -43,24 +43,10 @@ _DROPPED_AT: Final[dict[int, tuple[int, ...]]] = {
     _C.HELO: tuple(range(2, 8)),
     _C.MAIL: tuple(range(3, 8)),
     _C.RCPT: tuple(range(3, 8)),
+    # Sendmail sends the macros of a recipient that it refuses and then no RCPT: they end here
+    **dict.fromkeys((_C.DATA, _C.HEADER, _C.EOH, _C.BODY, _C.BODYEOB), (_RECIPIENT, PASSING)),
 }
 """Slots that end when this command comes (at others the passing one), but for its own just filled."""
-
-_AFTER_RECIPIENTS: Final[frozenset[int]] = frozenset({_C.DATA, _C.HEADER, _C.EOH, _C.BODY, _C.BODYEOB})
-"""Sendmail sends the macros of a recipient that it refuses and then no RCPT: they end here."""
-
-_MET_PASSING: Final[tuple[int, tuple[int, ...]]] = (PASSING, ())
-_MET: Final[dict[int, tuple[int, tuple[int, ...]]]] = {
-    letter: (
-        _SLOTS.get(letter, PASSING),
-        (
-            *_DROPPED_AT.get(letter, (PASSING,)),
-            *((_RECIPIENT,) if letter in _AFTER_RECIPIENTS else ()),
-        ),
-    )
-    for letter in (*_SLOTS, *_AFTER_RECIPIENTS)
-}
-"""For a command that comes with macros: their slot, and the slots that end."""
 
 
 class _Read(bytes):
@@ -112,8 +98,6 @@ class Macros:
         """As they are in force for the command that has now come."""
         own = self.fresh & 1 << _SLOTS.get(letter, PASSING)
         slots = self._drop(_DROPPED_AT.get(letter, (PASSING,)), own)
-        if letter in _AFTER_RECIPIENTS and slots[_RECIPIENT] is not None:
-            slots = (*slots[:_RECIPIENT], None, *slots[_RECIPIENT + 1 :])
         return self if slots is self.slots and not self.fresh else Macros(slots)
 
     def meet(self, letter: int, payload: bytes) -> "Macros":
@@ -123,11 +107,10 @@ class Macros:
         """
         if self.fresh:
             return self.define(letter, payload).arrive(letter)
-        slot, ended = _MET.get(letter, _MET_PASSING)
         slots = [*self.slots]
-        for one in ended:
+        for one in _DROPPED_AT.get(letter, ()):
             slots[one] = None
-        slots[slot] = payload
+        slots[_SLOTS.get(letter, PASSING)] = payload
         after = (*slots,)
         return self if after == self.slots else Macros(after)
 

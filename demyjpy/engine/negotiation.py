@@ -16,7 +16,6 @@ from demyjpy.codec import ACTIONS, EVENTS, ROW_OF_NAME
 from demyjpy.errors import LocalProtocolError, NegotiationError, RemoteProtocolError
 from demyjpy.events import Options
 from demyjpy.wire.codes import (
-    CHUNK_SIZE,
     DATA_SIZES,
     MACROS_PER_STAGE,
     MAX_VERSION,
@@ -79,18 +78,15 @@ class Agreement:
     leading_space: bool
     may_skip: bool
     reports_rejected: bool
-    data_size: int
 
     @classmethod
     def of(cls, reply: Negotiate) -> "Agreement":
-        """What an answer comes to.
+        """What follows from an answer.
 
         ``off``: the letters of the commands that are not sent; ``leading_space``: header values go over
         the wire as they stand after the colon; ``may_skip``: SKIP may be said; ``reports_rejected``:
-        recipients that the MTA refused are reported; ``data_size``: the largest payload in bytes that
-        either side may send.
+        recipients that the MTA refused are reported.
         """
-        sizes = (size for bit, size in DATA_SIZES.items() if reply.protocol & bit)
         return cls(
             reply,
             action_names(reply.actions),
@@ -98,7 +94,6 @@ class Agreement:
             leading_space=bool(reply.protocol & _P.HDR_LEADSPC),
             may_skip=bool(reply.protocol & _P.SKIP),
             reports_rejected=bool(reply.protocol & _P.RCPT_REJ),
-            data_size=next(sizes, CHUNK_SIZE),
         )
 
 
@@ -134,6 +129,10 @@ def offered_flags(offer: Options) -> tuple[ActionFlag, ProtocolFlag]:
 def action_names(flags: ActionFlag) -> frozenset[str]:
     """Action flags by name."""
     return frozenset(name for name, flag in ACTION_FLAGS.items() if flag & flags)
+
+
+NO_AGREEMENT: Final = Agreement.of(Negotiate(0, ActionFlag(0), _P.NONE))
+"""What holds before the negotiation: nothing."""
 
 
 def sent_events(events: frozenset[str], version: int) -> frozenset[str]:

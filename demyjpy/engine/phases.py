@@ -16,14 +16,15 @@ _C = Command
 
 
 class Phase(IntEnum):
-    """How far a session has come. From `MAIL` to `BODY` a message is open."""
+    """How far a session has come. From `MAIL` to `BODY` a message is open.
+
+    ``NEW``: nothing is negotiated. ``READY``: negotiated, and CONNECT is to come. ``CONNECTED``: CONNECT
+    has come or is switched off, and no message is open. ``CLOSED``: QUIT was said.
+    """
 
     NEW = auto()
-    """Nothing negotiated."""
     READY = auto()
-    """Negotiated; CONNECT is to come."""
     CONNECTED = auto()
-    """CONNECT seen, or switched off; no message open."""
     MAIL = auto()
     RECIPIENT = auto()
     DATA = auto()
@@ -31,7 +32,6 @@ class Phase(IntEnum):
     END_OF_HEADERS = auto()
     BODY = auto()
     CLOSED = auto()
-    """QUIT was said."""
 
 
 IN_MESSAGE: Final = frozenset(

@@ -2,23 +2,27 @@
 
 The functions here take a `Connection` and return the next one. They do no I/O: a driver reads bytes
 and gives them to `receive_data`, sends ``data_to_send``, runs ``call`` and gives its outcome to
-`resume`, and says `hang_up` when the peer is gone. What is decided, is decided here. A driver that is
-in a hurry holds a `Line` in place of the value, and asks for the value where it needs one.
+`resume`, and says `hang_up` when the peer is gone. A driver that is in a hurry holds a
+`demyjpy.engine.hot_path.Line` in place of the value.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from attrs import frozen
 
 from demyjpy.context import Context, new_context
-from demyjpy.engine.connection import Call, Connection, Setup
-from demyjpy.engine.lane import Handover, Lane, is_plain, take_lane
-from demyjpy.engine.outcomes import as_exception
+from demyjpy.engine.arrival import TEARDOWN, receive_packet
+from demyjpy.engine.conclusions import conclude
+from demyjpy.engine.connection import Agreed, Call, Connection, Setup
+from demyjpy.engine.dispatch import negotiates_by_default, opening_table
+from demyjpy.engine.handler_results import as_exception, check_context
+from demyjpy.engine.handling import absorb, run_handlers
+from demyjpy.engine.letters import MAIL
+from demyjpy.engine.limits import NO_END
 from demyjpy.engine.phases import Phase
-from demyjpy.engine.stations import negotiates_by_default
 from demyjpy.engine.turn import Turn
-from demyjpy.errors import HandlerError, describe
+from demyjpy.errors import HandlerError, LocalProtocolError, RemoteProtocolError, describe
 from demyjpy.handlers import as_registry, with_handlers
 from demyjpy.registry import Registry
 from demyjpy.wire.codes import Response
@@ -34,7 +38,7 @@ _LONGEST_OFFER: Final = 64
 
 @frozen
 class Begin:
-    """The ``on_connect`` of a registry: all connections begin alike, which is worked out once."""
+    """The ``on_connect`` of a registry. How connections begin with it is worked out once."""
 
     registry: Registry
 
@@ -58,35 +62,44 @@ def open_connection(setup: Setup, session: str = "") -> Connection:
     """
     begin = setup.on_connect
     if not isinstance(begin, Begin):
-        return _open(setup, session)
-    return begin.registry.once(("opened", setup), lambda: _open(setup, "")).of_session(session)
+        return take_turn(Connection(setup, session), _open)
+    opened = setup.cache.once(
+        ("opened", begin.registry.sizes), lambda: take_turn(Connection(setup, ""), _open)
+    )
+    return opened.of_session(session)
 
 
-def _open(setup: Setup, session: str) -> Connection:
-    turn = Turn(Connection(setup, session))
-    turn.open(new_context())
-    return turn.result()
+def _open(turn: Turn) -> None:
+    """A connection begins: the user's ``on_connect`` makes its context."""
+    scope = turn.scope
+    try:
+        ctx = check_context(turn.setup.on_connect(new_context()))
+        turn.agreed = Agreed(table=opening_table(as_registry(ctx["handlers"])))
+        scope.ctx = scope.initial = ctx
+    except BaseException as error:  # whatever it raises is its failure
+        turn.note(as_exception(error), "on_connect")
+        turn.is_closed = True
 
 
 def receive_data(connection: Connection, data: bytes) -> Connection:
     """After the MTA sent bytes. While a call is out they are only kept."""
-    setup, begin = connection.setup, connection.setup.on_connect
+    begin, cache = connection.setup.on_connect, connection.setup.cache
     if (
-        connection.phase is not Phase.NEW
+        connection.scope.phase is not Phase.NEW
         or not isinstance(begin, Begin)
-        or connection.unread is not NOTHING_UNREAD
+        or connection.backlog.unread is not NOTHING_UNREAD
         or not _is_offer(data)
-        or not negotiates_by_default(connection.stations)
+        or not negotiates_by_default(connection.agreed.table)
     ):
         return _receive_data(connection, data)
-    # what comes of it is up to nothing but the offer
-    key = ("negotiated", setup, data)
-    known: Connection | None = begin.registry.known(key)
+    # what follows is up to nothing but the offer
+    key = ("negotiated", begin.registry.sizes, data)
+    known: Connection | None = cache.get(key)
     if known is not None:
         return known.of_session(connection.session)
     after = _receive_data(connection, data)
-    if is_plain(after):  # it is not where it failed, or where somebody watches
-        begin.registry.keep(key, after)
+    if after.is_plain:  # it is not if it failed, or if somebody watches
+        cache.keep(key, after)
     return after
 
 
@@ -97,81 +110,11 @@ def _is_offer(data: bytes) -> bool:
 
 
 def _receive_data(connection: Connection, data: bytes) -> Connection:
-    turn = Turn(connection)
-    turn.receive_data(data)
-    turn.run()
-    return turn.result()
-
-
-class Line:
-    """A connection as a driver holds it: in the lane for as long as it can be, else a value."""
-
-    __slots__ = ("_connection", "_lane")
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-
-    @property
-    def connection(self) -> Connection:
-        """All that is known now. Asking ends the lane, until the next read.
-
-        Only for the thread that receives data, or while that one is known to wait for some.
-        Where an exception such as KeyboardInterrupt has ended the lane, it is what was known before.
-        """
-        lane: Any = self._lane  # for mypy a Generator has no gi_running
-        if lane is not None and not lane.gi_running:
-            try:
-                lane.send(None)
-            except StopIteration as end:
-                if end.value is not None:
-                    self.connection = end.value.connection
-        return self._connection
-
-    @connection.setter
-    def connection(self, connection: Connection) -> None:
-        self._connection = connection
-        self._lane: Lane | None = None
-
-    @property
-    def outline(self) -> Connection:
-        """What any thread may ask at any time: in the lane no more than which session it is."""
-        if self._lane is None:
-            return self._connection
-        return Connection(self._connection.setup, self._connection.session)
-
-    def receive_data(self, data: bytes) -> bytes | None:
-        """Bytes have come: what to send, if that is all; None where ``connection`` says more."""
-        if self._lane is None:
-            if not is_plain(self._connection):
-                self.connection = receive_data(self._connection, data)
-                return None
-            self._lane = take_lane(self._connection)
-            next(self._lane)
-        try:
-            return self._lane.send(data)
-        except StopIteration as end:
-            handover: Handover = end.value
-        # not before: what is raised while another exception is handled has that one as its context
-        self.connection = _leave_lane(handover)
-        return None
-
-    def go_on(self) -> bytes | None:
-        """Where ``connection`` is behind, and others have had their turn: as after `receive_data`."""
-        return self.receive_data(b"")
-
-
-def _leave_lane(handover: Handover) -> Connection:
-    """Go on where the lane has ended."""
-    if handover.connection.is_closed or handover.is_spent:
-        return handover.connection
-    turn = Turn(handover.connection)
-    turn.take_over(handover)
-    turn.run()
-    return turn.result()
+    return take_turn(connection, lambda turn: turn.receive_data(data))
 
 
 def go_on(connection: Connection) -> Connection:
-    """Where a connection is behind its budget, and others have had their turn."""
+    """After others have had their turn, if a connection is behind its budget."""
     return _receive_data(connection, b"")
 
 
@@ -179,18 +122,55 @@ def resume(
     connection: Connection, outcome: Context | Exception, duration: float | None = None
 ) -> Connection:
     """After the handler that was handed out has returned a context or raised."""
-    turn = Turn(connection)
-    turn.resume(outcome, duration)
-    turn.run()
-    return turn.result()
+
+    def come_back(turn: Turn) -> None:
+        job = turn.call.job if turn.call else None
+        if job is None:
+            raise LocalProtocolError("expected resume after a connection with a call, got no call")
+        turn.call = None
+        turn.intake.meter.taken = NO_END  # a handler that has run apart is enough for one turn
+        following = absorb(turn, job, outcome, duration)
+        letter = job.dispatch.letter
+        if following is not None and (letter in TEARDOWN or not turn.is_ending):
+            turn.jobs.appendleft(following)
+        elif following is not None and letter == MAIL:  # the others have seen no message begin
+            scope = turn.scope
+            scope.decisions = scope.decisions.tell(number for number, _ in following.chain)
+        if turn.is_ending:
+            turn.is_ending = False
+            turn.hang_up()
+
+    return take_turn(connection, come_back)
 
 
 def hang_up(connection: Connection) -> Connection:
     """After the peer has gone, or when we leave it: abort and disconnect handlers run, once."""
+    return take_turn(connection, Turn.hang_up)
+
+
+def take_turn(connection: Connection, begin: Callable[[Turn], None]) -> Connection:
+    """What ``begin`` does, and then all that there is to do.
+
+    That is until no packet is complete, a handler is handed out, or the budget is used up.
+    """
     turn = Turn(connection)
-    turn.hang_up()
-    turn.run()
-    return turn.result()
+    begin(turn)
+    while turn.call is None and not turn.is_closed:
+        if turn.jobs:
+            done = run_handlers(turn, turn.jobs.popleft())
+            if done is not None:
+                conclude(turn, done)
+            continue
+        try:
+            packet = turn.intake.take()
+            if packet is None:
+                break
+            receive_packet(turn, *packet)
+        except RemoteProtocolError as error:
+            # whose frames hold this turn, which holds the error, and all that the peer has said
+            turn.note(error.with_traceback(None))
+            turn.hang_up()
+    return turn.value()
 
 
 def run_call(call: Call) -> Context | Exception:

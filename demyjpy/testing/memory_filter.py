@@ -40,12 +40,13 @@ class MemoryFilter(FilterConnection):
     @property
     def context(self) -> Context:
         """The context as it stands between two events."""
-        return self.connection.context
+        return self.connection.scope.context
 
     def remember(self, remembered: Any) -> None:
         """Let the connection remember this (``ctx["connection"]``) instead of what it does."""
-        ctx = self.connection.context.set("connection", remembered)
-        self.connection = evolve(self.connection, context=ctx)
+        scope = self.connection.scope
+        scope = evolve(scope, context=scope.context.set("connection", remembered))
+        self.connection = evolve(self.connection, scope=scope)
 
     def take_observed(self) -> tuple[Step, ...]:
         """The engine's steps since this was asked last."""

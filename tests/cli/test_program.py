@@ -10,7 +10,7 @@ import pytest
 
 from demyjpy.cli.program import build_parser
 from demyjpy.cli.version import version
-from demyjpy.engine import lane
+from demyjpy.engine import hot_path
 from tests.cli.filters import BYTECOUNT, ROOT
 from tests.cli.milters import start
 
@@ -85,13 +85,13 @@ def test_version_is_that_of_the_distribution(run: Any) -> None:
 
 @pytest.mark.parametrize(
     ("file", "told"),
-    [("lane.py", ""), (f"lane{EXTENSION_SUFFIXES[0]}", " (compiled engine)")],
+    [("hot_path.py", ""), (f"hot_path{EXTENSION_SUFFIXES[0]}", " (compiled engine)")],
 )
 def test_version_tells_whether_the_engine_is_compiled(
     run: Any, monkeypatch: pytest.MonkeyPatch, file: str, told: str
 ) -> None:
     """Seen by the file that the engine came from."""
-    monkeypatch.setattr(lane, "__file__", file)
+    monkeypatch.setattr(hot_path, "__file__", file)
     assert run("--version") == (0, f"demyjpy {version('demyjpy')}{told}\n", "")
 
 

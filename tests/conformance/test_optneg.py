@@ -69,8 +69,8 @@ def test_row_012_offer_of_today():
     """A full offer of version 6 gets one OPTNEG of 12 bytes: what is wanted, and no more."""
     talk = Talk(actions={"add_header", "change_header"})
     assert talk.say(OFFER) == options(6, 0x11, EXTRAS)
-    assert talk.connection.context["actions"] == {"add_header", "change_header"}
-    assert talk.connection.context["events"] == set(EVENTS) - {"disconnect"}
+    assert talk.connection.scope.context["actions"] == {"add_header", "change_header"}
+    assert talk.connection.scope.context["events"] == set(EVENTS) - {"disconnect"}
     assert talk.heard == []
 
 
@@ -105,8 +105,8 @@ def test_row_013_offer_of_version_2():
         events={"mail", *NEW_EVENTS}, quiet={"mail"}, optional_events=NEW_EVENTS, optional_actions=ALL
     )
     assert talk.say(options(2, 0x3F, 0x7F)) == options(2, 0x3F, 0x7B)
-    assert talk.connection.context["actions"] == {name for name, bit in ALL.items() if bit <= 0x3F}
-    assert talk.connection.context["events"] == {"mail"}
+    assert talk.connection.scope.context["actions"] == {name for name, bit in ALL.items() if bit <= 0x3F}
+    assert talk.connection.scope.context["events"] == {"mail"}
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_row_020_optional_action_not_offered(name):
     talk = Talk(optional_actions=MODIFICATIONS)
     offered = 0xFF & ~ALL[name]
     assert talk.say(options(6, offered, STEPS)) == options(6, offered, EXTRAS)
-    assert talk.connection.context["actions"] == set(MODIFICATIONS) - {name}
+    assert talk.connection.scope.context["actions"] == set(MODIFICATIONS) - {name}
 
 
 def test_row_020_use_of_what_was_not_granted():

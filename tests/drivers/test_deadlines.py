@@ -235,7 +235,7 @@ def test_a_handler_that_blocks_the_loop_is_named_once(log):
 
 @pytest.mark.parametrize("event", ["header", "unknown"])
 def test_one_of_several_filters_that_blocks_is_named(event, notes, log):
-    """In the lane, and in the turn, which has all that is rare."""
+    """On the hot path, and in a turn, which has all that is rare."""
     handlers = define_event_handlers()
 
     def slow(event: Any, ctx: Any) -> Any:

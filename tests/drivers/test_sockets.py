@@ -27,7 +27,7 @@ def test_a_socket_that_is_closed_cannot_acknowledge():
     acknowledge(sock)
 
 
-@pytest.mark.parametrize("observer", [None, lambda step: None], ids=["lane", "watched"])
+@pytest.mark.parametrize("observer", [None, lambda step: None], ids=["hot path", "watched"])
 @pytest.mark.parametrize("address", ["inet:0@127.0.0.1", "unix:{}/x.sock"], ids=["inet", "unix"])
 def test_macros_may_come_in_a_write_of_their_own(driver, address, observer, tmp_path):
     """As Sendmail sends them: the same answers."""

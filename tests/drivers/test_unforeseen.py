@@ -154,7 +154,7 @@ def test_what_comes_while_handlers_run_is_not_piled_up():
 
             @handlers.body(reply=False, blocking=True)
             def body(event, ctx):
-                kept = [one._line.connection.packets for one in server._sessions]
+                kept = [one._line.leave().backlog.packets for one in server._sessions]
                 sizes.append(sum(len(payload) for packets in kept for _, payload in packets))
                 return ctx
 

@@ -17,8 +17,9 @@ from typing import Any, Final, Self
 from demyjpy.actions import AddHeader
 from demyjpy.context import get_macro, new_context, send_action, take_actions
 from demyjpy.engine.connection import Connection, Limits, Setup
+from demyjpy.engine.hot_path import Line
 from demyjpy.engine.limits import Budget
-from demyjpy.engine.pipeline import Line, as_on_connect, open_connection, resume, run_call
+from demyjpy.engine.pipeline import as_on_connect, open_connection, resume, run_call
 from demyjpy.handlers import define_event_handlers
 from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, split_frames
 from tests.engine.harness import ABORT, BODY, EOH, EOM, HEADER, HELO, MAIL, OPENING, join, macros, packet
@@ -65,21 +66,21 @@ class Peer:
         while answer is None:
             connection = self._finish_calls()
             answer = self.line.go_on() if connection.is_behind else b""
-        assert not self.line.connection.is_closed
+        assert not self.line.leave().is_closed
 
     def hold(self, data: bytes) -> None:
         """A read has come, while a handler is out."""
         assert self.line.receive_data(data) is None
 
     def _finish_calls(self) -> Connection:
-        while (connection := self.line.connection).call is not None:
-            self.line.connection = resume(connection, run_call(connection.call))
+        while (connection := self.line.leave()).call is not None:
+            self.line.hold(resume(connection, run_call(connection.call)))
         return connection
 
 
 MESSAGE: Final = (MAIL, HEADER, EOH, BODY, EOM)
 WAYS: Final[dict[str, dict[str, Any]]] = {
-    "lane": {"defers": _never},
+    "hot path": {"defers": _never},
     "turn": {"defers": _never, "observer": _watch},
     "deferred": {"defers": _always},
 }

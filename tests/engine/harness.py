@@ -13,7 +13,16 @@ from demyjpy.actions import Action
 from demyjpy.codec import decode_action
 from demyjpy.context import Context
 from demyjpy.engine.connection import Connection, Setup, Trouble
-from demyjpy.engine.pipeline import Line, as_on_connect, hang_up, open_connection, resume, run_call
+from demyjpy.engine.hot_path import Line
+from demyjpy.engine.pipeline import (
+    as_on_connect,
+    go_on,
+    hang_up,
+    open_connection,
+    receive_data,
+    resume,
+    run_call,
+)
 from demyjpy.handlers import define_event_handlers
 from demyjpy.registry import Registry
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frames
@@ -69,6 +78,33 @@ def letters(data: bytes) -> str:
     return "".join(chr(letter) for letter, _ in split(data))
 
 
+class Turns:
+    """A connection that never takes the hot path: as much of `Line` as a driver uses."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.hold(connection)
+
+    def hold(self, connection: Connection) -> None:
+        """Go on from this value."""
+        self._connection = connection
+
+    def leave(self) -> Connection:
+        """All that is known now."""
+        return self._connection
+
+    def receive_data(self, data: bytes) -> bytes | None:
+        """Bytes have come."""
+        self.hold(receive_data(self._connection, data))
+
+    def go_on(self) -> bytes | None:
+        """Others have had their turn."""
+        self.hold(go_on(self._connection))
+
+
+WAYS = (Line, Turns)
+"""The two ways through the engine. Nothing but time tells which was taken."""
+
+
 @define
 class Session:
     """One connection under test: what was sent, what went wrong, whether it is closed."""
@@ -76,11 +112,13 @@ class Session:
     connection: Connection
     sent: bytes = b""
     troubles: list[Trouble] = field(factory=list)
+    way: Any = Line
 
     @classmethod
-    def open(cls, handlers: Any, **setup: Any) -> "Session":
+    def open(cls, handlers: Any, way: Any = Line, **setup: Any) -> "Session":
         """A connection with these handlers, or this ``on_connect``."""
-        session = cls(open_connection(Setup(as_on_connect(handlers), **setup), "session"))
+        opened = open_connection(Setup(as_on_connect(handlers), **setup), "session")
+        session = cls(opened, way=way)
         session._note(session.connection)
         return session
 
@@ -92,9 +130,9 @@ class Session:
 
     def feed(self, data: bytes) -> bytes:
         """Bytes come; what is sent at once. A handler that was handed out stays out."""
-        line = Line(self.connection)
+        line = self.way(self.connection)
         sent = line.receive_data(data)
-        after = line.connection
+        after = line.leave()
         return self._note(after if sent is None else evolve(after, data_to_send=sent))
 
     def call(self) -> bytes:

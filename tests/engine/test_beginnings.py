@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from demyjpy.engine.connection import Setup
-from demyjpy.engine.pipeline import Line, as_on_connect, open_connection, receive_data
+from demyjpy.engine.hot_path import Line
+from demyjpy.engine.pipeline import as_on_connect, open_connection, receive_data
 from demyjpy.errors import NegotiationError
 from demyjpy.handlers import (
     default_event_handler,
@@ -48,8 +49,8 @@ def test_connections_begin_alike_and_have_names_of_their_own():
     one, two = (begin(setup, name) for name in ("one", "two"))
     assert one.sent == two.sent != b""
     assert [session.connection.session for session in (one, two)] == ["one", "two"]
-    assert one.connection.context is two.connection.context
-    assert one.connection.routes is two.connection.routes
+    assert one.connection.scope is two.connection.scope
+    assert one.connection.agreed is two.connection.agreed
     assert one.say(CONNECT, HELO, MAIL, EOM) == two.say(CONNECT, HELO, MAIL, EOM) == "cccc"
 
 
@@ -81,7 +82,7 @@ def test_a_handler_that_is_added_is_negotiated():
     handlers.add("data", keep)
     after = begin(setup, "after")
     assert after.sent != before
-    assert "data" in after.connection.context["events"]
+    assert "data" in after.connection.scope.context["events"]
 
 
 def test_users_functions_are_called_for_each_connection():
@@ -135,7 +136,7 @@ def test_what_is_not_an_offer_alone_is_not_remembered(said):
     twice = [receive_data(open_connection(setup, "each"), said) for _ in range(2)]
     assert twice[0].data_to_send == twice[1].data_to_send
     assert len(calls) == (2 if CONNECT[1] in said else 0)
-    assert twice[0].unread == twice[1].unread
+    assert twice[0].backlog == twice[1].backlog
 
 
 def test_an_offer_that_comes_in_pieces():
@@ -155,22 +156,22 @@ def test_an_offer_after_half_an_offer_is_its_other_half():
     assert begin(setup, "whole").sent
     odd = receive_data(receive_data(open_connection(setup, "odd"), data[:7]), data)
     joined = receive_data(open_connection(setup, "odd"), data[:7] + data)
-    assert (odd.data_to_send, odd.phase, odd.is_closed) == (b"", joined.phase, joined.is_closed)
-    assert odd.unread.size == joined.unread.size
+    assert (odd.data_to_send, odd.scope, odd.is_closed) == (b"", joined.scope, joined.is_closed)
+    assert odd.backlog.unread.size == joined.backlog.unread.size
 
 
 @pytest.mark.parametrize("more", [[], ["quit"], ["disconnect"], ["quit", "disconnect"]])
 def test_a_goodbye_between_messages(more):
-    """Where nobody has anything to say to it, the lane ends the connection; else they are called."""
+    """Where nobody has anything to say to it, the hot path ends the connection; else they are called."""
     handlers, calls = note("mail", "end_of_message", *more)
     line = Line(open_connection(server(handlers), "session"))
     for one in OPENING:
         line.receive_data(join([one]))
     assert line.receive_data(join([MAIL, EOM, QUIT, MAIL])) is None
-    connection = line.connection
+    connection = line.leave()
     assert connection.data_to_send == join_frame(ord("c")) * 2
     assert connection.is_closed
-    assert connection.packets == ()
+    assert connection.backlog.packets == ()
     assert [name for name, _ in calls] == ["Mail", "EndOfMessage", *map(str.title, more)]
 
 

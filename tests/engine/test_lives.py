@@ -164,7 +164,7 @@ def test_each_message_that_began_has_one_end(chosen, stream, on_error, defers, i
         observer=(lambda step: None) if is_watched else None,
     )
     for one in (offer(), CONNECT, *chain.from_iterable(stream)):
-        if one in WHOLE[1:] and session.connection.phase not in IN_MESSAGE:
+        if one in WHOLE[1:] and session.connection.scope.phase not in IN_MESSAGE:
             continue  # what an MTA does not send after the message has been refused
         session.feed(join([one]))
         while session.connection.call is not None and calls:
@@ -193,7 +193,7 @@ def run_one(session: Session) -> None:
 def say_message(session: Session, *before: Any) -> None:
     """A message, up to where it is refused."""
     for one in (*before, *WHOLE):
-        if one not in WHOLE[1:] or session.connection.phase in IN_MESSAGE:
+        if one not in WHOLE[1:] or session.connection.scope.phase in IN_MESSAGE:
             session.feed(join([one]))
             play_calls(session)
 

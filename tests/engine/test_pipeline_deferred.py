@@ -47,7 +47,7 @@ def test_a_blocking_handler_is_handed_out():
     assert session.feed(join([HELO])) == b""
     call = session.connection.call
     assert (call.handler, call.event.greeting) == (handlers["hello"], "client.example")
-    assert call.ctx is session.connection.context
+    assert call.ctx is session.connection.scope.context
     assert session.call() == b"\0\0\0\1c"
     assert session.connection.call is None
     assert len(calls) == 1

@@ -75,7 +75,7 @@ def test_what_is_remembered_outlives_the_message():
         {"mail": mail, "abort": lambda event, ctx: remember(ctx, aborted=True)}
     )
     session = play(handlers, *OPENING, MAIL, EOM, MAIL, ABORT, MAIL, EOM)
-    assert session.connection.context["connection"] == pmap({"count": 3, "aborted": True})
+    assert session.connection.scope.context["connection"] == pmap({"count": 3, "aborted": True})
     session.say(QUIT_NC, CONNECT, MAIL)
     assert seen == [0, 1, 2, 0]
 
@@ -310,7 +310,7 @@ def test_a_quit_ends_the_session_without_answer():
     session = play(handlers, *OPENING, MAIL)
     assert session.say(QUIT, MAIL) == ""
     assert [name for name, _ in calls] == ["Mail", "Abort", "Quit", "Disconnect"]
-    assert session.connection.phase is Phase.CLOSED
+    assert session.connection.scope.phase is Phase.CLOSED
 
 
 def test_quit_nc_begins_a_new_session_on_the_same_socket():

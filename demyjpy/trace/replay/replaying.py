@@ -13,8 +13,8 @@ from demyjpy import actions as act
 from demyjpy.codec import EVENTS, ROW_OF_NAME, decode_event, encode_event
 from demyjpy.context import Context
 from demyjpy.engine.connection import OnError, Setup, Step, Trouble
+from demyjpy.engine.handler_results import check_context
 from demyjpy.engine.limits import Limits
-from demyjpy.engine.outcomes import check_context
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import MilterError
 from demyjpy.handlers import ENVELOPE, as_registry, merge_handlers, watch_envelope

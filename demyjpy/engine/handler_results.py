@@ -14,17 +14,19 @@ from demyjpy import actions as act
 from demyjpy.actions import Modification, Verdict
 from demyjpy.context import ENGINE_KEYS, Context, take_actions
 from demyjpy.engine.connection import Job, OnError
+from demyjpy.engine.decisions import Decisions
 from demyjpy.engine.plan import EMPTY_PLAN, Plan, check_plan
-from demyjpy.engine.standing import Standing
 from demyjpy.errors import HandlerError, describe
 from demyjpy.registry import Handler
 from demyjpy.verdicts import LEGAL, strictest
 
-_CONTINUE: Final = act.Continue()
+CONTINUE: Final = act.Continue()
+_ACCEPT: Final = act.Accept()
+_SKIP: Final = act.Skip()
 
 _POLICIES: Final[dict[str, Verdict]] = {
     "tempfail": act.TemporaryFailure(),
-    "accept": act.Accept(),
+    "accept": _ACCEPT,
     "reject": act.Reject(),
 }
 
@@ -77,11 +79,13 @@ def check_job(
     """The plan that one handler made, or `LocalProtocolError`."""
     if not actions:
         return EMPTY_PLAN
-    if job.station.name == "options":
+    if job.dispatch.name == "options":
         return Plan(actions)
-    if job.replies and not job.may_answer:  # a rejected recipient, to which Continue says nothing
-        actions = tuple(action for action in actions if action != _CONTINUE)
-    return check_plan(actions, job.station.name, handler.reply and job.may_answer, granted)
+    if (
+        job.dispatch.replies and not job.may_answer
+    ):  # a rejected recipient, to which Continue says nothing
+        actions = tuple(action for action in actions if action != CONTINUE)
+    return check_plan(actions, job.dispatch.name, handler.reply and job.may_answer, granted)
 
 
 def apply_policy(
@@ -93,7 +97,7 @@ def apply_policy(
     granted: frozenset[str],
 ) -> tuple[Context, Plan, Exception | None]:
     """What ``on_error`` makes of a handler that failed: a context, a plan, and its own failure."""
-    name = job.station.name
+    name = job.dispatch.name
     legal = LEGAL.get(name, ())
     if not legal:
         return before, EMPTY_PLAN, None
@@ -108,14 +112,14 @@ def apply_policy(
     else:
         plan = Plan((), _POLICIES[on_error])
     if plan.verdict is not None and not isinstance(plan.verdict, legal):
-        plan = Plan((), _CONTINUE)
+        plan = Plan((), CONTINUE)
     return after, plan, second
 
 
 def merge_verdicts(
     job: Job,
     filters: int,
-    standing: Standing,
+    decisions: Decisions,
     readers: Iterable[int],
 ) -> Verdict:
     """What all filters together answer: the strictest of what each says or has said.
@@ -123,22 +127,13 @@ def merge_verdicts(
     ``readers`` are those that read bodies at all. A filter with nothing to say goes on.
     """
     if not job.may_answer:
-        return _CONTINUE
-    own = dict(job.verdicts)
-    at_body = job.station.name == "body"
-    no_readers = standing.skipped | (frozenset(range(filters)) - frozenset(readers))
-    verdicts: list[Verdict] = []
-    for number in range(filters):
-        if number in standing.done:
-            verdicts.append(act.Accept())
-        elif number in own:
-            verdicts.append(own[number])
-        elif at_body and number in no_readers:
-            verdicts.append(act.Skip())
-        else:
-            verdicts.append(_CONTINUE)
-    verdict = strictest(verdicts)
-    return verdict if isinstance(verdict, LEGAL[job.station.name]) else _CONTINUE
+        return CONTINUE
+    said: dict[int, Verdict] = {**dict(job.verdicts), **dict.fromkeys(decisions.done, _ACCEPT)}
+    if job.dispatch.name == "body":
+        no_readers = decisions.skipped | (frozenset(range(filters)) - frozenset(readers))
+        said = {**dict.fromkeys(no_readers, _SKIP), **said}
+    verdict = strictest([said.get(number, CONTINUE) for number in range(filters)])
+    return verdict if isinstance(verdict, LEGAL[job.dispatch.name]) else CONTINUE
 
 
 def check_bodies(

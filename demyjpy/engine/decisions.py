@@ -1,4 +1,4 @@
-"""Where the filters of a connection stand: who is done, and what is still owed to the MTA. A value."""
+"""What the filters have decided: who is done, and which verdict is still owed to the MTA. A value."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -7,6 +7,8 @@ from attrs import evolve, frozen
 
 from demyjpy import actions as act
 from demyjpy.actions import Verdict
+from demyjpy.engine.dispatch import OF_DONE, Chain, Dispatch
+from demyjpy.engine.letters import ABORT, BODY
 from demyjpy.verdicts import fate_of, strictest
 
 Said = Iterable[tuple[int, Verdict]]
@@ -17,12 +19,12 @@ _LASTING: Final = (act.Accept, act.Skip)
 
 
 @frozen
-class Standing:
+class Decisions:
     """What the filters have decided; their numbers are their places in a merged registry.
 
     ``done`` have accepted the message, ``done_for_good`` the connection, ``skipped`` want no more of
-    the body. ``failed`` are those whose failure ended the message for them, which `abort` has to tell
-    them, though they may be ``done``. ``owed`` is a verdict that could not be given where it fell,
+    the body. ``failed`` are those whose failure ended the message for them: they still get `abort`,
+    though they may be ``done``. ``owed`` is a verdict that could not be given at its own event,
     because no answer was due; ``owed_for_good`` one that holds for every message.
     """
 
@@ -33,7 +35,16 @@ class Standing:
     owed_for_good: Verdict | None = None
     failed: frozenset[int] = frozenset()
 
-    def hear(self, said: Said, *, of_connection: bool) -> "Standing":
+    def due(self, dispatch: Dispatch) -> Chain:
+        """The handlers of a command whose filters are not done with this message, or body."""
+        over = self.done | self.skipped if dispatch.letter == BODY else self.done
+        if dispatch.letter == ABORT:
+            over -= self.failed
+        if not over or dispatch.letter not in OF_DONE:
+            return dispatch.chain
+        return tuple((number, handler) for number, handler in dispatch.chain if number not in over)
+
+    def hear(self, said: Said, *, of_connection: bool) -> "Decisions":
         """After these verdicts: those that accept are done, those that skip want no more body."""
         said = [(number, one) for number, one in said if isinstance(one, _LASTING)]
         if not said:
@@ -43,15 +54,15 @@ class Standing:
         for_good = done if of_connection else self.done_for_good
         return evolve(self, done=done, done_for_good=for_good, skipped=skipped)
 
-    def fail(self, number: int) -> "Standing":
+    def fail(self, number: int) -> "Decisions":
         """After a failure that ends the message for this filter."""
         return evolve(self, failed=self.failed | {number})
 
-    def tell(self, numbers: Iterable[int]) -> "Standing":
+    def tell(self, numbers: Iterable[int]) -> "Decisions":
         """After these filters have been told the end, unless they failed."""
         return evolve(self, done=self.done | (frozenset(numbers) - self.failed))
 
-    def owe(self, verdict: Verdict, number: int | None, *, of_connection: bool) -> "Standing":
+    def owe(self, verdict: Verdict, number: int | None, *, of_connection: bool) -> "Decisions":
         """After a verdict that cannot be given now; ``number`` is the filter's, None the library."""
         if isinstance(verdict, act.Accept) and number is not None:
             return self.hear([(number, verdict)], of_connection=of_connection)
@@ -61,13 +72,13 @@ class Standing:
         for_good = owed if of_connection else self.owed_for_good
         return evolve(self, owed=owed, owed_for_good=for_good)
 
-    def between_messages(self) -> "Standing":
+    def between_messages(self) -> "Decisions":
         """With what holds for the connection only."""
         if not self.done_for_good and self.owed_for_good is None:
-            return CLEAR
-        return Standing(
+            return NO_DECISIONS
+        return Decisions(
             self.done_for_good, self.done_for_good, frozenset(), self.owed_for_good, self.owed_for_good
         )
 
 
-CLEAR: Final = Standing()
+NO_DECISIONS: Final = Decisions()

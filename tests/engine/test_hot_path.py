@@ -1,4 +1,4 @@
-"""The lane: to be seen from outside only by the clock."""
+"""The hot path: to be seen from outside only by the clock."""
 
 import gc
 from asyncio import CancelledError
@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 from demyjpy.actions import AddHeader
 from demyjpy.context import get_macro, remember, send_action
 from demyjpy.engine.connection import Connection, Setup
-from demyjpy.engine.lane import is_plain
+from demyjpy.engine.hot_path import Line
 from demyjpy.engine.limits import Budget, Limits
 from demyjpy.engine.pipeline import (
-    Line,
     as_on_connect,
-    go_on,
     hang_up,
     open_connection,
     receive_data,
@@ -45,6 +43,7 @@ from tests.engine.harness import (
     RCPT,
     UNKNOWN,
     Session,
+    Turns,
     join,
     letters,
     macros,
@@ -120,24 +119,13 @@ class Fast(Line):
         return open_connection(alike, "session")
 
 
-class Slow:
-    """A connection that takes none, to compare with: as much of `Line` as a driver uses."""
+class Slow(Turns):
+    """A connection that takes none, to compare with."""
 
     @staticmethod
     def open(handlers: Any, start: bytes, **setup: Any) -> Connection:
         """A function of the user's could do anything: it is called for each connection."""
         return open_connection(Setup(lambda ctx: with_handlers(ctx, handlers), **setup), "session")
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-
-    def receive_data(self, data: bytes) -> bytes | None:
-        self.connection = receive_data(self.connection, data)
-        return None
-
-    def go_on(self) -> bytes | None:
-        self.connection = go_on(self.connection)
-        return None
 
 
 def play(way: Any, handlers: Any, chunks: list[bytes], **setup: Any) -> tuple[Any, ...]:
@@ -147,7 +135,7 @@ def play(way: Any, handlers: Any, chunks: list[bytes], **setup: Any) -> tuple[An
     troubles: list[Any] = []
 
     def take(connection: Connection) -> None:
-        line.connection = connection
+        line.hold(connection)
         sent[-1] += connection.data_to_send
         troubles.extend(
             (repr(one.error), one.event, one.handler, one.queue_id) for one in connection.troubles
@@ -157,19 +145,19 @@ def play(way: Any, handlers: Any, chunks: list[bytes], **setup: Any) -> tuple[An
         sent.append(b"")
         answer = line.receive_data(chunk)
         while answer is None:
-            take(line.connection)
-            while line.connection.call is not None:
-                take(resume(line.connection, run_call(line.connection.call)))
-            answer = line.go_on() if line.connection.is_behind else b""
+            take(line.leave())
+            while line.leave().call is not None:
+                take(resume(line.leave(), run_call(line.leave().call)))
+            answer = line.go_on() if line.leave().is_behind else b""
         sent[-1] += answer
-    last = line.connection
+    last = line.leave()
     assert not last.is_behind
     sent.append(b"")
     take(hang_up(last))
-    while line.connection.call is not None:
-        take(resume(line.connection, run_call(line.connection.call)))
-    assert line.connection.is_closed
-    return sent, troubles, last.phase, last.counts, last.macros, last.is_idle
+    while line.leave().call is not None:
+        take(resume(line.leave(), run_call(line.leave().call)))
+    assert line.leave().is_closed
+    return sent, troubles, last.scope.phase, last.scope.counts, last.scope.macros, last.is_idle
 
 
 def record(way: Any, filters: list[AnyFilter], chunks: list[bytes], **setup: Any) -> tuple[Any, ...]:
@@ -181,7 +169,7 @@ def record(way: Any, filters: list[AnyFilter], chunks: list[bytes], **setup: Any
 
 @settings(max_examples=400)
 @given(mild, offered_steps, sessions(), setups, st.data())
-def test_the_lane_and_the_turn_say_the_same(filters, steps, told, setup, data):
+def test_the_hot_path_and_the_turn_say_the_same(filters, steps, told, setup, data):
     """Same bytes out, same contexts at handlers, same log, read by read, wherever the stream is cut."""
     chunks = data.draw(chunks_of(join([offer(steps=steps), *told])))
     assert record(Fast, filters, chunks, **setup) == record(Slow, filters, chunks, **setup)
@@ -189,7 +177,7 @@ def test_the_lane_and_the_turn_say_the_same(filters, steps, told, setup, data):
 
 @settings(max_examples=100)
 @given(mild, offered_steps, sessions())
-def test_being_watched_keeps_out_of_the_lane_and_changes_nothing(filters, steps, told):
+def test_being_watched_keeps_out_of_the_hot_path_and_changes_nothing(filters, steps, told):
     """With an observer every packet takes the turn, and all comes to the same."""
     chunks = [join_frame(*one, limit=1 << 20) for one in [offer(steps=steps), *told]]
     watched = record(Fast, filters, chunks, observer=lambda step: None)
@@ -198,7 +186,7 @@ def test_being_watched_keeps_out_of_the_lane_and_changes_nothing(filters, steps,
 
 @settings(max_examples=100)
 @given(mild, sessions(), st.data())
-def test_handlers_that_are_handed_out_leave_the_lane(filters, told, data):
+def test_handlers_that_are_handed_out_leave_the_hot_path(filters, told, data):
     """Some for the engine, some for the driver: the same."""
     names = data.draw(st.sets(st.sampled_from(["body", "end_of_message", "mail", "abort"])))
     chunks = [join_frame(*one, limit=1 << 20) for one in [offer(), *told]]
@@ -240,12 +228,12 @@ def opened(handlers: Any, **setup: Any) -> Line:
 
 
 def say(line: Line, *packets: tuple[int, bytes]) -> str:
-    """Packets come; the letters of the answers that the lane gave, "-" where it had to be left."""
+    """Packets come; the letters of the answers that the hot path gave, "-" where it had to be left."""
     sent = [line.receive_data(join_frame(*one, limit=1 << 20)) for one in packets]
     return "".join("-" if one is None else letters(one) for one in sent)
 
 
-def test_a_plain_message_stays_in_the_lane():
+def test_a_plain_message_stays_in_the_hot_path():
     """Macros, all steps, edits at its end: no value is made, and each read has its answer."""
     handlers, calls = note("mail", "recipient", "data", "header", "end_of_headers", "body")
     handlers.declarations = define_event_handlers(actions={"add_header"}).declarations
@@ -270,7 +258,7 @@ def test_a_read_may_hold_any_part_of_a_session():
     assert letters(line.receive_data(whole[3:-2]) + line.receive_data(whole[-2:])) == "c" * 18
 
 
-def test_contexts_in_the_lane_are_values():
+def test_contexts_in_the_hot_path_are_values():
     """What a handler kept of an earlier step stays as it was: macros, state, queue."""
     handlers, calls = note("mail", "header", "body", "end_of_message")
     line = opened(handlers)
@@ -281,7 +269,7 @@ def test_contexts_in_the_lane_are_values():
     assert get_macro(calls[-1][1], "i") is None
 
 
-def test_what_is_remembered_outlives_a_message_in_the_lane():
+def test_what_is_remembered_outlives_a_message_in_the_hot_path():
     """And nothing else does."""
     handlers = define_event_handlers()
     seen: list[Any] = []
@@ -308,35 +296,35 @@ def test_what_is_remembered_outlives_a_message_in_the_lane():
         (packet("L", b"Name\0" + b"x" * 91 + b"\0"), "-"),
     ],
 )
-def test_what_is_not_plain_leaves_the_lane(odd, answer):
+def test_what_is_not_plain_leaves_the_hot_path(odd, answer):
     """Whatever is rare, wrong or over a limit is the turn's."""
     handlers, _ = note("mail", "header", "body", "unknown")
     line = opened(handlers, limits=tight)
     assert say(line, MAIL, odd) == "c" + answer
 
 
-def test_asking_for_the_value_leaves_the_lane_and_changes_nothing():
-    """A value holds all that the lane knew; the next read goes on from it."""
+def test_asking_for_the_value_leaves_the_hot_path_and_changes_nothing():
+    """A value holds all that the hot path knew; the next read goes on from it."""
     handlers, calls = note("mail", "header", "body", "end_of_message")
     line = opened(handlers)
     for one in AS_POSTFIX:
         line.receive_data(join_frame(*one))
-        value = line.connection
-        assert value is line.connection
+        value = line.leave()
+        assert value is line.leave()
         assert value.data_to_send == b""
-        assert is_plain(value)
+        assert value.is_plain
     assert len(calls) == 6
     assert calls[2][1]["macros"] == calls[1][1]["macros"]
 
 
 def test_a_value_that_is_asked_for_within_a_handler_is_the_last_one():
-    """Another thread may ask at any time; it gets what was known before the lane was taken."""
+    """Another thread may ask at any time; it gets what was known before the hot path was taken."""
     handlers = define_event_handlers()
     seen: list[Connection] = []
 
     @handlers.body
     def body(event, ctx):
-        seen.append(line.connection)
+        seen.append(line.leave())
         return ctx
 
     line = opened(handlers)
@@ -344,8 +332,8 @@ def test_a_value_that_is_asked_for_within_a_handler_is_the_last_one():
     assert [one.session for one in seen] == ["session"] * 2
 
 
-def test_a_lane_that_was_broken_off_is_forgotten():
-    """What ends the program ends the lane; the value is what was known before it."""
+def test_a_hot_path_that_was_broken_off_is_forgotten():
+    """What ends the program ends the hot path; the value is what was known before it."""
 
     class Interrupted(bytes):
         """As a signal that comes while the engine itself is at work."""
@@ -354,10 +342,10 @@ def test_a_lane_that_was_broken_off_is_forgotten():
             raise KeyboardInterrupt
 
     line = opened(define_event_handlers({"body": lambda event, ctx: ctx}))
-    before = line.connection
+    before = line.leave()
     with pytest.raises(KeyboardInterrupt):
         line.receive_data(Interrupted())
-    assert line.connection is before
+    assert line.leave() is before
 
 
 class Odd(BaseException):
@@ -365,7 +353,7 @@ class Odd(BaseException):
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, CancelledError, Odd])
-def test_in_the_lane_whatever_a_handler_raises_is_its_failure(kind):
+def test_in_the_hot_path_whatever_a_handler_raises_is_its_failure(kind):
     """Answered by the policy; the session goes on; nothing of the engine is in the exception's chain."""
     handlers = define_event_handlers(actions={"add_header"})
 
@@ -377,19 +365,19 @@ def test_in_the_lane_whatever_a_handler_raises_is_its_failure(kind):
     for _ in range(2):
         sent = line.receive_data(b"".join(join_frame(*one) for one in (MAIL, EOM)))
         assert sent is None
-        (trouble,) = line.connection.troubles
-        assert line.connection.data_to_send.endswith(join_frame(ord("t")))
+        (trouble,) = line.leave().troubles
+        assert line.leave().data_to_send.endswith(join_frame(ord("t")))
         assert type(trouble.error) is HandlerError
         assert type(trouble.error.__cause__) is kind
         assert trouble.error.__context__ is trouble.error.__cause__.__context__ is None
 
 
-def test_in_the_lane_no_error_knows_what_ended_the_lane():
+def test_in_the_hot_path_no_error_knows_what_ended_the_hot_path():
     """Else its traceback would show the connection, with the contexts in it."""
     handlers = define_event_handlers({"body": lambda event, ctx: None})
     line = opened(handlers)
     say(line, MAIL, BODY)
-    (trouble,) = line.connection.troubles
+    (trouble,) = line.leave().troubles
     assert isinstance(trouble.error, HandlerError)
     assert trouble.error.__context__ is None
 
@@ -399,11 +387,13 @@ def test_a_line_that_is_dropped_leaves_nothing_behind():
     handlers, _ = note("mail")
     line = opened(handlers)
     say(line, *AS_POSTFIX)
+    setup = line.outline.setup  # which keeps how connections begin
     gc.collect()
     gc.disable()
     try:
         del line
         assert gc.collect() == 0
+        assert setup.cache
     finally:
         gc.enable()
 
@@ -424,5 +414,15 @@ def test_macros_that_are_said_again():
     one, two, three = (macros("L", i=value) for value in ("1", "2", "3"))
     said = [MAIL, macros("R", i="1"), RCPT, macros("T", i="1"), DATA, HEADER]
     said += [two, HEADER, two, HEADER, three, HEADER, HEADER, three, HEADER, one, HEADER]
-    session.feed(join(said))  # in one read, so that all of it is in one lane
+    session.feed(join(said))  # in one read, so that the hot path takes all of it
     assert seen == [None, "1", "1", "1", "2", "2", "3", "1", "3", "1"]
+
+
+def test_macros_alone_use_up_a_budget():
+    """However many a peer sends before the next command: others have their turn."""
+    line = opened(define_event_handlers({"mail": lambda event, ctx: ctx}), budget=Budget(packets=2))
+    assert line.receive_data(join([macros("M", i="1")] * 4 + [MAIL])) is None
+    assert line.leave().is_behind
+    while (answer := line.go_on()) is None and line.leave().is_behind:
+        pass
+    assert letters(answer or line.leave().data_to_send) == "c"

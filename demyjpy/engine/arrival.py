@@ -1,0 +1,155 @@
+"""One packet comes: whether it may, what it does to the scope, and the event that is set on its way.
+
+What libmilter ignores without a reply makes the MTA wait for its timeout. So here each command has an
+answer, or ends the connection (protocol file, section 8.2). Sections named below are of that file.
+"""
+
+from typing import Final
+
+from demyjpy import actions as act
+from demyjpy import events as ev
+from demyjpy.actions import Verdict
+from demyjpy.codec import EVENTS, unknown_letter
+from demyjpy.engine.connection import Job, Step
+from demyjpy.engine.dispatch import ANSWERED, OF_CONNECTION, Dispatch
+from demyjpy.engine.letters import (
+    ABORT,
+    BODY,
+    BODYEOB,
+    CONNECT,
+    DISCONNECT,
+    HELO,
+    MACRO,
+    MAIL,
+    QUIT,
+    QUIT_NC,
+    RCPT,
+    UNKNOWN,
+)
+from demyjpy.engine.macros import OPENING_SLOTS
+from demyjpy.engine.phases import IN_MESSAGE, Phase, gives_up, receive
+from demyjpy.engine.turn import Turn
+from demyjpy.errors import LimitError, RemoteProtocolError
+
+TEARDOWN: Final = frozenset({ABORT, QUIT, QUIT_NC, DISCONNECT})
+"""What runs to its end although nobody listens any more."""
+
+_COMMANDS: Final = frozenset({CONNECT, HELO, MAIL, RCPT, UNKNOWN})
+"""Letters of what comes from a line of SMTP, which is short."""
+
+_TOO_BIG: Final = act.ReplyCode(552, "5.3.4", "Message too big for this filter")
+_TOO_MANY_RECIPIENTS: Final = act.ReplyCode(452, "4.5.3", "Too many recipients for this filter")
+
+
+def receive_packet(turn: Turn, letter: int, payload: bytes) -> None:
+    """Take one packet; `RemoteProtocolError` if it may not come, or not like this."""
+    _check_command(turn, letter, payload)
+    scope, agreement, table = turn.scope, turn.agreed.agreement, turn.agreed.table
+    phase = scope.phase
+    following = receive(phase, letter, agreement.off)
+    if letter != MACRO:  # which changes no state, whenever it comes (section 4.9)
+        scope.end_prelude(following)
+    if letter in TEARDOWN:
+        scope.macros = scope.macros.arrive(letter)
+    if gives_up(phase, letter, agreement.off):
+        # ABORT, QUIT, or as for libmilter a HELO or MAIL in mid-message (mi_engine(), section 8.2);
+        # macros for MAIL or HELO that have come are the next message's: those before were kept then
+        is_shown = bool(scope.macros.fresh & OPENING_SLOTS)
+        said = (letter, payload) if letter == ABORT else None
+        turn.give_up_message(refresh=letter in TEARDOWN or not is_shown, packet=said)
+        if letter != ABORT:
+            turn.intake.packets.appendleft((letter, payload))
+        return
+    if letter == ABORT:
+        # no message is open: Postfix says it after every one, and before QUIT (section 8.6)
+        scope.macros = scope.macros.end_message()
+        if turn.setup.observer:
+            scope.show_macros()  # what stood before MAIL may hold older ones
+        said, number = (letter, payload), turn.next_exchange()
+        step = Step(turn.session, ev.Abort(), scope.ctx, scope.ctx, packet=said, exchange=number)
+        turn.observe(step)
+        return
+    if letter == MACRO:
+        _define_macros(turn, payload)
+        return
+    if letter not in TEARDOWN:
+        scope.macros = scope.macros.arrive(letter)
+    if letter == BODYEOB and payload and table[BODY].chain:
+        # libmilter's last chunk may come with the end: one answer for both, not two (section 4.8)
+        turn.intake.packets.appendleft((BODYEOB, b""))
+        scope.enter(receive(phase, BODY, agreement.off))
+        _schedule(turn, table[BODY], ev.Body(payload), payload, last_chunk=True)
+        return
+    event = table[letter].decode(payload, agreement.leading_space)
+    if letter == BODYEOB:
+        following = Phase.BODY  # until it is answered, a message is open at its end too
+    if letter not in TEARDOWN:
+        scope.enter(following)
+    _schedule(turn, table[letter], event, payload)
+
+
+def _check_command(turn: Turn, letter: int, payload: bytes) -> None:
+    if letter not in EVENTS:
+        raise unknown_letter("a command that the MTA sends", (letter, payload))
+    size, most = len(payload), turn.setup.limits.command_size
+    if size > most and letter in _COMMANDS:
+        raise LimitError(f"at most {most} bytes of a command (the option limits=)", f"{size}")
+
+
+def _define_macros(turn: Turn, payload: bytes) -> None:
+    """Macros may come at any time. At an empty packet libmilter closes, too (section 4.9)."""
+    if not payload:
+        raise RemoteProtocolError("a macro packet with the letter of its command", "nothing")
+    scope, dispatch = turn.scope, turn.agreed.table[MACRO]
+    defined, most = scope.macros.define(payload[0], payload[1:]), turn.setup.limits.macro_size
+    if defined.size > most:
+        raise LimitError(f"at most {most} bytes of macros (the option limits=)", f"{defined.size}")
+    if payload[0] in (MAIL, HELO) and scope.phase in IN_MESSAGE:
+        scope.show_macros()  # for the abort handlers of the message that these may end
+    if dispatch.chain:
+        if payload[0] not in OF_CONNECTION:
+            scope.begin_prelude()
+        _schedule(turn, dispatch, dispatch.decode(payload, False), payload)
+    else:
+        scope.macros = defined
+
+
+def _over_limit(turn: Turn, letter: int, payload: bytes) -> Verdict | None:
+    """Count; what is answered if a limit is passed. It is logged once a message."""
+    scope, limits = turn.scope, turn.setup.limits
+    before, scope.counts = scope.counts, scope.counts.count(letter, payload)
+    passed = None if scope.counts is before else scope.counts.passed(letter, limits)
+    if passed is None:
+        return None
+    if scope.decisions.owed is None and before.passed(letter, limits) is None:
+        turn.note(LimitError(f"at most {passed} (the option limits=)", "more"), EVENTS[letter].name)
+    return _TOO_MANY_RECIPIENTS if letter == RCPT else _TOO_BIG
+
+
+def _schedule(
+    turn: Turn, dispatch: Dispatch, event: ev.Event, payload: bytes, last_chunk: bool = False
+) -> None:
+    """Set an event on its way."""
+    scope, letter, may_answer = turn.scope, dispatch.letter, dispatch.replies
+    chain = scope.decisions.due(dispatch)
+    over = _over_limit(turn, letter, payload)
+    if over is not None and not may_answer:
+        scope.decisions = scope.decisions.owe(over, None, of_connection=False)
+    is_reported = letter == RCPT and turn.agreed.agreement.reports_rejected
+    if is_reported and scope.macros.get("rcpt_mailer") == "error":
+        # the MTA itself has refused this recipient (SMFIP_RCPT_REJ, protocol file, section 4.3)
+        chain = tuple((number, handler) for number, handler in chain if handler.rejected)
+        may_answer = False
+    forced = None
+    if letter in ANSWERED and letter != UNKNOWN:
+        if may_answer:
+            forced = over or (None if last_chunk else scope.decisions.owed)
+        if forced or (scope.decisions.owed and scope.phase in IN_MESSAGE):
+            chain = ()  # what will be answered is settled
+            if letter == MAIL:  # nobody sees this message, so nobody gets its abort
+                scope.decisions = scope.decisions.tell(range(turn.agreed.filters))
+    said = (BODYEOB if last_chunk else letter, payload)
+    number = turn.next_exchange()
+    turn.jobs.append(
+        Job(dispatch, event, chain, may_answer, forced, last_chunk, packet=said, exchange=number)
+    )

@@ -1,0 +1,34 @@
+"""What is worked out once, for all connections to come: bounded, for keys come from what MTAs offer."""
+
+from collections.abc import Callable, Hashable
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+_MOST_MADE: Final = 64
+
+
+class Cache:
+    """Values by key. With too many of them it begins anew.
+
+    Threads may share it: two that miss a value both make it, and one of the two is kept.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` returns, made once for each key."""
+        made: T | None = self.get(key)
+        return self.keep(key, make()) if made is None else made
+
+    def get(self, key: Hashable) -> Any:
+        """What was kept under this key; None if nothing was."""
+        return self._made.get(key)
+
+    def keep(self, key: Hashable, made: T) -> T:
+        """Keep a value, and return it."""
+        if len(self._made) >= _MOST_MADE:
+            self._made.clear()
+        self._made[key] = made
+        return made
