@@ -100,6 +100,7 @@ def obeyed(reload: Callable[[], None] | None = None) -> Iterator[Requests]:
     other threads than the main one Python allows no handling of signals.
     """
     requests = Requests()
+    restores: list[Callable[[], None]] = []  # empty until all signals have these handlers
     handled: dict[signal.Signals, Callable[..., None]] = {}
     if _is_main_thread():
         handled = {number: lambda *_: obey() for number in SIGNALS}
@@ -110,9 +111,11 @@ def obeyed(reload: Callable[[], None] | None = None) -> Iterator[Requests]:
         again = bool(requests.asked)
         requests.ask(again)
         if again:
-            restore()
+            for restore in restores:
+                restore()
 
     with handling(handled) as restore:
+        restores.append(restore)
         yield requests
 
 

@@ -6,8 +6,8 @@ Needs Hypothesis (``pip install demyjpy[hypothesis]``). `check_filter` tries a f
 
 from demyjpy.testing.strategies.check import check_filter
 from demyjpy.testing.strategies.content import bodies, headers, messages
+from demyjpy.testing.strategies.filter_words import words_of
 from demyjpy.testing.strategies.sessions import addresses, chunks, sessions
-from demyjpy.testing.strategies.words import words_of
 
 __all__ = [
     "addresses",

@@ -14,11 +14,11 @@ from demyjpy.errors import LocalProtocolError
 from demyjpy.mta.profiles import Profile
 from demyjpy.testing.run import profiles_of
 from demyjpy.testing.strategies.classics import classics
+from demyjpy.testing.strategies.filter_words import words_of
 from demyjpy.testing.strategies.properties import PROPERTIES, Finding
 from demyjpy.testing.strategies.sessions import chunks, sessions
 from demyjpy.testing.strategies.simpler import simplest
 from demyjpy.testing.strategies.trial import Example, Trial
-from demyjpy.testing.strategies.words import words_of
 
 
 def check_filter(
