@@ -7,7 +7,6 @@ way is `demyjpy.engine.pipeline`'s.
 import inspect
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias, TypeVar
-from weakref import WeakKeyDictionary
 
 from attrs import evolve
 from pyrsistent import PMap
@@ -17,11 +16,11 @@ from demyjpy import events as ev
 from demyjpy.actions import Verdict
 from demyjpy.codec import encode_event
 from demyjpy.context import ENGINE_KEYS, Context, send_action, take_actions, update
-from demyjpy.engine.cache import Cache
+from demyjpy.engine.cache import Caches
 from demyjpy.engine.negotiation import EVENT_NAMES, Wants, action_names, agree, sent_events
 from demyjpy.engine.smallmap import small_map
 from demyjpy.errors import HandlerError, describe
-from demyjpy.registry import Declarations, Handler, Registry
+from demyjpy.registry import Declarations, Handler, Registry, name_of_function
 from demyjpy.verdicts import is_verdict, strictest, verdicts_in
 
 E = TypeVar("E")
@@ -96,7 +95,7 @@ def default_event_handler(event: ev.Event, ctx: Context) -> Context:
     match event:
         case ev.Options():
             registry = as_registry(ctx["handlers"])
-            answers = _ANSWERS.setdefault(registry, Cache())
+            answers = _ANSWERS.of(registry)
             declared = (frozenset(ctx[key]) for key in _DECLARED)
             reply, agreed = answers.once((event, *registry.sizes, *declared), lambda: _agree(event, ctx))
             return send_action(update(ctx, agreed), reply)
@@ -107,8 +106,8 @@ def default_event_handler(event: ev.Event, ctx: Context) -> Context:
             return ctx
 
 
-_ANSWERS: Final[WeakKeyDictionary[Registry, Cache]] = WeakKeyDictionary()
-"""What filters answer to offers. A filter is forgotten together with its answers."""
+_ANSWERS: Final = Caches()
+"""What filters answer to offers."""
 
 
 def _agree(offer: ev.Options, ctx: Context) -> tuple[act.Negotiate, dict[str, frozenset[str]]]:
@@ -256,16 +255,52 @@ def wrap_handler(handler: Handler[E], around: Callable[[E, Context], Around]) ->
     ``around`` is a generator function of event and context. It yields the context that the handler gets.
     The ``yield`` gives what the handler returned, or raises what it raised. What ``around`` returns goes
     to the engine. If it returns before a ``yield``, the handler is not called. `HandlerError` if it is
-    no generator function.
+    no generator function, or if ``handler`` is the bare function.
     """
+    if not isinstance(handler, Handler):
+        raise HandlerError(
+            f"expected a Handler, which a registry has under its event, got {describe(handler)}"
+        )
     if not inspect.isgeneratorfunction(around):
         raise HandlerError(
             "expected around= as a function (event, ctx) that yields the context for the handler, "
             f"got {describe(around)}"
         )
-    run = _as_function(around, handler.function, is_async=handler.is_async)
+
+    def call(event: E, ctx: Any) -> Any:
+        if not isinstance(ctx, PMap):
+            raise HandlerError(
+                f"expected {name_of_function(around)} to yield the context for {handler.name}, "
+                f"got {describe(ctx)}"
+            )
+        return handler.function(event, ctx)
+
+    run = _as_function(around, call, is_async=handler.is_async)
     run.__wrapped__ = handler.function  # logs name the user's function
     return evolve(handler, function=run)
+
+
+_NOT_CALLED: Final[Any] = object()
+
+
+def _returned(make: Callable[..., Any], value: Any, outcome: Any) -> Any:
+    """What a generator returned; an error if it returned None, and the handler did not."""
+    if value is None and outcome is not None:
+        raise HandlerError(
+            f"expected {name_of_function(make)} to return a context, got None; is there a return at its "
+            "end, as in return (yield ctx)?"
+        )
+    return value
+
+
+def _throw(running: Generator[Any, Any, Any], error: BaseException) -> Any:
+    """As `Generator.throw`, which makes another error of a `StopIteration` (PEP 479)."""
+    try:
+        return running.throw(error)
+    except RuntimeError as problem:
+        if problem.__cause__ is not error:
+            raise
+    raise error
 
 
 def _as_function(
@@ -277,21 +312,26 @@ def _as_function(
     """A function ``(event, ctx)`` that runs a generator; ``call`` does what it yields."""
 
     def run(event: Any, ctx: Context) -> Any:
-        running = make(event, ctx)
+        running, outcome = make(event, ctx), _NOT_CALLED
+        failed: BaseException | None = None
         try:
             asked = next(running)
             while True:
                 try:
                     outcome = call(event, asked)
                 except BaseException as error:  # noqa: BLE001  # the generator may handle it
-                    asked = running.throw(error)
+                    failed = error
+                    asked = _throw(running, error)
                 else:
                     asked = running.send(outcome)
         except StopIteration as end:
-            return end.value
+            if end is failed:
+                raise
+            return _returned(make, end.value, outcome)
 
     async def run_async(event: Any, ctx: Context) -> Any:
-        running = make(event, ctx)
+        running, outcome = make(event, ctx), _NOT_CALLED
+        failed: BaseException | None = None
         try:
             asked = next(running)
             while True:
@@ -299,11 +339,14 @@ def _as_function(
                     outcome = call(event, asked)
                     outcome = await outcome if inspect.isawaitable(outcome) else outcome
                 except BaseException as error:  # noqa: BLE001  # as above
-                    asked = running.throw(error)
+                    failed = error
+                    asked = _throw(running, error)
                 else:
                     asked = running.send(outcome)
         except StopIteration as end:
-            return end.value
+            if end is failed:
+                raise
+            return _returned(make, end.value, outcome)
 
     return run_async if is_async else run
 

@@ -75,9 +75,13 @@ class Handler(Generic[E]):
     @property
     def name(self) -> str:
         """Where the function is, for logs: module and name."""
-        function = inspect.unwrap(self.function)
-        module = getattr(function, "__module__", "?")
-        return f"{module}.{getattr(function, '__qualname__', repr(function))}"
+        return name_of_function(self.function)
+
+
+def name_of_function(function: Callable[..., Any]) -> str:
+    """Module and name of a function, for people; of one that is wrapped, those of the inner one."""
+    inner = inspect.unwrap(function)
+    return f"{getattr(inner, '__module__', '?')}.{getattr(inner, '__qualname__', repr(inner))}"
 
 
 def _names(kind: str, given: Iterable[str], known: Iterable[str]) -> frozenset[str]:

@@ -106,7 +106,7 @@ def seeing(on_connect: Any) -> Any:
         return watch_envelope(as_registry(on_connect))
     if not callable(on_connect):
         return on_connect  # the driver says what is wrong with it
-    known = Cache()
+    known = Cache(most=1)  # a function may make a filter for each connection: no more than one is kept
 
     def connect(ctx: Any) -> Any:
         ctx = check_context(on_connect(ctx))

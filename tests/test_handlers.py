@@ -173,12 +173,64 @@ def test_what_a_handler_raises_is_raised_at_the_yield(function):
     assert (after["error"], after["log"]) == ("'a'", ["ended"])
 
 
-@pytest.mark.parametrize("function", [lambda event, ctx: ctx["nothing"], raising])
-def test_what_is_not_caught_is_the_failure_of_the_handler(function):
-    """The same exception, as if nothing stood around it."""
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        (lambda event, ctx: ctx["nothing"], KeyError),
+        (raising, KeyError),
+        (lambda event, ctx: next(iter(())), StopIteration),
+    ],
+)
+def test_what_is_not_caught_is_the_failure_of_the_handler(function, error):
+    """The same exception, as if nothing stood around it; also that which ends generators."""
     wrapped = wrap_handler(Handler("mail", function), lambda event, ctx: (yield ctx))
-    with pytest.raises(KeyError):
+    with pytest.raises(error):
         wrapped(ev.Mail("a"), new_context())
+
+
+def test_an_error_of_what_stands_around_is_its_own():
+    """Also one that comes of the handler's."""
+
+    def around(event, ctx):
+        try:
+            yield ctx
+        except KeyError:
+            raise RuntimeError("no") from ValueError()
+
+    with pytest.raises(RuntimeError, match=r"^no$"):
+        wrap_handler(Handler("mail", raising), around)(ev.Mail("a"), new_context())
+
+
+def forgetful(event, ctx):
+    """Has no return."""
+    yield ctx
+
+
+def empty_handed(event, ctx):
+    """Yields no context."""
+    return (yield)
+
+
+def never(event, ctx):
+    """Calls no handler, and has no return."""
+    if ctx["never"]:
+        yield ctx
+
+
+@pytest.mark.parametrize(
+    ("around", "says"),
+    [
+        (forgetful, "forgetful to return a context, got None; is there a return at its end"),
+        (empty_handed, "empty_handed to yield the context for tests.engine.harness.keep, got None"),
+        (never, "never to return a context, got None"),
+    ],
+)
+def test_what_stands_around_is_named_if_it_is_to_blame(around, says):
+    """And a handler that returns None if that one is."""
+    ctx = new_context({"never": False})
+    with pytest.raises(HandlerError, match=says):
+        wrap_handler(Handler("mail", keep), around)(ev.Mail("a"), ctx)
+    assert wrap_handler(Handler("mail", lambda event, ctx: None), forgetful)(ev.Mail("a"), ctx) is None
 
 
 def test_a_handler_may_be_left_out_or_called_again():
@@ -203,7 +255,9 @@ def test_a_wrapped_handler_keeps_its_options_and_its_name():
 
 
 def test_what_stands_around_a_handler_has_to_yield():
-    """The error says so when it is defined, not when the first mail comes."""
+    """The error says so when it is defined, not when the first mail comes. So for a bare function."""
+    with pytest.raises(HandlerError, match=r"expected a Handler, .* got a function"):
+        wrap_handler(keep, counting)
     with pytest.raises(
         HandlerError, match=r"expected around= as a function .* yields .* got a function"
     ):

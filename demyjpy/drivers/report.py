@@ -11,7 +11,7 @@ from attrs import frozen
 
 from demyjpy.drivers.logtext import MARK, Harmless, shown, told
 from demyjpy.engine.connection import Connection, Trouble
-from demyjpy.errors import NegotiationError, RemoteProtocolError
+from demyjpy.errors import LimitError, NegotiationError, RemoteProtocolError
 
 log: Final = logging.getLogger("demyjpy")
 log.addFilter(Harmless())
@@ -59,7 +59,8 @@ def log_trouble(trouble: Trouble, session: str) -> None:
     where = Where(session, trouble.queue_id, trouble.client)
     error = trouble.error
     if isinstance(error, RemoteProtocolError):
-        log.warning("%s: the MTA broke the protocol: %s", where, error, extra=where.facts())
+        what = "over a limit" if isinstance(error, LimitError) else "the MTA broke the protocol"
+        log.warning("%s: %s: %s", where, what, error, extra=where.facts())
     elif isinstance(error, NegotiationError):
         log.error("%s: session refused: %s", where, error, extra=where.facts())
     else:

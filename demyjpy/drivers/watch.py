@@ -19,10 +19,10 @@ from demyjpy.drivers.report import Seldom, log
 _CALLERS: Final = frozenset(
     {
         *("demyjpy.engine.hot_path", "demyjpy.engine.handling", "demyjpy.engine.pipeline"),
-        "demyjpy.drivers.aio_session",
+        *("demyjpy.drivers.aio_session", "demyjpy.handlers"),  # the last calls what it stands around
     }
 )
-"""The modules that call handlers. The last two have frames in a compiled engine, too."""
+"""The modules that call handlers. In a compiled engine some of them have no frames, others do."""
 
 _OURS: Final = "demyjpy."
 

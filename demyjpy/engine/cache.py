@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable
 from typing import Any, Final, TypeVar
+from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 
@@ -9,12 +10,13 @@ _MOST_MADE: Final = 64
 
 
 class Cache:
-    """Values by key. With too many of them it begins anew.
+    """Values by key. With more than ``most`` of them it begins anew.
 
     Threads may share it: two that miss a value both make it, and one of the two is kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = _MOST_MADE) -> None:
+        self._most = most
         self._made: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -28,7 +30,26 @@ class Cache:
 
     def keep(self, key: Hashable, made: T) -> T:
         """Keep a value, and return it."""
-        if len(self._made) >= _MOST_MADE:
+        if len(self._made) >= self._most:
             self._made.clear()
         self._made[key] = made
         return made
+
+
+class Caches:
+    """A `Cache` for each filter, and gone with it: a function may make one for each connection.
+
+    A filter that its own cached values hold is not gone by itself; so there is a bound here, too.
+    """
+
+    def __init__(self) -> None:
+        self._caches: WeakKeyDictionary[Any, Cache] = WeakKeyDictionary()
+
+    def of(self, owner: object) -> Cache:
+        """That of a filter, a new one if need be."""
+        found = self._caches.get(owner)
+        if found is None:
+            if len(self._caches) >= _MOST_MADE:
+                self._caches.clear()
+            found = self._caches[owner] = Cache()
+        return found

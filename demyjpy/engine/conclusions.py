@@ -58,8 +58,8 @@ def _agree(turn: Turn, job: Job) -> None:
                 "default_event_handler(event, ctx) in it"
             )
         registry, reply, given = as_registry(scope.ctx["handlers"]), replies[-1], offer
-        turn.agreed, packet = setup.cache.once(
-            ("agreed", registry, registry.sizes, given, reply),
+        turn.agreed, packet = setup.caches.of(registry).once(
+            (registry.sizes, given, reply),
             lambda: _agreed(setup, registry, given, reply),
         )
     except Exception as error:

@@ -12,7 +12,7 @@ from pyrsistent import pmap
 from demyjpy import events as ev
 from demyjpy.actions import Verdict
 from demyjpy.context import Context
-from demyjpy.engine.cache import Cache
+from demyjpy.engine.cache import Cache, Caches
 from demyjpy.engine.decisions import NO_DECISIONS, Decisions
 from demyjpy.engine.dispatch import Chain, Dispatch, Table
 from demyjpy.engine.limits import NOTHING_COUNTED, Budget, Counts, Limits
@@ -85,6 +85,7 @@ class Setup:
     defers: Callable[[Handler[Any]], bool] = lambda handler: handler.blocking or handler.is_async
     budget: Budget | None = None
     cache: Cache = field(factory=Cache, init=False, repr=False)
+    caches: Caches = field(factory=Caches, init=False, repr=False)
 
 
 @frozen

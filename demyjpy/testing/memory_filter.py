@@ -16,7 +16,7 @@ from demyjpy.engine.connection import Call, Setup, Step
 from demyjpy.errors import LocalProtocolError
 from demyjpy.mta.milter_link import MAX_REPLY, Answer, MilterLink, hear
 from demyjpy.mta.smtp_session import Exchange
-from demyjpy.trace.replay.filter_connection import FilterConnection
+from demyjpy.trace.filter_connection import FilterConnection
 from demyjpy.wire.codes import CHUNK_SIZE, Command
 from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, split_frames
 

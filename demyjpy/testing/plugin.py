@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 from pyrsistent import PMap
 
-from demyjpy.mta.profiles import Postfix, Profile, Sendmail
+from demyjpy.mta.profiles import MTAS, Profile
 from demyjpy.testing.differences import explain_difference
 from demyjpy.testing.result import Result
 from demyjpy.testing.run import run
@@ -16,8 +16,7 @@ from demyjpy.testing.server import Server, serving
 
 _MTAS: Final[dict[str, Callable[[], Profile | None]]] = {
     "both": lambda: None,
-    "postfix": Postfix,
-    "sendmail": Sendmail,
+    **MTAS,
 }
 
 

@@ -22,6 +22,7 @@ from demyjpy import (
     merge_handlers,
     reject,
     running,
+    scoped,
     serve,
 )
 from demyjpy.drivers import AsyncServer, watch
@@ -231,6 +232,20 @@ def test_a_handler_that_blocks_the_loop_is_named_once(log):
     assert "slow_mail (" in message
     assert "test_deadlines.py:" in message
     assert "has blocked the event loop for 0.1 s: all connections wait. Register it with" in message
+
+
+def test_one_with_something_around_it_that_blocks_is_named(log):
+    """By the name of the handler itself."""
+
+    def slow(event: Any, ctx: Any) -> Any:
+        time.sleep(0.4)
+        return ctx
+
+    handlers = scoped("mine", define_event_handlers({"mail": slow}))
+    with running(handlers, warn_blocked=0.1) as address, Peer(address) as peer:
+        peer.begin()
+        assert peer.message() == (Continue(),)
+    assert "slow (" in log.take_one()
 
 
 @pytest.mark.parametrize("event", ["header", "unknown"])

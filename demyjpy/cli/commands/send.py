@@ -36,7 +36,7 @@ from demyjpy.errors import TraceError
 from demyjpy.mta import client_steps
 from demyjpy.mta.channel import Timeouts, untapped
 from demyjpy.mta.milter_link import MilterFailedError
-from demyjpy.mta.profiles import Postfix, Profile, Sendmail
+from demyjpy.mta.profiles import MTAS, Postfix, Profile, Sendmail
 from demyjpy.mta.smtp import play_async, take_step
 from demyjpy.mta.smtp_path import split_path
 from demyjpy.mta.smtp_session import Outcome, new_session
@@ -329,7 +329,7 @@ COMMAND: Final = Command(
         ),
         choice(
             "--mta",
-            ("postfix", "sendmail"),
+            tuple(MTAS),
             "postfix",
             "whose macros, replies and ways to apply changes",
         ),

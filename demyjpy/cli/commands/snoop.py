@@ -45,7 +45,7 @@ from demyjpy.trace.snoop.snooper import AWAY, STOPPED, Snooper
 _EPILOG: Final = """\
 examples:
   demyjpy snoop --listen inet:20026@localhost --to inet:20025@localhost
-  demyjpy snoop --listen unix:/run/demyjpy/snoop.sock?group=postfix --to unix:/run/opendkim.sock
+  demyjpy snoop --listen 'unix:/run/demyjpy/snoop.sock?group=postfix' --to unix:/run/opendkim.sock
   demyjpy snoop --listen 20026 --to 20025 --record traces --quiet
 
 Put it in front of any milter, in any language, and tell the MTA its address instead. Bytes go through

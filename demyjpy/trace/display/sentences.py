@@ -67,12 +67,13 @@ def _is_cut(trace: Trace, message: MessageStory) -> bool:
 
 
 def _envelope_sentences(message: MessageStory) -> Iterator[str]:
+    who = "It" if message.client else "The client"
     if message.sender is not None:
-        yield f"It gave the sender <{safe(message.sender)}>."
+        yield f"{who} gave the sender <{safe(message.sender)}>."
     taken = len(message.recipients) - len(message.refused)
     if message.recipients:
         names = ", ".join(f"<{safe(one)}>" for one in message.recipients)
-        yield f"It gave {plural(len(message.recipients), 'recipient')}: {names}."
+        yield f"{who} gave {plural(len(message.recipients), 'recipient')}: {names}."
     if message.refused:
         yield f"The filter refused {len(message.refused)} of them, and {taken} stayed."
 

@@ -15,6 +15,8 @@ _KEY: Final = "base64"
 
 def dump_text(text: str) -> Any:
     """Text as JSON: itself, or its bytes where it is no Unicode."""
+    if text.isascii():  # as most is; CPython knows it without looking
+        return text
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -15,12 +15,12 @@ from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.engine.connection import Setup, Step
 from demyjpy.engine.pipeline import as_on_connect
+from demyjpy.trace.filter_connection import FilterConnection
 from demyjpy.trace.format.converters import StepConverter
 from demyjpy.trace.format.exchanges import Exchange, Understood, text_in, understand
 from demyjpy.trace.format.message_stories import MessageStory, messages_of
 from demyjpy.trace.format.recorded_steps import Moment, moments_of
 from demyjpy.trace.format.records import Record
-from demyjpy.trace.replay.filter_connection import FilterConnection
 
 _FEW_GREETINGS: Final = 20  # a client says HELO again after STARTTLS; one that goes on is no use
 
@@ -45,7 +45,7 @@ class Trace:
         seen = list(steps)
         converter = StepConverter(seen[0].session if seen else "", raw)
         records = [record for step in seen for record in converter.take(step, time)]
-        is_over = any(isinstance(step.event, ev.Disconnect) for step in seen)
+        is_over = bool(seen) and isinstance(seen[-1].event, ev.Disconnect)
         return cls(converter.session, (*records, *([converter.end(time)] if is_over else [])), source)
 
     @cached_property

@@ -19,10 +19,10 @@ from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import MilterError
 from demyjpy.handlers import ENVELOPE, as_registry, merge_handlers, watch_envelope
 from demyjpy.registry import Registry
+from demyjpy.trace.filter_connection import FilterConnection
 from demyjpy.trace.format.exchanges import Exchange, Reply
 from demyjpy.trace.format.message_stories import MessageStory, messages_of
 from demyjpy.trace.format.trace import Trace
-from demyjpy.trace.replay.filter_connection import FilterConnection
 from demyjpy.trace.replay.outside_calls import OutsideWatch
 from demyjpy.verdicts import Fate, ends_message, fate_of
 from demyjpy.wire.codes import Command, ProtocolFlag, Response

@@ -26,11 +26,11 @@ from demyjpy.engine.plan import encode_answer, in_sending_order
 from demyjpy.handlers import Around, merge_handlers, wrap_handler
 from demyjpy.registry import QUIETABLE, Handler, Registry
 from demyjpy.trace.display.wording import ending, envelope, safe
+from demyjpy.trace.filter_connection import FilterConnection
 from demyjpy.trace.format.exchanges import Exchange, Reply
 from demyjpy.trace.format.message_stories import MessageStory, reading_messages
 from demyjpy.trace.live.background_writer import BackgroundWriter
 from demyjpy.trace.replay.comparing import MessageDifference, pairs_that_differ
-from demyjpy.trace.replay.filter_connection import FilterConnection
 from demyjpy.trace.replay.outside_calls import OutsideCall, OutsideWatch
 from demyjpy.trace.replay.replaying import ReplayMta
 from demyjpy.trace.rollout.optional import as_optional

@@ -25,10 +25,10 @@ from demyjpy.trace import (
     load_capsule,
     shadow,
 )
+from demyjpy.trace.filter_connection import FilterConnection
 from demyjpy.trace.live.background_writer import BackgroundWriter, RateLimit
 from demyjpy.trace.live.bounded_directory import BoundedDirectory
 from demyjpy.trace.live.explain_line import Explainer
-from demyjpy.trace.replay.filter_connection import FilterConnection
 from demyjpy.trace.replay.replaying import ReplayMta
 from tests.disks import fork, no_threads, small_files
 from tests.engine.harness import EOM, MAIL, MESSAGE, OPENING, QUIT, RCPT, Session, packet

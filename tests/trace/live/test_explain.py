@@ -136,7 +136,7 @@ def test_a_mail_that_was_given_up_is_told() -> None:
     lines = told({"mail": keep}, offer(), MAIL, ABORT, QUIT)
     assert lines == [
         "Message session#1, <alice@example.org> -> ?: given up at abort.",
-        "It gave the sender <alice@example.org>.",
+        "The client gave the sender <alice@example.org>.",
         "It was given up by the MTA or its client (abort), not by the filter.",
     ]
     held = define_event_handlers({"body": keep}, actions={"quarantine"})

@@ -21,8 +21,8 @@ from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.testing import Postfix, session
 from demyjpy.testing import run as play
 from demyjpy.trace import Trace, shadow, write
+from demyjpy.trace.filter_connection import FilterConnection
 from demyjpy.trace.replay import outside_calls as reaching
-from demyjpy.trace.replay.filter_connection import FilterConnection
 from demyjpy.trace.replay.outside_calls import OutsideCall, OutsideWatch, ReachedError
 from demyjpy.trace.rollout import shadow as shadowing
 from tests.engine.harness import keep
