@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, Final, Self
 
@@ -117,7 +117,8 @@ class ThreadServer(Server):
             self._retired = ended
             self._changed.notify_all()
             is_empty = not self._sessions
-        self._wake.send(b"x")
+        with suppress(OSError):  # it closes, and accepts no more as it is
+            self._wake.send(b"x")
         if is_empty:
             ended()
 

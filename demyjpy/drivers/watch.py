@@ -6,6 +6,7 @@ late the loop is, the loop itself tells.
 
 import asyncio
 import gc
+import os
 import sys
 import threading
 import time
@@ -23,6 +24,13 @@ _CALLERS: Final = frozenset(
     }
 )
 """The modules that call handlers. In a compiled engine some of them have no frames, others do."""
+
+_HANGS: Final = sys.version_info < (3, 11, 9)
+"""CPython holds a lock of the interpreter while it looks at what threads are at. If a garbage collection
+lets another thread run meanwhile, and that one starts or ends a thread, all hangs (gh-106883)."""
+
+_GUARD: Final = threading.Lock()
+os.register_at_fork(before=_GUARD.acquire, after_in_parent=_GUARD.release, after_in_child=_GUARD.release)
 
 _OURS: Final = "demyjpy."
 
@@ -92,19 +100,16 @@ class LoopWatch:
 
 
 def current_frame(thread: int) -> FrameType | None:
-    """What a thread is at; None if there is no such thread.
-
-    Without garbage collection meanwhile. CPython before 3.11.9 holds a lock of the interpreter here: if
-    a collection lets another thread run, and that one starts or ends a thread, the whole process hangs
-    (gh-106883).
-    """
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        return sys._current_frames().get(thread)  # noqa: SLF001  # there is no other
-    finally:
+    """What a thread is at; None if there is no such thread. See `_HANGS` for garbage collection."""
+    with _GUARD:  # or another watch might take for the program's wish what is ours
+        collects = _HANGS and gc.isenabled()
         if collects:
-            gc.enable()
+            gc.disable()
+        try:
+            return sys._current_frames().get(thread)  # noqa: SLF001  # there is no other
+        finally:
+            if collects:
+                gc.enable()
 
 
 def call_of(frame: FrameType | None) -> FrameType | None:

@@ -8,6 +8,7 @@ import pytest
 from demyjpy import Continue, HandlerError, define_event_handlers, merge_handlers, running
 from demyjpy.drivers import ThreadServer
 from demyjpy.drivers.address import parse_address
+from demyjpy.drivers.options import ServerOptions
 from tests.drivers.filters import noting
 from tests.drivers.peer import Peer
 
@@ -71,3 +72,13 @@ def test_a_connection_for_which_there_is_no_thread(log):
         assert first.finish_message() == (Continue(),)
         with Peer(address) as third:
             third.begin()
+
+
+def test_who_is_to_retire_while_it_closes_does():
+    """As a worker whose parent sends SIGUSR2 at that moment."""
+    server = ThreadServer(parse_address("inet:0@127.0.0.1"), {}, ServerOptions())
+    with server:
+        pass
+    ended: list[int] = []
+    server.retire(lambda: ended.append(1))
+    assert ended == [1]

@@ -5,11 +5,17 @@ import subprocess
 import sys
 import threading
 
+import pytest
+
+from demyjpy.drivers import watch
 from demyjpy.drivers.watch import current_frame
 from tests.drivers.program import ROOT
 
 SCRIPT = """
 import faulthandler, gc, os, threading, time, weakref
+import pytest
+
+from demyjpy.drivers import watch
 from demyjpy.drivers.watch import current_frame
 
 class Node:
@@ -44,8 +50,10 @@ def test_it_hangs_nothing():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_collection_is_as_it_was():
-    """On or off; and a thread that is not there is at nothing."""
+@pytest.mark.parametrize("hangs", [False, True])
+def test_collection_is_as_it_was(monkeypatch, hangs):
+    """On or off, on any CPython; and a thread that is not there is at nothing."""
+    monkeypatch.setattr(watch, "_HANGS", hangs)
     try:
         for is_on in (False, True):
             (gc.enable if is_on else gc.disable)()
@@ -54,3 +62,22 @@ def test_collection_is_as_it_was():
     finally:
         gc.enable()
     assert current_frame(0) is None
+
+
+def test_two_watches_leave_collection_on(monkeypatch):
+    """Each puts back what it found, and none takes what the other does for the program's wish."""
+    monkeypatch.setattr(watch, "_HANGS", True)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [
+            threading.Thread(target=lambda: [current_frame(0) for _ in range(3000)]) for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert gc.isenabled()
+    finally:
+        sys.setswitchinterval(interval)
+        gc.enable()

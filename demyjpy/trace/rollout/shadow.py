@@ -156,7 +156,7 @@ class _Stage:
         self._names = SessionNames()
         self._lock = threading.Lock()
         self._heard: dict[str, list[tuple[Any, ...] | None]] = {}
-        self._lost: set[str] = set()
+        self._lost: dict[str, bool] = {}  # those left out, and whether the thread has begun with them
         self._seldom = Seldom(60.0)
 
     # -------------------------------------------------------------------- in the live filter
@@ -201,12 +201,12 @@ class _Stage:
                 not is_known and self._writer.waiting < _MOST and self._writer.put(said.size, play)
             )
             if not is_known and not is_taken:
-                self._lost.add(said.session)
+                self._lost[said.session] = not isinstance(said.event, ev.Options)
                 if count := self._seldom.count("lost", time.time()):
                     words = "shadow: the candidate does not keep up: session %s is left out (%d so far)"
                     log.warning(words, said.session, count)
-            if isinstance(said.event, ev.Disconnect) and not is_taken:
-                self._lost.discard(said.session)
+            is_over = isinstance(said.event, ev.Disconnect) and not is_taken
+            if is_over and self._lost.pop(said.session):
                 self._writer.put(said.size, play, always=True)
 
     # ------------------------------------------------------------------------- in the thread

@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from demyjpy import Data, Reject, accept, define_event_handlers, merge_handlers, reject, running
+from demyjpy import (
+    Data,
+    Disconnect,
+    Options,
+    Reject,
+    accept,
+    define_event_handlers,
+    merge_handlers,
+    reject,
+    running,
+    with_handlers,
+)
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.testing import Postfix, run, session
 from demyjpy.testing.server import Server
@@ -194,6 +205,30 @@ def test_what_the_thread_cannot_keep_up_with_is_left_out(
     monkeypatch.setattr(shadowing, "_MOST", 20_000)
     released.set()
     assert differing(both, told) == []
+
+
+def test_sessions_that_are_left_out_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many come while the candidate hangs; of one that had begun, the end is kept."""
+    released = threading.Event()
+
+    def begin(ctx: Any) -> Any:
+        released.wait(PATIENCE)
+        return with_handlers(ctx, tagger())
+
+    monkeypatch.setattr(shadowing, "_MOST", 4)
+    stage = shadowing._Stage(begin, "tempfail", Told(), outside=False)
+    offered, end = Options(6, 0x1FF, 0x1FFFFF), Disconnect()
+    stage._put(shadowing._Said("begun", offered, None))
+    for number in range(50):
+        for event in (offered, Data(), end):
+            stage._put(shadowing._Said(str(number), event, None))
+    assert stage._writer.waiting == 4
+    stage._put(shadowing._Said("begun", Data(), None))
+    stage._put(shadowing._Said("begun", end, None))
+    assert stage._writer.waiting == 5
+    assert stage._lost == {}
+    released.set()
+    assert stage._writer.wait(PATIENCE)
 
 
 def test_a_session_that_began_unseen_is_passed_over() -> None:
