@@ -188,6 +188,22 @@ def test_what_is_not_caught_is_the_failure_of_the_handler(function, error):
         wrapped(ev.Mail("a"), new_context())
 
 
+def test_a_plain_handler_beside_async_ones_fails_as_in_a_coroutine():
+    """Python makes another error of a `StopIteration` there; it is a failure all the same."""
+
+    async def later(event, ctx):
+        return ctx
+
+    def exhausted(event, ctx):
+        return next(iter(()))
+
+    both = merge_handlers(
+        define_event_handlers({"mail": later}), define_event_handlers({"mail": exhausted})
+    )
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        asyncio.run(both["mail"](ev.Mail("a"), new_context()))
+
+
 def test_an_error_of_what_stands_around_is_its_own():
     """Also one that comes of the handler's."""
 

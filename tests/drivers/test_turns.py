@@ -144,9 +144,7 @@ def holding(turns: Turns, ours: socket.socket, has: threading.Event, wait: Any) 
 
 def test_none_of_those_that_wait_for_turns_gets_ahead_of_the_others(pair, monkeypatch):
     """Whoever has had one waits behind all that were there before."""
-    monkeypatch.setattr(
-        turns_module, "PATIENCE", WAIT
-    )  # nobody loses a turn on a busy machine
+    monkeypatch.setattr(turns_module, "PATIENCE", WAIT)  # nobody loses a turn on a busy machine
     turns, (ours, _) = Turns(), pair
     had: list[int] = []
     ahead: list[bool] = []
