@@ -15,7 +15,7 @@ class Version(argparse.Action):
 
 
 def version(distribution: str) -> str:
-    """The installed version of a distribution; what to say where it is run without being installed."""
+    """The installed version of a distribution; what to say if it is not installed."""
     from importlib import metadata  # noqa: PLC0415  # costs time that only --version needs
 
     try:

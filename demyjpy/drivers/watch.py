@@ -101,7 +101,7 @@ class LoopWatch:
 
 def current_frame(thread: int) -> FrameType | None:
     """What a thread is at; None if there is no such thread. See `_HANGS` for garbage collection."""
-    with _GUARD:  # or another watch might take for the program's wish what is ours
+    with _GUARD:  # or another watch takes this for the program's wish, and looks after it has ended
         collects = _HANGS and gc.isenabled()
         if collects:
             gc.disable()

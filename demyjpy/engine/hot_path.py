@@ -143,7 +143,7 @@ def _take_over(handover: Handover) -> Connection:
 
 
 def run_hot_path(connection: Connection) -> HotPath:
-    """From one plain connection to the next, or to where it is plain no more.
+    """From one plain connection to the next, or to the first thing that is not plain.
 
     Give it what was read, it gives the answer; give it None, and it ends.
     """

@@ -60,7 +60,7 @@ def refuse(expected: str, got: object) -> None:
 
 
 def _rule(expected: str, is_legal: Callable[[Sequence[ClientStep], Any], object], of: str = "") -> Check:
-    """What must be so; ``of`` is the attribute of the step that is shown where it is not."""
+    """What must be so; ``of`` is the attribute of the step that is shown if it is not so."""
 
     def check(before: Sequence[ClientStep], step: ClientStep) -> None:
         if not is_legal(before, step):

@@ -11,6 +11,7 @@ from pyrsistent import pmap
 from demyjpy import (
     Continue,
     EndOfMessage,
+    Limits,
     Mail,
     Options,
     Quit,
@@ -62,6 +63,16 @@ def test_garbage_in_mid_message(driver, notes, log):
         peer.drain()
     assert notes.all() == ["connect", "mail", "abort", "disconnect"]
     assert "broke the protocol" in log.take_one()
+
+
+def test_too_much_is_no_broken_protocol(driver, log):
+    """The record names the limit; the MTA did nothing wrong."""
+    handlers = define_event_handlers({"body": lambda event, ctx: ctx})
+    with running(handlers, driver=driver, limits=Limits(message=5)) as address, Peer(address) as peer:
+        peer.begin().message()
+    record = log.take_one()
+    assert "over a limit: expected at most 5 bytes of message" in record
+    assert "broke the protocol" not in record
 
 
 def test_an_mta_that_offers_too_little(driver, notes, log):

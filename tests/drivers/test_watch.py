@@ -64,20 +64,31 @@ def test_collection_is_as_it_was(monkeypatch, hangs):
     assert current_frame(0) is None
 
 
-def test_two_watches_leave_collection_on(monkeypatch):
-    """Each puts back what it found, and none takes what the other does for the program's wish."""
-    monkeypatch.setattr(watch, "_HANGS", True)
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        threads = [
-            threading.Thread(target=lambda: [current_frame(0) for _ in range(3000)]) for _ in range(3)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert gc.isenabled()
-    finally:
-        sys.setswitchinterval(interval)
-        gc.enable()
+TWO_WATCHES = """
+import gc, sys, threading
+from demyjpy.drivers import watch
+
+watch._HANGS = True
+unguarded = []
+def look(event, _):
+    if event == "sys._current_frames" and gc.isenabled():
+        unguarded.append(event)
+
+sys.addaudithook(look)
+sys.setswitchinterval(1e-6)
+threads = [
+    threading.Thread(target=lambda: [watch.current_frame(0) for _ in range(3000)]) for _ in range(3)
+]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(len(unguarded), gc.isenabled())
+"""
+
+
+def test_two_watches_guard_each_other():
+    """None takes what another does for the program's wish, and looks while garbage may be collected."""
+    program = (sys.executable, "-c", TWO_WATCHES)
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("0 True\n", "")

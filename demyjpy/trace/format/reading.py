@@ -206,7 +206,7 @@ def load(path: str | Path, *, longest: int = MOST_BYTES) -> list[Trace]:
 
     ``longest``: what is kept of each session, in bytes.
 
-    `OSError` if it cannot be opened, `TraceError` where it is no trace at all.
+    `OSError` if it cannot be opened, `TraceError` if it is no trace at all.
     """
     reading = Reading(str(path), longest)
     found = list(reading)

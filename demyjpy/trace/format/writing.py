@@ -13,7 +13,7 @@ from demyjpy.trace.format.trace import Trace
 
 
 def version() -> str:
-    """The installed version of demyjpy, for headers; empty where it is not installed."""
+    """The installed version of demyjpy, for headers; empty if it is not installed."""
     with suppress(metadata.PackageNotFoundError):
         return metadata.version("demyjpy")
     return ""

@@ -33,6 +33,7 @@ from tests.engine.harness import (
     MESSAGE,
     OPENING,
     QUIT,
+    QUIT_NC,
     RCPT,
     UNKNOWN,
     join,
@@ -430,3 +431,11 @@ def test_an_answer_to_nothing_is_passed_over() -> None:
     """A recording may begin in the middle."""
     trace = Trace("x", ({"session": "x", "direction": "filter", "time": 0.0, "event": "mail"},))
     assert (trace.exchanges, trace.problems) == ((), ())
+
+
+def test_a_session_that_goes_on_after_another_on_the_same_socket_is_open() -> None:
+    """QUIT_NC ended the one before it."""
+    steps, _ = watched(define_event_handlers({"mail": keep}), *OPENING, QUIT_NC, *OPENING[1:], MAIL)
+    last = max(number for number, step in enumerate(steps) if isinstance(step.event, ev.Mail))
+    assert Trace.of_steps(steps[: last + 1]).how == "cut"
+    assert Trace.of_steps(steps).how != "cut"
