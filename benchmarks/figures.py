@@ -88,6 +88,11 @@ class Figures:
         failed = [record["failed"] for record in records if "failed" in record]
         errors = sum(record.get("errors", 0) for record in records)
         parts = [f"{errors} errors"] if errors else []
+        if cut := sum(record.get("cut", 0) for record in records):
+            recorded, answered = (
+                sum(record.get(name, 0) for record in records) for name in ("recorded", "answered")
+            )
+            parts.append(f"{cut:,} sessions cut, {recorded:,} of {answered:,} messages recorded")
         if failed:
             reason = " ".join(failed[-1].split())[-160:]
             parts.append(f"{len(failed)} of {len(records)} runs failed: {reason}")

@@ -2,7 +2,8 @@
 
 They are written as a user of the library would write them, and run by ``demyjpy run``. ``noop`` and
 ``bytecount`` answer the same events as the peers' programs; the ``_unanswered`` ones do the same with
-``reply=False`` wherever the library lets them.
+``reply=False`` wherever the library lets them. The ``_merged`` ones are two filters merged: the first is
+that of the same name, the second has handlers for the same events and edits nothing.
 """
 
 from typing import Any
@@ -15,6 +16,7 @@ from demyjpy import (
     Registry,
     add_header,
     define_event_handlers,
+    merge_handlers,
 )
 
 PER_MESSAGE = ("mail", "recipient", "data", "header", "end_of_headers", "body", "end_of_message")
@@ -57,7 +59,29 @@ def make_bytecount(*, reply: bool) -> Registry:
     return handlers
 
 
+def make_largest(*, reply: bool) -> Registry:
+    """Keeps the size of the largest piece of a body, and edits nothing: what stands beside bytecount."""
+    handlers = define_event_handlers(state={"largest": 0})
+
+    @handlers.mail(reply=reply)
+    def begin(event: Mail, ctx: Context) -> Context:
+        return ctx.set("largest", 0)
+
+    @handlers.body(reply=reply)
+    def compare(event: Body, ctx: Context) -> Context:
+        return ctx.set("largest", max(ctx["largest"], len(event.data)))
+
+    @handlers.end_of_message
+    def end(event: EndOfMessage, ctx: Context) -> Context:
+        return ctx.set("largest", 0)
+
+    return handlers
+
+
 noop = make_noop(reply=True)
 noop_unanswered = make_noop(reply=False)
 bytecount = make_bytecount(reply=True)
 bytecount_unanswered = make_bytecount(reply=False)
+noop_merged = merge_handlers(noop, make_noop(reply=True))
+largest = make_largest(reply=True)
+bytecount_merged = merge_handlers(bytecount, largest)

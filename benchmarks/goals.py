@@ -1,4 +1,4 @@
-"""What is to be reached (issue 4), each goal as comparisons of medians, and whether it is.
+"""What is to be reached (issues 4 and 14), each goal as comparisons of medians, and whether it is.
 
 A goal with several comparisons is as good as the worst of them, and lists those that miss it.
 """
@@ -241,3 +241,44 @@ def _compiled(goal: Goal) -> Goal:
 COMPILED_GOALS: Final = tuple(_compiled(goal) for goal in GOALS if goal.text.endswith(" ÷ libmilter's"))
 """What is compared with libmilter, once more: the compiled engine is an extra, and reaches no goal of
 the package."""
+
+WATCHED_JOBS: Final = tuple(job.name for job in JOBS.values() if job.kind == "watched")
+
+WATCHED_GOALS: Final = (
+    *(
+        Goal(
+            "messages a second ÷ those of the same filter that nobody watches",
+            f"demyjpy-{name}",
+            limit,
+            tuple(Comparison(job, f"demyjpy-{name}", "rate", "demyjpy") for job in WATCHED_JOBS),
+        )
+        for name, limit in {
+            "metrics": 0.85,
+            "flight": 0.8,
+            "explain": 0.7,
+            "capsules": 0.95,
+            "record": 0.5,
+        }.items()
+    ),
+    Goal(
+        "messages a second ÷ libmilter's, which nobody watches",
+        "demyjpy-watched",
+        1.0,
+        (Comparison("watched-noop-tcp-10", "demyjpy-watched", "rate", "libmilter"),),
+    ),
+)
+"""What watching may cost. They are apart, for these jobs are measured apart: in one run."""
+
+MERGED_JOBS: Final = tuple(job.name for job in JOBS.values() if job.kind == "merged")
+
+MERGED_GOALS: Final = tuple(
+    Goal(
+        "CPU a message of two filters ÷ that of the first alone",
+        "demyjpy-merged",
+        1.5,
+        (Comparison(job, "demyjpy-merged", "cpu_us", "demyjpy"),),
+        at_least=False,
+    )
+    for job in MERGED_JOBS
+)
+"""What merging two filters that wait for nothing may cost; measured apart, too."""

@@ -23,7 +23,7 @@ LIBMILTER_PEER: Final = HOME / "bin/libmilter_peer"
 LOAD: Final = HOME / "bin/load"
 
 PINS: Final = {
-    "demyjpy": ("attrs==26.1.0", "pyrsistent==0.20.0", "uvloop==0.23.0"),
+    "demyjpy": ("attrs==26.1.0", "pyrsistent==0.20.0", "uvloop==0.23.0", "prometheus-client==0.26.0"),
     "compiled": (
         *("attrs==26.1.0", "pyrsistent==0.20.0", "uvloop==0.23.0"),
         *("cython==3.3.1", "hatchling==1.33.0", "setuptools==80.9.0"),

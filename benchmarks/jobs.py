@@ -4,10 +4,10 @@ A job is what a filter has to do, and over what; a subject is a library with one
 names the subjects that it is for; the rest of the code asks these tables only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-Kind = Literal["load", "idle", "startup", "mta"]
+Kind = Literal["load", "watched", "merged", "idle", "startup", "mta"]
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class Subject:
     """A server that is measured.
 
     In ``command`` stand ``{filter}``, ``{where}`` (a port or a path), ``{address}`` (the same as a
-    milter address) and ``{python}``, the interpreter of ``venv``.
+    milter address), ``{scratch}`` (an empty directory of the server's own) and ``{python}``, the
+    interpreter of ``venv``.
     """
 
     name: str
@@ -32,6 +33,12 @@ class Subject:
     """Whether it is ours."""
     compiled: bool = False
     """Ours as it is built into its ``venv``; else it is that of the checkout."""
+    watches: str = ""
+    """What it is watched by, if it is: such a subject is measured only in jobs that name it."""
+    merged: bool = False
+    """Whether it runs two filters merged: measured only in jobs that name it, too."""
+    records: bool = False
+    """Whether it leaves recordings in ``{scratch}``, which are checked."""
 
 
 _PEER: Final = ("{filter}", "{where}")
@@ -52,6 +59,21 @@ def _own(
         ("noop", "bytecount") if suffix else ("noop", "bytecount", "work"),
         own=True,
         compiled=compiled,
+    )
+
+
+_HTTP: Final = ("--http", "127.0.0.1:0")
+_EXPLAIN: Final = ("--explain", "--log-to", "{scratch}/log")
+_BOTH: Final = ("--flight", "{scratch}/flight", "--capsules", "{scratch}/capsules")
+_UNSEEN: Final = "--no-see-envelope"
+
+
+def _watched(name: str, watches: str, *options: str) -> Subject:
+    return replace(
+        _own(f"demyjpy-{name}", f"demyjpy ({watches})", *options),
+        filters=("noop", "bytecount"),
+        watches=watches,
+        records="--record" in options,
     )
 
 
@@ -86,8 +108,19 @@ SUBJECTS: Final = {
         _own("demyjpy-threads", "demyjpy (threads)", "--driver", "threads"),
         _own("demyjpy-workers", "demyjpy (asyncio, 2 workers)", "--workers", "2"),
         _own("demyjpy-unanswered", "demyjpy (asyncio, reply=False)", suffix="_unanswered"),
+        replace(_own("demyjpy-merged", "demyjpy (two filters)", suffix="_merged"), merged=True),
+        _watched("metrics", "metrics", *_HTTP, _UNSEEN),
+        _watched("flight", "flight recorder", "--flight", "{scratch}", _UNSEEN),
+        _watched("explain", "explain line", *_EXPLAIN, _UNSEEN),
+        _watched("explain-envelope", "explain line, --see-envelope", *_EXPLAIN, "--see-envelope"),
+        _watched("capsules", "capsules", "--capsules", "{scratch}", _UNSEEN),
+        _watched("record", "recording", "--record", "{scratch}", _UNSEEN),
+        _watched("watched", "all but recording", *_HTTP, *_BOTH, *_EXPLAIN, _UNSEEN),
     )
 }
+
+WATCHED: Final = tuple(name for name, subject in SUBJECTS.items() if subject.watches)
+"""The subjects that are watched."""
 
 QUICK: Final = ("none", "libmilter", "pymilter", *(name for name in SUBJECTS if SUBJECTS[name].own))
 """Those that ``--quick`` measures."""
@@ -119,7 +152,7 @@ class Job:
         """Whether a subject is measured in it."""
         if self.subjects:
             return subject.name in self.subjects
-        if subject.name == "none":
+        if subject.name == "none" or subject.watches or subject.merged:
             return False
         return self.filter in subject.filters and (subject.unix or not self.unix)
 
@@ -141,7 +174,21 @@ _MB: Final = 1_000_000
 _BIG: Final = ("libmilter", "pymilter", "plm-thread", "kilter")
 _COMPILED: Final = ("demyjpy-compiled", "demyjpy-uvloop-compiled")
 _EVERY_DRIVER: Final = ("demyjpy", "demyjpy-uvloop", *_COMPILED, "demyjpy-threads")
+_WATCHED_JOB: Final = ("libmilter", "demyjpy", *WATCHED)
+_MERGED_JOB: Final = ("libmilter", "demyjpy", "demyjpy-merged")
 _MTA_SUBJECTS: Final = ("none", "libmilter", "pymilter", "demyjpy", "demyjpy-compiled")
+
+
+def _watched_job(filter_name: str, *, unix: bool) -> Job:
+    plain = _load(filter_name, 10, unix=unix)
+    name, title = f"watched-{plain.name}", f"Watched: {plain.title}"
+    return replace(plain, name=name, title=title, kind="watched", subjects=_WATCHED_JOB)
+
+
+def _merged_job(filter_name: str, *, unix: bool) -> Job:
+    plain = _load(filter_name, 10, unix=unix)
+    name, title = f"merged-{plain.name}", f"Merged: {plain.title}"
+    return replace(plain, name=name, title=title, kind="merged", subjects=_MERGED_JOB)
 
 
 def _mta(mta: str, filter_name: str, *, unix: bool = False) -> Job:
@@ -163,6 +210,8 @@ JOBS: Final = {
         *(_load("noop", connections) for connections in (1, 10, 100, 500)),
         *(_load("bytecount", connections, unix=True) for connections in (10, 100, 500)),
         *(_load("bytecount", connections) for connections in (1, 10, 100)),
+        *(_watched_job(name, unix=unix) for name in ("noop", "bytecount") for unix in (False, True)),
+        *(_merged_job(name, unix=unix) for name in ("noop", "bytecount") for unix in (False, True)),
         *(
             Job(
                 f"fresh-{'unix' if unix else 'tcp'}-10",

@@ -19,6 +19,7 @@ from benchmarks.processes import (
     memory_kb,
     peak_kb,
 )
+from benchmarks.recordings import Recorded, read_recordings
 from benchmarks.servers import Server, ServerError
 
 Record = dict[str, Any]
@@ -56,7 +57,11 @@ def _measure_server(server: Server, job: Job, timing: Timing) -> Record:
         return _run_mta(server.address, job, timing)
     if job.kind == "idle":
         return _run_idle(server, job)
-    return _run_load(server, job, timing)
+    record = _run_load(server, job, timing)
+    if not server.records or "failed" in record:
+        return record
+    server.finish()
+    return check_recordings(read_recordings(server.scratch), record)
 
 
 def load_command(job: Job, timing: Timing, address: str) -> list[str]:
@@ -109,8 +114,17 @@ def _run_load(server: Server, job: Job, timing: Timing) -> Record:
         "load_cpu": load["cpu_share"],
         "other_cpu_s": max(0.0, machine - cpu - load["cpu_total_s"]),
         "errors": load["errors"] + load["timed_out"],
+        "answered": load["total_messages"],
     }
     return {**record, "complaint": done.stderr.strip()[:200]} if record["errors"] else record
+
+
+def check_recordings(found: Recorded, record: Record) -> Record:
+    """What was recorded beside what was answered; less is a failure unless sessions were cut."""
+    answered = record["answered"]
+    if found.messages != answered and not found.cut:
+        return {"failed": f"expected {answered} messages in the recordings, got {found.messages}"}
+    return {**record, "recorded": found.messages, "cut": found.cut}
 
 
 def _run_idle(server: Server, job: Job) -> Record:

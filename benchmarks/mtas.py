@@ -86,7 +86,12 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="Send mail through a real mail server.")
     parser.add_argument("--mta", choices=sorted(SERVERS), required=True)
-    parser.add_argument("--milter", help="its address; without it the server asks nobody")
+    parser.add_argument(
+        "--milter",
+        action="append",
+        default=[],
+        help="its address, once for each in a row; without it the server asks nobody",
+    )
     parser.add_argument("--mails", type=int, default=200)
     parser.add_argument("--sessions", type=int, default=4)
     arguments = parser.parse_args()
@@ -96,8 +101,7 @@ def main() -> None:
             f"expected root and both servers, got {missing or 'another user'}; run as root: "
             "python3 tests/integration/fetch_mtas.py"
         )
-    milters = [arguments.milter] if arguments.milter else []
-    with running_sink() as sink, SERVERS[arguments.mta](milters, sink) as server:
+    with running_sink() as sink, SERVERS[arguments.mta](arguments.milter, sink) as server:
         send(server.port, arguments.sessions * 2, arguments.sessions)  # its processes are there now
         server.settle()
         one_by_one = send(server.port, arguments.mails // 2, 1)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from benchmarks.figures import Figures
-from benchmarks.goals import COMPILED_GOALS, GOALS, Goal, Result, judge
+from benchmarks.goals import COMPILED_GOALS, GOALS, MERGED_GOALS, WATCHED_GOALS, Goal, Result, judge
 from benchmarks.jobs import JOBS, SUBJECTS, Job, Subject
 from benchmarks.plots import Bar, Group, draw
 
@@ -27,6 +27,21 @@ for the rows that say "compiled": those have the
 _QUICK: Final = """\
 > **From a quick run**: short, one round, other work on the machine. It shows that every job works, and
 > says little about speed: that takes a whole run.
+"""
+
+_WATCHED: Final = """\
+The same filter with a watcher, beside the same filter that nobody watches, in one run. `--http` counts
+metrics and shows them, `--flight` keeps envelopes in memory, `--explain` and `--log-to` write a line for
+each message to a file, `--capsules` waits for a failure that does not come, and `--record` writes all
+sessions. Each has `--no-see-envelope`, except in the row that says otherwise: there the MTA also sends
+what the filter does not ask for. After a run with `--record` the messages in its files are counted. If
+the disk did not keep up, the row says how many sessions were cut.
+"""
+
+_MERGED: Final = """\
+Two filters that wait for nothing, merged, beside the first of them alone, in one run. The second has
+handlers for the same events and edits nothing: two `noop`, and `bytecount` with one that keeps the size
+of the largest piece of a body.
 """
 
 PLOTS: Final = {
@@ -157,6 +172,8 @@ def _mta_table(figures: Figures, job: Job) -> str:
 
 _TABLES: Final[Mapping[str, Callable[[Figures, Job], str]]] = {
     "load": _load_table,
+    "watched": _load_table,
+    "merged": _load_table,
     "idle": _idle_table,
     "startup": _startup_table,
     "mta": _mta_table,
@@ -172,6 +189,41 @@ def unanswered_table(figures: Figures) -> str:
         if factor is not None:
             rows.append([job.title, _number(factor), _number(cpu)])
     return _table(("job", "messages a second, times", "CPU a message, times"), rows)
+
+
+def watched_table(figures: Figures) -> str:
+    """What each watcher leaves of the messages a second in each job, and what it adds in CPU."""
+    rows = []
+    for job in figures.jobs():
+        if job.kind != "watched":
+            continue
+        for subject in figures.subjects(job):
+            if not subject.watches:
+                continue
+            rate = figures.ratio(job.name, subject.name, "rate", "demyjpy")
+            cpu = figures.ratio(job.name, subject.name, "cpu_us", "demyjpy")
+            peer = figures.ratio(job.name, subject.name, "rate")
+            trouble = figures.troubles(job.name, subject.name)
+            title = job.title.removeprefix("Watched: ")
+            rows.append([title, subject.watches, _number(rate), _number(cpu), _number(peer), trouble])
+    head = ("job", "watched by", "messages a second, times", "CPU a message, times")
+    return _table((*head, "messages a second ÷ libmilter's", ""), rows)
+
+
+def merged_table(figures: Figures) -> str:
+    """What two merged filters leave of the messages a second of one, and what they add in CPU."""
+    rows = []
+    for job in figures.jobs():
+        if job.kind == "merged":
+            rate, cpu, peer = (
+                figures.ratio(job.name, "demyjpy-merged", name, against)
+                for name, against in (("rate", "demyjpy"), ("cpu_us", "demyjpy"), ("rate", "libmilter"))
+            )
+            trouble = figures.troubles(job.name, "demyjpy-merged")
+            title = job.title.removeprefix("Merged: ")
+            rows.append([title, _number(rate), _number(cpu), _number(peer), trouble])
+    head = ("job", "messages a second, times", "CPU a message, times")
+    return _table((*head, "messages a second ÷ one of libmilter's", ""), rows)
 
 
 def plots(figures: Figures) -> dict[str, str]:
@@ -230,6 +282,14 @@ def write_page(figures: Figures, notes: str = "") -> str:
         "## What reply=False brings",
         "The same filter, without an answer wherever the library lets it. CPU is the milter's.",
         unanswered_table(figures),
+        "## What watching costs",
+        _WATCHED.strip(),
+        goals_table(figures, WATCHED_GOALS, "the pure package"),
+        watched_table(figures),
+        "## What merging costs",
+        _MERGED.strip(),
+        goals_table(figures, MERGED_GOALS, "the pure package"),
+        merged_table(figures),
         "## All figures",
         *jobs,
     )

@@ -30,10 +30,26 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def command_of(subject: Subject, job: Job, where: str, address: str, scratch: Path) -> list[str]:
+    """The command line of a subject with a job's filter."""
+    names = {
+        "filter": job.filter + subject.suffix,
+        "filters": str(HERE / ("working.py" if job.filter == "work" else "filters.py")),
+        "where": where,
+        "address": address,
+        "scratch": str(scratch),
+        "peers": str(HERE / "peers"),
+        "libmilter_peer": str(LIBMILTER_PEER),
+        "python": str(venv_python(subject.venv)) if subject.venv else "",
+    }
+    return [part.format(**names) for part in subject.command]
+
+
 class Server:
     """A subject with a job's filter, up for the length of a ``with`` block.
 
-    ``address`` is where it listens, as the load generator and the MTAs take it.
+    ``address`` is where it listens, as the load generator and the MTAs take it; ``scratch`` a directory
+    for what it writes.
     """
 
     def __init__(self, subject: Subject, job: Job) -> None:
@@ -41,20 +57,15 @@ class Server:
         parent = "/run" if os.access("/run", os.W_OK) else None
         self._directory = tempfile.TemporaryDirectory(prefix="demyjpy-bench-", dir=parent)
         Path(self._directory.name).chmod(0o755)
+        self.scratch = Path(self._directory.name) / "scratch"
+        self.scratch.mkdir()
         self._where = f"{self._directory.name}/milter.sock" if job.unix else str(free_port())
         self._is_unix = job.unix
         self._is_compiled = subject.compiled
+        self.records = subject.records
         self.address = f"unix:{self._where}" if job.unix else f"inet:{self._where}@127.0.0.1"
-        names = {
-            "filter": job.filter + subject.suffix,
-            "filters": str(HERE / ("working.py" if job.filter == "work" else "filters.py")),
-            "where": self._where,
-            "address": f"{self.address}?mode=666" if job.unix else self.address,
-            "peers": str(HERE / "peers"),
-            "libmilter_peer": str(LIBMILTER_PEER),
-            "python": str(venv_python(subject.venv)) if subject.venv else "",
-        }
-        self.command = [part.format(**names) for part in subject.command]
+        address = f"{self.address}?mode=666" if job.unix else self.address
+        self.command = command_of(subject, job, self._where, address, self.scratch)
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  (closed in stop)
 
     def __enter__(self) -> Self:
@@ -115,6 +126,14 @@ class Server:
         """The end of what it wrote."""
         self._output.seek(max(0, self._output.seek(0, os.SEEK_END) - 600))
         return self._output.read().decode(errors="replace").strip()
+
+    def finish(self) -> None:
+        """Ask it to end and wait until it has, so that all is written; `ServerError` if it does not."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise ServerError(f"it did not end within {_PATIENCE:.0f} s: {self.output()}") from None
 
     def stop(self) -> None:
         """Ask it to end, then make it; with all that it started."""

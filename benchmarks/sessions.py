@@ -4,29 +4,47 @@
 
 plays a session so many times, without sockets, and ends; `benchmarks.instructions` counts what that
 costs. The bytes are those of Postfix with default macros. A read is what has come when the MTA waits.
+``noop+flight`` is the same session with a watcher, which reads its tape as it does behind a driver.
 """
 
 import gc
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from struct import pack
-from typing import Final
+from tempfile import TemporaryDirectory
+from typing import Any, Final
 
-from benchmarks.filters import bytecount, noop
+from pyrsistent import pvector
+
+from benchmarks.filters import bytecount, bytecount_merged, noop, noop_merged
 from demyjpy import (
+    Body,
     Context,
+    EndOfMessage,
     Header,
+    Message,
     Recipient,
+    change_header,
     define_event_handlers,
+    find,
     merge_handlers,
     reject,
+    replace_body,
     scoped,
 )
-from demyjpy.engine import pipeline
+from demyjpy.cli.logs import logging_to
+from demyjpy.drivers.options import ServerOptions
+from demyjpy.drivers.tape_makers import Tapes
 from demyjpy.engine.connection import Setup
 from demyjpy.engine.hot_path import Line
+from demyjpy.engine.pipeline import open_connection
+from demyjpy.metrics import Metrics
+from demyjpy.metrics.board import Board
+from demyjpy.metrics.counting import Shared
 from demyjpy.registry import Registry
+from demyjpy.trace import Explainer, FlightRecorder, Privacy
 
 Packets = tuple[bytes, ...]
 
@@ -96,10 +114,11 @@ def _body(size: int) -> tuple[Packets, ...]:
 
 
 _KIND: Final = _recipient("rcpt@example.org")
-_ALL: Final = (
-    *(_OFFER, _CONNECT, _HELLO, _MAIL, _KIND, _KIND, _DATA, *_HEADERS, _END_OF_HEADERS),
-    *(*_body(2048), _END, _QUIT),
+_BEFORE_BODY: Final = (
+    *(_OFFER, _CONNECT, _HELLO, _MAIL, _KIND, _KIND, _DATA),
+    *(*_HEADERS, _END_OF_HEADERS),
 )
+_ALL: Final = (*_BEFORE_BODY, *_body(2048), _END, _QUIT)
 
 
 def _only(letters: str, steps: tuple[Packets, ...]) -> tuple[bytes, ...]:
@@ -141,31 +160,142 @@ def _make_subject_reader() -> Registry:
     return handlers
 
 
+def _make_editor(text: str) -> Registry:
+    """Changes the subject and replaces the body at the end of each message."""
+    handlers = define_event_handlers(edits="all")
+
+    @handlers.end_of_message
+    def edit(event: EndOfMessage, ctx: Context) -> Context:
+        ctx = change_header(ctx, 1, "Subject", f"{text} figures")
+        return replace_body(ctx, text.encode() * 100 + b"\r\n")
+
+    return handlers
+
+
+def _make_reader() -> Registry:
+    """Reads header and body: it waits for an editor that stands before it."""
+    handlers = define_event_handlers(state={"fields": 0, "size": 0})
+
+    @handlers.header
+    def count(event: Header, ctx: Context) -> Context:
+        return ctx.set("fields", ctx["fields"] + 1)
+
+    @handlers.body
+    def measure(event: Body, ctx: Context) -> Context:
+        return ctx.set("size", ctx["size"] + len(event.data))
+
+    return handlers
+
+
+def _make_looker() -> Registry:
+    """Gets each message as a value, and looks at one field of it."""
+    handlers = define_event_handlers()
+
+    @handlers.message
+    def look(event: Message, ctx: Context) -> Context:
+        return find(ctx, "subject", event.get("Subject", ""))
+
+    return handlers
+
+
+def _make_collector() -> Registry:
+    """The same by hand: it collects the header and the body."""
+    handlers = define_event_handlers(state={"fields": (), "chunks": pvector()})
+
+    @handlers.header(reply=False)
+    def keep_field(event: Header, ctx: Context) -> Context:
+        return ctx.set("fields", (*ctx["fields"], (event.name, event.raw)))
+
+    @handlers.body(reply=False)
+    def keep_chunk(event: Body, ctx: Context) -> Context:
+        return ctx.set("chunks", ctx["chunks"].append(event.data))
+
+    @handlers.end_of_message
+    def look(event: EndOfMessage, ctx: Context) -> Context:
+        subjects = [raw for name, raw in ctx["fields"] if name.lower() == "subject"]
+        return find(ctx, "subject", subjects[0] if subjects else "")
+
+    return handlers
+
+
 @dataclass(frozen=True)
 class Played:
-    """A filter, the reads of a session with it, and the letters of the answers."""
+    """A filter, the reads of a session with it, and the letters of the answers; and who watches."""
 
     filter: Registry
     reads: tuple[bytes, ...]
     answers: str
+    watching: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
 _REFUSED: Final = (*_ALL[:4], _recipient("nobody@example.org"), *_ALL[4:])
 
-SESSIONS: Final[Mapping[str, Callable[[], Played]]] = {
+_PLAIN: Final[Mapping[str, Callable[[], Played]]] = {
     "noop": lambda: Played(noop, _only("CHMRTLNB", _ALL), "O" + "c" * 17),
     "bytecount": lambda: Played(bytecount, _only("MB", _ALL), "Occhc"),
-    "body-10mb": lambda: Played(
-        bytecount, _only("MB", (*_ALL[:-3], *_body(10_000_000), _END, _QUIT)), "O" + "c" * 154 + "hc"
-    ),
+    "body-10mb": lambda: Played(bytecount, reads_of("MB", 10_000_000), "O" + "c" * 154 + "hc"),
     "merged": lambda: Played(
-        merge_handlers(noop, scoped("count", bytecount), scoped("subject", _make_subject_reader())),
+        merge_handlers(noop, scoped("subject", _make_subject_reader()), scoped("count", bytecount)),
         _only("CHMRTLNB", _ALL),
         "O" + "c" * 16 + "hc",
     ),
+    "merged-noop": lambda: Played(noop_merged, _only("CHMRTLNB", _ALL), "O" + "c" * 17),
+    "merged-bytecount": lambda: Played(bytecount_merged, _only("MB", _ALL), "Occhc"),
+    "merged-waiting": lambda: Played(
+        merge_handlers(_make_editor("[A]"), _make_reader(), _make_editor("[B]")),
+        _only("LB", _ALL),
+        "O" + "c" * 9 + "mbc",
+    ),
+    "message": lambda: Played(_make_looker(), _only("MRLB", _ALL), "Oc"),
+    "by-hand": lambda: Played(_make_collector(), _only("LB", _ALL), "Oc"),
     "refused-recipient": lambda: Played(_make_refusing(), _only("R", _REFUSED), "Oyccc"),
 }
+
+
+@contextmanager
+def _flight() -> Iterator[FlightRecorder]:
+    with TemporaryDirectory(prefix="demyjpy-flight-") as directory:
+        yield FlightRecorder(directory, privacy=Privacy(keep="envelope"))
+
+
+@contextmanager
+def _explain() -> Iterator[Explainer]:
+    """As ``demyjpy run --explain --log-to /dev/null`` does."""
+    with logging_to("/dev/null", "info", as_json=False):
+        yield Explainer()
+
+
+WATCHERS: Final[Mapping[str, Callable[[], AbstractContextManager[Any]]]] = {
+    "metrics": lambda: nullcontext(Metrics(sink=Shared(Board(1)))),
+    "flight": _flight,
+    "explain": _explain,
+}
+"""Who watches a session: each is there as long as the context manager is entered."""
+
+
+def watched(name: str, watcher: str) -> str:
+    """The name of a session with a watcher."""
+    return f"{name}+{watcher}"
+
+
+def _add_watcher(name: str, watcher: str) -> Callable[[], Played]:
+    return lambda: replace(_PLAIN[name](), watching=WATCHERS[watcher])
+
+
+SESSIONS: Final[Mapping[str, Callable[[], Played]]] = {
+    **_PLAIN,
+    **{
+        watched(name, watcher): _add_watcher(name, watcher)
+        for name in ("noop", "bytecount")
+        for watcher in WATCHERS
+    },
+}
 """Each is made where it is played: ten megabytes are not free."""
+
+
+def reads_of(letters: str, size: int) -> tuple[bytes, ...]:
+    """The reads of a session where only these commands are asked for, with a body of so many bytes."""
+    return _only(letters, (*_BEFORE_BODY, *_body(size), _END, _QUIT))
 
 
 def letters(data: bytes) -> str:
@@ -177,14 +307,21 @@ def letters(data: bytes) -> str:
     return found
 
 
-def play(played: Played, setup: Setup) -> bytes:
+def as_served(handlers: Registry, watcher: Any = None) -> tuple[Setup, Tapes]:
+    """What a driver makes of a filter and a watcher (or None)."""
+    options = ServerOptions(observer=watcher)
+    setup = options.setup(handlers, lambda handler: handler.blocking or handler.is_async)
+    return setup, Tapes(options.readers)
+
+
+def play(played: Played, setup: Setup, tapes: Tapes, session: str = "") -> bytes:
     """A session from its first read to the end; all that was answered."""
-    line = Line(pipeline.open_connection(setup))
+    line = Line(open_connection(setup, session), tapes.new())
     sent = []
     for read in played.reads:
         answer = line.receive_data(read)
         sent.append(line.leave().data_to_send if answer is None else answer)
-    pipeline.hang_up(line.leave())
+    line.hang_up()
     return b"".join(sent)
 
 
@@ -192,9 +329,10 @@ def main(name: str, times: int) -> None:
     """Play a session; `SystemExit` where the answers are wrong."""
     gc.disable()  # when it runs depends on all that ran before
     played = SESSIONS[name]()
-    setup = Setup(pipeline.as_on_connect(played.filter))
-    for _ in range(times):
-        sent = play(played, setup)
+    with played.watching() as watcher:
+        setup, tapes = as_served(played.filter, watcher)
+        for number in range(times):
+            sent = play(played, setup, tapes, f"s-{number}")
     got = letters(sent)
     if got != played.answers:
         sys.exit(f"{name}: expected the answers {played.answers}, got {got}")

@@ -27,6 +27,7 @@ from demyjpy.actions import (
     TemporaryFailure,
     Verdict,
 )
+from demyjpy.conditions import only_if
 from demyjpy.context import (
     Context,
     get_macro,
@@ -68,6 +69,7 @@ from demyjpy.events import (
     Recipient,
     Unknown,
 )
+from demyjpy.findings import Finding, find, findings, total_score
 from demyjpy.handlers import (
     default_event_handler,
     define_event_handlers,
@@ -75,6 +77,7 @@ from demyjpy.handlers import (
     scoped,
     with_handlers,
 )
+from demyjpy.message import Message
 from demyjpy.registry import Handler, Registry
 from demyjpy.shorthands import (
     accept,
@@ -95,6 +98,7 @@ from demyjpy.shorthands import (
 )
 from demyjpy.starting import start_milter
 from demyjpy.wire.fields import Definitions, Parameters
+from demyjpy.wishes import become
 
 __all__ = [
     "Abort",
@@ -121,6 +125,7 @@ __all__ = [
     "EndOfHeaders",
     "EndOfMessage",
     "Event",
+    "Finding",
     "Handler",
     "HandlerError",
     "Header",
@@ -130,6 +135,7 @@ __all__ = [
     "Limits",
     "LocalProtocolError",
     "Mail",
+    "Message",
     "MilterError",
     "Modification",
     "Negotiate",
@@ -156,6 +162,7 @@ __all__ = [
     "accept",
     "add_header",
     "add_recipient",
+    "become",
     "change_header",
     "change_sender",
     "default_event_handler",
@@ -164,11 +171,14 @@ __all__ = [
     "delete_headers",
     "delete_recipient",
     "discard",
+    "find",
+    "findings",
     "get_macro",
     "insert_header",
     "is_rejected_recipient",
     "merge_handlers",
     "new_context",
+    "only_if",
     "quarantine",
     "reject",
     "remember",
@@ -181,5 +191,6 @@ __all__ = [
     "start_milter",
     "take_actions",
     "tempfail",
+    "total_score",
     "with_handlers",
 ]

@@ -227,10 +227,10 @@ class ReplyCode:
 def _value_after_colon(value: str | None, raw: str | None, who: str) -> tuple[str, str]:
     """Value and raw from whichever of the two was given."""
     given = value if raw is None else raw
-    if not isinstance(given, str) or (value is not None and raw is not None):
-        raise LocalProtocolError(
-            f"{who}: expected a value or raw= as text, got {describe(value)} and {describe(raw)}"
-        )
+    if value is not None and raw is not None:
+        raise LocalProtocolError(f"{who}: expected either a value or raw=, got both")
+    if not isinstance(given, str):
+        raise LocalProtocolError(f"{who}: expected the value as text (str), got {describe(given)}")
     text = given.replace("\r\n", "\n").replace("\r", " ")
     if raw is not None:
         return text.removeprefix(" "), text

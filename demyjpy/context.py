@@ -13,6 +13,7 @@ from demyjpy.actions import Action
 from demyjpy.engine.macros import NO_MACROS
 from demyjpy.engine.smallmap import small_map
 from demyjpy.errors import HandlerError, describe
+from demyjpy.message import Message
 
 Context: TypeAlias = PMap[str, Any]
 
@@ -26,6 +27,8 @@ ENGINE_KEYS: Final = frozenset(
         "macros",
         "queue",
         "connection",
+        "findings",
+        "owners",
     }
 )
 """The keys that the engine owns."""
@@ -42,6 +45,8 @@ _EMPTY: Final[Context] = small_map(
         "macros": NO_MACROS,
         "queue": (),
         "connection": small_map({}),
+        "findings": (),
+        "owners": small_map({}),
     }
 )
 
@@ -92,8 +97,18 @@ def take_actions(ctx: Context) -> tuple[tuple[Any, ...], Context]:
 
 
 def remember(ctx: Context, values: Mapping[str, Any] | None = None, /, **more: Any) -> Context:
-    """Store values that outlive the message; read them from ``ctx["connection"]``."""
-    return ctx.set("connection", update(ctx["connection"], {**(values or {}), **more}))
+    """Store values that outlive the message; read them from ``ctx["connection"]``.
+
+    `HandlerError` for a `Message`, which ends with the mail.
+    """
+    kept = {**(values or {}), **more}
+    for key, value in kept.items():
+        if isinstance(value, Message):
+            raise HandlerError(
+                f"expected under {key!r} what you need of the message, got the Message: its body ends "
+                "with the mail"
+            )
+    return ctx.set("connection", update(ctx["connection"], kept))
 
 
 def get_macro(ctx: Context, name: str) -> str | None:

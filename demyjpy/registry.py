@@ -1,32 +1,40 @@
-"""Event to handler: the registry that ``define_event_handlers`` returns, and what is declared in it.
+"""Event to handler: the registry that ``define_event_handlers`` returns.
 
 Definitions are checked here, when they are made, so that a filter that loads can also run. Calling
 handlers is `demyjpy.engine.pipeline`'s.
 """
 
 import inspect
-import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, overload
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_args
 
-from attrs import field, frozen
+from attrs import evolve, field, fields, frozen
 
 from demyjpy import events as ev
 from demyjpy.codec import ROW_OF_NAME
-from demyjpy.context import Context, check_mapping, check_state
-from demyjpy.engine.negotiation import ACTION_FLAGS, EVENT_NAMES, MACRO_EVENTS
-from demyjpy.errors import HandlerError
-from demyjpy.wire.codes import MACROS_PER_STAGE
-from demyjpy.wire.fields import spell_macro
+from demyjpy.context import Context, check_mapping
+from demyjpy.declarations import Declarations
+from demyjpy.decorators import (
+    LIMIT,
+    Beyond,
+    Decorator,
+    EndOfMessageDecorator,
+    MessageDecorator,
+    PlainDecorator,
+    RecipientDecorator,
+)
+from demyjpy.engine.negotiation import EVENT_NAMES
+from demyjpy.errors import HandlerError, describe
 
 E = TypeVar("E")
-R = TypeVar("R", bound=Context | Awaitable[Context])
 
-HANDLER_NAMES: Final = (*EVENT_NAMES, "disconnect", "options", "define_macros")
+HANDLER_NAMES: Final = (*EVENT_NAMES, "message", "disconnect", "options", "define_macros")
 """The names under which a handler may be registered."""
 
 QUIETABLE: Final = tuple(name for name in EVENT_NAMES if ROW_OF_NAME[name].quiet)
 """The events whose handler may be declared ``reply=False``."""
+
+_ENDS: Final = ("message", "end_of_message")
 
 
 @frozen
@@ -35,7 +43,9 @@ class Handler(Generic[E]):
 
     ``reply`` is False for an observer, which never answers; ``blocking`` for one that may block;
     ``rejected`` (recipient) for one that also gets recipients that the MTA refused; ``progress``
-    (end_of_message) is the time in seconds between signs of life while it runs, None for none.
+    (message, end_of_message) is the time in seconds between signs of life while it runs, None for none;
+    ``limit`` and ``beyond`` (message): the largest message in bytes, and what becomes of a larger one;
+    ``filter`` is the name of its filter, None if that has none.
     """
 
     event: str
@@ -44,6 +54,9 @@ class Handler(Generic[E]):
     blocking: bool = False
     rejected: bool = False
     progress: float | None = 5.0
+    filter: str | None = None
+    limit: int = LIMIT
+    beyond: Beyond = "headers"
     is_async: bool = field(init=False)
 
     @is_async.default
@@ -68,75 +81,75 @@ class Handler(Generic[E]):
             isinstance(self.progress, (int, float)) and self.progress > 0
         ):
             raise HandlerError(f"expected progress in seconds or None, got {self.progress!r}")
+        if self.event != "message" and (self.limit, self.beyond) != (LIMIT, "headers"):
+            raise HandlerError(
+                f"expected limit= and beyond= only at 'message', got them at {self.event!r}"
+            )
+        if type(self.limit) is not int or self.limit < 1:
+            raise HandlerError(f"expected limit= as a number of bytes from 1, got {self.limit!r}")
+        if self.beyond not in get_args(Beyond):
+            names = ", ".join(map(repr, get_args(Beyond)))
+            raise HandlerError(f"expected beyond= as one of {names}, got {self.beyond!r}")
 
     def __call__(self, event: E, ctx: Context) -> Any:
         return self.function(event, ctx)
 
     @property
     def name(self) -> str:
-        """Where the function is, for logs: module and name."""
-        return name_of_function(self.function)
+        """Where the function is, for logs: module and name, after the name of its filter."""
+        name = name_of_function(self.function)
+        return name if self.filter is None else f"{self.filter}: {name}"
+
+
+_OPTIONS: Final = frozenset({"blocking", "reply", "rejected", "progress", "limit", "beyond"})
+
+
+def _check_options(event: str, options: Mapping[str, Any]) -> None:
+    """`HandlerError` for an option that a handler for this event does not have.
+
+    One that says what holds anyway is none: whoever registers many handlers need not know which has it.
+    """
+    known = ["blocking"]
+    known += ["reply"] if event in QUIETABLE else []
+    known += ["rejected"] if event == "recipient" else []
+    known += ["progress"] if event in _ENDS else []
+    known += ["limit", "beyond"] if event == "message" else []
+    usual = {one.name: one.default for one in fields(Handler) if one.name in _OPTIONS}
+    unknown = [
+        name
+        for name, value in options.items()
+        if name not in known and (name not in usual or value != usual[name])
+    ]
+    if unknown:
+        raise HandlerError(
+            f"a handler for {event} has no option {unknown[0]}=: its options are "
+            f"{', '.join(f'{name}=' for name in known)}"
+        )
+
+
+def as_registry(handlers: Any) -> "Registry":
+    """A registry as it is; any other map of event names to functions as a registry."""
+    if isinstance(handlers, Registry):
+        return handlers
+    if isinstance(handlers, Mapping):
+        return Registry(handlers)
+    raise HandlerError(f"expected a registry or a map of event names, got {describe(handlers)}")
+
+
+def name_of_filter(registry: "Registry") -> str:
+    """What errors call a filter: its name, else the name of the function of its first handler."""
+    if registry.name is not None:
+        return registry.name
+    for part in registry.parts:
+        for event in part:
+            return name_of_function(part[event].function)
+    return "a filter without handlers"
 
 
 def name_of_function(function: Callable[..., Any]) -> str:
     """Module and name of a function, for people; of one that is wrapped, those of the inner one."""
     inner = inspect.unwrap(function)
     return f"{getattr(inner, '__module__', '?')}.{getattr(inner, '__qualname__', repr(inner))}"
-
-
-def _names(kind: str, given: Iterable[str], known: Iterable[str]) -> frozenset[str]:
-    names, known = _items(f"a set of names as {kind}", given), tuple(known)
-    unknown = sorted(str(name) for name in names if name not in known)
-    if unknown:
-        raise HandlerError(f"expected {kind} among {', '.join(known)}; got {', '.join(unknown)}")
-    return frozenset(names)
-
-
-def _items(expected: str, given: Any) -> tuple[Any, ...]:
-    """What is in a collection; a string is none."""
-    if isinstance(given, str):
-        raise HandlerError(f"expected {expected}, got the string {given!r}")
-    if not isinstance(given, Iterable):
-        raise HandlerError(f"expected {expected}, got {given!r:.200}")
-    return tuple(given)
-
-
-def _macro_names(macros: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
-    _names("events in macros=", check_mapping("macros", macros), MACRO_EVENTS)
-    spelled = {}
-    for event, given in macros.items():
-        names = _items(f"a tuple of macro names for {event!r}", given)
-        for name in names:
-            if not isinstance(name, str) or not re.fullmatch(
-                r"\{[^\s,{}\0-\x1f]+\}|[^\s,{}\0-\x1f]+", name
-            ):
-                raise HandlerError(f"expected a macro name such as i or {{auth_type}}, got {name!r}")
-        spelled[event] = tuple(dict.fromkeys(map(spell_macro, names)))
-        if len(spelled[event]) > MACROS_PER_STAGE:
-            raise HandlerError(
-                f"expected at most {MACROS_PER_STAGE} macros for {event!r}, as Sendmail does, "
-                f"got {len(spelled[event])}"
-            )
-    return spelled
-
-
-def _actions(names: Iterable[str]) -> frozenset[str]:
-    return _names("actions", names, ACTION_FLAGS)
-
-
-def _events(names: Iterable[str]) -> frozenset[str]:
-    return _names("optional events", names, EVENT_NAMES)
-
-
-@frozen
-class Declarations:
-    """What a filter declares besides its handlers, checked."""
-
-    actions: frozenset[str] = field(default=(), converter=_actions)
-    optional_actions: frozenset[str] = field(default=(), converter=_actions)
-    optional_events: frozenset[str] = field(default=(), converter=_events)
-    macros: Mapping[str, tuple[str, ...]] = field(factory=dict, converter=_macro_names)
-    state: Mapping[str, Any] = field(factory=dict, converter=check_state)
 
 
 class Registry(Mapping[str, Handler[Any]]):
@@ -158,7 +171,8 @@ class Registry(Mapping[str, Handler[Any]]):
     def add(self, event: str, handler: Callable[..., Any], **options: Any) -> None:
         """Register a handler: a function with options, or a `Handler` as it is.
 
-        A name that is no event, or a second handler for the same event, raises `HandlerError`.
+        A name that is no event, a second handler for the same event, or an option that the event does
+        not have raises `HandlerError`.
         """
         if event not in HANDLER_NAMES:
             raise HandlerError(f"expected one of {', '.join(HANDLER_NAMES)}, got {event!r}")
@@ -167,10 +181,13 @@ class Registry(Mapping[str, Handler[Any]]):
                 f"expected one handler for {event!r}, got {self._handlers[event].name} and another: "
                 "give each filter a registry of its own and merge_handlers them"
             )
+        _check_options(event, options)
         if not isinstance(handler, Handler):
-            handler = Handler(event, handler, **options)
+            handler = Handler(event, handler, filter=self.name, **options)
         elif handler.event != event:
             raise HandlerError(f"expected a handler for {event!r}, got one for {handler.event!r}")
+        elif self.name is not None:
+            handler = evolve(handler, filter=self.name)
         self._handlers[event] = handler
 
     def __getitem__(self, event: str) -> Handler[Any]:
@@ -196,9 +213,43 @@ class Registry(Mapping[str, Handler[Any]]):
         return (self,)
 
     @property
+    def leaves(self) -> tuple["Registry", ...]:
+        """As ``parts``, with those that have no handlers, or none yet."""
+        return (self,)
+
+    def with_parts(self, change: Callable[["Registry"], "Registry"]) -> "Registry":
+        """The same filter, or several as one, with each of them changed."""
+        return change(self)
+
+    @property
+    def size(self) -> int:
+        """How many handlers were registered."""
+        return len(self._handlers)
+
+    @property
     def sizes(self) -> tuple[int, ...]:
         """How many handlers each part has. What is remembered about a filter holds while this does."""
-        return tuple(map(len, self.parts))
+        return tuple([part.size for part in self.parts])
+
+    @property
+    def name(self) -> str | None:
+        """What logs, traces and errors call the filter; None if it was given no name."""
+        return self.declarations.name
+
+    @property
+    def observer(self) -> Callable[[Any], None] | None:
+        """Who sees each step of the filter's sessions because the filter says so; None for nobody."""
+        return None
+
+    @property
+    def after(self) -> frozenset[str]:
+        """The names of filters that may not stand behind this one."""
+        return self.declarations.after
+
+    @property
+    def scope(self) -> tuple[str, ...]:
+        """The corner of the context that the filter works in, as a path; empty for the whole context."""
+        return tuple([corner.name for corner in self.declarations.corners])
 
     @property
     def actions(self) -> frozenset[str]:
@@ -207,8 +258,8 @@ class Registry(Mapping[str, Handler[Any]]):
 
     @property
     def optional_actions(self) -> frozenset[str]:
-        """The actions that are used if the MTA grants them."""
-        return self.declarations.optional_actions
+        """The actions that are used if the MTA grants them, and not required."""
+        return self.declarations.optional_actions - self.declarations.actions
 
     @property
     def optional_events(self) -> frozenset[str]:
@@ -227,63 +278,67 @@ class Registry(Mapping[str, Handler[Any]]):
 
     # The decorators: one line an event, so that a type checker knows what each handler gets.
     @property
-    def connect(self) -> "Decorator[ev.Connect]":
+    def connect(self) -> Decorator[ev.Connect]:
         return Decorator(self, "connect")
 
     @property
-    def hello(self) -> "Decorator[ev.Hello]":
+    def hello(self) -> Decorator[ev.Hello]:
         return Decorator(self, "hello")
 
     @property
-    def mail(self) -> "Decorator[ev.Mail]":
+    def mail(self) -> Decorator[ev.Mail]:
         return Decorator(self, "mail")
 
     @property
-    def recipient(self) -> "RecipientDecorator":
+    def recipient(self) -> RecipientDecorator:
         return RecipientDecorator(self, "recipient")
 
     @property
-    def data(self) -> "Decorator[ev.Data]":
+    def data(self) -> Decorator[ev.Data]:
         return Decorator(self, "data")
 
     @property
-    def header(self) -> "Decorator[ev.Header]":
+    def header(self) -> Decorator[ev.Header]:
         return Decorator(self, "header")
 
     @property
-    def end_of_headers(self) -> "Decorator[ev.EndOfHeaders]":
+    def end_of_headers(self) -> Decorator[ev.EndOfHeaders]:
         return Decorator(self, "end_of_headers")
 
     @property
-    def body(self) -> "Decorator[ev.Body]":
+    def body(self) -> Decorator[ev.Body]:
         return Decorator(self, "body")
 
     @property
-    def end_of_message(self) -> "EndOfMessageDecorator":
+    def message(self) -> MessageDecorator:
+        return MessageDecorator(self, "message")
+
+    @property
+    def end_of_message(self) -> EndOfMessageDecorator:
         return EndOfMessageDecorator(self, "end_of_message")
 
     @property
-    def abort(self) -> "PlainDecorator[ev.Abort]":
+    def abort(self) -> PlainDecorator[ev.Abort]:
         return PlainDecorator(self, "abort")
 
     @property
-    def unknown(self) -> "Decorator[ev.Unknown]":
+    def unknown(self) -> Decorator[ev.Unknown]:
         return Decorator(self, "unknown")
 
     @property
-    def quit(self) -> "PlainDecorator[ev.Quit | ev.QuitNewConnection]":
+    def quit(self) -> PlainDecorator[ev.Quit | ev.QuitNewConnection]:
         return PlainDecorator(self, "quit")
 
     @property
-    def disconnect(self) -> "PlainDecorator[ev.Disconnect]":
+    def disconnect(self) -> PlainDecorator[ev.Disconnect]:
         return PlainDecorator(self, "disconnect")
 
     @property
-    def options(self) -> "PlainDecorator[ev.Options]":
+    def options(self) -> PlainDecorator[ev.Options]:
         return PlainDecorator(self, "options")
 
     @property
-    def define_macros(self) -> "PlainDecorator[ev.DefineMacros]":
+    def define_macros(self) -> PlainDecorator[ev.DefineMacros]:
         return PlainDecorator(self, "define_macros")
 
     if not TYPE_CHECKING:  # pragma: no branch  # for a type checker there must be no such name
@@ -293,102 +348,3 @@ class Registry(Mapping[str, Handler[Any]]):
             if name.startswith("_"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             raise AttributeError(f"expected one of {', '.join(HANDLER_NAMES)}, got {name!r}")
-
-
-@frozen
-class PlainDecorator(Generic[E]):
-    """Registers a handler for an event that is never answered."""
-
-    registry: Registry
-    event: str
-
-    def _register(self, function: Any, **options: Any) -> Any:
-        def register(function: Any) -> Any:
-            self.registry.add(self.event, function, **options)
-            return function
-
-        return register if function is None else register(function)
-
-    @overload
-    def __call__(self, function: Callable[[E, Context], R], /) -> Callable[[E, Context], R]: ...
-
-    @overload
-    def __call__(self, /, *, blocking: bool = ...) -> "Register[E]": ...
-
-    def __call__(self, function: Any = None, /, *, blocking: bool = False) -> Any:
-        """``blocking=True``: the handler may block; the asyncio driver runs it in a thread."""
-        return self._register(function, blocking=blocking)
-
-
-@frozen
-class Decorator(PlainDecorator[E]):
-    """Registers a handler for an event that is answered."""
-
-    @overload
-    def __call__(self, function: Callable[[E, Context], R], /) -> Callable[[E, Context], R]: ...
-
-    @overload
-    def __call__(self, /, *, reply: bool = ..., blocking: bool = ...) -> "Register[E]": ...
-
-    def __call__(self, function: Any = None, /, *, reply: bool = True, blocking: bool = False) -> Any:
-        """``reply=False``: an observer, for which the MTA need not wait; it never answers."""
-        return self._register(function, reply=reply, blocking=blocking)
-
-
-@frozen
-class RecipientDecorator(PlainDecorator[ev.Recipient]):
-    """Registers a handler for ``recipient``."""
-
-    @overload
-    def __call__(
-        self, function: Callable[[ev.Recipient, Context], R], /
-    ) -> Callable[[ev.Recipient, Context], R]: ...
-
-    @overload
-    def __call__(
-        self, /, *, reply: bool = ..., blocking: bool = ..., rejected: bool = ...
-    ) -> "Register[ev.Recipient]": ...
-
-    def __call__(
-        self,
-        function: Any = None,
-        /,
-        *,
-        reply: bool = True,
-        blocking: bool = False,
-        rejected: bool = False,
-    ) -> Any:
-        """``rejected=True``: also recipients that the MTA refused; these are never answered."""
-        return self._register(function, reply=reply, blocking=blocking, rejected=rejected)
-
-
-@frozen
-class EndOfMessageDecorator(PlainDecorator[ev.EndOfMessage]):
-    """Registers a handler for ``end_of_message``."""
-
-    @overload
-    def __call__(
-        self, function: Callable[[ev.EndOfMessage, Context], R], /
-    ) -> Callable[[ev.EndOfMessage, Context], R]: ...
-
-    @overload
-    def __call__(
-        self, /, *, blocking: bool = ..., progress: float | None = ...
-    ) -> "Register[ev.EndOfMessage]": ...
-
-    def __call__(
-        self,
-        function: Any = None,
-        /,
-        *,
-        blocking: bool = False,
-        progress: float | None = 5.0,
-    ) -> Any:
-        """``progress``: seconds between signs of life while it runs; None for none."""
-        return self._register(function, blocking=blocking, progress=progress)
-
-
-class Register(Protocol[E]):
-    """What a decorator with options returns: it takes the function and gives it back."""
-
-    def __call__(self, function: Callable[[E, Context], R], /) -> Callable[[E, Context], R]: ...

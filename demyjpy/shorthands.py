@@ -76,6 +76,11 @@ def _refusal(
         raise LocalProtocolError(
             f"expected {_CALLS[who][:-1]}, code={usual}): the code comes last, by its name"
         )
+    if isinstance(enhanced, str) and enhanced and not text and not act.ENHANCED.fullmatch(enhanced):
+        raise LocalProtocolError(
+            f"{who}: expected an enhanced status code before the text, as in {_CALLS[who]}, got "
+            f"{describe(enhanced)}; for a reply without one write {who}(ctx, text=...)"
+        )
     if not isinstance(code, int) or code // 100 != usual // 100:
         lowest = usual // 100 * 100
         raise LocalProtocolError(

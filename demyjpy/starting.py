@@ -3,7 +3,7 @@
 It adds nothing else to `demyjpy.drivers.start_milter`: without these options it is the same.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +18,7 @@ from demyjpy.drivers.start import start_milter as start_without
 from demyjpy.engine.cache import Cache
 from demyjpy.engine.connection import Observer, Step
 from demyjpy.engine.handler_results import check_context
+from demyjpy.engine.tape import Watcher
 from demyjpy.handlers import ENVELOPE, as_registry, watch_envelope
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def start_milter(
     flight: "FlightRecorder | None" = None,
     capsules: "str | Path | CapsuleMaker | None" = None,
     see_envelope: bool = True,
-    observer: Observer | None = None,
+    observer: Observer | Watcher | None = None,
+    watchers: Iterable[Watcher] = (),
     **options: Any,
 ) -> None:
     """Serve a filter until SIGTERM or SIGINT, then finish the messages in flight and return.
@@ -71,7 +73,7 @@ def start_milter(
     refuse_while_loading()
     with acting_as(user, group):
         closed = _closing(record, record_raw, capsules)
-    others: list[Observer] = [observer] if observer else []
+    others: list[Observer | Watcher] = [observer] if observer else []
     if explain:
         others.append(_explainer() if explain is True else explain)
     if flight is not None:
@@ -83,6 +85,7 @@ def start_milter(
 
     if see_envelope and (record is not None or explain or flight is not None):
         on_connect, reload = seeing(on_connect), seeing_again(reload)
+    watching = [*others, *closed]
     with obeying(partial(flight.dump, "signal") if flight is not None else None):
         start_without(
             address,
@@ -95,7 +98,8 @@ def start_milter(
             user=user,
             group=group,
             on_end=end,
-            observer=all_of([*others, *closed]),
+            observer=all_of([one for one in watching if not isinstance(one, Watcher)]),
+            watchers=(*watchers, *(one for one in watching if isinstance(one, Watcher))),
             **options,
         )
 

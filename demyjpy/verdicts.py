@@ -47,7 +47,7 @@ ENDINGS: Final = (Fate.ACCEPTED, Fate.QUARANTINED, Fate.REJECTED, Fate.TEMPFAILE
 
 # ------------------------------------------------------------------------------------- the table
 _END: Final = ("end_of_message",)
-_CONTENT: Final = ("data", "header", "end_of_headers", "body", *_END)
+_CONTENT: Final = ("data", "header", "end_of_headers", "body", "message", *_END)
 _MESSAGE: Final = ("mail", "recipient", *_CONTENT)
 _ANSWERED: Final = ("connect", "hello", *_MESSAGE, "unknown")
 
@@ -117,6 +117,11 @@ def decides(verdict: object) -> bool:
 def ends_message(event: str, verdict: Verdict) -> bool:
     """Whether this answer to an event ends the message that is open."""
     return event in _ROWS[type(verdict)].ends
+
+
+def refuses(verdict: Verdict) -> bool:
+    """Whether the MTA does not keep what this answers: it rejects, fails for now, or discards."""
+    return not _row_of(verdict).fate.goes_on
 
 
 def strictness(verdict: Verdict) -> int:

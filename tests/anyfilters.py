@@ -5,17 +5,22 @@ session means the same whenever it is played again. Each filter keeps its notes 
 """
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 from zlib import crc32
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from hypothesis import strategies as st
 from pyrsistent import pmap
 
 from demyjpy import actions as act
+from demyjpy.conditions import only_if
 from demyjpy.context import ENGINE_KEYS, Context, get_macro, remember, send_action
-from demyjpy.handlers import default_event_handler, define_event_handlers
+from demyjpy.findings import find
+from demyjpy.handlers import default_event_handler, define_event_handlers, scoped
+from demyjpy.message import Message
 from demyjpy.registry import QUIETABLE, Registry
+from demyjpy.wishes import become
 
 MESSAGE_EVENTS = ("mail", "recipient", "data", "header", "end_of_headers", "body", "end_of_message")
 CONNECTION_EVENTS = ("connect", "hello", "unknown")
@@ -60,6 +65,12 @@ EDITS: dict[str, Behaviour] = {
     "edit and reject": lambda ctx: send_action(ctx, act.Quarantine("x"), act.Reject()),
     "recipient": lambda ctx: send_action(ctx, act.AddRecipient("a@b", "NOTIFY=NEVER")),
 }
+FINDINGS: dict[str, Behaviour] = {
+    "find": lambda ctx: find(ctx, "spf", "softfail", score=1.5, domain="d"),
+    "find and add": lambda ctx: send_action(find(ctx, "age", 5), act.AddHeader("X-Age", "5")),
+    "find and reject": lambda ctx: send_action(find(ctx, "bad", b"1"), act.Reject()),
+    "find too much": lambda ctx: reduce(lambda ctx, one: find(ctx, "n", one), range(400), ctx),
+}
 BAD: dict[str, Behaviour] = {
     "raise": lambda ctx: _raise(FailureError),
     "exit": lambda ctx: _raise(SystemExit),
@@ -87,7 +98,15 @@ SABOTAGE: dict[str, Behaviour] = {
     "huge": lambda ctx: send_action(ctx, *[act.AddRecipient("a@b", f"X={'x' * 60_000}")] * 2),
     "remember": lambda ctx: remember(ctx, {"more": 1}),
 }
-BEHAVIOURS = {**GOOD, **VERDICTS, **EDITS, **BAD, **SABOTAGE}
+BEHAVIOURS = {**GOOD, **VERDICTS, **EDITS, **FINDINGS, **BAD, **SABOTAGE}
+WISHES: dict[str, Callable[[Message], Any]] = {
+    "become it": lambda message: message,
+    "become more": lambda message: message.add("X-Wish", "1").with_body(b"wish"),
+    "become less": lambda message: message.without("*"),
+    "become another": lambda message: Message.of([("X", " 1"), ("Y", " 2")], b"x"),
+    "become nothing": lambda message: None,
+}
+"""What a filter wishes for; without a message it continues, or says `become` with an empty one."""
 
 
 @frozen
@@ -122,22 +141,36 @@ class AnyFilter:
     handlers: dict[str, tuple[tuple[str, ...], bool]]
     """Behaviours by name, and whether the handler is an observer."""
     number: int = 0
+    kind: str = ""
+    """One of `KINDS`: what stands around it."""
+    got: dict[int, Message] = field(factory=dict, repr=False, eq=False)
+    """The last message that it got as a value."""
 
     def registry(self, notebook: Notebook) -> Registry:
         """The filter, writing into this notebook."""
-        registry = define_event_handlers(optional_actions=GRANTED, optional_events=(*QUIETABLE,))
+        registry = define_event_handlers(
+            optional_actions=GRANTED,
+            optional_events=(*QUIETABLE,),
+            name=f"filter {self.number}" if self.kind else None,
+        )
         for name, (script, quiet) in self.handlers.items():
             options = {"reply": False} if quiet and name in QUIETABLE else {}
             if name == "recipient":
                 options["rejected"] = len(script) > 2
             registry.add(name, self._handler(name, script, notebook), **options)
-        return registry
+        if self.kind == "scoped":
+            return scoped(f"corner {self.number}", registry)
+        return only_if(choose, registry) if self.kind == "only_if" else registry
 
     def _handler(self, name: str, script: tuple[str, ...], notebook: Notebook) -> Any:
         key = f"path of {self.number}"
+        got = self.got
 
         def handle(event: Any, ctx: Context) -> Any:
             view = look(ctx)
+            if isinstance(event, Message):
+                got[self.number] = event
+                event = evolve(event, content=event.body)  # as it is now
             notebook.calls.append(Seen(self.number, event, view))
             behaviour = script[crc32(repr((event, ctx.get(key))).encode(errors="replace")) % len(script)]
             if name in OVERRIDES:
@@ -148,10 +181,20 @@ class AnyFilter:
                 ctx = ctx.set(f"{name} of {self.number}", repr(event))
             if name == "unknown" and behaviour == "note":
                 return ctx  # between messages it would stay, and rightly so
+            if behaviour in WISHES:
+                return become(ctx, WISHES[behaviour](got.get(self.number, Message())))
             return BEHAVIOURS[behaviour](ctx)
 
         handle.__qualname__ = name
         return handle
+
+
+KINDS = ("", "named", "scoped", "only_if")
+
+
+def choose(event: Any, ctx: Context) -> bool | None:
+    """Whether a filter is for this mail: up to chance, and the same each time."""
+    return (True, False, None)[crc32(repr(event).encode(errors="replace")) % 3]
 
 
 def look(ctx: Context) -> Any:
@@ -166,7 +209,7 @@ def scripts(names: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[tuple[str,
 
 
 def filters_of(
-    *kinds: dict[str, Behaviour], events: tuple[str, ...] = (*CONNECTION_EVENTS, *MESSAGE_EVENTS)
+    *kinds: dict[str, Any], events: tuple[str, ...] = (*CONNECTION_EVENTS, *MESSAGE_EVENTS)
 ) -> st.SearchStrategy[AnyFilter]:
     """Filters whose handlers do these things."""
     names = st.sampled_from(["continue", "note", *(name for kind in kinds for name in kind)])
@@ -181,6 +224,7 @@ def filters_of(
 any_filters = st.one_of(
     filters_of(GOOD, VERDICTS, EDITS),
     filters_of(GOOD, VERDICTS, EDITS, BAD, SABOTAGE),
+    filters_of(GOOD, VERDICTS, EDITS, WISHES, BAD, events=(*MESSAGE_EVENTS, "message")),
     filters_of(GOOD, VERDICTS, BAD, events=(*CONNECTION_EVENTS, *MESSAGE_EVENTS, *OVERRIDES)),
 )
 """Filters that do anything, good and bad."""
@@ -192,6 +236,25 @@ def several(filters: st.SearchStrategy[AnyFilter]) -> st.SearchStrategy[list[Any
         lambda found: [AnyFilter(one.handlers, number) for number, one in enumerate(found)]
     )
 
+
+def chains(filters: st.SearchStrategy[AnyFilter]) -> st.SearchStrategy[list[AnyFilter]]:
+    """Two or three filters in a row, with names or without, in corners, or for some mail only."""
+    kinds = st.lists(st.sampled_from(KINDS), min_size=3, max_size=3)
+    found = st.lists(filters, min_size=2, max_size=3)
+    return st.builds(
+        lambda found, kinds: [
+            AnyFilter(one.handlers, number, kinds[number]) for number, one in enumerate(found)
+        ],
+        found,
+        kinds,
+    )
+
+
+finding_chains = st.one_of(
+    chains(filters_of(GOOD, EDITS, FINDINGS, events=MESSAGE_EVENTS)),
+    chains(filters_of(GOOD, VERDICTS, EDITS, FINDINGS, BAD)),
+)
+"""Filters in a row that edit, wait for one another, find things, and refuse."""
 
 several_filters = several(any_filters)
 tidy_filters = several(filters_of(GOOD, VERDICTS, EDITS, BAD))

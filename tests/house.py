@@ -75,7 +75,10 @@ WORDS: Final = {
         "one connection of an MTA to a milter, from its first packet to its end",
         ("engine.connection:Connection.session", "engine.connection:Step.session"),
     ),
-    "message": Word("one mail in a session, from MAIL until its fate is known", ("verdicts:Fate",)),
+    "message": Word(
+        "one mail in a session, from MAIL until its fate is known",
+        ("verdicts:Fate", "message.value:Message"),
+    ),
     "step": Word(
         "one event, its handler and what came of it, as an observer sees them",
         ("engine.connection:Step",),

@@ -36,7 +36,7 @@ def test_a_header_value_may_be_folded_text(make, value):
 @pytest.mark.parametrize("value", BAD_VALUES, ids=lambda value: repr(value)[:12])
 def test_a_header_value_that_would_break_the_message_is_refused(make, value):
     """NUL, a line break that starts no continuation, too long, or no text."""
-    with pytest.raises(LocalProtocolError, match=r"expected (a )?value") as caught:
+    with pytest.raises(LocalProtocolError, match=r"expected (the )?value") as caught:
         make("X", value)
     assert len(str(caught.value)) < 500
 
@@ -74,14 +74,21 @@ def test_raw_is_exactly_what_follows_the_colon(raw, value):
         assert (action.value, action.raw) == (value, raw.replace("\r\n", "\n"))
 
 
-@pytest.mark.parametrize("given", [{}, {"value": "a", "raw": "b"}])
-def test_a_header_takes_a_value_or_raw(given):
-    """Neither or both is an error that names the class."""
-    with pytest.raises(LocalProtocolError, match="AddHeader: expected a value or raw="):
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, r"expected the value as text \(str\), got None"),
+        ({"value": 5}, r"expected the value as text \(str\), got 5"),
+        ({"value": "a", "raw": "b"}, "expected either a value or raw=, got both"),
+    ],
+)
+def test_a_header_takes_a_value_or_raw(given, said):
+    """Neither, both, or what is no text is an error that names the class."""
+    with pytest.raises(LocalProtocolError, match=f"AddHeader: {said}"):
         act.AddHeader("X", **given)
-    with pytest.raises(LocalProtocolError, match="InsertHeader: expected a value or raw="):
+    with pytest.raises(LocalProtocolError, match=f"InsertHeader: {said}"):
         act.InsertHeader(0, "X", **given)
-    with pytest.raises(LocalProtocolError, match="ChangeHeader: expected a value or raw="):
+    with pytest.raises(LocalProtocolError, match=f"ChangeHeader: {said}"):
         act.ChangeHeader(1, "X", **given)
 
 

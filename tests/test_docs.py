@@ -14,6 +14,7 @@ from demyjpy.cli.program import COMMANDS, build_parser
 from demyjpy.drivers.options import ServerOptions
 from demyjpy.engine.limits import Limits
 from demyjpy.engine.negotiation import ACTION_FLAGS
+from demyjpy.metrics.counting import FIGURES
 from demyjpy.registry import HANDLER_NAMES, Registry
 from demyjpy.verdicts import LEGAL
 
@@ -126,16 +127,35 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(target), found[0]
 
 
-def test_every_public_name_is_in_the_docs() -> None:
-    """A name in demyjpy.__all__ is somewhere in docs/ in code."""
+def code_for_users() -> str:
+    """All code in the pages of docs/ that tell users what there is."""
     others = ("changelog.md", "conformance.md", "contributing.md")
     texts = [read(page) for page in DOCS if page.name not in others]
-    code = " ".join(
+    return " ".join(
         [found["code"] for text in texts for found in BLOCK.finditer(text)]
         + [span for text in texts for span in CODE_SPAN.findall(BLOCK.sub("", text))]
     )
-    words = set(re.findall(r"\w+", code))
+
+
+def test_every_public_name_is_in_the_docs() -> None:
+    """A name in demyjpy.__all__ is somewhere in docs/ in code."""
+    words = set(re.findall(r"\w+", code_for_users()))
     assert [name for name in demyjpy.__all__ if name not in words] == []
+
+
+def test_every_command_is_in_the_docs() -> None:
+    """Each ``demyjpy COMMAND`` is somewhere in docs/ in code."""
+    told = set(re.findall(r"\bdemyjpy (\w+)", code_for_users()))
+    assert [name for name in COMMANDS if name not in told] == []
+
+
+def test_every_figure_has_a_row_in_the_page_about_metrics() -> None:
+    """docs/metrics.md has a row for each figure, by the name that Prometheus has."""
+    rows = {name for row in table_rows(ROOT / "docs/metrics.md") for name in CODE_SPAN.findall(row[0])}
+    names = {
+        name: f"`demyjpy_{name}{'' if one.is_histogram else '_total'}`" for name, one in FIGURES.items()
+    }
+    assert [name for name, told in names.items() if told not in rows] == []
 
 
 def test_every_event_has_a_row_in_the_table_of_events() -> None:

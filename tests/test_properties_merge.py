@@ -2,18 +2,21 @@
 
 from typing import Any
 
+from attrs import evolve, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
 from demyjpy import actions as act
 from demyjpy.context import ENGINE_KEYS, Context, new_context, remember, take_actions
+from demyjpy.engine.negotiation import DEFAULT_MACROS, MACRO_EVENTS
+from demyjpy.errors import HandlerError
 from demyjpy.handlers import (
     define_event_handlers,
     merge_handlers,
     scoped,
 )
 from demyjpy.registry import HANDLER_NAMES, Registry
-from demyjpy.verdicts import is_verdict, strictest, strictness
+from demyjpy.verdicts import fate_of, is_verdict, strictest, strictness, verdicts_in
 from tests.anyfilters import (
     BAD,
     CONNECTION_EVENTS,
@@ -28,7 +31,7 @@ from tests.anyfilters import (
     filters_of,
     several_filters,
 )
-from tests.engine.harness import ABORT, EOM, MAIL, MESSAGE, OPENING, QUIT, Session, offer
+from tests.engine.harness import ABORT, EOM, MESSAGE, OPENING, QUIT, Session, offer
 from tests.polite import Message, Mta, messages, offered_steps
 from tests.strategies import verdicts
 
@@ -132,40 +135,135 @@ def test_the_strictest_verdict_does_not_depend_on_grouping(first, second):
         assert found == act.Continue()
 
 
-@given(st.lists(st.sampled_from(sorted(VERDICTS)), min_size=1, max_size=3))
-def test_the_answer_is_the_strictest_of_what_the_filters_say(chosen):
-    """At one event the merged verdict is the strictest of what each filter says when it is alone."""
-    chosen = [name for name in chosen if name != "skip"] or ["accept"]
-    registries = [
-        define_event_handlers({"mail": lambda event, ctx, do=VERDICTS[name]: do(ctx)}) for name in chosen
-    ]
-    alone = [_verdict_at_mail(registry) for registry in registries]
-    assert _verdict_at_mail(merge_handlers(*registries)) == max(alone, key=strictness)
-
-
-def _verdict_at_mail(registry: Registry) -> act.Action:
-    session = Session.open(registry)
-    session.say(*OPENING)
-    (answer,) = session.answers(MAIL)
-    return answer
-
-
-@given(st.lists(st.sampled_from(sorted({*GOOD, *EDITS, "reject", "accept"})), min_size=1, max_size=3))
+@given(st.lists(st.sampled_from(sorted({*GOOD, *EDITS, *VERDICTS})), min_size=1, max_size=4))
 def test_a_merged_handler_called_by_hand_queues_what_the_filters_queue(chosen):
-    """merged["end_of_message"](event, ctx) queues all edits in order, then the strictest verdict."""
+    """merged["body"](event, ctx): all edits in order up to the first refusal, which is the answer.
+
+    If nobody refuses, it is Accept or Skip if all say so.
+    """
     do = {**GOOD, **VERDICTS, **EDITS}
-    registries = [
-        define_event_handlers({"end_of_message": lambda event, ctx, do=do[name]: do(ctx)})
-        for name in chosen
-    ]
-    merged = merge_handlers(*registries)
-    queue, _ = take_actions(merged["end_of_message"](None, new_context()))
-    queues = [take_actions(one["end_of_message"](None, new_context()))[0] for one in registries]
-    edits = [action for one in queues for action in one if not is_verdict(action)]
-    said = [[action for action in one if is_verdict(action)] or [act.Continue()] for one in queues]
-    verdict = strictest([one for (one,) in said])
-    kept = [action for action in queue if action != act.Continue()]
-    assert kept == [*edits, *([] if verdict == act.Continue() else [verdict])]
+    calls: list[int] = []
+
+    def filter_of(number: int, name: str) -> Registry:
+        return define_event_handlers({"body": lambda event, ctx: calls.append(number) or do[name](ctx)})
+
+    merged = merge_handlers(*[filter_of(number, name) for number, name in enumerate(chosen)])
+    queue, _ = take_actions(merged["body"](None, new_context()))
+    queues = [take_actions(do[name](new_context()))[0] for name in chosen]
+    said = [next(iter(verdicts_in(one)), act.Continue()) for one in queues]
+    refusals = [number for number, one in enumerate(said) if not fate_of(one).goes_on]
+    asked = refusals[0] + 1 if refusals else len(chosen)
+    assert calls == [*range(asked)]
+    edits = [action for one in queues[:asked] for action in one if not is_verdict(action)]
+    if refusals:
+        answer: list[act.Verdict] = [said[refusals[0]]]
+    elif act.Continue() in said:
+        answer = []
+    else:
+        answer = [act.Skip() if act.Skip() in said else act.Accept()]
+    assert [one for one in queue if one != act.Continue()] == [*edits, *answer]
+
+
+# --------------------------------------------------------------------------------- declarations
+macro_lists_asked = st.dictionaries(
+    st.sampled_from(MACRO_EVENTS),
+    st.lists(st.sampled_from(["i", "j", "{msg_id}", "{x}"]), max_size=3).map(tuple),
+    max_size=3,
+)
+declaring = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from([None, "acl", "spf"]),
+        "after": st.sets(st.sampled_from(["acl", "spf"]), max_size=1),
+        "actions": st.sets(st.sampled_from(["add_header", "quarantine"])),
+        "optional_actions": st.sets(st.sampled_from(["add_header", "quarantine"])),
+        "macros": macro_lists_asked,
+        "state": st.dictionaries(st.sampled_from("abcd"), st.integers(0, 1), max_size=1),
+    }
+)
+
+
+@frozen
+class Drawn:
+    """A filter as Hypothesis chose it: what it declares, its events, and whether it is in a corner."""
+
+    declared: dict[str, Any]
+    events: frozenset[str]
+    corner: str | None
+
+    def registry(self) -> Registry:
+        """The filter."""
+        handlers = {event: lambda event, ctx: ctx for event in self.events}
+        made = define_event_handlers(handlers, **self.declared)
+        return made if self.corner is None else scoped(self.corner, made)
+
+
+drawn = st.builds(
+    Drawn,
+    declaring,
+    st.frozensets(st.sampled_from(["mail", "data"]), max_size=2),
+    st.sampled_from([None, None, "x", "y"]),
+)
+
+
+def shape(merge: Any) -> Any:
+    """All that merged filters declare, or the error."""
+    try:
+        registry = merge()
+    except HandlerError as error:
+        return str(error)
+    parts = [(part.name, part.scope, part.state, part.actions) for part in registry.parts]
+    return declared(registry), [part for part in parts if part[0] or part[1:] != ((), {}, set())]
+
+
+@given(drawn, drawn, drawn)
+def test_declarations_of_merged_filters_do_not_depend_on_grouping(one, two, three):
+    """The same names, keys, macros and actions, or an error, however three filters are grouped."""
+    a, b, c = one.registry(), two.registry(), three.registry()
+    flat = shape(lambda: merge_handlers(a, b, c))
+    left = shape(lambda: merge_handlers(merge_handlers(a, b), c))
+    right = shape(lambda: merge_handlers(a, merge_handlers(b, c)))
+    if isinstance(flat, str):
+        assert isinstance(left, str)
+        assert isinstance(right, str)
+    else:
+        assert flat == left == right
+
+
+@given(drawn, drawn)
+def test_two_filters_merge_unless_they_meet(one, two):
+    """An error is due to one key, one corner, or an order that a filter has ruled out."""
+    a, b = one.registry(), two.registry()
+    keys = a.state.keys() & b.state.keys()
+    is_wrong = bool(keys) or b.name in a.after
+    assert isinstance(shape(lambda: merge_handlers(a, b)), str) == is_wrong
+
+
+@given(drawn, st.booleans())
+def test_an_empty_filter_changes_no_declarations(one, is_first):
+    """On either side of a filter, or of none."""
+    made = one.registry()
+    pair = [define_event_handlers(), made] if is_first else [made, define_event_handlers()]
+    assert shape(lambda: merge_handlers(*pair))[0] == declared(made)
+
+
+@given(drawn, drawn)
+def test_nobody_misses_macros_that_another_asks_for(one, two):
+    """If only one of two filters asks at an event, the list has what both MTAs send unasked there."""
+    a, b = (evolve(each, events=frozenset({"mail"}), corner=None) for each in (one, two))
+    b = evolve(b, declared={**b.declared, "state": {}, "name": None})
+    first = evolve(a, declared={**a.declared, "after": ()}).registry()
+    second = b.registry()
+    ends = {"end_of_headers", "end_of_message"}
+    for event, names in merge_handlers(first, second).macros.items():
+        asked = [
+            event in one.macros or (event in ends and ends & one.macros.keys())
+            for one in (first, second)
+        ]
+        own = {*first.macros.get(event, ()), *second.macros.get(event, ())}
+        assert own <= set(names)
+        assert len(names) == len(set(names))
+        if not all(asked):
+            assert set(DEFAULT_MACROS[event]) <= set(names)
 
 
 # --------------------------------------------------------------------------------------- scopes

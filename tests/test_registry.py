@@ -2,12 +2,21 @@
 
 import functools
 import math
+import re
 
 import pytest
 
+from demyjpy.declarations import Declarations
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import define_event_handlers, merge_handlers
-from demyjpy.registry import HANDLER_NAMES, QUIETABLE, Declarations, Handler, Registry
+from demyjpy.registry import (
+    HANDLER_NAMES,
+    QUIETABLE,
+    Handler,
+    Registry,
+    name_of_filter,
+    name_of_function,
+)
 
 
 def plain(event, ctx):
@@ -39,6 +48,41 @@ def test_a_decorator_that_is_none_tells_those_there_are():
     assert not hasattr(merge_handlers(handlers, define_event_handlers()), "eom")
 
 
+WRONG_OPTIONS = [
+    ("message", "limt", "has no option limt=: its options are blocking=, progress=, limit=, beyond="),
+    ("message", "reply", "a handler for message has no option reply=: its options are blocking="),
+    ("end_of_message", "progres", "has no option progres=: its options are blocking=, progress="),
+    ("mail", "progress", "handler for mail has no option progress=: its options are blocking=, reply="),
+    ("mail", "limit", "a handler for mail has no option limit=: its options are blocking=, reply="),
+    ("end_of_message", "reply", "has no option reply=: its options are blocking=, progress="),
+    ("mail", "rejected", "handler for mail has no option rejected=: its options are blocking=, reply="),
+    ("recipient", "refused", "its options are blocking=, reply=, rejected="),
+    ("quit", "block", "a handler for quit has no option block=: its options are blocking="),
+]
+
+
+@pytest.mark.parametrize(("event", "option", "said"), WRONG_OPTIONS)
+def test_an_option_that_the_event_does_not_have(event, option, said):
+    """A decorator and `add` say the same: which options there are."""
+    handlers = define_event_handlers()
+    given = {option: option != "reply"}
+    with pytest.raises(HandlerError) as caught:
+        getattr(handlers, event)(**given)(plain)
+    assert said in str(caught.value)
+    with pytest.raises(HandlerError) as caught:
+        handlers.add(event, plain, **given)
+    assert said in str(caught.value)
+    assert len(handlers) == 0
+
+
+@pytest.mark.parametrize("name", HANDLER_NAMES)
+def test_an_option_that_says_what_holds_anyway_is_no_error(name):
+    """Whoever registers handlers for many events need not know which event has it."""
+    handlers = define_event_handlers()
+    handlers.add(name, plain, reply=True, rejected=False, blocking=False)
+    assert handlers[name] == Handler(name, plain)
+
+
 @pytest.mark.parametrize("name", HANDLER_NAMES)
 def test_each_event_name_is_a_decorator(name):
     """It registers the function and gives it back, with options or without."""
@@ -66,19 +110,6 @@ def test_a_decorator_takes_the_options_of_its_event(name, options):
     handlers = define_event_handlers()
     getattr(handlers, name)(**options)(plain)
     assert handlers[name] == Handler(name, plain, **options)
-
-
-def test_what_a_decorator_does_not_take_is_refused_by_the_call():
-    """Only observable events have reply=, only recipient rejected=, only end_of_message progress=."""
-    handlers = define_event_handlers()
-    for name, option in (
-        ("quit", "reply"),
-        ("end_of_message", "reply"),
-        ("mail", "rejected"),
-        ("body", "progress"),
-    ):
-        with pytest.raises(TypeError):
-            getattr(handlers, name)(**{option: True})
 
 
 def test_a_registry_is_a_map_of_its_handlers():
@@ -152,7 +183,7 @@ BAD_OPTIONS = [
 def test_options_that_make_no_sense_are_refused(name, options, message):
     """At definition time, with what was expected and what came."""
     with pytest.raises(HandlerError) as caught:
-        define_event_handlers().add(name, plain, **options)
+        Handler(name, plain, **options)
     assert message in str(caught.value)
 
 
@@ -221,6 +252,11 @@ DECLARATIONS = [
     ({"actions": {"addheader"}}, "expected actions among add_header, change_body, ", "; got addheader"),
     ({"actions": "add_header"}, "expected a set of names as actions, got the string 'add_header'", ""),
     ({"actions": {5, "b"}}, "expected actions among", "; got 5, b"),
+    (
+        {"actions": {"headers"}},
+        "expected actions among",
+        "; got headers: a kind of edits is declared by edits='headers'",
+    ),
     ({"optional_actions": {"x"}}, "expected actions among", "; got x"),
     ({"optional_events": {"helo"}}, "expected optional events among connect, ", "; got helo"),
     (
@@ -294,3 +330,116 @@ def test_sizes_say_whether_a_handler_was_added():
     assert before == merged.sizes
     one.add("body", lambda event, ctx: ctx)
     assert merged.sizes != before
+
+
+# ---------------------------------------------------------------------------------- names, edits
+def nothing(event, ctx):
+    """A handler that does nothing."""
+    return ctx
+
+
+def test_a_filter_has_a_name_and_its_handlers_tell_it():
+    """Whether they were registered as functions or as handlers; without a name all is as it was."""
+    named = define_event_handlers({"mail": nothing}, name="greylist", after={"spf"})
+    named.add("data", Handler("data", nothing, blocking=True, filter="other"))
+    assert (named.name, named.after) == ("greylist", {"spf"})
+    assert named["mail"].name == named["data"].name == f"greylist: {name_of_function(nothing)}"
+    assert named["data"].blocking
+    plain = define_event_handlers({"mail": nothing, "data": named["data"]})
+    assert (plain.name, plain.after, plain.scope) == (None, frozenset(), ())
+    assert plain["mail"].name == name_of_function(nothing)
+    assert plain["data"].filter == "greylist"
+
+
+def test_a_filter_is_called_something_in_errors():
+    """Its name, or that of its first handler's function."""
+    one = define_event_handlers({"mail": nothing})
+    empty = define_event_handlers()
+    assert name_of_filter(define_event_handlers(name="acl")) == "acl"
+    assert name_of_filter(one) == name_of_filter(merge_handlers(empty, one)) == name_of_function(nothing)
+    assert name_of_filter(empty) == name_of_filter(merge_handlers()) == "a filter without handlers"
+
+
+@pytest.mark.parametrize("name", ["a", "x" * 64, "grey list", "grün"])
+def test_a_name_is_a_short_text(name):
+    """On one line, of up to 64 characters."""
+    assert define_event_handlers(name=name).name == name
+
+
+BAD_NAMES = [
+    ({"name": 5}, "expected name= as a text, got 5"),
+    ({"name": ""}, "expected name= as 1 to 64 printable characters, got ''"),
+    ({"name": "  "}, "expected name= as 1 to 64 printable characters, got '  '"),
+    ({"name": "a\nb"}, "expected name= as 1 to 64 printable characters, got 'a\\nb'"),
+    ({"name": "x" * 65}, f"expected name= as 1 to 64 printable characters, got '{'x' * 64}'"),
+    ({"after": "spf"}, "expected a set of names of filters as after, got the string 'spf'"),
+    ({"after": {5}}, "expected a name in after= as a text, got 5"),
+    ({"edits": "header"}, "expected edits= as one of headers, body, envelope, all, got 'header'"),
+    (
+        {"edits": {"headers"}},
+        (
+            "expected edits= as one of headers, body, envelope, all, got a set: for several kinds "
+            'name one in edits= and the actions of the others in actions=, as in edits="headers", '
+            'actions={"change_body"}'
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), BAD_NAMES)
+def test_names_and_edits_are_checked(wrong, message):
+    """The message says what was expected."""
+    with pytest.raises(HandlerError) as error:
+        define_event_handlers(**wrong)
+    assert str(error.value) == message
+
+
+EDITED = {
+    "headers": {"add_header", "change_header"},
+    "body": {"change_body"},
+    "envelope": {"add_recipient", "delete_recipient", "change_sender"},
+}
+EDITED["all"] = {"quarantine"}.union(*EDITED.values())
+
+
+@pytest.mark.parametrize("edits", EDITED)
+def test_edits_declares_the_actions_of_a_kind(edits):
+    """Beside those in actions=."""
+    assert define_event_handlers(edits=edits).actions == EDITED[edits]
+    both = define_event_handlers(edits=edits, actions={"quarantine"}, optional_actions={"add_header"})
+    assert both.actions == EDITED[edits] | {"quarantine"}
+    assert both.optional_actions == {"add_header"} - EDITED[edits]
+
+
+@pytest.mark.parametrize(
+    ("event", "options", "error"),
+    [
+        ("message", {"limit": 0}, "expected limit= as a number of bytes from 1, got 0"),
+        ("message", {"limit": True}, "expected limit= as a number of bytes from 1, got True"),
+        ("message", {"limit": 1.5}, "expected limit= as a number of bytes from 1, got 1.5"),
+        ("message", {"beyond": "discard"}, "expected beyond= as one of 'headers', 'tempfail', 'reject'"),
+        ("message", {"progress": 0}, "expected progress in seconds or None, got 0"),
+        ("body", {"limit": 5}, "expected limit= and beyond= only at 'message', got them at 'body'"),
+        ("body", {"beyond": "reject"}, "expected limit= and beyond= only at 'message'"),
+    ],
+)
+def test_options_of_a_message_handler(event, options, error):
+    """What is wrong with them is said when the handler is registered."""
+    with pytest.raises(HandlerError, match=re.escape(error)):
+        Handler(event, plain, **options)
+
+
+def test_a_message_handler_has_options():
+    """They are on the handler; without any it is as the documentation says."""
+    handlers = define_event_handlers()
+    handlers.message(lambda event, ctx: ctx)
+    assert (handlers["message"].limit, handlers["message"].beyond) == (25_000_000, "headers")
+    assert (handlers["message"].blocking, handlers["message"].progress) == (False, 5.0)
+    other = define_event_handlers()
+
+    @other.message(limit=7, beyond="reject", blocking=True, progress=None)
+    def message(event, ctx):
+        return ctx
+
+    found = other["message"]
+    assert (found.limit, found.beyond, found.blocking, found.progress) == (7, "reject", True, None)

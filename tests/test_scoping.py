@@ -53,11 +53,41 @@ def test_a_scoped_filter_remembers_in_its_corner():
     assert quiet["data"](ev.Data(), new_context())["connection"] == pmap()
 
 
+def test_a_scoped_handler_that_changes_nothing_leaves_the_context_as_it_is():
+    """An engine that compares contexts has nothing to do."""
+    inside = scoped("a", define_event_handlers({"mail": keep}, state={"k": 1}))
+    ctx = new_context(inside.state)
+    assert inside["mail"](ev.Mail("x"), ctx) is ctx
+
+
+def test_what_is_removed_in_a_corner_is_gone_from_it():
+    """A key of its own, and all that it remembers."""
+
+    def forget(event, ctx):
+        return ctx.remove("k").set("connection", pmap())
+
+    inside = scoped("a", define_event_handlers({"mail": forget}, state={"k": 1, "l": 2}))
+    after = inside["mail"](ev.Mail("x"), new_context(inside.state))
+    assert (after["a"], after["connection"]) == (pmap({"l": 2}), pmap())
+
+
+def test_a_corner_may_have_many_keys():
+    """More than a context keeps as a dict."""
+    many = {f"k{number}": number for number in range(100)}
+    inside = scoped(
+        "a", define_event_handlers({"mail": lambda event, ctx: ctx.set("k0", -1)}, state=many)
+    )
+    after = inside["mail"](ev.Mail("x"), new_context(inside.state))
+    assert after["a"] == pmap({**many, "k0": -1})
+
+
 def test_scopes_nest():
     """A corner of a corner."""
     inner = scoped("b", define_event_handlers({"mail": lambda event, ctx: ctx.set("k", 1)}))
     outer = scoped("a", inner)
     assert outer["mail"](ev.Mail("x"), new_context())["a"] == pmap({"b": pmap({"k": 1})})
+    assert (inner.scope, outer.scope) == (("b",), ("a", "b"))
+    assert outer.state == {"a": pmap({"b": pmap()})}
 
 
 def test_a_scoped_handler_may_be_awaited():
@@ -114,5 +144,19 @@ def test_a_merged_filter_is_scoped_as_one():
     two = define_event_handlers({"mail": keep}, state={"b": 2})
     inside = scoped("x", merge_handlers(one, two))
     assert inside.state == {"x": pmap({"a": 1, "b": 2})}
+    assert [part.state for part in inside.parts] == [{"x": pmap({"a": 1})}, {"x": pmap({"b": 2})}]
+    assert [part.scope for part in inside.parts] == [("x",), ("x",)]
     ctx = inside["mail"](ev.Mail("x"), with_handlers(new_context(), inside))
     assert ctx["x"] == pmap({"a": 2, "b": 2})
+
+
+def test_a_scoped_filter_keeps_what_it_declares():
+    """Its name, its place in the order, its optional events, also of handlers that come later."""
+    handlers = define_event_handlers(
+        {"mail": keep}, name="acl", after={"spf"}, edits="body", optional_events={"unknown"}
+    )
+    inside = scoped("x", handlers)
+    assert (inside.name, inside.after, inside.actions) == ("acl", {"spf"}, {"change_body"})
+    assert (inside.optional_events, inside.size) == ({"unknown"}, 1)
+    inside.unknown(keep)
+    assert (handlers["unknown"].filter, inside["unknown"].filter, inside.size) == ("acl", "acl", 2)

@@ -98,6 +98,14 @@ def test_a_bad_value_is_refused_at_once():
             'expected tempfail(ctx, "4.7.1", "try later", code=451): the code comes last, by its name',
         ),
         (
+            lambda: short.reject(new_context(), "No thanks"),
+            (
+                "reject: expected an enhanced status code before the text, as in "
+                'reject(ctx, "5.7.1", "no thanks"), got text of 9 characters; '
+                "for a reply without one write reject(ctx, text=...)"
+            ),
+        ),
+        (
             lambda: short.add_header("X-A", "b"),
             "expected the context first, as in add_header(ctx, name, value), got str",
         ),

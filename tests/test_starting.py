@@ -39,6 +39,7 @@ def test_what_is_missing_is_watched_and_never_answered() -> None:
         )
         assert "recipient" in seen.optional_events
     assert set(watch_envelope(define_event_handlers())) == {"mail", "recipient"}
+    assert set(watch_envelope(merge_handlers())) == {"mail", "recipient"}
 
 
 def test_functions_and_what_is_loaded_again_are_watched_alike() -> None:

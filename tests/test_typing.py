@@ -55,6 +55,10 @@ def end_of_headers(event: EndOfHeaders, ctx: Context) -> Context:
 def body(event: Body, ctx: Context) -> Context:
     return ctx.set("count", ctx["count"] + len(event.data))
 
+@handlers.message
+def message(event: Message, ctx: Context) -> Context:
+    return become(ctx, event.set("Subject", event.get("Subject", "none")))
+
 @handlers.end_of_message
 def end_of_message(event: EndOfMessage, ctx: Context) -> Context:
     return send_action(ctx, AddHeader("X-Size", str(ctx["count"])))
@@ -104,6 +108,51 @@ handlers.mail(anything)
 handlers.body(anything)
 handlers.body(reply=False)(anything)
 handlers.mail(default_event_handler)
+""",
+    "the message as a value": """
+@handlers.message
+async def look(event: Message, ctx: Context) -> Context:
+    size: int = event.size
+    return ctx.set("size", size)
+
+@handlers.message(limit=1_000_000, beyond="reject", blocking=True, progress=None)
+def edit(event: Message, ctx: Context) -> Context:
+    named = [part for part in event.parts() if part.file_name is not None]
+    clean: Message = event.without("X-Spam-*", where=lambda field: field.value == "NO")
+    for part in named:
+        clean = clean.replace_part(part, b"", type="text/plain")
+    return become(ctx, clean.append_text("text", despite="dkim"))
+
+def mail(event: Mail, ctx: Context) -> Context:
+    return ctx
+
+def message(event: Message, ctx: Context) -> Context:
+    return ctx
+
+reveal_type(edit)  # N: def (demyjpy.message.value.Message, .*PMap[.*str, Any]) -> .*PMap[.*str, Any]
+handlers.message(mail)  # E: argument
+handlers.message(limit=5)(mail)  # E: argument
+handlers.end_of_message(message)  # E: argument
+handlers.body(message)  # E: argument
+handlers.message(limit="5")  # E: argument
+handlers.message(limit=None)  # E: argument
+handlers.message(beyond="accept")  # E: argument
+handlers.message(beyond=None)  # E: argument
+handlers.message(reply=False)  # E: argument
+handlers.message(rejected=True)  # E: argument
+handlers.end_of_message(limit=5)  # E: argument
+handlers.end_of_message(beyond="reject")  # E: argument
+value: Message = Message.parse(b"")
+become(ctx, b"Subject: x")  # E: argument
+become(ctx, "Subject: x")  # E: argument
+become(ctx, EndOfMessage())  # E: argument
+become(value, ctx)  # E: argument
+become(ctx)  # E: call-arg
+send_action(ctx, value)  # E: argument
+value.set("Subject", b"x")  # E: argument
+value.with_body("x")  # E: argument
+value.sender = "c"  # E: misc
+remember(ctx, size=value.size)
 """,
     "an event that is not the handler's": """
 def mail(event: Mail, ctx: Context) -> Context:

@@ -124,6 +124,7 @@ def number(read: Callable[[str], T], expected: str, is_good: Callable[[T], bool]
 
 
 COUNT: Final = number(int, "a whole number from 1", lambda count: count >= 1)
+COUNT_OR_0: Final = number(int, "a whole number from 0", lambda count: count >= 0)
 SECONDS: Final = number(
     float, "a number of seconds above 0, at most a year's", lambda time: 0 < time <= _YEAR
 )

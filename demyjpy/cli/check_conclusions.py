@@ -7,8 +7,9 @@ from typing import Any, Final
 from attrs import frozen
 
 from demyjpy.cli.check_report import Report, mutable_values
-from demyjpy.cli.check_watch import Key, Seen, Watch
+from demyjpy.cli.check_watch import Key, Seen, Watch, takes_headers
 from demyjpy.context import Context, new_context
+from demyjpy.declarations import EDITS
 from demyjpy.trace.display.wording import plural, shorten
 from demyjpy.wire.fields import spell_macro
 
@@ -21,8 +22,10 @@ _ORDER: Final = (
     "header",
     "end_of_headers",
     "body",
+    "message",
     "end_of_message",
 )
+_EDITORS: Final = ("message", "end_of_message")
 
 _NOT_QUEUED: Final = frozenset({"choose_macros"})
 """Actions of the negotiation: no handler queues them."""
@@ -61,21 +64,50 @@ def _copy(value: Any) -> Any:
 
 def problems_of(watch: Watch, report: Report, driver: str) -> Iterator[str]:
     """What is wrong with handlers, in the order of a session."""
-    declared = {*report.actions, *report.optional_actions}
     for key, seen in sorted(watch.seen.items(), key=_place):
+        declared = _declared(report, key[0])
         who = f"{key[1]}: {seen.handler.name}"
         for name in sorted(seen.queued - declared):
             yield f"{who} queues {name}, which is not declared: add it to actions="
+        needed = seen.wished - seen.queued - declared
+        if needed:
+            advice = _advice(needed, declared)
+            yield f"{who}: become at {key[1]} needs {', '.join(sorted(needed))}: {advice}"
         if driver == "asyncio" and not seen.handler.blocking:
             for event in sorted(seen.waits):
                 yield f"{who} may block: it calls {event}; declare blocking=True, or await it"
-        if seen.failure and not seen.queued - declared:
+        if seen.failure and not (seen.queued | seen.wished) - declared:
             yield f"{who} fails: {shorten(seen.failure)}"
         for name in sorted(seen.dropped - seen.kept):
             yield (
                 f"{who} asks for {name} and drops it: it has to return the context that it got from "
                 "add_header(ctx, ...), send_action(ctx, ...) and the like"
             )
+
+
+def beyond_problems_of(watch: Watch, beyond: Watch) -> Iterator[str]:
+    """Message handlers that fail for a message above their limit only; ``beyond`` has seen such."""
+    for key, seen in sorted(beyond.seen.items(), key=_place):
+        known = watch.seen[key]
+        if takes_headers(seen.handler) and seen.failure and not known.failure:
+            yield (
+                f"message: {seen.handler.name} fails for a message above its limit= "
+                f"({known.handler.limit:,} bytes), which comes without its body: ask event.is_whole "
+                f'first, or declare beyond="reject". It said: {shorten(seen.failure)}'
+            )
+
+
+def _advice(needed: set[str], declared: set[str]) -> str:
+    """How to declare what is missing. A filter that declares actions may have an ``edits=`` already."""
+    kinds = [kind for kind, actions in EDITS.items() if needed == actions and not declared]
+    add = f"add {'it' if len(needed) == 1 else 'them'} to actions="
+    return f'declare edits="{kinds[0]}", or {add}' if kinds else add
+
+
+def _declared(report: Report, number: int) -> set[str]:
+    """The actions that a filter may use: of several each has its own."""
+    known = report.chain[number] if report.chain else report
+    return {*known.actions, *known.optional_actions}
 
 
 def _place(item: tuple[Key, Seen]) -> tuple[int, int]:
@@ -117,7 +149,8 @@ def notes_of(watch: Watch, report: Report, count: int) -> Iterator[str]:
         if not seen.runs:
             yield from _never(watch, key, count)
         event = key[1]
-        until = _ORDER[: _ORDER.index(event) + 1] if event in _ORDER else _ORDER
+        last = "end_of_message" if event == "message" else event  # it has the macros of the end
+        until = _ORDER[: _ORDER.index(last) + 1] if event in _ORDER else _ORDER
         asked = {name for one in until for name in report.macros.get(one, ())}
         read = {spell_macro(name) for name in seen.macros} - asked
         if read:
@@ -128,10 +161,21 @@ def notes_of(watch: Watch, report: Report, count: int) -> Iterator[str]:
 
 
 def _never_queued(watch: Watch, report: Report, count: int) -> Iterator[str]:
-    """Actions that are declared, and that no handler queued although one that may did run."""
-    enders = [seen for (_, event), seen in watch.seen.items() if event == "end_of_message" and seen.runs]
-    queued = {name for seen in enders for name in seen.queued}
-    left = sorted({*report.actions, *report.optional_actions} - queued - _NOT_QUEUED)
-    if enders and left:
-        names = ", ".join(left)
-        yield f"declared in actions=, and queued in none of {plural(count, 'session')}: {names}"
+    """Actions that are declared, and that the filter did not use although its handlers did run."""
+    for number in sorted({number for number, _ in watch.seen}):
+        ends = [watch.seen[number, event] for event in _EDITORS if (number, event) in watch.seen]
+        used = {name for one in ends for name in one.queued | one.wished}
+        left = _declared(report, number) - used - _NOT_QUEUED
+        if any("become" in one.kept for one in ends):
+            left -= _declared_along(_declared(report, number), used)
+        if left and any(one.runs for one in ends):
+            of = f" of {report.chain[number].name}" if report.chain else ""
+            names = ", ".join(sorted(left))
+            yield f"declared in actions={of}, and queued in none of {plural(count, 'session')}: {names}"
+
+
+def _declared_along(declared: set[str], used: set[str]) -> set[str]:
+    """Actions that ``edits=`` declares together with those that wishes used."""
+    kinds = [actions for kind, actions in EDITS.items() if kind != "all" and actions & used]
+    is_all = declared >= EDITS["all"]
+    return {name for actions in kinds for name in actions} | ({"quarantine"} if is_all else set())

@@ -8,7 +8,7 @@ Sendmail would. What is seen of handlers meanwhile is `demyjpy.cli.check_watch`'
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -16,11 +16,18 @@ from attrs import evolve
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from demyjpy.cli import check_watch
-from demyjpy.cli.check_conclusions import Shared, notes_of, problems_of, untried_in
+from demyjpy.cli.check_conclusions import (
+    Shared,
+    beyond_problems_of,
+    notes_of,
+    problems_of,
+    untried_in,
+)
 from demyjpy.cli.check_report import Report
-from demyjpy.cli.check_watch import OutOfTimeError, Seen, Watch
+from demyjpy.cli.check_watch import OutOfTimeError, Seen, Watch, takes_headers
 from demyjpy.cli.loading import Loaded
 from demyjpy.cli.signals import alarm
+from demyjpy.context import Context
 from demyjpy.engine.connection import Setup
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.testing.run import play_script, profiles_of
@@ -35,20 +42,39 @@ _AGAIN: Final = 0.5  # seconds between further alarms, for a handler that catche
 
 def play(report: Report, loaded: Loaded, driver: str) -> Report:
     """The report, and what is seen when sessions are played at the filter."""
-    watch = Watch()
+    watch, beyond = Watch(), Watch(is_beyond=True)
     on_connect = as_on_connect(loaded.on_connect)
-    setup = Setup(
+    shared = Shared.of(on_connect)
+    words = words_of(loaded.on_connect)
+    with _watched(watch):
+        count, is_whole = _play_all(_setup(on_connect, watch), words, watch)
+    if is_whole and any(takes_headers(seen.handler) for seen in watch.seen.values()):
+        with _watched(beyond):
+            _play_all(_setup(on_connect, beyond), words, beyond)
+    problems = (
+        *report.problems,
+        *problems_of(watch, report, driver),
+        *beyond_problems_of(watch, beyond),
+        *shared.problems(),
+    )
+    notes = (*report.notes, *notes_of(watch, report, count), _played(count, is_whole, watch.held_up))
+    return evolve(report, problems=problems, notes=notes, untried=tuple(untried_in(watch)))
+
+
+def _setup(on_connect: Callable[[Context], Context], watch: Watch) -> Setup:
+    return Setup(
         lambda ctx: watch.watched(on_connect(ctx)),
         on_error=lambda error, event, ctx: ctx,  # go on, so that the others are seen, too
         defers=lambda handler: handler.is_async,
     )
-    shared = Shared.of(on_connect)
+
+
+@contextmanager
+def _watched(watch: Watch) -> Iterator[None]:
+    """While the block runs, whatever waits is stopped, and so is who takes too long."""
     sys.addaudithook(watch.hear)  # it stays, and does nothing but while a handler runs
     with alarm(max(check_watch.LONGEST, 0.01), watch.ring, _AGAIN), _kept_alive():
-        count, is_whole = _play_all(setup, words_of(loaded.on_connect), watch)
-    problems = (*report.problems, *problems_of(watch, report, driver), *shared.problems())
-    notes = (*report.notes, *notes_of(watch, report, count), _played(count, is_whole, watch.held_up))
-    return evolve(report, problems=problems, notes=notes, untried=tuple(untried_in(watch)))
+        yield
 
 
 @contextmanager
@@ -96,6 +122,8 @@ def _play_all(setup: Setup, words: tuple[str, ...], watch: Watch) -> tuple[int, 
 
     for example in classics(words):
         play_one(example.script)
+    if watch.is_beyond:  # generated ones would show no more
+        return count, is_whole
     quick = settings(
         max_examples=_GENERATED,
         database=None,

@@ -11,6 +11,13 @@ from typing import Any, Final
 from attrs import asdict, frozen
 from pyrsistent import PMap
 
+from demyjpy.cli.check_chain import (
+    Link,
+    asked_for_edits,
+    asked_for_messages,
+    chain_lines,
+    links_of,
+)
 from demyjpy.cli.loading import Loaded, LoadError, describe, explain, short_path, takes
 from demyjpy.codec import EVENTS, ROW_OF_NAME
 from demyjpy.context import ENGINE_KEYS, Context, new_context
@@ -26,6 +33,7 @@ SENDMAIL_REPLY_TIME: Final = 10.0
 _NOT_IN_POSTFIX: Final = frozenset({"{if_name}", "{if_addr}", "{auth_ssf}", "{msg_id}"})
 _AFTER_ENVELOPE: Final = frozenset({"end_of_headers", "end_of_message"})
 _NOT_AFTER_ENVELOPE: Final = ("{mail_", "{rcpt_", "{tls_", "{cipher", "{cert_")
+_WITH_PROGRESS: Final = ("message", "end_of_message")
 _NO_SMTP: Final = ("quit", "disconnect", "options", "define_macros", "abort")
 
 
@@ -35,7 +43,8 @@ class Entry:
 
     ``filter`` counts the filters of a merged registry from 1. ``reply`` is None for an event that is
     never answered. ``file`` is empty where the function does not tell. ``progress`` is in seconds,
-    None where no sign of life is given while it runs.
+    None where no sign of life is given while it runs. ``limit`` is the largest message that a message
+    handler gets whole, in bytes, and ``beyond`` what becomes of a larger one; both are None for others.
     """
 
     event: str
@@ -48,6 +57,8 @@ class Entry:
     blocking: bool
     rejected: bool
     progress: float | None
+    limit: int | None = None
+    beyond: str | None = None
 
 
 @frozen
@@ -56,7 +67,9 @@ class Report:
 
     ``untried`` says what ``--play`` could not try.
 
-    ``macros`` are those asked for by event as declared, ``macro_lists`` as they are sent.
+    ``macros`` are those asked for by event as declared, ``macro_lists`` as they are sent. ``chain`` are
+    the filters of a merged one, ``asked_for_edits`` the events that only the edits of several need,
+    ``asked_for_messages`` those that only message handlers need.
     """
 
     filter: str
@@ -72,6 +85,9 @@ class Report:
     problems: tuple[str, ...]
     notes: tuple[str, ...]
     untried: tuple[str, ...] = ()
+    chain: tuple[Link, ...] = ()
+    asked_for_edits: tuple[str, ...] = ()
+    asked_for_messages: tuple[str, ...] = ()
 
     def as_json(self) -> str:
         """The same for programs."""
@@ -88,7 +104,7 @@ def examine(loaded: Loaded, driver: str) -> Report:
     except (Exception, SystemExit) as error:  # noqa: BLE001  # it is the user's function
         failure = f"on_connect failed: {explain(error)}"
         wants, registry, state_notes = Wants(), Registry(), ()
-    entries = tuple(_entries(registry, driver))
+    entries, needed = tuple(_entries(registry, driver)), asked_for_messages(registry)
     problems = [failure] if failure else list(_problems(wants, registry, driver))
     return Report(
         loaded.name,
@@ -96,13 +112,16 @@ def examine(loaded: Loaded, driver: str) -> Report:
         len(registry.parts),
         entries,
         tuple(row.name for row in EVENTS.values() if row.off and row.name not in wants.events),
-        _in_order(wants.optional_events),
+        _in_order(wants.optional_events.difference(needed)),
         tuple(sorted(wants.actions)),
         tuple(sorted(wants.optional_actions)),
         {event: tuple(names) for event, names in wants.macros.items()},
         _lists(wants),
         tuple(problems),
         (*_notes(loaded, wants, registry, driver), *state_notes),
+        chain=links_of(registry),
+        asked_for_edits=asked_for_edits(registry),
+        asked_for_messages=needed,
     )
 
 
@@ -153,13 +172,15 @@ def _lists(wants: Wants) -> dict[str, tuple[str, ...]]:
 def _entries(registry: Registry, driver: str) -> Iterator[Entry]:
     """The handlers in the order of a session; those that are no SMTP step come last."""
     order = [row.name for row in EVENTS.values() if row.name not in _NO_SMTP] + [*_NO_SMTP]
+    order.insert(order.index("end_of_message"), "message")
     for event in sorted(registry, key=order.index):
         for number, handler in chain_of(registry, event):
             yield _entry(event, number + 1, handler, driver)
 
 
 def _entry(event: str, number: int, handler: Handler[Any], driver: str) -> Entry:
-    row = ROW_OF_NAME.get(event)
+    row, is_message = ROW_OF_NAME.get(event), event == "message"
+    is_answered = is_message or (row is not None and row.replies and event != "options")
     file, line = place_of(handler)
     return Entry(
         event,
@@ -167,18 +188,20 @@ def _entry(event: str, number: int, handler: Handler[Any], driver: str) -> Entry
         handler.name,
         file,
         line,
-        handler.reply if row and row.replies and event != "options" else None,
+        handler.reply if is_answered else None,
         handler.is_async,
         handler.blocking,
         handler.rejected,
         handler.progress if _is_apart(handler, driver) else None,
+        handler.limit if is_message else None,
+        handler.beyond if is_message else None,
     )
 
 
 def _is_apart(handler: Handler[Any], driver: str) -> bool:
     """Whether signs of life can be given while a handler runs: it must not hold the event loop up."""
     apart = handler.is_async or handler.blocking or driver == "threads"
-    return apart and handler.event == "end_of_message"
+    return apart and handler.event in _WITH_PROGRESS
 
 
 def place_of(handler: Handler[Any]) -> tuple[str, int]:
@@ -204,10 +227,10 @@ def _problems(wants: Wants, registry: Registry, driver: str) -> Iterator[str]:
         if handler.is_async and driver == "threads":
             yield f"{event}: {handler.name} is async def, which needs --driver asyncio"
     edits = sorted((wants.actions | wants.optional_actions) - {"choose_macros"})
-    if edits and "end_of_message" not in registry:
+    if edits and not any(event in registry for event in _WITH_PROGRESS):
         yield (
-            f"{', '.join(edits)}: can never be sent, for only an end_of_message handler may change "
-            "a message, and there is none"
+            f"{', '.join(edits)}: can never be sent, because only a message handler and an "
+            "end_of_message handler may change a message, and there is none of them"
         )
 
 
@@ -241,14 +264,14 @@ def _handler_notes(event: str, handler: Handler[Any], driver: str) -> Iterator[s
     late = handler.progress is None or handler.progress >= SENDMAIL_REPLY_TIME
     if late and _is_apart(handler, driver):
         yield (
-            f"end_of_message: {handler.name} gives no sign of life within "
+            f"{event}: {handler.name} gives no sign of life within "
             f"{SENDMAIL_REPLY_TIME:g} s, after which Sendmail gives it up (T=R:)"
         )
 
 
 def _macro_notes(wants: Wants) -> Iterator[str]:
     if wants.macros:
-        yield "macros: asked for where the MTA lets a filter choose; others send what they always do"
+        yield "macros: asked for if the MTA lets filters choose; other MTAs send their usual ones"
     if _AFTER_ENVELOPE & set(wants.macros):
         yield (
             "macros: Sendmail needs a list for both end_of_headers and end_of_message, so what is "
@@ -281,10 +304,16 @@ def _lines(report: Report) -> Iterator[str]:
     yield from _table(_row(entry, report.filters > 1) for entry in report.handlers)
     if report.optional_events:
         yield f"  optional: {' '.join(report.optional_events)}"
+    if report.asked_for_messages:
+        needed = " ".join(report.asked_for_messages)
+        yield f"  asked for, as message handlers get whole messages: {needed}"
     yield f"  switched off: {' '.join(report.switched_off) or 'none'}"
     yield "\nActions"
     yield f"  required: {' '.join(report.actions) or 'none'}"
     yield f"  optional: {' '.join(report.optional_actions) or 'none'}"
+    if report.chain:
+        yield "\nChain"
+        yield from chain_lines(report.chain, report.asked_for_edits)
     yield "\nMacros asked for"
     yield from _table((event, " ".join(names)) for event, names in report.macro_lists.items())
     if not report.macro_lists:
@@ -298,10 +327,19 @@ def _lines(report: Report) -> Iterator[str]:
     yield "" if report.problems else f"\nNothing wrong found{where}."
 
 
+_BEYOND: Final = {
+    "headers": "larger ones without body",
+    "tempfail": "larger ones are refused for now",
+    "reject": "larger ones are rejected",
+}
+
+
 def _row(entry: Entry, merged: bool) -> tuple[str, ...]:
     how = {True: "reply", False: "no reply", None: "never answered"}[entry.reply]
     flags = ("is_async", "async"), ("blocking", "blocking"), ("rejected", "refused recipients too")
     words = [how, *(word for flag, word in flags if getattr(entry, flag))]
+    if entry.limit is not None:
+        words.append(f"up to {entry.limit:,} bytes, {_BEYOND[entry.beyond or 'headers']}")
     if entry.progress is not None:
         words.append(f"progress every {entry.progress:g} s")
     place = f"{entry.file}:{entry.line}" if entry.file else "?"

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import Any, Final, TypeAlias
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from pyrsistent import PMap
 
 from demyjpy.actions import Modification
@@ -27,6 +27,7 @@ from demyjpy.registry import Handler
 from demyjpy.trace.display.wording import verdict_words
 from demyjpy.trace.replay.outside_calls import NETWORK, PROGRAMS, with_each_handler
 from demyjpy.verdicts import decides, is_verdict
+from demyjpy.wishes import Wish
 
 LONGEST: Final = 20.0
 """Seconds; no session is begun after them, and none goes on."""
@@ -73,7 +74,9 @@ class Seen:
     """Verdicts that end a message, in words, and how often."""
     queued: set[str] = field(factory=set)
     kept: set[str] = field(factory=set)
-    """The classes of actions that it queued."""
+    """The classes of actions that it queued, or ``become``."""
+    wished: set[str] = field(factory=set)
+    """The actions that its wishes, and its edits beside them, need."""
     dropped: set[str] = field(factory=set)
     """Those of actions that it asked for in a context that it did not return."""
     macros: set[str] = field(factory=set)
@@ -85,12 +88,16 @@ class Seen:
 
 @define
 class Watch:
-    """Sees what handlers do, one at a time; made for one `play`."""
+    """Sees what handlers do, one at a time; made for one `play`.
 
+    ``is_beyond``: message handlers get each message as they get one above their limit.
+    """
+
+    is_beyond: bool = False
     thread: int = field(factory=threading.get_ident)
     seen: dict[Key, Seen] = field(factory=dict)
-    known: dict[Handler[Any], Seen] = field(factory=dict)
-    """By the handler that stands around the filter's own."""
+    known: dict[Any, Seen] = field(factory=dict)
+    """By the function that stands around the filter's own."""
     asked: list[Any] = field(factory=list)
     """Actions given to ``send_action`` by the one that runs."""
     running: Seen | None = None
@@ -165,16 +172,27 @@ class Watch:
                 raise self._failed(seen, error) from error
             return self._ended(seen, outcome, macros)
 
-        wrapped = wrap_handler(handler, around)
-        self.known[wrapped] = seen
+        limited = evolve(handler, limit=1) if self.is_beyond and takes_headers(handler) else handler
+        wrapped = wrap_handler(limited, around)
+        self.known[wrapped.function] = seen
         return wrapped
 
     def judge(self, steps: Iterable[Step]) -> None:
         """Take what the engine found wrong with what handlers returned, such as an illegal plan."""
         for step in steps:
-            seen = self.known.get(step.handler) if step.handler else None
+            seen = self._seen_in(step.handler) if step.handler else None
+            if seen is not None and "become" in seen.kept:
+                edits = (one for one in step.actions if isinstance(one, Modification))
+                seen.wished |= {action_row(one).permission for one in edits}
             if seen is not None and step.error is not None and not seen.stops:
                 seen.failure = seen.failure or f"{type(step.error).__name__}: {step.error}"
+
+    def _seen_in(self, handler: Handler[Any]) -> Seen | None:
+        """What was seen of a handler of the engine's, which in a chain has one of ours inside."""
+        function: Any = handler.function
+        while function is not None and function not in self.known:
+            function = getattr(function, "__wrapped__", None)
+        return self.known.get(function)
 
     def _failed(self, seen: Seen, error: BaseException) -> HandlerError:
         self.end()
@@ -190,8 +208,8 @@ class Watch:
             return after
         queued = take_actions(after)[0]
         kept = set(map(id, queued))
-        seen.dropped |= {type(one).__name__ for one in self.asked if id(one) not in kept}
-        seen.kept |= {type(one).__name__ for one in queued}
+        seen.dropped |= {_name_of(one) for one in self.asked if id(one) not in kept}
+        seen.kept |= {_name_of(one) for one in queued}
         for action in queued:
             if isinstance(action, Modification):
                 seen.queued.add(action_row(action).permission)
@@ -199,6 +217,15 @@ class Watch:
                 words = verdict_words(action)
                 seen.ends[words] = seen.ends.get(words, 0) + 1
         return after.set("macros", macros)
+
+
+def takes_headers(handler: Handler[Any]) -> bool:
+    """Whether it is a message handler that gets a message above its limit without the body."""
+    return handler.event == "message" and handler.beyond == "headers"
+
+
+def _name_of(action: Any) -> str:
+    return "become" if isinstance(action, Wish) else type(action).__name__
 
 
 def _is_sleep(frame: FrameType) -> bool:

@@ -10,8 +10,10 @@ from demyjpy.cli.replay_report import context_words
 from demyjpy.codec import name_of
 from demyjpy.context import Context
 from demyjpy.engine.connection import Step
+from demyjpy.findings import new_findings
+from demyjpy.message import Message
 from demyjpy.shown import safe
-from demyjpy.trace.display.wording import answer_words, shorten
+from demyjpy.trace.display.wording import again_words, answer_words, finding_words, plural, shorten
 from demyjpy.trace.format.recorded_steps import Moment
 from demyjpy.trace.format.trace import Trace
 
@@ -34,10 +36,14 @@ def _recorded(trace: Trace, paint: Paint) -> Iterator[list[str]]:
 
 
 def _did(moment: Moment) -> list[str]:
-    lines = [f"handler: {safe(name)}" for name in moment.handlers]
-    if moment.actions:
-        lines.append(f"queued: {answer_words(moment.actions)}")
-    lines += [f"error: {shorten(error)}" for error in moment.errors]
+    lines: list[str] = []
+    for part in moment.parts:
+        if part.handler:
+            lines.append(f"handler: {safe(part.handler)}{safe(again_words(part.again))}")
+        if part.actions:
+            lines.append(f"queued: {answer_words(part.actions)}")
+        lines += [f"found: {finding_words(one)}" for one in part.findings]
+        lines += [f"error: {shorten(error)}" for error in part.errors]
     if moment.answer:
         lines.append(f"answer: {answer_words(moment.answer)}")
     return [*lines, *([f"time: {moment.duration * 1000:.3f} ms"] if moment.duration else [])]
@@ -55,16 +61,25 @@ def _does(step: Step) -> list[str]:
         lines.append(f"handler: {safe(step.handler.name)}" + (f" ({file}:{line})" if file else ""))
     if step.actions:
         lines.append(f"queued: {answer_words(step.actions)}")
+    lines += [f"found: {finding_words(one)}" for one in new_findings(step.before, step.after)]
     if step.error is not None:
         lines.append(f"error: {shorten(f'{type(step.error).__name__}: {step.error}')}")
     return [*lines, *([f"answer: {answer_words(step.answer)}"] if step.answer else [])]
+
+
+def _shown(event: object) -> str:
+    """An event in a line; of a whole message what it is made of, because its steps were shown before."""
+    if isinstance(event, Message):
+        fields = plural(len(event.fields), "header field")
+        return f"{plural(len(event.recipients), 'recipient')}, {fields}, {event.size:,} bytes"
+    return shorten(repr(event))
 
 
 def _group(
     event: object, name: str, before: Context, after: Context, did: list[str], paint: Paint
 ) -> list[str]:
     """A step: the event, what was done, and the context with what changed in it."""
-    title = paint("bold", shorten(name)) + (f"  {shorten(repr(event))}" if event is not None else "")
+    title = paint("bold", shorten(name)) + (f"  {_shown(event)}" if event is not None else "")
     old, new = context_words(before), context_words(after)
     lines = [title, *did]
     for key in sorted({**old, **new}):

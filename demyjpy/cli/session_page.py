@@ -15,11 +15,19 @@ from demyjpy.cli.check_report import place_of
 from demyjpy.codec import name_of
 from demyjpy.context import ENGINE_KEYS, Context
 from demyjpy.engine.connection import Step
+from demyjpy.findings import Finding, new_findings
 from demyjpy.handlers import default_event_handler
 from demyjpy.registry import Handler
 from demyjpy.trace.display import pages
 from demyjpy.trace.display.pages import Bounded, Markup, change, details, element
-from demyjpy.trace.display.wording import answer_words, ending, envelope, path_words
+from demyjpy.trace.display.wording import (
+    again_words,
+    answer_words,
+    ending,
+    envelope,
+    finding_words,
+    path_words,
+)
 from demyjpy.trace.format.message_stories import MessageStory
 from demyjpy.trace.format.recorded_steps import Moment
 from demyjpy.trace.format.trace import Trace
@@ -31,16 +39,22 @@ _DEFAULT: Final = f"{default_event_handler.__module__}.{default_event_handler.__
 
 @frozen
 class Act:
-    """What a handler did; ``source`` is its text where it is known, ``duration`` in seconds."""
+    """What a handler did; ``source`` is its text where it is known, ``duration`` in seconds.
+
+    ``again`` is the event that it got, if its filter waited for the end of the message, or got all of
+    the message as a value.
+    """
 
     handler: str
     before: Context
     after: Context
     actions: tuple[Any, ...] = ()
+    findings: tuple[Finding, ...] = ()
     errors: tuple[str, ...] = ()
     duration: float | None = None
     place: str = ""
     source: str = ""
+    again: str = ""
 
 
 @frozen
@@ -56,15 +70,20 @@ class View:
 def recorded_views(moments: Iterable[Moment]) -> Iterator[View]:
     """The steps as they were recorded."""
     for one in moments:
-        act = Act(
-            ", ".join(one.handlers),
-            one.ctx,
-            one.after,
-            one.actions,
-            one.errors,
-            one.duration or None,
+        acts = tuple(
+            Act(
+                part.handler,
+                part.ctx,
+                part.after,
+                part.actions,
+                part.findings,
+                part.errors,
+                part.duration or None,
+                again=part.again,
+            )
+            for part in one.parts
         )
-        yield View(one.name, one.event, (act,), one.answer)
+        yield View(one.name, one.event, acts or (Act("", one.ctx, one.after),), one.answer)
 
 
 def played_views(steps: Iterable[Step]) -> Iterator[View]:
@@ -75,23 +94,26 @@ def played_views(steps: Iterable[Step]) -> Iterator[View]:
 
 def _view(said: list[Step]) -> View:
     answer = tuple(action for step in said for action in step.answer)
-    return View(name_of(said[0].event), said[0].event, tuple(map(_act, said)), answer)
+    event = said[0].said
+    return View(name_of(event), event, tuple(map(_act, said)), answer)
 
 
 def _act(step: Step) -> Act:
     errors = () if step.error is None else (f"{type(step.error).__name__}: {step.error}",)
     if step.handler is None:
-        return Act("", step.before, step.after, step.actions, errors)
+        return Act("", step.before, step.after, step.actions, (), errors)
     file, line = place_of(step.handler)
     return Act(
         step.handler.name,
         step.before,
         step.after,
         step.actions,
+        new_findings(step.before, step.after),
         errors,
         step.duration,
         f"{file}:{line}" if file else "",
         _source_of(step.handler),
+        name_of(step.event) if step.is_shown_again else "",
     )
 
 
@@ -191,16 +213,18 @@ def _did(act: Act) -> Iterator[Markup]:
     """What a handler did, where there is something to say."""
     old, new = _context(act.before), _context(act.after)
     is_own = act.handler and not act.handler.startswith(_DEFAULT)
-    if not (is_own or act.errors or old != new):
+    if not (is_own or act.errors or act.findings or old != new):
         return  # what the library does by itself is in the answer
     same = [change("", f"{key} = {value}") for key, value in old.items() if new.get(key) == value]
     time = () if act.duration is None else (f"{act.duration * 1000:,.3f} ms",)
     place = ", ".join((*filter(None, [act.place]), *time))
-    title = element("code", act.handler) if act.handler else "no handler"
+    again = again_words(act.again)
+    title = (element("code", act.handler) if act.handler else "no handler", again)
     yield element(
         "div",
         element("div", title, element("span", f" {place}", kind="dim")),
         element("div", f"queued: {answer_words(act.actions)}") if act.actions else (),
+        (element("div", f"found: {finding_words(one)}") for one in act.findings),
         (element("div", one, kind="error") for one in act.errors),
         pages.changes(old, new),
         details(f"context: {len(same)} unchanged", same) if same else (),

@@ -12,6 +12,7 @@ from demyjpy.mta.milter_link import Answer, MilterFailedError
 from demyjpy.mta.smtp_session import Heard, Outcome
 from demyjpy.shown import safe
 from demyjpy.trace.display.wording import edit_words, plural, shorten, verdict_words
+from demyjpy.verdicts import join_bodies
 
 
 def failure_words(failure: MilterFailedError) -> str:
@@ -46,12 +47,12 @@ def smtp_line(step: client_steps.ClientStep) -> str:
 
 
 def answer_lines(heard: Sequence[Heard], names: Sequence[str]) -> Iterator[str]:
-    """What the milters answered, a line each; equal answers in a row are one."""
+    """What the milters answered, a line each; equal answers in a row are one, and so is a long body."""
     for one, equal in groupby(heard):
         count = len(list(equal))
         times = f" x{count}" if count > 1 else ""
         yield f"{safe(names[one.milter])}: {one.event}{times}: {_answer_words(one)}"
-        yield from (f"    {edit_words(edit)}" for edit in one.answer.modifications)
+        yield from (f"    {edit_words(edit)}" for edit in join_bodies(one.answer.modifications))
 
 
 def _answer_words(heard: Heard) -> str:
@@ -60,7 +61,7 @@ def _answer_words(heard: Heard) -> str:
         return "is a milter"
     words = verdict_words(answer.verdict)
     if answer.modifications:
-        words += f", {plural(len(answer.modifications), 'change')}"
+        words += f", {plural(len(join_bodies(answer.modifications)), 'change')}"
     if answer.progress:
         words += f", after {plural(answer.progress, 'sign')} of life"
     return words

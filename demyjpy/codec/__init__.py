@@ -48,10 +48,15 @@ def encode_event(event: ev.Event, leading_space: bool = False) -> Packet:
     return row.letter, row.encode(event, leading_space)
 
 
-def name_of(event: ev.Event) -> str:
-    """The name of an event: the key under which its handler is registered."""
+def name_of(event: object) -> str:
+    """The name of an event: the key under which its handler is registered.
+
+    Two events are the engine's own: the end of a connection, and a message as a value.
+    """
     row = ROW_OF_EVENT.get(type(event))
-    return row.name if row else "disconnect"
+    if row is None:
+        return "disconnect" if isinstance(event, ev.Disconnect) else "message"
+    return row.name
 
 
 def decode_action(packet: Packet, leading_space: bool = False) -> act.Action:

@@ -12,12 +12,14 @@ from typing import Any, Protocol
 from demyjpy.drivers.admission import Guest
 from demyjpy.drivers.options import ServerOptions
 from demyjpy.drivers.report import UNFINISHED, report, report_closed
+from demyjpy.drivers.signs import end_in_hand, period_of
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable
+from demyjpy.drivers.tape_makers import Tapes
 from demyjpy.drivers.transport import Poller, Transport
 from demyjpy.engine.connection import Call, Connection
 from demyjpy.engine.handler_results import as_exception
 from demyjpy.engine.hot_path import Line
-from demyjpy.engine.pipeline import PROGRESS, hang_up, open_connection, resume
+from demyjpy.engine.pipeline import PROGRESS, open_connection
 from demyjpy.errors import DeadlineError, HandlerError
 from demyjpy.events import Abort, Disconnect
 
@@ -27,6 +29,7 @@ class Server(Protocol):
 
     options: ServerOptions
     poller: Poller
+    tapes: Tapes
     stopping: bool
 
     def call(self, call: Call) -> "tuple[asyncio.Future[Any], Callable[[], str]]":
@@ -42,6 +45,7 @@ class AsyncSession:
     __slots__ = (
         "_begun",
         "_deadline",
+        "_end",
         "_give_up",
         "_is_behind",
         "_is_cut",
@@ -65,10 +69,12 @@ class AsyncSession:
         self.guest = guest
         self._late: socket.socket | None = None
         """Where acknowledgements would be late."""
-        self._line = Line(open_connection(guest.setup, name))
+        self._line = Line(open_connection(guest.setup, name), server.tapes.new())
         self._transport: Transport | None = None
         self._running: asyncio.Future[Any] | None = None
         self._keepalive: asyncio.TimerHandle | None = None
+        self._end: int | None = None
+        """The end of message that is in hand."""
         self._loop = asyncio.get_running_loop()
         self._seen = self._moved = monotonic()
         self._begun: float | None = self._seen
@@ -116,7 +122,7 @@ class AsyncSession:
             self._server.forget_session(self)
             return
         try:
-            self._follow(hang_up(connection))
+            self._hang_up()
         except BaseException:
             self._server.forget_session(self)
             raise
@@ -136,13 +142,21 @@ class AsyncSession:
             self._transport.read(is_wanted)
 
     # ---------------------------------------------------------------------- what the engine says
+    def _hang_up(self) -> None:
+        """The peer has gone, or we leave it."""
+        if not self._line.leave().is_closed:
+            self._line.hang_up()
+            self._follow(self._line.leave())
+
     def _follow(self, connection: Connection) -> None:
-        """Do what the engine wants done."""
-        self._line.hold(connection)
+        """Do what the engine wants done, now that this is what holds."""
         report(connection)
+        if connection.troubles:
+            self._line.forget_troubles()
         transport = self._transport
         if connection.data_to_send and transport is not None:
             transport.write(connection.data_to_send)
+        self._note_end(connection)
         if connection.call is not None:
             if self._running is None:
                 self._call(connection.call)
@@ -158,7 +172,7 @@ class AsyncSession:
             self._read(False)
             transport.work_later()
         elif self._server.stopping and connection.is_idle:
-            self._follow(hang_up(connection))
+            self._hang_up()
         self._seen = monotonic()  # now it is the MTA's turn
 
     def _call(self, call: Call) -> None:
@@ -167,8 +181,16 @@ class AsyncSession:
         self._running.add_done_callback(self._called)
         timeout = self._server.options.handler_timeout
         self._deadline = self._loop.call_later(timeout, self._overdue, self._running, call, timeout)
-        if call.progress is not None and self._transport is not None:
-            self._send_progress_later(self._transport, call.progress)
+
+    def _note_end(self, connection: Connection) -> None:
+        """Signs of life are due from when an end of message is in hand, whoever is called meanwhile."""
+        end = end_in_hand(connection)
+        if end != self._end:
+            self._end = end
+            self._stop_progress()
+            period = None if end is None else period_of(connection.agreed)
+            if period is not None and self._transport is not None:
+                self._send_progress_later(self._transport, period)
 
     def _send_progress_later(self, transport: Transport, period: float) -> None:
         self._keepalive = self._loop.call_later(period, self._send_progress, transport, period)
@@ -197,9 +219,9 @@ class AsyncSession:
         self._loop.call_soon(self._finish, future)
 
     def _finish(self, future: "asyncio.Future[Any]") -> None:
-        self._stop_progress()
         self._deadline.cancel()
         self._running = None
+        self._give_up = str  # the other one knows what the handler has returned
         try:
             outcome = future.result()
         except BaseException as error:  # noqa: BLE001  # what ends a task is no end of the milter
@@ -217,17 +239,17 @@ class AsyncSession:
             self._transport.fail(error)
 
     def _go_on(self, outcome: Any) -> None:
-        connection = self._line.leave()
         if self._transport is not None and self._transport.is_closing:
-            connection = hang_up(connection)
-        self._follow(resume(connection, outcome, monotonic() - self._started))
+            self._line.hang_up()
+        self._line.resume(outcome, monotonic() - self._started)
+        self._follow(self._line.leave())
         self._read_if_due()
 
     # ---------------------------------------------------------------------- what the server says
     def leave_if_idle(self) -> None:
         """End the session, unless a message is on its way."""
         if self._transport is not None and self._line.leave().is_idle:
-            self._follow(hang_up(self._line.leave()))
+            self._hang_up()
 
     def cut(self) -> None:
         """End the session now. A handler that still runs is cancelled, which is reported then."""
@@ -235,7 +257,7 @@ class AsyncSession:
             if self._running is None and not self._transport.is_closing:
                 report_closed(self._line.leave(), UNFINISHED)
             self._transport.abort()
-            self._follow(hang_up(self._line.leave()))
+            self._hang_up()
         call = self._line.leave().call
         if self._running and call and not isinstance(call.event, Abort | Disconnect):  # which are due
             self._is_cut = True

@@ -35,14 +35,17 @@ class Alarms:
             self._changed.notify()
         self._thread.join()
 
-    def every(self, period: float, act: Callable[[], None]) -> "Alarm":
-        """While its block runs, ``act`` is called every ``period`` seconds; never after it."""
-        return Alarm(self, period, act)
+    def every(self, period: float, act: Callable[[], None], first: float | None = None) -> "Alarm":
+        """While its block runs, ``act`` is called every ``period`` seconds; never after it.
+
+        The first time is after ``first`` seconds, if given: at once if these are not more than 0.
+        """
+        return Alarm(self, period, act, period if first is None else first)
 
     def add(self, alarm: "Alarm") -> None:
         """Switch it on."""
         with self._lock:
-            self._due[alarm] = due = time.monotonic() + alarm.period
+            self._due[alarm] = due = time.monotonic() + alarm.first
             self._shortest = min(self._shortest, alarm.period)
             if due < self._next:
                 self._changed.notify()
@@ -69,11 +72,12 @@ class Alarms:
 class Alarm:
     """What is called every ``period`` seconds while its ``with`` block runs."""
 
-    __slots__ = ("_alarms", "act", "period")
+    __slots__ = ("_alarms", "act", "first", "period")
 
-    def __init__(self, alarms: Alarms, period: float, act: Callable[[], None]) -> None:
+    def __init__(self, alarms: Alarms, period: float, act: Callable[[], None], first: float) -> None:
         self._alarms = alarms
         self.period = period
+        self.first = first
         self.act = act
 
     def __enter__(self) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from demyjpy.drivers.report import log
@@ -23,27 +23,25 @@ class _Obeying:
 
     def __init__(self, act: Callable[[], object], *, is_shared: bool) -> None:
         self._act = act
-        self._is_asked = self._is_busy = False
+        self._busy = _thread.allocate_lock()
+        self._is_asked = False
         self.is_shared = is_shared
 
     def __call__(self, *_: object) -> None:
         """In a signal handler: whatever was interrupted may hold any lock, those of `threading` too."""
         self._is_asked = True
-        if not self._is_busy:
-            self._is_busy = True
-            try:
+        if not self._busy.locked():  # else who holds it looks again when it has let go
+            with suppress(RuntimeError):  # the system has no thread left: the next signal tries again
                 _thread.start_new_thread(self._run, ())
-            except RuntimeError:  # the system has no thread left: the next signal tries again
-                self._is_busy = False
 
     def _run(self) -> None:  # pragma: no cover  # coverage sees threads that `threading` starts
-        """As often as it was asked since it was last begun: once."""
-        try:
-            while self._is_asked:
+        """As often as it was asked since it was last begun: once. One thread at a time."""
+        while self._is_asked and self._busy.acquire(blocking=False):
+            try:
                 self._is_asked = False
                 self._act()
-        finally:
-            self._is_busy = False
+            finally:
+                self._busy.release()
 
 
 @contextmanager

@@ -173,6 +173,8 @@ def message_of(record: logging.LogRecord, most: int = LONGEST, *, as_it_is: bool
         text = record.getMessage()
     except BaseException as error:  # noqa: BLE001  # an argument's __str__ is the user's
         text = f"{shown(record.msg)} (its arguments do not fit: {type(error).__name__})"
+    if type(text) is str and len(text) <= most and text.isascii() and text.isprintable():
+        return text  # as nearly always
     head = str.__getitem__(text, slice(most + 1))
     return cut(head if as_it_is else printable(head), most)
 

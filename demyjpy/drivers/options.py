@@ -16,9 +16,12 @@ from typing import Any, Final, Literal
 from attrs import field, fields_dict, frozen
 from attrs import validators as v
 
+from demyjpy.drivers.spool import KEPT_IN_MEMORY, SpoolFile
 from demyjpy.engine.connection import Observer, OnError, Setup
 from demyjpy.engine.limits import Budget, Limits
 from demyjpy.engine.pipeline import as_on_connect
+from demyjpy.engine.stock import Spooling
+from demyjpy.engine.tape import Watcher
 from demyjpy.registry import Handler
 
 LOOPS: Final = ("asyncio", "uvloop")
@@ -47,9 +50,13 @@ class ServerOptions:
     ``write_timeout``: with bytes that the MTA does not take. ``handler_timeout``: for one call of a
     handler that runs apart. ``warn_blocked``: what a handler may block the event loop before the log
     names it. ``grace``: for messages in flight when the milter stops.
+    ``spool``: the bytes of a message's body that are kept in memory; a larger body lies in a file
+    without a name in the directory of TMPDIR. 0: each body lies in a file.
     ``blocking_threads``: for ``blocking=True`` handlers under asyncio. ``loop``: the event loop of the
     asyncio driver, ``"asyncio"`` or ``"uvloop"``, which has to be installed. ``observer``: called with
-    every `Step`. ``on_lag``: called twice a second with how late the event loop is, in seconds.
+    every `Step`, which sends each connection the long way, unless it is one of the ``watchers``: they
+    read the tapes of the connections, which costs little (`demyjpy.engine.tape.Watcher`). ``on_lag``:
+    called twice a second with how late the event loop is, in seconds.
     """
 
     on_error: OnError = "tempfail"
@@ -66,9 +73,11 @@ class ServerOptions:
     idle_timeout: float = field(converter=_seconds, default=7210.0, validator=v.gt(0))
     write_timeout: float = field(converter=_seconds, default=300.0, validator=v.gt(0))
     grace: float = field(converter=_seconds, default=30.0, validator=v.ge(0))
+    spool: int = field(default=KEPT_IN_MEMORY, validator=[v.instance_of(int), v.ge(0)])
     blocking_threads: int = field(default=64, validator=[v.instance_of(int), v.ge(1)])
     loop: str = field(default="asyncio", validator=v.in_(LOOPS))
-    observer: Observer | None = None
+    observer: Observer | Watcher | None = None
+    watchers: tuple[Watcher, ...] = field(default=(), converter=tuple)
     on_lag: Callable[[float], object] | None = None
 
     @property
@@ -76,18 +85,30 @@ class ServerOptions:
         """How often it is looked whether a connection has had its time."""
         return min(30.0, self.idle_timeout / 4, self.write_timeout / 4, self.negotiate_timeout / 4)
 
+    @property
+    def readers(self) -> tuple[Watcher, ...]:
+        """Who reads tapes."""
+        return (*self.watchers, *([self.observer] if isinstance(self.observer, Watcher) else []))
+
     def setup(
-        self, on_connect: Any, defers: Callable[[Handler[Any]], bool], budget: Budget | None = None
+        self,
+        on_connect: Any,
+        defers: Callable[[Handler[Any]], bool],
+        budget: Budget | None = None,
+        *,
+        defers_ends: bool = False,
     ) -> Setup:
         """The engine's part of it, checked; the budget is the driver's."""
         return Setup(
             as_on_connect(on_connect),
             self.on_error,
             self.limits,
-            self.observer,
-            time.perf_counter if self.observer else None,
+            None if isinstance(self.observer, Watcher) else self.observer,
+            time.perf_counter if self.observer or self.watchers else None,
             defers,
             budget,
+            defers_ends=defers_ends,
+            spool=Spooling(self.spool, SpoolFile.open),
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from demyjpy.drivers.address import Address, Listener, listen
 from demyjpy.drivers.admission import Door
 from demyjpy.drivers.options import ServerOptions, SessionNames
+from demyjpy.drivers.tape_makers import Tapes
 from demyjpy.engine.connection import Setup
 
 
@@ -27,6 +28,7 @@ class Server(ABC):
         self.options = options or ServerOptions()
         self._door = Door(self.options, self._setup(on_connect))
         self._names = SessionNames()
+        self.tapes = Tapes(self.options.readers)
         self._retired: Callable[[], None] | None = None
         """Called when the last session has ended, if no more connections are to be accepted."""
         self.stopping = False

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import count
 from typing import Any, Final, Self, TypeAlias
 
 from attrs import frozen
@@ -65,7 +66,7 @@ class Requests:
 
     def __init__(self) -> None:
         self.asked: list[bool] = []
-        """The requests to stop, in order; True: at once."""
+        """The requests to stop; True: at once. Two that come together may change places."""
         self._is_retired = False
         self._controls: Controls | None = None
 
@@ -94,29 +95,55 @@ class Requests:
 def obeyed(reload: Callable[[], None] | None = None) -> Iterator[Requests]:
     """While the block runs, SIGTERM and SIGINT ask to stop, a second one at once.
 
-    SIGHUP calls ``reload``, if there is one.
+    SIGHUP calls ``reload``, if there is one, and does nothing after a signal to stop: see `_reloading`.
 
     A third one does what it did before: a handler that hangs in the main thread can be ended. In
     other threads than the main one Python allows no handling of signals.
     """
     requests = Requests()
+    numbers = count()
     restores: list[Callable[[], None]] = []  # empty until all signals have these handlers
     handled: dict[signal.Signals, Callable[..., None]] = {}
     if _is_main_thread():
         handled = {number: lambda *_: obey() for number in SIGNALS}
-        if reload is not None:
-            handled[RELOAD] = lambda *_: reload()
+    else:
+        reload = None
 
     def obey() -> None:
-        again = bool(requests.asked)
+        # the next signal may come in the midst of this: to look and to note has to be one step
+        again = next(numbers) > 0
         requests.ask(again)
         if again:
             for restore in restores:
                 restore()
 
-    with handling(handled) as restore:
+    with _reloading(reload, requests), handling(handled) as restore:
         restores.append(restore)
         yield requests
+
+
+@contextmanager
+def _reloading(reload: Callable[[], None] | None, requests: Requests) -> Iterator[None]:
+    """While the block runs, SIGHUP calls ``reload``, until a signal asks to stop.
+
+    After that it does nothing. If it would end the program by itself, it is ignored also when the block
+    has ended: the program still takes time to end, and its exit status is to say that it was told to.
+    Only what is ignored stays so to the very end; Python gives up its handlers before (`Py_FinalizeEx`).
+    """
+    if reload is None:
+        yield
+        return
+
+    def obey(*_: object) -> None:
+        if not requests.asked:
+            reload()
+
+    before = signal.signal(RELOAD, obey)
+    try:
+        yield
+    finally:
+        is_ending = bool(requests.asked) and before is signal.SIG_DFL
+        signal.signal(RELOAD, signal.SIG_IGN if is_ending else before)
 
 
 def obey_parent() -> Requests:

@@ -21,6 +21,7 @@ from demyjpy.drivers.privileges import become
 from demyjpy.drivers.report import log
 from demyjpy.drivers.service import Service
 from demyjpy.drivers.signals import Controls, Started, obeyed
+from demyjpy.drivers.spool import warn_of_spool
 from demyjpy.drivers.workers import Workers
 from demyjpy.errors import HandlerError
 
@@ -65,7 +66,7 @@ def start_milter(
         become(user, group)
         actual = str(listener.address)
         log.info("listening on %s (driver %s, workers %d)", actual, driver, workers)
-        warn_if_open(listener.socket.getsockname(), chosen)
+        _warn(listener, on_connect, chosen)
         if on_ready:
             on_ready(actual)
 
@@ -92,6 +93,12 @@ def start_milter(
             several = Workers(workers, listener, work, on_connect, chosen.grace, tend, lost)
             service.begin = several.load
             several.run(started)
+
+
+def _warn(listener: Listener, on_connect: Any, options: ServerOptions) -> None:
+    """What whoever runs the milter should know from the start."""
+    warn_if_open(listener.socket.getsockname(), options)
+    warn_of_spool(on_connect)
 
 
 @contextmanager

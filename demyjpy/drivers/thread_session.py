@@ -16,11 +16,13 @@ from demyjpy.drivers.admission import Guest
 from demyjpy.drivers.alarms import Alarms
 from demyjpy.drivers.options import ServerOptions
 from demyjpy.drivers.report import report, report_closed
+from demyjpy.drivers.signs import end_in_hand, period_of
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable, send_at_once
+from demyjpy.drivers.tape_makers import Tapes
 from demyjpy.drivers.turns import Share, Turns
 from demyjpy.engine.connection import Call, Connection
 from demyjpy.engine.hot_path import Line
-from demyjpy.engine.pipeline import PROGRESS, hang_up, open_connection, resume, run_call
+from demyjpy.engine.pipeline import PROGRESS, open_connection, run_call
 from demyjpy.errors import DeadlineError
 from demyjpy.registry import Handler
 
@@ -34,6 +36,7 @@ class Server(Protocol):
 
     options: ServerOptions
     alarms: Alarms
+    tapes: Tapes
     turns: Turns
     stopping: bool
 
@@ -59,12 +62,18 @@ class ThreadSession:
         self._options = server.options
         self._socket = sock
         self.guest = guest
-        self._line = Line(Connection(guest.setup, name))
+        self._line = Line(Connection(guest.setup, name), server.tapes.new())
         self._begun: float | None = time.monotonic()
         """When it began, until it has negotiated."""
         self._lock = threading.Lock()
         self._is_reading = self._is_left = False
         self._half_sent = b""
+        self._end: int | None = None
+        """The end of message that was in hand at the last call."""
+        self._period: float | None = None
+        """How often PROGRESS is sent there."""
+        self._shown = 0.0
+        """When the MTA has last heard of it."""
 
     def serve(self) -> None:
         """Until the connection ends."""
@@ -113,7 +122,7 @@ class ThreadSession:
                     acknowledge(late)
             else:
                 answer = None
-                self._line.hold(hang_up(self._line.leave()))
+                self._line.hang_up()
 
     def end(self) -> None:
         """The connection has ended."""
@@ -133,7 +142,9 @@ class ThreadSession:
         while True:
             connection = self._line.leave()
             report(connection)
-            is_behind = connection.backlog.has_packets
+            if connection.troubles:
+                self._line.forget_troubles()
+            is_behind = connection.backlog.has_more
             if is_behind or connection.call is not None:  # at its end a message mostly waits
                 self._share.spend(is_behind)
             if connection.data_to_send:
@@ -145,7 +156,7 @@ class ThreadSession:
             elif connection.is_closed or not is_behind:
                 return not connection.is_closed
             elif self._is_left:
-                self._line.hold(hang_up(connection))
+                self._line.hang_up()
             else:
                 answer = self._line.go_on()
                 if answer is not None:
@@ -153,10 +164,9 @@ class ThreadSession:
                     return True
 
     def _resume(self, outcome: Any, duration: float) -> None:
-        connection = self._line.leave()
         if duration > _NOTICEABLE and self._is_gone():
-            connection = hang_up(connection)
-        self._line.hold(resume(connection, outcome, duration))
+            self._line.hang_up()
+        self._line.resume(outcome, duration)
 
     def _call(self, call: Call) -> Any:
         """Call a handler; `_LeftBehindError` where it took so long that another thread went on."""
@@ -169,17 +179,28 @@ class ThreadSession:
 
         def show_life() -> None:
             if not is_left:
+                self._shown = time.monotonic()
                 self._send_progress()
 
+        self._note_end(self._line.leave())
         with alarms.every(self._options.handler_timeout, give_up):
-            if call.progress is None:
+            period = self._period
+            if period is None:
                 outcome = run_call(call)
             else:
-                with alarms.every(call.progress, show_life):
+                due = self._shown + period - time.monotonic()
+                with alarms.every(period, show_life, due):
                     outcome = run_call(call)
         if any(is_left):
             raise _LeftBehindError
         return outcome
+
+    def _note_end(self, connection: Connection) -> None:
+        """Signs of life are due from the first call of an end of message on, whoever is called."""
+        end = end_in_hand(connection)
+        if end != self._end:
+            self._end, self._shown = end, time.monotonic()
+            self._period = None if end is None else period_of(connection.agreed)
 
     def _send_progress(self) -> None:
         with suppress(OSError):

@@ -33,7 +33,10 @@ _PARTING: Final = 1.0  # seconds for the last handlers of sessions that were cut
 
 
 def _is_deferred(handler: Handler[Any]) -> bool:
-    """Only what may need PROGRESS, or too much time, while it runs comes back to the driver."""
+    """Only what may need PROGRESS, or too much time, while it runs comes back to the driver.
+
+    So does all else that filters get at the end of a message (``defers_ends``).
+    """
     return handler.event == "end_of_message" or handler.blocking
 
 
@@ -75,9 +78,9 @@ class ThreadServer(Server):
         self._selector.register(self._listener.socket, selectors.EVENT_READ)
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._acceptor = threading.Thread(target=self._accept_all, name="demyjpy-accept", daemon=True)
-        BIRTHS.start(self._acceptor)
         self._ended.enter_context(self.alarms.every(self.options.sweep_period, self._sweep))
         self.alarms.start()
+        BIRTHS.start(self._acceptor)  # the last: if the program ends now, it serves or does not start
 
     def close(self, grace: float | None = None) -> None:
         """Stop accepting, end all sessions, and return when the last is gone.
@@ -109,7 +112,7 @@ class ThreadServer(Server):
 
     def _setup(self, on_connect: Any) -> Setup:
         refuse_async(on_connect)
-        return self.options.setup(on_connect, _is_deferred, BUDGET)
+        return self.options.setup(on_connect, _is_deferred, BUDGET, defers_ends=True)
 
     def retire(self, ended: Callable[[], None]) -> None:
         """Accept no more, and say so when the last session has ended by itself."""

@@ -20,7 +20,10 @@ from demyjpy.drivers.report import Seldom, log
 _CALLERS: Final = frozenset(
     {
         *("demyjpy.engine.hot_path", "demyjpy.engine.handling", "demyjpy.engine.pipeline"),
-        *("demyjpy.drivers.aio_session", "demyjpy.handlers"),  # the last calls what it stands around
+        "demyjpy.engine.filter_view",
+        "demyjpy.drivers.aio_session",
+        *("demyjpy.wrapping", "demyjpy.scoping"),
+        *("demyjpy.merging", "demyjpy.conditions"),  # these call what they wrap
     }
 )
 """The modules that call handlers. In a compiled engine some of them have no frames, others do."""

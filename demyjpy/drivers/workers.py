@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from struct import Struct
 from typing import Any, Final, NoReturn, Self, TypeAlias
 
@@ -96,6 +95,8 @@ class Workers:
         self._coming: int | None = None
         """One with the new filter, until it serves."""
         self._asked: deque[bool] = deque()
+        self._passed: deque[int] = deque()
+        """Signals that go on to the workers."""
         self._statuses: dict[int, int] = {}
         self._stopping = False
         self._pause = self._next_start = 0.0
@@ -106,7 +107,7 @@ class Workers:
             _Lifeline() as self._lifeline,
             Bell() as self._bell,
             handling({signal.SIGCHLD: lambda *_: None}),  # the end of a child rings the bell, too
-            passing_on(lambda number: self._bell.soon(partial(self._tell, number))),
+            passing_on(self._passed.append),  # the signal itself rings the bell
         ):
             started(Controls(self._asked.append, lambda: None, self._adopt, self._bell.soon))
             try:
@@ -114,6 +115,7 @@ class Workers:
                     self._bell.wait(min(self._tend(), self._replace(), self._fill(), self._look_after()))
                     self._reap()
                     self._bell.do_due()
+                    self._pass_on()
                 self._stop(self._bell)
             finally:
                 self._tell(signal.SIGKILL)  # if this has failed; else there are none
@@ -280,12 +282,15 @@ class Workers:
         self._listener.close()
         for nursery in self._nurseries:
             nursery.shut()
+        if self._trial is not None:
+            self._trial.cancel()  # it holds the listening socket, and what it loads is of no use
         end = math.inf
         while self._living:
+            self._pass_on()  # and what else is due is of no use any more, such as another filter
             while self._asked:
                 at_once = self._asked.popleft()
                 self._tell(AT_ONCE if at_once else signal.SIGTERM)
-                end = time.monotonic() + _PARTING + (0.0 if at_once else self._grace)
+                end = min(end, time.monotonic() + _PARTING + (0.0 if at_once else self._grace))
             left = end - time.monotonic()
             if left <= 0:
                 log.error("killed, because they did not end: workers %s", [*self._living])
@@ -293,6 +298,10 @@ class Workers:
                 end = left = math.inf
             bell.wait(min(left, self._look_after()))
             self._reap()
+
+    def _pass_on(self) -> None:
+        while self._passed:
+            self._tell(self._passed.popleft())
 
     def _tell(self, number: int) -> None:
         for pid in self._living:

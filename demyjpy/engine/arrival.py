@@ -10,7 +10,8 @@ from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.actions import Verdict
 from demyjpy.codec import EVENTS, unknown_letter
-from demyjpy.engine.connection import Job, Step
+from demyjpy.engine.chain_flow import ask_in_order, keep_content
+from demyjpy.engine.connection import Happened, Job, Place, Step
 from demyjpy.engine.dispatch import ANSWERED, OF_CONNECTION, Dispatch
 from demyjpy.engine.letters import (
     ABORT,
@@ -27,7 +28,8 @@ from demyjpy.engine.letters import (
     UNKNOWN,
 )
 from demyjpy.engine.macros import OPENING_SLOTS
-from demyjpy.engine.phases import IN_MESSAGE, Phase, gives_up, receive
+from demyjpy.engine.phases import IN_MESSAGE, move
+from demyjpy.engine.spooling import is_large, schedule_spooling
 from demyjpy.engine.turn import Turn
 from demyjpy.errors import LimitError, RemoteProtocolError
 
@@ -46,12 +48,12 @@ def receive_packet(turn: Turn, letter: int, payload: bytes) -> None:
     _check_command(turn, letter, payload)
     scope, agreement, table = turn.scope, turn.agreed.agreement, turn.agreed.table
     phase = scope.phase
-    following = receive(phase, letter, agreement.off)
+    made = move(phase, letter, agreement.off)
     if letter != MACRO:  # which changes no state, whenever it comes (section 4.9)
-        scope.end_prelude(following)
+        scope.end_prelude(made.following)
     if letter in TEARDOWN:
         scope.macros = scope.macros.arrive(letter)
-    if gives_up(phase, letter, agreement.off):
+    if made.gives_up:
         # ABORT, QUIT, or as for libmilter a HELO or MAIL in mid-message (mi_engine(), section 8.2);
         # macros for MAIL or HELO that have come are the next message's: those before were kept then
         is_shown = bool(scope.macros.fresh & OPENING_SLOTS)
@@ -65,27 +67,32 @@ def receive_packet(turn: Turn, letter: int, payload: bytes) -> None:
         scope.macros = scope.macros.end_message()
         if turn.setup.observer:
             scope.show_macros()  # what stood before MAIL may hold older ones
-        said, number = (letter, payload), turn.next_exchange()
-        step = Step(turn.session, ev.Abort(), scope.ctx, scope.ctx, packet=said, exchange=number)
-        turn.observe(step)
+        if turn.is_watched:
+            ctx, said = scope.shown(), (letter, payload)
+            number = turn.next_exchange()
+            turn.observe(Step(turn.session, ev.Abort(), ctx, ctx, packet=said, exchange=number))
         return
     if letter == MACRO:
         _define_macros(turn, payload)
         return
     if letter not in TEARDOWN:
         scope.macros = scope.macros.arrive(letter)
-    if letter == BODYEOB and payload and table[BODY].chain:
+    if letter == BODYEOB and payload and _reads_bodies(turn):
         # libmilter's last chunk may come with the end: one answer for both, not two (section 4.8)
         turn.intake.packets.appendleft((BODYEOB, b""))
-        scope.enter(receive(phase, BODY, agreement.off))
+        scope.enter(move(phase, BODY, agreement.off))
         _schedule(turn, table[BODY], ev.Body(payload), payload, last_chunk=True)
         return
     event = table[letter].decode(payload, agreement.leading_space)
-    if letter == BODYEOB:
-        following = Phase.BODY  # until it is answered, a message is open at its end too
     if letter not in TEARDOWN:
-        scope.enter(following)
+        scope.enter(made)
     _schedule(turn, table[letter], event, payload)
+
+
+def _reads_bodies(turn: Turn) -> bool:
+    """Whether somebody wants the chunks of a body."""
+    members = turn.agreed.members
+    return bool(turn.agreed.table[BODY].chain) or (members is not None and members.gives_messages)
 
 
 def _check_command(turn: Turn, letter: int, payload: bytes) -> None:
@@ -106,6 +113,12 @@ def _define_macros(turn: Turn, payload: bytes) -> None:
         raise LimitError(f"at most {most} bytes of macros (the option limits=)", f"{defined.size}")
     if payload[0] in (MAIL, HELO) and scope.phase in IN_MESSAGE:
         scope.show_macros()  # for the abort handlers of the message that these may end
+        if payload[0] == MAIL and MAIL in turn.agreed.agreement.off:
+            # Sendmail says no ABORT at RSET to a milter that it spared MAIL: this is all that shows
+            # that another message begins
+            turn.give_up_message(refresh=False)
+            turn.intake.packets.appendleft((MACRO, payload))
+            return
     if dispatch.chain:
         if payload[0] not in OF_CONNECTION:
             scope.begin_prelude()
@@ -127,29 +140,50 @@ def _over_limit(turn: Turn, letter: int, payload: bytes) -> Verdict | None:
 
 
 def _schedule(
-    turn: Turn, dispatch: Dispatch, event: ev.Event, payload: bytes, last_chunk: bool = False
+    turn: Turn, dispatch: Dispatch, event: Happened, payload: bytes, last_chunk: bool = False
 ) -> None:
     """Set an event on its way."""
     scope, letter, may_answer = turn.scope, dispatch.letter, dispatch.replies
+    if turn.tape is not None:
+        turn.tape.receive(letter, payload)
     chain = scope.decisions.due(dispatch)
     over = _over_limit(turn, letter, payload)
     if over is not None and not may_answer:
         scope.decisions = scope.decisions.owe(over, None, of_connection=False)
-    is_reported = letter == RCPT and turn.agreed.agreement.reports_rejected
-    if is_reported and scope.macros.get("rcpt_mailer") == "error":
-        # the MTA itself has refused this recipient (SMFIP_RCPT_REJ, protocol file, section 4.3)
+    if letter == RCPT and is_rejected(turn):
         chain = tuple((number, handler) for number, handler in chain if handler.rejected)
         may_answer = False
-    forced = None
+    members, forced, owed = turn.agreed.members, None, None
+    is_settled = False
     if letter in ANSWERED and letter != UNKNOWN:
         if may_answer:
             forced = over or (None if last_chunk else scope.decisions.owed)
         if forced or (scope.decisions.owed and scope.phase in IN_MESSAGE):
-            chain = ()  # what will be answered is settled
+            chain, is_settled = (), True
             if letter == MAIL:  # nobody sees this message, so nobody gets its abort
-                scope.decisions = scope.decisions.tell(range(turn.agreed.filters))
+                scope.decisions = scope.decisions.tell((0,))
+    if members is not None and not is_settled:
+        chain, owed = ask_in_order(turn, members, dispatch, chain, may_answer=may_answer)
+        keep_content(turn, members, event)
     said = (BODYEOB if last_chunk else letter, payload)
     number = turn.next_exchange()
     turn.jobs.append(
-        Job(dispatch, event, chain, may_answer, forced, last_chunk, packet=said, exchange=number)
+        Job(
+            dispatch,
+            event,
+            chain,
+            may_answer,
+            forced,
+            last_chunk,
+            packet=said,
+            exchange=number,
+            place=None if owed is None else Place(owed),
+        )
     )
+    if letter == BODY and is_large(turn):
+        schedule_spooling(turn)
+
+
+def is_rejected(turn: Turn) -> bool:
+    """Whether the MTA itself has refused this recipient (SMFIP_RCPT_REJ, protocol file, section 4.3)."""
+    return turn.agreed.agreement.reports_rejected and turn.scope.macros.get("rcpt_mailer") == "error"

@@ -4,11 +4,15 @@ from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.actions import Modification, Verdict
 from demyjpy.codec import encode_action
+from demyjpy.engine.arrival import is_rejected
+from demyjpy.engine.chain_end import DONE, begin_end, edits_of, go_on_end
+from demyjpy.engine.chain_flow import keep_recipient, settle
 from demyjpy.engine.connection import Agreed, Job, Setup
 from demyjpy.engine.dispatch import ANSWERED, OF_CONNECTION, agreed_table
-from demyjpy.engine.handler_results import CONTINUE, check_bodies, merge_verdicts
-from demyjpy.engine.handling import answer_failure
-from demyjpy.engine.letters import ABORT, BODY, BODYEOB, MACRO, OPTNEG, QUIT, QUIT_NC
+from demyjpy.engine.filter_view import FilterView, in_view, views_of
+from demyjpy.engine.handler_results import CONTINUE, verdict_of_one
+from demyjpy.engine.letters import ABORT, BODY, BODYEOB, MACRO, OPTNEG, QUIT, QUIT_NC, RCPT
+from demyjpy.engine.members import Members, members_of
 from demyjpy.engine.negotiation import Agreement, check_reply, with_data_size
 from demyjpy.engine.phases import IN_MESSAGE, Phase
 from demyjpy.engine.plan import encode_answer, in_sending_order
@@ -17,7 +21,7 @@ from demyjpy.engine.turn import Turn
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import as_registry
 from demyjpy.registry import Registry
-from demyjpy.verdicts import decides, ends_message, strictest
+from demyjpy.verdicts import decides, ends_message, refuses
 from demyjpy.wire.framing import join_frame
 
 
@@ -59,7 +63,7 @@ def _agree(turn: Turn, job: Job) -> None:
             )
         registry, reply, given = as_registry(scope.ctx["handlers"]), replies[-1], offer
         turn.agreed, packet = setup.caches.of(registry).once(
-            (registry.sizes, given, reply),
+            (registry.sizes, given, reply, setup.observer is None),
             lambda: _agreed(setup, registry, given, reply),
         )
     except Exception as error:
@@ -79,9 +83,18 @@ def _agreed(
     check_reply(reply, offer)
     reply = with_data_size(reply, offer, setup.limits.data_size)
     agreement = Agreement.of(reply)
-    table = agreed_table(registry, reply, observed=setup.observer is not None)
-    routes = make_routes(table, agreement, setup.defers)
-    return Agreed(agreement, table, routes, len(registry.parts)), join_frame(*encode_action(reply))
+    members = members_of(registry, agreement.actions, agreement.off)
+    observed = setup.observer is not None
+    views: tuple[FilterView, ...] = ()
+    if members is None or len(registry.parts) < 2:  # it has all of the context for itself
+        table = agreed_table(registry, reply, observed=observed)
+    else:
+        views = views_of(registry, members, agreement.actions)
+        table = agreed_table(
+            registry, reply, observed=observed, look=lambda n, one: in_view(views[n], one)
+        )
+    routes = make_routes(table, agreement, setup.defers, members)
+    return Agreed(agreement, table, routes, members, views), join_frame(*encode_action(reply))
 
 
 def _settle(turn: Turn, job: Job) -> None:
@@ -90,11 +103,27 @@ def _settle(turn: Turn, job: Job) -> None:
     Edits go out at end of message only: elsewhere both MTAs give up the filter (protocol file,
     section 8.4). What a verdict ends is in section 8.5.
     """
-    letter = job.dispatch.letter
-    verdict = job.forced or _merge_verdicts(turn, job)
+    letter, members = job.dispatch.letter, turn.agreed.members
     edits: tuple[Modification, ...] = ()
-    if letter == BODYEOB and not job.forced:
-        edits, verdict = _merge_edits(turn, job, verdict)
+    if job.forced is not None:
+        verdict = job.forced
+    elif members is None:
+        verdict = _verdict_of_one(turn, job)
+        if letter == BODYEOB:
+            edits = in_sending_order(edit for _, edit in job.modifications)
+    elif job.place is not None and job.place.end is not None:
+        go_on_end(turn, members, job)
+        return
+    elif letter == BODYEOB and members.takes_turns and job.place is not DONE:
+        begin_end(turn, members, job)
+        return
+    else:
+        is_known = job.place is DONE
+        verdict = job.verdicts[-1][1] if is_known else _known(turn, settle(turn, members, job))
+        if letter == BODYEOB:
+            edits, verdict = _edits_of_all(turn, members, job, verdict)
+        elif letter == RCPT and not refuses(verdict) and not is_rejected(turn):
+            keep_recipient(turn, members, job.event)
     sent = b""
     # libmilter answers a last chunk and its end each; the MTA waits for one answer (section 4.8)
     waits = job.last_chunk and not decides(verdict)
@@ -109,25 +138,27 @@ def _settle(turn: Turn, job: Job) -> None:
         turn.end_message(turn.surprised_by(job))
 
 
-def _merge_verdicts(turn: Turn, job: Job) -> Verdict:
-    """What all filters together answer; those that accept, or skip the body, are remembered."""
-    agreed, scope = turn.agreed, turn.scope
+def _edits_of_all(
+    turn: Turn, members: Members, job: Job, verdict: Verdict
+) -> tuple[tuple[Modification, ...], Verdict]:
+    """The edits of several filters, with the verdict; without a plan the message is refused for now."""
+    try:
+        return edits_of(turn, members, job, verdict), verdict
+    except Exception as error:  # nobody's session but this one may notice
+        turn.note(error, job.dispatch.name)
+        return (), act.TemporaryFailure()
+
+
+def _verdict_of_one(turn: Turn, job: Job) -> Verdict:
+    """What the filter answers; if it accepts, or skips the body, that is remembered."""
+    scope = turn.scope
     of_connection = job.dispatch.letter in OF_CONNECTION
     scope.decisions = scope.decisions.hear(job.verdicts, of_connection=of_connection)
-    readers = (number for number, _ in agreed.table[BODY].chain)
-    verdict = merge_verdicts(job, agreed.filters, scope.decisions, readers)
-    # an MTA before protocol 6 does not know SKIP; Sendmail takes an unknown answer for an error
-    if isinstance(verdict, act.Skip) and not agreed.agreement.may_skip:
-        return CONTINUE
-    return verdict
+    reads_bodies = bool(turn.agreed.table[BODY].chain)
+    return _known(turn, verdict_of_one(job, scope.decisions, reads_bodies=reads_bodies))
 
 
-def _merge_edits(turn: Turn, job: Job, verdict: Verdict) -> tuple[tuple[Modification, ...], Verdict]:
-    """The edits of all filters, in order; two that replace the body are an error."""
-    handlers = dict(turn.agreed.table[BODYEOB].chain)
-    error = check_bodies(job.modifications, handlers)
-    if error:
-        number = max(n for n, edit in job.modifications if isinstance(edit, act.ReplaceBody))
-        _, plan = answer_failure(turn, error, job, number, handlers[number], raised=False)
-        return plan.modifications, strictest([plan.verdict or CONTINUE, verdict])
-    return in_sending_order(edit for _, edit in job.modifications), verdict
+def _known(turn: Turn, verdict: Verdict) -> Verdict:
+    """What an MTA before protocol 6 knows instead of SKIP; Sendmail takes that for an error."""
+    is_unknown = isinstance(verdict, act.Skip) and not turn.agreed.agreement.may_skip
+    return CONTINUE if is_unknown else verdict

@@ -13,19 +13,30 @@ from demyjpy import events as ev
 from demyjpy.actions import Verdict
 from demyjpy.context import Context
 from demyjpy.engine.cache import Cache, Caches
+from demyjpy.engine.chain_state import NEW_MESSAGE, ChainState
 from demyjpy.engine.decisions import NO_DECISIONS, Decisions
 from demyjpy.engine.dispatch import Chain, Dispatch, Table
+from demyjpy.engine.filter_view import FilterView
+from demyjpy.engine.letters import BODYEOB
 from demyjpy.engine.limits import NOTHING_COUNTED, Budget, Counts, Limits
 from demyjpy.engine.macros import NO_MACROS, Macros
+from demyjpy.engine.members import Members
 from demyjpy.engine.negotiation import NO_AGREEMENT, Agreement
 from demyjpy.engine.phases import IN_MESSAGE, Phase
 from demyjpy.engine.routes import Routes
+from demyjpy.engine.stock import Spooling
 from demyjpy.errors import HandlerError
+from demyjpy.message import Message
 from demyjpy.registry import Handler
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, Unread
 
+_CONTENT: Final = (ev.Header, ev.EndOfHeaders, ev.Body, Message)
+
+Happened: TypeAlias = ev.Event | Message
+"""What a handler gets: what the MTA has said, the end of a connection, or a message as a value."""
+
 OnError: TypeAlias = (
-    Literal["tempfail", "accept", "reject"] | Callable[[Exception, ev.Event, Context], Context]
+    Literal["tempfail", "accept", "reject"] | Callable[[Exception, Any, Context], Context]
 )
 """What is answered when a handler fails: a verdict, or a function ``(error, event, ctx) -> ctx``."""
 
@@ -51,7 +62,7 @@ class Step:
     """
 
     session: str
-    event: ev.Event
+    event: Happened
     before: Context
     after: Context
     handler: Handler[Any] | None = None
@@ -63,6 +74,23 @@ class Step:
     packet: Packet | None = None
     exchange: int = 0
 
+    @property
+    def is_shown_again(self) -> bool:
+        """Whether a filter gets here, at the end of a message, what the MTA sent before."""
+        if self.packet is None or self.packet[0] != BODYEOB:
+            return False
+        # a last piece of the body may come with the end
+        is_last_piece = isinstance(self.event, ev.Body) and bool(self.packet[1])
+        return isinstance(self.event, _CONTENT) and not is_last_piece
+
+    @property
+    def said(self) -> ev.Event:
+        """What the MTA said here: the end of the message, if a filter gets again what came before."""
+        event = self.event
+        if isinstance(event, _CONTENT) and (isinstance(event, Message) or self.is_shown_again):
+            return ev.EndOfMessage()
+        return event
+
 
 Observer: TypeAlias = Callable[[Step], None]
 
@@ -72,9 +100,11 @@ class Setup:
     """What is the same for all connections of a server. Two are never the same.
 
     ``defers`` says which handlers the driver calls itself; the engine calls the others at once.
+    ``defers_ends``: the driver also calls all that filters get one after the other at the end of a
+    message.
     ``budget`` is what a connection may use until `demyjpy.engine.pipeline.go_on` is called; None for all
-    that it needs. ``cache`` holds how connections begin: it is the same for all, unless functions of the
-    user's have a say in it.
+    that it needs. ``spool`` is where large bodies are kept; None for memory. ``cache`` holds how
+    connections begin: it is the same for all, unless functions of the user's have a say in it.
     """
 
     on_connect: Callable[[Context], Context]
@@ -85,7 +115,9 @@ class Setup:
     defers: Callable[[Handler[Any]], bool] = lambda handler: handler.blocking or handler.is_async
     budget: Budget | None = None
     cache: Cache = field(factory=Cache, init=False, repr=False)
-    caches: Caches = field(factory=Caches, init=False, repr=False)
+    defers_ends: bool = field(default=False, kw_only=True)
+    caches: Caches = field(factory=Caches, kw_only=True, repr=False)
+    spool: Spooling | None = field(default=None, kw_only=True)
 
 
 @frozen
@@ -97,10 +129,11 @@ class Job:
     ``forced`` is what the library answers in place of them. ``last_chunk``: a body that came with the
     end of message, which is answered together with it. For the observer there are ``step``, that of the
     handler that ran last, ``packet``, what the MTA said, and ``exchange``, the number of the event.
+    ``place`` is None but for some events of several filters in a row.
     """
 
     dispatch: Dispatch
-    event: ev.Event
+    event: Happened
     chain: Chain
     may_answer: bool = True
     forced: Verdict | None = None
@@ -110,6 +143,26 @@ class Job:
     step: Step | None = None
     packet: Packet | None = None
     exchange: int = 0
+    place: "Place | None" = None
+
+
+@frozen
+class Place:
+    """How far an event of several filters in a row is on its way.
+
+    ``owed`` is a refusal that a filter owes, with its number: those behind it are not asked. At the end
+    of a message the filters are asked one after the other: ``end`` is that event, and this one is for
+    the filter ``number``, a ``step`` on its way through the message, and the ``index`` of one of several
+    events of that step. ``is_early``: its message comes before the first filter gets the end, because
+    it waits for none of those before it.
+    """
+
+    owed: tuple[int, Verdict] | None = None
+    end: Job | None = None
+    number: int = 0
+    step: int = 0
+    index: int = 0
+    is_early: bool = False
 
 
 @frozen
@@ -121,7 +174,7 @@ class Call:
     """
 
     handler: Handler[Any]
-    event: ev.Event
+    event: Happened
     ctx: Context
     progress: float | None
     job: Job | None = field(default=None, repr=False)
@@ -146,13 +199,15 @@ class Agreed:
     """What was agreed at the negotiation. It holds for all sessions on the socket.
 
     ``table`` says who handles each command; before the negotiation it has the negotiation and the end
-    only. ``routes`` is what the hot path may do, None if it may do nothing.
+    only. ``routes`` is what the hot path may do, None if it may do nothing. ``members`` are the filters
+    of a merged one; None if it is one filter. ``views`` are how each of them sees the context.
     """
 
     agreement: Agreement = NO_AGREEMENT
     table: Table = field(factory=dict)
     routes: Routes | None = None
-    filters: int = 1
+    members: Members | None = None
+    views: tuple[FilterView, ...] = ()
 
 
 @frozen
@@ -160,7 +215,8 @@ class Scope:
     """How far the session has come, what holds there, and what will hold after the message.
 
     The next message starts from ``base``, the next session on the socket from ``initial``. ``prelude``
-    is what stood before macros for a message to come, if a handler has seen those.
+    is what stood before macros for a message to come, if a handler has seen those. ``chain`` is how far
+    a message has come through several filters.
     """
 
     phase: Phase = Phase.NEW
@@ -171,6 +227,7 @@ class Scope:
     macros: Macros = NO_MACROS
     decisions: Decisions = NO_DECISIONS
     counts: Counts = NOTHING_COUNTED
+    chain: ChainState = NEW_MESSAGE
 
 
 @frozen
@@ -178,8 +235,7 @@ class Backlog:
     """What has come and is not done yet.
 
     ``packets`` are those taken from ``unread`` and not done with: one or none. ``is_ending``: the peer
-    is gone, but a call is still out. ``exchanges``: events so far, but for those on the hot path, where
-    no observer is.
+    is gone, but a call is still out. ``exchanges``: events so far, but for those on the hot path.
     """
 
     unread: Unread = NOTHING_UNREAD
@@ -189,9 +245,9 @@ class Backlog:
     exchanges: int = 0
 
     @property
-    def has_packets(self) -> bool:
-        """Whether a packet waits."""
-        return bool(self.packets) or self.unread.is_ready
+    def has_more(self) -> bool:
+        """Whether a packet waits, or a filter at the end of a message."""
+        return bool(self.packets or self.jobs) or self.unread.is_ready
 
 
 NO_BACKLOG: Final = Backlog()
@@ -241,6 +297,7 @@ class Connection:
             routes is not None
             and scope.phase in routes
             and scope.decisions is NO_DECISIONS
+            and scope.chain.is_plain
             and self.call is None
             and not (self.backlog.packets or self.backlog.jobs)
         )
@@ -253,9 +310,9 @@ class Connection:
     @property
     def is_idle(self) -> bool:
         """Whether it may be closed without harm: no message is open, nothing is being answered."""
-        return not (self.scope.phase in IN_MESSAGE or self.call or self.backlog.has_packets)
+        return not (self.scope.phase in IN_MESSAGE or self.call or self.backlog.has_more)
 
     @property
     def is_behind(self) -> bool:
-        """Whether packets wait for their turn: `demyjpy.engine.pipeline.go_on` takes them."""
-        return not (self.call or self.is_closed) and self.backlog.has_packets
+        """Whether something waits for its turn: `demyjpy.engine.pipeline.go_on` takes it."""
+        return not (self.call or self.is_closed) and self.backlog.has_more

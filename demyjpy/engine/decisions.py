@@ -25,7 +25,8 @@ class Decisions:
     ``done`` have accepted the message, ``done_for_good`` the connection, ``skipped`` want no more of
     the body. ``failed`` are those whose failure ended the message for them: they still get `abort`,
     though they may be ``done``. ``owed`` is a verdict that could not be given at its own event,
-    because no answer was due; ``owed_for_good`` one that holds for every message.
+    because no answer was due; ``owed_for_good`` one that holds for every message. Of several filters
+    each owes its own: ``owing`` and ``owing_for_good``, by number; ``owed`` is the library's then.
     """
 
     done: frozenset[int] = frozenset()
@@ -34,6 +35,8 @@ class Decisions:
     owed: Verdict | None = None
     owed_for_good: Verdict | None = None
     failed: frozenset[int] = frozenset()
+    owing: tuple[tuple[int, Verdict], ...] = ()
+    owing_for_good: tuple[tuple[int, Verdict], ...] = ()
 
     def due(self, dispatch: Dispatch) -> Chain:
         """The handlers of a command whose filters are not done with this message, or body."""
@@ -72,12 +75,31 @@ class Decisions:
         for_good = owed if of_connection else self.owed_for_good
         return evolve(self, owed=owed, owed_for_good=for_good)
 
+    def owe_apart(self, verdict: Verdict, number: int, *, of_connection: bool) -> "Decisions":
+        """The same if this filter is one of several: the first verdict of each counts."""
+        if isinstance(verdict, act.Accept):
+            return self.hear([(number, verdict)], of_connection=of_connection)
+        if fate_of(verdict).goes_on or self.owes(number):
+            return self
+        owing = tuple(sorted((*self.owing, (number, verdict)), key=lambda one: one[0]))
+        return evolve(self, owing=owing, owing_for_good=owing if of_connection else self.owing_for_good)
+
+    def owes(self, number: int) -> Verdict | None:
+        """What this filter, one of several, owes."""
+        return dict(self.owing).get(number)
+
     def between_messages(self) -> "Decisions":
         """With what holds for the connection only."""
-        if not self.done_for_good and self.owed_for_good is None:
+        if not self.done_for_good and self.owed_for_good is None and not self.owing_for_good:
             return NO_DECISIONS
         return Decisions(
-            self.done_for_good, self.done_for_good, frozenset(), self.owed_for_good, self.owed_for_good
+            self.done_for_good,
+            self.done_for_good,
+            frozenset(),
+            self.owed_for_good,
+            self.owed_for_good,
+            owing=self.owing_for_good,
+            owing_for_good=self.owing_for_good,
         )
 
 

@@ -6,12 +6,21 @@ Made once, when a connection has been negotiated, and then only read.
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from demyjpy import events as ev
 from demyjpy.actions import Negotiate
 from demyjpy.codec import EVENTS
-from demyjpy.engine.letters import ABORT, CONNECT, DISCONNECT, HELO, MACRO, OPTNEG, QUIT_NC
+from demyjpy.engine.letters import (
+    ABORT,
+    CONNECT,
+    DISCONNECT,
+    HELO,
+    MACRO,
+    MESSAGE,
+    OPTNEG,
+    QUIT_NC,
+)
 from demyjpy.errors import LocalProtocolError
 from demyjpy.handlers import chain_of, default_event_handler
 from demyjpy.registry import Handler, Registry
@@ -20,7 +29,10 @@ from demyjpy.verdicts import LEGAL
 Chain: TypeAlias = tuple[tuple[int, Handler[Any]], ...]
 """Handlers in the order in which they run, each with the number of its filter."""
 
-ANSWERED: Final = frozenset(letter for letter, row in EVENTS.items() if row.name in LEGAL)
+Look: TypeAlias = Callable[[int, Handler[Any]], Handler[Any]]
+"""A handler of the filter of that number as the engine calls it."""
+
+ANSWERED: Final = frozenset([MESSAGE, *(letter for letter, row in EVENTS.items() if row.name in LEGAL)])
 """Letters of the events that a filter may answer."""
 
 OF_CONNECTION: Final = frozenset({CONNECT, HELO})
@@ -45,20 +57,37 @@ Table: TypeAlias = dict[int, Dispatch]
 """By command letter."""
 
 
+_SYNTHETIC: Final = {DISCONNECT: "disconnect", MESSAGE: "message"}
+"""By what stands for their letters: the events that no packet says."""
+
+
 def opening_table(registry: Registry) -> Table:
     """Before the negotiation: the negotiation itself, and the end."""
     return {letter: _dispatch(registry, letter, replies=False) for letter in (OPTNEG, DISCONNECT)}
 
 
-def agreed_table(registry: Registry, reply: Negotiate, *, observed: bool) -> Table:
-    """After it. If a session is ``observed``, macros are handled by handlers, too."""
+def agreed_table(
+    registry: Registry, reply: Negotiate, *, observed: bool, look: Look = lambda number, handler: handler
+) -> Table:
+    """After it. If a session is ``observed``, macros are handled by handlers, too.
+
+    ``look`` gives the handler as it is called, of a filter of that number.
+    """
     table = {
         letter: _dispatch(
             registry, letter, replies=row.replies and not reply.protocol & row.quiet, observed=observed
         )
         for letter, row in EVENTS.items()
     }
-    return {**table, DISCONNECT: _dispatch(registry, DISCONNECT, replies=False)}
+    table[DISCONNECT] = _dispatch(registry, DISCONNECT, replies=False)
+    table[MESSAGE] = _dispatch(registry, MESSAGE, replies=True)
+    return {letter: _looked_at(dispatch, look) for letter, dispatch in table.items()}
+
+
+def _looked_at(dispatch: Dispatch, look: Look) -> Dispatch:
+    return evolve(
+        dispatch, chain=tuple((number, look(number, handler)) for number, handler in dispatch.chain)
+    )
 
 
 def negotiates_by_default(table: Table) -> bool:
@@ -67,8 +96,9 @@ def negotiates_by_default(table: Table) -> bool:
 
 
 def _dispatch(registry: Registry, letter: int, *, replies: bool, observed: bool = False) -> Dispatch:
-    if letter == DISCONNECT:
-        return Dispatch(letter, "disconnect", _undecodable, chain_of(registry, "disconnect"), False)
+    if letter in _SYNTHETIC:
+        name = _SYNTHETIC[letter]
+        return Dispatch(letter, name, _undecodable, chain_of(registry, name), replies)
     row = EVENTS[letter]
     chain = chain_of(registry, "quit" if letter == QUIT_NC else row.name)
     takes_default = letter == OPTNEG or (letter == MACRO and (chain or observed))
@@ -79,4 +109,4 @@ def _dispatch(registry: Registry, letter: int, *, replies: bool, observed: bool 
 
 
 def _undecodable(payload: bytes, leading_space: bool) -> ev.Event:
-    raise LocalProtocolError("expected a packet, got the end of a connection")
+    raise LocalProtocolError("expected a packet, got what the engine makes itself")

@@ -5,24 +5,30 @@ Also what several filters' outcomes come to together. Functions over values; the
 """
 
 import inspect
-from collections.abc import Iterable
 from typing import Any, Final
 
 from pyrsistent import PMap
 
 from demyjpy import actions as act
-from demyjpy.actions import Modification, Verdict
+from demyjpy.actions import Verdict
 from demyjpy.context import ENGINE_KEYS, Context, take_actions
 from demyjpy.engine.connection import Job, OnError
 from demyjpy.engine.decisions import Decisions
 from demyjpy.engine.plan import EMPTY_PLAN, Plan, check_plan
 from demyjpy.errors import HandlerError, describe
-from demyjpy.registry import Handler
-from demyjpy.verdicts import LEGAL, strictest
+from demyjpy.findings import findings_in, take_findings
+from demyjpy.message import Message
+from demyjpy.registry import Handler, Registry, name_of_filter
+from demyjpy.verdicts import LEGAL
 
 CONTINUE: Final = act.Continue()
 _ACCEPT: Final = act.Accept()
 _SKIP: Final = act.Skip()
+
+_RETURN_ADVICE: Final[dict[type, str]] = {
+    type(None): "; is there a return at its end?",
+    Message: "; to have the mail become this message, return become(ctx, message)",
+}
 
 _POLICIES: Final[dict[str, Verdict]] = {
     "tempfail": act.TemporaryFailure(),
@@ -34,13 +40,34 @@ _POLICIES: Final[dict[str, Verdict]] = {
 def as_exception(error: BaseException) -> Exception:
     """What a handler raised, as an exception: ``sys.exit`` in a handler does not end the milter.
 
-    Nor does anything else that it raises, be it KeyboardInterrupt or CancelledError.
+    Nor does anything else that it raises, be it KeyboardInterrupt or CancelledError. To be called where
+    it was caught: the frame there is taken from its traceback, as in `caught`.
     """
     if isinstance(error, Exception):
-        return error
+        return caught(error)
     problem = HandlerError(f"expected a handler to return a context, got {describe(error)}")
     problem.__cause__ = error
     return problem
+
+
+def caught(error: Exception) -> Exception:
+    """An exception without the frame that has caught it.
+
+    That frame holds the exception, and the message with its body: each would keep the other alive until
+    Python looks for such circles.
+    """
+    trace = error.__traceback__
+    return error if trace is None else error.with_traceback(trace.tb_next)
+
+
+def forget_frames(error: BaseException) -> None:
+    """Take the frames, which hold all that a handler had, from an exception and those that led to it."""
+    known: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in known:
+        known.add(id(following))
+        BaseException.with_traceback(following, None)
+        following = following.__cause__ or following.__context__
 
 
 def check_context(ctx: Any) -> Context:
@@ -52,8 +79,11 @@ def check_context(ctx: Any) -> Context:
     return ctx
 
 
-def take_outcome(outcome: Any, handler: Handler[Any]) -> tuple[tuple[Any, ...], Context]:
-    """What a handler queued, and its context without it; `HandlerError` if it returned neither."""
+def take_outcome(outcome: Any, handler: Handler[Any], event: str) -> tuple[tuple[Any, ...], Context]:
+    """What a handler queued, and its context without it; `HandlerError` if it returned neither.
+
+    Its findings stay in the context, with the name of the filter and of the event.
+    """
     if inspect.iscoroutine(outcome):
         outcome.close()
         raise HandlerError(
@@ -63,29 +93,41 @@ def take_outcome(outcome: Any, handler: Handler[Any]) -> tuple[tuple[Any, ...], 
     if not isinstance(outcome, PMap):
         raise HandlerError(
             f"expected {handler.name} to return a context, got {describe(outcome)}"
-            + ("; is there a return at its end?" if outcome is None else "")
+            + _RETURN_ADVICE.get(type(outcome), "")
         )
     if "queue" not in outcome or "connection" not in outcome:
         raise HandlerError(
             f"expected {handler.name} to return a context made from the one it got, "
             "got a map without the engine's keys"
         )
+    if findings_in(outcome["queue"]):
+        outcome = take_findings(outcome, _author(handler, outcome), event)
     return take_actions(outcome)
 
 
+def _author(handler: Handler[Any], ctx: Context) -> str:
+    """The name of the filter in findings: the same whether it is alone or one of several."""
+    registry = ctx.get("handlers")
+    if handler.filter is None and isinstance(registry, Registry):
+        return name_of_filter(registry)
+    return handler.filter or handler.name
+
+
 def check_job(
-    job: Job, handler: Handler[Any], actions: tuple[Any, ...], granted: frozenset[str]
+    job: Job,
+    handler: Handler[Any],
+    actions: tuple[Any, ...],
+    granted: frozenset[str],
+    whose: str | None,
 ) -> Plan:
-    """The plan that one handler made, or `LocalProtocolError`."""
-    if not actions:
-        return EMPTY_PLAN
+    """The plan that one handler made, or `LocalProtocolError`. ``whose``: of several filters."""
     if job.dispatch.name == "options":
         return Plan(actions)
     if (
         job.dispatch.replies and not job.may_answer
     ):  # a rejected recipient, to which Continue says nothing
         actions = tuple(action for action in actions if action != CONTINUE)
-    return check_plan(actions, job.dispatch.name, handler.reply and job.may_answer, granted)
+    return check_plan(actions, job.dispatch.name, handler.reply and job.may_answer, granted, whose)
 
 
 def apply_policy(
@@ -105,7 +147,7 @@ def apply_policy(
     second: Exception | None = None
     if callable(on_error):
         try:
-            actions, after = take_outcome(on_error(error, job.event, before), handler)
+            actions, after = take_outcome(on_error(error, job.event, before), handler, name)
             plan = check_plan(actions, name, replies=True, granted=granted)
         except BaseException as failure:  # whatever it raises is its failure
             after, plan, second = before, Plan((), act.TemporaryFailure()), as_exception(failure)
@@ -116,32 +158,14 @@ def apply_policy(
     return after, plan, second
 
 
-def merge_verdicts(
-    job: Job,
-    filters: int,
-    decisions: Decisions,
-    readers: Iterable[int],
-) -> Verdict:
-    """What all filters together answer: the strictest of what each says or has said.
-
-    ``readers`` are those that read bodies at all. A filter with nothing to say goes on.
-    """
+def verdict_of_one(job: Job, decisions: Decisions, *, reads_bodies: bool) -> Verdict:
+    """What one filter answers to an event: what its handler said, or what it has said before."""
     if not job.may_answer:
         return CONTINUE
-    said: dict[int, Verdict] = {**dict(job.verdicts), **dict.fromkeys(decisions.done, _ACCEPT)}
-    if job.dispatch.name == "body":
-        no_readers = decisions.skipped | (frozenset(range(filters)) - frozenset(readers))
-        said = {**dict.fromkeys(no_readers, _SKIP), **said}
-    verdict = strictest([said.get(number, CONTINUE) for number in range(filters)])
-    return verdict if isinstance(verdict, LEGAL[job.dispatch.name]) else CONTINUE
-
-
-def check_bodies(
-    edits: Iterable[tuple[int, Modification]], handlers: dict[int, Handler[Any]]
-) -> HandlerError | None:
-    """The error if more than one filter replaces the body: each saw the old one only."""
-    numbers = sorted({number for number, edit in edits if isinstance(edit, act.ReplaceBody)})
-    if len(numbers) < 2:
-        return None
-    names = ", ".join(handlers[number].name for number in numbers)
-    return HandlerError(f"expected at most one filter to replace the body, got {len(numbers)}: {names}")
+    said = next((verdict for _, verdict in job.verdicts), None)
+    if decisions.done:
+        said = _ACCEPT
+    elif said is None:
+        is_over = job.dispatch.name == "body" and (decisions.skipped or not reads_bodies)
+        said = _SKIP if is_over else CONTINUE
+    return said if isinstance(said, LEGAL[job.dispatch.name]) else CONTINUE

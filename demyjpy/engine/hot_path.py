@@ -16,19 +16,28 @@ from collections.abc import Generator
 from struct import Struct
 from typing import Any, Final, TypeAlias
 
-from attrs import frozen
-from pyrsistent import PMap
+from attrs import evolve, frozen
 
-from demyjpy import events as ev
+from demyjpy.engine.chain_state import NEW_MESSAGE
 from demyjpy.engine.connection import Backlog, Connection, Job, Scope
-from demyjpy.engine.dispatch import Dispatch
-from demyjpy.engine.handler_results import CONTINUE, as_exception
+from demyjpy.engine.handler_results import CONTINUE, as_exception, forget_frames
 from demyjpy.engine.handling import absorb
+from demyjpy.engine.hot_ends import (
+    KEPT,
+    edits_in,
+    job_from,
+    most_events,
+    most_kept,
+    phase_before,
+    queue_of,
+    seen_by,
+    with_kept,
+)
 from demyjpy.engine.letters import (
+    ABORT,
     BODY,
     BODYEOB,
     DISCONNECT,
-    HEADER,
     HELO,
     MACRO,
     MAIL,
@@ -38,18 +47,18 @@ from demyjpy.engine.letters import (
 from demyjpy.engine.limits import Counts, Meter
 from demyjpy.engine.macros import NO_MACROS, Macros
 from demyjpy.engine.phases import IN_MESSAGE, Phase
-from demyjpy.engine.pipeline import receive_data, take_turn
-from demyjpy.engine.plan import check_plan, encode_answer
-from demyjpy.engine.routes import Route
+from demyjpy.engine.pipeline import hang_up, receive_data, resume, take_turn
+from demyjpy.engine.plan import encode_answer
 from demyjpy.engine.scope import remembering
+from demyjpy.engine.tape import ENTRY, Tape, outlined
 from demyjpy.engine.turn import Turn
-from demyjpy.errors import LocalProtocolError, RemoteProtocolError
+from demyjpy.errors import RemoteProtocolError
 from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, rest_of
 
 _OPENING: Final = frozenset({HELO, MAIL})
 
 _take_length: Final = Struct("!I").unpack_from
-_GOODBYE: Final = join_frame(QUIT)
+GOODBYE: Final = join_frame(QUIT)
 
 
 @frozen
@@ -58,11 +67,13 @@ class Handover:
 
     Its connection has the packets that are left; ``data_to_send`` is what those before it brought,
     ``taken`` how many of them the budget counts. ``is_spent``: it ended for others to have their turn.
+    ``duration``: what the last handler took (seconds), if somebody watches.
     """
 
     connection: Connection
     job: Job | None = None
     outcome: Any = None
+    duration: float | None = None
     taken: int = 0
     is_spent: bool = False
 
@@ -71,11 +82,15 @@ HotPath: TypeAlias = Generator[bytes, bytes | None, Handover]
 
 
 class Line:
-    """A connection as a driver holds it: on the hot path while that is possible, else a value."""
+    """A connection as a driver holds it: on the hot path while that is possible, else a value.
 
-    __slots__ = ("_connection", "_path")
+    With a ``tape`` what happens is written on it.
+    """
 
-    def __init__(self, connection: Connection) -> None:
+    __slots__ = ("_connection", "_path", "_tape")
+
+    def __init__(self, connection: Connection, tape: Tape | None = None) -> None:
+        self._tape = tape
         self.hold(connection)
 
     def hold(self, connection: Connection) -> None:
@@ -110,46 +125,78 @@ class Line:
         """Bytes have come: what to send, if that is all; None if `leave` says more."""
         if self._path is None:
             if not self._connection.is_plain:
-                self.hold(receive_data(self._connection, data))
+                self.hold(receive_data(self._connection, data, self._tape))
                 return None
-            self._path = run_hot_path(self._connection)
+            if self._tape is not None:
+                self._tape.begin_hot_path(self._connection)
+            self._path = run_hot_path(self._connection, self._tape)
             next(self._path)
         try:
             return self._path.send(data)
         except StopIteration as end:
             handover: Handover = end.value
         # not before: what is raised while another exception is handled has that one as its context
-        self.hold(_take_over(handover))
+        self.hold(_take_over(handover, self._tape))
         return None
+
+    def resume(self, outcome: Any, duration: float | None = None) -> None:
+        """The handler that was handed out has returned a context or raised."""
+        self.hold(resume(self.leave(), outcome, duration, self._tape))
+
+    def forget_troubles(self) -> None:
+        """They are in the log: an exception keeps alive what the handler had, as the body of a mail."""
+        connection = self.leave()
+        if connection.troubles:
+            for trouble in connection.troubles:
+                forget_frames(trouble.error)
+            self.hold(evolve(connection, troubles=()))
+
+    def hang_up(self) -> None:
+        """The peer has gone, or we leave it."""
+        connection = self.leave()
+        if not connection.is_closed:
+            self.hold(hang_up(connection, self._tape))
 
     def go_on(self) -> bytes | None:
         """After others have had their turn, if the connection is behind: as after `receive_data`."""
         return self.receive_data(b"")
 
 
-def _take_over(handover: Handover) -> Connection:
+def _take_over(handover: Handover, tape: Tape | None) -> Connection:
     """Go on where the hot path has ended."""
 
     def begin(turn: Turn) -> None:
-        turn.send(handover.connection.data_to_send)
+        turn.send(handover.connection.data_to_send, is_new=False)
         turn.intake.meter.taken = handover.taken
         if handover.job is not None:
-            job = absorb(turn, handover.job, handover.outcome, None)
+            if tape is not None and handover.job.packet is not None:
+                tape.hear_packet(*handover.job.packet)
+            job = absorb(turn, handover.job, handover.outcome, handover.duration)
             turn.jobs.extend([job] if job else [])
 
     if handover.connection.is_closed or handover.is_spent:
+        if handover.connection.is_closed and tape is not None:
+            tape.cut_as_of(handover.connection)
         return handover.connection
-    return take_turn(handover.connection, begin)
+    job = handover.job
+    if tape is not None and job is not None and job.dispatch.letter == ABORT:
+        tape.cut_as_of(handover.connection, is_open=True)  # until its handlers have run
+    return take_turn(handover.connection, begin, tape)
 
 
-def run_hot_path(connection: Connection) -> HotPath:
+def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
     """From one plain connection to the next, or to the first thing that is not plain.
 
     Give it what was read, it gives the answer; give it None, and it ends.
     """
+    now = duration = 0.0
+    mark, is_lean = 0, False  # how much of a read is on the tape; whether bodies are not to be there
+    if tape is not None:
+        heard, times, outcomes, left = tape.heard, tape.times, tape.outcomes, tape.left
+        clock, wall, is_lean, room = tape.clock, tape.wall, tape.is_lean, tape.room
     agreed, scope, limits = connection.agreed, connection.scope, connection.setup.limits
     routes, agreement, budget = agreed.routes or {}, agreed.agreement, connection.setup.budget
-    leading_space, granted = agreement.leading_space, agreement.actions
+    leading_space = agreement.leading_space
     phase, ctx, base = scope.phase, scope.context, scope.base
     counts, macros, unread = scope.counts, scope.macros, connection.backlog.unread
     recipients, headers, size = counts.recipients, counts.headers, counts.size
@@ -162,15 +209,22 @@ def run_hot_path(connection: Connection) -> HotPath:
     shown: Macros | None = None  # those that ctx is known to hold
     told_for: int | None = None  # the command for which macros have come
     told = b""  # those macros
-    met: Macros | None = None  # what came of the last macros with their command, and which these were:
-    met_told, met_letter = (
-        b"",
-        0,
-    )  # Postfix sends the same before each header field and chunk of the body
+    # what came of the last macros with their command, and which these were: Postfix sends the same
+    # before each header field and chunk of the body
+    met: Macros | None = None
+    met_told, met_letter = b"", 0
     is_changed = True  # whether a handler has changed the context of this message
     job: Job | None = None
     outcome: Any = None
     event: Any = None
+    exchanges = connection.backlog.exchanges
+    edits: tuple[Any, ...] = ()  # those of the message that ends, and whose these are
+    editor = 0
+    chain, members, asked = scope.chain, agreed.members, recipients  # asked: before this path
+    events: list[Any] = []  # events of the message that filters get as a value at its end
+    keeps = members is not None and members.gives_messages
+    most = min(limits.message, most_kept(connection.setup, members)) if keeps else limits.message
+    many = most_events(connection.setup) if keeps else 0
     earlier: list[bytes] = []  # answers to this read, but for the last
     out = b""
     meter = Meter(budget)
@@ -192,6 +246,8 @@ def run_hot_path(connection: Connection) -> HotPath:
             data, at = unread.joined()
             unread = NOTHING_UNREAD
         stop = len(data)
+        if tape is not None:
+            now, mark = wall(), at
         while stop - at > 4:
             (length,) = _take_length(data, at)
             after = at + 4 + length
@@ -223,23 +279,18 @@ def run_hot_path(connection: Connection) -> HotPath:
                 event = route.dispatch.decode(payload, leading_space)
             except RemoteProtocolError:
                 break
-            if route.begins:
+            move, weight = route.move, route.weight
+            if move.begins:
                 recipients = headers = size = 0
-            if letter == HEADER:
-                if headers >= limits.headers or size + length > header_size:
+            if weight.has_content:
+                content, fields = size + length - 1, headers + weight.headers
+                if fields > limits.headers or content > (header_size if weight.headers else most):
                     break
-                headers += 1
-                size += length - 1
-            elif letter == BODY:
-                if size + length > limits.message:
-                    break
-                size += length - 1
-            elif length > limits.command_size:
+                headers, size = fields, content
+            elif length > limits.command_size or recipients + weight.recipients > limits.recipients:
                 break
-            elif letter == RCPT:
-                if recipients >= limits.recipients:
-                    break
-                recipients += 1
+            else:
+                recipients += weight.recipients
             at = after
             if told_for == letter:
                 if macros is not met or told != met_told or letter != met_letter:
@@ -251,44 +302,82 @@ def run_hot_path(connection: Connection) -> HotPath:
                     macros = macros.define(told_for, told)
                 macros = macros.arrive(letter)
             told_for = None
-            if route.begins:
+            if move.begins:
                 base = ctx
                 is_changed = False
-            if route.following is not phase:
-                phase = route.following
+                chain, asked = NEW_MESSAGE, 0
+                if keeps:
+                    events.clear()
+                if tape is not None:
+                    tape.counted = 0
+            if move.following is not phase:
+                phase = move.following
                 here = routes[phase]
             answer = route.answer
-            for place, function in route.calls:
+            for place, function, handler in route.calls:
                 if shown is not macros:
                     if shown is not None or ctx.get("macros") is not macros:
                         ctx = ctx.set("macros", macros)
                     shown = macros
+                if tape is not None:
+                    started = clock()
                 try:
                     outcome = function(event, ctx)
                 except BaseException as error:  # whatever it raises is its failure
                     outcome = as_exception(error)
                 if outcome is ctx:
+                    if tape is not None:
+                        outcomes.append((handler, None, clock() - started))
                     continue
-                queue = _queue_of(outcome)
+                if tape is not None:
+                    duration = clock() - started
+                queue = queue_of(outcome)
                 if queue is None or queue:
-                    edited = _edited(queue, route, granted, leading_space)
-                    if edited is None:
-                        job = _job_from(route.dispatch, event, place)
+                    plan = edits_in(queue, route, place, members)
+                    if plan is None or edits:
+                        exchanges += 1
+                        job = job_from(route.dispatch, event, place, payload, exchanges, edits, editor)
                         break
-                    answer = edited
-                ctx = outcome
+                    edits, editor = plan.modifications, place
+                    answer = encode_answer(edits, CONTINUE, leading_space)
+                if tape is not None:
+                    kept = outlined(handler, outcome) if is_lean else outcome
+                    outcomes.append((handler, kept, duration))
+                ctx = outcome if members is None or not queue else outcome.set("queue", ())
                 shown = None
                 is_changed = True
             if job is not None:
-                if letter == BODYEOB:
-                    phase = Phase.BODY  # until it is answered, a message is open
+                phase = move.during
+                if keeps and letter in KEPT and letter != RCPT:  # a recipient is kept when it stands
+                    events.append(event)
                 break
+            if keeps and letter in KEPT and length > 1:  # no limit counts chunks without a byte
+                events.append(event)
+                if len(events) > many:
+                    most = 0  # what comes next is for the turn, which writes them to a file
             if out and answer:
                 earlier.append(out)
             out = answer or out
-            if route.ends:  # libmilter keeps the macros of MAIL until others come; nothing leaks here
+            if tape is not None:
+                if answer:
+                    left.append(answer)
+                if is_lean and letter == BODY:  # of which the tape has the size only
+                    start = after - 4 - length
+                    if start > mark:
+                        heard.append(data[mark:start])
+                        times.append(now)
+                    heard.append(length - 1)
+                    times.append(now)
+                    mark = after
+                if route.leaves:
+                    heard.append(data[mark:after] if mark or after < stop else data)
+                    times.append(now)
+                    mark = after
+                    tape.cut(macros, headers + size, (*edits, CONTINUE) if letter == BODYEOB else ())
+                    room = tape.room
+            if move.ends:  # libmilter keeps the macros of MAIL until others come; nothing leaks here
                 macros = macros.end_message()
-                shown = None
+                shown, edits = None, ()
                 if route.leaves:
                     ctx = remembering(ctx, base) if is_changed else base
             if stop - at > 4:  # more has come, for which others may not have to wait
@@ -298,11 +387,26 @@ def run_hot_path(connection: Connection) -> HotPath:
                 is_spent = meter.is_used_up()
                 if is_spent:
                     break
+        if tape is not None:
+            done = (
+                at if job is None else after - 4 - length
+            )  # the turn writes down the packet that it goes on with
+            if done > mark:
+                heard.append(data[mark:done] if mark or done < stop else data)
+                times.append(now)
+            # mostly an entry; how many they are is looked at if there is more than a packet
+            room -= done - mark + ENTRY * (len(heard) + len(outcomes) if is_long else 1)
+            if room < 0 and job is None:
+                tape.cut(macros, headers + size, is_open=phase in IN_MESSAGE)
+                room = tape.room
         if at < stop or job is not None:
-            if data.startswith(_GOODBYE, at) and job is None and phase not in IN_MESSAGE:
+            if data.startswith(GOODBYE, at) and job is None and phase not in IN_MESSAGE:
                 table = agreed.table
                 is_closed = not (table[QUIT].chain or table[DISCONNECT].chain)
                 if is_closed:  # and no handler has anything to say to it, or to the end
+                    if tape is not None:
+                        heard.append(GOODBYE)
+                        times.append(now)
                     break
             unread = rest_of(data, at, limits.packet)
             if job is not None or unread.is_ready:
@@ -311,8 +415,15 @@ def run_hot_path(connection: Connection) -> HotPath:
         event = None
     if told_for is not None:
         macros = macros.define(told_for, told)
+    if tape is not None:
+        tape.room = room
     if is_closed:
         phase, macros = Phase.CLOSED, macros.arrive(QUIT)
+    counts = Counts(recipients, headers, size)
+    if members is not None and phase in IN_MESSAGE:
+        before = phase if job is None or route is None else phase_before(routes, route)
+        chain = seen_by(chain, members, before, (recipients - asked, headers), job, agreement.off)
+        chain = with_kept(chain, events) if keeps else chain
     after_all = Connection(
         connection.setup,
         connection.session,
@@ -326,33 +437,9 @@ def run_hot_path(connection: Connection) -> HotPath:
             None,
             scope.initial,
             macros,
-            counts=Counts(recipients, headers, size),
+            counts=counts,
+            chain=NEW_MESSAGE if members is None else chain,
         ),
-        backlog=Backlog(unread),
+        backlog=Backlog(unread, exchanges=exchanges),
     )
-    return Handover(after_all, job, outcome, meter.taken, is_spent)
-
-
-def _queue_of(outcome: Any) -> Any:
-    """What a handler queued; None if it returned no context."""
-    is_context = isinstance(outcome, PMap) and "connection" in outcome
-    return outcome.get("queue") if is_context else None
-
-
-def _edited(queue: Any, route: Route, granted: frozenset[str], leading_space: bool) -> bytes | None:
-    """The answer at end of message where one filter queued only edits, all of them legal; else None."""
-    if route.dispatch.letter != BODYEOB or len(route.calls) > 1 or not isinstance(queue, tuple):
-        return None
-    try:
-        plan = check_plan(queue, "end_of_message", replies=True, granted=granted)
-    except LocalProtocolError:
-        return None
-    if plan.verdict is not None:
-        return None
-    return encode_answer(plan.modifications, CONTINUE, leading_space)
-
-
-def _job_from(dispatch: Dispatch, event: ev.Event, place: int) -> Job:
-    """The event on its way, when the handlers before ``place`` had nothing to say."""
-    said = tuple((number, CONTINUE) for number, _ in dispatch.chain[:place])
-    return Job(dispatch, event, dispatch.chain[place:], dispatch.replies, verdicts=said)
+    return Handover(after_all, job, outcome, duration if tape else None, meter.taken, is_spent)

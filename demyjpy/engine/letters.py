@@ -15,3 +15,9 @@ ABORT, QUIT, QUIT_NC = int(Command.ABORT), int(Command.QUIT), int(Command.QUIT_N
 
 DISCONNECT = 0
 """Stands for the end of a connection, which has no letter."""
+
+MESSAGE = 1
+"""Stands for a whole message as a value, which no packet says."""
+
+SPOOL = 2
+"""Stands for the writing of a large body to a file."""

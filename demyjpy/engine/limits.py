@@ -85,6 +85,28 @@ NO_END: Final = 1 << 62
 
 
 @frozen
+class Weight:
+    """What a packet of one command counts against the limits of a message.
+
+    ``has_content``: its bytes are some of the message's. The hot path and the turn both go by these.
+    """
+
+    recipients: int = 0
+    headers: int = 0
+    has_content: bool = False
+
+
+NO_WEIGHT: Final = Weight()
+
+WEIGHTS: Final = {
+    RCPT: Weight(recipients=1),
+    HEADER: Weight(headers=1, has_content=True),
+    BODY: Weight(has_content=True),
+}
+"""By letter; others have `NO_WEIGHT`."""
+
+
+@frozen
 class Counts:
     """How much of a message has come: recipients, header fields, bytes of header and body."""
 
@@ -94,11 +116,14 @@ class Counts:
 
     def count(self, letter: int, payload: bytes) -> "Counts":
         """With one packet more; packets that have no limit do not count."""
-        if letter == RCPT:
-            return Counts(self.recipients + 1, self.headers, self.size)
-        if letter in (HEADER, BODY):
-            return Counts(self.recipients, self.headers + (letter == HEADER), self.size + len(payload))
-        return self
+        weight = WEIGHTS.get(letter)
+        if weight is None:
+            return self
+        return Counts(
+            self.recipients + weight.recipients,
+            self.headers + weight.headers,
+            self.size + (len(payload) if weight.has_content else 0),
+        )
 
     def passed(self, letter: int, limits: Limits) -> str | None:
         """The limit that the last packet, with this letter, has passed, in words; None for none."""

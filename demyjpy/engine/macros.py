@@ -8,12 +8,13 @@ A macro packet is kept as bytes until somebody asks, and is read once then: Post
 every header field and every chunk of the body, each time the same.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from attrs import frozen
 
+from demyjpy.errors import LocalProtocolError
 from demyjpy.wire.codes import Command
-from demyjpy.wire.fields import Definitions, take_strings
+from demyjpy.wire.fields import Definitions, decode_text, encode_text, take_strings
 
 _C = Command
 
@@ -49,6 +50,61 @@ _DROPPED_AT: Final[dict[int, tuple[int, ...]]] = {
 """Slots that end when this command comes (at others the passing one), but for its own just filled."""
 
 
+_LARGE: Final = 4096
+"""Bytes of a macro packet beyond which only what was asked for is kept as text: all of it as text takes
+ten times as many. What an MTA sends is smaller."""
+
+_MOST_ASKED: Final = 64
+"""Names that are remembered of a large packet."""
+
+_ABSENT: Final = object()
+_UNKNOWN: Final = object()
+
+
+def value_in(payload: bytes, bare: str, default: Any = None) -> Any:
+    """The value of a macro in what a macro packet says after its letter, without reading all of it.
+
+    None if the name has no value, ``default`` if there is no such name. The first of a name counts.
+    """
+    if "\0" in bare:
+        return default
+    try:
+        name = encode_text(bare)
+    except LocalProtocolError:  # no bytes are decoded as this
+        return default
+    names = [b"{%b}" % name]
+    if Definitions.key_of(bare) == bare:
+        names.append(name)
+    if not any(one in payload for one in names):
+        return default
+    strings = payload.split(b"\0")[:-1]
+    said = strings[::2]
+    place = min([said.index(one) for one in names if one in said], default=-1)
+    if place < 0:
+        return default
+    value = strings[2 * place + 1 : 2 * place + 2]
+    return decode_text(value[0]) if value else None
+
+
+class _Asked(dict[str, Any]):
+    """What was found of a large packet, so far as somebody asked. Any thread may ask."""
+
+    def __init__(self, payload: bytes) -> None:
+        super().__init__()
+        self._payload = payload
+
+    def __contains__(self, bare: object) -> bool:
+        value = self.get(str(bare), _UNKNOWN)
+        if value is _UNKNOWN:
+            value = self[str(bare)]
+            if len(self) < _MOST_ASKED:
+                self[str(bare)] = value
+        return value is not _ABSENT
+
+    def __missing__(self, bare: str) -> Any:
+        return value_in(self._payload, bare, _ABSENT)
+
+
 class _Read(bytes):
     """What a macro packet says after its letter, and what was found in it."""
 
@@ -60,6 +116,9 @@ class _Read(bytes):
         if isinstance(payload, cls):
             return payload
         read = cls(payload)
+        if len(payload) > _LARGE:
+            read.found = _Asked(payload)
+            return read
         strings = take_strings(payload)
         names = [Definitions.key_of(name) for name in reversed(strings[::2])]
         values: list[str | None] = [*reversed(strings[1::2])]

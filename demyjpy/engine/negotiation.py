@@ -4,7 +4,7 @@ Never a bit that the MTA did not offer: Sendmail refuses unknown protocol bits, 
 actions. What cannot be switched off is answered by the library instead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import or_
 from typing import Final, TypeAlias
@@ -47,6 +47,22 @@ MACRO_EVENTS: Final = tuple(_STAGES)
 _QUEUE_ID: Final = "i"
 _NEEDED: Final = {Stage.CONNECT: "_", Stage.HELO: ""}
 """What the library needs before a message: the client. There is no queue id yet."""
+
+DEFAULT_MACROS: Final[Mapping[str, tuple[str, ...]]] = {
+    "connect": ("j", "{daemon_name}", "{daemon_addr}", "v", "_", "{if_name}", "{if_addr}"),
+    "hello": ("{tls_version}", "{cipher}", "{cipher_bits}", "{cert_subject}", "{cert_issuer}"),
+    "mail": (
+        "i",
+        *("{auth_type}", "{auth_authen}", "{auth_author}", "{auth_ssf}"),
+        *("{mail_addr}", "{mail_host}", "{mail_mailer}"),
+    ),
+    "recipient": ("i", "{rcpt_addr}", "{rcpt_host}", "{rcpt_mailer}"),
+    "data": ("i",),
+    "end_of_headers": ("i",),
+    "end_of_message": ("i", "{msg_id}"),
+}
+"""What MTAs send unasked, by event: Postfix 3.7 (``milter_connect_macros`` and the like in global.h,
+shown by ``postconf -d``) and Sendmail 8.17 (``confMILTER_MACROS_*`` in cf/m4/cfhead.m4) together."""
 
 _EXTRAS: Final = _P.SKIP | _P.RCPT_REJ | _P.HDR_LEADSPC
 _SWITCHABLE: Final = tuple(row for row in EVENTS.values() if row.off)
@@ -172,18 +188,47 @@ def _steps(wants: Wants, sent: frozenset[str]) -> ProtocolFlag:
 def macro_lists(macros: Mapping[str, tuple[str, ...]]) -> MacroLists:
     """Macro names by event as lists by stage.
 
-    Sendmail honours a list for end of message only if there is one for end of headers too, and
-    forgets its own for end of message if there is only the other: one stands in for both.
-
     A list replaces that of the MTA. So each holds what the library needs itself, to name message and
     client in its log, unless the list is full.
     """
-    found = {_STAGES[name]: names for name, names in macros.items()}
-    pair = (Stage.EOM, Stage.EOH)
-    for stage, other in (pair, pair[::-1]):
-        if stage in found:
-            found.setdefault(other, found[stage])
+    found = {_STAGES[name]: names for name, names in _with_both_ends(macros).items()}
     return tuple((int(stage), _with_own(stage, found[stage])) for stage in sorted(found))
+
+
+def _with_both_ends(macros: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """The same lists, with none or both of those for end of headers and end of message.
+
+    Sendmail honours a list for end of message only if there is one for end of headers too, and
+    forgets its own for end of message if there is only the other: one stands in for both.
+    """
+    found = dict(macros)
+    pair = ("end_of_message", "end_of_headers")
+    for event, other in (pair, pair[::-1]):
+        if event in found:
+            found.setdefault(other, found[event])
+    return found
+
+
+def unite_macros(asked: Sequence[Mapping[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
+    """The lists of several filters as one for each event.
+
+    A list replaces that of the MTA, for all filters. So if some of them ask for nothing at an event for
+    which others have a list, the MTA's own macros are in it, as many as there is room for.
+    """
+    if len(asked) < 2:
+        return {event: names for one in asked for event, names in one.items()}
+    filled = [_with_both_ends(one) for one in asked]
+    united: dict[str, tuple[str, ...]] = {}
+    for event, stage in _STAGES.items():
+        lists = [one[event] for one in filled if event in one]
+        if not lists:
+            continue
+        names = tuple(dict.fromkeys(name for one in lists for name in one))
+        if len(lists) < len(filled):
+            room = max(len(names), MACROS_PER_STAGE)
+            names = tuple(dict.fromkeys((*_with_own(stage, names), *DEFAULT_MACROS[event])))[:room]
+        united[event] = names
+    return united
 
 
 def _with_own(stage: Stage, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ answer or an error. What a filter may say when is in `demyjpy.verdicts`.
 from enum import IntEnum, auto
 from typing import Final
 
+from attrs import frozen
+
 from demyjpy.codec import EVENTS
 from demyjpy.errors import RemoteProtocolError
 from demyjpy.wire.codes import Command
@@ -133,11 +135,35 @@ def opens_message(letter: int, off: frozenset[int]) -> bool:
     return letter == _C.MAIL or (_C.MAIL in off and letter in _MAIL)
 
 
-def gives_up(phase: Phase, letter: int, off: frozenset[int]) -> bool:
-    """Whether this command ends an open message without its end having been seen."""
-    if phase not in IN_MESSAGE:
-        return False
-    return letter in ABORTS or (letter not in TRANSITIONS[phase] and opens_message(letter, off))
+@frozen
+class Move:
+    """What one command does to a session. The hot path and the turn both go by these.
+
+    ``during`` is the phase until it is answered, ``following`` the one after. ``begins``: a message
+    begins with it. ``gives_up``: it ends an open message whose end was not seen. ``ends``: nothing more
+    is said about the message.
+    """
+
+    during: Phase
+    following: Phase
+    begins: bool
+    gives_up: bool
+    ends: bool
+
+
+def move(phase: Phase, letter: int, off: frozenset[int] = frozenset()) -> Move:
+    """What this command does in a phase; `RemoteProtocolError` where it may not come."""
+    following = receive(phase, letter, off)
+    is_open, is_end = phase in IN_MESSAGE, letter == _C.BODYEOB
+    during = Phase.BODY if is_end else following  # until it is answered, a message is open at its end
+    return Move(
+        during,
+        following,
+        begins=not is_open and during in IN_MESSAGE,
+        gives_up=is_open
+        and (letter in ABORTS or (letter not in TRANSITIONS[phase] and opens_message(letter, off))),
+        ends=is_end or letter == _C.ABORT,
+    )
 
 
 def describe(phase: Phase) -> str:

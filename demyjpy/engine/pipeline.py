@@ -9,18 +9,20 @@ and gives them to `receive_data`, sends ``data_to_send``, runs ``call`` and give
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from demyjpy.context import Context, new_context
 from demyjpy.engine.arrival import TEARDOWN, receive_packet
 from demyjpy.engine.conclusions import conclude
-from demyjpy.engine.connection import Agreed, Call, Connection, Setup
+from demyjpy.engine.connection import Agreed, Call, Connection, Job, Observer, Setup, Step
 from demyjpy.engine.dispatch import negotiates_by_default, opening_table
 from demyjpy.engine.handler_results import as_exception, check_context
 from demyjpy.engine.handling import absorb, run_handlers
-from demyjpy.engine.letters import MAIL
+from demyjpy.engine.letters import MAIL, SPOOL
 from demyjpy.engine.limits import NO_END
 from demyjpy.engine.phases import Phase
+from demyjpy.engine.spooling import begin_spooling, end_spooling
+from demyjpy.engine.tape import Stretch, Tape
 from demyjpy.engine.turn import Turn
 from demyjpy.errors import HandlerError, LocalProtocolError, RemoteProtocolError, describe
 from demyjpy.handlers import as_registry, with_handlers
@@ -74,14 +76,29 @@ def _open(turn: Turn) -> None:
     scope = turn.scope
     try:
         ctx = check_context(turn.setup.on_connect(new_context()))
-        turn.agreed = Agreed(table=opening_table(as_registry(ctx["handlers"])))
+        registry = as_registry(ctx["handlers"])
+        turn.agreed = Agreed(table=opening_table(registry))
+        if registry.observer is not None:
+            turn.setup = _observed(turn.setup, registry.observer)
         scope.ctx = scope.initial = ctx
     except BaseException as error:  # whatever it raises is its failure
         turn.note(as_exception(error), "on_connect")
         turn.is_closed = True
 
 
-def receive_data(connection: Connection, data: bytes) -> Connection:
+def _observed(setup: Setup, observer: Observer) -> Setup:
+    """The same for connections that the filter has observed, besides who observes them anyway."""
+    known = setup.observer
+
+    def observe(step: Step) -> None:
+        if known is not None:
+            known(step)
+        observer(step)
+
+    return evolve(setup, observer=observe, caches=setup.caches)
+
+
+def receive_data(connection: Connection, data: bytes, tape: Tape | None = None) -> Connection:
     """After the MTA sent bytes. While a call is out they are only kept."""
     begin, cache = connection.setup.on_connect, connection.setup.cache
     if (
@@ -91,16 +108,21 @@ def receive_data(connection: Connection, data: bytes) -> Connection:
         or not _is_offer(data)
         or not negotiates_by_default(connection.agreed.table)
     ):
-        return _receive_data(connection, data)
+        return _receive_data(connection, data, tape)
     # what follows is up to nothing but the offer
     key = ("negotiated", begin.registry.sizes, data)
-    known: Connection | None = cache.get(key)
-    if known is not None:
-        return known.of_session(connection.session)
-    after = _receive_data(connection, data)
-    if after.is_plain:  # it is not if it failed, or if somebody watches
-        cache.keep(key, after)
-    return after
+    known: tuple[Connection, list[Stretch]] | None = cache.get(key)
+    if known is None:
+        heard: list[Stretch] = []
+        apart = None if tape is None else Tape(heard.append, tape.clock, tape.wall)
+        known = _receive_data(connection, data, apart), heard
+        if known[0].is_plain:  # it is not if it failed, or if somebody observes
+            cache.keep(key, known)
+    after, stretches = known
+    if tape is not None:
+        for stretch in stretches:
+            tape.repeat(stretch, connection)
+    return after if after.session == connection.session else after.of_session(connection.session)
 
 
 def _is_offer(data: bytes) -> bool:
@@ -109,17 +131,20 @@ def _is_offer(data: bytes) -> bool:
     return 4 < size <= _LONGEST_OFFER and data[:5] == (size - 4).to_bytes(4, "big") + b"O"
 
 
-def _receive_data(connection: Connection, data: bytes) -> Connection:
-    return take_turn(connection, lambda turn: turn.receive_data(data))
+def _receive_data(connection: Connection, data: bytes, tape: Tape | None) -> Connection:
+    return take_turn(connection, lambda turn: turn.receive_data(data), tape)
 
 
-def go_on(connection: Connection) -> Connection:
+def go_on(connection: Connection, tape: Tape | None = None) -> Connection:
     """After others have had their turn, if a connection is behind its budget."""
-    return _receive_data(connection, b"")
+    return _receive_data(connection, b"", tape)
 
 
 def resume(
-    connection: Connection, outcome: Context | Exception, duration: float | None = None
+    connection: Connection,
+    outcome: Context | Exception,
+    duration: float | None = None,
+    tape: Tape | None = None,
 ) -> Connection:
     """After the handler that was handed out has returned a context or raised."""
 
@@ -129,8 +154,12 @@ def resume(
             raise LocalProtocolError("expected resume after a connection with a call, got no call")
         turn.call = None
         turn.intake.meter.taken = NO_END  # a handler that has run apart is enough for one turn
-        following = absorb(turn, job, outcome, duration)
         letter = job.dispatch.letter
+        if letter == SPOOL:
+            end_spooling(turn, outcome)
+            following = None
+        else:
+            following = absorb(turn, job, outcome, duration)
         if following is not None and (letter in TEARDOWN or not turn.is_ending):
             turn.jobs.appendleft(following)
         elif following is not None and letter == MAIL:  # the others have seen no message begin
@@ -140,24 +169,47 @@ def resume(
             turn.is_ending = False
             turn.hang_up()
 
-    return take_turn(connection, come_back)
+    return take_turn(connection, come_back, tape)
 
 
-def hang_up(connection: Connection) -> Connection:
+def hang_up(connection: Connection, tape: Tape | None = None) -> Connection:
     """After the peer has gone, or when we leave it: abort and disconnect handlers run, once."""
-    return take_turn(connection, Turn.hang_up)
+
+    def end(turn: Turn) -> None:
+        if tape is not None and not connection.is_closed:
+            tape.hang_up()
+        turn.hang_up()
+
+    return take_turn(connection, end, tape)
 
 
-def take_turn(connection: Connection, begin: Callable[[Turn], None]) -> Connection:
+def take_turn(
+    connection: Connection, begin: Callable[[Turn], None], tape: Tape | None = None
+) -> Connection:
     """What ``begin`` does, and then all that there is to do.
 
-    That is until no packet is complete, a handler is handed out, or the budget is used up.
+    That is until no packet is complete, a handler is handed out, or the budget is used up. What filters
+    get at the end of a message, one after the other, counts as packets do. Nothing else waits there: a
+    handler that has run is done with at once, so that a tape can be played without a budget.
     """
-    turn = Turn(connection)
+    if tape is not None:
+        tape.begin_turns(connection)
+    turn = Turn(connection, tape)
     begin(turn)
     while turn.call is None and not turn.is_closed:
         if turn.jobs:
-            done = run_handlers(turn, turn.jobs.popleft())
+            job = turn.jobs[0]
+            if job.dispatch.letter == SPOOL:
+                begin_spooling(turn, turn.jobs.popleft())
+                continue
+            is_of_end = bool(job.chain and job.place and job.place.end)
+            if is_of_end and turn.intake.must_wait():
+                break
+            turn.jobs.popleft()
+            if is_of_end and turn.setup.defers_ends:
+                _hand_out(turn, job)
+                continue
+            done = run_handlers(turn, job)
             if done is not None:
                 conclude(turn, done)
             continue
@@ -169,8 +221,20 @@ def take_turn(connection: Connection, begin: Callable[[Turn], None]) -> Connecti
         except RemoteProtocolError as error:
             # whose frames hold this turn, which holds the error, and all that the peer has said
             turn.note(error.with_traceback(None))
+            if tape is not None:
+                tape.hang_up()
             turn.hang_up()
-    return turn.value()
+    after = turn.value()
+    if tape is not None:
+        tape.end_turn(after)
+    return after
+
+
+def _hand_out(turn: Turn, job: Job) -> None:
+    """The driver is to call the handler of this event."""
+    handler = job.chain[0][1]
+    turn.scope.show_macros()
+    turn.call = Call(handler, job.event, turn.scope.ctx, handler.progress, job)
 
 
 def run_call(call: Call) -> Context | Exception:

@@ -20,8 +20,10 @@ from demyjpy.engine.letters import (
     MAIL,
     RCPT,
 )
+from demyjpy.engine.limits import NO_WEIGHT, WEIGHTS, Weight
+from demyjpy.engine.members import CONTENT, Members
 from demyjpy.engine.negotiation import Agreement
-from demyjpy.engine.phases import IN_MESSAGE, Phase, gives_up, receive
+from demyjpy.engine.phases import IN_MESSAGE, Move, Phase, move
 from demyjpy.errors import RemoteProtocolError
 from demyjpy.registry import Handler
 from demyjpy.wire.codes import Response
@@ -36,34 +38,45 @@ _CONTINUE: Final = join_frame(Response.CONTINUE)
 class Route:
     """What one command does in one phase, looked up once instead of decided each time.
 
-    ``calls`` are the functions to call, each with its place in the chain of handlers. The command may
-    open a message (``begins``), be the last that the MTA says about one (``ends``), and end one that
-    was open (``leaves``).
+    ``move`` is what it does to the session, ``weight`` what it counts; ``calls`` are the handlers to
+    call: the place of each in their chain, its function, and itself. ``grants`` are the actions of each
+    place. It may end a message that was open (``leaves``).
     """
 
     dispatch: Dispatch
-    calls: tuple[tuple[int, Callable[[Any, Context], Any]], ...]
+    calls: tuple[tuple[int, Callable[[Any, Context], Any], Handler[Any]], ...]
     answer: bytes
-    following: Phase
-    begins: bool
-    ends: bool
+    move: Move
+    weight: Weight
     leaves: bool
+    grants: tuple[frozenset[str], ...]
 
 
 Routes: TypeAlias = dict[Phase, dict[int, Route]]
 
 
 def make_routes(
-    table: Table, agreement: Agreement, defers: Callable[[Handler[Any]], bool]
+    table: Table,
+    agreement: Agreement,
+    defers: Callable[[Handler[Any]], bool],
+    members: Members | None,
 ) -> Routes | None:
     """The routes of a negotiated connection; None if handlers see its macros, as for an observer.
 
-    ``defers`` says which handlers the driver calls itself: what those handle has no route.
+    ``defers`` says which handlers the driver calls itself: what those handle has no route. Nor has what
+    several filters (``members``) do not all get as soon as it comes.
     """
     if table[MACRO].chain:
         return None
     # with SMFIP_RCPT_REJ the macros say of each recipient whether the MTA has refused it
-    letters = [one for one in _LETTERS if one != RCPT or not agreement.reports_rejected]
+    is_turned = {RCPT} if agreement.reports_rejected else set()
+    if members is not None and members.takes_turns:
+        is_turned.add(BODYEOB)
+    if members is not None and members.turns_content:
+        is_turned.update(CONTENT)
+    if members is not None and members.keeps_recipients:
+        is_turned.add(RCPT)
+    letters = [one for one in _LETTERS if one not in is_turned]
     plain = [
         table[one] for one in letters if not any(defers(handler) for _, handler in table[one].chain)
     ]
@@ -71,30 +84,37 @@ def make_routes(
         phase: {
             dispatch.letter: route
             for dispatch in plain
-            if (route := _route(dispatch, phase, agreement.off)) is not None
+            if (route := _route(dispatch, phase, agreement, members)) is not None
         }
         for phase in (Phase.READY, Phase.CONNECTED, *IN_MESSAGE)
     }
 
 
-def _route(dispatch: Dispatch, phase: Phase, off: frozenset[int]) -> Route | None:
+def _route(
+    dispatch: Dispatch, phase: Phase, agreement: Agreement, members: Members | None
+) -> Route | None:
     letter, chain = dispatch.letter, dispatch.chain
-    if letter == BODY and not chain:
+    if letter == BODY and not chain and (members is None or not members.gives_messages):
         return None  # its answer is SKIP, if the MTA knows that
     try:
-        following = receive(phase, letter, off)
+        made = move(phase, letter, agreement.off)
     except RemoteProtocolError:
         return None
-    if gives_up(phase, letter, off) and letter != ABORT:
+    if made.gives_up and letter != ABORT:
         return None
     is_open = phase in IN_MESSAGE
+    if is_open and letter == ABORT and members is not None:
+        return None  # for those that saw the message begin
     is_handled = is_open or letter != ABORT  # Postfix says ABORT between messages, too (section 8.6)
     return Route(
         dispatch,
-        tuple((place, handler.function) for place, (_, handler) in enumerate(chain) if is_handled),
+        tuple((place, one.function, one) for place, (_, one) in enumerate(chain) if is_handled),
         _CONTINUE if dispatch.replies else b"",
-        following,
-        begins=not is_open and (following in IN_MESSAGE or letter == BODYEOB),
-        ends=letter in (BODYEOB, ABORT),
-        leaves=letter == BODYEOB or (letter == ABORT and is_open),
+        made,
+        WEIGHTS.get(letter, NO_WEIGHT),
+        leaves=made.ends and (is_open or made.begins),
+        grants=tuple(
+            agreement.actions if members is None else members.filters[number].actions
+            for number, _ in chain
+        ),
     )

@@ -7,17 +7,28 @@ private data until the filter frees it (protocol file, section 9.2).
 from pyrsistent import PMap
 
 from demyjpy.context import Context
+from demyjpy.engine.chain_state import NEW_MESSAGE
 from demyjpy.engine.connection import Scope
 from demyjpy.engine.decisions import NO_DECISIONS
 from demyjpy.engine.limits import NOTHING_COUNTED
 from demyjpy.engine.macros import NO_MACROS, Macros
-from demyjpy.engine.phases import IN_MESSAGE, Phase
+from demyjpy.engine.phases import IN_MESSAGE, Move, Phase
 
 
 class OpenScope:
     """A `Scope` that may be changed, until it is a value again."""
 
-    __slots__ = ("base", "counts", "ctx", "decisions", "initial", "macros", "phase", "prelude")
+    __slots__ = (
+        "base",
+        "chain",
+        "counts",
+        "ctx",
+        "decisions",
+        "initial",
+        "macros",
+        "phase",
+        "prelude",
+    )
 
     def __init__(self, scope: Scope) -> None:
         self.phase = scope.phase
@@ -28,6 +39,7 @@ class OpenScope:
         self.macros = scope.macros
         self.decisions = scope.decisions
         self.counts = scope.counts
+        self.chain = scope.chain
 
     def value(self) -> Scope:
         """As it is now."""
@@ -40,12 +52,18 @@ class OpenScope:
             self.macros,
             self.decisions,
             self.counts,
+            self.chain,
         )
 
     def show_macros(self) -> None:
         """The context holds the macros in force, from the time that a handler may look."""
-        if self.ctx.get("macros") is not self.macros:
-            self.ctx = self.ctx.set("macros", self.macros)
+        self.ctx = self.shown()
+
+    def shown(self) -> Context:
+        """The context with the macros in force."""
+        if self.ctx.get("macros") is self.macros:
+            return self.ctx
+        return self.ctx.set("macros", self.macros)
 
     def take_macros(self) -> None:
         """Handlers have defined macros, for the next command. A context keeps those of its own."""
@@ -63,29 +81,35 @@ class OpenScope:
             self.ctx = remembering(self.ctx, self.prelude)
             self.prelude = None
 
-    def enter(self, following: Phase) -> None:
+    def enter(self, made: Move) -> None:
         """The next phase. A message may begin with it."""
-        if following in IN_MESSAGE and self.phase not in IN_MESSAGE:
+        if made.begins:
             self.base = self.ctx if self.prelude is None else self.prelude
             self.prelude = None
             self.decisions = self.decisions.between_messages()
             self.counts = NOTHING_COUNTED
-        self.phase = following
+            self.chain = NEW_MESSAGE
+        self.phase = made.during
 
     def leave_message(self) -> None:
         """Back to what stood before MAIL; what was remembered stays."""
         self.ctx = remembering(self.ctx, self.base)
         self.macros = self.macros.end_message()
         self.decisions = self.decisions.between_messages()
+        self.chain = NEW_MESSAGE
 
     def begin_session(self) -> None:
         """After QUIT_NC: what was negotiated stays, and nothing else (protocol file, section 8.7)."""
         self.ctx, self.macros, self.decisions = self.initial, NO_MACROS, NO_DECISIONS
+        self.chain = NEW_MESSAGE
 
 
 def remembering(ctx: Context, before: Context) -> Context:
     """An earlier context, with what has been remembered since."""
     connection = ctx.get("connection")
     if isinstance(connection, PMap) and connection is not before.get("connection"):
-        return before.set("connection", connection)
+        before = before.set("connection", connection)
+    owners = ctx.get("owners")  # whose a key is holds for the connection
+    if owners is not None and owners is not before.get("owners"):
+        before = before.set("owners", owners)
     return before

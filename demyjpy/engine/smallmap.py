@@ -98,10 +98,33 @@ class SmallMap(PMap[str, Any]):
         return small_map(entries)
 
 
+_ABSENT: Final = object()
+
+
+def changed_keys(before: PMap[str, Any], after: PMap[str, Any]) -> list[str]:
+    """The keys that have another value in the second map, or are in one of the two only."""
+    old, new = entries_of(before), entries_of(after)
+    get = old.get
+    found = [key for key, value in new.items() if get(key, _ABSENT) is not value]
+    if len(new) - len([key for key in found if key not in old]) != len(old):
+        found += [key for key in old if key not in new]
+    return found
+
+
+def entries_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is in a map, as a dict that nobody may change."""
+    return given._entries if isinstance(given, SmallMap) else dict(given.items())  # noqa: SLF001
+
+
 def small_map(entries: Mapping[str, Any]) -> PMap[str, Any]:
     """These entries as a persistent map, whatever their number."""
+    return pmap(entries) if len(entries) > LARGEST else as_small_map(dict(entries))
+
+
+def as_small_map(entries: dict[str, Any]) -> PMap[str, Any]:
+    """The same of a new dict, which nobody else holds."""
     if len(entries) > LARGEST:
         return pmap(entries)
     made = _new(SmallMap)
-    made._entries = dict(entries)  # noqa: SLF001  # its own
+    made._entries = entries  # noqa: SLF001  # its own
     return made

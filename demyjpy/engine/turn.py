@@ -10,16 +10,21 @@ no message is open, and more than once (protocol file, section 8.6): that does n
 """
 
 from collections import deque
-from typing import Any
+from typing import Any, Final
+
+from attrs import evolve
 
 from demyjpy import events as ev
+from demyjpy.engine.chain_state import unknowing
 from demyjpy.engine.connection import Backlog, Connection, Job, Setup, Step, Trouble
 from demyjpy.engine.dispatch import ANSWERED, Chain
 from demyjpy.engine.handler_results import as_exception
-from demyjpy.engine.letters import ABORT, BODYEOB, DISCONNECT, MAIL
+from demyjpy.engine.letters import ABORT, BODYEOB, DISCONNECT, MACRO, MAIL, SPOOL
 from demyjpy.engine.limits import Meter
 from demyjpy.engine.phases import IN_MESSAGE, Phase
 from demyjpy.engine.scope import OpenScope
+from demyjpy.engine.tape import Tape
+from demyjpy.message import Message
 from demyjpy.registry import Handler
 from demyjpy.verdicts import ends_message
 from demyjpy.wire.framing import Frames, Packet
@@ -31,19 +36,35 @@ class Intake(Frames):
     ``packets`` are those that were taken and put back: they are taken first.
     """
 
-    __slots__ = ("meter", "packets")
+    __slots__ = ("_most_macros", "_tape", "meter", "packets")
 
-    def __init__(self, backlog: Backlog, setup: Setup) -> None:
+    def __init__(self, backlog: Backlog, setup: Setup, tape: Tape | None) -> None:
         super().__init__(backlog.unread, setup.limits.packet)
+        self._tape, self._most_macros = tape, setup.limits.macro_size + 1  # and their letter
         self.packets = deque(backlog.packets)
         self.meter = Meter(setup.budget)
 
     def take(self) -> Packet | None:
         """The next packet; None if none is complete, or if others have to have their turn."""
-        if self.meter.taken > 1 and self.meter.is_used_up():  # macros and their command stay together
+        if self.must_wait():
             return None
+        if self.packets:
+            return self.packets.popleft()
+        packet = super().take()
+        if packet is not None and self._tape is not None:
+            letter, payload = packet
+            # for larger macros the connection is closed, and the tape has no more than that: to take out
+            # of them what may not be kept would take long
+            if letter != MACRO or len(payload) <= self._most_macros:
+                self._tape.hear_packet(letter, payload)
+        return packet
+
+    def must_wait(self) -> bool:
+        """Whether others have to have their turn before one thing more is done; if not, it counts."""
+        if self.meter.taken > 1 and self.meter.is_used_up():  # macros and their command stay together
+            return True
         self.meter.taken += 1
-        return self.packets.popleft() if self.packets else super().take()
+        return False
 
     def drop(self) -> None:
         """Nothing more is taken from this peer."""
@@ -54,15 +75,16 @@ class Intake(Frames):
 class Turn:
     """All that a turn changes."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, tape: Tape | None = None) -> None:
         backlog = connection.backlog
+        self.tape = tape
         self.setup = connection.setup
         self.session = connection.session
         self.call = connection.call
         self.is_closed = connection.is_closed
         self.agreed = connection.agreed
         self.scope = OpenScope(connection.scope)
-        self.intake = Intake(backlog, connection.setup)
+        self.intake = Intake(backlog, connection.setup, tape)
         self.jobs = deque(backlog.jobs)
         self.is_ending = backlog.is_ending
         self._exchanges = backlog.exchanges
@@ -100,10 +122,12 @@ class Turn:
         self._exchanges += 1
         return self._exchanges
 
-    def send(self, data: bytes) -> None:
-        """To the MTA, after what was sent before."""
+    def send(self, data: bytes, *, is_new: bool = True) -> None:
+        """To the MTA, after what was sent before. Not ``is_new``: what the hot path has to send."""
         self._out.append(data)
         self.intake.meter.answered += len(data)
+        if is_new and self.tape is not None:
+            self.tape.left.append(data)
 
     def note(
         self, error: Exception, event: str | None = None, handler: Handler[Any] | None = None
@@ -113,8 +137,15 @@ class Turn:
         name = handler.name if handler else None
         self._troubles.append(Trouble(error, event, name, macros.get("i"), macros.client))
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether there are to be steps."""
+        return self.setup.observer is not None or self.tape is not None
+
     def observe(self, step: Step) -> None:
-        """The observer sees a step; if it fails, that is noted."""
+        """The observer sees a step; if it fails, that is noted. The tape has it, too."""
+        if self.tape is not None:
+            self.tape.steps.append(step if type(step.event) is not Message else _without_message(step))
         if self.setup.observer:
             try:
                 self.setup.observer(step)
@@ -123,15 +154,15 @@ class Turn:
 
     def observe_job(self, job: Job, answer: tuple[Any, ...] = (), sent: bytes = b"") -> None:
         """The observer sees the last step of an event, with what is answered."""
-        if not self.setup.observer:
+        if not self.is_watched:
             return
         scope, step = self.scope, job.step
         if step is None:
-            if job.dispatch.letter in ANSWERED:
+            if job.dispatch.letter in ANSWERED and self.setup.observer:
                 scope.show_macros()  # an observer looks, and no handler did
-            step = Step(
-                self.session, job.event, scope.ctx, scope.ctx, packet=job.packet, exchange=job.exchange
-            )
+            shows = job.dispatch.letter in ANSWERED or job.dispatch.letter == DISCONNECT
+            ctx = scope.shown() if shows else scope.ctx
+            step = Step(self.session, job.event, ctx, ctx, packet=job.packet, exchange=job.exchange)
         if sent:
             step = Step(  # evolve() takes four times as long
                 step.session,
@@ -157,6 +188,9 @@ class Turn:
             return
         scope = self.scope
         self.intake.drop()
+        self.jobs = deque(  # no answer is due any more, and no body is needed
+            job for job in self.jobs if job.place is None and job.dispatch.letter != SPOOL
+        )
         if any(job.dispatch.letter == DISCONNECT for job in self.jobs):
             scope.phase = Phase.CLOSED
         if self.is_closed or scope.phase is Phase.CLOSED:
@@ -176,14 +210,21 @@ class Turn:
         if scope.phase in IN_MESSAGE:
             if refresh:
                 scope.show_macros()
-            self.end_message(scope.decisions.due(self.agreed.table[ABORT]), given_up=True, packet=packet)
+            self.end_message(self._unknowing(), given_up=True, packet=packet)
+
+    def _unknowing(self) -> Chain:
+        """Abort handlers of filters that are to get the end of the message that is open."""
+        scope, abort = self.scope, self.agreed.table[ABORT]
+        if self.agreed.members is not None:
+            return unknowing(scope.chain, scope.decisions, abort.chain)
+        return scope.decisions.due(abort)
 
     def end_message(
         self, aborted: Chain, *, given_up: bool = False, packet: Packet | None = None
     ) -> None:
         """No message is open any more, once the handlers in ``aborted`` have run."""
         self.scope.phase = Phase.CONNECTED
-        if aborted or (given_up and self.setup.observer):
+        if aborted or (given_up and self.is_watched):
             abort = self.agreed.table[ABORT]
             job = Job(abort, ev.Abort(), aborted, packet=packet, exchange=self.next_exchange())
             self.jobs.append(job)
@@ -192,8 +233,9 @@ class Turn:
 
     def surprised_by(self, job: Job) -> Chain:
         """Abort handlers of filters that neither ended this message themselves nor saw its end."""
-        decisions = self.scope.decisions
-        chain = decisions.due(self.agreed.table[ABORT])
+        chain, decisions = self._unknowing(), self.scope.decisions
+        if self.agreed.members is not None:
+            return chain
         letter = job.dispatch.letter
         if job.forced:
             return () if letter == MAIL else chain
@@ -204,3 +246,11 @@ class Turn:
                 number for number, verdict in job.verdicts if ends_message(job.dispatch.name, verdict)
             }
         return tuple(one for one in chain if one[0] in decisions.failed or one[0] not in knowing)
+
+
+_NO_MESSAGE: Final = Message()
+
+
+def _without_message(step: Step) -> Step:
+    """A step for the tape, which keeps no message."""
+    return evolve(step, event=_NO_MESSAGE)

@@ -10,9 +10,12 @@ import json
 import mmap
 import os
 import threading
+from bisect import bisect_left
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final
+
+from attrs import frozen
 
 from demyjpy.drivers.report import log
 from demyjpy.errors import AddressError
@@ -31,6 +34,22 @@ _WORD: Final = 8  # bytes of a number, to which all is aligned
 
 Key = tuple[str, ...]
 """The name of a figure and the values of its labels."""
+
+
+@frozen(eq=False)  # so that it is looked up by what it is, and not by its texts
+class Cell:
+    """Where a figure is counted: in one number, or if it is a histogram, in a sum and its buckets.
+
+    ``bounds`` are the upper bounds of the buckets but for the last, which has none.
+    """
+
+    key: Key
+    bounds: tuple[float, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """How many numbers it has."""
+        return len(self.bounds) + 2 if self.bounds else 1
 
 
 class Board:
@@ -52,7 +71,9 @@ class Board:
         self._lock = threading.Lock()
         self._process = 0
         self._part: int | None = None
-        self._places: dict[Key, int] = {}
+        self._places: dict[Cell, int] = {}
+        self._known: dict[Key, int] = {}
+        """Places of this process' figures; of those before it with the same part, too."""
         self._is_full = self._is_closed = False
 
     def close(self) -> None:
@@ -65,15 +86,24 @@ class Board:
             os.close(self._locks)
 
     # ------------------------------------------------------------------------------- one process
-    def add(self, key: Key, count: int, *amounts: tuple[int, float]) -> None:
-        """Add to some of a figure's ``count`` numbers: pairs of which, and how much."""
+    def add(self, changes: Iterable[tuple[Cell, float]]) -> None:
+        """Add amounts to figures; to a histogram, one more of that amount."""
         with self._lock:
             if self._is_closed:
                 return
-            place = self._place(key, count)
-            if place is not None:
-                for index, amount in amounts:
-                    self._numbers[place + index] += amount
+            part = self._own()
+            places, numbers = self._places, self._numbers
+            for cell, amount in changes:
+                place = places.get(cell)
+                if place is None:
+                    place = self._place(part, cell)
+                    if place is None:
+                        continue
+                numbers[place] += amount
+                bounds = cell.bounds
+                if bounds:
+                    place += 1 if amount <= bounds[0] else 1 + bisect_left(bounds, amount)
+                    numbers[place] += 1.0
 
     def note(self, number: int, what: Any) -> None:
         """Put something in place of the text with this number, in `NOTE_SIZE` bytes of JSON."""
@@ -92,11 +122,9 @@ class Board:
             self._process = os.getpid()
             self._part = next(filter(self._take, range(self._count)), None)
             self._is_full = False
-            self._places = (
-                {}
-                if self._part is None
-                else {key: place for key, (place, _) in self._records(self._part).items()}
-            )
+            records = {} if self._part is None else self._records(self._part)
+            self._known = {key: place for key, (place, _) in records.items()}
+            self._places = {}
         return self._part
 
     def _take(self, part: int) -> bool:
@@ -106,11 +134,18 @@ class Board:
             return False
         return True
 
-    def _place(self, key: Key, count: int) -> int | None:
+    def _place(self, part: int | None, cell: Cell) -> int | None:
         """Where the numbers of a figure are, made if need be; None if there is no room."""
-        part = self._own()
-        place = self._places.get(key)
-        if place is None and part is not None:
+        key, count = cell.key, cell.size
+        place = self._known.get(key)
+        if place is None:
+            place = self._make_place(part, key, count)
+        if place is not None:
+            self._places[cell] = place
+        return place
+
+    def _make_place(self, part: int | None, key: Key, count: int) -> int | None:
+        if part is not None:
             data = json.dumps([count, *key]).encode("ascii")
             data += b" " * (-len(data) % _WORD)
             start = part * _PART // _WORD
@@ -119,14 +154,13 @@ class Board:
             if place + count <= start + FIGURES_SIZE // _WORD:
                 self._sizes[start + used] = len(data)
                 self._bytes[(start + used + 1) * _WORD : place * _WORD] = data
-                self._places[key] = place
+                self._known[key] = place
                 self._sizes[start] = place + count - start  # now it is seen by others
                 return place
-            place = None
-        if place is None and not self._is_full:
+        if not self._is_full:
             self._is_full = True
             log.warning("some figures are not kept: there is no room for %s", " ".join(key)[:200])
-        return place
+        return None
 
     # ------------------------------------------------------------------------------ all processes
     def figures(self) -> dict[Key, list[float]]:

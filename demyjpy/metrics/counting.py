@@ -1,10 +1,10 @@
-"""Counts what an observer sees, for Prometheus (the extra ``metrics``)."""
+"""Counts what happens, from tapes or step by step, for Prometheus (the extra ``metrics``)."""
 
 import importlib
-from bisect import bisect_left
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from attrs import frozen
 
@@ -12,9 +12,20 @@ from demyjpy import events as ev
 from demyjpy.actions import Negotiate
 from demyjpy.codec import name_of
 from demyjpy.engine.connection import Step
+from demyjpy.engine.tape import Stretch
 from demyjpy.errors import MilterError
-from demyjpy.metrics.board import Board
-from demyjpy.verdicts import Fate, decides, edits_made, ends_message, fate_of
+from demyjpy.handlers import default_event_handler
+from demyjpy.metrics.board import Board, Cell, Key
+from demyjpy.registry import Handler
+from demyjpy.verdicts import (
+    Fate,
+    decides,
+    edits_made,
+    ends_message,
+    fate_of,
+    refuses,
+    verdicts_in,
+)
 
 _OF_MESSAGE: Final = (
     ev.Mail,
@@ -31,6 +42,12 @@ BUCKETS: Final = (0.0001, 0.001, 0.01, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0
 
 _ENDS: Final = (*map(str, BUCKETS), "+Inf")
 
+_FEW: Final = 16
+"""Refusals of a message that are remembered."""
+
+_MOST: Final = 1000
+"""Handlers that are known by heart, and sessions that are remembered when they have ended."""
+
 
 @frozen
 class Figure:
@@ -46,6 +63,7 @@ FIGURES: Final = {
     "disconnects": Figure("Connections that have ended"),
     "messages": Figure("Messages by what became of them", ("verdict",)),
     "verdicts": Figure("Answers other than to go on", ("event", "verdict")),
+    "refusals": Figure("Answers that refuse, by the filter that refused", ("filter",)),
     "edits": Figure("Changes to messages", ("action",)),
     "errors": Figure("What failed in handlers", ("kind",)),
     "received_bytes": Figure("Bytes of header and body"),
@@ -56,14 +74,22 @@ FIGURES: Final = {
 """All figures by name, without ``demyjpy_``."""
 
 
+_Changes: TypeAlias = list[tuple[Any, Any]]
+_Refusal: TypeAlias = tuple[int, Any, str, bool]
+"""The number of an event, the verdict (None if a handler failed), and the filter's name.
+
+And whether the refusal may be the answer to a later event.
+"""
+
+
 class Sink(Protocol):
     """Where figures are kept."""
 
-    def count(self, name: str, labels: tuple[str, ...] = (), amount: float = 1.0) -> None:
-        """Add to a counter."""
+    def cell(self, name: str, labels: tuple[str, ...] = ()) -> Any:
+        """What `add` takes for the figure with these labels: it is found once, and kept."""
 
-    def observe(self, name: str, labels: tuple[str, ...], seconds: float) -> None:
-        """Add one more to a histogram."""
+    def add(self, changes: Iterable[tuple[Any, float]]) -> None:
+        """Add to figures: to a counter its amount, to a histogram one more of so many seconds."""
 
 
 class MissingMetricsError(MilterError):
@@ -94,15 +120,14 @@ class _Client:
             for name, one in FIGURES.items()
         }
 
-    def count(self, name: str, labels: tuple[str, ...] = (), amount: float = 1.0) -> None:
-        self._of(name, labels).inc(amount)
-
-    def observe(self, name: str, labels: tuple[str, ...], seconds: float) -> None:
-        self._of(name, labels).observe(seconds)
-
-    def _of(self, name: str, labels: tuple[str, ...]) -> Any:
+    def cell(self, name: str, labels: tuple[str, ...] = ()) -> Any:
         found = self._figures[name]
-        return found.labels(*labels) if labels else found
+        one = found.labels(*labels) if labels else found
+        return one.observe if FIGURES[name].is_histogram else one.inc
+
+    def add(self, changes: Iterable[tuple[Any, float]]) -> None:
+        for cell, amount in changes:
+            cell(amount)
 
 
 class Shared:
@@ -111,14 +136,13 @@ class Shared:
     def __init__(self, board: Board) -> None:
         self._board = board
 
-    def count(self, name: str, labels: tuple[str, ...] = (), amount: float = 1.0) -> None:
-        """Add to a counter."""
-        self._board.add((name, *labels), 1, (0, amount))
+    def cell(self, name: str, labels: tuple[str, ...] = ()) -> Cell:
+        """A figure of the board, whichever process counts it."""
+        return Cell((name, *labels), BUCKETS if FIGURES[name].is_histogram else ())
 
-    def observe(self, name: str, labels: tuple[str, ...], seconds: float) -> None:
-        """Add one more to a histogram: to its bucket, and to the sum that comes first."""
-        bucket = 1 + bisect_left(BUCKETS, seconds)
-        self._board.add((name, *labels), len(BUCKETS) + 2, (0, seconds), (bucket, 1.0))
+    def add(self, changes: Iterable[tuple[Cell, float]]) -> None:
+        """Add to figures, all at once."""
+        self._board.add(changes)
 
     def collect(self) -> Iterator[Any]:
         """All figures, as a registry of ``prometheus_client`` asks for them."""
@@ -127,9 +151,8 @@ class Shared:
         for name, one in FIGURES.items():
             kind = core.HistogramMetricFamily if one.is_histogram else core.CounterMetricFamily
             family = kind(f"demyjpy_{name}", one.help, labels=one.labels)
-            size = len(BUCKETS) + 2 if one.is_histogram else 1
             if not one.labels:
-                found.setdefault((name,), [0.0] * size)
+                found.setdefault((name,), [0.0] * self.cell(name).size)
             for key in sorted(key for key in found if key[0] == name):
                 total, *buckets = found[key]
                 if one.is_histogram:
@@ -140,61 +163,177 @@ class Shared:
 
 
 class Metrics:
-    """An observer that counts: ``start_milter(..., observer=Metrics())``. See also `lag`.
+    """Counts what happens: ``start_milter(..., observer=Metrics())``. See also `lag`.
 
+    It reads the tapes of the connections, which costs little; if it is given steps, it counts the same.
     ``registry``: a ``prometheus_client`` registry, its own one if there is none; ``sink``: another place
-    for the figures. Labels are events,
-    verdicts, actions and handlers: as many as the filter has, whatever comes in.
+    for the figures. Labels are events, verdicts, actions and handlers: as many as the filter has,
+    whatever comes in.
     """
+
+    keeps_bodies: Final = False
 
     def __init__(self, registry: Any = None, *, sink: Sink | None = None) -> None:
         self._sink = sink or _Client(registry)
+        self._cells: dict[Key, Any] = {}
+        self._times: dict[int, Any] = {}
+        """Cells by the identity of a handler."""
+        self._handlers: list[Handler[Any]] = []
+        """Those handlers: as long as they are kept, no other one has the identity of one of them."""
         self._open: set[str] = set()
         """Sessions with a message that has begun: Postfix says ABORT after each, ended or not."""
+        self._last: dict[str, int] = {}
+        """The number of the last event of each session in turns."""
+        self._ended: deque[str] = deque()
+        self._refusals: dict[str, list[_Refusal]] = {}
+        """By session: what filters refused with in the message that is open."""
 
     def lag(self, seconds: float) -> None:
         """How late the event loop is: for ``start_milter(..., on_lag=metrics.lag)``."""
-        self._sink.observe("loop_lag_seconds", (), seconds)
+        self._sink.add([(self._cell("loop_lag_seconds"), seconds)])
 
     def __call__(self, step: Step) -> None:
         """Count a step."""
-        event = step.event
-        name = name_of(event)
+        changes: _Changes = []
+        is_new = self._take_step(step, changes)
+        is_content = isinstance(step.event, ev.Header | ev.Body) and not step.is_shown_again
+        if is_new and is_content and step.packet:
+            size = len(step.packet[1]) + isinstance(step.event, ev.Header)
+            changes.append((self._cell("received_bytes"), size))
+        self._sink.add(changes)
+
+    def read(self, stretch: Stretch) -> None:
+        """Count what is on a tape."""
+        if stretch.steps is None:
+            changes = self._times_in(stretch)
+            self._take_hot_path(stretch, changes)
+        else:
+            changes = []
+            for step in stretch.steps:
+                self._take_step(step, changes)
+        if stretch.received:
+            changes.append((self._cell("received_bytes"), stretch.received))
+        if stretch.is_over:
+            self._open.discard(stretch.session)
+            self._last.pop(stretch.session, None)
+        self._sink.add(changes)
+
+    # --------------------------------------------------------------------------- what is counted
+    def _times_in(self, stretch: Stretch) -> _Changes:
+        times = self._times
+        try:  # in one go if it has seen all of them before
+            return [(times[id(handler)], seconds) for handler, _, seconds in stretch.outcomes]
+        except KeyError:
+            found = [(self._cell_of(handler), seconds) for handler, _, seconds in stretch.outcomes]
+            return [(cell, seconds) for cell, seconds in found if cell is not None]
+
+    def _take_hot_path(self, stretch: Stretch, changes: _Changes) -> None:
+        """At most one message has ended here; there are no verdicts and no errors."""
+        if stretch.left:
+            changes.append((self._cell("sent_bytes"), sum(map(len, stretch.left))))
+        if stretch.ends_message:
+            self._open.discard(stretch.session)
+            *edits, verdict = stretch.answer or (None,)
+            fate = Fate.GIVEN_UP if verdict is None else fate_of(verdict, edits)
+            if edits:
+                self._take_edits(edits_made(verdict, edits), changes)
+            changes.append((self._cell("messages", str(fate)), 1.0))
+        elif stretch.is_open:
+            self._open.add(stretch.session)
+        if stretch.is_over:
+            changes.append((self._cell("disconnects"), 1.0))
+
+    def _take_step(self, step: Step, changes: _Changes) -> bool:
+        """Whether it is the first step of its event, which may have several handlers."""
+        event = step.said
+        is_new = self._last.get(step.session) != step.exchange
+        self._last[step.session] = step.exchange
         if step.error is not None:
-            self._sink.count("errors", (type(step.error).__name__,))
-        if step.handler is not None and step.duration is not None:
-            self._sink.observe("handler_seconds", (name, step.handler.name), step.duration)
+            changes.append((self._cell("errors", type(step.error).__name__), 1.0))
+        cell = self._cell_of(step.handler)
+        if cell is not None and step.duration is not None:
+            changes.append((cell, step.duration))
         if step.sent:
-            self._sink.count("sent_bytes", (), len(step.sent))
+            changes.append((self._cell("sent_bytes"), len(step.sent)))
+        if step.handler is not None and (step.actions or step.error is not None):
+            self._note_refusals(step, step.handler)
         if isinstance(event, _OF_MESSAGE):
             self._open.add(step.session)
-        match event:
-            case ev.Disconnect():
-                self._sink.count("disconnects")
-                self._open.discard(step.session)
-            case ev.Header():
-                self._sink.count("received_bytes", (), len(event.name) + len(event.raw) + 3)
-            case ev.Body():
-                self._sink.count("received_bytes", (), len(event.data))
-            case ev.Abort():
-                self._end_message(step.session, Fate.GIVEN_UP)
+        elif isinstance(event, ev.Abort):
+            self._end_message(step.session, Fate.GIVEN_UP, changes)
+        elif isinstance(event, ev.Disconnect) and is_new:
+            changes.append((self._cell("disconnects"), 1.0))
+            self._forget(step.session)
         if step.answer:
-            self._count_answer(step, name)
+            self._take_answer(step, name_of(event), changes)
+        return is_new
 
-    def _end_message(self, session: str, fate: Fate) -> None:
-        if session in self._open:
-            self._open.discard(session)
-            self._sink.count("messages", (fate,))
-
-    def _count_answer(self, step: Step, name: str) -> None:
+    def _take_answer(self, step: Step, name: str, changes: _Changes) -> None:
         *edits, verdict = step.answer
         if isinstance(verdict, Negotiate):
-            self._sink.count("sessions")
+            changes.append((self._cell("sessions"), 1.0))
             return
-        fate = fate_of(verdict, edits)
-        for edit in edits_made(verdict, edits):
-            self._sink.count("edits", (type(edit).__name__,))
+        self._take_edits(edits_made(verdict, edits), changes)
+        if refuses(verdict):
+            changes.append((self._cell("refusals", self._who_refused(step, verdict)), 1.0))
         if decides(verdict):
-            self._sink.count("verdicts", (name, fate_of(verdict)))
-        if isinstance(step.event, _OF_MESSAGE) and ends_message(name, verdict):
-            self._end_message(step.session, fate)
+            changes.append((self._cell("verdicts", name, str(fate_of(verdict))), 1.0))
+        if isinstance(step.said, _OF_MESSAGE) and ends_message(name, verdict):
+            self._end_message(step.session, fate_of(verdict, edits), changes)
+
+    def _note_refusals(self, step: Step, handler: Handler[Any]) -> None:
+        """What a filter refused with: the answer may come later, when those before it have ended."""
+        said: list[Any] = [one for one in verdicts_in(step.actions) if refuses(one)]
+        if step.error is not None:
+            said = [None]
+        if said:
+            known = self._refusals.setdefault(step.session, [])
+            known[_FEW:] = []
+            may_wait = not isinstance(step.event, ev.Recipient)
+            known.insert(0, (step.exchange, said[0], handler.filter or handler.name, may_wait))
+
+    def _who_refused(self, step: Step, verdict: Any) -> str:
+        """The filter whose refusal is the answer; empty if it is the library's."""
+        known = self._refusals.get(step.session, ())
+        refused = [
+            who
+            for number, said, who, may_wait in known
+            if said == verdict and (may_wait or number == step.exchange)
+        ]
+        # what was made of a failure is not known: it may have been accepted
+        failed = [who for _, said, who, _ in known if said is None]
+        return next(iter(refused or failed), "")
+
+    def _take_edits(self, edits: Iterable[Any], changes: _Changes) -> None:
+        changes.extend((self._cell("edits", type(edit).__name__), 1.0) for edit in edits)
+
+    def _end_message(self, session: str, fate: Fate, changes: _Changes) -> None:
+        self._refusals.pop(session, None)
+        if session in self._open:
+            self._open.discard(session)
+            changes.append((self._cell("messages", str(fate)), 1.0))
+
+    # ------------------------------------------------------------------------- what is remembered
+    def _cell(self, *key: str) -> Any:
+        found = self._cells.get(key)
+        if found is None:
+            found = self._cells[key] = self._sink.cell(key[0], key[1:])
+        return found
+
+    def _cell_of(self, handler: Handler[Any] | None) -> Any:
+        """The cell of a handler's times; None if it is the library's own, or there is none."""
+        cell = self._times.get(id(handler))
+        if cell is None and handler and handler.function is not default_event_handler:
+            cell = self._cell("handler_seconds", handler.event, handler.name)
+            if len(self._handlers) < _MOST:  # a filter may make handlers for each connection
+                self._handlers.append(handler)
+                self._times[id(handler)] = cell
+        return cell
+
+    def _forget(self, session: str) -> None:
+        """Its connection has ended; another step of that may still come."""
+        self._open.discard(session)
+        self._refusals.pop(session, None)
+        self._ended.append(session)
+        if len(self._ended) > _MOST:
+            self._last.pop(self._ended.popleft(), None)

@@ -7,6 +7,7 @@ from demyjpy.actions import Negotiate
 from demyjpy.context import get_macro
 from demyjpy.drivers.logtext import shown, traceback_of
 from demyjpy.engine.connection import Step
+from demyjpy.engine.tape import Stretch
 from demyjpy.metrics.board import NOTES, Board
 from demyjpy.trace.display.wording import flag_words
 
@@ -18,13 +19,20 @@ _MOST: Final = 10  # errors a second; they show what goes wrong, and are no reco
 
 
 class Notes:
-    """An observer that puts the last errors of this process on a board."""
+    """Puts the last errors of this process on a board, from tapes or as an observer of steps."""
+
+    keeps_bodies: Final = False
 
     def __init__(self, board: Board) -> None:
         self._board = board
         self._negotiated = ""
         self._count = 0
         self._times = [0.0] * _MOST
+
+    def read(self, stretch: Stretch) -> None:
+        """Note what is worth it: on the hot path nothing fails or is negotiated."""
+        for step in stretch.steps or ():
+            self(step)
 
     def __call__(self, step: Step) -> None:
         """Note what is worth it."""

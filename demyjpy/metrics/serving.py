@@ -24,7 +24,7 @@ from demyjpy.codec import encode_event
 from demyjpy.drivers.address import http_address, listen, parse_address
 from demyjpy.drivers.nursery import NAME
 from demyjpy.drivers.processes import fork, see_off
-from demyjpy.engine.connection import Step
+from demyjpy.engine.tape import Stretch
 from demyjpy.events import Options
 from demyjpy.metrics.board import Board
 from demyjpy.metrics.counting import Metrics, Shared, prometheus
@@ -60,9 +60,11 @@ class StatusServer:
     """``http`` is where to listen (``":9100"``, ``"127.0.0.1:9100"``); ``about``: what is running.
 
     ``processes``: how many count at once, at most. ``names`` are those by which it may be asked, besides
-    ``localhost`` and any IP address. `AddressError` if that is not possible. `observe` and `lag` are
-    the milter's ``observer`` and ``on_lag``.
+    ``localhost`` and any IP address. `AddressError` if that is not possible. It is one of the
+    milter's ``watchers``, and `lag` its ``on_lag``.
     """
+
+    keeps_bodies: Final = False
 
     def __init__(
         self, http: str, about: dict[str, str], processes: int = 1, names: Iterable[str] = ()
@@ -77,10 +79,10 @@ class StatusServer:
         self._metrics, self._notes = Metrics(sink=Shared(self._board)), Notes(self._board)
         self._pid = 0
 
-    def observe(self, step: Step) -> None:
-        """Count a step."""
-        self._metrics(step)
-        self._notes(step)
+    def read(self, stretch: Stretch) -> None:
+        """Count what is on a tape, and note what went wrong."""
+        self._metrics.read(stretch)
+        self._notes.read(stretch)
 
     def lag(self, seconds: float) -> None:
         """Count how late the event loop is."""

@@ -31,7 +31,16 @@ def ask_all(
             return session, refusal
         if isinstance(answer.verdict, act.Discard) and session.profile.habits.stops_at_discard:
             break  # whatever the MTA makes of it
+        if holds_unseen(session, number):
+            break
     return session, None
+
+
+def holds_unseen(session: SmtpSession, number: int) -> bool:
+    """Whether a milter cannot be asked, and its mail is held without those behind it being asked."""
+    profile = session.profile
+    is_held = profile.default_action == "quarantine" and profile.habits.stops_at_quarantine
+    return is_held and session.sides[number].failure is not None
 
 
 def ask(
@@ -64,7 +73,9 @@ def ask(
     wanted = wanted and (refused is None or link.has(ProtocolFlag.RCPT_REJ))
     writes = macro_packet(session, link, name, wanted, event, refused)
     if name in ("mail", "hello"):
-        side = evolve(side, in_message=side.in_message or name == "mail", is_done=False)
+        # without MAIL Sendmail does not take it for being in a message (milter_send_command())
+        is_told = name == "mail" and wanted
+        side = evolve(side, in_message=side.in_message or is_told, is_done=False)
     session = with_side(session, number, side)
     if wanted:
         try:
@@ -80,8 +91,15 @@ def ask(
         return (yield from _fail(session, number, name, address, failed))
     if refused is not None:
         return session, answer, None
-    consequence = profile.consequence(answer.verdict, name, address)
+    session = _with_sender(session, answer)
+    consequence = profile.consequence(answer.verdict, name, address or session.new_sender)
     return (yield from _settle(session, number, answer, consequence))
+
+
+def _with_sender(session: SmtpSession, answer: Answer) -> SmtpSession:
+    """The session that knows how a milter has changed the sender."""
+    changes = [edit for edit in answer.modifications if isinstance(edit, act.ChangeSender)]
+    return evolve(session, new_sender=f"<{changes[-1].address}>") if changes else session
 
 
 def _ask_failed(

@@ -30,7 +30,7 @@ class MailEditor(ABC):
         edits = tuple(edits)
         for edit in edits:
             mail = self._edited(mail, edit)
-        body = new_body(edits)
+        body = self.new_body(edits)
         return mail if body is None else evolve(mail, message=evolve(mail.message, body=body))
 
     def _edited(self, mail: StoredMail, edit: Modification) -> StoredMail:
@@ -65,6 +65,15 @@ class MailEditor(ABC):
         found = [at for at, one in enumerate(fields) if one.owner == "message" and one.is_named(name)]
         return found[index - 1] if index <= len(found) else None
 
+    def new_body(self, edits: Iterable[Modification]) -> bytes | None:
+        """The body that edits put in place of the old one, as the next milter sees it; None for none."""
+        body = body_of(edits)
+        return None if body is None else complete_lines(body)
+
+    def as_shown(self, mail: StoredMail) -> StoredMail:
+        """The mail once a milter has seen its header fields: what later edits count may have changed."""
+        return mail
+
     @abstractmethod
     def with_field(self, fields: Fields, edit: NewField) -> Fields:
         """With a field more, where the MTA puts it."""
@@ -98,12 +107,10 @@ class MailEditor(ABC):
         """With the sender that a milter gave."""
 
 
-def new_body(edits: Iterable[Modification]) -> bytes | None:
-    """The body that edits put in place of the old one, as both MTAs write it; None for none."""
+def body_of(edits: Iterable[Modification]) -> bytes | None:
+    """The body that edits put in place of the old one, with CRLF line ends; None for none."""
     parts = [edit.data for edit in edits if isinstance(edit, act.ReplaceBody)]
-    if not parts:
-        return None
-    return complete_lines(b"\r\n".join(_LINE.split(b"".join(parts))))
+    return _LINE.sub(b"\r\n", b"".join(parts)) if parts else None
 
 
 def spliced(fields: Fields, at: int, *new: StoredField, instead: int = 0) -> Fields:

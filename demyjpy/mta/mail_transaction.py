@@ -6,7 +6,7 @@ from attrs import evolve
 
 from demyjpy import events as ev
 from demyjpy.mta import client_steps
-from demyjpy.mta.ask_milters import ask, ask_all
+from demyjpy.mta.ask_milters import ask, ask_all, holds_unseen
 from demyjpy.mta.consequences import abort, close_all
 from demyjpy.mta.macro_values import peer_name
 from demyjpy.mta.milter_link import Answer, body_chunks
@@ -35,6 +35,7 @@ def take_mail(session: SmtpSession, step: client_steps.Mail) -> Talk[tuple[SmtpS
         session,
         envelope=Envelope(profile.address(step.sender), step.parameters),
         given=(),
+        new_sender="",
         is_queued=profile.habits.queues_at_mail or session.is_acted,
         messages=session.messages + 1,
         sides=tuple(evolve(one, is_silent=False, skips=frozenset()) for one in session.sides),
@@ -123,17 +124,27 @@ def _show_all(
     mail = evolve(mail, message=evolve(mail.message, fields=(*own, *mail.message.fields)))
     message_id = mail.message["Resent-Message-Id"] or mail.message["Message-Id"] or ""
     session = evolve(session, message_id=message_id)
+    stops = profile.habits.stops_at_quarantine
     for number in range(len(session.sides)):
-        if session.is_discarded:
+        if session.is_discarded or (mail.quarantine is not None and stops):
             break
+        if _sees_fields(session, number):
+            mail = profile.as_shown(mail)
         session, answer, refusal = yield from _show(session, number, mail)
         if refusal is not None:
             return session, refusal, None
         mail = profile.edit(mail, answer.modifications)
+        if holds_unseen(session, number):
+            break
     is_unseen = any(side.failure for side in session.sides)
     if is_unseen and profile.default_action == "quarantine" and mail.quarantine is None:
         mail = evolve(mail, quarantine=_HELD)
     return session, None, profile.deliver(evolve(mail, message=mail.message.without()))
+
+
+def _sees_fields(session: SmtpSession, number: int) -> bool:
+    side = session.sides[number]
+    return side.is_open and not side.is_silent and not side.is_deaf and side.link.wants("header")
 
 
 def _origin(session: SmtpSession) -> Origin:
@@ -174,7 +185,7 @@ def end_transaction(session: SmtpSession) -> Talk[SmtpSession]:
     sides = [evolve(one, in_message=False, is_done=one.is_done or is_over) for one in session.sides]
     if habits.hands_over_content:  # what a milter said too much to cleanup(8) is gone with its buffer
         sides = [evolve(one, link=evolve(one.link, surplus=())) for one in sides]
-    return evolve(session, envelope=None, is_discarded=False, sides=tuple(sides))
+    return evolve(session, envelope=None, new_sender="", is_discarded=False, sides=tuple(sides))
 
 
 def reset(session: SmtpSession) -> Talk[SmtpSession]:

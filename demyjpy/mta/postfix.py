@@ -122,6 +122,7 @@ class Postfix(Profile):
         renews_skipping=True,
         aborts_always=True,
         hands_over_content=True,
+        stops_at_quarantine=True,
         holds_at_end=True,
         acts_local_sessions=True,
     )

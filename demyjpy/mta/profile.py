@@ -128,6 +128,9 @@ class Habits:
     protocol file).
     ``hands_over_content``: another process, cleanup(8), speaks with the milters about the content; its
     buffer and its errors are its own (Postfix, cleanup_milter.c).
+    ``stops_at_quarantine``: milters behind one that quarantines a message do not see its content, and
+    those behind one that cannot be asked are not asked if mail is quarantined without it (Postfix,
+    milter.c, milter_message(): each answer but "continue" ends the loop).
     ``holds_at_end``: a quarantine is done at the end, not when it is read (Postfix, cleanup_milter.c).
     ``acts_local_sessions``: cleanup(8) acts a session for mail that came without SMTP (Postfix,
     cleanup_milter_emul_mail()).
@@ -145,6 +148,7 @@ class Habits:
     ends_with_message: bool = False
     fails_late: bool = False
     hands_over_content: bool = False
+    stops_at_quarantine: bool = False
     holds_at_end: bool = False
     acts_local_sessions: bool = False
 

@@ -13,8 +13,9 @@ from attrs import Factory, evolve, field, frozen
 
 from demyjpy import actions as act
 from demyjpy import events as ev
+from demyjpy.actions import Modification
 from demyjpy.mta import client_steps
-from demyjpy.mta.edits import Fields, NewField, only, spliced
+from demyjpy.mta.edits import Fields, NewField, body_of, only, spliced
 from demyjpy.mta.milter_packets import MilterFailedError, Strictness
 from demyjpy.mta.profile import (
     CLIENT,
@@ -30,7 +31,13 @@ from demyjpy.mta.profile import (
     Reply,
     offer_of,
 )
-from demyjpy.mta.stored_mail import Envelope, StoredField, StoredMail, StoredMessage
+from demyjpy.mta.stored_mail import (
+    Envelope,
+    StoredField,
+    StoredMail,
+    StoredMessage,
+    complete_lines,
+)
 from demyjpy.texts import bare_address
 from demyjpy.wire.codes import ActionFlag, ProtocolFlag, Stage
 from demyjpy.wire.fields import Parameters, decode_text, encode_text
@@ -182,7 +189,8 @@ class Sendmail(Profile):
             case act.ReplyCode() if name == "connect":  # it keeps no more of the text than its class
                 return self.refusal(_class_of(verdict), name)
             case act.ReplyCode():
-                is_named = name in ("mail", "recipient") and verdict.code in _WITH_ADDRESS
+                # of the content it names a sender that a milter has changed (setsender() sets e_to)
+                is_named = verdict.code in _WITH_ADDRESS
                 return _reply(verdict, f"{address}... " if address and is_named else "")
             case act.TemporaryFailure():
                 return Reply(451, "4.3.2 Please try again later")
@@ -283,13 +291,25 @@ class Sendmail(Profile):
         return (received, StoredField("X-Authentication-Warning", warning, owner="mta"))
 
     def find(self, fields: Fields, name: str, index: int) -> int | None:
-        """For the first of a name also a default that it would still send."""
+        """Beyond the last of a name the last that is not counted (milter_changeheader()).
+
+        That is a default that it would still send, or a field that a milter before this one deleted.
+        """
         at = super().find(fields, name, index)
-        if at is None and index == 1:
-            for number, one in enumerate(fields):
-                if _is_default(one, name):
-                    return number if not one.is_deleted else None
-        return at
+        if at is not None:
+            return at
+        uncounted = [number for number, one in enumerate(fields) if _is_uncounted(one, name)]
+        return uncounted[-1] if uncounted else None
+
+    def as_shown(self, mail: StoredMail) -> StoredMail:
+        """Deleted fields are not counted any more (milter_headers() takes H_USER from them)."""
+        fields = mail.message.fields
+        gone = (evolve(one, owner="gone") if _is_deleted(one) else one for one in fields)
+        return evolve(mail, message=evolve(mail.message, fields=tuple(gone)))
+
+    def new_body(self, edits: Iterable[Modification]) -> bytes | None:
+        """The last line end is missing until it delivers the mail."""
+        return body_of(edits)
 
     def with_field(self, fields: Fields, edit: NewField) -> Fields:
         """In place of its own default that is due; else before the first of that name; else at the end.
@@ -335,7 +355,8 @@ class Sendmail(Profile):
     def deliver(self, mail: StoredMail) -> StoredMail:
         message = mail.message.without(*_UNSENT)
         written = tuple(evolve(one, raw=_written(one)) for one in message.fields)
-        return evolve(mail, message=evolve(message, fields=written))
+        body = complete_lines(message.body)
+        return evolve(mail, message=evolve(message, fields=written, body=body))
 
 
 def _class_of(verdict: AnyVerdict) -> AnyVerdict:
@@ -343,6 +364,15 @@ def _class_of(verdict: AnyVerdict) -> AnyVerdict:
     if not isinstance(verdict, act.ReplyCode) or verdict.code == 421:
         return verdict
     return act.TemporaryFailure() if verdict.is_temporary else act.Reject()
+
+
+def _is_deleted(one: StoredField) -> bool:
+    return one.is_deleted and one.owner == "message"
+
+
+def _is_uncounted(one: StoredField, name: str) -> bool:
+    is_due = _is_default(one, name) and not one.is_deleted
+    return is_due or (one.owner == "gone" and one.is_named(name))
 
 
 def _is_default(one: StoredField, name: str) -> bool:

@@ -114,6 +114,7 @@ class SmtpSession:
     ``refusal`` is what Sendmail answers since a milter refused the client: to MAIL, or if
     ``refuses_all`` to every command of a transaction. ``given`` are the recipients of the transaction as
     the client wrote them, as far as its Received counts them: Postfix those taken, Sendmail all.
+    ``new_sender`` is the sender of the transaction, with brackets, if a milter has changed it.
     """
 
     profile: Profile
@@ -128,6 +129,7 @@ class SmtpSession:
     is_closed: bool = False
     envelope: Envelope | None = None
     given: tuple[str, ...] = ()
+    new_sender: str = ""
     is_queued: bool = False
     is_discarded: bool = False
     messages: int = 0

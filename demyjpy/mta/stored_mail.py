@@ -22,7 +22,8 @@ class StoredField:
     """A header field: its name, and the text after the colon, folded with LF, without the last.
 
     ``owner`` is ``"message"`` for what a milter may see and count, ``"mta"`` for what the MTA itself
-    puts there. ``is_deleted`` keeps its number in Sendmail's count.
+    puts there. ``is_deleted`` keeps its number in Sendmail's count, until the next milter sees the
+    header: then the ``owner`` is ``"gone"``.
     """
 
     name: str

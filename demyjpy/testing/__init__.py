@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from demyjpy.mta.profiles import Postfix, Reply, Sendmail
 from demyjpy.mta.stored_mail import Envelope, StoredField, StoredMail, StoredMessage
 from demyjpy.testing.direct import context
-from demyjpy.testing.result import MessageResult, Played, Result
+from demyjpy.testing.result import FilterResult, MessageResult, Played, Result
 from demyjpy.testing.run import run
 from demyjpy.testing.script import Script, session
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Envelope",
+    "FilterResult",
     "MessageResult",
     "Played",
     "Postfix",

@@ -11,11 +11,13 @@ from pyrsistent import PMap
 
 from demyjpy import actions as act
 from demyjpy.context import ENGINE_KEYS
+from demyjpy.errors import LocalProtocolError
+from demyjpy.message import Message
 from demyjpy.mta.profiles import Profile
 from demyjpy.mta.stored_mail import StoredField, StoredMail, StoredMessage
 from demyjpy.testing.dialogue import content_lines, show
 from demyjpy.testing.result import MessageResult, Result
-from demyjpy.wire.fields import encode_text
+from demyjpy.wire.fields import Parameters, encode_text
 
 
 def diff(one: Sequence[str], other: Sequence[str], name: str, other_name: str) -> str:
@@ -77,7 +79,8 @@ def _settled(result: MessageResult, any_place: bool) -> MessageResult:
     """With header names in one case; added fields last, in order of their names."""
     if result.mail is None:
         return result
-    fields = [evolve(one, name=one.name.title()) for one in result.message.fields]
+    own = _without_mta_fields(result.mail)
+    fields = [evolve(one, name=one.name.title()) for one in own.message.fields]
     added = [
         StoredField(edit.name.title(), edit.raw)
         for edit in result.actions
@@ -87,8 +90,8 @@ def _settled(result: MessageResult, any_place: bool) -> MessageResult:
         if one in fields:
             fields.remove(one)
     fields += sorted(added, key=lambda field: (field.name, field.raw))
-    message = evolve(result.message, fields=tuple(fields))
-    return evolve(result, mail=evolve(result.mail, message=message))
+    message = evolve(own.message, fields=tuple(fields))
+    return evolve(result, mail=evolve(own, message=message))
 
 
 def _without_own_words(line: str, mta: Profile, messages: int) -> str:
@@ -114,7 +117,12 @@ def describe_verdict(message: MessageResult) -> str:
 
 def describe_mail(message: MessageResult) -> list[str]:
     """Envelope, quarantine and the message without the MTA's own fields; nothing if refused."""
-    return [] if message.mail is None else mail_lines(evolve(message.mail, message=message.message))
+    return [] if message.mail is None else mail_lines(_without_mta_fields(message.mail))
+
+
+def _without_mta_fields(mail: StoredMail) -> StoredMail:
+    message = mail.message
+    return evolve(mail, message=evolve(message, fields=message.seen_fields))
 
 
 def mail_lines(mail: StoredMail) -> list[str]:
@@ -127,6 +135,10 @@ def _envelope_lines(mail: StoredMail) -> list[str]:
     envelope = mail.envelope
     lines = [("MAIL FROM", envelope.sender, envelope.parameters)]
     lines += [("RCPT TO", address, parameters) for address, parameters in envelope.recipients]
+    return _given_lines(lines)
+
+
+def _given_lines(lines: Sequence[tuple[str, str, Parameters]]) -> list[str]:
     return [
         show(" ".join((f"{verb}:<{address}>", *parameters.as_words())))
         for verb, address, parameters in lines
@@ -142,6 +154,19 @@ def message_lines(message: StoredMessage) -> list[str]:
         for line in encode_text(f"{field.name}:{field.raw}").split(b"\n")
     ]
     return [*fields, "", *(content_lines(message.body) if message.body else [])]
+
+
+def value_lines(message: Message) -> list[str]:
+    """A message as a value line by line, with its envelope; of a body that is gone only the size."""
+    given = [("MAIL FROM", message.sender, message.sender_parameters)]
+    given += [("RCPT TO", one.address, one.parameters) for one in message.recipients]
+    fields = tuple(StoredField(one.name, one.raw) for one in message.fields)
+    try:
+        body = message.body
+    except LocalProtocolError:
+        size = message.size - len(bytes(evolve(message, content=b"")))
+        return [*_given_lines(given), *message_lines(StoredMessage(fields)), f"(body of {size} bytes)"]
+    return [*_given_lines(given), *message_lines(StoredMessage(fields, body))]
 
 
 def show_bytes_line(line: bytes) -> str:
@@ -193,6 +218,7 @@ def _context_lines(ctx: "PMap[str, Any]") -> list[str]:
 
 
 _DESCRIBED: tuple[tuple[type[Any], Callable[[Any], list[str]]], ...] = (
+    (Message, value_lines),
     (StoredMessage, message_lines),
     (StoredMail, mail_lines),
     (MessageResult, _message_result_lines),

@@ -8,13 +8,15 @@ from pyrsistent import pmap
 from demyjpy.actions import Modification
 from demyjpy.codec import name_of
 from demyjpy.context import Context
-from demyjpy.engine.connection import Step, Trouble
+from demyjpy.engine.connection import Happened, Step, Trouble
+from demyjpy.events import DefineMacros, Mail, Options, Recipient
+from demyjpy.message import Message
 from demyjpy.mta import client_steps
 from demyjpy.mta.milter_link import MilterFailedError
 from demyjpy.mta.profile import AnyVerdict
 from demyjpy.mta.profiles import Profile, Reply
 from demyjpy.mta.smtp_session import Outcome
-from demyjpy.mta.stored_mail import StoredMail, StoredMessage
+from demyjpy.mta.stored_mail import StoredMail
 from demyjpy.testing.dialogue import dialogue
 from demyjpy.trace.format.trace import Trace
 from demyjpy.verdicts import Fate, fate_of_refusal
@@ -74,13 +76,20 @@ class OfMessage(ABC):
         return self._one.mail.quarantine if self._one.mail else None
 
     @property
-    def message(self) -> StoredMessage:
+    def message(self) -> Message:
         """The message as it would be delivered, without the MTA's own fields.
 
-        Raises `AssertionError` if it would not be delivered.
+        It is a value as message handlers get it: ``result.message.get("Subject")``, ``.body``,
+        ``.parts()``, ``bytes(result.message)``. Raises `AssertionError` if it would not be delivered.
         """
-        message = self._delivered_mail.message
-        return StoredMessage(message.seen_fields, message.body)
+        mail = self._delivered_mail
+        envelope = mail.envelope
+        return Message.of(
+            ((one.name, one.raw) for one in mail.message.seen_fields),
+            mail.message.body,
+            Mail(envelope.sender, envelope.parameters),
+            (Recipient(address, parameters) for address, parameters in envelope.recipients),
+        )
 
     @property
     def delivered(self) -> bytes:
@@ -130,6 +139,51 @@ class MessageResult(OfMessage):
 
 
 @frozen
+class FilterResult:
+    """What one filter did in a session.
+
+    ``steps`` are the client's: the context of each is this filter's, and of the answers there are only
+    its own. ``observed`` are the engine's steps, ``troubles`` the errors of its handlers.
+    """
+
+    mta: Profile = field(repr=False)
+    steps: tuple[Played, ...] = field(repr=False)
+    observed: tuple[Step, ...] = field(default=(), repr=False)
+    troubles: tuple[Trouble, ...] = ()
+
+    @property
+    def context(self) -> Context:
+        """The context as the last step of the client left it."""
+        return self.steps[-1].context
+
+    @property
+    def seen(self) -> tuple[Happened, ...]:
+        """All events that reached it, in order; without negotiation and macros."""
+        events = (step.event for step in self.observed)
+        return tuple(event for event in events if not isinstance(event, DefineMacros | Options))
+
+    @property
+    def actions(self) -> tuple[Modification, ...]:
+        """All changes that it asked for."""
+        heard = (one for played in self.steps for one in played.outcome.heard)
+        return tuple(edit for one in heard for edit in one.answer.modifications)
+
+    @property
+    def failures(self) -> tuple[MilterFailedError, ...]:
+        """Why the MTA could not use it."""
+        return tuple(failure for played in self.steps for failure in played.outcome.failures)
+
+    @property
+    def trace(self) -> Trace:
+        """The session as a trace: the same as `demyjpy.trace.Recorder` writes of a running filter."""
+        return Trace.of_steps(self.observed, source=f"test ({self.mta.name})")
+
+    def at(self, event: str) -> list[Step]:
+        """The engine's steps at an event: ``result.at("body")[-1].after["size"]``."""
+        return [step for step in self.observed if name_of(step.event) == event]
+
+
+@frozen
 class Result(OfMessage):
     """What came of a session, under one MTA.
 
@@ -137,6 +191,10 @@ class Result(OfMessage):
     ``observed`` are the engine's steps, ``troubles`` what went wrong in the filter (the errors of its
     handlers), ``failures`` why the MTA could not use the filter. For a session with one message its
     `MessageResult` can be asked right here: ``result.verdict``, ``result.recipients`` ...
+
+    ``filters`` has a `FilterResult` for each filter. If several were played in a row, ask that one for
+    contexts, events and the engine's steps: here ``observed`` and the contexts of the steps are empty,
+    ``troubles`` and ``failures`` are those of all.
     """
 
     mta: Profile = field(repr=False)
@@ -144,6 +202,7 @@ class Result(OfMessage):
     messages: list[MessageResult]
     observed: tuple[Step, ...] = field(default=(), repr=False, eq=False)
     troubles: tuple[Trouble, ...] = field(default=(), eq=False)
+    filters: tuple[FilterResult, ...] = field(default=(), repr=False, eq=False)
 
     @property
     def only(self) -> MessageResult:
@@ -191,8 +250,17 @@ class Result(OfMessage):
     @property
     def trace(self) -> Trace:
         """The session as a trace: the same as `demyjpy.trace.Recorder` writes of a running filter."""
-        return Trace.of_steps(self.observed, source=f"test ({self.mta.name})")
+        return self._of_one.trace
 
     def at(self, event: str) -> list[Step]:
         """The engine's steps at an event: ``result.at("body")[-1].after["size"]``."""
-        return [step for step in self.observed if name_of(step.event) == event]
+        return self._of_one.at(event)
+
+    @property
+    def _of_one(self) -> FilterResult:
+        """The part of the only filter, which a result from a socket has, too."""
+        if len(self.filters) > 1:
+            raise AssertionError(
+                f"expected a session with one filter, got {len(self.filters)}: use result.filters"
+            )
+        return FilterResult(self.mta, self.steps, self.observed, self.troubles)

@@ -5,9 +5,11 @@ are decoded and applied, all in memory. The models of Postfix and Sendmail are `
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any, Final
 
 from attrs import evolve, frozen
+from pyrsistent import pmap
 
 from demyjpy import actions as act
 from demyjpy.context import Context
@@ -23,7 +25,7 @@ from demyjpy.mta.smtp import Carrier, play, take_step
 from demyjpy.mta.smtp_session import Outcome, SmtpSession, new_session
 from demyjpy.testing.differences import compare_mtas
 from demyjpy.testing.memory_filter import Chunk, MemoryFilter
-from demyjpy.testing.result import MessageResult, Played, Result
+from demyjpy.testing.result import FilterResult, MessageResult, Played, Result
 from demyjpy.testing.script import Script
 from demyjpy.verdicts import REFUSALS
 
@@ -39,22 +41,37 @@ def run(
     on_error: OnError = "tempfail",
     limits: Limits | None = None,
 ) -> Result:
-    """Play a session at a filter, as an MTA would.
+    """Play a session at a filter, as an MTA would; or at several in a row.
 
-    ``handlers`` is a registry or an ``on_connect`` function. ``mta`` is `Postfix()` or `Sendmail()`;
-    without it both are played, and it is an `AssertionError` if they would not do the same with the
-    messages, but for what they do without a filter, too; the result is then Postfix's. ``chunk``: cut
-    bodies into pieces of so many bytes, or of these sizes one after the other, the last one for the
-    rest. ``on_error`` and ``limits`` as for
-    `demyjpy.start_milter`. What goes wrong in the filter is logged as there, and in
-    ``result.troubles``.
+    ``handlers`` is a registry or an ``on_connect`` function, or a list of these. The filters of a list
+    are asked one after another, as in ``smtpd_milters = a, b``: each has a connection of its own, and
+    sees the message as those before it have made it. ``result.filters`` tells them apart. ``mta`` is
+    `Postfix()` or `Sendmail()`; without it both are played, and it is an `AssertionError` if they would
+    not do the same with the messages, but for what they do without a filter, too; the result is then
+    Postfix's. ``chunk``: cut bodies into pieces of so many bytes, or of these sizes one after the other,
+    the last one for the rest. ``on_error`` and ``limits`` as for `demyjpy.start_milter`. What goes wrong
+    in the filter is logged as there, and in ``result.troubles``.
     """
-    setup = Setup(as_on_connect(handlers), on_error, limits or Limits())
-    results = [play_script(setup, script, one, chunk=chunk) for one in profiles_of(mta)]
+    row = filters_of(handlers)
+    setups = [Setup(as_on_connect(one), on_error, limits or Limits()) for one in row]
+    results = [play_row(setups, script, one, chunk=chunk) for one in profiles_of(mta)]
     for result in results:
-        for trouble in result.troubles:
-            log_trouble(trouble, f"test ({result.mta.name})")
+        for number, one in enumerate(result.filters, 1):
+            where = f", filter {number}" if len(row) > 1 else ""
+            for trouble in one.troubles:
+                log_trouble(trouble, f"test ({result.mta.name}{where})")
     return agreed(results, script)
+
+
+def filters_of(handlers: Any) -> tuple[Any, ...]:
+    """The filters that are meant: those of a list, or one; `LocalProtocolError` for an empty list."""
+    if not isinstance(handlers, list | tuple):
+        return (handlers,)
+    if not handlers:
+        raise LocalProtocolError(
+            "expected a filter, or a list of filters that are asked one after another, got an empty list"
+        )
+    return tuple(handlers)
 
 
 def profiles_of(mta: Profile | None) -> tuple[Profile, ...]:
@@ -109,32 +126,75 @@ def play_script(
 
     ``beside`` may put itself between the MTA and the filter, to do something else meanwhile.
     """
-    with MemoryFilter(setup, chunk) as milter:
+    return play_row((setup,), script, profile, chunk=chunk, past=past, beside=beside)
+
+
+def play_row(
+    setups: Sequence[Setup],
+    script: Script,
+    profile: Profile,
+    *,
+    chunk: Chunk | None = None,
+    past: Past | None = None,
+    beside: Callable[[Carrier], Carrier] = lambda carrier: carrier,
+) -> Result:
+    """One session at filters in memory that are asked one after another, under one MTA."""
+    with ExitStack() as stack:
+        row = [stack.enter_context(MemoryFilter(setup, chunk)) for setup in setups]
 
         def begin_mail() -> None:
             if past is not None:
-                milter.remember(past.remembered)
+                for milter in row:
+                    milter.remember(past.remembered)
 
-        session = evolve(new_session(profile), messages=past.messages if past else 0)
-        played = tuple(
-            Played(
-                outcome,
-                milter.context,
-                milter.take_observed(),
-                before.envelope is not None,
-                before.messages,
-            )
-            for before, outcome in play_steps(script, session, beside(milter), begin_mail)
-        )
-        milter.end()
-        seen = tuple(step for one in played for step in one.observed) + milter.take_observed()
-        return Result(profile, played, messages_of(played), seen, tuple(milter.troubles))
+        session = evolve(new_session(profile, len(row)), messages=past.messages if past else 0)
+        steps = play_steps(script, session, [*map(beside, row)], begin_mail)
+        played = [[_played(before, outcome, milter) for milter in row] for before, outcome in steps]
+        for milter in row:
+            milter.end()
+        return _result(profile, row, played)
+
+
+def _played(before: SmtpSession, outcome: Outcome, milter: MemoryFilter) -> Played:
+    """A step, with what one filter has after it."""
+    return Played(
+        outcome,
+        milter.context,
+        milter.take_observed(),
+        before.envelope is not None,
+        before.messages,
+    )
+
+
+def _result(profile: Profile, row: Sequence[MemoryFilter], played: Sequence[Sequence[Played]]) -> Result:
+    """The result of a session; of each step there is what each filter saw."""
+    filters: list[FilterResult] = []
+    for number, milter in enumerate(row):
+        own = [step[number] for step in played]
+        seen = (*(step for one in own for step in one.observed), *milter.take_observed())
+        mine = tuple(evolve(one, outcome=only_of(one.outcome, number)) for one in own)
+        filters.append(FilterResult(profile, mine, seen, tuple(milter.troubles)))
+    if len(row) == 1:
+        steps, observed = tuple(step[0] for step in played), filters[0].observed
+    else:
+        steps, observed = tuple(evolve(step[0], context=pmap(), observed=()) for step in played), ()
+    messages = messages_of(steps)
+    troubles = tuple(trouble for one in filters for trouble in one.troubles)
+    return Result(profile, steps, messages, observed, troubles, tuple(filters))
+
+
+def only_of(outcome: Outcome, number: int) -> Outcome:
+    """What came of a step, with the answers and failures of one filter only."""
+    heard = tuple(one for one in outcome.heard if one.milter == number)
+    return evolve(
+        outcome, heard=heard, failed=tuple(one for one in outcome.failed if one.milter == number)
+    )
 
 
 def play_steps(
     script: Script,
     session: SmtpSession,
-    carrier: Carrier,
+    carriers: Sequence[Carrier],
     begin_mail: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[SmtpSession, Outcome]]:
     """Play a script: before each MAIL ``begin_mail`` is called.
@@ -155,7 +215,7 @@ def play_steps(
             said = [client_steps.Rset(), step]
         for one in () if session.is_closed else said:
             before = session
-            session, outcome = play(take_step(session, one), [carrier])
+            session, outcome = play(take_step(session, one), carriers)
             yield before, outcome
 
 

@@ -31,7 +31,7 @@ class Server:
 
     def _play(self, script: Script, profile: Profile) -> Result:
         with Channel(self.address) as channel:
-            steps = play_steps(script, new_session(profile), channel)
+            steps = play_steps(script, new_session(profile), [channel])
             played = tuple(Played(outcome) for _, outcome in steps)
         return Result(profile, played, messages_of(played))
 

@@ -12,7 +12,8 @@ from demyjpy.trace.format.writing import write
 from demyjpy.trace.live.capsule import Capsule, CapsuleMaker, load_capsule
 from demyjpy.trace.live.explain_line import Explainer
 from demyjpy.trace.live.flight import FlightRecorder, Triggers
-from demyjpy.trace.live.recorder import Recorder, Tray, WireRecorder
+from demyjpy.trace.live.recorder import Recorder, Tray
+from demyjpy.trace.live.wire_recorder import WireRecorder
 from demyjpy.trace.rollout.canary import canary, sender_domain
 from demyjpy.trace.rollout.shadow import shadow
 

@@ -6,17 +6,27 @@ from typing import Any, Self
 from attrs import evolve
 
 from demyjpy.engine.connection import Call, Connection, Setup, Trouble
-from demyjpy.engine.pipeline import hang_up, open_connection, receive_data, resume, run_call_async
+from demyjpy.engine.handler_results import forget_frames
+from demyjpy.engine.pipeline import (
+    hang_up,
+    open_connection,
+    receive_data,
+    resume,
+    run_call,
+    run_call_async,
+)
 
 
 class FilterConnection:
     """One connection with a filter; a context manager, which ends the event loop of async handlers.
 
-    Plain handlers are called by the engine itself, also those that may block.
+    Plain handlers are called by the engine itself, also those that may block. If the setup has a spool,
+    large bodies go there.
     """
 
     def __init__(self, setup: Setup, session: str = "") -> None:
         self._runner: asyncio.Runner | None = None
+        self.connection: Connection
         self.troubles: list[Trouble] = []
         setup = evolve(setup, defers=lambda handler: handler.is_async)
         self._follow(open_connection(setup, session))
@@ -45,6 +55,13 @@ class FilterConnection:
         """The MTA closes the connection."""
         self._follow(hang_up(self.connection))
 
+    def forget_troubles(self) -> None:
+        """Nobody wants to know what went wrong: exceptions keep alive what handlers had."""
+        for trouble in self.troubles:
+            forget_frames(trouble.error)
+        self.troubles.clear()
+        self.connection = evolve(self.connection, troubles=())
+
     def _follow(self, connection: Connection) -> bytes:
         sent = connection.data_to_send
         self.troubles += connection.troubles
@@ -56,5 +73,7 @@ class FilterConnection:
         return sent
 
     def _run(self, call: Call) -> Any:
+        if not call.handler.is_async:  # a large body is written to a file
+            return run_call(call)
         self._runner = self._runner or asyncio.Runner()
         return self._runner.run(run_call_async(call))

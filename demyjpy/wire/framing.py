@@ -4,6 +4,7 @@ On the wire a packet is its length (4 bytes, network order, counting the letter 
 the letter, the payload. Here it is the pair ``(letter, payload)``.
 """
 
+from collections.abc import Iterator
 from struct import Struct
 from typing import Final, TypeAlias
 
@@ -172,3 +173,15 @@ def join_frame(letter: int, payload: bytes = b"", limit: int = CHUNK_SIZE) -> by
             f"expected at most {limit} bytes in a packet {chr(letter)!r}, got {len(payload)}"
         )
     return _START.pack(len(payload) + 1, letter) + payload
+
+
+def cut_frames(letter: int, data: bytes) -> Iterator[bytes | memoryview]:
+    """Packets of at most 65535 bytes with all of ``data``, in pieces to be joined; one, if it is empty.
+
+    The data are not copied: it may be a whole body.
+    """
+    whole = memoryview(data)
+    for at in range(0, len(data), CHUNK_SIZE) or (0,):
+        piece = whole[at : at + CHUNK_SIZE]
+        yield _START.pack(len(piece) + 1, letter)
+        yield piece

@@ -22,7 +22,7 @@ from attrs import frozen
 
 from tests.chaos.attacks import ATTACKS
 from tests.chaos.run import ROOT, Milter, Plan, kilobytes
-from tests.chaos.steady import percentile, work
+from tests.chaos.steady import WAIT, percentile, work
 from tests.drivers.program import children
 
 MORE: Final = 0.050
@@ -74,7 +74,8 @@ class Row:
     def holds(self) -> bool:
         """Whether the attack cost no more than it may."""
         slow = max(self.beside.high - self.alone.high, self.beside.answer - self.alone.answer)
-        return slow <= MORE and self.kilobytes < MOST
+        is_served = max(self.alone.high, self.alone.answer) < WAIT
+        return is_served and slow <= MORE and self.kilobytes < MOST
 
     def __str__(self) -> str:
         alone, beside = self.alone, self.beside

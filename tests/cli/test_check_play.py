@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -72,6 +73,71 @@ def test_actions_that_are_not_declared_are_found(check: Check) -> None:
     assert problems[1] == (
         "end_of_message: played_filter.end queues quarantine, which is not declared: add it to actions="
     )
+
+
+KEYS = """
+    one = define_event_handlers(name="one", state={"k": 0})
+    two = define_event_handlers(name="two")
+
+    @one.mail
+    def first(event, ctx):
+        return remember(ctx, last=event.sender)
+
+    @two.mail
+    def second(event, ctx):
+        return ctx.set("k", 1)
+
+    @two.recipient
+    def third(event, ctx):
+        return remember(ctx, last=event.address)
+
+    handlers = merge_handlers(one, two)
+"""
+
+PLACES = """
+    one = define_event_handlers(name="one", actions={"add_header"})
+    two = define_event_handlers(name="two", actions={"add_header"})
+
+    @one.end_of_message
+    def first(event, ctx):
+        return insert_header(ctx, 2, "X", "y")
+
+    @two.end_of_message
+    def second(event, ctx):
+        return add_header(ctx, "Y", "z")
+
+    handlers = merge_handlers(one, two)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (KEYS, ("mail: two: played_filter.second fails: .* the key 'k' alone, which belongs to one",
+                "recipient: two: played_filter.third fails: .* remembered under 'last' .* to one")),
+        (PLACES, ("end_of_message: one: played_filter.first fails: .* the index of X must be 0",)),
+    ],
+)  # fmt: skip
+def test_what_merged_filters_may_not_do_is_found(
+    check: Check, text: str, words: tuple[str, ...]
+) -> None:
+    """Keys that belong to another filter, and places of fields that a chain does not have."""
+    status, problems, _ = check(text)
+    assert status == 1
+    assert len(problems) == len(words)
+    assert all(re.match(one, problem) for one, problem in zip(words, problems, strict=True))
+
+
+def test_what_only_if_reads_is_no_reading_of_the_filters(check: Check) -> None:
+    """Whether the MTA refused the recipient; what the filter itself reads is noted."""
+    _, problems, notes = check(
+        """
+        other = define_event_handlers({"recipient": lambda event, ctx: ctx})
+        handlers = only_if(lambda event, ctx: hasattr(event, "address") or None, other)
+        """
+    )
+    assert problems == []
+    assert len(notes) == 1, notes
 
 
 def test_macros_that_were_not_asked_for_are_noted(check: Check) -> None:

@@ -45,6 +45,7 @@ def test_output_that_nobody_reads_is_no_traceback() -> None:
         (["run", "x.py", "--http", "9100x"], "argument --http: expected a port from 0 to 65535"),
         (["run", "x.py", "--listen", "localhost:1"], "did you mean inet:1@localhost?"),
         (["run", "x.py", "--load-timeout", "0"], "expected a number of seconds above 0"),
+        (["run", "x.py", "--spool", "-1"], "argument --spool: expected a whole number from 0, got '-1'"),
         (["--work", "run", "x.py"], "demyjpy: unrecognized arguments: --work; see demyjpy --help"),
     ],
 )

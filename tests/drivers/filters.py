@@ -63,6 +63,12 @@ def noting(notes: Notes, events: Iterable[str] = SEEN, **declared: Any) -> Regis
     return handlers
 
 
+def editor() -> Registry:
+    """A filter that may change the header and the body, so that those behind it wait."""
+    handlers = {"end_of_message": lambda event, ctx: ctx}
+    return define_event_handlers(handlers, actions={"add_header", "change_body"})
+
+
 def without(*events: str) -> tuple[str, ...]:
     """The events that `noting` handles, except these."""
     return tuple(name for name in SEEN if name not in events)

@@ -31,6 +31,18 @@ on_ready = lambda address: say("ready", address)
 handlers = define_event_handlers()
 """
 
+INTERRUPTED = """
+from demyjpy.drivers.signals import Requests
+
+def interrupt(frame, event, argument):
+    if frame.f_code is Requests.ask.__code__:
+        sys.settrace(None)
+        signal.raise_signal(signal.SIGINT)
+
+sys.settrace(interrupt)
+"""
+"""SIGINT comes in the midst of what the program does for the first signal to stop."""
+
 
 class Program:
     """A script that runs."""

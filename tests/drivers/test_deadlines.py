@@ -326,6 +326,20 @@ def test_alarms_ring_until_the_block_is_left():
     assert rung == ["often"] * count
 
 
+def test_an_alarm_may_be_due_sooner_for_the_first_time():
+    """At once, if it should have rung before."""
+    rung = []
+    alarms = Alarms()
+    alarms.start()
+    for first in (-1.0, 0.01):
+        with alarms.every(1000.0, lambda: rung.append("once"), first):
+            wait_until(lambda: len(rung) > 0)
+            time.sleep(0.02)
+        assert rung == ["once"]
+        rung.clear()
+    alarms.stop()
+
+
 def test_alarms_that_are_switched_off_in_time_do_not_wake_their_thread():
     """They come with each message; the first of a period may, for the thread knows of none yet."""
     alarms = Alarms()

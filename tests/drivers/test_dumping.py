@@ -3,10 +3,12 @@
 import os
 import signal
 import threading
+from itertools import count
 
 from demyjpy.drivers.dumping import DUMP, obeying, passing_on
 from tests.disks import fork, no_threads
 from tests.drivers.filters import wait_until
+from tests.drivers.interruptions import interrupt
 
 
 def test_it_is_obeyed_in_a_thread_and_once_more_where_it_came_meanwhile():
@@ -27,6 +29,20 @@ def test_it_is_obeyed_in_a_thread_and_once_more_where_it_came_meanwhile():
         wait_until(lambda: len(threads) == 2)
         assert threading.get_ident() not in threads
     assert signal.getsignal(DUMP) is before
+
+
+def test_it_is_obeyed_at_whatever_moment_of_obeying_it_comes_again():
+    """None is lost, also where the thread is about to end."""
+    done = []
+    with obeying(lambda: done.append(1)):
+        handler = signal.getsignal(DUMP)
+        for place in count():
+            done.clear()
+            handler._is_asked = True
+            if not interrupt(place, handler._run, lambda: signal.raise_signal(DUMP)):
+                break
+            wait_until(lambda: done and not handler._is_asked)
+    assert place > 20  # it has instructions
 
 
 def test_without_a_thread_to_be_had_it_is_forgotten():

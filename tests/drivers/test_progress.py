@@ -11,15 +11,20 @@ from demyjpy import (
     Continue,
     EndOfMessage,
     Progress,
+    Registry,
     ReplaceBody,
     add_header,
     define_event_handlers,
+    merge_handlers,
     replace_body,
     running,
     with_handlers,
 )
-from tests.drivers.filters import Way
-from tests.drivers.peer import CONTENT, ENVELOPE, Peer
+from demyjpy.drivers.signs import period_of
+from demyjpy.engine.connection import Setup
+from demyjpy.engine.pipeline import as_on_connect, open_connection, receive_data
+from tests.drivers.filters import Way, editor
+from tests.drivers.peer import CONTENT, ENVELOPE, Peer, offer, packet
 
 OFTEN = 0.05
 RARELY = 60.0
@@ -30,10 +35,11 @@ def hear_progress(peer: Peer, count: int) -> None:
     assert [peer.hear() for _ in range(count)] == [Progress()] * count
 
 
-def test_progress_is_sent_while_a_handler_works(way, gate):
+@pytest.mark.parametrize("event", ["message", "end_of_message"])
+def test_progress_is_sent_while_a_handler_works(way, gate, event):
     """The MTA gets PROGRESS again and again until the verdict."""
     handlers = define_event_handlers()
-    way.add_slow(handlers, "end_of_message", gate, progress=OFTEN)
+    way.add_slow(handlers, event, gate, progress=OFTEN)
     with running(handlers, driver=way.driver) as address, Peer(address) as peer:
         peer.begin().begin_message().say(EndOfMessage())
         hear_progress(peer, 5)
@@ -73,10 +79,11 @@ def test_no_progress_among_modifications(way, gate):
     assert kinds == [AddHeader, *[ReplaceBody] * 16, Continue]
 
 
-def test_no_progress_where_none_is_wanted(way, gate):
+@pytest.mark.parametrize("event", ["message", "end_of_message"])
+def test_no_progress_where_none_is_wanted(way, gate, event):
     """With progress=None the MTA hears nothing until the verdict."""
     handlers = define_event_handlers()
-    way.add_slow(handlers, "end_of_message", gate, progress=None)
+    way.add_slow(handlers, event, gate, progress=None)
     with running(handlers, driver=way.driver) as address, Peer(address) as peer:
         peer.begin().begin_message().say(EndOfMessage())
         time.sleep(0.2)
@@ -117,3 +124,71 @@ def test_each_session_has_its_own_period(way, gate, periods):
         gate.set()
         assert peers[periods.index(RARELY)].hear_answer() == (Continue(),)
         assert peers[periods.index(OFTEN)].hear_answer()[-1] == Continue()
+
+
+@pytest.mark.parametrize("event", ["header", "end_of_headers", "body"])
+def test_progress_is_sent_while_a_filter_is_shown_the_content_at_the_end(way, gate, event):
+    """It waited for those before it, and the MTA waits for it; the shortest progress= counts."""
+    second = define_event_handlers()
+    way.add_slow(second, event, gate)
+    second.add("end_of_message", lambda event, ctx: ctx, progress=OFTEN)
+    with running(merge_handlers(editor(), second), driver=way.driver) as address, Peer(address) as peer:
+        peer.begin().begin_message().say(EndOfMessage())
+        hear_progress(peer, 3)
+        gate.set()
+        assert peer.hear_answer()[-1] == Continue()
+
+
+def test_progress_is_sent_if_many_handlers_take_a_little_time(way):
+    """None of them takes as long as progress= says, but the MTA waits for all."""
+
+    def take_time(event: Any, ctx: Any) -> Any:
+        time.sleep(0.03)
+        return ctx
+
+    filters = [define_event_handlers() for _ in range(10)]
+    way.add(filters[0], "mail", lambda event, ctx: ctx)
+    for one in filters:
+        way.add(one, "end_of_message", take_time, progress=0.1)
+    with running(merge_handlers(*filters), driver=way.driver) as address, Peer(address) as peer:
+        peer.begin()
+        for _ in range(2):
+            peer.begin_message().say(EndOfMessage())
+            *before, answer = peer.hear_answer()
+            assert answer == Continue()
+            assert before
+            assert before == [Progress()] * len(before)
+        assert peer.ask(ENVELOPE[0]) == Continue()
+
+
+@pytest.mark.parametrize("periods", [(None, OFTEN), (OFTEN, None)])
+def test_one_filter_that_wants_progress_is_enough(way, gate, periods):
+    """The MTA waits for the answer of all, whoever takes the time."""
+    filters = [define_event_handlers() for _ in periods]
+    for one, period in zip(filters, periods, strict=True):
+        way.add_slow(one, "end_of_message", gate, progress=period)
+    with running(merge_handlers(*filters), driver=way.driver) as address, Peer(address) as peer:
+        peer.begin().begin_message().say(EndOfMessage())
+        hear_progress(peer, 2)
+        gate.set()
+        assert peer.hear_answer()[-1] == Continue()
+
+
+def test_how_often_progress_is_sent():
+    """As often as the shortest progress= says; every 5 s if there is no handler that could say."""
+
+    def period(*filters: Registry) -> float | None:
+        opened = open_connection(Setup(as_on_connect(merge_handlers(*filters))))
+        return period_of(receive_data(opened, packet(offer())).agreed)
+
+    def ending(progress: float | None, event: str = "end_of_message") -> Registry:
+        found = define_event_handlers()
+        found.add(event, lambda event, ctx: ctx, progress=progress)
+        return found
+
+    body = define_event_handlers({"body": lambda event, ctx: ctx})
+    assert period(ending(3), ending(None), ending(2)) == 2
+    assert period(ending(3), ending(2, "message")) == 2
+    assert period(ending(None)) is None
+    assert period(ending(None, "message")) is None
+    assert period(body) == 5

@@ -19,6 +19,7 @@ def make():
     version = str(len(versions))
     versions.append(version)
     found = define_event_handlers(actions={"add_header"})
+    found.add("mail", lambda event, ctx: ctx)  # else nobody tells it that a message has begun
     found.add("end_of_message", lambda event, ctx: add_header(ctx, "X-Version", version))
     return found
 
@@ -37,6 +38,9 @@ def reload():
         case "slow":
             say("loading")
             time.sleep(0.3)
+        case "hangs":
+            say("loading")
+            time.sleep(1000)
     return make()
 
 driver, workers = sys.argv[1], int(sys.argv[2])
@@ -236,4 +240,72 @@ def test_a_hangup_of_all_is_for_the_parent(driver, number):
             assert version(peer.begin()) == "0"
         milter.tell()
         milter.end()
+    assert milter.troubles() == []
+
+
+def is_refused(address: str) -> bool:
+    """Whether nobody listens there."""
+    try:
+        Peer(address).socket.close()
+    except ConnectionRefusedError:
+        return True
+    except ConnectionResetError:  # it was closed in the midst of this
+        return False
+    return False
+
+
+def test_nobody_accepts_in_the_grace_period_while_a_filter_is_loaded(driver):
+    """The process that loads it is ended with the first signal: it holds the listening socket, too."""
+    with program(SERVE, driver, "2", "hangs") as milter:
+        address = milter.address()
+        with Peer(address) as peer:
+            peer.begin().begin_message()
+            milter.tell(signal.SIGHUP)
+            milter.wait_for("loading$")
+            milter.tell()
+            wait_until(lambda: is_refused(address))
+            assert peer.finish_message()[-1] == Continue()
+        milter.end()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_hangup_while_it_stops_does_nothing(driver, workers):
+    """Nothing is loaded in the grace period."""
+    with program(SERVE, driver, workers, "slow") as milter:
+        address = milter.address()
+        with Peer(address) as peer:
+            peer.begin().begin_message()
+            milter.tell()
+            wait_until(lambda: is_refused(address))
+            milter.tell(signal.SIGHUP)
+            assert peer.finish_message()[-1] == Continue()
+        assert milter.end()[-1] == "stopped"
+    assert [line for line in milter.lines if "loading" in line] == []
+
+
+HANGUPS = """
+from demyjpy.drivers.start import start_milter
+
+def hang_up():
+    os.kill(os.getpid(), signal.SIGHUP)
+
+class AtTheVeryEnd:  # when Python has given up its own handlers of signals
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGHUP):
+        kill(pid, number)
+
+last = AtTheVeryEnd()
+options = {"driver": sys.argv[1], "workers": int(sys.argv[2]), "reload": lambda: handlers}
+start_milter("inet:0@127.0.0.1", handlers, on_ready=on_ready, on_end=hang_up, **options)
+hang_up()
+say("stopped")
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_hangup_when_it_has_stopped_does_nothing(driver, workers):
+    """Until the process has ended, which takes its time: its exit status is 0."""
+    with program(HANGUPS, driver, workers) as milter:
+        milter.address()
+        milter.tell()
+        assert milter.end()[-1] == "stopped"
     assert milter.troubles() == []

@@ -1,13 +1,18 @@
 """What is asked of a driver before it has started."""
 
+import signal
+from collections.abc import Callable
+from itertools import count
 from queue import Queue
+from typing import Any
 
 import pytest
 
 from demyjpy.drivers.address import Address
 from demyjpy.drivers.loading import Outcome
 from demyjpy.drivers.service import Service
-from demyjpy.drivers.signals import Controls, Requests
+from demyjpy.drivers.signals import RELOAD, Controls, Requests, obeyed
+from tests.drivers.interruptions import interrupt
 
 
 def controls(asked):
@@ -29,6 +34,52 @@ def test_what_was_asked_early_is_not_forgotten():
     requests.retire()
     requests.ask(True)
     assert asked == ["retire", ("stop", False), "retire", ("stop", True)]
+
+
+def test_a_second_signal_may_come_at_any_moment_of_the_first():
+    """It asks to stop at once, wherever it interrupts what the first one does."""
+
+    def tell(number: signal.Signals) -> Callable[[], None]:
+        return lambda: signal.raise_signal(number)
+
+    for place in count():
+        asked: list[Any] = []
+        with obeyed() as requests:
+            requests.started(controls(asked))
+            if not interrupt(place, tell(signal.SIGTERM), tell(signal.SIGINT)):
+                break
+        assert sorted(requests.asked) == [False, True]
+        assert sorted(asked) == [("stop", False), ("stop", True)]
+    assert place > 20  # it has instructions
+
+
+@pytest.fixture
+def noted():
+    """What SIGHUP has done; the handler that was there before notes "own"."""
+    found = []
+    before = signal.signal(RELOAD, lambda *_: found.append("own"))
+    yield found
+    signal.signal(RELOAD, before)
+
+
+def test_no_reload_is_asked_for_after_a_signal_to_stop(noted):
+    """Nor after a second one; when it has stopped, a handler of the program's own is back."""
+    with obeyed(lambda: noted.append("reload")) as requests:
+        for number in (RELOAD, signal.SIGTERM, RELOAD, signal.SIGTERM, RELOAD):
+            signal.raise_signal(number)
+        assert (requests.asked, noted) == ([False, True], ["reload"])
+    signal.raise_signal(RELOAD)
+    assert noted == ["reload", "own"]
+
+
+@pytest.mark.parametrize("number", [None, signal.SIGTERM])
+def test_what_a_hangup_does_when_it_has_stopped(noted, number):
+    """It ends the program, as it did before, but nothing if a signal has asked for the end."""
+    signal.signal(RELOAD, signal.SIG_DFL)
+    with obeyed(lambda: noted.append("reload")):
+        if number:
+            signal.raise_signal(number)
+    assert signal.getsignal(RELOAD) is (signal.SIG_IGN if number else signal.SIG_DFL)
 
 
 def test_a_reload_that_was_asked_early():

@@ -19,7 +19,7 @@ from demyjpy import (
 )
 from demyjpy.drivers import start_milter as without_observers
 from tests.drivers.peer import ENVELOPE, MESSAGE, WAIT, Peer
-from tests.drivers.program import program
+from tests.drivers.program import INTERRUPTED, program
 
 SIMPLE = """
 handlers.add("mail", lambda event, ctx: ctx)
@@ -84,6 +84,18 @@ def test_a_second_signal_stops_it_at_once(driver):
     troubles = [line for line in milter.lines if line.startswith(("WARNING", "ERROR"))]
     assert len(troubles) == 2
     assert all("it had not finished when the milter stopped" in line for line in troubles)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_second_signal_in_the_midst_of_the_first_stops_it_at_once(driver, workers):
+    """It is a second one also where the first one has not yet been obeyed."""
+    script = INTERRUPTED + SLOW.replace("grace=1000", f"grace=1000, workers={workers}")
+    with program(script, driver) as milter, Peer(milter.address()) as busy:
+        busy.begin().begin_message().say(EndOfMessage())
+        milter.wait_for("at work")
+        milter.tell()
+        busy.drain()
+        assert milter.end()[-1] == "stopped"
 
 
 def test_a_second_signal_stops_a_handler_that_hangs_before_the_end():
@@ -380,7 +392,7 @@ def test_a_coroutine_that_swallows_its_cancellation_is_left_behind(number, worke
     assert left == "WARNING tasks that were cancelled have not ended, and are left behind: 3"
 
 
-INTERRUPTED = """
+HANGING = """
 @handlers.mail
 def hang(event, ctx):
     say("at work")
@@ -394,7 +406,7 @@ say("stopped")
 
 def test_interrupting_a_handler_that_hangs_stops_the_milter():
     """The third signal ends the handler, and with it what was asked for twice is done."""
-    with program(INTERRUPTED) as milter, Peer(milter.address()) as peer:
+    with program(HANGING) as milter, Peer(milter.address()) as peer:
         peer.begin().say(ENVELOPE[0])
         milter.wait_for("at work")
         milter.tell_until_ended(signal.SIGINT)

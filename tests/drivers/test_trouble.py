@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import pytest
+from attrs import frozen
 from pyrsistent import pmap
 
 from demyjpy import (
@@ -333,6 +334,27 @@ def test_whatever_the_policy_raises_is_its_failure(driver, on_error, log):
         assert peer.begin().ask(ENVELOPE[0]) == TemporaryFailure()
         assert peer.ask(ENVELOPE[0]) == TemporaryFailure()
     assert len(log.take()) == 4
+
+
+@frozen
+class FailingWatcher:
+    """A watcher that is no good."""
+
+    kind: type[BaseException]
+    keeps_bodies = False
+
+    def read(self, stretch: Any) -> None:
+        raise self.kind
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit, OddError])
+def test_whatever_a_watcher_raises(driver, kind, notes, log):
+    """It is logged once, and each message is served."""
+    watchers = [FailingWatcher(kind)]
+    with running(noting(notes), driver=driver, watchers=watchers) as address, Peer(address) as peer:
+        assert peer.begin().message() == (Continue(),)
+        assert peer.message() == (Continue(),)
+    assert "FailingWatcher failed, 1 times since it was last told" in log.take_one()
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit, OddError])

@@ -8,6 +8,7 @@ import pytest
 
 from demyjpy import Body, Mail, define_event_handlers, serve
 from demyjpy.drivers import aio_session
+from demyjpy.engine import hot_path
 from tests.drivers.filters import wait_until
 from tests.drivers.peer import CONNECT, Peer
 
@@ -124,17 +125,17 @@ def test_when_accepting_cannot_go_on(monkeypatch):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_what_ends_a_program_ends_it_after_a_handler(monkeypatch, gate, error):
     """It is not held back."""
-    resume = aio_session.resume
+    resume = hot_path.resume
 
-    def stop(connection, outcome, duration):
-        monkeypatch.setattr(aio_session, "resume", resume)  # the server is closed while the program ends
+    def stop(*arguments):
+        monkeypatch.setattr(hot_path, "resume", resume)  # the server is closed while the program ends
         raise error
 
     async def main():
         async with served(waiting(gate), []) as server:
             with Peer(server.address) as peer:
                 await asyncio.to_thread(peer.begin)
-                monkeypatch.setattr(aio_session, "resume", stop)
+                monkeypatch.setattr(hot_path, "resume", stop)
                 peer.say(Mail("a"))
                 gate.set()
                 await asyncio.sleep(20)

@@ -9,7 +9,7 @@ import pytest
 from demyjpy import Continue, Mail
 from tests.drivers.filters import wait_until
 from tests.drivers.peer import MESSAGE, Peer
-from tests.drivers.program import Program, is_gone, program
+from tests.drivers.program import INTERRUPTED, Program, children, is_gone, program
 
 SERVE = """
 import asyncio
@@ -115,6 +115,27 @@ def test_messages_in_flight_are_finished(driver, tmp_path):
     assert milter.troubles() == []
 
 
+def test_what_is_dumped_in_the_grace_period(driver):
+    """SIGUSR1 goes on to the workers that still finish their messages."""
+    script = """
+from demyjpy.drivers.dumping import obeying
+
+obeyed = obeying(lambda: say("dumped by", os.getpid()))
+obeyed.__enter__()
+"""
+    with serving(driver, script=script) as milter:
+        workers = Workers(milter)
+        with Peer(workers.address) as peer:
+            peer.begin().ask(MESSAGE[0])
+            milter.tell()
+            wait_until(lambda: len(children(milter.process.pid)) == 1)
+            milter.tell(signal.SIGUSR1)
+            assert int(milter.wait_for("dumped by (.*)")) in workers.pids
+            finish(peer)
+        workers.end()
+    assert milter.troubles() == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_all_is_one_signal(driver, number):
     """A supervisor or a terminal that signals every process does not cut messages off."""
@@ -200,9 +221,10 @@ def test_a_worker_that_fails_says_why():
         workers.end()
 
 
-def test_a_worker_that_hangs_is_killed():
-    """A worker that cannot stop in its time is ended by force."""
-    with serving(grace=0) as milter:
+@pytest.mark.parametrize(("script", "grace"), [("", 0.0), (INTERRUPTED, 1000.0)])
+def test_a_worker_that_hangs_is_killed(script, grace):
+    """A worker that cannot stop in its time is ended by force; two signals give it no grace period."""
+    with serving(grace=grace, script=script) as milter:
         workers = Workers(milter)
         with Peer(workers.address) as peer:
             peer.begin().say(Mail("hang@example.org"))

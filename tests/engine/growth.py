@@ -15,11 +15,13 @@ from types import FrameType
 from typing import Any, Final, Self
 
 from demyjpy.actions import AddHeader
+from demyjpy.conditions import only_if
 from demyjpy.context import get_macro, new_context, send_action, take_actions
 from demyjpy.engine.connection import Connection, Limits, Setup
 from demyjpy.engine.hot_path import Line
 from demyjpy.engine.limits import Budget
 from demyjpy.engine.pipeline import as_on_connect, open_connection, resume, run_call
+from demyjpy.events import Data, Recipient
 from demyjpy.handlers import define_event_handlers
 from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, split_frames
 from tests.engine.harness import ABORT, BODY, EOH, EOM, HEADER, HELO, MAIL, OPENING, join, macros, packet
@@ -132,6 +134,16 @@ def _edits(peer: Peer, flood: bytes, count: int) -> None:
     take_actions(ctx)
 
 
+def _recipients_that_are_kept(peer: Peer, flood: bytes, count: int) -> None:
+    """Ten times as many recipients, until the predicate of `only_if` decides."""
+    filters = {"recipient": _look, "data": _look}
+    chosen = only_if(lambda event, ctx: isinstance(event, Data) or None, define_event_handlers(filters))
+    ctx = new_context()
+    for _ in range(10 * count):
+        ctx = chosen["recipient"](Recipient("ann@example.org"), ctx)
+    chosen["data"](Data(), ctx)
+
+
 def _framing(peer: Peer, flood: bytes, count: int) -> None:
     unread = NOTHING_UNREAD
     for byte in join_frame(ord("B"), bytes(120 * count)):
@@ -165,6 +177,7 @@ CASES: Final[dict[str, Case]] = {
     "deferred: byte by byte meanwhile": (_while_a_handler_is_out, (), b"", WAYS["deferred"]),
     "framing": (_framing, (), join([MAIL]), {}),
     "edits": (_edits, (), b"", {}),
+    "recipients that are kept": (_recipients_that_are_kept, (), b"", {}),
 }
 
 

@@ -5,7 +5,7 @@ import pytest
 from demyjpy.actions import Negotiate
 from demyjpy.codec import EVENTS
 from demyjpy.engine.dispatch import agreed_table, opening_table
-from demyjpy.engine.letters import DISCONNECT, MACRO, OPTNEG
+from demyjpy.engine.letters import DISCONNECT, MACRO, MESSAGE, OPTNEG
 from demyjpy.errors import LocalProtocolError
 from demyjpy.handlers import default_event_handler, define_event_handlers, merge_handlers
 from demyjpy.wire.codes import Command
@@ -21,7 +21,7 @@ def test_before_the_negotiation_there_are_the_negotiation_and_the_end():
 def test_after_it_there_is_one_for_each_command_and_the_end():
     """Commands that nobody handles have an empty chain."""
     table = agreed_table(define_event_handlers({"mail": keep}), Negotiate(6, 0, 0), observed=False)
-    assert set(table) == {*EVENTS, DISCONNECT}
+    assert set(table) == {*EVENTS, DISCONNECT, MESSAGE}
     handled = {letter for letter, dispatch in table.items() if dispatch.chain}
     assert handled == {OPTNEG, Command.MAIL}
 
@@ -65,5 +65,5 @@ def test_macros_take_the_long_way_where_somebody_looks():
 def test_the_end_has_no_packet():
     """Nothing can be decoded there."""
     dispatch = opening_table(define_event_handlers())[DISCONNECT]
-    with pytest.raises(LocalProtocolError, match="expected a packet, got the end of a connection"):
+    with pytest.raises(LocalProtocolError, match="expected a packet, got what the engine makes"):
         dispatch.decode(b"", False)

@@ -97,7 +97,7 @@ def behave(behaviour: str, event: str, ctx: Context, life: Life) -> Any:
         life.end("end_of_message")
         if behaviour == "edit":
             return send_action(ctx, act.AddHeader("X-Note", "1"))
-    return ctx.set("note", event)
+    return ctx.set(f"note {id(life)}", event)  # a key of its own
 
 
 def living(behaviours: dict[str, tuple[str, bool]], life: Life) -> Registry:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demyjpy.engine import macros as macros_module
-from demyjpy.engine.macros import NO_MACROS, Macros
+from demyjpy.engine.macros import NO_MACROS, Macros, value_in
 from demyjpy.wire.codes import Command
 from demyjpy.wire.fields import take_strings
 
@@ -176,3 +176,41 @@ def test_a_command_with_its_own_macros_is_one_step(script, last):
     met = macros.meet(*last)
     assert met == macros.define(*last).arrive(last[0])
     assert met.meet(*last) is met
+
+
+NAMES = st.text("i{}jé\udcff", max_size=4)
+
+
+def bare(name: str) -> str:
+    return name[1:-1] if name[:1] == "{" and name[-1:] == "}" else name
+
+
+@given(st.lists(st.text("i{}j\0é\udcff", max_size=3), max_size=8), NAMES)
+def test_a_value_that_is_looked_for_is_the_one_that_is_read(strings, name):
+    """Whatever names and values there are, with braces and without, and bytes that are no text."""
+    payload = "\0".join(strings).encode("utf-8", "surrogateescape")
+    assert value_in(payload, bare(name)) == NO_MACROS.define(C.MAIL, payload).get(name)
+
+
+def test_nobody_can_have_sent_some_names():
+    """With a NUL, or a surrogate that stands for no byte."""
+    assert value_in(b"a\0b\0", "a\0b", "none") == "none"
+    assert value_in(b"a\0b\0", "\ud800", "none") == "none"
+    assert value_in(b"a\0b", "b", "none") == "none"  # it has no end
+    assert value_in(b"a\0", "a", "none") is None
+    assert value_in(b"{x}\x001\0{{x}}\x002\0", "{x}") == "2"
+
+
+def test_of_a_large_packet_only_what_was_asked_for_is_kept(monkeypatch):
+    """Text takes ten times as many bytes, and would be there for as long as the macros are."""
+    read = reads_of(monkeypatch)
+    words = b"".join(b"{m%d}\0%d\0" % (number, number) for number in range(3000))
+    macros = NO_MACROS.define(C.MAIL, words)
+    for _ in range(2):
+        assert (macros.get("m2999"), macros.get("{m0}"), macros.get("i")) == ("2999", "0", None)
+    (kept,) = [one for one in macros.slots if one is not None]
+    assert {*kept.found} == {"m2999", "m0", "i"}
+    for number in range(3000):
+        assert macros.get(f"m{number}") == str(number)
+    assert len(kept.found) == 64
+    assert read == []

@@ -7,7 +7,7 @@ from demyjpy.engine.phases import (
     TRANSITIONS,
     Phase,
     describe,
-    gives_up,
+    move,
     receive,
 )
 from demyjpy.errors import RemoteProtocolError
@@ -116,7 +116,7 @@ GIVEN_UP = [
 @pytest.mark.parametrize(("phase", "letter", "off", "wanted"), GIVEN_UP)
 def test_what_gives_up_an_open_message(phase, letter, off, wanted):
     """ABORT, the end, HELO, and the beginning of another message."""
-    assert gives_up(phase, ord(letter), frozenset(map(ord, off))) is wanted
+    assert move(phase, ord(letter), frozenset(map(ord, off))).gives_up is wanted
 
 
 def test_a_message_is_open_from_mail_to_body():

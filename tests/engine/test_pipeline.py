@@ -163,9 +163,11 @@ def test_handlers_see_what_was_agreed():
     """ctx["events"] and ctx["actions"] hold it from then on."""
     handlers = define_event_handlers({"mail": keep}, optional_actions={"quarantine", "change_sender"})
     seen, calls = note("mail", "data")
-    play(merge_handlers(handlers, seen), offer(4, 0x20), CONNECT, HELO, MAIL)
-    assert calls[0][1]["events"] == {"mail", "data"}
-    assert calls[0][1]["actions"] == {"quarantine"}
+    handlers.data(seen["data"].function)
+    play(merge_handlers(handlers, seen), offer(4, 0x20), CONNECT, HELO, MAIL, DATA)
+    (_, at_mail), (_, of_editor), (_, of_other) = calls
+    assert at_mail["events"] == {"mail", "data"}
+    assert (of_editor["actions"], of_other["actions"]) == ({"quarantine"}, frozenset())
 
 
 def test_an_override_of_options_may_change_the_answer():

@@ -72,7 +72,7 @@ BAD_HANDLERS = [
     (
         lambda event, ctx: add_header(ctx, "X", "v"),
         LocalProtocolError,
-        "expected modifications at end_of_message only",
+        "expected modifications at message and end_of_message only",
     ),
     (lambda event, ctx: send_action(ctx, act.Skip()), LocalProtocolError, "SKIP works at body only"),
     (lambda event, ctx: reject(ctx, "4.7.1"), LocalProtocolError, "one class"),
@@ -121,7 +121,7 @@ def test_nothing_of_a_bad_plan_is_sent():
     )
     session = play(handlers, *OPENING)
     assert session.say(EOM) == "t"
-    assert "needs 'quarantine'" in str(session.errors[0])
+    assert "needs the permission 'quarantine'" in str(session.errors[0])
 
 
 def test_what_a_failed_handler_did_to_the_context_is_gone():

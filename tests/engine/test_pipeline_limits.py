@@ -4,7 +4,7 @@ import pytest
 
 from demyjpy.engine.limits import Limits
 from demyjpy.errors import LimitError
-from demyjpy.handlers import define_event_handlers, merge_handlers
+from demyjpy.handlers import define_event_handlers
 from tests.engine.harness import (
     BODY,
     DATA,
@@ -35,9 +35,9 @@ def open_session(*names, quiet=(), **setup):
     handlers, calls = note(*names)
     for name in quiet:
         getattr(handlers, name)(reply=False)(keep)
-    session = play(
-        merge_handlers(handlers, define_event_handlers({"mail": keep})), *OPENING, limits=TIGHT, **setup
-    )
+    if "mail" not in handlers:
+        handlers.mail(keep)
+    session = play(handlers, *OPENING, limits=TIGHT, **setup)
     session.say(MAIL)
     return session, calls
 

@@ -202,7 +202,7 @@ def test_a_macro_handler_that_breaks_the_macros_keeps_the_old_ones():
 
 # ------------------------------------------------------------------------------------- recipients
 def test_a_rejected_recipient_is_answered_continue_and_shown_to_who_asked():
-    """Only rejected=True handlers get it; what they answer does not matter."""
+    """Only rejected=True handlers get it; what they answer does not matter. Nor do others refuse it."""
     seen = {"all": [], "rejected": []}
     one, two = define_event_handlers(), define_event_handlers()
     one.recipient(lambda event, ctx: seen["all"].append(event.address) or reject(ctx))
@@ -217,7 +217,7 @@ def test_a_rejected_recipient_is_answered_continue_and_shown_to_who_asked():
     )
     assert seen == {
         "all": ["dan@example.org", "bob@example.org"],
-        "rejected": ["bob@example.org", "dan@example.org", "bob@example.org"],
+        "rejected": ["bob@example.org"],
     }
     assert session.errors == []
 
@@ -337,3 +337,27 @@ def test_hanging_up_twice_ends_once():
     session.hang_up()
     session.hang_up()
     assert [name for name, _ in calls] == ["Disconnect"]
+
+
+def test_macros_of_a_mail_that_is_not_sent_begin_another_message():
+    """Sendmail says nothing else at RSET if the filter has no handler for MAIL."""
+    seen = []
+
+    def recipient(event, ctx):
+        seen.append((event.address, "first" in ctx, get_macro(ctx, "i")))
+        return ctx.set("first", event.address)
+
+    handlers = define_event_handlers(
+        {"recipient": recipient, "abort": lambda event, ctx: seen.append(ctx["first"]) or ctx}
+    )
+    for observer in (None, lambda step: None):
+        seen.clear()
+        session = play(handlers, *OPENING, observer=observer)
+        begin = macros("M", i="1"), packet("R", b"<a@example.org>\0")
+        assert session.say(*begin, macros("M", i="2"), packet("R", b"<b@example.org>\0")) == "cc"
+        assert seen == [
+            ("a@example.org", False, "1"),
+            "a@example.org",
+            ("b@example.org", False, "2"),
+        ]
+        assert session.errors == []

@@ -42,13 +42,23 @@ def quiet(name, handler, *more):
 
 def test_an_observer_that_fails_owes_its_verdict_to_the_next_answer():
     """Nothing is said where nothing is due; the next answer is it, and handlers do not run."""
-    other, calls = note("recipient", "data", "body")
-    session = play(merge_handlers(quiet("mail", fail), other), *OPENING)
+    session = play(quiet("mail", fail, "recipient", "data", "body"), *OPENING)
     assert session.say(MAIL) == ""
     assert session.say(RCPT, DATA) == "tt"
     assert session.say(MAIL, RCPT) == "t"
     assert len(session.troubles) == 2
-    assert calls == []
+
+
+def test_what_one_of_several_filters_owes_is_answered_where_it_may_answer_itself():
+    """As if it were alone; until then the others go on."""
+    other, calls = note("recipient", "data", "body", "end_of_message")
+    session = play(merge_handlers(quiet("mail", fail), other), *OPENING)
+    assert session.say(MAIL) == ""
+    assert session.say(RCPT, DATA, BODY) == "ccs"
+    assert [name for name, _ in calls] == ["Recipient", "Data"]  # content would be for nothing
+    assert session.say(EOM) == "t"
+    assert session.say(MAIL, RCPT) == "c"
+    assert len(session.troubles) == 2
 
 
 def test_an_owed_verdict_ends_with_its_message():
@@ -143,10 +153,10 @@ def test_macros_of_a_message_with_an_owed_verdict_are_in_force():
 
 def test_the_abort_of_a_message_with_an_owed_verdict_is_told():
     """The filters did not end it themselves."""
-    handlers, calls = note("abort")
+    handlers, calls = note("abort", "mail")
     session = play(merge_handlers(quiet("mail", fail, "data"), handlers), *OPENING)
-    assert session.say(MAIL, DATA) == "t"
-    assert [name for name, _ in calls] == ["Abort"]
+    assert session.say(MAIL, DATA) == "ct"
+    assert [name for name, _ in calls] == ["Mail", "Abort"]
 
 
 def test_headers_end_a_message_with_an_owed_verdict():

@@ -40,6 +40,7 @@ WHERE = {
     "header": MESSAGE,
     "end_of_headers": MESSAGE,
     "body": MESSAGE + "s",
+    "message": MESSAGE,
     "end_of_message": MESSAGE,
     "unknown": "crty",
 }
@@ -115,20 +116,23 @@ def test_a_modification_needs_its_permission(action, name):
     assert check_plan([action], "end_of_message", True, frozenset({name})) == Plan((action,), None)
     with pytest.raises(LocalProtocolError) as caught:
         check_plan([action], "end_of_message", True, ALL - {name})
-    assert f"which needs {name!r}: declare it in actions=" in str(caught.value)
+    assert f"needs the permission {name!r}, but the filter has" in str(caught.value)
+    assert ": declare it in actions=" in str(caught.value)
 
 
 def test_without_any_permission_the_message_says_none():
     """An empty list would read badly."""
-    with pytest.raises(LocalProtocolError, match=r"expected only agreed actions \(none\), got "):
+    with pytest.raises(LocalProtocolError, match="but the filter has none: declare"):
         check_plan([act.AddHeader("X", "v")], "end_of_message", True, frozenset())
 
 
-@pytest.mark.parametrize("event", [name for name in HANDLER_NAMES if name != "end_of_message"])
+@pytest.mark.parametrize(
+    "event", [name for name in HANDLER_NAMES if name not in ("message", "end_of_message")]
+)
 def test_modifications_are_for_the_end_of_message(event):
     """Anywhere else the message says to remember them."""
     with pytest.raises(
-        LocalProtocolError, match=r"at end_of_message only, got AddHeader.* at \w+; remember"
+        LocalProtocolError, match=r"at message and end_of_message only, got AddHeader.* at \w+; remember"
     ):
         check_plan([act.AddHeader("X", "v")], event, True, ALL)
 

@@ -54,10 +54,14 @@ class Server(ABC):
     host_name: ClassVar[str]
 
     def __init__(
-        self, milters: Sequence[str], sink_port: int, default_action: DefaultAction = "tempfail"
+        self,
+        milters: Sequence[str],
+        sink_port: int,
+        default_action: DefaultAction | Literal["quarantine"] = "tempfail",
     ) -> None:
+        # Postfix knows quarantine, too
         self.milters = tuple(milters)
-        self.default_action: DefaultAction = default_action
+        self.default_action = default_action
         self.sink_port = sink_port
         self.port = free_port()
         self.root = PREFIX / self.name

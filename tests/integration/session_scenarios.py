@@ -55,6 +55,14 @@ def _refusing(sender: str) -> Any:
     return handlers
 
 
+def _collecting() -> Any:
+    """A filter that writes down the recipients of a message, and has no handler for MAIL."""
+    handlers = define_event_handlers(actions={"add_header"}, state={"to": ()})
+    handlers.recipient(lambda event, ctx: ctx.set("to", (*ctx["to"], event.address)))
+    handlers.end_of_message(lambda event, ctx: add_header(ctx, "X-To", ",".join(ctx["to"])))
+    return handlers
+
+
 LEAKS: Final = (
     Scenario(
         "three messages, RSET and a second EHLO between",
@@ -87,6 +95,14 @@ LEAKS: Final = (
         (GREETING, "MAIL FROM:<first@test>", *envelope("second@test"), message(), "QUIT"),
         "220 | 250 | 550 5.7.1 | 250 | 250 | 354 | 250 | 221",
         (_seen("second@test", given_up=1),),
+    ),
+    Scenario(
+        "a recipient that is given up with RSET, of a filter without a handler for MAIL",
+        _collecting(),
+        (GREETING, *envelope("a@test", "given-up@test"), "RSET", *envelope(), message(), "QUIT"),
+        "220 | 250 | 250 | 250 | 250 | 250 | 250 | 354 | 250 | 221",
+        (with_headers("X-To: b@test"),),
+        everywhere=True,
     ),
     Scenario(
         "a client that goes in the middle of its second message",
@@ -314,8 +330,8 @@ TOGETHER: Final = (
         (with_headers("X-A: 1"),),
     ),
     Scenario(
-        "merged filters: discard is stricter than reject",
-        merge_handlers(at_end(Reject()), _discarding(), at_end(AddHeader("X-A", "1"))),
+        "merged filters: the first refusal is the answer",
+        merge_handlers(_discarding(), at_end(Reject()), at_end(AddHeader("X-A", "1"))),
         delivered=(),
     ),
 )

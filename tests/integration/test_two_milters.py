@@ -19,6 +19,7 @@ from demyjpy import (
     running,
 )
 from tests.integration.filters import body_counter, witness
+from tests.integration.postfix import Postfix
 from tests.integration.running import MTAS, Site, milter_address, running_site
 from tests.integration.scenario import (
     GREETING,
@@ -30,7 +31,8 @@ from tests.integration.scenario import (
     message,
     with_headers,
 )
-from tests.integration.smtp import converse
+from tests.integration.smtp import converse, running_sink
+from tests.law.filters import Plan, Watched
 
 ONE_MAIL = (GREETING, *envelope(), message(), "QUIT")
 
@@ -145,6 +147,22 @@ def test_refused_by_second(site: Site) -> None:
     assert "<second@test>" in " ".join(mail.headers)
     assert "<first@test>" not in " ".join(mail.headers)
     assert "X-Count: 0 before, 1 given up" in mail.headers
+
+
+def test_first_is_down_and_mail_is_held() -> None:
+    """With milter_default_action=quarantine, the second is not asked about what the first missed."""
+    with (
+        milter_address("inet") as first,
+        milter_address("inet") as second,
+        running_sink() as sink,
+        Postfix([first, second], sink.port, "quarantine") as server,
+    ):
+        watched = Watched(Plan())
+        with running(watched, address=second):
+            replies = converse(server.port, ONE_MAIL)
+        site = Site("postfix", server, sink, (first, second))
+        assert [reply[:3] for reply in replies] == ["220", "250", "250", "250", "354", "250", "221"]
+        assert (watched.seen, site.delivered(), site.held()) == ([], (), ("a@test: None",))
 
 
 def test_second_is_down(site: Site) -> None:

@@ -13,19 +13,21 @@ from demyjpy import (
     add_header,
     define_event_handlers,
     discard,
+    merge_handlers,
     quarantine,
     reject,
     tempfail,
 )
 from demyjpy.drivers.report import log
 from demyjpy.engine.connection import Step
+from demyjpy.engine.limits import Limits
 from demyjpy.metrics import Metrics, counting
 from demyjpy.metrics.board import Board
 from demyjpy.metrics.counting import MissingMetricsError, Shared
 from demyjpy.metrics.notes import Notes, last_errors, negotiated
 from demyjpy.metrics.page import Moment, page
 from tests.disks import fork
-from tests.engine.harness import ABORT, BODY, EOM, HEADER, MAIL, OPENING, play
+from tests.engine.harness import ABORT, BODY, EOM, HEADER, MAIL, OPENING, RCPT, play
 
 prometheus_client = pytest.importorskip("prometheus_client")
 
@@ -55,7 +57,7 @@ def filter_of():
     return handlers
 
 
-def counted(*packets, handlers=None):
+def counted(*packets, handlers=None, **setup):
     """The figures after a session with these packets."""
     registry = prometheus_client.CollectorRegistry()
     played = play(
@@ -64,6 +66,7 @@ def counted(*packets, handlers=None):
         *packets,
         observer=Metrics(registry),
         clock=iter(range(999)).__next__,
+        **setup,
     )
     played.hang_up()
     return {
@@ -175,6 +178,11 @@ def test_a_note_has_its_size_whatever_an_error_says(board):
     assert "\x1b" not in found["traceback"]
 
 
+def add(sink, name, *labels, amount=1.0):
+    """Add to one figure."""
+    sink.add([(sink.cell(name, labels), amount)])
+
+
 def figures_of(board):
     """As Prometheus reads them."""
     return {
@@ -214,8 +222,8 @@ def test_figures_of_processes_that_have_ended_are_kept(board):
         child = fork()
         if child == 0:
             shared = Shared(board)
-            shared.count("errors", (f"E{number % 3}",))
-            shared.observe("handler_seconds", ("mail", "f"), 0.5)
+            add(shared, "errors", f"E{number % 3}")
+            add(shared, "handler_seconds", "mail", "f", amount=0.5)
             os.kill(os.getpid(), signal.SIGKILL)
         os.waitpid(child, 0)
     figures = figures_of(board)
@@ -228,8 +236,8 @@ def test_a_board_that_is_full_keeps_what_it_has(board, caplog):
     """What has no room is not counted: a line in the log, and none for the next."""
     shared = Shared(board)
     for number in range(10_000):
-        shared.count("errors", (f"{number:0100}",))
-    shared.count("errors", (f"{0:0100}",))
+        add(shared, "errors", f"{number:0100}")
+    add(shared, "errors", f"{0:0100}")
     figures = figures_of(board)
     assert 1000 < len(figures) < 10_000
     assert figures["errors_total", f"{0:0100}"] == 2
@@ -240,22 +248,22 @@ def test_a_board_that_is_closed_takes_nothing():
     """Nor does it fail: a handler may end after the milter has."""
     board = Board(1)
     shared, notes = Shared(board), Notes(board)
-    shared.count("sessions")
+    add(shared, "sessions")
     board.close()
-    shared.count("sessions")
+    add(shared, "sessions")
     notes(Step("s", Mail("a"), {}, {}, answer=(Negotiate(6, 0, 0),)))
 
 
 def test_more_processes_than_the_board_has_parts_count_nothing():
     """They do no harm, and say so once."""
     board = Board(1)
-    Shared(board).count("sessions")
+    add(Shared(board), "sessions")
     heard, said = os.pipe()
     child = fork()
     if child == 0:
         log.handlers[:] = [logging.StreamHandler(os.fdopen(said, "w"))]
-        Shared(board).count("sessions")
-        Shared(board).count("sessions")
+        add(Shared(board), "sessions")
+        add(Shared(board), "sessions")
         Notes(board)(Step("s", Mail("a"), {}, {}, answer=(Negotiate(6, 0, 0),)))
         os._exit(0)
     os.close(said)
@@ -293,3 +301,62 @@ def test_how_late_the_loop_is_is_counted():
     name = "demyjpy_loop_lag_seconds"
     assert registry.get_sample_value(f"{name}_count") == 2
     assert registry.get_sample_value(f"{name}_bucket", {"le": "0.1"}) == 1
+
+
+def test_refusals_are_counted_by_filter():
+    """By its name, else by that of its handler; also if it refused before, or failed."""
+
+    def refuse(event, ctx):
+        return reject(ctx)
+
+    def fail(event, ctx):
+        raise ValueError("on purpose")
+
+    edits = {"end_of_message": lambda event, ctx: ctx}
+    editor = define_event_handlers(edits, actions={"change_body"}, name="editor")
+    late = define_event_handlers({"header": refuse}, name="late")
+    assert refusals(merge_handlers(editor, late), HEADER, BODY, EOM) == {"late": 1.0}
+    quiet = define_event_handlers({"header": fail}, name="quiet")
+    assert refusals(merge_handlers(editor, quiet), HEADER, BODY, EOM) == {"quiet": 1.0}
+    name = f"{__name__}.{refuse.__qualname__}"
+    assert refusals(define_event_handlers({"recipient": refuse}), RCPT, RCPT) == {name: 2.0}
+    many = [RCPT] * 20
+    assert refusals(define_event_handlers({"recipient": refuse}), *many) == {name: 20.0}
+    small = Limits(recipients=1)
+    known = define_event_handlers({"recipient": lambda event, ctx: ctx})
+    assert refusals(known, RCPT, RCPT, limits=small) == {"": 1.0}
+
+
+def test_a_failure_is_not_to_blame_for_the_refusal_of_another_filter():
+    """It may have been accepted; nor is a recipient that was refused a refusal of the end."""
+
+    def fail(event, ctx):
+        raise ValueError("on purpose")
+
+    failing = define_event_handlers({"end_of_message": fail}, actions={"change_body"}, name="failing")
+    late = define_event_handlers({"header": lambda event, ctx: reject(ctx)}, name="late")
+    merged = merge_handlers(failing, late)
+    assert refusals(merged, HEADER, BODY, EOM, on_error="accept") == {"late": 1.0}
+    assert refusals(merged, HEADER, BODY, EOM) == {"failing": 1.0}
+    picky = define_event_handlers({"recipient": lambda event, ctx: reject(ctx)}, name="picky")
+    both = refusals(merge_handlers(picky, failing), RCPT, EOM, on_error="reject")
+    assert both == {"picky": 1.0, "failing": 1.0}
+
+
+def refusals(handlers, *packets, **setup):
+    """The figure by filter after a message with these packets."""
+    figures = counted(MAIL, *packets, handlers=handlers, **setup)
+    return {key[1]: value for key, value in figures.items() if key[0] == "refusals_total"}
+
+
+def test_what_is_shown_again_at_the_end_is_not_received_again():
+    """Bytes are those that the MTA sent."""
+    editor = define_event_handlers(actions={"change_body", "add_header"})
+    editor.end_of_message(lambda event, ctx: ctx)
+    reader = define_event_handlers({"header": lambda e, c: c, "body": lambda e, c: c})
+    packets = MAIL, HEADER, BODY, EOM
+    alone = counted(*packets, handlers=reader)
+    assert (
+        counted(*packets, handlers=merge_handlers(editor, reader))["received_bytes_total",]
+        == (alone["received_bytes_total",])
+    )

@@ -12,6 +12,7 @@ from attrs import frozen
 from tests.foreign import TABLE
 from tests.integration.scenario import Mta, Scenario, ordered
 from tests.integration.scenarios import SCENARIOS
+from tests.law import TABLE as LAW_TABLE
 from tests.model.case import Case
 from tests.model.cases import CASES
 from tests.model.known import KNOWN
@@ -58,6 +59,18 @@ python-libmilter says two answers where a filter calls `setReply` and returns `R
 is marked there. The last rows are four milters in a row.
 """
 """What stands above the table of `tests.foreign`."""
+
+
+_LAW: Final = """\
+## Merged filters and the same filters in a row
+
+Two filters as two milters of a real server, and merged into one milter of it ([chains](chains.md)):
+replies, delivered mail, what is held, aborts and what each filter saw are equal, or as the list "Where
+MTAs differ" of that page says. *Combinations* are pairwise {verdict x event} x {11 edits} x {what the
+second filter does}; *drawn* are sessions of two filters as Hypothesis makes them. By
+`python -m tests.law --write`; a dozen of them are part of the tests.
+"""
+"""What stands above the table of `tests.law`."""
 
 
 @frozen
@@ -159,6 +172,7 @@ def report() -> str:
         "An ACCEPT or DISCARD at an unknown command is not put to Postfix: its smtpd(8) dies of it.",
     ]
     lines += ["", _FOREIGN, TABLE.read_text().rstrip("\n")]
+    lines += ["", _LAW, LAW_TABLE.read_text().rstrip("\n")]
     lines += ["", "## Scenarios", ""]
     rows = [(row.name, *(_mark(row, mta) for mta in MTAS)) for row in tables["scenarios"]]
     lines += [*_table(head, *rows), "", "## Dialogues with scripted milters", ""]

@@ -83,6 +83,16 @@ def test_default_action_quarantine_keeps_the_milters_reason():
     assert mail.quarantine == "odd"
 
 
+@pytest.mark.parametrize("letter", "OCHMRTLNBE")
+def test_default_action_quarantine_stops_at_the_milter_that_failed(letter):
+    """Those behind a milter that cannot be asked see nothing from there on, and the mail is held."""
+    milters = [ScriptedFilter({letter: b""}), ScriptedFilter({})]
+    played = play_steps(Postfix(default_action="quarantine"), ONE, milters)
+    assert played.held == ("a@test: None",)
+    before = {"O": "", "C": "", "H": "OC", "M": "OCH", "R": "OCHM", "T": "OCHMR"}.get(letter, "OCHMRT")
+    assert letters(milters[1]).replace("A", "").replace("Q", "") == before
+
+
 @BOTH
 def test_default_action_shutdown(profile):
     """With shutdown, the client is told to go."""

@@ -34,9 +34,10 @@ from demyjpy import (
     running,
     send_action,
 )
-from demyjpy.actions import Accept, AddHeader, ChangeHeader, ReplaceBody, ReplyCode
+from demyjpy.actions import Accept, AddHeader, ChangeHeader, InsertHeader, ReplaceBody, ReplyCode
 from demyjpy.cli import logs
 from demyjpy.cli.logs import logging_to
+from demyjpy.engine.tape import Watcher
 from demyjpy.metrics.board import Board
 from demyjpy.metrics.counting import Metrics
 from demyjpy.metrics.notes import Notes, last_errors
@@ -163,13 +164,16 @@ class Written:
         self._registry = prometheus_client.CollectorRegistry()
         self._board = Board(1)
         self.observer: Any = None
+        self.watchers: tuple[Any, ...] = ()
         if is_watched:
             privacy, triggers = Privacy(keep="envelope"), Triggers(sample=1)
             self._flights = FlightRecorder(directory / "flights", privacy=privacy, triggers=triggers)
             self._recorder = Recorder(directory / "recordings")
             self._stack.callback(self._recorder.close)
             metrics, notes = Metrics(self._registry), Notes(self._board)
-            self.observer = all_of([Explainer(), self._flights, metrics, notes, self._recorder])
+            watching = [Explainer(), self._flights, metrics, notes, self._recorder]
+            self.observer = all_of([one for one in watching if not isinstance(one, Watcher)])
+            self.watchers = tuple(one for one in watching if isinstance(one, Watcher))
 
     def __enter__(self) -> Self:
         enter = self._stack.enter_context
@@ -242,7 +246,9 @@ def play(
         directory.mkdir()
         with (
             Written(directory, is_watched=is_watched) as written,
-            running(handlers, observer=written.observer, **options) as address,
+            running(
+                handlers, observer=written.observer, watchers=written.watchers, **options
+            ) as address,
             Peer(address) as peer,
         ):
             peer.negotiate()
@@ -316,20 +322,22 @@ def test_nor_do_handlers_that_run_apart(chosen, act, options, tmp_path):
 
 
 def test_nor_do_merged_filters(driver, tmp_path):
-    """Two that replace the body, of which each saw the old one only."""
+    """Two that edit, of which the second wants an index that several filters cannot have."""
 
     def replace(event: Any, ctx: Any) -> Any:
-        return send_action(ctx, ReplaceBody(words_of(event, {**ctx, "seen": ()}).encode()))
+        words = words_of(event, {**ctx, "seen": ()})
+        return send_action(ctx, ReplaceBody(words.encode()), InsertHeader(2, "X-Words", words[:200]))
 
+    kinds = {"change_body", "add_header"}
     filters = [
-        define_event_handlers(
-            {"body": lambda event, ctx: ctx, "end_of_message": replace}, actions={"change_body"}
-        )
-        for _ in range(2)
+        define_event_handlers({"body": lambda event, ctx: ctx, "end_of_message": then}, actions=kinds)
+        for then in (lambda event, ctx: ctx, replace)
     ]
     text = play(merge_handlers(filter_of(keep), *filters), tmp_path, driver=driver)
     assert found_in(text) == set()
-    assert "expected at most one filter to replace the body" in text
+    assert (
+        "InsertHeader: in a chain of filters, or beside become, the index of X-Words must be 0" in text
+    )
 
 
 @pytest.mark.parametrize("limits", [Limits(headers=1), Limits(message=10), Limits(recipients=1)])

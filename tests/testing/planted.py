@@ -1,15 +1,19 @@
 """Filters with one planted bug each; `check_filter` must find every one of them."""
 
+from pyrsistent import pmap
+
 from demyjpy import (
     ChangeHeader,
     accept,
     add_header,
+    become,
     change_header,
     define_event_handlers,
     delete_header,
     get_macro,
     quarantine,
     reject,
+    remember,
     replace_body,
     send_action,
     skip,
@@ -265,6 +269,52 @@ def asks_too_early():
     return handlers
 
 
+def keeps_a_message():
+    """Remembers the whole message in a tuple, for the next one."""
+    handlers = define_event_handlers()
+
+    @handlers.message
+    def keep(event, ctx):
+        return remember(ctx, last=pmap({"seen": (event,)}))
+
+    return handlers
+
+
+def keeps_the_engines_body():
+    """Reaches into the engine, and keeps what the body lies in."""
+    bodies = []
+    handlers = define_event_handlers()
+
+    @handlers.message
+    def keep(event, ctx):
+        bodies.extend(cell.cell_contents() for cell in event.content.read.__closure__)
+        return ctx
+
+    return handlers
+
+
+def counts_pieces():
+    """Says in how many pieces the body came."""
+    handlers = define_event_handlers(edits="headers")
+
+    @handlers.message
+    def count(event, ctx):
+        return become(ctx, event.set("X-Pieces", str(len(list(event.pieces())))))
+
+    return handlers
+
+
+def wishes_for_what_it_did_not_declare():
+    """Declares header edits only, and puts another body in."""
+    handlers = define_event_handlers(edits="headers")
+
+    @handlers.message
+    def edit(event, ctx):
+        return become(ctx, event.with_body(b"other\r\n"))
+
+    return handlers
+
+
 PLANTED = {
     leaks_through_a_global: "leaks",
     keeps_by_client: "leaks",
@@ -283,5 +333,9 @@ PLANTED = {
     uses_what_was_not_granted: "negotiation",
     differs_between_mtas: "mtas",
     asks_too_early: "mtas",
+    keeps_a_message: "values",
+    keeps_the_engines_body: "values",
+    counts_pieces: "chunks",
+    wishes_for_what_it_did_not_declare: "negotiation",
 }
 """By filter: the short name of the property that it breaks."""

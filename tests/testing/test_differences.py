@@ -4,6 +4,7 @@ import pytest
 from attrs import evolve
 
 from demyjpy import add_header, define_event_handlers, quarantine, reject
+from demyjpy.message import Message
 from demyjpy.mta import client_steps
 from demyjpy.testing import Postfix, Script, Sendmail, StoredMail, StoredMessage, context, run, session
 from demyjpy.testing.dialogue import show
@@ -41,6 +42,27 @@ def test_messages_differ_by_line():
         "  ",
         "  x",
     ]
+
+
+def test_messages_as_values_differ_by_envelope_and_line():
+    """Of a body that is not there any more only the size is told."""
+    left, right = (
+        Message.parse(b"A: 1\r\n\r\n" + body, "a@b", ["c@d"]) for body in (b"x\r\n", b"y\r\n")
+    )
+    assert explain_difference(left.drop_recipient("c@d"), right) == [
+        "  MAIL FROM:<a@b>",
+        "- RCPT TO:<c@d>",
+        "  A: 1",
+        "  ",
+        "- y",
+        "+ x",
+    ]
+    gone = run(define_event_handlers({"message": lambda event, ctx: ctx}), SCRIPT, mta=Postfix())
+    (step,) = gone.at("message")
+    assert isinstance(step.event, Message)
+    whole = gone.message
+    assert explain_difference(step.event, whole)[-1] == f"+ (body of {len(whole.body)} bytes)"
+    assert step.event.fields == whole.fields
 
 
 def test_results_differ_by_dialogue_actions_and_mail():

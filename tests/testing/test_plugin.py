@@ -122,7 +122,12 @@ def test_context():
 
 def test_message():
     result = run(handlers, SCRIPT, mta=Sendmail())
-    assert result.message == result.only.mail.message
+    result_mail = result.only.mail.message
+    assert result_mail == result_mail.without("Received")
+
+def test_value():
+    result = run(handlers, SCRIPT, mta=Sendmail())
+    assert result.message == result.message.without("X-Nothing").set("Subject", "other")
 
 def test_other():
     assert [1] == [2]
@@ -131,7 +136,7 @@ def test_operator():
     assert context(handlers) != context(handlers)
 """
     result = outcome(code)
-    result.assert_outcomes(failed=4)
+    result.assert_outcomes(failed=5)
     result.stdout.fnmatch_lines(
         [
             "*Context == Context (- expected, + got)*",
@@ -139,7 +144,9 @@ def test_operator():
             "*+ n: 0*",
             "*+ queued: AddHeader(name='X'*",
             "*StoredMessage == StoredMessage*",
-            "*- Received:*",
+            "*+ Received:*",
+            "*Message == Message*",
+            "*- Subject: other*",
             "*At index 0 diff: 1 != 2*",
         ]
     )

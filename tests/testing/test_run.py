@@ -70,7 +70,7 @@ def test_a_filter_test_is_an_equality():
     assert result.fate == "accepted"
     assert result.sender == "a@example.net"
     assert result.recipients == ["b@example.org", "c@example.org"]
-    assert result.message["Subject"] == "[EXTERNAL] Lunch"
+    assert result.message.get("Subject") == "[EXTERNAL] Lunch"
     assert result.message.body == b"hi\r\n"
     assert result.actions == (ChangeHeader(1, "Subject", "[EXTERNAL] Lunch"), AddHeader("X-Size", "4"))
     assert result.delivered.startswith(b"Received: from mx.example")
@@ -189,7 +189,7 @@ def test_what_mtas_say_in_their_own_words_is_no_difference():
         ctx = change_header(ctx, 1, "SUBJECT", "other")
         return add_header(ctx, "X-Seen", f"{get_macro(ctx, 'i')} at {get_macro(ctx, 'j')}")
 
-    assert run(handlers, LETTER).message["Subject"] == "other"
+    assert run(handlers, LETTER).message.get("Subject") == "other"
 
 
 ODD_MAILS = {
@@ -211,7 +211,7 @@ def test_what_mtas_do_by_themselves_is_no_difference(client, content):
         {"end_of_message": lambda event, ctx: add_header(ctx, "X-Tag", "1")}, actions={"add_header"}
     )
     assert run({}, letter).verdict == Accept()
-    assert run(tag, letter).message["X-Tag"] == "1"
+    assert run(tag, letter).message.get("X-Tag") == "1"
 
 
 def test_what_a_filter_does_is_a_difference_also_in_such_a_mail():
@@ -353,7 +353,7 @@ def test_in_an_event_loop_it_says_what_to_do_instead():
 
     plain, other = asyncio.run(test())
     assert plain.is_delivered
-    assert other.message["Subject"] == "[EXTERNAL] test"
+    assert other.message.get("Subject") == "[EXTERNAL] test"
 
 
 def test_a_filter_that_the_mta_cannot_use_is_a_failure():
@@ -369,7 +369,7 @@ def test_on_connect_functions_and_merged_filters_are_filters():
     """What start_milter takes is what run takes."""
     merged = merge_handlers(tagger(), one("mail", lambda ctx: remember(ctx, n=1)))
     result = run(lambda ctx: with_handlers(ctx, merged), LETTER)
-    assert result.message["X-Size"] == "7"
+    assert result.message.get("X-Size") == "7"
     assert result.steps[-2].context["connection"] == {"n": 1}
 
 
@@ -434,7 +434,7 @@ def test_an_mta_offers_what_its_release_did(mta, version, actions):
         return add_header(ctx, "X-Mark", "1")
 
     result = run(handlers, session().mail("a@b").rcpt("c@d").message(), mta=mta)
-    assert result.message["X-Mark"] == "1"
+    assert result.message.get("X-Mark") == "1"
 
 
 @pytest.mark.parametrize("release", ["2.2", "new"])

@@ -29,7 +29,7 @@ def test_bytecount(sample):
     handlers = sample("bytecount").handlers
     content = "Subject: hello\n\n" + "x" * 70_000 + "\n"
     result = run(handlers, LETTER.message(content))
-    assert result.message["X-Message-Size"] == str(len(content) + 3)  # CRLF line ends
+    assert result.message.get("X-Message-Size") == str(len(content) + 3)  # CRLF line ends
     assert handlers["body"](Body(b"xy"), context(handlers, size=3))["size"] == 5
 
 
@@ -44,8 +44,8 @@ def test_gnutp(sample):
     script = LETTER.message("Subject: one\n\n").mail("").rcpt("c@example.org")
     result = run(sample("gnutp").handlers, script.message("x-clacks-overhead: yes\n\n"))
     first, second = (message.message for message in result.messages)
-    assert first["X-Clacks-Overhead"] == "GNU Terry Pratchett"
-    assert second.headers == [("x-clacks-overhead", "yes")]
+    assert first.get("X-Clacks-Overhead") == "GNU Terry Pratchett"
+    assert bytes(second) == b"x-clacks-overhead: yes\r\n\r\n"
 
 
 def test_macros(sample, caplog):
@@ -69,9 +69,9 @@ def test_pipeline_marks_outside_mail(sample):
     """But not that of users who have logged in."""
     handlers = sample("pipeline").handlers
     message = run(handlers, LETTER.message("Subject: Lunch\n\n")).message
-    assert message["Subject"] == "[external] Lunch"
+    assert message.get("Subject") == "[external] Lunch"
     inside = session().auth("ann").mail("ann@example.net").rcpt("bob@example.org")
-    assert run(handlers, inside.message("Subject: Lunch\n\n")).message["Subject"] == "Lunch"
+    assert run(handlers, inside.message("Subject: Lunch\n\n")).message.get("Subject") == "Lunch"
 
 
 PROGRAM = """\

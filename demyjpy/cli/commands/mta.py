@@ -26,7 +26,8 @@ from demyjpy.cli.output import paint_for, say
 from demyjpy.cli.signals import tell, until_signal
 from demyjpy.mta.channel import Tap, Timeouts, untapped
 from demyjpy.shown import safe
-from demyjpy.trace.live.recorder import Tray, WireRecorder
+from demyjpy.trace.live.recorder import Tray
+from demyjpy.trace.live.wire_recorder import WireRecorder
 
 if TYPE_CHECKING:
     from demyjpy.mta.box_settings import Store, Tapping

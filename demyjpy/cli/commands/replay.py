@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Final
 
-from demyjpy.cli.arguments import COUNT, MAX_SESSION, ON_ERROR, Command, argument, flag
+from demyjpy.cli.arguments import COUNT, MAX_SESSION, ON_ERROR, TRACES, Command, argument, flag
 from demyjpy.cli.errors import InputError
 from demyjpy.cli.output import complain, complain_of_all, paint_for, say
 from demyjpy.cli.recordings import FirstThousand, readings, report_problems
@@ -216,11 +216,14 @@ COMMAND: Final = Command(
     _EPILOG,
     (
         MAX_SESSION,
+        TRACES,
         argument(
-            "traces",
-            metavar="TRACE ... [FILTER]",
-            nargs="+",
-            help="files with sessions; then FILE.py[:NAME] or package.module[:NAME]",
+            "traces",  # in the same list: the last of them may be the filter, see `split_arguments`
+            metavar="FILTER",
+            nargs="?",
+            action="append",
+            default=argparse.SUPPRESS,
+            help="FILE.py[:NAME] or package.module[:NAME]; the recorded answers are played if not given",
             is_file=True,
         ),
         argument(

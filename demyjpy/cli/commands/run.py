@@ -12,6 +12,7 @@ from attrs import fields_dict
 from demyjpy.cli.arguments import (
     ADDRESS,
     COUNT,
+    COUNT_OR_0,
     LOADING,
     ON_ERROR,
     RECORDING,
@@ -77,8 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
             loaded = source.load()
         if is_root() and not (arguments.user or arguments.allow_root):
             raise HandlerError(
-                "expected not to run handlers as root: give --user NAME, which is taken on once it "
-                "listens, start as another user, or say --allow-root"
+                "it does not run handlers as root: give --user NAME (it listens as root, then becomes "
+                "that user), start it as another user, or give --allow-root"
             )
         with acting_as(arguments.user, arguments.group):  # for on_connect is called
             refuse_problems(loaded, arguments.driver)
@@ -113,7 +114,7 @@ def _status(
     with closing(
         StatusServer(arguments.http, about, most_at_once(arguments.workers), arguments.http_name)
     ) as server:
-        observed: dict[str, Any] = {"observer": server.observe, "on_lag": server.lag}
+        observed: dict[str, Any] = {"watchers": (server,), "on_lag": server.lag}
         if arguments.allow:
             observed["allow"] = (*arguments.allow, *_LOOPBACK)  # from where /readyz asks
         yield observed, server.start
@@ -265,6 +266,14 @@ COMMAND: Final = Command(
                 *(
                     limit(_option(f"max_{name}"), metavar, COUNT, _default(Limits, name), text)
                     for name, metavar, text in _LIMITS
+                ),
+                limit(
+                    "--spool",
+                    "BYTES",
+                    COUNT_OR_0,
+                    _default(ServerOptions, "spool"),
+                    "body of a message that is kept in memory; a larger one lies in a file without a "
+                    "name in TMPDIR, which should be on a disk",
                 ),
                 argument(
                     "--max-connections-per-peer",

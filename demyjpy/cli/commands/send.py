@@ -41,7 +41,8 @@ from demyjpy.mta.smtp import play_async, take_step
 from demyjpy.mta.smtp_path import split_path
 from demyjpy.mta.smtp_session import Outcome, new_session
 from demyjpy.mta.tolerant_channel import TolerantChannel
-from demyjpy.trace.live.recorder import Tray, WireRecorder
+from demyjpy.trace.live.recorder import Tray
+from demyjpy.trace.live.wire_recorder import WireRecorder
 from demyjpy.wire.fields import Parameters, decode_text, spell_macro
 
 _EPILOG: Final = """\
@@ -234,7 +235,8 @@ def send(arguments: argparse.Namespace) -> int:
     names = ["milter"]
 
     def report(outcome: Outcome) -> None:
-        if not arguments.json:
+        has_begun = all(failure.event != "connecting" for failure in outcome.failures)
+        if has_begun and not arguments.json:
             lines = step_lines(outcome, names, paint, failures=False)
             say(*lines, flush=True, coloured=paint.is_on)
 

@@ -39,7 +39,8 @@ from demyjpy.trace.display.wording import flag_words, plural, shorten, words_of
 from demyjpy.trace.format.converters import AFTER_LOSS
 from demyjpy.trace.format.json_events import load_action, load_event
 from demyjpy.trace.format.records import Record
-from demyjpy.trace.live.recorder import Tray, WireRecorder
+from demyjpy.trace.live.recorder import Tray
+from demyjpy.trace.live.wire_recorder import WireRecorder
 from demyjpy.trace.snoop.snooper import AWAY, STOPPED, Snooper
 
 _EPILOG: Final = """\

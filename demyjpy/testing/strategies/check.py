@@ -34,13 +34,15 @@ def check_filter(
 
     It never raises; it gives exactly one verdict, where one is due; nothing leaks between messages;
     the result does not depend on how the body is cut; what it does not mean to touch stays
-    byte-identical; both MTAs do the same; it negotiates what it uses.
+    byte-identical; both MTAs do the same; it negotiates what it uses. Of a filter that gets messages as
+    values: no context keeps one after its end, and the wish for the same message sends nothing.
 
     ``handlers`` is a registry or an ``on_connect`` function. ``mta``: under this one only.
     ``on_error``: handlers may fail, and this is then answered (see `demyjpy.start_milter`); the other
     properties must hold nevertheless. ``skip``: short names of properties that do not hold on purpose,
-    among ``negotiation verdicts errors untouched leaks chunks mtas``. ``max_examples``: so many sessions
-    by chance, after the classic ones; the same ``seed`` gives the same.
+    among ``negotiation verdicts errors values identity untouched leaks chunks mtas``.
+    ``max_examples``: so many sessions by chance, after the classic ones; the same ``seed`` gives the
+    same.
     """
     unknown = sorted(set(skip) - set(PROPERTIES))
     if unknown:

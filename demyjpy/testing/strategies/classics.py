@@ -5,7 +5,14 @@ from typing import Final
 
 from demyjpy.mta import client_steps
 from demyjpy.testing.script import Script, session
-from demyjpy.testing.strategies.content import BREAKS, LINES, VALUES, header_names
+from demyjpy.testing.strategies.content import (
+    BREAKS,
+    LINES,
+    PARTS,
+    VALUES,
+    header_names,
+    multipart,
+)
 from demyjpy.testing.strategies.sessions import NAMES, known_addresses, known_clients
 from demyjpy.testing.strategies.trial import Example
 from demyjpy.wire.codes import CHUNK_SIZE
@@ -75,6 +82,7 @@ def _bodies(words: Sequence[str]) -> Iterator[bytes]:
     """Every line in one body, and across the edges of the pieces in which bodies come."""
     lines = [*LINES, *map(encode_text, words)]
     yield b"\r\n" + b"\r\n".join(lines)
+    yield b"Subject: hello\r\n" + multipart(PARTS)
     yield b"\r\n" + b"x" * CHUNK_SIZE
     for word in map(encode_text, words):
         yield b"\r\n" + b"x" * (CHUNK_SIZE - len(word) // 2) + word + b"\r\n"

@@ -110,8 +110,40 @@ def bodies(words: Sequence[str] = ()) -> SearchStrategy[bytes]:
     return st.sampled_from((False,) * 11 + (True,)).flatmap(lambda is_rare: large if is_rare else small)
 
 
+PARTS: Final = (
+    b"Content-Type: text/plain; charset=utf-8\r\n\r\ngr\xc3\xbc\xc3\x9fe\r\n",
+    b"Content-Type: text/html\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n<p>a=3Db</p>=\r\n",
+    b"Content-Disposition: attachment; filename*=utf-8''gr%C3%BC%C3%9Fe.exe\r\n\r\nhello\r\n",
+    b"Content-Type: image/png; name=a.png\r\nContent-Transfer-Encoding: base64\r\n\r\naGVsbG8=\r\n",
+    b"Content-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\nhello\r\n",
+    b"Content-Type: multipart/mixed; boundary=in\r\n\r\n--in\r\n\r\na\r\n--in\r\n\r\nb\r\n--in--\r\n",
+    b"Content-Type: application/pgp-signature\r\n\r\n-----BEGIN PGP SIGNATURE-----\r\n",
+    b"\r\nno header\r\n",
+    b"",
+)
+_KINDS: Final = ("mixed", "alternative", "related", "signed", "report")
+
+
+def multipart(parts: Sequence[bytes], kind: str = "mixed", end: bytes = b"--out--\r\n") -> bytes:
+    """The last field of a header, the empty line, and a body of these parts."""
+    field = f'MIME-Version: 1.0\r\nContent-Type: multipart/{kind};\r\n boundary="out"\r\n\r\n'
+    return field.encode() + b"".join(b"--out\r\n" + part + b"\r\n" for part in parts) + end
+
+
+def _mime() -> SearchStrategy[bytes]:
+    """Parts of many types; a delimiter may be missing."""
+    return st.builds(
+        multipart,
+        st.lists(st.sampled_from(PARTS), max_size=3),
+        st.sampled_from(_KINDS),
+        st.sampled_from((b"--out--\r\n", b"--out--", b"", b"--out--\r\nbehind\r\n")),
+    )
+
+
 @st.composite
 def messages(draw: Any, words: Sequence[str] = ()) -> bytes:
-    """Whole messages: header, empty line, body; some without a body, some without a header."""
+    """Whole messages: header, empty line, body; some without a body or a header, some multipart."""
     header = b"".join(draw(st.lists(headers(words), max_size=5)))
+    if draw(st.sampled_from((False,) * 7 + (True,))):
+        return header + bytes(draw(_mime()))
     return header + b"\r\n" + bytes(draw(bodies(words)))

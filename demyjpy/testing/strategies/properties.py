@@ -5,7 +5,8 @@ order in which they are looked at.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from difflib import SequenceMatcher
 from itertools import product
 from typing import Final
@@ -14,8 +15,11 @@ from attrs import evolve, frozen
 
 from demyjpy.actions import Modification
 from demyjpy.codec import action_row, name_of
+from demyjpy.context import Context
 from demyjpy.engine.connection import Step
-from demyjpy.errors import LocalProtocolError, NegotiationError
+from demyjpy.errors import LimitError, LocalProtocolError, NegotiationError
+from demyjpy.events import Connect, Disconnect, Hello, Mail, Quit
+from demyjpy.message import Message
 from demyjpy.mta.stored_mail import StoredField, StoredMessage
 from demyjpy.testing.dialogue import show
 from demyjpy.testing.differences import compare_mtas, diff, mail_lines
@@ -28,6 +32,9 @@ _LOST: Final = re.compile(r"[^!->@-~]+")
 """White space, and what a filter writes for characters that it cannot read."""
 
 _LONG_ENOUGH: Final = 4
+
+_OUTSIDE: Final = (Connect, Hello, Mail, Quit, Disconnect)
+"""Events before which no message is open."""
 
 
 @frozen
@@ -84,7 +91,10 @@ def check_errors(trial: Trial) -> Iterator[Finding]:
     for result in trial.results:
         for step in _errors(result):
             yield Finding(f"it fails at {name_of(step.event)}", result, _told(step))
-        for error in (trouble.error for trouble in result.troubles):
+        for trouble in result.troubles:
+            error = trouble.error
+            if isinstance(error, LimitError) and trouble.event == "message":
+                continue  # the filter said with limit= that it does not want so large a message
             yield Finding("the session is broken off", result, f"{type(error).__name__}: {error}")
 
 
@@ -93,8 +103,66 @@ def _errors(result: Result) -> list[Step]:
 
 
 def _told(step: Step) -> str:
+    return f"{_shown(step)}: {type(step.error).__name__}: {step.error}"
+
+
+def _shown(step: Step) -> str:
     handler = step.handler.name if step.handler else "the filter"
-    return f"{handler}({step.event!r:.200}): {type(step.error).__name__}: {step.error}"
+    return f"{handler}({step.event!r:.200})"
+
+
+# ---------------------------------------------------------------------------------------- messages
+def check_values(trial: Trial) -> Iterator[Finding]:
+    """Nothing keeps a message as a value after it has ended, and its body is gone then."""
+    for result in trial.results if trial.gets_messages else ():
+        outside = [step for step in result.observed if isinstance(step.event, _OUTSIDE)]
+        contexts = [played.context for played in result.steps]
+        contexts += [ctx for step in outside for ctx in (step.before, step.after)]
+        keys = sorted({key for ctx in contexts for key in _keys_of_messages(ctx)})
+        if keys:
+            yield Finding(
+                f"after the end of a message the context holds a Message under {', '.join(keys)}: keep "
+                "what you need of it, not the Message",
+                result,
+            )
+        for step in result.at("message"):
+            if isinstance(step.event, Message) and _has_body(step.event):
+                yield Finding("the body can be read after the message has ended", result, _shown(step))
+
+
+def check_identity(trial: Trial) -> Iterator[Finding]:
+    """A wish that the message becomes what it is changes nothing."""
+    if trial.gets_messages:
+        same, plain = trial.play_identity(), trial.plain[0]
+        edits = [edit for message in same.messages for edit in message.actions]
+        if edits:
+            yield Finding("become(ctx, event) sends edits", same, "\n".join(map(repr, edits)))
+        difference = _difference(plain.steps, same.steps, "without a filter", "become(ctx, event)")
+        if difference:
+            yield Finding("become(ctx, event) changes what becomes of the mail", same, difference)
+
+
+def _keys_of_messages(ctx: Context) -> Iterator[str]:
+    """Under which keys a context holds a message, also in collections in it."""
+    return (str(key) for key, value in ctx.items() if key != "handlers" and _holds_message(value, 3))
+
+
+def _holds_message(value: object, depth: int) -> bool:
+    if isinstance(value, Message) or depth == 0:
+        return isinstance(value, Message)
+    inner: Iterable[object] = ()
+    if isinstance(value, Mapping):
+        inner = value.values()
+    elif isinstance(value, Sequence | AbstractSet) and not isinstance(value, str | bytes):
+        inner = value
+    return any(_holds_message(one, depth - 1) for one in inner)
+
+
+def _has_body(message: Message) -> bool:
+    try:
+        return bool(message.body)
+    except LocalProtocolError:  # it is gone, or was too large to be kept
+        return False
 
 
 # --------------------------------------------------------------------------------------- untouched
@@ -217,6 +285,8 @@ PROPERTIES: Final[dict[str, tuple[str, Callable[[Trial], Iterator[Finding]]]]] =
     "negotiation": ("it negotiates what it uses", check_negotiation),
     "verdicts": ("it gives exactly one verdict", check_verdicts),
     "errors": ("it never raises", check_errors),
+    "values": ("nothing keeps a message after its end", check_values),
+    "identity": ("a wish for the same message changes nothing", check_identity),
     "untouched": ("what it does not mean to touch stays byte-identical", check_untouched),
     "leaks": ("nothing leaks between messages", check_leaks),
     "chunks": ("the result does not depend on how the body is cut", check_chunks),

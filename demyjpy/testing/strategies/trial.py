@@ -13,22 +13,24 @@ from demyjpy.engine.connection import Setup
 from demyjpy.engine.negotiation import ACTION_FLAGS, EVENT_NAMES
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.events import Options
-from demyjpy.handlers import as_registry
+from demyjpy.handlers import as_registry, merge_handlers
 from demyjpy.mta import client_steps
 from demyjpy.mta.milter_link import Answer, MilterFailedError, MilterLink
 from demyjpy.mta.profiles import Profile
 from demyjpy.mta.smtp import Carrier, take_step
 from demyjpy.mta.smtp_session import Exchange, new_session
 from demyjpy.mta.stored_mail import StoredMessage
-from demyjpy.registry import Registry
+from demyjpy.registry import Handler, Registry
 from demyjpy.testing.memory_filter import MemoryFilter
 from demyjpy.testing.result import Played, Result
 from demyjpy.testing.run import Past, play_script
 from demyjpy.testing.script import Script, session
 from demyjpy.wire.codes import ActionFlag, ProtocolFlag
+from demyjpy.wishes import become
 
 _PIECES: Final = 500
 """How many a body is cut into at most: short ones anywhere, long ones without costing seconds."""
+_ANY_SIZE: Final = 1 << 40
 _OLD_STEPS: Final = ProtocolFlag(0x7F)
 """The steps that could be declined under version 2."""
 
@@ -85,9 +87,14 @@ class Trial:
         return bool(self.context["optional_actions"] or self.context["optional_events"])
 
     @property
+    def gets_messages(self) -> bool:
+        """Whether the filter gets messages as values."""
+        return "message" in as_registry(self.context["handlers"])
+
+    @property
     def may_be_cut(self) -> bool:
         """Whether the filter sees bodies, and one of the session's has more than a byte."""
-        sees_bodies = "body" in as_registry(self.context["handlers"])
+        sees_bodies = "body" in as_registry(self.context["handlers"]) or self.gets_messages
         return sees_bodies and any(len(StoredMessage.parse(one).body) > 1 for one in self._contents)
 
     @property
@@ -115,6 +122,24 @@ class Trial:
             self.profiles[0],
             chunk=(*self.example.chunk, min(rest, 65535)),
         )
+
+    def play_identity(self) -> Result:
+        """With each message handler replaced by one that wishes for the same message; no others."""
+
+        def of_part(part: Registry) -> Registry:
+            if "message" not in part:
+                return Registry(None, part.declarations)
+            same: Handler[Any] = Handler(
+                "message", lambda event, ctx: become(ctx, event), limit=_ANY_SIZE
+            )
+            return Registry({"message": same}, part.declarations)
+
+        def begin(ctx: Context) -> Context:
+            parts = as_registry(self.context["handlers"]).parts
+            begun: Context = as_on_connect(merge_handlers(*map(of_part, parts)))(ctx)
+            return begun
+
+        return play_script(Setup(begin), self.example.script, self.profiles[0])
 
     def play_poor(self) -> Result:
         """Under an MTA that offers only what the filter requires."""

@@ -12,6 +12,7 @@ from demyjpy.trace.display.wording import (
     change_words,
     ending,
     envelope,
+    finding_words,
     plural,
     safe,
     shorten,
@@ -21,6 +22,7 @@ from demyjpy.trace.display.wording import (
 from demyjpy.trace.format.exchanges import Exchange, readable_actions
 from demyjpy.trace.format.json_lines import seconds_of
 from demyjpy.trace.format.message_stories import MessageStory
+from demyjpy.trace.format.recorded_steps import findings_in
 from demyjpy.trace.format.records import Record
 from demyjpy.trace.format.trace import Trace
 from demyjpy.verdicts import Fate, decides, is_verdict, join_bodies, verdicts_in
@@ -52,7 +54,7 @@ def sentences(trace: Trace, message: MessageStory) -> Iterator[str]:
         slowest = max(records, key=_duration)
         yield (
             f"The handlers took {spent * 1000:.1f} ms, {_duration(slowest) * 1000:.1f} ms of it "
-            f"{_name(slowest)} at {slowest.get('event')}."
+            f"{_name(slowest)} at {slowest.get('again') or slowest.get('event')}."
         )
 
 
@@ -84,7 +86,8 @@ def _step_sentences(exchange: Exchange, message: MessageStory) -> Iterator[str]:
         name, error = _name(record), record.get("error")
         if isinstance(error, dict):
             what = shorten(f"{error.get('type')}: {error.get('text')}")
-            yield _sentence(f"{name} failed at {exchange.name}: {what}.")
+            where = _again(record) or exchange.name
+            yield _sentence(f"{name} failed at {where}: {what}.")
         odd = record.get("odd")
         if isinstance(odd, list) and _actions(record):
             words = shorten("; ".join(map(str, odd)))
@@ -96,7 +99,19 @@ def _step_sentences(exchange: Exchange, message: MessageStory) -> Iterator[str]:
         for verdict in _verdicts(record):
             decided = exchange.name == message.at and verdict == message.verdict
             if decides(verdict) and not decided:
-                yield _sentence(f"{name} asked for {verdict_words(verdict)} at {_place(exchange)}.")
+                where = _again(record) or _place(exchange)
+                yield _sentence(f"{name} asked for {verdict_words(verdict)} at {where}.")
+        for found in findings_in(record):
+            where = _again(record) or _place(exchange)
+            yield f"Finding at {where}: {finding_words(found)}."
+
+
+def _again(record: Record) -> str:
+    """The event that a handler got at the end of the message: it had waited, or it got all of it."""
+    name = record.get("again")
+    if name == "message":  # it comes at the end always
+        return "message"
+    return f"{safe(name)}, which it got at end_of_message" if isinstance(name, str) else ""
 
 
 def _place(exchange: Exchange) -> str:
@@ -134,16 +149,38 @@ def _edit_sentences(message: MessageStory, exchanges: Iterable[Exchange]) -> Ite
     """The changes, with who asked for them; also those that were not made."""
     asked = _asked_by(exchanges)
     made = message.edits
-    who = {_same(edit): name for name, edit in asked}
+    is_chain = len({name.partition(": ")[0] for name, _ in asked}) > 1
+    who = {_in_common(edit): name for name, edit in asked} | {_same(edit): name for name, edit in asked}
     for edit in made:
-        by = f", asked for by {who[_same(edit)]}" if _same(edit) in who else ""
-        yield f"Change: {change_words(edit)}{by}."
-    kept = set(map(_same, made))
+        name = who.get(_same(edit)) or (who.get(_in_common(edit)) if is_chain else None)
+        yield f"Change: {change_words(edit)}{f', asked for by {name}' if name else ''}."
+    kept = {*map(_same, made), *(map(_in_common, made) if is_chain else ())}
     for name, edit in asked:
-        if _same(edit) not in kept:
-            goes_on = message.outcome.goes_on
-            why = "it was not sent" if goes_on else f"the mail was {message.outcome}"
-            yield f"Dropped: {words_of(edit)}, asked for by {name}, for {why}."
+        if _same(edit) in kept or _in_common(edit) in kept:
+            continue
+        if not message.outcome.goes_on:
+            why = f"because the mail was {message.outcome}"
+        elif is_chain:
+            why = "but not in the changes that all filters together made"
+        else:
+            why = "because it was not sent"
+        yield f"Dropped: {words_of(edit)}, asked for by {name}, {why}."
+
+
+def _in_common(edit: Any) -> object:
+    """What an edit of one of several filters has in common with what is sent for all of them.
+
+    Numbers and places of fields are others then.
+    """
+    match edit:
+        case act.DeleteHeader() | act.ChangeHeader(value=""):
+            return "delete", edit.name.lower()
+        case act.AddHeader() | act.InsertHeader() | act.ChangeHeader():
+            return "field", edit.name.lower(), edit.value.strip()
+        case act.AddRecipient() | act.DeleteRecipient() | act.ChangeSender():
+            return type(edit), edit.address
+        case _:
+            return _same(edit)
 
 
 def _asked_by(exchanges: Iterable[Exchange]) -> list[tuple[str, Any]]:

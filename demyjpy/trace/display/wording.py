@@ -1,34 +1,43 @@
 """Verdicts, changes and messages in words, made harmless for a terminal and a log. Text only."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from demyjpy import actions as act
 from demyjpy.codec import EVENTS
 from demyjpy.engine.negotiation import action_names
+from demyjpy.findings import Finding
 from demyjpy.shown import safe
 from demyjpy.trace.format.exchanges import Unreadable
 from demyjpy.trace.format.message_stories import MessageStory
+from demyjpy.trace.format.scrubbing import USUAL_FIELDS
 from demyjpy.verdicts import Fate
 from demyjpy.wire.codes import ProtocolFlag
 from demyjpy.wire.fields import Parameters
 
 __all__ = [
+    "again_words",
     "answer_words",
     "change_words",
     "edit_words",
     "ending",
     "envelope",
+    "finding_words",
     "flag_words",
     "path_words",
     "plural",
     "safe",
     "shorten",
+    "summary_of",
     "verdict_words",
     "words_of",
 ]
 
 _LONGEST: Final = 160  # characters of a line that are shown
+_LONGEST_VALUE: Final = 60  # characters of the name or value of a finding that are shown
+_MOST_WORDS: Final = 8  # changes of a message that one line names
+_USUAL_NAMES: Final = {one.lower(): one for one in (*USUAL_FIELDS, "Authentication-Results", "Bcc")}
+_BEGINNINGS: Final = ("X-Spam-", "X-Virus-", "ARC-", "List-", "Resent-", "Disposition-Notification-")
 _EXTRAS: Final = {
     ProtocolFlag.SKIP: "may skip the rest of a body",
     ProtocolFlag.RCPT_REJ: "refused recipients too",
@@ -44,9 +53,9 @@ def shorten(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} [{len(text) - _LONGEST} more]"
 
 
-def plural(number: int, noun: str) -> str:
-    """``1 mail``, ``2 mails``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def plural(number: int, noun: str, form: str = "") -> str:
+    """``1 mail``, ``2 mails``; with ``form=","`` ``12,345 mails``."""
+    return f"{number:{form}} {noun}{'' if number == 1 else 's'}"
 
 
 def verdict_words(verdict: object) -> str:
@@ -86,6 +95,78 @@ def _edit_words(edit: act.Modification) -> str:
             return f"quarantine: {edit.reason}"
 
 
+def again_words(event: str) -> str:
+    """What a handler got at the end of a message, in brackets behind its name; empty for no event."""
+    if not event:
+        return ""
+    return " (message)" if event == "message" else f" ({event}, for which it waited)"
+
+
+def summary_of(edits: Iterable[Any]) -> str:
+    """What modifications change, in words, without the new texts: ``Subject changed, body replaced``.
+
+    It is for a log, in which nothing of a mail is: fields that came with it are named if their names
+    are usual, else it counts them. It names no more than fits in a line.
+    """
+    all_words = [*_field_words(edits := tuple(edits)), *_other_words(edits)]
+    left = len(all_words) - _MOST_WORDS
+    return safe(", ".join(all_words[:_MOST_WORDS]) + (f" and {left} more" if left > 0 else ""))
+
+
+def _field_words(edits: Iterable[Any]) -> Iterator[str]:
+    """What became of header fields."""
+    names: dict[str, list[str]] = {"changed": [], "deleted": [], "added": []}
+    for edit in edits:
+        match edit:
+            case act.DeleteHeader() | act.ChangeHeader(raw=""):
+                names["deleted"].append(edit.name)
+            case act.ChangeHeader():
+                names["changed"].append(edit.name)
+            case act.AddHeader() | act.InsertHeader():
+                names["added"].append(edit.name)
+    for done, found in names.items():
+        groups: dict[str, int] = {}
+        for name in found:
+            kind = shorten(name) if done == "added" else _usual_name(name)
+            groups[kind] = groups.get(kind, 0) + 1
+        for kind, count in groups.items():
+            is_one = count == 1 and kind and not kind.endswith("*")
+            yield (
+                f"{kind} {done}"
+                if is_one
+                else " ".join(filter(None, (plural(count, "field"), kind, done)))
+            )
+
+
+def _usual_name(name: str) -> str:
+    """The name of a usual field, or how such names begin; empty for others, which the mail may tell."""
+    lower = name.lower()
+    beginning = next((one for one in _BEGINNINGS if lower.startswith(one.lower())), "")
+    return _USUAL_NAMES.get(lower) or (f"{beginning}*" if beginning else "")
+
+
+def _other_words(edits: Iterable[Any]) -> Iterator[str]:
+    """What became of the rest; a quarantine is a fate and no change."""
+    recipients: dict[str, list[str]] = {"added": [], "deleted": []}
+    for edit in edits:
+        match edit:
+            case act.ReplaceBody():
+                yield f"body replaced ({plural(len(edit.data), 'byte', ',')})"
+            case act.AddRecipient():
+                recipients["added"].append(edit.address)
+            case act.DeleteRecipient():
+                recipients["deleted"].append(edit.address)
+            case act.ChangeSender():
+                yield f"sender changed to <{shorten(edit.address)}>"
+            case Unreadable():
+                yield change_words(edit)
+    for done, found in recipients.items():
+        if len(found) == 1:
+            yield f"recipient <{shorten(found[0])}> {done}"
+        elif found:
+            yield f"{len(found)} recipients {done}"
+
+
 def path_words(address: str, parameters: Parameters) -> str:
     """An address in angle brackets, and its ESMTP parameters."""
     return " ".join((f"<{address}>", *parameters.as_words()))
@@ -114,6 +195,23 @@ def answer_words(actions: Iterable[Any]) -> str:
     return "; ".join(map(words_of, actions)) or "nothing"
 
 
+def finding_words(found: Finding) -> str:
+    """A finding in words: name, value, score, source, author."""
+    value = found.value if isinstance(found.value, str) else _written(found.value)
+    score = f", score {found.score:g}" if found.score else ""
+    source = "" if found.source == "filter" else f", from {found.source}"
+    by = "" if found.author is None else f", by {found.author}"
+    cut = value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}..."
+    return safe(f"{found.name[:_LONGEST_VALUE]} {cut}{score}{source}{by}")
+
+
+def _written(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001  # it is the user's
+        return f"a {type(value).__name__} whose repr fails: {type(error).__name__}"
+
+
 def envelope(message: MessageStory) -> str:
     """Sender and recipients, as far as the filter was asked about them."""
     if message.sender is None and not message.recipients:
@@ -125,8 +223,17 @@ def envelope(message: MessageStory) -> str:
     return safe(f"{sender} -> {first}{more}")
 
 
-def ending(message: MessageStory, decider: str = "", editors: Iterable[str] = ()) -> str:
-    """What became of it, and where that was decided; by which handlers, if that is known."""
+def ending(
+    message: MessageStory,
+    decider: str = "",
+    editors: Iterable[str] = (),
+    *,
+    says_what: bool = False,
+) -> str:
+    """What became of it, and where that was decided; by which handlers, if that is known.
+
+    ``says_what``: and what the changes are, in words.
+    """
     if message.outcome is Fate.UNDECIDED:
         return "undecided: it goes on, and the recording ends there"
     words = str(message.outcome)
@@ -141,6 +248,8 @@ def ending(message: MessageStory, decider: str = "", editors: Iterable[str] = ()
     if changes:
         by = safe(", ".join(dict.fromkeys(editors)))
         words += f", {plural(len(changes), 'change')}" + (f" by {by}" if by else "")
+        if says_what:
+            words += f" ({summary_of(changes)})"
     return words
 
 

@@ -11,13 +11,14 @@ from attrs import define, field
 
 from demyjpy import actions as act
 from demyjpy import events as ev
-from demyjpy.codec import ACTIONS, EVENTS
+from demyjpy.codec import ACTIONS, EVENTS, name_of
 from demyjpy.context import Context, new_context
 from demyjpy.engine.connection import Step
 from demyjpy.engine.macros import NO_MACROS, Macros
+from demyjpy.findings import new_findings
 from demyjpy.handlers import default_event_handler
 from demyjpy.trace.format.json_bytes import dump_optional, dump_text
-from demyjpy.trace.format.json_context import changes
+from demyjpy.trace.format.json_context import changes, dump_finding
 from demyjpy.trace.format.json_events import dump_action
 from demyjpy.trace.format.records import (
     LONGEST_PACKET,
@@ -73,16 +74,25 @@ class StepConverter:
         if isinstance(step.event, ev.Quit):
             self.has_quit = True
 
+    @property
+    def known(self) -> Context:
+        """The context as it is in the trace."""
+        return self._known
+
+    def go_on_from(self, ctx: Context) -> None:
+        """Others made the records of what came meanwhile; with them, this context is in the trace."""
+        self._last, self._known, self._macros = _NO_STEP, ctx, None
+
     def end(self, time: float) -> Record:
         """The record of the end."""
         return ended(self.session, time, "quit" if self.has_quit else "mta")
 
     def _begin(self, step: Step, last: Step, time: float) -> Record:
         packet = step.packet
-        is_rest = isinstance(step.event, ev.EndOfMessage) and isinstance(last.event, ev.Body)
+        is_rest = isinstance(step.said, ev.EndOfMessage) and isinstance(last.event, ev.Body)
         if is_rest and last.packet is not None and last.packet[0] == _BODYEOB:
             packet = None  # it came with the last chunk of the body
-        record = of_event(self.session, time, step.event, packet, self.leading_space, raw=self.raw)
+        record = of_event(self.session, time, step.said, packet, self.leading_space, raw=self.raw)
         return self._with(record, step.before)
 
     def _go_on(self, step: Step, time: float) -> Record:
@@ -91,9 +101,11 @@ class StepConverter:
         record = with_found(
             record,
             handler=None if step.handler is None else dump_text(step.handler.name),
+            again=name_of(step.event) if step.is_shown_again else None,
             actions=[dump_action(action) for action in step.actions],
             error=None if step.error is None else _dump_error(step.error),
             duration=None if step.duration is None else round(step.duration, 9),
+            findings=[dump_finding(one) for one in new_findings(step.before, step.after)],
         )
         return self._with(record, step.after)
 

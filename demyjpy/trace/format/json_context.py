@@ -13,7 +13,8 @@ from attrs import frozen
 from pyrsistent import PMap, PSet, PVector, pmap, pset, pvector
 
 from demyjpy.context import ENGINE_KEYS, Context
-from demyjpy.errors import TraceError
+from demyjpy.errors import HandlerError, TraceError
+from demyjpy.findings import Finding
 from demyjpy.trace.format.json_bytes import dump_bytes, dump_text, load_bytes, load_text
 
 LONGEST: Final = 4096  # characters, bytes or items of one value that are kept
@@ -170,20 +171,26 @@ def changes(before: Context, after: Context) -> dict[str, Any]:
     """
     if before is after:
         return {}
-    added = {
-        dump_key(key): dump_value(value)
-        for key, value in after.items()
-        if key not in _NOT_THE_USERS and not _is_same(before, key, value)
-    }
-    removed = [dump_key(key) for key in before if key not in after and key not in _NOT_THE_USERS]
-    found = {"set": added, "removed": sorted(removed)}
-    return {name: one for name, one in found.items() if one}
+    found: dict[str, Any] = {}
+    added: dict[str, Any] = {}
+    kept = 0
+    for key, value in after.items():
+        old = before.get(key, _MISSING)
+        kept += old is not _MISSING
+        if old is not value and key not in _NOT_THE_USERS and not _is_same(old, value):
+            added[dump_key(key)] = dump_value(value)
+    if added:
+        found["set"] = added
+    if kept < len(before):  # as rarely
+        removed = [dump_key(key) for key in before if key not in after and key not in _NOT_THE_USERS]
+        if removed:
+            found["removed"] = sorted(removed)
+    return found
 
 
-def _is_same(before: Context, key: Any, value: Any) -> bool:
-    old = before.get(key, _MISSING)
+def _is_same(old: Any, value: Any) -> bool:
     try:
-        return old is value or (type(old) is type(value) and bool(old == value))
+        return type(old) is type(value) and bool(old == value)
     except Exception:  # noqa: BLE001  # == is the user's
         return False
 
@@ -203,3 +210,37 @@ def apply_changes(ctx: Context, found: Any) -> Context:
     for key in found.get("removed", ()):
         after = after.discard(key)
     return after
+
+
+# ---------------------------------------------------------------------------------- findings
+def dump_finding(found: Finding) -> dict[str, Any]:
+    """A finding as JSON; what was not given is left out."""
+    record: dict[str, Any] = {"name": dump_text(found.name), "value": dump_value(found.value)}
+    if found.score:
+        record["score"] = found.score
+    if found.source != "filter":
+        record["source"] = found.source
+    if found.fields:
+        record["fields"] = {dump_key(key): dump_value(one) for key, one in found.fields.items()}
+    for key, text in (("author", found.author), ("event", found.event)):
+        if text is not None:
+            record[key] = dump_text(text)
+    return record
+
+
+def load_finding(record: Any) -> Finding:
+    """The inverse of `dump_finding`; `TraceError` if it is no finding."""
+    if not isinstance(record, dict) or not isinstance(record.get("fields", {}), dict):
+        raise TraceError(f"expected a finding, got {record!r:.60}")
+    texts = {key: load_text(record[key]) for key in ("author", "event") if key in record}
+    try:
+        return Finding(
+            load_text(record.get("name")),
+            load_value(record.get("value")),
+            record.get("score", 0.0),
+            record.get("source", "filter"),
+            {key: load_value(one) for key, one in record.get("fields", {}).items()},
+            **texts,
+        )
+    except HandlerError as error:
+        raise TraceError(str(error)) from None

@@ -4,7 +4,7 @@ It is read off replies, recorded or replayed: what the MTA said, and what a filt
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from attrs import define, field, frozen
@@ -65,7 +65,7 @@ class MessageStory:
 
 
 @define
-class _Open:
+class OpenMessage:
     """A message on its way."""
 
     first: int
@@ -81,8 +81,13 @@ class _Open:
 
 
 @define
-class _Follower:
-    """One session on its way; `messages_of` is what is to be used."""
+class Follower:
+    """One session on its way.
+
+    `take` gets replies in order, and gives the messages that end with them. If the filter had nothing
+    to say, what the MTA said can be told as it is, which costs less: `meet`, `begin`, `add_recipient`,
+    `decide`, `give_up`. ``most``: recipients of a message that are kept; the others are counted.
+    """
 
     session: str
     most: float = math.inf
@@ -90,29 +95,69 @@ class _Follower:
     client: str = ""
     helo: str = ""
     standing: tuple[act.Verdict, str] | None = None  # what the connection was answered with, for good
-    open: _Open | None = None
+    open: OpenMessage | None = None
 
     def take(self, reply: Reply) -> Iterator[MessageStory]:
+        """What the MTA said, and what the filter said to it: the messages that end there."""
         letter, name = reply.exchange.letter, reply.exchange.name
-        if self.open is not None and letter in _GIVES_UP:
-            yield self._given_up(name)
+        if letter in _GIVES_UP:
+            yield from self.give_up(name)
         if letter in (_C.CONNECT, _C.HELO):
-            self._greet(reply)
+            self._take_greeting(reply)
         if letter in _OF_MESSAGE:
             yield from self._take_part(reply)
 
-    def finish(self) -> Iterator[MessageStory]:
-        if self.open is not None:
-            yield self._given_up("disconnect")
-
-    def _greet(self, reply: Reply) -> None:
-        event, verdict = reply.exchange.readable_event, reply.verdict
+    def greet(self, event: ev.Event | None) -> None:
+        """A client connected or said hello; None if that cannot be read."""
         if isinstance(event, ev.Connect):
-            self.client = f"{event.host_name} [{event.raw}]" if event.raw else event.host_name
+            self.meet(event.host_name, event.raw)
         elif isinstance(event, ev.Hello):
             self.helo = event.greeting
             if self.standing and self.standing[1] == "hello":
                 self.standing = None
+
+    def meet(self, host_name: str, address: str) -> None:
+        """A client connected; its address as sent, empty if there is none."""
+        self.client = f"{host_name} [{address}]" if address else host_name
+
+    def begin(self, number: int = 0, time: float = 0.0) -> OpenMessage:
+        """The message that is open; if none is, one begins."""
+        if self.open is None:
+            self.open = OpenMessage(number, time)
+        return self.open
+
+    def add_recipient(self, address: str, verdict: act.Verdict | None = None) -> None:
+        """A recipient, and what the filter said to it."""
+        message = self.begin()
+        if len(message.recipients) < self.most:
+            message.recipients.append(address)
+        else:
+            message.left_out += 1
+        if verdict is not None and fate_of(verdict) is not Fate.ACCEPTED:
+            message.refused_count += 1
+            message.last_refusal = verdict
+            if len(message.refused) < self.most:
+                message.refused.append((address, verdict))
+
+    def decide(self, verdict: act.Verdict | None, edits: Sequence[Any]) -> MessageStory:
+        """The end of the message that is open came, and this was answered."""
+        fate = fate_of(verdict, edits)
+        made = edits_made(verdict, edits) if edits else ()
+        return self._close(fate, "end_of_message", verdict, made)
+
+    def give_up(self, at: str) -> list[MessageStory]:
+        """The message that is open, if any is, ends without an answer to its end."""
+        message = self.open
+        if message is None:
+            return []
+        verdict, count = message.last_refusal, len(message.recipients) + message.left_out
+        if verdict is not None and message.refused_count == count:
+            return [self._close(fate_of(verdict), "recipient", verdict)]
+        return [self._close(Fate.GIVEN_UP, at, None)]
+
+    def _take_greeting(self, reply: Reply) -> None:
+        verdict = reply.verdict
+        self.greet(reply.exchange.readable_event)
         if verdict is not None and not isinstance(verdict, act.Continue):
             self.standing = (verdict, reply.exchange.name)
 
@@ -121,50 +166,26 @@ class _Follower:
         is_first = self.open is None
         if is_first and exchange.letter != _C.MAIL and reply.is_skipped:
             return  # what was left of a message that has been decided
-        if self.open is None:
-            self.open = _Open(exchange.number, exchange.time)
-        message = self.open
+        message = self.begin(exchange.number, exchange.time)
         message.last = exchange.number
         message.queue_id = exchange.queue_id or message.queue_id
         event = reply.exchange.readable_event if exchange.letter in (_C.MAIL, _C.RCPT) else None
         if isinstance(event, ev.Mail):
             message.sender = event.sender
         elif isinstance(event, ev.Recipient):
-            self._take_recipient(message, event.address, reply)
+            self.add_recipient(event.address, verdict)
         if reply.is_skipped and self.standing is not None and is_first:
             standing, at = self.standing
             yield self._close(fate_of(standing), at, standing)
         elif exchange.letter == _C.BODYEOB and not reply.is_skipped:
-            edits = [_as_edit(one) for one in reply.actions if not is_verdict(one)]
-            fate = fate_of(verdict, edits)
-            yield self._close(fate, exchange.name, verdict, edits_made(verdict, edits))
+            yield self.decide(verdict, [_as_edit(one) for one in reply.actions if not is_verdict(one)])
         elif verdict is not None and ends_message(exchange.name, verdict):
             yield self._close(fate_of(verdict), exchange.name, verdict)
-
-    def _take_recipient(self, message: _Open, address: str, reply: Reply) -> None:
-        if len(message.recipients) < self.most:
-            message.recipients.append(address)
-        else:
-            message.left_out += 1
-        verdict = reply.verdict
-        if verdict is not None and fate_of(verdict) is not Fate.ACCEPTED:
-            message.refused_count += 1
-            message.last_refusal = verdict
-            if len(message.refused) < self.most:
-                message.refused.append((address, verdict))
-
-    def _given_up(self, at: str) -> MessageStory:
-        message = self.open
-        if message is not None and message.last_refusal is not None:
-            verdict = message.last_refusal
-            if message.refused_count == len(message.recipients) + message.left_out:
-                return self._close(fate_of(verdict), "recipient", verdict)
-        return self._close(Fate.GIVEN_UP, at, None)
 
     def _close(
         self, outcome: Fate, at: str, verdict: act.Verdict | None, edits: tuple[Any, ...] = ()
     ) -> MessageStory:
-        message, self.open = self.open or _Open(0, 0.0), None
+        message, self.open = self.begin(), None
         self.count += 1
         return MessageStory(
             self.session,
@@ -191,12 +212,12 @@ def reading_messages(session: str, most: float = math.inf) -> Callable[[Reply], 
 
     ``most``: recipients of a message that are kept; the others are counted.
     """
-    follower = _Follower(session, most)
+    follower = Follower(session, most)
     return lambda reply: list(follower.take(reply))
 
 
 def messages_of(session: str, replies: Iterable[Reply]) -> list[MessageStory]:
     """The messages of a session, in order."""
-    follower = _Follower(session)
+    follower = Follower(session)
     found = [message for reply in replies for message in follower.take(reply)]
-    return [*found, *follower.finish()]
+    return [*found, *follower.give_up("disconnect")]

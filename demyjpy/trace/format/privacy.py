@@ -66,6 +66,9 @@ _USUAL: Final = _names(
     ]
 )
 
+# Keys of records under which handlers may have put anything.
+_ANYTHING: Final = frozenset({"changes", "findings", "raw"})
+
 _HEADER_EDITS: Final = frozenset({"AddHeader", "InsertHeader", "ChangeHeader"})
 _ADDRESS_EDITS: Final = frozenset({"AddRecipient", "DeleteRecipient", "ChangeSender"})
 
@@ -78,8 +81,8 @@ class Privacy:
     parameters and other macros, of header fields only usual names, no texts of replies),
     ``"headers"`` (no bodies), or ``"all"``. ``redact``: names of header fields whose values are not
     kept. ``hash_addresses``: addresses of the envelope are replaced by hashes, equal for equal ones,
-    made with ``salt``. Contexts and errors of handlers may hold anything: they are kept only where all
-    else is.
+    made with ``salt``. Contexts, findings and errors of handlers may hold anything: they are kept only
+    where all else is.
     """
 
     keep: Keep = field(default="all", validator=v.in_(("envelope", "headers", "all")))
@@ -92,11 +95,52 @@ class Privacy:
         """Whether nothing is left out."""
         return self.keep == "all" and not self.redact and not self.hash_addresses
 
+    # ------------------------------------------------- what is kept: for records, and for packets
+    @property
+    def keeps_bodies(self) -> bool:
+        """Whether bodies are kept."""
+        return self.keep == "all"
+
+    @property
+    def keeps_texts(self) -> bool:
+        """Whether what is neither field nor address is kept: HELO, unknown commands, reasons."""
+        return self.keep != "envelope"
+
+    @property
+    def keeps_bare_envelope(self) -> bool:
+        """Whether ESMTP parameters and the texts of replies go: both may hold addresses."""
+        return self.hash_addresses or self.keep == "envelope"
+
+    def hides_name(self, name: str) -> bool:
+        """Whether the name of a header field is not kept."""
+        return self.keep == "envelope" and name.lower() not in _USUAL
+
+    def hides_value(self, name: str) -> bool:
+        """Whether the value of a header field of this name is not kept."""
+        return self.keep == "envelope" or name.lower() in self.redact
+
+    def hides_macro(self, name: str) -> bool:
+        """Whether neither the name of this macro nor its value are kept."""
+        return self.keep == "envelope" and name.strip("{}") not in _ENVELOPE_MACROS
+
+    def hashes_macro(self, name: str) -> bool:
+        """Whether the value of this macro is an address of which only a hash is kept."""
+        return self.hash_addresses and name.strip("{}") in _ADDRESS_MACROS
+
+    def hashed(self, address: str) -> str:
+        """``5f1c...@9ab0...``: both parts hashed; the null sender stays."""
+        parts = address.rpartition("@") if "@" in address else ("", "", address)
+        return parts[1].join(self._hash(part) for part in (parts[0], parts[2]) if part)
+
+    def _hash(self, text: str) -> str:
+        return hmac.new(self.salt, encode_text(text), hashlib.sha256).hexdigest()[:12]
+
+    # ------------------------------------------------------------------------------------ records
     def of(self, record: Record) -> Record:
         """A record with what may be kept of it."""
         if self.keeps_all:
             return record
-        found = {key: value for key, value in record.items() if key not in ("changes", "raw")}
+        found = {key: value for key, value in record.items() if key not in _ANYTHING}
         left_out = [0]
         if "fields" in record:
             found["fields"] = self._fields(record["event"], record["fields"], left_out)
@@ -113,20 +157,20 @@ class Privacy:
         match event:
             case "header":
                 kept = self._header(fields, left_out)
-                if self.keep == "envelope" and load_text(fields["name"]).lower() not in _USUAL:
+                if self.hides_name(load_text(fields["name"])):
                     kept["name"] = self._left_out(fields["name"], left_out)
                 return kept
-            case "hello" | "unknown" if self.keep == "envelope":
+            case "hello" | "unknown" if not self.keeps_texts:
                 return {name: self._left_out(text, left_out) for name, text in fields.items()}
-            case "body" if self.keep != "all":
+            case "body" if not self.keeps_bodies:
                 left_out[0] += len(load_bytes(fields["data"]))
                 return {"data": ""}
             case "mail" | "recipient" if self.hash_addresses:
                 name = "sender" if event == "mail" else "address"
                 return {name: self._address(fields[name]), "parameters": []}
-            case "mail" | "recipient" if self.keep == "envelope":
+            case "mail" | "recipient" if self.keeps_bare_envelope:
                 return {**fields, "parameters": []}
-            case "define_macros" if self.hash_addresses or self.keep == "envelope":
+            case "define_macros" if self.keeps_bare_envelope:
                 macros = [self._macro(name, value, left_out) for name, value in fields["definitions"]]
                 return {**fields, "definitions": macros}
             case _:
@@ -134,8 +178,7 @@ class Privacy:
 
     def _header(self, fields: dict[str, Any], left_out: list[int]) -> dict[str, Any]:
         """A field or an edit without its value, if that is not kept."""
-        name = load_text(fields["name"]).lower()
-        if self.keep != "envelope" and name not in self.redact:
+        if not self.hides_value(load_text(fields["name"])):
             return fields
         kept = {key: one for key, one in fields.items() if key != "raw"}
         return {**kept, "value": self._left_out(fields["value"], left_out)}
@@ -148,33 +191,29 @@ class Privacy:
         kind = action["action"]
         if kind in _HEADER_EDITS:
             return self._header(action, left_out)
-        if kind == "ReplaceBody" and self.keep != "all":
+        if kind == "ReplaceBody" and not self.keeps_bodies:
             left_out[0] += len(load_bytes(action["data"]))
             return {**action, "data": ""}
         if kind in _ADDRESS_EDITS and self.hash_addresses:
             bare: dict[str, Any] = {"parameters": []} if "parameters" in action else {}
             return {**action, "address": self._address(action["address"]), **bare}
-        if self.keep == "envelope" and kind == "Quarantine":
+        if kind == "Quarantine" and not self.keeps_texts:
             return {**action, "reason": self._left_out(action["reason"], left_out)}
-        if self.keep == "envelope" and kind == "?":
+        if kind == "?" and not self.keeps_texts:
             return {"action": kind, "text": REDACTED}
-        if kind == "ReplyCode" and (self.hash_addresses or self.keep == "envelope"):
-            return {**action, "lines": [self._left_out("".join(action["lines"]), left_out)]}
+        if kind == "ReplyCode" and self.keeps_bare_envelope:
+            text = "".join(map(load_text, action["lines"]))
+            return {**action, "lines": [self._left_out(dump_text(text), left_out)]}
         return action
 
     def _macro(self, name: Any, value: Any, left_out: list[int]) -> list[Any]:
-        bare = load_text(name).strip("{}")
-        if self.keep == "envelope" and bare not in _ENVELOPE_MACROS and value is not None:
+        if value is None:
+            return [name, value]
+        if self.hides_macro(load_text(name)):
             return [REDACTED, self._left_out(value, left_out)]
-        if self.hash_addresses and bare in _ADDRESS_MACROS and value is not None:
+        if self.hashes_macro(load_text(name)):
             return [name, self._address(value)]
         return [name, value]
 
     def _address(self, dumped: Any) -> Any:
-        """``5f1c...@9ab0...``: both parts hashed; the null sender stays."""
-        text = load_text(dumped)
-        parts = text.rpartition("@") if "@" in text else ("", "", text)
-        return dump_text(parts[1].join(self._hash(part) for part in (parts[0], parts[2]) if part))
-
-    def _hash(self, text: str) -> str:
-        return hmac.new(self.salt, encode_text(text), hashlib.sha256).hexdigest()[:12]
+        return self.hashed(load_text(dumped))

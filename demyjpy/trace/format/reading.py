@@ -26,6 +26,9 @@ MOST_OPEN: Final = 10_000  # sessions that may lie between one another; of more,
 _MOST_KINDS: Final = 100  # of problems: their texts hold what the file has
 _OPEN_TO_LONGEST: Final = 4  # all open sessions may take what so many of the longest take
 
+dump_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""A value as JSON, as it stands in a line."""
+
 _START: Final = re.compile(rb'\{"session": ?"([^"\\]*)", ?"direction": ?"(\w+)"')
 
 
@@ -218,7 +221,12 @@ def load(path: str | Path, *, longest: int = MOST_BYTES) -> list[Trace]:
 def dump_record(record: Record) -> bytes:
     """A record as its line."""
     try:
-        text = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+        text = dump_json(record).encode("utf-8")
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON can write and UTF-8 cannot
         text = json.dumps(record, separators=(",", ":")).encode("ascii")
     return text + b"\n"
+
+
+def as_line(text: str) -> bytes:
+    """A record that is JSON already, as its line."""
+    return dump_record(json.loads(text))

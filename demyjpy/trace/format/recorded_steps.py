@@ -1,7 +1,6 @@
 """From records to moments: each step of a session with the context before and after it."""
 
 from collections.abc import Iterable, Iterator
-from functools import reduce
 
 from attrs import field, frozen
 
@@ -9,11 +8,30 @@ from demyjpy import events as ev
 from demyjpy.actions import Action
 from demyjpy.context import Context, new_context
 from demyjpy.errors import MilterError
+from demyjpy.findings import Finding
 from demyjpy.trace.format.exchanges import readable_actions, time_of
-from demyjpy.trace.format.json_context import apply_changes
+from demyjpy.trace.format.json_context import apply_changes, load_finding
 from demyjpy.trace.format.json_events import load_event
 from demyjpy.trace.format.json_lines import seconds_of
 from demyjpy.trace.format.records import Record
+
+
+@frozen
+class Part:
+    """What one handler did in a step.
+
+    ``ctx`` is the context as it got it, ``after`` as it left it. ``again``: the event that it got, if
+    that is an earlier one, for which its filter waited.
+    """
+
+    handler: str
+    ctx: Context = field(repr=False)
+    after: Context = field(repr=False)
+    actions: tuple[Action, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    errors: tuple[str, ...] = ()
+    duration: float = 0.0
+    again: str = ""
 
 
 @frozen
@@ -22,7 +40,8 @@ class Moment:
 
     ``ctx`` is the context as the first handler got it, ``after`` as the last one left it, both as far as
     a trace keeps them. ``handlers`` are the names of those that ran, ``actions`` what they queued,
-    ``answer`` what was said to the MTA, ``duration`` the handlers' time in seconds.
+    ``answer`` what was said to the MTA, ``duration`` the handlers' time in seconds. ``parts`` is what
+    each handler did.
     """
 
     name: str
@@ -35,6 +54,7 @@ class Moment:
     errors: tuple[str, ...] = ()
     duration: float = 0.0
     time: float = 0.0
+    parts: tuple[Part, ...] = ()
 
 
 def moments_of(records: Iterable[Record]) -> Iterator[Moment]:
@@ -56,19 +76,45 @@ def moments_of(records: Iterable[Record]) -> Iterator[Moment]:
 
 def _moment(ctx: Context, first: Record, *others: Record) -> Moment:
     before = _after(ctx, first)
-    errors = (one["error"] for one in others if isinstance(one.get("error"), dict))
+    parts: list[Part] = []
+    for one in others:
+        parts.append(_part(parts[-1].after if parts else before, one))
     return Moment(
         str(first.get("event")),
         _event_of(first),
         before,
-        reduce(_after, others, before),
-        tuple(one["handler"] for one in others if isinstance(one.get("handler"), str)),
-        tuple(action for one in others for action in readable_actions(one, "actions")),
+        parts[-1].after if parts else before,
+        tuple(dict.fromkeys(one.handler for one in parts if one.handler)),
+        tuple(action for one in parts for action in one.actions),
         tuple(action for one in others for action in readable_actions(one, "answer")),
-        tuple(f"{error.get('type')}: {error.get('text')}" for error in errors),
-        sum(seconds_of(record.get("duration")) for record in others),
+        tuple(error for one in parts for error in one.errors),
+        sum(one.duration for one in parts),
         time_of(first),
+        tuple(parts),
     )
+
+
+def _part(ctx: Context, record: Record) -> Part:
+    error, handler, again = record.get("error"), record.get("handler"), record.get("again")
+    return Part(
+        handler if isinstance(handler, str) else "",
+        ctx,
+        _after(ctx, record),
+        readable_actions(record, "actions"),
+        findings_in(record),
+        (f"{error.get('type')}: {error.get('text')}",) if isinstance(error, dict) else (),
+        seconds_of(record.get("duration")),
+        again if isinstance(again, str) else "",
+    )
+
+
+def findings_in(record: Record) -> tuple[Finding, ...]:
+    """What a handler found, from its record; nothing if that cannot be read."""
+    found = record.get("findings", ())
+    try:
+        return tuple(load_finding(one) for one in found)
+    except (MilterError, TypeError):
+        return ()
 
 
 def _event_of(record: Record) -> ev.Event | None:

@@ -61,15 +61,20 @@ def of_event(
     The packet is kept if it is asked for, and where the event alone would not give it again.
     """
     direction = "engine" if packet is None else "mta"
-    record: Record = {
-        "session": session,
-        "direction": direction,
-        "time": time,
-        "event": name_of(event),
-    }
-    is_more = packet is not None and (raw or encode_event(event, leading_space) != packet)
-    data = _base64(join_frame(*packet, limit=LONGEST_PACKET)) if packet and is_more else None
-    return with_found(record, fields=dump_event(event), raw=data)
+    record: Record = {"session": session, "direction": direction, "time": time}
+    return record | about_event(event, packet, leading_space, raw=raw)
+
+
+def about_event(
+    event: ev.Event, packet: Packet | None, leading_space: bool, *, raw: bool = False
+) -> Record:
+    """What the record of an event has besides whose it is, and when."""
+    record: Record = {"event": name_of(event)}
+    if fields := dump_event(event):
+        record["fields"] = fields
+    if packet is not None and (raw or encode_event(event, leading_space) != packet):
+        record["raw"] = _base64(join_frame(*packet, limit=LONGEST_PACKET))
+    return record
 
 
 def answered(
@@ -88,19 +93,29 @@ def answered(
         "time": time,
         "event": event,
     }
+    if not sent:
+        return record, ()
+    found, actions = about_answer(sent, leading_space, raw=raw)
+    return record | found, actions
+
+
+def about_answer(
+    sent: bytes, leading_space: bool, *, raw: bool = False
+) -> tuple[Record, tuple[Action, ...]]:
+    """What the record of an answer has of its packets."""
     packets, _ = split_frames(NOTHING_UNREAD, sent, LONGEST_PACKET)
     try:
         actions = tuple(decode_action(packet, leading_space) for packet in packets)
     except MilterError as error:
-        return {**unreadable(session, time, "filter", sent, error), "event": event}, ()
+        return {"problem": dump_text(str(error)), "raw": _base64(sent)}, ()
     again = b"".join(
         join_frame(*encode_action(action, leading_space), limit=LONGEST_PACKET) for action in actions
     )
     found = with_found(
-        record,
+        {},
         answer=[dump_action(action) for action in actions],
         verdict=next((type(one).__name__ for one in reversed(verdicts_in(actions))), None),
-        raw=_base64(sent) if sent and (raw or again != sent) else None,
+        raw=_base64(sent) if raw or again != sent else None,
     )
     return found, actions
 

@@ -5,6 +5,7 @@ The observer bounds what waits: it looks at `BackgroundWriter.size` first, or le
 """
 
 import os
+import sys
 import threading
 import time
 import weakref
@@ -18,22 +19,40 @@ from demyjpy.drivers.report import log
 PARTING: Final = 0.5
 """Seconds that each observer has for writing when a process ends; the parent of workers allows three."""
 
+SWITCH: Final = 0.000_1
+"""Seconds after which the thread gives the interpreter's lock to one that serves mail: at each answer of
+a session that one has to wait for so long, and the interpreter's own 5 ms for each of a dozen answers
+are more than a message takes. It holds for the process, from the first work on."""
+
+REST: Final = 1.0
+"""Seconds that the thread rests for each second that it has worked, if more waits and it has a lag."""
+
+_LEAST_WORK: Final = 0.002
+_LONGEST_REST: Final = 0.05
+
 
 class BackgroundWriter:
     """``name`` is the thread's and the log's; ``most``: bytes that may wait.
 
+    ``lag``: seconds that the thread waits for more when something has come; then it does all that has
+    come. It wakes up for many things at once, and so does not disturb those who put them there. If a
+    quarter of ``most`` waits, or somebody waits for it, it begins at once. With a lag it rests for as
+    long as it has worked, unless somebody waits for it: who serves mail has at least half of the time.
+
     The thread is begun with the first work, in each process anew. It may be used from any thread.
     """
 
-    def __init__(self, name: str, most: int) -> None:
-        self._name, self._most = name, most
+    def __init__(self, name: str, most: int, *, lag: float = 0.0) -> None:
+        self._name, self._most, self._lag = name, most, lag
         self._closed = 0
         self._renew()
         found = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _renew_in_child(found))
 
     def _renew(self) -> None:
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed, self._hurried = threading.Condition(lock), threading.Condition(lock)
+        self._is_hurried = self._is_awaited = False
         self._waiting: deque[tuple[int, Callable[[], object]]] = deque()
         self._process = 0
         self.size = 0
@@ -51,7 +70,10 @@ class BackgroundWriter:
                 return False
             self._waiting.append((size, act))
             self.size += size
-            self._changed.notify_all()
+            if len(self._waiting) == 1:
+                self._changed.notify_all()
+            if self._lag and self.size > self._most // 4:
+                self._hurry()
         return True
 
     @property
@@ -72,9 +94,17 @@ class BackgroundWriter:
     def wait(self, seconds: float = PARTING) -> bool:
         """Until all is done that was put here, for ``seconds`` at most; whether it is done."""
         with self._changed:
+            self._is_awaited = bool(self._waiting)
+            self._hurry()
             return self._process != os.getpid() or self._changed.wait_for(
                 lambda: not self._waiting, seconds
             )
+
+    def _hurry(self) -> None:
+        """Have the thread begin with what waits."""
+        if not self._is_hurried:
+            self._is_hurried = True
+            self._hurried.notify_all()
 
     def close(self) -> bool:
         """End the thread when all is done, within `PARTING`. Whether it is."""
@@ -89,9 +119,14 @@ class BackgroundWriter:
         return True
 
     def _run(self, closed: int) -> None:
+        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH))
+        is_idle, rested = True, 0.0
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed != closed)
+                if is_idle:
+                    self._changed.wait_for(lambda: self._waiting or self._closed != closed)
+                    if self._lag and self._closed == closed:
+                        self._hurried.wait_for(lambda: self._is_hurried, self._lag)
                 if self._closed != closed:
                     return
                 size, act = self._waiting[0]
@@ -102,7 +137,20 @@ class BackgroundWriter:
             with self._changed:
                 self._waiting.popleft()
                 self.size -= size
-                self._changed.notify_all()
+                is_idle = not self._waiting
+                if is_idle:
+                    self._is_hurried = self._is_awaited = False
+                    self._changed.notify_all()
+            rest = rest_after(time.thread_time() - rested)
+            if is_idle or rest:
+                if not is_idle and self._lag and not self._is_awaited:
+                    time.sleep(rest)
+                rested = time.thread_time()
+
+
+def rest_after(worked: float) -> float:
+    """The seconds that a thread rests after it has worked for so many; none if these are few."""
+    return min(REST * worked, _LONGEST_REST) if worked >= _LEAST_WORK else 0.0
 
 
 def _renew_in_child(found: "weakref.ref[BackgroundWriter]") -> None:

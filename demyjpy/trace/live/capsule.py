@@ -14,14 +14,16 @@ from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from sys import getsizeof
 from typing import Any, Final
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from demyjpy.codec import name_of
 from demyjpy.context import Context, new_context
 from demyjpy.drivers.report import Seldom, log
 from demyjpy.engine.connection import Step
+from demyjpy.engine.tape import Stretch
 from demyjpy.errors import TraceError
 from demyjpy.events import Disconnect
 from demyjpy.trace.format.converters import StepConverter
@@ -35,9 +37,17 @@ from demyjpy.trace.format.trace import Trace
 from demyjpy.trace.format.writing import version
 from demyjpy.trace.live.background_writer import BackgroundWriter, RateLimit
 from demyjpy.trace.live.bounded_directory import BoundedDirectory, file_stamp
-from demyjpy.trace.live.kept_sessions import KeptSession, OpenSessions
+from demyjpy.trace.live.kept_sessions import (
+    KeptSession,
+    OpenSessions,
+    is_failure,
+    records_of,
+    weight_of_outcomes,
+)
+from demyjpy.trace.live.shared_memory import RESERVE, SHARED
 
 _LONGEST: Final = 8 << 20  # bytes of one session that are kept
+_RECENT: Final = 2  # stretches whose contexts are kept
 
 MEMORY: Final = 16 << 20
 FILES: Final = 100
@@ -70,15 +80,42 @@ class Capsule:
     trace: Trace = field(repr=False)
 
 
+@define
+class _Tape:
+    """The tape of one session, until it is too long (``is_full``).
+
+    Of the message that is open it has the contexts, too, but in no more than `_RECENT` stretches; the
+    first ``ended`` stretches have none.
+    """
+
+    stretches: list[Stretch] = field(factory=list)
+    ended: int = 0
+    size: int = 0
+    is_full: bool = False
+
+    def outline(self, kept: int = 0) -> None:
+        """The contexts go, but those of the last ``kept`` stretches."""
+        stretches = self.stretches
+        end = max(self.ended, len(stretches) - kept)
+        for place in range(self.ended, end):
+            stretches[place] = stretches[place].outline()
+        self.ended = end
+
+
 class CapsuleMaker:
-    """An observer that writes a capsule for each failure of a handler; ``capsules=`` of `start_milter`.
+    """A watcher that writes a capsule for each failure of a handler; ``capsules=`` of `start_milter`.
 
     ``most`` and ``disk`` (bytes) bound the files: the oldest are removed. ``memory``: bytes of sessions
     that are kept, and wait to be written; one gets half of it at most. ``rate``: files a minute;
     ``same``: files an hour for one failure (event, handler, class of the error, place). Other failures
     are counted. A thread writes. It may be called from any thread; a disk that fails is one line in the
     log.
+
+    It reads tapes, which costs next to nothing: a session is decoded if a handler has failed in it.
+    Called with steps it does the same, at the price of steps.
     """
+
+    keeps_bodies = True
 
     def __init__(
         self,
@@ -92,17 +129,65 @@ class CapsuleMaker:
     ) -> None:
         self._directory = BoundedDirectory(directory, files=most, disk=disk).prepare()
         self._by, self._versions = version(), versions()
-        self._memory = memory
+        self.memory = memory
         self._writer = BackgroundWriter("capsules", memory)
         self._limit, self._seldom = RateLimit(rate), Seldom(60.0)
         self._same = same
         self._kinds: dict[tuple[str, ...], RateLimit] = {}
         self._sessions = OpenSessions(lambda name: KeptSession(StepConverter(name)))
+        self._tapes: dict[str, _Tape] = {}
         self._lock = threading.Lock()
         self._count = 0
         self.size = 0
         """Bytes of sessions that are kept."""
+        SHARED.join(self)
 
+    @property
+    def held(self) -> int:
+        """Bytes that it holds now."""
+        return self.size + self._writer.size
+
+    # ------------------------------------------------------------------------------------- tapes
+    def read(self, stretch: Stretch) -> None:
+        """Take a stretch of a tape."""
+        name = stretch.session
+        tape = self._tapes.get(name)
+        if tape is None:
+            tape = self._tapes[name] = _Tape()
+        if not tape.is_full:
+            size = sum(map(getsizeof, stretch.heard)) + weight_of_outcomes(stretch.outcomes)
+            with self._lock:
+                self._keep_stretch(tape, stretch, size)
+        if stretch.steps:
+            failed = [step for step in stretch.steps if is_failure(step)]
+            for number, step in enumerate(failed, 1):
+                self._take_failed(step, stretch, tape, number)
+        tape.outline(_RECENT if stretch.is_open else 0)
+        if stretch.is_over:
+            with self._lock:
+                del self._tapes[name]
+                self.size -= tape.size
+
+    def _keep_stretch(self, tape: _Tape, stretch: Stretch, size: int) -> None:
+        if size > self._room_beside(tape.size):
+            tape.is_full = True
+            return
+        tape.stretches.append(stretch)
+        tape.size += size
+        self.size += size
+
+    def _take_failed(self, step: Step, stretch: Stretch, tape: _Tape, number: int) -> None:
+        """A step has failed, the first of this stretch, or the second ...: the capsule ends with it."""
+        records = records_of(
+            stretch.opened,
+            tuple(tape.stretches),
+            failed=(stretch, number),
+            is_full=tape.is_full,
+        )
+        with self._lock:
+            self._take_failure(step, map(dump_record, records), tape.size, time.time())
+
+    # ------------------------------------------------------------------------------------- steps
     def __call__(self, step: Step) -> None:
         """Take a step."""
         now = time.time()
@@ -111,8 +196,8 @@ class CapsuleMaker:
             if not session.is_full:
                 for record in session.converter.take(step, now):
                     self._keep(session, dump_record(record), now)
-            if step.error is not None and step.handler is not None:
-                self._take_failure(step, step.error, session, now)
+            if is_failure(step):
+                self._take_failure(step, session.lines(), session.size, now)
             if isinstance(step.event, Disconnect):
                 del self._sessions[step.session]
                 self.size -= session.size
@@ -121,24 +206,31 @@ class CapsuleMaker:
         """Let what is to be written be written, within half a second."""
         self._writer.close()
 
+    def _room_beside(self, size: int) -> int:
+        """The bytes that a session of this size may still have."""
+        mine = min(_LONGEST, self.memory // 2) - size
+        held = self.held
+        if held > self.memory // RESERVE:
+            mine = min(mine, SHARED.room())
+        return min(mine, self.memory - held)
+
     def _keep(self, session: KeptSession, line: bytes, now: float) -> None:
         if session.is_full:
             return
-        room = min(_LONGEST, self._memory // 2) - session.size
-        if len(line) > min(room, self._memory - self.size - self._writer.size):
+        if len(line) > self._room_beside(session.size):
             session.is_full, line = True, session.cut(now)
             session.converter = StepConverter("")  # it holds what was said last
         session.add(line)
         self.size += len(line)
 
-    def _take_failure(self, step: Step, error: Exception, session: KeptSession, now: float) -> None:
+    def _take_failure(self, step: Step, lines: Iterable[bytes], size: int, now: float) -> None:
+        error: Any = step.error
         kind = self._limit_of(step, error)
         if kind.allows() and self._limit.allows():
             about = {**_about(step, error), "versions": self._versions}
             first = dump_record({**header("capsule", now, self._by), "capsule": about})
-            lines = [first, *session.lines]
-            write = partial(self._write, step.session, kind, lines, now)
-            if self._writer.put(sum(map(len, lines)), write):
+            write = partial(self._write, step.session, kind, first, lines, now)
+            if self._writer.put(len(first) + size, write):
                 return
         if count := self._seldom.count("left out", now):
             log.warning("capsules left out: %d: too many, or too many of the same failure", count)
@@ -155,10 +247,12 @@ class CapsuleMaker:
             self._kinds[kind] = RateLimit(self._same, AGAIN)
         return self._kinds[kind]
 
-    def _write(self, session: str, kind: RateLimit, lines: list[bytes], now: float) -> None:
+    def _write(
+        self, session: str, kind: RateLimit, first: bytes, lines: Iterable[bytes], now: float
+    ) -> None:
         self._count += 1
         name = f"{file_stamp(now)}-{session}-{self._count}.capsule.jsonl"
-        path = self._directory.write_file(name, lines)
+        path = self._directory.write_file(name, [first, *lines])
         if path is not None:
             log.info("capsule written: %s", path)
             return

@@ -1,8 +1,8 @@
 """The flight recorder: the last sessions in memory, written out when something happens.
 
 Nothing goes to disk until then, and then a thread writes. `demyjpy.trace.format.privacy` decides what
-is kept of a mail. Memory and disk are bounded in bytes, files in number, and in a minute; a disk that
-fails is one line in the log.
+is kept of a mail, in memory as on disk. Memory and disk are bounded in bytes, files in number, and in a
+minute; a disk that fails is one line in the log.
 """
 
 import random
@@ -10,11 +10,13 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from attrs import define, field, frozen
 from attrs import validators as v
@@ -22,15 +24,19 @@ from attrs import validators as v
 from demyjpy.drivers.dumping import DUMP, obeying
 from demyjpy.drivers.report import Seldom, log
 from demyjpy.engine.connection import Step
+from demyjpy.engine.playback import Player
+from demyjpy.engine.tape import Outcome, Stretch
 from demyjpy.events import Disconnect, EndOfMessage
 from demyjpy.trace.format.converters import StepConverter
 from demyjpy.trace.format.privacy import Privacy
 from demyjpy.trace.format.reading import dump_record
 from demyjpy.trace.format.records import header
+from demyjpy.trace.format.scrubbing import Scrubber
 from demyjpy.trace.format.writing import version
 from demyjpy.trace.live.background_writer import BackgroundWriter, RateLimit
 from demyjpy.trace.live.bounded_directory import BoundedDirectory, file_stamp
-from demyjpy.trace.live.kept_sessions import KeptSession, OpenSessions
+from demyjpy.trace.live.kept_sessions import KeptSession, KeptTape, keep_stretch
+from demyjpy.trace.live.shared_memory import RESERVE, SHARED
 from demyjpy.verdicts import ENDINGS, fate_of, verdicts_in
 
 SIGNAL: Final = DUMP
@@ -43,9 +49,20 @@ FILES: Final = 1000
 DAYS: Final = 7.0
 RATE: Final = 60
 
+_SECONDS: Final = itemgetter(2)  # of an outcome
+
 
 def _outcomes(given: Iterable[str]) -> frozenset[str]:
     return frozenset((given,) if isinstance(given, str) else given)
+
+
+def _slowest(outcomes: Sequence[Outcome]) -> float:
+    """The longest that a handler took (seconds); 0 if none of them was timed."""
+    try:
+        slowest: float = max(map(_SECONDS, outcomes), default=0.0)
+    except TypeError:  # some were not timed
+        return max((took for _, _, took in outcomes if took is not None), default=0.0)
+    return slowest or 0.0
 
 
 @frozen(kw_only=True)
@@ -67,35 +84,60 @@ class Triggers:
 
     def why(self, step: Step) -> str | None:
         """Why a session with this step is written out, in a word; None if it is not because of it."""
+        found = self._why(step)
+        if found is None and self.when is not None and self.when(step):
+            return "chosen"
+        return found
+
+    def _why(self, step: Step) -> str | None:
         if self.errors and step.error is not None:
             return "error"
         if self.slower_than is not None and (step.duration or 0.0) > self.slower_than:
             return "slow"
         if self.outcomes and verdicts_in(step.answer) and self._has_outcome(step):
             return "outcome"
-        return "chosen" if self.when is not None and self.when(step) else None
+        return None
 
     def _has_outcome(self, step: Step) -> bool:
         fate = fate_of(step.answer[-1], step.answer)
-        is_end = isinstance(step.event, EndOfMessage)
+        is_end = isinstance(step.said, EndOfMessage)
         return fate in self.outcomes and (is_end or not fate.goes_on)
+
+    def why_of(self, stretch: Stretch) -> str | None:
+        """The same for a stretch of a tape, as it is: ``when`` is not asked."""
+        if stretch.steps is not None:
+            found = next(filter(None, map(self._why, stretch.steps)), None)
+            if found is not None:
+                return found
+        if self.slower_than is not None and _slowest(stretch.outcomes) > self.slower_than:
+            return "slow"
+        if self.outcomes and stretch.steps is None and stretch.answer:
+            return "outcome" if fate_of(stretch.answer[-1], stretch.answer) in self.outcomes else None
+        return None
 
 
 @define
-class _Flight(KeptSession):
-    """One session in memory, and why it is to be written, if it is."""
+class _Flight:
+    """One session in memory, and why it is to be written, if it is.
 
-    why: str | None = None
+    ``player``: of the steps that ``when`` is asked about.
+    """
+
+    kept: KeptSession | KeptTape
+    why: str | None
+    player: Player | None = None
 
 
 class FlightRecorder:
-    """An observer that keeps the last sessions in memory; ``flight=`` of `start_milter`.
+    """A watcher that keeps the last sessions in memory; ``flight=`` of `start_milter`.
 
     ``directory`` is where they are written to. ``sessions`` and ``memory`` (bytes) bound what each
     process keeps, until it is written; one session gets an eighth of the memory at most. ``disk``
     (bytes), ``files`` and ``days`` bound the directory: the oldest files are removed. ``rate``: files a
-    minute; further sessions are left out and counted. It may be called from
-    any thread.
+    minute; further sessions are left out and counted. It may be called from any thread.
+
+    It reads tapes, which costs little: what was said is kept as bytes, less what `Privacy` forbids, and
+    is decoded when it is written. Called with steps it does the same, at the price of steps.
     """
 
     def __init__(
@@ -117,61 +159,128 @@ class FlightRecorder:
         self._rate, self._limit, self._seldom = rate, RateLimit(rate), Seldom(60.0)
         self._triggers = triggers or Triggers()
         self._privacy = privacy or Privacy()
-        self._most, self._memory = sessions, memory
-        self._open = OpenSessions(self._begin)
+        self._scrubber = Scrubber(self._privacy)
+        self._most, self.memory, self._reserve = sessions, memory, memory // RESERVE
+        self._open: dict[str, _Flight] = {}
         self._done: deque[_Flight] = deque()
+        self._usual: tuple[Any, ...] = ()  # the handlers of the last stretch, of any session
         self._lock = threading.Lock()
         self.size = 0
+        self.keeps_bodies = self._privacy.keeps_bodies or self._triggers.when is not None
+        """Whether it wants the bytes of bodies on tapes."""
+        SHARED.join(self)
 
-    def _begin(self, session: str) -> _Flight:
+    @property
+    def held(self) -> int:
+        """Bytes that it holds now."""
+        return self.size
+
+    def _begin(self, session: str, kept: KeptSession | KeptTape) -> _Flight:
         is_chosen = random.random() < self._triggers.sample  # noqa: S311  # no secret hangs on it
-        return _Flight(StepConverter(session), why="sample" if is_chosen else None)
+        flight = _Flight(kept, "sample" if is_chosen else None)
+        with self._lock:
+            self._open[session] = flight
+        return flight
 
+    # ------------------------------------------------------------------------------------- tapes
+    def read(self, stretch: Stretch) -> None:
+        """Take a stretch of a tape."""
+        session, triggers = stretch.opened.session, self._triggers
+        flight = self._open.get(session)
+        if flight is None:
+            flight = self._begin(session, KeptTape(stretch.opened, self._scrubber))
+        tape: Any = flight.kept
+        found = triggers.why_of(stretch)
+        why = flight.why or found
+        if not tape.is_full:
+            kept = keep_stretch(
+                stretch,
+                self._scrubber,
+                keeps_contexts=found == "error" and self._privacy.keeps_all,
+                usual=self._usual,
+            )
+            if kept.handlers:
+                self._usual = kept.handlers
+            size = kept.size
+            with self._lock:
+                if self._has_room(tape, size):
+                    tape.add(kept, size)
+                    self.size += size
+        try:
+            if triggers.when is not None and flight.why is None:
+                why = self._ask_when(flight, stretch)
+        finally:
+            flight.why = why
+            if stretch.is_over:
+                tape.is_over = True
+                with self._lock:
+                    self._finish(session, flight, time.time())
+
+    def _ask_when(self, flight: _Flight, stretch: Stretch) -> str | None:
+        """Why a session is written, if ``when`` has a say in it: for that, it is played."""
+        flight.player = flight.player or Player(stretch.opened)
+        steps = flight.player.play(stretch)
+        return next(filter(None, (self._triggers.why(step) for step, _ in steps)), None)
+
+    # ------------------------------------------------------------------------------------- steps
     def __call__(self, step: Step) -> None:
         """Take a step."""
         now = time.time()
-        with self._lock:
-            flight = self._open[step.session]
+        flight = self._open.get(step.session)
+        if flight is None:
+            flight = self._begin(step.session, KeptSession(StepConverter(step.session)))
+        session: Any = flight.kept
         # without the lock, for it takes long: the steps of one session come one after the other
-        records = flight.converter.take(step, now)
-        lines = [dump_record(self._privacy.of(one)) for one in records if not flight.is_full]
+        records = session.converter.take(step, now)
+        lines = [dump_record(self._privacy.of(one)) for one in records if not session.is_full]
+        is_over = isinstance(step.event, Disconnect)
         with self._lock:
             for line in lines:
-                self._keep(flight, line)
+                if self._has_room(session, len(line)):
+                    self._add(session, line)
             flight.why = flight.why or self._triggers.why(step)
-            if isinstance(step.event, Disconnect):
+            if is_over:
+                end = session.cut(now) if session.is_full else dump_record(session.converter.end(now))
+                self._add(session, end)
                 self._finish(step.session, flight, now)
 
-    def _keep(self, flight: _Flight, line: bytes) -> None:
-        self._forget(len(line))
-        if len(line) > min(self._memory // 8 - flight.size, self._memory - self.size):
-            flight.is_full = True
-        if not flight.is_full:
-            self._add(flight, line)
-
-    def _add(self, flight: _Flight, line: bytes) -> None:
-        flight.add(line)
+    def _add(self, session: KeptSession, line: bytes) -> None:
+        session.add(line)
         self.size += len(line)
+
+    # ------------------------------------------------------------------------------------ memory
+    def _has_room(self, kept: KeptSession | KeptTape, size: int) -> bool:
+        """Whether so many bytes more may be kept of a session. If not, it is full."""
+        if self._done:
+            self._forget(size)
+        if size > self.memory // 8 - kept.size or self._is_short_of(size):
+            kept.is_full = True
+        return not kept.is_full
+
+    def _is_short_of(self, wanted: int) -> bool:
+        """Whether there is no room for so many bytes, here or beside what other observers hold."""
+        size = self.size + wanted
+        return size > self._reserve and (size > self.memory or wanted > SHARED.room())
 
     def _forget(self, wanted: int) -> None:
         """Make room in memory: the oldest sessions that have ended go first."""
-        while self._done and (self.size + wanted > self._memory or len(self._done) > self._most):
-            self.size -= self._done.popleft().size
+        while self._done and (len(self._done) > self._most or self._is_short_of(wanted)):
+            self.size -= self._done.popleft().kept.size
 
     def _finish(self, session: str, flight: _Flight, now: float) -> None:
         del self._open[session]
-        end = flight.cut(now) if flight.is_full else dump_record(flight.converter.end(now))
-        self._add(flight, end)
+        flight.player = None
+        kept = flight.kept
         if flight.why is None:
             self._done.append(flight)
             self._forget(0)
         elif not self._limit.allows():
-            self.size -= flight.size
+            self.size -= kept.size
             if count := self._seldom.count("rate", now):
                 words = "flights left out: %d: more than %d a minute are not written"
                 log.warning(words, count, self._rate)
-        elif not self._writer.put(0, partial(self._write, flight.why, flight.lines, flight.size)):
-            self.size -= flight.size
+        elif not self._writer.put(0, partial(self._write, flight.why, kept.lines(), kept.size)):
+            self.size -= kept.size
             self._directory.fail("there is no thread to be had")
 
     # ---------------------------------------------------------------------------- writing out
@@ -183,13 +292,13 @@ class FlightRecorder:
         """
         written: list[Path | None] = []
         with self._lock:
-            flights = [*self._done, *self._open.values()]
-            # what open sessions have now, and not what they will have
-            lines = [line for flight in flights for line in flight.lines]
-            if not lines:
+            kept = [flight.kept for flight in (*self._done, *self._open.values())]
+            if not any(one.size for one in kept):
                 log.info("%s: nothing to write: no session is in memory", why)
                 return None
-            done = sum(flight.size for flight in self._done)
+            # what open sessions have now, and not what they will have
+            lines = chain.from_iterable([one.lines() for one in kept])
+            done = sum(flight.kept.size for flight in self._done)
             self._done.clear()
             is_over = threading.Event()
 

@@ -1,10 +1,11 @@
-"""Recorders: sessions on their way into a directory of traces, as steps (`Recorder`) or as bytes.
+"""Recorders: sessions on their way into a directory of traces (`Recorder`), and the directory (`Tray`).
 
 A recorder never harms what it records: it keeps what waits in bounded memory, and a thread writes.
 Whatever goes wrong with a file is logged once, and another one is begun when that is possible. A session
 of which something is lost ends there in the trace: no reader takes what is left for the whole.
 """
 
+import asyncio
 import os
 import secrets
 import threading
@@ -13,22 +14,26 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol, Self
+from typing import BinaryIO, Final, Self
 
 from attrs import define, frozen
 
 from demyjpy.drivers.report import Seldom, log
 from demyjpy.engine.connection import Step
+from demyjpy.engine.playback import Player, Stage
+from demyjpy.engine.tape import Stretch
 from demyjpy.errors import TraceError
 from demyjpy.events import Disconnect, EndOfMessage
-from demyjpy.trace.format.converters import StepConverter, WireConverter
+from demyjpy.trace.format.converters import StepConverter
 from demyjpy.trace.format.files import open_to_write
+from demyjpy.trace.format.plain_lines import PlainLines
 from demyjpy.trace.format.reading import dump_record
 from demyjpy.trace.format.records import Record, ended, header
 from demyjpy.trace.format.writing import version
 from demyjpy.trace.live.background_writer import BackgroundWriter
 from demyjpy.trace.live.bounded_directory import BoundedDirectory, file_stamp, reason_of
-from demyjpy.trace.live.kept_sessions import OpenSessions
+from demyjpy.trace.live.kept_sessions import OpenSessions, weight_of_contexts, weight_of_outcomes
+from demyjpy.trace.live.shared_memory import RESERVE, SHARED
 
 SUFFIX: Final = ".jsonl"
 MEMORY: Final = 16 << 20  # bytes that may wait to be written
@@ -36,6 +41,9 @@ FILES: Final = 10_000  # files that a directory may hold
 DISK: Final = 10 << 30  # bytes that a directory may hold
 RETRY: Final = 5.0  # seconds until it is tried again to write
 _HELD: Final = 64 << 10  # bytes that are handed over though nothing has ended
+_ENTRY: Final = 64  # bytes of what was heard at once, besides its own
+_TURN: Final = 0.001  # seconds that the thread gets for itself when it does not keep up
+_LAG: Final = 0.02  # seconds: the thread does at once what has come meanwhile
 
 
 @frozen
@@ -203,14 +211,27 @@ class _RecordedSession:
     is_lost: bool = False
 
 
-class Recorder:
-    """An observer that records every session: ``start_milter(..., observer=Recorder("traces"))``.
+@define
+class _PlayedSession:
+    """A session that comes from a tape, or comes no more (no ``player``): it could not be played."""
 
-    ``raw``: packets, too. ``memory``: bytes that may wait to be written; where the disk does not keep
-    up, sessions are cut, and say so. ``files`` and ``disk`` (bytes): what the directory may hold; where
-    it is full, nothing is recorded until there is room. Each process writes one file in the directory,
-    by a thread of its own. It may be called from any thread.
+    converter: StepConverter
+    player: Player | None
+
+
+class Recorder:
+    """Records every session: ``start_milter(..., observer=Recorder("traces"))``.
+
+    It reads the tape: a thread makes the records from that, and writes them. Called with steps, it is an
+    observer that records the same, and makes the records at once.
+
+    ``raw``: packets, too. ``memory``: bytes that may wait to be written; if the thread or the disk does
+    not keep up, sessions are cut, and say so. ``files`` and ``disk`` (bytes): what the directory may
+    hold; when it is full, nothing is recorded until there is room. Each process writes one file in the
+    directory, by a thread of its own. It may be called from any thread.
     """
+
+    keeps_bodies = True
 
     def __init__(
         self,
@@ -223,14 +244,125 @@ class Recorder:
         disk: int = DISK,
     ) -> None:
         self._tray = Tray(directory, by, files=files, disk=disk).prepare()
-        self._memory = memory
-        self._writer = BackgroundWriter("recorder", memory)
+        self.memory, self._raw = memory, raw
+        self._writer = BackgroundWriter("recorder", memory, lag=_LAG)
+        self._begun: set[str] = set()  # sessions of which something is recorded
+        self._cut: set[str] = set()  # sessions of which no more is played
+        self._begin_in_process()
         self._sessions = OpenSessions(lambda name: _RecordedSession(StepConverter(name, raw)))
         self._lines: list[Line] = []
         self._size = 0
         self._seldom = Seldom(60.0)
         self._lock = threading.Lock()
+        SHARED.join(self)
 
+    @property
+    def held(self) -> int:
+        """Bytes that it holds now."""
+        return self._size + self._writer.size + self._ready_size
+
+    def _begin_in_process(self) -> None:
+        """What only the thread touches. A child has none of its parent's sessions."""
+        self._process = os.getpid()
+        self._stage, self._plain = Stage(), PlainLines(self._raw)
+        self._played: dict[str, _PlayedSession] = {}
+        self._ready: list[Line] = []
+        self._ready_size = 0
+        self._is_writing = False  # who serves mail looks at it, too
+
+    # ------------------------------------------------------------------------------ from the tape
+    def read(self, stretch: Stretch) -> None:
+        """Hand a stretch to the thread; if too much waits there, its session is cut."""
+        name = stretch.session
+        if name in self._cut:
+            if stretch.is_over:
+                self._cut.discard(name)
+            return
+        if stretch.steps is not None:  # they are made again
+            stretch = stretch._replace(steps=())
+        size = _size_of(stretch)
+        waits = self._writer.size + size
+        is_late = waits > self.memory or (waits > self.memory // RESERVE and size > SHARED.room())
+        is_taken = True
+        if not is_late:
+            is_taken = self._writer.put(size, partial(self._take, stretch), always=True)
+            self._begun.add(name)
+        elif name in self._begun:  # of a session of which nothing is recorded there is no end either
+            end = partial(self._end_early, name, time.time())
+            is_taken = self._writer.put(0, end, always=True)
+        if stretch.is_over or is_late or not is_taken:
+            self._begun.discard(name)
+        if is_late or not is_taken:
+            if not stretch.is_over:
+                self._cut.add(name)
+            self._tell_cut(is_taken)
+        elif self._writer.size > self.memory // 4 and not self._is_writing and not _has_loop():
+            time.sleep(_TURN)  # else a busy server leaves the thread no time, and sessions would be cut
+
+    def _tell_cut(self, has_thread: bool) -> None:
+        with self._lock:
+            count = self._seldom.count("cut" if has_thread else "thread", time.time())
+        if count and has_thread:
+            log.warning("the recording does not keep up: sessions cut: %d", count)
+        elif count:
+            log.error("cannot record: there is no thread to be had; the mail goes on")
+
+    def _take(self, stretch: Stretch) -> None:
+        """In the thread: a stretch to lines, and all lines to the disk if nothing more waits."""
+        if self._process != os.getpid():
+            self._begin_in_process()
+        name = stretch.session
+        session = self._played.get(name)
+        if session is None:
+            session = _PlayedSession(StepConverter(name, self._raw), Player(stretch.opened))
+            self._played[name] = session
+        if session.player is not None:
+            try:
+                lines = self._play(session, session.player, stretch)
+            except Exception as error:  # noqa: BLE001  # whatever it is, the others are recorded
+                lines = [line_of(ended(name, time.time(), "cut", "its tape could not be played"))]
+                session.player = None
+                log.error("session %s: its recording is cut: %s", name, type(error).__name__)
+            self._make_ready(lines)
+        if stretch.is_over:
+            del self._played[name]
+        self._write_ready()
+
+    def _play(self, session: _PlayedSession, player: Player, stretch: Stretch) -> list[Line]:
+        played = player.play_quickly(stretch, self._stage)
+        lines: list[Line] = []
+        if played.reads:
+            lines.append(Line(stretch.session, False, self._plain.of(session.converter, played)))
+        for step, at in played.steps:
+            lines += map(line_of, session.converter.take(step, at))
+            if isinstance(step.event, Disconnect):
+                lines.append(line_of(session.converter.end(at)))
+                session.converter = StepConverter(stretch.session, self._raw)
+        return lines
+
+    def _end_early(self, name: str, now: float) -> None:
+        """In the thread: a session of which nothing more comes; something has come before."""
+        self._played.pop(name, None)
+        self._make_ready([line_of(ended(name, now, "cut", "the disk did not keep up"))])
+        self._write_ready()
+
+    def _make_ready(self, lines: list[Line]) -> None:
+        self._ready += lines
+        self._ready_size += sum([len(line.data) for line in lines])
+
+    def _write_ready(self) -> None:
+        if self._writer.waiting > 1 and self._ready_size <= _HELD:  # this one waits until it is done
+            return
+        lines, self._ready, self._ready_size = self._ready, [], 0
+        if not lines:
+            return
+        self._is_writing = True
+        try:
+            self._tray.write_lines(lines, flush=True)
+        finally:
+            self._is_writing = False
+
+    # ------------------------------------------------------------------------------- from steps
     def __call__(self, step: Step) -> None:
         """Take a step."""
         now = time.time()
@@ -245,12 +377,12 @@ class Recorder:
                 self._keep(session, lines, now)
             if is_over:
                 del self._sessions[step.session]
-            if is_over or isinstance(step.event, EndOfMessage) or self._size > _HELD:
+            if is_over or isinstance(step.said, EndOfMessage) or self._size > _HELD:
                 self._hand_over()
 
     def _keep(self, session: _RecordedSession, lines: Iterable[Line], now: float) -> None:
         for line in lines:
-            if self._size + self._writer.size + len(line.data) > self._memory:
+            if self._size + self._writer.size + len(line.data) > self.memory:
                 session.is_lost = True
                 session.converter = StepConverter("")  # it holds what was said last
                 self._add(line_of(ended(line.session, now, "cut", "the disk did not keep up")))
@@ -281,40 +413,17 @@ class Recorder:
             self._tray.close()
 
 
-class Writer(Protocol):
-    """What takes records: a `Tray`, or something in front of it."""
+def _has_loop() -> bool:
+    """Whether this thread serves all sessions, none of which may wait for a recording."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
-    def write(self, records: Iterable[Record], *, flush: bool = False) -> None:
-        """Write records, if that is still possible."""
 
-    def close(self) -> None:
-        """Write what is left."""
-
-
-class WireRecorder:
-    """One session between an MTA and a filter, recorded from its bytes."""
-
-    def __init__(
-        self, tray: Writer | None, session: str, *, raw: bool = False, milter: str = ""
-    ) -> None:
-        self._tray = tray
-        self.converter = WireConverter(session, raw, milter)
-
-    def take(self, direction: str, data: bytes) -> list[Record]:
-        """Bytes from the ``"mta"`` or the ``"filter"``; their records."""
-        return self._write(self.converter.take(direction, data, time.time()))
-
-    def end(self, how: str, reason: str = "") -> list[Record]:
-        """The end: ``how`` as in `demyjpy.trace.format.records.ended`."""
-        return self._write(self.converter.end(time.time(), how, reason), flush=True)
-
-    def close(self) -> None:
-        """Write what is left."""
-        if self._tray is not None:
-            self._tray.close()
-
-    def _write(self, records: Iterable[Record], *, flush: bool = False) -> list[Record]:
-        found = list(records)
-        if self._tray is not None:
-            self._tray.write(found, flush=flush)
-        return found
+def _size_of(stretch: Stretch) -> int:
+    """Bytes that wait with a stretch, about."""
+    heard, outcomes = stretch.heard, stretch.outcomes
+    size = _ENTRY * (1 + len(heard)) + weight_of_outcomes(outcomes) + weight_of_contexts(outcomes)
+    return size + sum([len(one) for one in heard if isinstance(one, bytes)])

@@ -16,7 +16,7 @@ from functools import cache
 from types import FrameType
 from typing import Any, Final
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from demyjpy.context import Context
 from demyjpy.handlers import Around, as_registry, merge_handlers, wrap_handler
@@ -99,7 +99,7 @@ def with_each_handler(ctx: Context, wrapped: Callable[[int, Handler[Any]], Handl
             event: part[event] if event in ("options", "define_macros") else wrapped(number, part[event])
             for event in part
         }
-        return Registry(handlers, evolve(part.declarations, state={}))
+        return Registry(handlers, part.declarations)
 
     parts = as_registry(ctx["handlers"]).parts
     return ctx.set("handlers", merge_handlers(*map(of_part, itertools.count(), parts)))

@@ -1,18 +1,24 @@
-"""A canary: a candidate answers for a share of the messages, the live filter for the others."""
+"""A canary: a candidate answers for a share of the messages, the live filter for the others.
+
+The filters of both are in one chain. At MAIL those that are not to answer are done with the message, as
+if they accepted it: so the others work as they would alone.
+"""
 
 import hashlib
 import random
 from collections.abc import Callable
 from typing import Any, Final
 
+from attrs import evolve
+
 from demyjpy import events as ev
 from demyjpy.context import Context, take_actions
+from demyjpy.declarations import Declarations
 from demyjpy.drivers.report import log
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import Around, merge_handlers, scoped, wrap_handler
-from demyjpy.registry import Declarations, Handler, Registry
-from demyjpy.shorthands import skip
-from demyjpy.trace.rollout.optional import as_optional
+from demyjpy.registry import Handler, Registry
+from demyjpy.shorthands import accept
 
 KEY: Final = "demyjpy.canary"
 """Where the context says that the candidate answers for this message."""
@@ -21,9 +27,14 @@ By = Callable[[ev.Mail, Context], str]
 
 _CORNER: Final = "demyjpy.canary.candidate"
 _OF_MESSAGE: Final = frozenset(
-    {"mail", "recipient", "data", "header", "end_of_headers", "body", "end_of_message", "abort"}
+    {
+        *("mail", "recipient", "data", "header", "end_of_headers", "body", "message"),
+        *("end_of_message", "abort"),
+    }
 )
-_SENDABLE: Final = _OF_MESSAGE | {"connect", "hello", "unknown", "quit"}
+_SENDABLE: Final = (_OF_MESSAGE - {"message"}) | {"connect", "hello", "unknown", "quit"}
+_LIVE: Final = "live"
+_CANDIDATE: Final = "candidate"
 
 
 def sender_domain(event: ev.Mail, ctx: Context) -> str:
@@ -37,16 +48,19 @@ def canary(live: Registry, candidate: Registry, *, share: float, by: By | None =
     ``by`` is a function of the MAIL event and the context that gives a text: messages with the same
     text go the same way, always; without it each goes by chance. Connection and HELO are the live
     filter's: the candidate's handlers run there, in its own corner of the context, but say nothing and
-    may fail.
+    may fail. Either may be several filters, merged.
     """
     if not 0 <= share <= 1:
         raise HandlerError(f"expected share from 0 to 1, got {share!r}")
-    chooser = Registry(None, Declarations(optional_events={"mail"}))
+    declared = Declarations(
+        optional_events={"mail"}, state={KEY: False}, name="canary", alternative="canary"
+    )
+    chooser = Registry(None, declared)
 
     def choose(event: ev.Mail, ctx: Context) -> Context:
-        return ctx.set(KEY, _place(event, ctx, by) < share)
+        return accept(ctx.set(KEY, _place(event, ctx, by) < share))
 
-    chooser.add("mail", choose, reply=False)
+    chooser.add("mail", choose)
     corner = scoped(_CORNER, candidate)
     return merge_handlers(
         chooser,
@@ -69,25 +83,41 @@ def _place(event: ev.Mail, ctx: Context, by: By | None) -> float:
 
 
 def _part(part: Registry, *, is_candidate: bool) -> Registry:
-    handlers = {name: _gate(part[name], is_candidate) for name in part}
-    if not is_candidate:
-        return Registry(handlers, part.declarations)
-    handlers.pop("options", None)  # what is negotiated is the live filter's
-    return Registry(handlers, as_optional(part.declarations, frozenset(handlers) & _SENDABLE))
+    handlers = {name: part[name] for name in part}
+    declared = evolve(
+        part.declarations,
+        alternative=_CANDIDATE if is_candidate else _LIVE,
+        after=(),  # was checked; the filters of both may have the same names
+        optional_events=part.optional_events | ({"mail"} - part.keys()),
+    )
+    if is_candidate:
+        handlers = {
+            name: handler if name in _OF_MESSAGE or name == "message" else _mute(handler)
+            for name, handler in handlers.items()
+            if name != "options"  # what is negotiated is the live filter's
+        }
+        # where an MTA lacks what it wants, the live filter is served all the same
+        declared = evolve(
+            declared,
+            actions=(),
+            optional_actions=declared.actions | declared.optional_actions,
+            optional_events=frozenset(handlers) & _SENDABLE | {"mail"},
+        )
+    handlers["mail"] = _gate(handlers.get("mail") or Handler("mail", _go_on), is_candidate)
+    return Registry(handlers, declared)
+
+
+def _go_on(event: Any, ctx: Context) -> Context:
+    return ctx
 
 
 def _gate(handler: Handler[Any], is_candidate: bool) -> Handler[Any]:
-    """A handler that is called for the messages of its own filter."""
-    if handler.event not in _OF_MESSAGE:
-        return _mute(handler) if is_candidate else handler
+    """The handler at MAIL. If the message is not for its filter, that is done with it."""
 
     def around(event: Any, ctx: Context) -> Around:
-        if bool(ctx.get(KEY)) is is_candidate:
-            return (yield ctx)
-        # the other one answers: this one says nothing, and wants no more of the body
-        return skip(ctx) if handler.event == "body" and handler.reply else ctx
+        return (yield ctx) if bool(ctx[KEY]) is is_candidate else accept(ctx)
 
-    return wrap_handler(handler, around)
+    return wrap_handler(evolve(handler, reply=True), around)
 
 
 def _mute(handler: Handler[Any]) -> Handler[Any]:

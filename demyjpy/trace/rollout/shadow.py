@@ -1,53 +1,49 @@
 """A shadow: a candidate beside the live filter, on the same events, without effect on the mail.
 
-The live filter's handlers are called as ever; what the MTA said and what they answered is put into a
-queue. A thread plays it to the candidate with an engine of its own, and tells which messages it would
-have treated differently. Where the thread does not keep up, sessions are left out, not mail held up.
+The live filter works as ever, be it one or several merged. Its steps are observed: what the MTA said
+and what it was answered is put into a queue. A thread plays it to the candidate with an engine of its
+own, and tells which messages it would have treated differently. Where the thread does not keep up,
+sessions are left out, not mail held up.
 """
 
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from attrs import define, evolve, field, frozen
-from pyrsistent import PMap
 
 from demyjpy import events as ev
-from demyjpy.codec import encode_event, name_of
-from demyjpy.context import Context, get_macro
-from demyjpy.drivers.options import SessionNames
+from demyjpy.context import Context
 from demyjpy.drivers.report import Seldom, log
-from demyjpy.engine.connection import OnError, Setup
-from demyjpy.engine.negotiation import EVENT_NAMES
+from demyjpy.drivers.spool import KEPT_IN_MEMORY, SpoolFile
+from demyjpy.engine.connection import OnError, Setup, Step
+from demyjpy.engine.letters import BODY, OPTNEG, QUIT, QUIT_NC
 from demyjpy.engine.pipeline import as_on_connect
-from demyjpy.engine.plan import encode_answer, in_sending_order
-from demyjpy.handlers import Around, merge_handlers, wrap_handler
-from demyjpy.registry import QUIETABLE, Handler, Registry
+from demyjpy.engine.stock import Spooling
+from demyjpy.handlers import as_registry
+from demyjpy.registry import Registry
 from demyjpy.trace.display.wording import ending, envelope, safe
 from demyjpy.trace.filter_connection import FilterConnection
 from demyjpy.trace.format.exchanges import Exchange, Reply
 from demyjpy.trace.format.message_stories import MessageStory, reading_messages
+from demyjpy.trace.format.records import LONGEST_PACKET, queue_id_in
 from demyjpy.trace.live.background_writer import BackgroundWriter
 from demyjpy.trace.replay.comparing import MessageDifference, pairs_that_differ
 from demyjpy.trace.replay.outside_calls import OutsideCall, OutsideWatch
 from demyjpy.trace.replay.replaying import ReplayMta
-from demyjpy.trace.rollout.optional import as_optional
-from demyjpy.verdicts import LEGAL, Fate, is_verdict, strictest, verdicts_in
-from demyjpy.wire.codes import Response
-from demyjpy.wire.framing import join_frame
-
-KEY: Final = "demyjpy.shadow"
-"""Where the context has the name of the session."""
+from demyjpy.trace.rollout.shadowed import Shadowed
+from demyjpy.verdicts import Fate
+from demyjpy.wire.codes import ProtocolFlag
+from demyjpy.wire.framing import Packet, join_frame
 
 _MOST: Final = 20_000  # events that wait
 
 MEMORY: Final = 16 << 20  # bytes of events and answers that wait
 
 _EACH: Final = 500  # bytes of one that has none
-_QUIT: Final = (ord("Q"), b"")
-_CONTINUE: Final = join_frame(Response.CONTINUE)
+_QUIT: Final = (QUIT, b"")
 
 
 def log_difference(found: MessageDifference) -> None:
@@ -81,45 +77,38 @@ def shadow(
     differently (a `demyjpy.trace.replay.comparing.MessageDifference`: ``old`` is the live filter's,
     ``new`` the candidate's). ``on_error``: what the candidate's failures count as. ``memory``: bytes of
     events that may wait for the thread in each process; sessions with more are left out. Events that
-    only the candidate wants are asked for where the MTA has them, without answers; where it wants
-    bodies, the live filter's SKIP does not end them.
+    only the candidate wants are asked for where the MTA has them, without answers. What the live filter
+    ends, by a verdict or SKIP, has ended for the candidate, too.
+
+    Give it all filters, merged: what it returns cannot be merged with others.
     """
     stage = _Stage(as_on_connect(candidate), on_error, report, memory, outside=outside)
-    live_events = frozenset(live) | {"end_of_message"}
-    events = (frozenset(candidate) | live_events) & frozenset(EVENT_NAMES)
-    watcher = Registry(None, as_optional(candidate.declarations, events))
-    for name in (*sorted(events), "options", "define_macros", "disconnect"):
-        watcher.add(name, stage.watch, **({"reply": False} if name in QUIETABLE else {}))
-    for name in {"abort", "quit"} - events:
-        watcher.add(name, stage.watch)
-    return merge_handlers(*(_heard(part, stage) for part in live.parts), watcher)
-
-
-def _heard(part: Registry, stage: "_Stage") -> Registry:
-    """A part of the live filter, whose answers are heard."""
-    handlers = {name: _hear(part[name], stage) if name in LEGAL else part[name] for name in part}
-    return Registry(handlers, part.declarations)
-
-
-def _hear(handler: Handler[Any], stage: "_Stage") -> Handler[Any]:
-    def around(event: Any, ctx: Context) -> Around:
-        stage.hear(ctx, None)  # until it has answered
-        outcome = yield ctx
-        stage.hear(ctx, outcome)
-        return outcome
-
-    return wrap_handler(handler, around)
+    return Shadowed(as_registry(live), as_registry(candidate), stage.watch)
 
 
 @frozen
 class _Said:
-    """What the MTA said, and what the live filter answered; ``answers`` is None where it failed."""
+    """What the MTA said (None: the connection ended), and what the live filter answered, as bytes.
+
+    ``has_failed``: one of its handlers did. ``number`` is that of the event on its connection.
+    """
 
     session: str
-    event: ev.Event
-    queue_id: str | None
-    answers: tuple[Any, ...] | None = ()
-    size: int = _EACH
+    packet: Packet | None
+    sent: bytes = b""
+    number: int = 0
+    has_failed: bool = False
+    queue_id: str | None = None
+
+    @property
+    def size(self) -> int:
+        """About as many bytes as it takes while it waits."""
+        return _EACH + len(self.sent) + (0 if self.packet is None else len(self.packet[1]))
+
+    @property
+    def is_offer(self) -> bool:
+        """Whether a session begins with it."""
+        return self.packet is not None and self.packet[0] == OPTNEG
 
 
 @define
@@ -130,8 +119,10 @@ class _ShadowedSession:
     live: Callable[[Reply], list[MessageStory]]
     candidate: Callable[[Reply], list[MessageStory]]
     count: int = 0
-    # the live filter has, in the message that is open: nobody knows what it was answered with
+    leading_space: bool = False
+    # the live filter has, in the message that is open: what is answered then is the policy's
     has_failed: bool = False
+    goes_on: bool = False  # after QUIT_NC there is another session on the same connection
     waiting: dict[int, MessageStory] = field(factory=dict)
 
 
@@ -149,35 +140,38 @@ class _Stage:
     ) -> None:
         self._watch = OutsideWatch(self._reached, stops=True)
         begin = on_connect if outside else lambda ctx: self._watch.watched(on_connect(ctx))
-        self._setup, self._report = Setup(begin, on_error), report
+        spool = Spooling(KEPT_IN_MEMORY, SpoolFile.open)
+        self._setup, self._report = Setup(begin, on_error, spool=spool), report
         self._has_reached = False
         self._writer = BackgroundWriter("shadow", memory)
         self._sessions: dict[str, _ShadowedSession] = {}  # the thread's
-        self._names = SessionNames()
         self._lock = threading.Lock()
-        self._heard: dict[str, list[tuple[Any, ...] | None]] = {}
+        self._open: dict[str, _Said] = {}  # what was said last, until it is answered
         self._lost: dict[str, bool] = {}  # those left out, and whether the thread has begun with them
         self._seldom = Seldom(60.0)
 
     # -------------------------------------------------------------------- in the live filter
-    def hear(self, ctx: Context, outcome: Any) -> None:
-        """A live handler begins (None), or has returned something."""
-        answers = self._heard.setdefault(ctx.get(KEY, ""), [])
-        if outcome is None:
-            answers.append(None)
-        elif isinstance(outcome, PMap):
-            answers[-1] = tuple(outcome.get("queue", ()))
+    def watch(self, step: Step) -> None:
+        """A step of the live filter: what was said, and what it answered, goes to the thread.
 
-    def watch(self, event: Any, ctx: Context) -> Context:
-        """The last handler of every event: what was said and answered goes to the thread."""
-        if isinstance(event, ev.Options):
-            ctx = ctx.set(KEY, self._names.next())
-        name: str = ctx.get(KEY, "")
-        heard = self._heard.pop(name, [])
-        failed = any(one is None for one in heard)
-        answers = None if failed else tuple(one for some in heard for one in some or ())
-        self._put(_Said(name, event, get_macro(ctx, "i"), answers, _size_of(event, answers or ())))
-        return ctx
+        There is a step for each handler; the last of an event has the answer, if one is due.
+        """
+        name = step.session
+        said = self._open.pop(name, None)
+        if said is not None and said.number != step.exchange:
+            self._put(said)
+            said = None
+        is_end = isinstance(step.event, ev.Disconnect)
+        if step.packet is None and not is_end:
+            return  # a message is given up: what the MTA says next tells that
+        if said is None:
+            queue_id = queue_id_in(step.before)
+            said = _Said(name, _packet_in(step), number=step.exchange, queue_id=queue_id)
+        said = evolve(said, sent=step.sent, has_failed=said.has_failed or step.error is not None)
+        if step.sent or is_end:
+            self._put(said)
+        else:
+            self._open[name] = said
 
     def _reached(self, reach: OutsideCall) -> None:
         """In the thread: the candidate would have reached outside."""
@@ -201,12 +195,12 @@ class _Stage:
                 not is_known and self._writer.waiting < _MOST and self._writer.put(said.size, play)
             )
             if not is_known and not is_taken:
-                self._lost[said.session] = not isinstance(said.event, ev.Options)
+                self._lost[said.session] = not said.is_offer
                 if count := self._seldom.count("lost", time.time()):
                     words = "shadow: the candidate does not keep up: session %s is left out (%d so far)"
                     log.warning(words, said.session, count)
-            is_over = isinstance(said.event, ev.Disconnect) and not is_taken
-            if is_over and self._lost.pop(said.session):
+            is_over = said.packet is None and not is_taken
+            if is_over and self._lost.pop(said.session, False):
                 self._writer.put(said.size, play, always=True)
 
     # ------------------------------------------------------------------------- in the thread
@@ -228,28 +222,43 @@ class _Stage:
 
     def _play(self, said: _Said) -> None:
         name = said.session
-        if isinstance(said.event, ev.Options):
+        if said.is_offer:
             mta = ReplayMta(FilterConnection(self._setup, name))
             self._sessions[name] = _ShadowedSession(mta, reading_messages(name), reading_messages(name))
         session = self._sessions.get(name)
         if session is None:
             return
-        is_end = isinstance(said.event, ev.Disconnect)
-        packet = _QUIT if is_end else encode_event(said.event, leading_space=True)
+        if said.packet is None and session.goes_on:
+            session.goes_on = False
+            return
+        packet = _QUIT if said.packet is None else said.packet
         session.count += 1
-        frame = join_frame(*packet)
+        session.goes_on = packet[0] == QUIT_NC
         exchange = Exchange(
-            session.count, packet, frame, b"", b"", time.time(), True, said.queue_id, {}, ()
+            session.count,
+            packet,
+            join_frame(*packet, limit=LONGEST_PACKET),
+            said.sent,
+            said.sent,
+            time.time(),
+            session.leading_space,
+            said.queue_id,
+            {},
+            (),
         )
-        session.has_failed = session.has_failed or said.answers is None
-        live = session.live(Reply(exchange, _reply_of(said), leading_space=True))
-        if is_end:
+        session.has_failed = session.has_failed or said.has_failed
+        reply = Reply(exchange, said.sent, session.leading_space)
+        if said.is_offer and reply.agreement is not None:
+            session.leading_space = bool(reply.agreement.protocol & ProtocolFlag.HDR_LEADSPC)
+        live = session.live(reply)
+        if said.packet is None:
             new = session.candidate(Reply(exchange, b""))
             session.mta.connection.end()
             session.mta.connection.close()
             del self._sessions[name]
         else:
             new = session.candidate(session.mta.say(exchange))
+            session.mta.connection.forget_troubles()
         if not self._has_reached:  # else what the candidate said is no answer of its own
             self._compare(session, live, new)
 
@@ -267,19 +276,18 @@ class _Stage:
         for first in [key for key in session.waiting if key > 0 and -key in session.waiting]:
             pair = session.waiting.pop(first), session.waiting.pop(-first)
             for found in pairs_that_differ([pair[0]], [pair[1]]):
-                self._report(found)
+                if not _is_unknown(found):
+                    self._report(found)
 
 
-def _size_of(event: ev.Event, answers: tuple[Any, ...]) -> int:
-    """About as many bytes as it takes while it waits."""
-    said = 0 if isinstance(event, ev.Disconnect) else len(encode_event(event, leading_space=True)[1])
-    return _EACH + said + sum(len(getattr(one, "data", b"")) for one in answers)
+def _packet_in(step: Step) -> Packet | None:
+    """What the MTA said; a last piece of the body that came with the end is a packet of its own."""
+    if step.packet is None or not isinstance(step.event, ev.Body) or step.is_shown_again:
+        return step.packet
+    return BODY, step.packet[1]
 
 
-def _reply_of(said: _Said) -> bytes:
-    """What the live filter said, as it would stand in packets."""
-    name = name_of(said.event)
-    if name not in LEGAL or not said.answers:
-        return _CONTINUE if name in LEGAL else b""
-    edits = in_sending_order(one for one in said.answers if not is_verdict(one))
-    return encode_answer(edits, strictest(verdicts_in(said.answers)), True)
+def _is_unknown(found: MessageDifference) -> bool:
+    """Whether the live filter accepted early, and the rest, which the candidate wants, did not come."""
+    is_early = found.old.outcome.goes_on and found.old.at != "end_of_message"
+    return is_early and found.new.outcome is Fate.UNDECIDED

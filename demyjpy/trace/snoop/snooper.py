@@ -19,7 +19,7 @@ from demyjpy.drivers.options import SessionNames
 from demyjpy.drivers.report import log
 from demyjpy.drivers.waiting import within
 from demyjpy.trace.format.records import Record
-from demyjpy.trace.live.recorder import WireRecorder
+from demyjpy.trace.live.wire_recorder import WireRecorder
 
 Report: TypeAlias = Callable[[str, list[Record]], None]
 """Gets the records of a session as they come, and what is odd in its time (under ``odd`` alone)."""

@@ -45,7 +45,7 @@ def test_check_says_what_a_filter_asks_for(run: Any, monkeypatch: pytest.MonkeyP
         "  end_of_message  i",
         "",
         "Notes",
-        "  - macros: asked for where the MTA lets a filter choose; others send what they always do",
+        "  - macros: asked for if the MTA lets filters choose; other MTAs send their usual ones",
         f"  - {BOTH_LISTS}",
         "",
         "Nothing wrong found.",
@@ -56,8 +56,43 @@ def test_check_of_a_merged_filter_says_which_part_has_a_handler(run: Any) -> Non
     """Handlers of one event in the order in which they run."""
     status, output, _ = run("check", f"{ROOT}/samples/pipeline.py")
     found = [line.split() for line in output.splitlines() if line.startswith("  end_of_message")]
-    assert (status, [words[-1] for words in found]) == (0, ["#2", "#3"])
-    assert "(registry, 3 filters merged)" in output
+    assert (status, [words[-1] for words in found]) == (0, ["#2", "#3", "#4"])
+    assert "(registry, 4 filters merged)" in output
+
+
+def test_check_says_who_of_a_chain_waits_for_whom(run: Any, write: Callable[..., None]) -> None:
+    """And why; which action is whose; what is asked for because several filters may edit."""
+    _, output, _ = run("check", f"{ROOT}/samples/pipeline.py")
+    chain = output.partition("\nChain\n")[2].partition("\n\n")[0]
+    assert chain.splitlines() == [
+        "  #1 blocked: no edits",
+        "  #2 size: add_header",
+        "  #3 mark: add_header change_header",
+        "    header: waits for the end of size, which may use add_header",
+        "  #4 checksum: add_header",
+        (
+            "    header: waits for the end of size, which may use add_header, mark, which may use "
+            "add_header and change_header"
+        ),
+        "    body: waits for the end of those before it, because it comes after an event that waits",
+    ]
+    write(
+        "both.py",
+        """
+        from demyjpy import define_event_handlers, merge_handlers
+        keep = {"end_of_message": lambda event, ctx: ctx}
+        one = define_event_handlers(keep, actions={"change_body"}, optional_actions={"quarantine"})
+        two = define_event_handlers(keep, actions={"add_header"})
+        handlers = merge_handlers(one=one, two=two)
+        """,
+    )
+    _, output, _ = run("check", "both.py", "--json")
+    report = json.loads(output)
+    assert report["asked_for_edits"] == ["header"]
+    assert report["chain"][0]["optional_actions"] == ["quarantine"]
+    _, output, _ = run("check", "both.py")
+    assert "  #1 one: change_body (optional: quarantine)\n  #2 two: add_header\n" in output
+    assert "  asked for, as several filters may edit: header\n" in output
 
 
 def test_check_prints_json_for_programs(run: Any) -> None:
@@ -78,6 +113,8 @@ def test_check_prints_json_for_programs(run: Any) -> None:
         "blocking": False,
         "rejected": False,
         "progress": 5.0,
+        "limit": None,
+        "beyond": None,
     }
 
 
@@ -153,7 +190,7 @@ def line_of(code: str) -> int:
         (["one_argument"], ["mail: expected a function (event, ctx) -> ctx, got def <lambda>(ctx)"]),
         (
             ["useless"],
-            ["add_header, quarantine: can never be sent, for only an end_of_message handler"],
+            ["add_header, quarantine: can never be sent, because only a message handler"],
         ),
         (["callables"], []),
         (["on_connect"], []),
@@ -197,7 +234,7 @@ def test_check_finds_what_is_wrong_and_ends_with_status_1(
                 "end_of_message: checked.slow gives no sign of life within 10 s, after which Sendmail",
                 "unknown is an optional event, but has no handler: nothing is asked for",
                 "add_recipient_par without add_recipient: recipients can be added with ESMTP",
-                "macros: asked for where the MTA lets a filter choose; others send what they always do",
+                "macros: asked for if the MTA lets filters choose; other MTAs send their usual ones",
                 BOTH_LISTS,
                 "macros: i at mail: Postfix has no queue id before the second recipient",
                 "macros: {if_name} at mail: not in Postfix",

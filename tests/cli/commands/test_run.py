@@ -128,9 +128,12 @@ def test_options_are_those_of_the_library_with_its_defaults() -> None:
     parse = build_parser().parse_args
     assert ServerOptions(**options_of(parse(["run", "x.py"]))) == ServerOptions()
     limits = ["--max-recipients", "7", "--max-macro-size", "9", "--max-command-size", "8"]
-    given = parse(["run", "x.py", "--on-error", "accept", "--grace", "0", *limits])
+    given = parse(["run", "x.py", "--on-error", "accept", "--grace", "0", "--spool", "0", *limits])
     assert ServerOptions(**options_of(given)) == ServerOptions(
-        on_error="accept", grace=0.0, limits=Limits(recipients=7, macro_size=9, command_size=8)
+        on_error="accept",
+        grace=0.0,
+        spool=0,
+        limits=Limits(recipients=7, macro_size=9, command_size=8),
     )
 
 
@@ -196,7 +199,7 @@ def test_handlers_do_not_run_as_root_unless_told_so(run: Any) -> None:
     """One line that says what to do."""
     status, output, errors = run("run", BYTECOUNT, "--listen", "inet:0@127.0.0.1")
     assert (status, output) == (2, "")
-    assert "expected not to run handlers as root: give --user NAME" in errors
+    assert "it does not run handlers as root: give --user NAME" in errors
 
 
 def test_a_network_that_is_none(run: Any) -> None:

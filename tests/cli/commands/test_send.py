@@ -92,6 +92,15 @@ def test_a_mail_that_is_changed_is_shown_as_a_diff(run: Run, mail: Path) -> None
     ]
 
 
+def test_a_long_new_body_is_one_change(run: Run, mail: Path) -> None:
+    """However many packets the milter needs for it."""
+    with running(doing(ReplaceBody(b"line\r\n" * 50_000))) as address:
+        _, output, _ = run("send", "--to", address, mail)
+    assert (
+        "    milter: end_of_message: continue, 1 change\n        replace body, 300000 bytes\n" in output
+    )
+
+
 @pytest.mark.parametrize(
     ("handlers", "status", "last"),
     [

@@ -25,15 +25,15 @@ def one_line(result: tuple[int, str, str]) -> str:
 
 
 def test_where_nothing_listens_it_says_so(run: Run, mail: Path, tmp_path: Path) -> None:
-    """TCP and Unix sockets."""
+    """TCP and Unix sockets. That is all that is printed, for no session has begun."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-    error = one_line(run("send", "--to", f"inet:{port}@127.0.0.1", mail))
-    assert error.startswith(f"demyjpy send: inet:{port}@127.0.0.1: cannot connect: ")
+    refused = run("send", "--to", f"inet:{port}@127.0.0.1", mail)
+    assert one_line(refused).startswith(f"demyjpy send: inet:{port}@127.0.0.1: cannot connect: ")
     path = tmp_path / "none.sock"
-    assert one_line(run("send", "--to", f"unix:{path}", mail)) == (
-        f"demyjpy send: unix:{path}: cannot connect: No such file or directory"
-    )
+    missing = run("send", "--to", f"unix:{path}", mail)
+    assert one_line(missing) == f"demyjpy send: unix:{path}: cannot connect: No such file or directory"
+    assert (refused[1], missing[1]) == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from demyjpy import define_event_handlers, merge_handlers
+from demyjpy import EndOfMessage, change_header, define_event_handlers, find, merge_handlers
 from demyjpy import events as ev
 from demyjpy.cli.replay_jobs import filter_of
 from demyjpy.cli.replay_page import ReportPage
@@ -32,6 +32,7 @@ from demyjpy.trace import MessageStory, Trace, write
 from demyjpy.trace.display import pages
 from demyjpy.trace.display.pages import Bounded, Markup, element, page, text
 from demyjpy.verdicts import Fate
+from tests.engine.harness import EOM, MAIL, OPENING, QUIT, RCPT, packet
 from tests.trace.sessions import WHOLE, tagger, watched
 
 Run = Callable[..., tuple[int, str, str]]
@@ -378,3 +379,24 @@ def test_only_pages_are_written_over(run: Run, traces: Path) -> None:
 def test_pages_are_numbered() -> None:
     """From the second on."""
     assert [numbered("a/s.html", number) for number in (1, 2)] == ["a/s.html", "a/s-2.html"]
+
+
+@pytest.mark.parametrize("is_played", [True, False])
+def test_a_page_shows_who_of_a_chain_did_what(is_played: bool) -> None:
+    """With the event for which a filter waited, and what it found out."""
+    editor = define_event_handlers(actions={"change_header"}, name="editor")
+    editor.end_of_message(lambda event, ctx: change_header(ctx, 1, "Subject", "two"))
+    reader = define_event_handlers(name="reader")
+    reader.header(lambda event, ctx: find(ctx, "seen", event.value, score=2.5))
+    subject = packet("L", b"Subject\0 one\0")
+    steps, _ = watched(merge_handlers(editor, reader), *OPENING, MAIL, RCPT, subject, EOM, QUIT)
+    trace = Trace.of_steps(steps)
+    views = list(played_views(steps) if is_played else recorded_views(trace.moments))
+    end = next(one for one in views if one.name == "end_of_message")
+    assert isinstance(end.event, EndOfMessage)
+    assert [one.again for one in end.acts] == ["", "header"]
+    found = session_page(trace, views, "now")
+    assert is_self_contained(found)
+    assert "found: seen two, score 2.5, by reader" in found
+    assert "(header, for which it waited)" in found
+    assert "editor: " in found

@@ -266,7 +266,7 @@ def test_the_server_and_the_kit_record_alike(driver: Any, tmp_path: Path) -> Non
     recorder = Recorder(directory)
     with running(tagger(), driver=driver, observer=recorder) as address:
         play_at(address)
-        wait_until(lambda: not recorder._sessions, "the end of the session")
+        wait_until(lambda: ends(directory) == ["quit"], "the end of the session")
     recorder.close()
     recorder.close()
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
@@ -314,6 +314,7 @@ def test_a_file_that_fails_is_one_line_and_another_is_begun(
         assert play_at(address).is_delivered
         wait_until(lambda: bool(caplog.messages), "a line")
         assert play_at(address).is_delivered
+        assert recorder._writer.wait(20.0)
         monkeypatch.setattr(recorder._tray, "_again", 0.0)  # time passes
         assert play_at(address).is_delivered
         wait_until(lambda: ends(tmp_path / "traces") == ["quit"] * 2, "another session")

@@ -127,6 +127,22 @@ def test_a_writer_that_is_closed_ends_its_thread_and_begins_another(gate: thread
     assert writer.close()
 
 
+def test_a_writer_that_lags_does_many_things_at_once() -> None:
+    """It waits for more, unless somebody waits for it, or a quarter of what may wait is there."""
+    writer, done = BackgroundWriter("test", 100, lag=600.0), []
+    for number in range(3):
+        writer.put(1, lambda number=number: done.append(number))
+    assert not done
+    assert writer.wait(20.0)
+    assert done == [0, 1, 2]
+    writer.put(1, lambda: done.append(3))
+    writer.put(30, lambda: done.append(4))
+    wait_until(lambda: done == [0, 1, 2, 3, 4], "what waits")
+    writer.put(1, lambda: done.append(5))
+    assert writer.close()
+    assert done[-1] == 5
+
+
 def test_a_limit_lets_so_many_through() -> None:
     """At once, and again when time has passed."""
     limit = RateLimit(3, 3600.0)

@@ -103,7 +103,7 @@ def test_changes_that_a_refusal_made_void_are_told() -> None:
     assert lines[4:] == [
         f"{name}.tag asked for accept at end_of_message.",
         f"{name}.check decided at end_of_message: reply 550 5.7.1 no.",
-        f"Dropped: add header X: y, asked for by {name}.tag, for the mail was rejected.",
+        f"Dropped: add header X: y, asked for by {name}.tag, because the mail was rejected.",
     ]
 
 
@@ -128,7 +128,7 @@ def test_a_plan_that_was_not_sent_is_told() -> None:
 
     (last,) = told({"end_of_message": ask}, *WHOLE, on_error="accept")[-1:]
     assert last.startswith("Dropped: add header X: y, asked for by ")
-    assert last.endswith(", for it was not sent.")
+    assert last.endswith(", because it was not sent.")
 
 
 def test_a_mail_that_was_given_up_is_told() -> None:
@@ -185,7 +185,7 @@ def test_what_a_foreign_filter_changed_in_vain_is_told() -> None:
     )
     trace = Trace("s", records)
     assert list(sentences(trace, trace.messages[0]))[-1] == (
-        "Dropped: add header A: b, asked for by the filter, for the mail was rejected."
+        "Dropped: add header A: b, asked for by the filter, because the mail was rejected."
     )
     unanswered = Trace("s", (records[0], {"direction": "end", "how": "mta"}))
     assert "The filter never answered at its end." in sentences(unanswered, unanswered.messages[0])
@@ -272,7 +272,7 @@ def test_a_message_is_a_line() -> None:
     (line,) = lines_of(tagger(), *WHOLE, clock=ticking())
     assert line == (
         f"session session: Q1 {ENVELOPE} from client.example [192.0.2.1]: "
-        f"accepted, 1 change by {name}, 4.0 ms"
+        f"accepted, 1 change by {name} (X-Tag added), 4.0 ms"
     )
 
 
@@ -334,7 +334,7 @@ def test_merged_filters_have_one_line_a_message() -> None:
     (line,) = lines_of(merge_handlers(one, two), *OPENING, MAIL, RCPT, EOM, QUIT)
     assert line.endswith(f": rejected at end_of_message (reply 550 5.7.1 no) by {name}.refuse")
     (line,) = lines_of(merge_handlers(two, two), *OPENING, MAIL, RCPT, EOM, QUIT)
-    assert line.endswith(f": accepted, 2 changes by {name}.tag")
+    assert line.endswith(f": accepted, 2 changes by {name}.tag (2 fields B added)")
 
 
 def test_observed_events_and_a_body_with_its_end_are_one_message() -> None:

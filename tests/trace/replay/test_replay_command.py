@@ -91,6 +91,19 @@ def traces(filters: Path) -> Path:
     return path
 
 
+def test_the_help_shows_how_it_is_called(run: Run) -> None:
+    """One trace or more, and a filter after them, which may be left out; each has a line of its own."""
+    status, output, _ = run("replay", "--help")
+    assert status == 0
+    usage, _, rest = output.partition("\n\n")
+    assert usage.split("\n")[-1].strip() == "TRACE [TRACE ...] [FILTER]"
+    lines = rest.splitlines()
+    assert [line.split()[0] for line in lines[lines.index("positional arguments:") + 1 :][:2]] == [
+        "TRACE",
+        "FILTER",
+    ]
+
+
 def test_the_same_filter_answers_the_same(run: Run, traces: Path) -> None:
     """Status 0, and one line; what the filter prints is not in the way."""
     assert run("replay", traces, "first_filter.py") == (

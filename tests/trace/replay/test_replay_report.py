@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 
 from demyjpy import actions as act
-from demyjpy import add_header, define_event_handlers, reject
+from demyjpy import add_header, define_event_handlers, find, merge_handlers, reject
 from demyjpy.cli.output import Paint
 from demyjpy.cli.replay_report import (
     ContextChanges,
@@ -117,3 +117,20 @@ def test_all_that_a_filter_may_say_has_words() -> None:
         "        new: x",
         "        after it: a = 1",
     ]
+
+
+def test_step_tells_who_of_a_chain_did_what(capsys: pytest.CaptureFixture[str]) -> None:
+    """As recorded, and as it is now: for what a filter waited, and what it found out."""
+    editor = define_event_handlers(actions={"add_header"}, name="editor")
+    editor.end_of_message(lambda event, ctx: add_header(ctx, "X-A", "b"))
+    reader = define_event_handlers(name="reader")
+    reader.header(lambda event, ctx: find(ctx, "seen", event.name, source="header"))
+    chain = merge_handlers(editor, reader)
+    trace = Trace.of_steps(watched(chain, *OPENING, *MESSAGE, QUIT)[0])
+    show_steps(trace, None, Paint(is_on=False))
+    recorded = capsys.readouterr().out
+    show_steps(trace, chain, Paint(is_on=False))
+    for output in (recorded, capsys.readouterr().out):
+        assert "handler: editor: " in output
+        assert "found: seen X-A, from header, by reader" in output
+    assert "(header, for which it waited)" in recorded

@@ -12,6 +12,7 @@ from demyjpy import (
     accept,
     add_header,
     define_event_handlers,
+    merge_handlers,
     reject,
     tempfail,
 )
@@ -22,9 +23,10 @@ from demyjpy.trace import Trace, load
 from demyjpy.trace.format.converters import WireConverter
 from demyjpy.trace.format.wire_captures import records_of
 from demyjpy.trace.replay.comparing import compare_bytes, compare_filters, compare_messages
+from demyjpy.trace.replay.outside_calls import OutsideWatch
 from demyjpy.trace.replay.recorded_filter import recorded_filter
 from demyjpy.trace.replay.replaying import Filter, replay
-from tests.anyfilters import Notebook, any_filters
+from tests.anyfilters import Notebook, any_filters, finding_chains
 from tests.engine.harness import (
     ABORT,
     ALL_STEPS,
@@ -91,6 +93,24 @@ def test_any_filter_replays(any_filter: Any, packets: list[Any]) -> None:
     trace = recorded(any_filter.registry(Notebook()), *OPENING, *packets, QUIT)
     found = compare_bytes(trace, Filter(any_filter.registry(Notebook())))
     assert (found.is_same, found.impure) == (True, ())
+
+
+SUBJECTS = [packet("L", b"Subject\0 one\0"), packet("L", b"X-Note\0 two\0")]
+
+
+@settings(deadline=None)
+@given(finding_chains, st.lists(st.sampled_from([*MESSAGE, *SUBJECTS, ABORT]), max_size=12))
+def test_any_chain_replays(chain: Any, packets: list[Any]) -> None:
+    """With filters that wait for one another, in corners, and for some mail only; also if watched."""
+
+    def made() -> Any:
+        return merge_handlers(*[one.registry(Notebook()) for one in chain])
+
+    trace = recorded(made(), *OPENING, *packets, EOM, QUIT)
+    found = compare_bytes(trace, Filter(made()))
+    assert (found.is_same, found.impure) == (True, ())
+    assert compare_bytes(trace, Filter(made(), watch=OutsideWatch(lambda reach: None))).is_same
+    assert compare_filters(trace, Filter(made()), Filter(made())).is_same
 
 
 def test_header_values_are_said_as_they_were_agreed() -> None:

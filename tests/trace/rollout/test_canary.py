@@ -6,11 +6,17 @@ from typing import Any
 import pytest
 
 from demyjpy import (
+    ChangeHeader,
     HandlerError,
+    InsertHeader,
+    ReplaceBody,
+    accept,
     add_header,
     define_event_handlers,
     merge_handlers,
     reject,
+    scoped,
+    send_action,
     skip,
 )
 from demyjpy.testing import Postfix, run, session
@@ -128,13 +134,75 @@ def test_the_mta_need_not_offer_what_the_candidate_wants() -> None:
 
 
 def test_the_one_that_answers_may_skip_the_body() -> None:
-    """The other wants nothing of it; an observer of bodies is none that could say so."""
+    """The other wants nothing of it, and is done with the message."""
     skipping = define_event_handlers({"body": lambda event, ctx: skip(ctx)})
     reading = define_event_handlers({"body": lambda event, ctx: ctx})
     watching = define_event_handlers()
     watching.body(reply=False)(lambda event, ctx: ctx)
-    cases = ((skipping, reading, "s"), (reading, skipping, "c"), (skipping, watching, "c"))
+    cases = ((skipping, reading, "s"), (reading, skipping, "c"), (skipping, watching, "s"))
     for live, candidate, letter in cases:
         opened = Session.open(canary(live, candidate, share=0))
         opened.say(*OPENING, MAIL)
         assert opened.say(BODY) == letter
+
+
+# --------------------------------------------------------------------------------------- chains
+LONG = session().mail("a@x").rcpt("b@example.net").message()
+
+
+def editor(word: str, index: int = 1) -> Any:
+    """A filter that sees the subject, and changes it and the body, refusing where it is told to."""
+    handlers = define_event_handlers(
+        actions={"add_header", "change_header", "change_body"}, state={"subject": ""}
+    )
+
+    @handlers.header
+    def see(event: Any, ctx: Any) -> Any:
+        return ctx.set("subject", event.value) if event.name == "Subject" else ctx
+
+    @handlers.end_of_message
+    def edit(event: Any, ctx: Any) -> Any:
+        edits = InsertHeader(index, "X-Seen", ctx["subject"]), ChangeHeader(1, "Subject", word)
+        return send_action(ctx, *edits, ReplaceBody(word.encode()))
+
+    return handlers
+
+
+def refusing(event_name: str) -> Any:
+    return define_event_handlers({event_name: lambda event, ctx: reject(ctx)})
+
+
+CHAINS = {
+    "one": [editor("one", 5)],
+    "two": [editor("one"), editor("two")],
+    "refuses early": [editor("one"), refusing("header")],
+    "refuses at its end": [refusing("end_of_message"), editor("two")],
+    "accepts": [define_event_handlers({"recipient": lambda event, ctx: accept(ctx)})],
+    "edits and refuses": [
+        define_event_handlers(
+            {"end_of_message": lambda event, ctx: reject(add_header(ctx, "X-A", "b"))},
+            actions={"add_header"},
+        )
+    ],
+}
+
+
+@pytest.mark.parametrize("other", CHAINS)
+@pytest.mark.parametrize("name", CHAINS)
+def test_the_one_that_answers_works_as_it_would_alone(name: str, other: str) -> None:
+    """It does not wait for the other, is asked whatever the other says, and its edits are its own."""
+    chains = [merge_handlers(*map(scoped, ("a", "b"), CHAINS[one])) for one in (name, other)]
+    plain = run(chains[0], LONG, mta=Postfix())
+    for both in (canary(*chains, share=0), canary(*reversed(chains), share=1)):
+        result = run(both, LONG, mta=Postfix())
+        assert result.troubles == plain.troubles
+        assert (result.actions, result.verdict) == (plain.actions, plain.verdict)
+        assert result.is_delivered == plain.is_delivered
+
+
+def test_a_canary_among_other_filters_is_one_of_the_chain() -> None:
+    """It gets what those before it have made, and its edits are part of the plan of all."""
+    both = canary(editor("live"), editor("candidate"), share=1)
+    result = run(merge_handlers(tagging("first"), both), LONG, mta=Postfix())
+    assert result.troubles == ()
+    assert [type(one).__name__ for one in result.actions[:2]] == ["ChangeHeader", "InsertHeader"]

@@ -1,0 +1,73 @@
+"""The header field Authentication-Results, read as its writers write it (RFC 8601).
+
+Some large senders leave the name of the server out or repeat a method. Nothing here raises, and what
+cannot be read is left out.
+"""
+
+import re
+from typing import Final
+
+from attrs import frozen
+
+from demyjpy.message.comments import without_comments
+from demyjpy.message.mime.parameters import split_pieces, unquote
+from demyjpy.message.text import cleaned
+
+_WORD: Final = re.compile(r'(?>[^\s"]+|"(?>[^"\\]+|\\.?)*+"?)++')
+
+
+@frozen
+class AuthenticationResult:
+    """What one method found.
+
+    ``method``: like ``"spf"``; ``result``: like ``"pass"``, both in lower case. ``properties`` are pairs
+    like ``("smtp.mailfrom", "example.org")``.
+    """
+
+    method: str
+    result: str
+    reason: str | None = None
+    properties: tuple[tuple[str, str], ...] = ()
+
+    def get(self, name: str) -> str | None:
+        """The first property of a name, or None."""
+        return next((value for key, value in self.properties if key == name.lower()), None)
+
+
+@frozen
+class AuthenticationResults:
+    """One field: which server says so (lower case; empty if it does not say), and its results."""
+
+    server: str
+    results: tuple[AuthenticationResult, ...] = ()
+
+    def get(self, method: str) -> str | None:
+        """The first result of a method, or None."""
+        return next((one.result for one in self.results if one.method == method.lower()), None)
+
+
+def parse_authentication_results(value: str) -> AuthenticationResults:
+    """What the value of a field Authentication-Results says."""
+    pieces = [_pairs(piece) for piece in split_pieces(without_comments(cleaned(value)))]
+    server = "" if any(text for _, text in pieces[0]) or not pieces[0] else unquote(pieces[0][0][0])
+    results = (_result(pairs) for pairs in pieces if pairs and pairs[0][1])
+    return AuthenticationResults(server.lower(), tuple(results))
+
+
+def _pairs(piece: str) -> list[tuple[str, str]]:
+    """The words of a piece as names and values; a word without ``=`` has no value."""
+    text = " ".join(piece.split()).replace(" = ", "=")
+    pairs = (word.partition("=") for word in _WORD.findall(text))
+    return [(name, unquote(value)) for name, _, value in pairs]
+
+
+def _result(pairs: list[tuple[str, str]]) -> AuthenticationResult:
+    (method, result), *others = pairs
+    properties = tuple((name.lower(), value) for name, value in others if value)
+    reason = next((value for name, value in properties if name == "reason"), None)
+    return AuthenticationResult(
+        method.partition("/")[0].lower(),
+        result.lower(),
+        reason,
+        tuple(pair for pair in properties if pair[0] != "reason"),
+    )
