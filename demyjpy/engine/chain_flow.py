@@ -157,7 +157,8 @@ def settle(turn: Turn, members: Members, job: Job) -> Verdict:
             letter == BODYEOB or not _has_more_before(turn, members, kept[0], letter)
         )
         refusal = kept if is_due else None
-    if letter == BODYEOB:  # the chain came to the place of each before the one that refuses
+    if letter == BODYEOB or (refusal is not None and letter in CONTENT):
+        # the chain came to the end of each before the one that refuses: at content they have no more
         for number in range(len(members.filters) if refusal is None else refusal[0]):
             scope.chain = scope.chain.tell(number)
     if refusal is not None:

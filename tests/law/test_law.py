@@ -43,6 +43,16 @@ def test_of_two_that_refuse_content_the_one_before_counts(second: str, third: st
         assert list(faults(Draw(plans, (_LETTER,)))) == []
 
 
+@pytest.mark.parametrize("refused", ["header", "end_of_headers", "body", "message"])
+@pytest.mark.parametrize(
+    "heard", ["mail", "mail recipient data", "connect header", "mail end_of_headers", "mail body"]
+)
+def test_a_filter_that_has_heard_all_it_wants_has_had_its_end(heard: str, refused: str) -> None:
+    """A filter behind it refuses the content: no abort for it, in a row it has had end of message before."""
+    plans = (Plan({}, listens=frozenset(heard.split())), Plan({refused: "reject"}))
+    assert list(faults(Draw(plans, (_LETTER,)))) == []
+
+
 # ------------------------------------------------------------------------- the generator's quality
 def _collides(draw: Draw) -> bool:
     """The second filter edits a name that the first added or deleted."""
