@@ -29,6 +29,7 @@ ENGINE_KEYS: Final = frozenset(
         "connection",
         "findings",
         "owners",
+        "answers",
     }
 )
 """The keys that the engine owns."""
@@ -47,6 +48,7 @@ _EMPTY: Final[Context] = small_map(
         "connection": small_map({}),
         "findings": (),
         "owners": small_map({}),
+        "answers": small_map({}),
     }
 )
 

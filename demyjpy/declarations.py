@@ -1,7 +1,8 @@
 """What a filter declares besides its handlers, checked when it is declared."""
 
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -117,6 +118,48 @@ def _after(names: Iterable[str]) -> frozenset[str]:
     return frozenset([check_name("a name in after=", name) for name in given])
 
 
+FACTS: Final = ("client", "helo", "sender", "recipients", "user", "tls", "origin")
+"""What ``facts=`` may declare."""
+
+
+def _facts(names: Iterable[str]) -> frozenset[str]:
+    return _names("facts", names, FACTS)
+
+
+def _performers(asks: Mapping[type, Callable[..., Any]]) -> dict[type, Callable[..., Any]]:
+    for kind, performer in check_mapping("asks=", asks).items():
+        if not isinstance(kind, type) or not callable(performer):
+            raise HandlerError(
+                "expected asks= as a map from classes of questions to functions (question, resources), "
+                f"got {describe(kind)}: {describe(performer)}"
+            )
+    return dict(asks)
+
+
+def _jobs(every: Mapping[float, Any]) -> dict[float, Any]:
+    for seconds, job in check_mapping("every=", every).items():
+        is_time = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if not is_time or not (0 < seconds < math.inf):
+            raise HandlerError(f"expected every= as a map from seconds to jobs, got {describe(seconds)}")
+        if isinstance(job, type) or not callable(getattr(job, "perform", None)):
+            raise HandlerError(
+                "expected a job in every=, an instance of a class with perform(self, resources), got "
+                f"{describe(job)}"
+            )
+    return {float(seconds): job for seconds, job in every.items()}
+
+
+def _resources(resources: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
+    for name, make in check_mapping("resources=", resources).items():
+        check_name("the name of a resource", name)
+        if not callable(make):
+            raise HandlerError(
+                f"expected under {name!r} in resources= a function of the settings that returns a "
+                f"context manager, got {describe(make)}"
+            )
+    return dict(resources)
+
+
 CONDITION: Final = "only_if "
 """What the key begins with under which `only_if` keeps whether a filter was chosen."""
 
@@ -133,6 +176,8 @@ class Declarations:
     """What a filter declares besides its handlers, checked.
 
     ``corners`` are those that it works in, from the outermost: ``state`` holds a map for each of them.
+    ``facts`` are those that it reads; ``asks`` says who answers its questions, by class; ``every`` are
+    its jobs by their period in seconds; ``resources``: what performers get, by name.
     ``alternative``: filters with different ones are never asked about the same message, as those of a
     canary. Empty for a filter that is asked about each.
     """
@@ -146,3 +191,7 @@ class Declarations:
     after: frozenset[str] = field(default=(), converter=_after)
     corners: tuple[Corner, ...] = ()
     alternative: str = ""
+    facts: frozenset[str] = field(default=(), converter=_facts)
+    asks: Mapping[type, Callable[..., Any]] = field(factory=dict, converter=_performers)
+    every: Mapping[float, Any] = field(factory=dict, converter=_jobs)
+    resources: Mapping[str, Callable[..., Any]] = field(factory=dict, converter=_resources)

@@ -4,8 +4,19 @@ Only what a decorator takes is here; what is registered is checked by `demyjpy.r
 that a decorator does not have is passed on (``**unknown``): the registry says which ones there are.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar, overload
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import (
+    Any,
+    Final,
+    Generic,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 from attrs import frozen
 
@@ -30,57 +41,103 @@ class Registers(Protocol):
         """Register a handler."""
 
 
+class PlainOptions(TypedDict, total=False):
+    """Options of every decorator.
+
+    ``blocking=True``: the handler may block; the asyncio driver runs it in a thread. ``timeout``: the
+    most seconds that the handler may take; the server's ``handler_timeout`` if it says nothing.
+    """
+
+    blocking: bool
+    timeout: float | None
+
+
+class AskingOptions(PlainOptions, Generic[E], total=False):
+    """Options of a handler that may wait for answers (see `demyjpy.ask`).
+
+    ``needs``: keys of questions that were asked before: it is called when they are answered or late.
+    ``asking``: a function ``(event, ctx)`` that returns questions by key, which are asked before the
+    handler is called. ``within``: seconds for the answers to these, 5 if it says nothing.
+    """
+
+    needs: Collection[str]
+    asking: Callable[[E, Context], Mapping[str, Any]]
+    within: float
+
+
+class AnsweringOptions(AskingOptions[E], total=False):
+    """``reply=False``: an observer, for which the MTA need not wait; it never answers."""
+
+    reply: bool
+
+
+class RecipientOptions(AnsweringOptions[ev.Recipient], total=False):
+    """``rejected=True``: also recipients that the MTA refused; these are never answered."""
+
+    rejected: bool
+
+
+class EndOfMessageOptions(AskingOptions[ev.EndOfMessage], total=False):
+    """``progress``: seconds between signs of life while it runs or waits, 5 by default."""
+
+    progress: float | None
+
+
+class MessageOptions(AskingOptions[Message], total=False):
+    """``limit``: the largest message that it gets whole, in bytes of header and body.
+
+    ``beyond``: what becomes of a larger one. It comes without its body (``"headers"``: its ``is_whole``
+    is False), or it is refused without a call of the handler, for now (``"tempfail"``) or for good
+    (``"reject"``). ``progress``: seconds between signs of life while the handler runs or waits, 5 by
+    default; None for none.
+    """
+
+    limit: int
+    beyond: Beyond
+    progress: float | None
+
+
 @frozen
 class PlainDecorator(Generic[E]):
-    """Registers a handler for an event that is never answered."""
+    """Registers a handler for an event that is never answered. Its options: `PlainOptions`."""
 
     registry: Registers
     event: str
 
-    def _register(self, function: Any, **options: Any) -> Any:
+    @overload
+    def __call__(self, function: Callable[[E, Context], R], /) -> Callable[[E, Context], R]: ...
+
+    @overload
+    def __call__(self, /, **options: Unpack[PlainOptions]) -> "Register[E]": ...
+
+    def __call__(self, function: Any = None, /, **options: Any) -> Any:
+        """The function, registered; with options a decorator that registers it."""
+
         def register(function: Any) -> Any:
             self.registry.add(self.event, function, **options)
             return function
 
         return register if function is None else register(function)
 
-    @overload
-    def __call__(self, function: Callable[[E, Context], R], /) -> Callable[[E, Context], R]: ...
-
-    @overload
-    def __call__(self, /, *, blocking: bool = ...) -> "Register[E]": ...
-
-    def __call__(self, function: Any = None, /, *, blocking: bool = False, **unknown: Any) -> Any:
-        """``blocking=True``: the handler may block; the asyncio driver runs it in a thread."""
-        return self._register(function, blocking=blocking, **unknown)
-
 
 @frozen
 class Decorator(PlainDecorator[E]):
-    """Registers a handler for an event that is answered."""
+    """Registers a handler for an event that is answered. Its options: `AnsweringOptions`."""
 
     @overload
     def __call__(self, function: Callable[[E, Context], R], /) -> Callable[[E, Context], R]: ...
 
     @overload
-    def __call__(self, /, *, reply: bool = ..., blocking: bool = ...) -> "Register[E]": ...
+    def __call__(self, /, **options: Unpack[AnsweringOptions[E]]) -> "Register[E]": ...
 
-    def __call__(
-        self,
-        function: Any = None,
-        /,
-        *,
-        reply: bool = True,
-        blocking: bool = False,
-        **unknown: Any,
-    ) -> Any:
-        """``reply=False``: an observer, for which the MTA need not wait; it never answers."""
-        return self._register(function, reply=reply, blocking=blocking, **unknown)
+    def __call__(self, function: Any = None, /, **options: Any) -> Any:
+        """As `PlainDecorator`."""
+        return PlainDecorator.__call__(self, function, **options)
 
 
 @frozen
 class RecipientDecorator(PlainDecorator[ev.Recipient]):
-    """Registers a handler for ``recipient``."""
+    """Registers a handler for ``recipient``. Its options: `RecipientOptions`."""
 
     @overload
     def __call__(
@@ -88,27 +145,16 @@ class RecipientDecorator(PlainDecorator[ev.Recipient]):
     ) -> Callable[[ev.Recipient, Context], R]: ...
 
     @overload
-    def __call__(
-        self, /, *, reply: bool = ..., blocking: bool = ..., rejected: bool = ...
-    ) -> "Register[ev.Recipient]": ...
+    def __call__(self, /, **options: Unpack[RecipientOptions]) -> "Register[ev.Recipient]": ...
 
-    def __call__(
-        self,
-        function: Any = None,
-        /,
-        *,
-        reply: bool = True,
-        blocking: bool = False,
-        rejected: bool = False,
-        **unknown: Any,
-    ) -> Any:
-        """``rejected=True``: also recipients that the MTA refused; these are never answered."""
-        return self._register(function, reply=reply, blocking=blocking, rejected=rejected, **unknown)
+    def __call__(self, function: Any = None, /, **options: Any) -> Any:
+        """As `PlainDecorator`."""
+        return PlainDecorator.__call__(self, function, **options)
 
 
 @frozen
 class EndOfMessageDecorator(PlainDecorator[ev.EndOfMessage]):
-    """Registers a handler for ``end_of_message``."""
+    """Registers a handler for ``end_of_message``. Its options: `EndOfMessageOptions`."""
 
     @overload
     def __call__(
@@ -116,26 +162,16 @@ class EndOfMessageDecorator(PlainDecorator[ev.EndOfMessage]):
     ) -> Callable[[ev.EndOfMessage, Context], R]: ...
 
     @overload
-    def __call__(
-        self, /, *, blocking: bool = ..., progress: float | None = ...
-    ) -> "Register[ev.EndOfMessage]": ...
+    def __call__(self, /, **options: Unpack[EndOfMessageOptions]) -> "Register[ev.EndOfMessage]": ...
 
-    def __call__(
-        self,
-        function: Any = None,
-        /,
-        *,
-        blocking: bool = False,
-        progress: float | None = 5.0,
-        **unknown: Any,
-    ) -> Any:
-        """``progress``: seconds between signs of life while it runs; None for none."""
-        return self._register(function, blocking=blocking, progress=progress, **unknown)
+    def __call__(self, function: Any = None, /, **options: Any) -> Any:
+        """As `PlainDecorator`."""
+        return PlainDecorator.__call__(self, function, **options)
 
 
 @frozen
 class MessageDecorator(PlainDecorator[Message]):
-    """Registers a handler for ``message``, which gets all of a message as a value."""
+    """Registers a handler for ``message``, which gets a message as a value: see `MessageOptions`."""
 
     @overload
     def __call__(
@@ -143,37 +179,11 @@ class MessageDecorator(PlainDecorator[Message]):
     ) -> Callable[[Message, Context], R]: ...
 
     @overload
-    def __call__(
-        self,
-        /,
-        *,
-        limit: int = ...,
-        beyond: Beyond = ...,
-        blocking: bool = ...,
-        progress: float | None = ...,
-    ) -> "Register[Message]": ...
+    def __call__(self, /, **options: Unpack[MessageOptions]) -> "Register[Message]": ...
 
-    def __call__(
-        self,
-        function: Any = None,
-        /,
-        *,
-        limit: int = LIMIT,
-        beyond: Beyond = "headers",
-        blocking: bool = False,
-        progress: float | None = 5.0,
-        **unknown: Any,
-    ) -> Any:
-        """``limit``: the largest message that it gets whole, in bytes of header and body.
-
-        ``beyond``: what becomes of a larger one. It comes without its body (``"headers"``: its
-        ``is_whole`` is False), or it is refused without a call of the handler, for now (``"tempfail"``)
-        or for good (``"reject"``). ``progress``: seconds between signs of life while the handler runs;
-        None for none.
-        """
-        return self._register(
-            function, limit=limit, beyond=beyond, blocking=blocking, progress=progress, **unknown
-        )
+    def __call__(self, function: Any = None, /, **options: Any) -> Any:
+        """As `PlainDecorator`."""
+        return PlainDecorator.__call__(self, function, **options)
 
 
 class Register(Protocol[E]):

@@ -52,6 +52,10 @@ def define_event_handlers(
     macros: Mapping[str, Iterable[str]] | None = None,
     state: Mapping[str, Any] | None = None,
     after: Iterable[str] = (),
+    facts: Iterable[str] = (),
+    asks: Mapping[type, Callable[..., Any]] | None = None,
+    every: Mapping[float, Any] | None = None,
+    resources: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Registry:
     """A registry: a map from event names to handlers, to which its decorators add.
 
@@ -60,11 +64,24 @@ def define_event_handlers(
     actions of a kind: ``"headers"``, ``"body"``, ``"envelope"`` or ``"all"``. ``optional_events`` may be
     missing from the MTA's offer. ``macros`` asks for macros by event, if the MTA can be asked. ``state``
     is what each connection's context starts with. ``after`` has the names of filters that may not stand
-    behind this one in `merge_handlers`. What cannot be right raises `HandlerError`.
+    behind this one in `merge_handlers`. ``facts`` are those that `facts` and `recipients` are read for.
+    ``asks`` says by class who answers the questions of this filter: functions ``(question, resources)``.
+    ``every`` are jobs by their period in seconds. ``resources`` are functions of the settings by name,
+    each of which returns a context manager for performers. What cannot be right raises `HandlerError`.
     """
     required = actions_of(edits)
     declared = Declarations(
-        actions, optional_actions, optional_events, macros or {}, state or {}, name, after
+        actions,
+        optional_actions,
+        optional_events,
+        macros or {},
+        state or {},
+        name,
+        after,
+        facts=facts,
+        asks=asks or {},
+        every=every or {},
+        resources=resources or {},
     )
     if required:
         declared = evolve(declared, actions=declared.actions | required)

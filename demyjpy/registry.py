@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_args
 from attrs import evolve, field, fields, frozen
 
 from demyjpy import events as ev
+from demyjpy.questions import WITHIN, as_keys, check_seconds
 from demyjpy.codec import ROW_OF_NAME
 from demyjpy.context import Context, check_mapping
 from demyjpy.declarations import Declarations
@@ -34,6 +35,9 @@ HANDLER_NAMES: Final = (*EVENT_NAMES, "message", "disconnect", "options", "defin
 QUIETABLE: Final = tuple(name for name in EVENT_NAMES if ROW_OF_NAME[name].quiet)
 """The events whose handler may be declared ``reply=False``."""
 
+ASKABLE: Final = (*(name for name in EVENT_NAMES if name not in ("abort", "quit")), "message")
+"""The events whose handlers may wait for answers: all but those that tell that something is over."""
+
 _ENDS: Final = ("message", "end_of_message")
 
 
@@ -45,7 +49,10 @@ class Handler(Generic[E]):
     ``rejected`` (recipient) for one that also gets recipients that the MTA refused; ``progress``
     (message, end_of_message) is the time in seconds between signs of life while it runs, None for none;
     ``limit`` and ``beyond`` (message): the largest message in bytes, and what becomes of a larger one;
-    ``filter`` is the name of its filter, None if that has none.
+    ``timeout``: the most seconds that it may take, with what it waits for; None for the server's.
+    ``needs``: keys of questions for whose answers it waits; ``asking``: a function ``(event, ctx)`` that
+    returns questions by key, which are asked before it is called; ``within``: the most seconds for their
+    answers. ``filter`` is the name of its filter, None if that has none.
     """
 
     event: str
@@ -57,6 +64,10 @@ class Handler(Generic[E]):
     filter: str | None = None
     limit: int = LIMIT
     beyond: Beyond = "headers"
+    timeout: float | None = None
+    needs: frozenset[str] = field(default=frozenset(), converter=as_keys)
+    asking: Callable[[E, Context], Any] | None = None
+    within: float = WITHIN
     is_async: bool = field(init=False)
 
     @is_async.default
@@ -90,6 +101,23 @@ class Handler(Generic[E]):
         if self.beyond not in get_args(Beyond):
             names = ", ".join(map(repr, get_args(Beyond)))
             raise HandlerError(f"expected beyond= as one of {names}, got {self.beyond!r}")
+        if self.timeout is not None:
+            check_seconds("timeout=", self.timeout)
+        check_seconds("within=", self.within)
+        if (self.needs or self.asking is not None) and self.event not in ASKABLE:
+            raise HandlerError(
+                f"expected needs= and asking= at {', '.join(ASKABLE)}, got them at {self.event!r}"
+            )
+        if self.asking is not None and not callable(self.asking):
+            raise HandlerError(
+                "expected asking= as a function (event, ctx) that returns questions by key, got "
+                f"{describe(self.asking)}"
+            )
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is called only when questions are answered."""
+        return bool(self.needs) or self.asking is not None
 
     def __call__(self, event: E, ctx: Context) -> Any:
         return self.function(event, ctx)
@@ -101,7 +129,20 @@ class Handler(Generic[E]):
         return name if self.filter is None else f"{self.filter}: {name}"
 
 
-_OPTIONS: Final = frozenset({"blocking", "reply", "rejected", "progress", "limit", "beyond"})
+_OPTIONS: Final = frozenset(
+    {
+        "blocking",
+        "reply",
+        "rejected",
+        "progress",
+        "limit",
+        "beyond",
+        "timeout",
+        "needs",
+        "asking",
+        "within",
+    }
+)
 
 
 def _check_options(event: str, options: Mapping[str, Any]) -> None:
@@ -114,6 +155,8 @@ def _check_options(event: str, options: Mapping[str, Any]) -> None:
     known += ["rejected"] if event == "recipient" else []
     known += ["progress"] if event in _ENDS else []
     known += ["limit", "beyond"] if event == "message" else []
+    known += ["timeout"]
+    known += ["needs", "asking", "within"] if event in ASKABLE else []
     usual = {one.name: one.default for one in fields(Handler) if one.name in _OPTIONS}
     unknown = [
         name

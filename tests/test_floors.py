@@ -19,7 +19,10 @@ FLOORS = (
     ("events", "actions", "texts", "verdicts", "codec"),
     ("message",),
     ("engine.cache", "engine.smallmap", "engine.macros", "engine.negotiation"),
-    ("context", "declarations", "decorators", "registry", "shorthands", "findings", "wishes"),
+    (
+        *("context", "declarations", "decorators", "registry", "shorthands", "findings", "wishes"),
+        *("requests", "questions"),
+    ),
     ("wrapping", "scoping", "merging", "conditions", "handlers"),
     ("engine",),
     ("drivers",),

@@ -28,6 +28,7 @@ from demyjpy.engine.stock import Spooling
 from demyjpy.errors import HandlerError
 from demyjpy.message import Message
 from demyjpy.registry import Handler
+from demyjpy.requests import Request
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, Unread
 
 _CONTENT: Final = (ev.Header, ev.EndOfHeaders, ev.Body, Message)
@@ -195,6 +196,20 @@ class Trouble:
 
 
 @frozen
+class Requested:
+    """What a filter asked of the driver, and where: see `demyjpy.requests`.
+
+    ``handler`` has queued it; ``number`` is the place of its filter among several.
+    """
+
+    request: Request
+    handler: Handler[Any]
+    number: int
+    queue_id: str | None = None
+    client: str | None = None
+
+
+@frozen
 class Agreed:
     """What was agreed at the negotiation. It holds for all sessions on the socket.
 
@@ -257,8 +272,9 @@ NO_BACKLOG: Final = Backlog()
 class Connection:
     """All that is known about one connection with an MTA.
 
-    A driver reads ``data_to_send``, ``call``, ``troubles`` and ``is_closed``. Each holds what is new
-    since the connection value before this one. If its setup has a budget, it reads ``is_behind``, too.
+    A driver reads ``data_to_send``, ``call``, ``troubles``, ``requests`` and ``is_closed``. Each holds
+    what is new since the connection value before this one. If its setup has a budget, it reads
+    ``is_behind``, too.
     """
 
     setup: Setup
@@ -270,6 +286,7 @@ class Connection:
     agreed: Agreed = Agreed()
     scope: Scope = Scope()
     backlog: Backlog = NO_BACKLOG
+    requests: tuple[Requested, ...] = ()
 
     def of_session(self, session: str) -> "Connection":
         """The same as another session. Nothing may have happened but what happens to each session."""

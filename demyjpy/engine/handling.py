@@ -27,6 +27,7 @@ from demyjpy.engine.turn import Turn
 from demyjpy.errors import HandlerError, LocalProtocolError, describe
 from demyjpy.message import Message
 from demyjpy.registry import Handler
+from demyjpy.requests import take_requests
 from demyjpy.verdicts import ends_message, refuses
 from demyjpy.wishes import Wish
 
@@ -80,7 +81,7 @@ def absorb(turn: Turn, job: Job, outcome: Any, duration: float | None) -> Job | 
                     outcome = with_edits(after, queued, turn.scope.chain.given_to(number))
                     queued = queued_in(outcome)
                 actions = flattened(queued)
-                plan = _plan_of(turn, job, queued)
+                plan = _take_queued(turn, job, queued)
         except Exception as problem:
             error = caught(problem)
     if turn.tape is not None and is_on_tapes(handler):
@@ -111,6 +112,16 @@ def absorb(turn: Turn, job: Job, outcome: Any, duration: float | None) -> Job | 
             exchange=job.exchange,
         )
     return _job_after(job, plan, step, is_chain=members is not None)
+
+
+def _take_queued(turn: Turn, job: Job, queued: tuple[Any, ...]) -> Plan:
+    """The plan that a handler queued; if it is legal, what it asks of the driver is on its way."""
+    number, handler = job.chain[0]
+    requests, actions = take_requests(queued)
+    plan = _plan_of(turn, job, actions)
+    for request in requests:
+        turn.request(request, handler, number)
+    return plan
 
 
 def _plan_of(turn: Turn, job: Job, actions: tuple[Any, ...]) -> Plan:

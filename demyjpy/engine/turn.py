@@ -16,7 +16,7 @@ from attrs import evolve
 
 from demyjpy import events as ev
 from demyjpy.engine.chain_state import unknowing
-from demyjpy.engine.connection import Backlog, Connection, Job, Setup, Step, Trouble
+from demyjpy.engine.connection import Backlog, Connection, Job, Requested, Setup, Step, Trouble
 from demyjpy.engine.dispatch import ANSWERED, Chain
 from demyjpy.engine.handler_results import as_exception
 from demyjpy.engine.letters import ABORT, BODYEOB, DISCONNECT, MACRO, MAIL, SPOOL
@@ -26,6 +26,7 @@ from demyjpy.engine.scope import OpenScope
 from demyjpy.engine.tape import Tape
 from demyjpy.message import Message
 from demyjpy.registry import Handler
+from demyjpy.requests import Request
 from demyjpy.verdicts import ends_message
 from demyjpy.wire.framing import Frames, Packet
 
@@ -90,6 +91,7 @@ class Turn:
         self._exchanges = backlog.exchanges
         self._out: list[bytes] = []
         self._troubles: list[Trouble] = []
+        self._requests: list[Requested] = []
 
     def value(self) -> Connection:
         """The next value."""
@@ -110,6 +112,7 @@ class Turn:
                 self.is_ending,
                 self._exchanges,
             ),
+            tuple(self._requests),
         )
 
     def receive_data(self, data: bytes) -> None:
@@ -136,6 +139,11 @@ class Turn:
         macros = self.scope.macros
         name = handler.name if handler else None
         self._troubles.append(Trouble(error, event, name, macros.get("i"), macros.client))
+
+    def request(self, request: Request, handler: Handler[Any], number: int) -> None:
+        """A filter asks something of the driver."""
+        macros = self.scope.macros
+        self._requests.append(Requested(request, handler, number, macros.get("i"), macros.client))
 
     @property
     def is_watched(self) -> bool:
