@@ -98,7 +98,14 @@ def wrap_scope(name: str, handler: Handler[Any]) -> Handler[Any]:
 
     function: Any = call_async if handler.is_async else call
     function.__wrapped__ = inner  # logs name the user's function
-    return evolve(handler, function=function)
+    asking = handler.asking
+    if asking is None:
+        return evolve(handler, function=function)
+    return evolve(
+        handler,
+        function=function,
+        asking=lambda event, ctx: asking(event, enter_scope(name, ctx)),
+    )
 
 
 def enter_scope(name: str, ctx: Context) -> Context:

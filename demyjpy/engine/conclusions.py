@@ -16,6 +16,7 @@ from demyjpy.engine.members import Members, members_of
 from demyjpy.engine.negotiation import Agreement, check_reply, with_data_size
 from demyjpy.engine.phases import IN_MESSAGE, Phase
 from demyjpy.engine.plan import encode_answer, in_sending_order
+from demyjpy.engine.question_flow import forget
 from demyjpy.engine.routes import make_routes
 from demyjpy.engine.turn import Turn
 from demyjpy.errors import HandlerError
@@ -30,6 +31,8 @@ def conclude(turn: Turn, job: Job) -> None:
     letter, scope = job.dispatch.letter, turn.scope
     if letter in ANSWERED:
         _settle(turn, job)
+        if letter == RCPT and scope.questions.learned:
+            forget(turn, "recipient")
         return
     if letter == OPTNEG:
         _agree(turn, job)

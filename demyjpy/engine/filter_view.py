@@ -48,6 +48,12 @@ class FilterView:
     scope: Path
     free: frozenset[str]
 
+    def enter(self, outer: Context) -> Context:
+        """The context as the filter sees it: with its own actions, and the answers that it may read."""
+        seen = outer if self.actions is None else outer.set("actions", self.actions)
+        answers = outer["answers"]
+        return seen.set("answers", answers.get(self.number, _NOTHING)) if answers else seen
+
     def leave(self, event: str, outer: Context, seen: Context, outcome: Any) -> Any:
         """What the engine gets of a context that has changed; `HandlerError` for another's key."""
         if not isinstance(outcome, PMap):
@@ -63,13 +69,14 @@ class FilterView:
                 after = after.set("owners", owners)
         if "queue" in changed:
             after = take_findings(after, self.names[self.number], event)
-        return after if self.actions is None else after.set("actions", outer["actions"])
+        after = after if self.actions is None else after.set("actions", outer["actions"])
+        return after.set("answers", outer["answers"]) if outer["answers"] else after
 
     def around(self, event: str, answer: Callable[..., Any]) -> Callable[..., Any]:
         """An ``on_error`` function, as it answers for this filter at an event."""
 
         def answered(error: Exception, happened: Any, ctx: Context) -> Any:
-            seen = ctx if self.actions is None else ctx.set("actions", self.actions)
+            seen = self.enter(ctx)
             outcome = answer(error, happened, seen)
             return ctx if outcome is seen else self.leave(event, ctx, seen, outcome)
 
@@ -195,18 +202,21 @@ def in_view(view: FilterView, handler: Handler[Any]) -> Handler[Any]:
     inner, event = handler.function, handler.event
     if inner is default_event_handler:
         return handler
-    own, leave = view.actions, view.leave
+    enter, leave = view.enter, view.leave
 
     def call(happened: Any, ctx: Context) -> Any:
-        seen = ctx if own is None else ctx.set("actions", own)
+        seen = enter(ctx)
         outcome = inner(happened, seen)
         return ctx if outcome is seen else leave(event, ctx, seen, outcome)
 
     async def call_async(happened: Any, ctx: Context) -> Any:
-        seen = ctx if own is None else ctx.set("actions", own)
+        seen = enter(ctx)
         outcome = await inner(happened, seen)
         return ctx if outcome is seen else leave(event, ctx, seen, outcome)
 
     function: Any = call_async if handler.is_async else call
     function.__wrapped__ = inner  # logs name the user's function
-    return evolve(handler, function=function)
+    asking = handler.asking
+    if asking is None:
+        return evolve(handler, function=function)
+    return evolve(handler, function=function, asking=lambda given, ctx: asking(given, enter(ctx)))

@@ -46,8 +46,9 @@ from demyjpy.engine.letters import (
 )
 from demyjpy.engine.limits import Counts, Meter
 from demyjpy.engine.macros import NO_MACROS, Macros
+from demyjpy.engine.open_questions import NO_QUESTIONS
 from demyjpy.engine.phases import IN_MESSAGE, Phase
-from demyjpy.engine.pipeline import hang_up, receive_data, resume, take_turn
+from demyjpy.engine.pipeline import hang_up, receive_data, resume, take_answer, take_turn
 from demyjpy.engine.plan import encode_answer
 from demyjpy.engine.scope import remembering
 from demyjpy.engine.tape import ENTRY, Tape, outlined
@@ -143,6 +144,10 @@ class Line:
         """The handler that was handed out has returned a context or raised."""
         self.hold(resume(self.leave(), outcome, duration, self._tape))
 
+    def take_answer(self, number: int, outcome: Any, duration: float | None) -> None:
+        """The answer to a question has come, or is late."""
+        self.hold(take_answer(self.leave(), number, outcome, duration, self._tape))
+
     def forget_troubles(self) -> None:
         """They are in the log: an exception keeps alive what the handler had, as the body of a mail."""
         connection = self.leave()
@@ -221,6 +226,7 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
     edits: tuple[Any, ...] = ()  # those of the message that ends, and whose these are
     editor = 0
     chain, members, asked = scope.chain, agreed.members, recipients  # asked: before this path
+    questions = scope.questions
     events: list[Any] = []  # events of the message that filters get as a value at its end
     keeps = members is not None and members.gives_messages
     most = min(limits.message, most_kept(connection.setup, members)) if keeps else limits.message
@@ -378,6 +384,8 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
             if move.ends:  # libmilter keeps the macros of MAIL until others come; nothing leaks here
                 macros = macros.end_message()
                 shown, edits = None, ()
+                if questions is not NO_QUESTIONS:
+                    questions = questions.without("message")
                 if route.leaves:
                     ctx = remembering(ctx, base) if is_changed else base
             if stop - at > 4:  # more has come, for which others may not have to wait
@@ -439,6 +447,7 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
             macros,
             counts=counts,
             chain=NEW_MESSAGE if members is None else chain,
+            questions=questions,
         ),
         backlog=Backlog(unread, exchanges=exchanges),
     )

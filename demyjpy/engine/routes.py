@@ -63,7 +63,8 @@ def make_routes(
 ) -> Routes | None:
     """The routes of a negotiated connection; None if handlers see its macros, as for an observer.
 
-    ``defers`` says which handlers the driver calls itself: what those handle has no route. Nor has what
+    ``defers`` says which handlers the driver calls itself: what those handle has no route, nor has what
+    is handled by one that waits for answers. Nor has what
     several filters (``members``) do not all get as soon as it comes.
     """
     if table[MACRO].chain:
@@ -78,7 +79,9 @@ def make_routes(
         is_turned.add(RCPT)
     letters = [one for one in _LETTERS if one not in is_turned]
     plain = [
-        table[one] for one in letters if not any(defers(handler) for _, handler in table[one].chain)
+        table[one]
+        for one in letters
+        if not any(handler.waits or defers(handler) for _, handler in table[one].chain)
     ]
     return {
         phase: {

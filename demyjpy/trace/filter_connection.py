@@ -1,12 +1,14 @@
 """A filter in memory, for an MTA that is recorded or played: bytes in, bytes out, handlers called."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Self
 
 from attrs import evolve
 
 from demyjpy.engine.connection import Call, Connection, Setup, Trouble
 from demyjpy.engine.handler_results import forget_frames
+from demyjpy.engine.open_questions import Asked
 from demyjpy.engine.pipeline import (
     hang_up,
     open_connection,
@@ -14,17 +16,31 @@ from demyjpy.engine.pipeline import (
     resume,
     run_call,
     run_call_async,
+    take_answer,
 )
+from demyjpy.errors import LocalProtocolError
+from demyjpy.questions import Outcome
+
+
+def nobody_answers(asked: Asked) -> Outcome:
+    """`LocalProtocolError`: there is nobody who answers questions here."""
+    raise LocalProtocolError(
+        f"expected an answer to the question {asked.key!r} of {asked.name}, got none for "
+        f"{asked.question!r:.200}"
+    )
 
 
 class FilterConnection:
     """One connection with a filter; a context manager, which ends the event loop of async handlers.
 
     Plain handlers are called by the engine itself, also those that may block. If the setup has a spool,
-    large bodies go there.
+    large bodies go there. ``answer`` answers questions, each as soon as it is asked.
     """
 
-    def __init__(self, setup: Setup, session: str = "") -> None:
+    def __init__(
+        self, setup: Setup, session: str = "", answer: Callable[[Asked], Outcome] = nobody_answers
+    ) -> None:
+        self._answer = answer
         self._runner: asyncio.Runner | None = None
         self.connection: Connection
         self.troubles: list[Trouble] = []
@@ -65,8 +81,12 @@ class FilterConnection:
     def _follow(self, connection: Connection) -> bytes:
         sent = connection.data_to_send
         self.troubles += connection.troubles
-        while connection.call is not None:
-            connection = resume(connection, self._run(connection.call))
+        while connection.call is not None or connection.open_questions:
+            if connection.call is not None:
+                connection = resume(connection, self._run(connection.call))
+            else:
+                asked = next(iter(connection.open_questions.values()))
+                connection = take_answer(connection, asked.number, self._answer(asked))
             sent += connection.data_to_send
             self.troubles += connection.troubles
         self.connection = connection
