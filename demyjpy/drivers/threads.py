@@ -112,7 +112,13 @@ class ThreadServer(Server):
 
     def _setup(self, on_connect: Any) -> Setup:
         refuse_async(on_connect)
-        return self.options.setup(on_connect, _is_deferred, BUDGET, defers_ends=True)
+        return self.options.setup(
+            on_connect,
+            _is_deferred,
+            BUDGET,
+            defers_ends=True,
+            known_answer=self.asker.known_answer,
+        )
 
     def retire(self, ended: Callable[[], None]) -> None:
         """Accept no more, and say so when the last session has ended by itself."""
