@@ -141,9 +141,12 @@ class Asker:
         loop = self._loop()
         loop.call_soon_threadsafe(lambda: begun.append(self.begin(asked, tell)))
 
+        def stop() -> None:
+            begun[0]()  # which is there: the loop does things in their order
+
         def cancel() -> None:
             with suppress(RuntimeError):  # the loop has ended, and all that was in it
-                loop.call_soon_threadsafe(lambda: begun[0]())
+                loop.call_soon_threadsafe(stop)
 
         return cancel
 

@@ -153,8 +153,6 @@ class ThreadSession:
         """Do what the engine wants done; whether there is more to read."""
         while True:
             connection = self._line.leave()
-            if connection.open_questions or self._errands is not None:
-                connection = self._follow_questions(connection)
             report(connection)
             if connection.troubles:
                 self._line.forget_troubles()
@@ -163,10 +161,14 @@ class ThreadSession:
                 self._share.spend(is_behind)
             if connection.data_to_send:
                 self._send(connection.data_to_send)
+            if connection.open_questions or self._errands is not None:
+                self._follow_questions(connection)
             if connection.call is not None:
                 started = time.perf_counter()
                 outcome = self._call(connection.call)
                 self._resume(outcome, time.perf_counter() - started)
+            elif not self._answers.empty():
+                self._line.take_answer(*self._answers.get())
             elif connection.wait is not None:
                 self._wait(connection.wait)
             elif connection.is_closed or not is_behind:
@@ -185,16 +187,12 @@ class ThreadSession:
         self._line.resume(outcome, duration)
 
     # ---------------------------------------------------------------------- questions
-    def _follow_questions(self, connection: Connection) -> Connection:
-        """Have done what is to be asked; what has been answered."""
+    def _follow_questions(self, connection: Connection) -> None:
+        """Have done what is to be asked."""
         if self._errands is None:
             asker = self._server.asker
             self._errands = Errands(asker.begin_from_thread, lambda *said: self._answers.put(said))
         self._errands.follow(connection.open_questions)
-        if self._answers.empty() or connection.data_to_send or connection.call is not None:
-            return connection  # what is due first
-        self._line.take_answer(*self._answers.get())
-        return self._follow_questions(self._line.leave())
 
     def _wait(self, wait: Wait) -> None:
         """Until one of the answers is there for which a handler waits, and no longer than it may run."""
