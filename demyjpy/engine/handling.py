@@ -21,9 +21,11 @@ from demyjpy.engine.handler_results import (
     take_outcome,
 )
 from demyjpy.engine.letters import ABORT, BODYEOB, OPTNEG
+from demyjpy.engine.open_questions import Questions
 from demyjpy.engine.plan import EMPTY_PLAN, Plan
 from demyjpy.engine.question_flow import asked_by, begin_questions, may_call
 from demyjpy.engine.tape import Tape, is_on_tapes
+from demyjpy.engine.told_questions import told_actions, told_context
 from demyjpy.engine.turn import Turn
 from demyjpy.errors import HandlerError, LocalProtocolError, describe
 from demyjpy.message import Message
@@ -88,22 +90,21 @@ def absorb(
     before = after = turn.scope.ctx
     actions: tuple[Any, ...] = ()
     error: Exception | None = None
-    plan = EMPTY_PLAN
+    plan, asked = EMPTY_PLAN, None
     if isinstance(outcome, Exception):
         error = outcome
     elif outcome is not before:
         try:
             queued, after = take_outcome(outcome, handler, job.dispatch.name)
             if queued:
-                if any(type(one) is Wish for one in queued):  # a tape keeps no message: this replaces it
-                    outcome = with_edits(after, queued, turn.scope.chain.given_to(number))
-                    queued = queued_in(outcome)
-                actions = flattened(queued)
-                plan = _take_queued(turn, job, queued)
+                queued, actions, outcome = _as_kept(turn, number, queued, after, outcome)
+                plan, asked = _take_queued(turn, job, queued)
         except Exception as problem:
             error = caught(problem)
     if turn.tape is not None and not is_on_tape and is_on_tapes(handler):
         turn.tape.note(handler, error if after is before else outcome, duration)
+    if asked is not None:
+        begin_questions(turn, asked)
     if error is not None:
         if job.dispatch.letter == OPTNEG:
             turn.note(error, job.dispatch.name, handler)
@@ -118,12 +119,7 @@ def absorb(
         if step:
             turn.observe(step)
         step = Step(
-            turn.session,
-            job.event,
-            before,
-            after,
-            handler,
-            actions,
+            *(turn.session, job.event, before, after, handler, actions),
             error=error,
             duration=duration,
             packet=job.packet,
@@ -133,19 +129,33 @@ def absorb(
     return _job_after(job, plan, step, is_chain=members is not None)
 
 
-def _take_queued(turn: Turn, job: Job, queued: tuple[Any, ...]) -> Plan:
-    """The plan that a handler queued; if it is legal, what it asks of the driver is on its way."""
+def _as_kept(
+    turn: Turn, number: int, queued: tuple[Any, ...], after: Context, outcome: Any
+) -> tuple[tuple[Any, ...], tuple[Any, ...], Any]:
+    """What a handler queued, the same for who watches, and its outcome as a tape keeps it."""
+    if any(type(one) is Wish for one in queued):
+        outcome = with_edits(after, queued, turn.scope.chain.given_to(number))
+        queued = queued_in(outcome)
+    actions = flattened(queued)
+    if turn.is_watched:
+        actions, outcome = told_actions(actions, outcome)
+    return queued, actions, outcome
+
+
+def _take_queued(turn: Turn, job: Job, queued: tuple[Any, ...]) -> tuple[Plan, Questions | None]:
+    """The plan that a handler queued, and the questions after those that it asked, if any.
+
+    If it is legal, what else it asks of the driver is on its way.
+    """
     number, handler = job.chain[0]
     requests, actions = take_requests(queued)
     asks = [one for one in requests if isinstance(one, Ask)]
     after = asked_by(turn, job, asks) if asks else None
     plan = _plan_of(turn, job, actions)
-    if after is not None:
-        begin_questions(turn, after)
     for request in requests:
         if not isinstance(request, Ask):
             turn.request(request, handler, number)
-    return plan
+    return plan, after
 
 
 def _plan_of(turn: Turn, job: Job, actions: tuple[Any, ...]) -> Plan:
@@ -200,7 +210,7 @@ def _noted(on_error: Callable[..., Any], tape: Tape) -> Callable[..., Any]:
             tape.note(None, as_exception(failure))
             raise
         known = result if isinstance(result, PMap) else HandlerError(f"{describe(result)} is no context")
-        tape.note(None, None if result is ctx else known)
+        tape.note(None, None if result is ctx else told_context(known))
         return result
 
     return answer

@@ -76,8 +76,11 @@ class Questions:
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing here needs a turn: nothing is open, and nothing ends with the greeting."""
-        return not self.open and (
+        """Whether nothing here needs a turn.
+
+        Nothing is open, nothing ends with the greeting, and who watches has seen all answers.
+        """
+        return not (self.open or self.news) and (
             not self.learned or all(one.asked.lasts in _PLAIN for one in self.learned.values())
         )
 
@@ -100,15 +103,15 @@ class Questions:
             open_, last = open_.set(asked.number, asked), asked.number
         return evolve(self, open=open_, learned=learned, last=last)
 
-    def learn(self, learned: Learned, *, is_watched: bool) -> "Questions":
-        """After an answer to an open question."""
+    def learn(self, learned: Learned, told: Learned | None = None) -> "Questions":
+        """After an answer to an open question; ``told`` is what is shown of it to who watches."""
         asked = learned.asked
         return Questions(
             self.open.discard(asked.number),
             self.learned.set(asked.place, learned),
             self.waits,
             self.last,
-            (*self.news, learned) if is_watched else (),
+            self.news if told is None else (*self.news, told),
         )
 
     @property
