@@ -13,6 +13,7 @@ from demyjpy.trace.format.exchanges import readable_actions, time_of
 from demyjpy.trace.format.json_context import apply_changes, load_finding
 from demyjpy.trace.format.json_events import load_event
 from demyjpy.trace.format.json_lines import seconds_of
+from demyjpy.trace.format.json_questions import RecordedAnswer, load_learned
 from demyjpy.trace.format.records import Record
 
 
@@ -21,7 +22,8 @@ class Part:
     """What one handler did in a step.
 
     ``ctx`` is the context as it got it, ``after`` as it left it. ``again``: the event that it got, if
-    that is an earlier one, for which its filter waited.
+    that is an earlier one, for which its filter waited. ``learned`` are the answers to questions that
+    came before it ran, since the handler before it.
     """
 
     handler: str
@@ -32,6 +34,7 @@ class Part:
     errors: tuple[str, ...] = ()
     duration: float = 0.0
     again: str = ""
+    learned: tuple[RecordedAnswer, ...] = ()
 
 
 @frozen
@@ -105,6 +108,7 @@ def _part(ctx: Context, record: Record) -> Part:
         (f"{error.get('type')}: {error.get('text')}",) if isinstance(error, dict) else (),
         seconds_of(record.get("duration")),
         again if isinstance(again, str) else "",
+        learned_in(record),
     )
 
 
@@ -114,6 +118,15 @@ def findings_in(record: Record) -> tuple[Finding, ...]:
     try:
         return tuple(load_finding(one) for one in found)
     except (MilterError, TypeError):
+        return ()
+
+
+def learned_in(record: Record) -> tuple[RecordedAnswer, ...]:
+    """The answers that had come, from a handler's record; nothing if that cannot be read."""
+    found = record.get("learned", ())
+    try:
+        return tuple(load_learned(one) for one in found)
+    except (MilterError, TypeError, RecursionError):
         return ()
 
 
