@@ -34,13 +34,18 @@ class FilterConnection:
     """One connection with a filter; a context manager, which ends the event loop of async handlers.
 
     Plain handlers are called by the engine itself, also those that may block. If the setup has a spool,
-    large bodies go there. ``answer`` answers questions, each as soon as it is asked.
+    large bodies go there. ``answer`` answers questions, each as soon as it is asked; one for which it
+    gives None stays open.
     """
 
     def __init__(
-        self, setup: Setup, session: str = "", answer: Callable[[Asked], Outcome] = nobody_answers
+        self,
+        setup: Setup,
+        session: str = "",
+        answer: Callable[[Asked], Outcome | None] = nobody_answers,
     ) -> None:
         self._answer = answer
+        self._unanswered: frozenset[int] = frozenset()
         self._runner: asyncio.Runner | None = None
         self.connection: Connection
         self.troubles: list[Trouble] = []
@@ -81,16 +86,32 @@ class FilterConnection:
     def _follow(self, connection: Connection) -> bytes:
         sent = connection.data_to_send
         self.troubles += connection.troubles
-        while connection.call is not None or connection.open_questions:
+        while True:
+            asked = self._next_question(connection)
             if connection.call is not None:
                 connection = resume(connection, self._run(connection.call))
+            elif asked is not None:
+                outcome = self._answer(asked)
+                if outcome is None:
+                    self._unanswered |= {asked.number}
+                    continue
+                connection = take_answer(connection, asked.number, outcome)
             else:
-                asked = next(iter(connection.open_questions.values()))
-                connection = take_answer(connection, asked.number, self._answer(asked))
+                break
             sent += connection.data_to_send
             self.troubles += connection.troubles
         self.connection = connection
         return sent
+
+    def _next_question(self, connection: Connection) -> Asked | None:
+        """The next that is to be answered."""
+        found = connection.open_questions
+        if not found:
+            self._unanswered = frozenset()
+            return None
+        if not self._unanswered:
+            return next(iter(found.values()))
+        return next((one for number, one in found.items() if number not in self._unanswered), None)
 
     def _run(self, call: Call) -> Any:
         if not call.handler.is_async:  # a large body is written to a file

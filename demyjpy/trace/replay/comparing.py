@@ -21,6 +21,7 @@ from demyjpy.trace.format.trace import Trace
 from demyjpy.trace.replay.outside_calls import OutsideCall
 from demyjpy.trace.replay.redacted_answers import as_kept, left_out
 from demyjpy.trace.replay.replaying import (
+    AskedAgain,
     Filter,
     Replayed,
     is_unanswered,
@@ -85,6 +86,7 @@ class Compared:
     ``difference`` is the first step that differs, ``differing`` the messages; ``failure`` why the filter
     left the session, where it did; ``gaps`` are events that the recording lacks for this filter;
     ``left_out`` is how many bytes it lacks for privacy: values that count as equal to any other.
+    ``asked`` says what became of the questions of the filter, or of the new one.
     """
 
     session: str
@@ -98,6 +100,7 @@ class Compared:
     gaps: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     left_out: int = 0
+    asked: AskedAgain = field(factory=AskedAgain)
 
     @property
     def is_same(self) -> bool:
@@ -109,15 +112,16 @@ class Compared:
 def compare_bytes(trace: Trace, played: Filter, *, twice: bool = True) -> Compared:
     """Recorded answers with those of a filter, byte for byte; ``twice``: find handlers not pure."""
     expected = b"".join(one.expected for one in trace.exchanges)
+    said, asked = replay_at_once(trace, played)
     found = Compared(
         trace.name,
         trace.source,
         len(trace.messages),
         problems=trace.problems,
         left_out=left_out(trace),
+        asked=asked,
     )
-    said = replay_at_once(trace, played)
-    if said == expected and (not twice or replay_at_once(trace, played) == said):
+    if said == expected and (not twice or replay_at_once(trace, played)[0] == said):
         return found
     replayed = replay(trace, played, observed=True)
     old, kept = recorded_answers(trace), as_kept(replayed)
@@ -130,6 +134,7 @@ def compare_bytes(trace: Trace, played: Filter, *, twice: bool = True) -> Compar
         impure=_impure(trace, played, replayed) if twice else (),
         failure=_failure(replayed),
         gaps=replayed.gaps,
+        asked=replayed.asked,
     )
 
 
@@ -215,6 +220,7 @@ def _compare(
         gaps=new.gaps,
         problems=trace.problems,
         left_out=left_out(trace),
+        asked=new.asked,
     )
     is_pure = not twice or replay(trace, played).replies == new.replies
     differing = pairs_that_differ(old.messages, see(new).messages)
