@@ -33,17 +33,7 @@ from demyjpy.engine.hot_ends import (
     seen_by,
     with_kept,
 )
-from demyjpy.engine.letters import (
-    ABORT,
-    BODY,
-    BODYEOB,
-    DISCONNECT,
-    HELO,
-    MACRO,
-    MAIL,
-    QUIT,
-    RCPT,
-)
+from demyjpy.engine.letters import ABORT, BODY, BODYEOB, DISCONNECT, HELO, MACRO, MAIL, QUIT, RCPT
 from demyjpy.engine.limits import Counts, Meter
 from demyjpy.engine.macros import NO_MACROS, Macros
 from demyjpy.engine.open_questions import NO_QUESTIONS
