@@ -34,7 +34,7 @@ def conclude(turn: Turn, job: Job) -> None:
     letter, scope = job.dispatch.letter, turn.scope
     if letter in ANSWERED:
         _settle(turn, job)
-        if letter == RCPT and scope.questions.learned:
+        if letter == RCPT and "recipient" in scope.questions.learned:
             forget(turn, "recipient")
         return
     if letter == OPTNEG:
@@ -50,6 +50,7 @@ def conclude(turn: Turn, job: Job) -> None:
     elif letter == QUIT_NC:
         if scope.phase is not Phase.CLOSED:
             scope.phase = Phase.READY
+            scope.questions = scope.questions.end()
             turn.say_farewell()
     elif scope.phase is Phase.CLOSED:
         turn.is_closed = True
