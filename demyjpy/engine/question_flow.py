@@ -51,7 +51,9 @@ def asked_by(turn: Turn, job: Job, asks: Iterable[Ask], *, is_own: bool = False)
     called = handler.filter or name_of_filter(part)
 
     def make(serial: int, ask: Ask) -> Asked:
-        return Asked(serial, number, called, ask.key, ask.question, ask.within, lasts, part.declarations)
+        return Asked(
+            serial, number, called, ask.key, ask.question, ask.within, lasts, part.declarations, name
+        )
 
     return turn.scope.questions.begin(asks, make)
 
