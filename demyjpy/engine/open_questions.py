@@ -32,7 +32,7 @@ class Asked:
     """A question that was asked; ``number`` tells it from the others of its connection.
 
     ``filter`` is the place of its filter among several, ``name`` what logs call that, ``declared`` what
-    it declares. ``within``: seconds for the answer, from when it was asked.
+    it declares. ``within``: seconds for the answer, from when it was asked. ``event``: at which event.
     """
 
     number: int
@@ -43,6 +43,7 @@ class Asked:
     within: float
     lasts: Lasts = "message"
     declared: Declarations = field(factory=Declarations, repr=False)
+    event: str = ""
 
     @property
     def place(self) -> Place:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from attrs import evolve
 
@@ -30,17 +30,33 @@ def nobody_answers(asked: Asked) -> Outcome:
     )
 
 
+Order: TypeAlias = Callable[[Connection], Asked | None]
+"""Which of the open questions of a connection is answered next; None if first the MTA says more.
+
+It may be None only if no handler waits (``connection.wait``).
+"""
+
+
+def at_once(connection: Connection) -> Asked | None:
+    """Each question as soon as it is asked, in the order in which they are asked."""
+    return next(iter(connection.open_questions.values()), None)
+
+
 class FilterConnection:
     """One connection with a filter; a context manager, which ends the event loop of async handlers.
 
     Plain handlers are called by the engine itself, also those that may block. If the setup has a spool,
-    large bodies go there. ``answer`` answers questions, each as soon as it is asked.
+    large bodies go there. ``answer`` answers questions, in an ``order``.
     """
 
     def __init__(
-        self, setup: Setup, session: str = "", answer: Callable[[Asked], Outcome] = nobody_answers
+        self,
+        setup: Setup,
+        session: str = "",
+        answer: Callable[[Asked], Outcome] = nobody_answers,
+        order: Order = at_once,
     ) -> None:
-        self._answer = answer
+        self._answer, self._order = answer, order
         self._runner: asyncio.Runner | None = None
         self.connection: Connection
         self.troubles: list[Trouble] = []
@@ -81,12 +97,13 @@ class FilterConnection:
     def _follow(self, connection: Connection) -> bytes:
         sent = connection.data_to_send
         self.troubles += connection.troubles
-        while connection.call is not None or connection.open_questions:
+        while True:
             if connection.call is not None:
                 connection = resume(connection, self._run(connection.call))
-            else:
-                asked = next(iter(connection.open_questions.values()))
+            elif (asked := self._order(connection)) is not None:
                 connection = take_answer(connection, asked.number, self._answer(asked))
+            else:
+                break
             sent += connection.data_to_send
             self.troubles += connection.troubles
         self.connection = connection
