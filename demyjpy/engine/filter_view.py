@@ -38,7 +38,8 @@ class FilterView:
     ``actions`` are those that it was granted, None if these are all that were agreed. ``declared`` says
     whose keys are declared in ``state=``: numbers by path and key. ``scope`` is the path of its corner,
     if it has one. ``names`` are the names of all filters. ``free`` are the keys of the context that it
-    may change without a question whose they are.
+    may change without a question whose they are. ``place`` is its own among several, also if it is there
+    twice: its questions are apart.
     """
 
     number: int
@@ -47,12 +48,13 @@ class FilterView:
     declared: Mapping[tuple[Path, str], frozenset[int]]
     scope: Path
     free: frozenset[str]
+    place: int
 
     def enter(self, outer: Context) -> Context:
         """The context as the filter sees it: with its own actions, and the answers that it may read."""
         seen = outer if self.actions is None else outer.set("actions", self.actions)
         answers = outer["answers"]
-        return seen.set("answers", answers.get(self.number, _NOTHING)) if answers else seen
+        return seen.set("answers", answers.get(self.place, _NOTHING)) if answers else seen
 
     def leave(self, event: str, outer: Context, seen: Context, outcome: Any) -> Any:
         """What the engine gets of a context that has changed; `HandlerError` for another's key."""
@@ -175,6 +177,7 @@ def views_of(registry: Registry, members: Members, agreed: frozenset[str]) -> tu
             declared,
             part.scope,
             _free_for(number, parts, declared),
+            number,
         )
         for number, (one, part) in enumerate(zip(members.filters, parts, strict=True))
     )

@@ -14,7 +14,7 @@ from pyrsistent import PMap, pmap
 from demyjpy.context import Context, check_mapping
 from demyjpy.declarations import Declarations
 from demyjpy.errors import HandlerError
-from demyjpy.questions import MOST_OPEN, UNASKED, Ask, Outcome, check_key, check_question
+from demyjpy.questions import MOST_OPEN, UNASKED, Ask, Outcome
 from demyjpy.registry import Handler
 
 Lasts: TypeAlias = Literal["connection", "greeting", "message", "recipient"]
@@ -64,13 +64,14 @@ class Learned:
 class Questions:
     """All questions of a connection that still count.
 
-    ``open`` are those without an answer, by number; ``learned`` are the answers, by place. ``waits`` are
-    the places for which the handler at hand waits, None if none does. ``last`` is the number of the last
-    question. ``news``: what was learned, and not shown to who watches.
+    ``open`` are those without an answer, by number. ``learned`` are the answers by place, apart by how
+    long they last: what a message asked again hides what its connection knows, until it ends. ``waits``
+    are the places for which the handler at hand waits, None if none does. ``last`` is the number of the
+    last question. ``news``: what was learned, and not shown to who watches.
     """
 
     open: PMap[int, Asked] = pmap()
-    learned: PMap[Place, Learned] = pmap()
+    learned: PMap[Lasts, PMap[Place, Learned]] = pmap()
     waits: frozenset[Place] | None = None
     last: int = 0
     news: tuple[Learned, ...] = ()
@@ -78,13 +79,12 @@ class Questions:
     @property
     def is_plain(self) -> bool:
         """Whether nothing here needs a turn: nothing is open, and nothing ends with the greeting."""
-        return not self.open and (
-            not self.learned or all(one.asked.lasts in _PLAIN for one in self.learned.values())
-        )
+        return not (self.open or "greeting" in self.learned)
 
     def begin(self, asks: Iterable[Ask], make: Callable[[int, Ask], Asked]) -> "Questions":
         """With these asked; ``make`` gives each its place. `HandlerError` if one may not be asked."""
         open_, learned, last = self.open, self.learned, self.last
+        known = sum([len(layer) for layer in learned.values()])
         for ask in asks:
             asked = make(last + 1, ask)
             if any(one.place == asked.place for one in open_.values()):
@@ -92,21 +92,24 @@ class Questions:
                     f"expected a key that is not in use, got {ask.key!r}, whose question is open: ask "
                     "again when it is answered, or under another key"
                 )
-            if len(open_) >= MOST_OPEN or len(learned) >= MOST:
+            if len(open_) >= MOST_OPEN or known + len(open_) >= MOST:
                 raise HandlerError(
                     f"expected at most {MOST_OPEN} open questions and {MOST} answers on a connection, "
                     f"got one more from {asked.name}: ask one question about many things"
                 )
-            learned = learned.discard(asked.place)
+            layer = learned.get(asked.lasts)
+            if layer is not None:
+                learned = learned.set(asked.lasts, layer.discard(asked.place))
             open_, last = open_.set(asked.number, asked), asked.number
         return evolve(self, open=open_, learned=learned, last=last)
 
     def learn(self, learned: Learned, *, is_watched: bool) -> "Questions":
         """After an answer to an open question."""
         asked = learned.asked
+        layer = self.learned.get(asked.lasts, _NOTHING)
         return Questions(
             self.open.discard(asked.number),
-            self.learned.set(asked.place, learned),
+            self.learned.set(asked.lasts, layer.set(asked.place, learned)),
             self.waits,
             self.last,
             (*self.news, learned) if is_watched else (),
@@ -121,8 +124,11 @@ class Questions:
 
     def outcome(self, place: Place) -> Outcome:
         """What is known of a question."""
-        found = self.learned.get(place)
-        return UNASKED if found is None else found.outcome
+        for lasts in _NEAREST_FIRST:
+            found: Learned | None = self.learned.get(lasts, _NOTHING).get(place)
+            if found is not None:
+                return found.outcome
+        return UNASKED
 
     def without(self, *lasts: Lasts) -> "Questions":
         """The same without those that last for so long."""
@@ -130,9 +136,8 @@ class Questions:
         for number, asked in open_.items():
             if asked.lasts in lasts:
                 open_ = open_.discard(number)
-        for place, one in learned.items():
-            if one.asked.lasts in lasts:
-                learned = learned.discard(place)
+        for one in lasts:
+            learned = learned.discard(one)
         if open_ is self.open and learned is self.learned:
             return self
         return evolve(self, open=open_, learned=learned)
@@ -142,7 +147,8 @@ class Questions:
         return Questions(last=self.last, news=self.news) if self.last else self
 
 
-_PLAIN: Final = frozenset({"connection", "message"})
+_NEAREST_FIRST: Final[tuple[Lasts, ...]] = ("recipient", "message", "greeting", "connection")
+_NOTHING: Final[PMap[Any, Any]] = pmap()
 
 NO_QUESTIONS: Final = Questions()
 
@@ -154,8 +160,6 @@ def own_questions(handler: Handler[Any], event: Any, ctx: Context) -> tuple[Ask,
     given = handler.asking(event, ctx)
     if not isinstance(given, Mapping):
         check_mapping(f"questions by key from asking= of {handler.name}", given)
-    for key, question in given.items():
-        check_question(check_key(key), question)
     return tuple([Ask(key, question, handler.within) for key, question in given.items()])
 
 
@@ -171,19 +175,27 @@ class Wait:
     timeout: float | None = None
 
 
-def readable(answers: Any, filter_: int, outcomes: Mapping[str, Outcome], *, alone: bool) -> Any:
-    """What handlers may read, with these answers to the questions of a filter.
+def answers_in(ctx: Context) -> PMap[Any, Any]:
+    """What handlers may read of answers; nothing if a handler has spoilt it."""
+    found = ctx.get("answers")
+    return found if isinstance(found, PMap) else _NOTHING
+
+
+def readable(ctx: Context, filter_: int, outcomes: Mapping[str, Outcome], *, alone: bool) -> Context:
+    """The context in which a filter may read these answers, too.
 
     A filter that is ``alone`` has its answers by key; several have a map each, by their number.
     """
-    if alone:
-        return answers.update(outcomes)
-    return answers.set(filter_, answers.get(filter_, pmap()).update(outcomes))
+    answers = answers_in(ctx)
+    own = answers if alone else answers.get(filter_, _NOTHING)
+    after = own.update(outcomes)
+    return ctx.set("answers", after if alone else answers.set(filter_, after))
 
 
-def unreadable(answers: Any, filter_: int, keys: Iterable[str], *, alone: bool) -> Any:
-    """The same without the answers under these keys."""
-    own = answers if alone else answers.get(filter_, pmap())
-    for key in keys:
-        own = own.discard(key)
-    return own if alone else answers.set(filter_, own)
+def unreadable(ctx: Context, places: Iterable[Place], *, alone: bool) -> Context:
+    """The context in which these answers cannot be read any more."""
+    answers = answers_in(ctx)
+    for filter_, key in places:
+        own = answers if alone else answers.get(filter_, _NOTHING)
+        answers = own.discard(key) if alone else answers.set(filter_, own.discard(key))
+    return ctx.set("answers", answers)
