@@ -7,7 +7,7 @@ from demyjpy.codec import name_of
 from demyjpy.engine.connection import Connection
 from demyjpy.engine.open_questions import Asked
 from demyjpy.testing.result import Result
-from demyjpy.testing.strategies.outcomes import Finding, outcome_difference
+from demyjpy.testing.strategies.outcome_difference import Finding, outcome_difference
 from demyjpy.testing.strategies.trial import Trial
 from demyjpy.trace.filter_connection import Order
 

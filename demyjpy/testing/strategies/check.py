@@ -18,7 +18,7 @@ from demyjpy.testing.answers import Answers, answering, as_code, by_example
 from demyjpy.testing.run import profiles_of
 from demyjpy.testing.strategies.classics import classics
 from demyjpy.testing.strategies.filter_words import words_of
-from demyjpy.testing.strategies.outcomes import Finding
+from demyjpy.testing.strategies.outcome_difference import Finding
 from demyjpy.testing.strategies.properties import PROPERTIES
 from demyjpy.testing.strategies.sessions import chunks, sessions
 from demyjpy.testing.strategies.simpler import simplest

@@ -23,7 +23,7 @@ from demyjpy.testing.dialogue import show
 from demyjpy.testing.differences import compare_mtas
 from demyjpy.testing.result import Result
 from demyjpy.testing.strategies.answer_orders import check_order, check_questions
-from demyjpy.testing.strategies.outcomes import Finding, outcome_difference
+from demyjpy.testing.strategies.outcome_difference import Finding, outcome_difference
 from demyjpy.testing.strategies.trial import Trial, alone
 from demyjpy.verdicts import verdicts_in
 from demyjpy.wire.fields import decode_text
