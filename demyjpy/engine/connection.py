@@ -230,8 +230,9 @@ class Agreed:
     """What was agreed at the negotiation. It holds for all sessions on the socket.
 
     ``table`` says who handles each command; before the negotiation it has the negotiation and the end
-    only. ``routes`` is what the hot path may do, None if it may do nothing. ``members`` are the filters
-    of a merged one; None if it is one filter. ``views`` are how each of them sees the context.
+    only. ``routes`` is what the hot path may do, None if it may do nothing; ``watched`` is the same for
+    one that writes a tape. ``members`` are the filters of a merged one; None if it is one filter.
+    ``views`` are how each of them sees the context.
     """
 
     agreement: Agreement = NO_AGREEMENT
@@ -239,6 +240,7 @@ class Agreed:
     routes: Routes | None = None
     members: Members | None = None
     views: tuple[FilterView, ...] = ()
+    watched: Routes | None = None
 
 
 @frozen

@@ -33,17 +33,8 @@ from demyjpy.engine.hot_ends import (
     seen_by,
     with_kept,
 )
-from demyjpy.engine.letters import (
-    ABORT,
-    BODY,
-    BODYEOB,
-    DISCONNECT,
-    HELO,
-    MACRO,
-    MAIL,
-    QUIT,
-    RCPT,
-)
+from demyjpy.engine.known_answers import NOT_KNOWN, not_called
+from demyjpy.engine.letters import ABORT, BODY, BODYEOB, DISCONNECT, HELO, MACRO, MAIL, QUIT, RCPT
 from demyjpy.engine.limits import Counts, Meter
 from demyjpy.engine.macros import NO_MACROS, Macros
 from demyjpy.engine.open_questions import NO_QUESTIONS
@@ -176,7 +167,9 @@ def _take_over(handover: Handover, tape: Tape | None) -> Connection:
         if handover.job is not None:
             if tape is not None and handover.job.packet is not None:
                 tape.hear_packet(*handover.job.packet)
-            job = absorb(turn, handover.job, handover.outcome, handover.duration)
+            job: Job | None = handover.job
+            if handover.outcome is not NOT_KNOWN:
+                job = absorb(turn, handover.job, handover.outcome, handover.duration)
             turn.jobs.extend([job] if job else [])
 
     if handover.connection.is_closed or handover.is_spent:
@@ -200,7 +193,8 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
         heard, times, outcomes, left = tape.heard, tape.times, tape.outcomes, tape.left
         clock, wall, is_lean, room = tape.clock, tape.wall, tape.is_lean, tape.room
     agreed, scope, limits = connection.agreed, connection.scope, connection.setup.limits
-    routes, agreement, budget = agreed.routes or {}, agreed.agreement, connection.setup.budget
+    routes = (agreed.routes if tape is None else agreed.watched) or {}
+    agreement, budget = agreed.agreement, connection.setup.budget
     leading_space = agreement.leading_space
     phase, ctx, base = scope.phase, scope.context, scope.base
     counts, macros, unread = scope.counts, scope.macros, connection.backlog.unread
@@ -327,6 +321,8 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
                     shown = macros
                 if tape is not None:
                     started = clock()
+                    if handler.asking is not None:  # a turn writes on the tape what it asks
+                        function = not_called  # noqa: PLW2901  # no cost if nobody watches
                 try:
                     outcome = function(event, ctx)
                 except BaseException as error:  # whatever it raises is its failure

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 from attrs import evolve, field, frozen
-from pyrsistent import PMap, pmap
+from pyrsistent import PMap
 
 from demyjpy.context import Context, check_mapping
 from demyjpy.declarations import Declarations
+from demyjpy.engine.smallmap import small_map
 from demyjpy.errors import HandlerError
-from demyjpy.questions import MOST_OPEN, UNASKED, Ask, Outcome, check_key, check_question
+from demyjpy.questions import MOST_OPEN, UNASKED, Ask, Outcome
 from demyjpy.registry import Handler
 
 Lasts: TypeAlias = Literal["connection", "greeting", "message", "recipient"]
@@ -27,12 +28,15 @@ MOST: Final = 10_000
 """Answers that are kept of one message: a filter may ask for each of many recipients or fields."""
 
 
+_NOTHING: Final[Any] = small_map({})
+
+
 @frozen
 class Asked:
     """A question that was asked; ``number`` tells it from the others of its connection.
 
     ``filter`` is the place of its filter among several, ``name`` what logs call that, ``declared`` what
-    it declares. ``within``: seconds for the answer, from when it was asked.
+    it declares. ``within``: seconds for the answer, from when it was asked. ``event``: at which event.
     """
 
     number: int
@@ -43,6 +47,7 @@ class Asked:
     within: float
     lasts: Lasts = "message"
     declared: Declarations = field(factory=Declarations, repr=False)
+    event: str = ""
 
     @property
     def place(self) -> Place:
@@ -63,13 +68,14 @@ class Learned:
 class Questions:
     """All questions of a connection that still count.
 
-    ``open`` are those without an answer, by number; ``learned`` are the answers, by place. ``waits`` are
-    the places for which the handler at hand waits, None if none does. ``last`` is the number of the last
-    question. ``news``: what was learned, and not shown to who watches.
+    ``open`` are those without an answer, by number. ``learned`` are the answers by place, apart by how
+    long they last: what a message asked again hides what its connection knows, until it ends. ``waits``
+    are the places for which the handler at hand waits, None if none does. ``last`` is the number of the
+    last question. ``news``: what was learned, and not shown to who watches.
     """
 
-    open: PMap[int, Asked] = pmap()
-    learned: PMap[Place, Learned] = pmap()
+    open: PMap[int, Asked] = _NOTHING
+    learned: PMap[Lasts, PMap[Place, Learned]] = _NOTHING
     waits: frozenset[Place] | None = None
     last: int = 0
     news: tuple[Learned, ...] = ()
@@ -80,13 +86,12 @@ class Questions:
 
         Nothing is open, nothing ends with the greeting, and who watches has seen all answers.
         """
-        return not (self.open or self.news) and (
-            not self.learned or all(one.asked.lasts in _PLAIN for one in self.learned.values())
-        )
+        return not (self.open or self.news or "greeting" in self.learned)
 
     def begin(self, asks: Iterable[Ask], make: Callable[[int, Ask], Asked]) -> "Questions":
         """With these asked; ``make`` gives each its place. `HandlerError` if one may not be asked."""
         open_, learned, last = self.open, self.learned, self.last
+        known = sum([len(layer) for layer in learned.values()])
         for ask in asks:
             asked = make(last + 1, ask)
             if any(one.place == asked.place for one in open_.values()):
@@ -94,21 +99,24 @@ class Questions:
                     f"expected a key that is not in use, got {ask.key!r}, whose question is open: ask "
                     "again when it is answered, or under another key"
                 )
-            if len(open_) >= MOST_OPEN or len(learned) >= MOST:
+            if len(open_) >= MOST_OPEN or known + len(open_) >= MOST:
                 raise HandlerError(
                     f"expected at most {MOST_OPEN} open questions and {MOST} answers on a connection, "
                     f"got one more from {asked.name}: ask one question about many things"
                 )
-            learned = learned.discard(asked.place)
+            layer = learned.get(asked.lasts)
+            if layer is not None:
+                learned = learned.set(asked.lasts, layer.discard(asked.place))
             open_, last = open_.set(asked.number, asked), asked.number
         return evolve(self, open=open_, learned=learned, last=last)
 
     def learn(self, learned: Learned, told: Learned | None = None) -> "Questions":
         """After an answer to an open question; ``told`` is what is shown of it to who watches."""
         asked = learned.asked
+        layer = self.learned.get(asked.lasts, _NOTHING)
         return Questions(
             self.open.discard(asked.number),
-            self.learned.set(asked.place, learned),
+            self.learned.set(asked.lasts, layer.set(asked.place, learned)),
             self.waits,
             self.last,
             self.news if told is None else (*self.news, told),
@@ -123,8 +131,11 @@ class Questions:
 
     def outcome(self, place: Place) -> Outcome:
         """What is known of a question."""
-        found = self.learned.get(place)
-        return UNASKED if found is None else found.outcome
+        for lasts in _NEAREST_FIRST:
+            found: Learned | None = self.learned.get(lasts, _NOTHING).get(place)
+            if found is not None:
+                return found.outcome
+        return UNASKED
 
     def without(self, *lasts: Lasts) -> "Questions":
         """The same without those that last for so long."""
@@ -132,9 +143,8 @@ class Questions:
         for number, asked in open_.items():
             if asked.lasts in lasts:
                 open_ = open_.discard(number)
-        for place, one in learned.items():
-            if one.asked.lasts in lasts:
-                learned = learned.discard(place)
+        for one in lasts:
+            learned = learned.discard(one)
         if open_ is self.open and learned is self.learned:
             return self
         return evolve(self, open=open_, learned=learned)
@@ -144,7 +154,7 @@ class Questions:
         return Questions(last=self.last, news=self.news) if self.last else self
 
 
-_PLAIN: Final = frozenset({"connection", "message"})
+_NEAREST_FIRST: Final[tuple[Lasts, ...]] = ("recipient", "message", "greeting", "connection")
 
 NO_QUESTIONS: Final = Questions()
 
@@ -156,8 +166,6 @@ def own_questions(handler: Handler[Any], event: Any, ctx: Context) -> tuple[Ask,
     given = handler.asking(event, ctx)
     if not isinstance(given, Mapping):
         check_mapping(f"questions by key from asking= of {handler.name}", given)
-    for key, question in given.items():
-        check_question(check_key(key), question)
     return tuple([Ask(key, question, handler.within) for key, question in given.items()])
 
 
@@ -173,19 +181,27 @@ class Wait:
     timeout: float | None = None
 
 
-def readable(answers: Any, filter_: int, outcomes: Mapping[str, Outcome], *, alone: bool) -> Any:
-    """What handlers may read, with these answers to the questions of a filter.
+def answers_in(ctx: Context) -> PMap[Any, Any]:
+    """What handlers may read of answers; nothing if a handler has spoilt it."""
+    found = ctx.get("answers")
+    return found if isinstance(found, PMap) else _NOTHING
+
+
+def readable(ctx: Context, filter_: int, outcomes: Mapping[str, Outcome], *, alone: bool) -> Context:
+    """The context in which a filter may read these answers, too.
 
     A filter that is ``alone`` has its answers by key; several have a map each, by their number.
     """
-    if alone:
-        return answers.update(outcomes)
-    return answers.set(filter_, answers.get(filter_, pmap()).update(outcomes))
+    answers = answers_in(ctx)
+    own = answers if alone else answers.get(filter_, _NOTHING)
+    after = own.update(outcomes)
+    return ctx.set("answers", after if alone else answers.set(filter_, after))
 
 
-def unreadable(answers: Any, filter_: int, keys: Iterable[str], *, alone: bool) -> Any:
-    """The same without the answers under these keys."""
-    own = answers if alone else answers.get(filter_, pmap())
-    for key in keys:
-        own = own.discard(key)
-    return own if alone else answers.set(filter_, own)
+def unreadable(ctx: Context, places: Iterable[Place], *, alone: bool) -> Context:
+    """The context in which these answers cannot be read any more."""
+    answers = answers_in(ctx)
+    for filter_, key in places:
+        own = answers if alone else answers.get(filter_, _NOTHING)
+        answers = own.discard(key) if alone else answers.set(filter_, own.discard(key))
+    return ctx.set("answers", answers)

@@ -30,6 +30,8 @@ from demyjpy.questions import Ask, Outcome
 from demyjpy.registry import ASKABLE, Handler, name_of_filter
 
 _LASTS: Final[dict[int, Lasts]] = {CONNECT: "connection", HELO: "greeting"}
+_LASTS_AT: Final[dict[str, Lasts]] = {"connect": "connection"}
+"""By the event at which a question counts as asked, if it is asked later, and before a message."""
 
 
 # ------------------------------------------------------------------------------------- asking
@@ -52,7 +54,10 @@ def asked_by(turn: Turn, job: Job, asks: Iterable[Ask], *, is_own: bool = False)
     called = handler.filter or name_of_filter(part)
 
     def make(serial: int, ask: Ask) -> Asked:
-        return Asked(serial, number, called, ask.key, ask.question, ask.within, lasts, part.declarations)
+        for_ = _LASTS_AT.get(ask.asked_at or "", lasts) if lasts == "greeting" else lasts
+        declared = part.declarations
+        at = ask.asked_at or name
+        return Asked(serial, number, called, ask.key, ask.question, ask.within, for_, declared, at)
 
     return turn.scope.questions.begin(asks, make)
 
@@ -105,9 +110,7 @@ def may_call(turn: Turn, job: Job) -> bool:
     questions = scope.questions
     places = questions.waits or ()
     outcomes = {place[1]: questions.outcome(place) for place in places}
-    known = scope.ctx["answers"]
-    answers = readable(known, number, outcomes, alone=_is_alone(turn))
-    scope.ctx = scope.ctx.set("answers", answers)
+    scope.ctx = readable(scope.ctx, number, outcomes, alone=_is_alone(turn))
     scope.questions = evolve(questions, waits=None)
     return True
 
@@ -141,14 +144,10 @@ def _is_alone(turn: Turn) -> bool:
 def forget(turn: Turn, lasts: Lasts) -> None:
     """Questions that last for so long are over, and their answers cannot be read any more."""
     scope = turn.scope
-    questions = scope.questions
-    answers = scope.ctx["answers"]
-    for learned in questions.learned.values():
-        if learned.asked.lasts == lasts:
-            asked = learned.asked
-            answers = unreadable(answers, asked.filter, [asked.key], alone=_is_alone(turn))
-    scope.ctx = scope.ctx.set("answers", answers)
-    scope.questions = questions.without(lasts)
+    places = scope.questions.learned.get(lasts, ())
+    if places:
+        scope.ctx = unreadable(scope.ctx, places, alone=_is_alone(turn))
+    scope.questions = scope.questions.without(lasts)
 
 
 ASKING: Final = Handler("message", own_questions)  # type: ignore[arg-type]  # it is never called

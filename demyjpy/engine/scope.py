@@ -100,13 +100,16 @@ class OpenScope:
         self.macros = self.macros.end_message()
         self.decisions = self.decisions.between_messages()
         self.chain = NEW_MESSAGE
+        self.drop_questions()
+
+    def drop_questions(self) -> None:
+        """What the message asked is over."""
         self.questions = self.questions.without("message", "recipient")
 
     def begin_session(self) -> None:
         """After QUIT_NC: what was negotiated stays, and nothing else (protocol file, section 8.7)."""
         self.ctx, self.macros, self.decisions = self.initial, NO_MACROS, NO_DECISIONS
         self.chain = NEW_MESSAGE
-        self.questions = self.questions.end()
 
 
 def remembering(ctx: Context, before: Context) -> Context:

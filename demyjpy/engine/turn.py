@@ -275,6 +275,7 @@ class Turn:
     ) -> None:
         """No message is open any more, once the handlers in ``aborted`` have run."""
         self.scope.phase = Phase.CONNECTED
+        self.scope.drop_questions()  # also those of a message whose abort handlers take their time
         if aborted or (given_up and self.is_watched):
             abort = self.agreed.table[ABORT]
             job = Job(abort, ev.Abort(), aborted, packet=packet, exchange=self.next_exchange())

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from attrs import evolve
 
@@ -30,12 +30,24 @@ def nobody_answers(asked: Asked) -> Outcome:
     )
 
 
+Order: TypeAlias = Callable[[Connection], Asked | None]
+"""Which of the open questions of a connection is answered next; None if first the MTA says more.
+
+It may be None only if no handler waits (``connection.wait``).
+"""
+
+
+def at_once(connection: Connection) -> Asked | None:
+    """Each question as soon as it is asked, in the order in which they are asked."""
+    return next(iter(connection.open_questions.values()), None)
+
+
 class FilterConnection:
     """One connection with a filter; a context manager, which ends the event loop of async handlers.
 
     Plain handlers are called by the engine itself, also those that may block. If the setup has a spool,
-    large bodies go there. ``answer`` answers questions, each as soon as it is asked; one for which it
-    gives None stays open.
+    large bodies go there. ``answer`` answers questions, in an ``order``; one for which it gives None
+    stays open.
     """
 
     def __init__(
@@ -43,8 +55,9 @@ class FilterConnection:
         setup: Setup,
         session: str = "",
         answer: Callable[[Asked], Outcome | None] = nobody_answers,
+        order: Order = at_once,
     ) -> None:
-        self._answer = answer
+        self._answer, self._order = answer, order
         self._unanswered: frozenset[int] = frozenset()
         self._runner: asyncio.Runner | None = None
         self.connection: Connection
@@ -87,10 +100,9 @@ class FilterConnection:
         sent = connection.data_to_send
         self.troubles += connection.troubles
         while True:
-            asked = self._next_question(connection)
             if connection.call is not None:
                 connection = resume(connection, self._run(connection.call))
-            elif asked is not None:
+            elif (asked := self._next_question(connection)) is not None:
                 outcome = self._answer(asked)
                 if outcome is None:
                     self._unanswered |= {asked.number}
@@ -105,12 +117,10 @@ class FilterConnection:
 
     def _next_question(self, connection: Connection) -> Asked | None:
         """The next that is to be answered."""
-        found = connection.open_questions
-        if not found:
-            self._unanswered = frozenset()
-            return None
         if not self._unanswered:
-            return next(iter(found.values()))
+            return self._order(connection)
+        found = connection.open_questions
+        self._unanswered = frozenset([one for one in self._unanswered if one in found])
         return next((one for number, one in found.items() if number not in self._unanswered), None)
 
     def _run(self, call: Call) -> Any:
