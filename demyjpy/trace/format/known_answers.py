@@ -57,17 +57,17 @@ class KnownAnswers:
             for one in learned_in(record):
                 self._note(one)
             for ask in _asks_in(record):
-                place = _place(_filter_of(record), ask.key, ask.question)
+                place = place_of_question(_filter_of(record), ask.key, ask.question)
                 self._asked.setdefault(place, deque()).append(_Asked())
 
     def _note(self, learned: RecordedAnswer) -> None:
         """An answer: to the question that was asked last. What `asking=` gave is not told before."""
         for name in (learned.filter, ""):
-            known = self._asked.get(_place(name, learned.key, learned.question))
+            known = self._asked.get(place_of_question(name, learned.key, learned.question))
             if known and known[-1].answer is None:
                 known[-1].answer = learned
                 return
-        place = _place(learned.filter, learned.key, learned.question)
+        place = place_of_question(learned.filter, learned.key, learned.question)
         self._asked.setdefault(place, deque()).append(_Asked(learned))
 
     def __call__(self, asked: Asked) -> Outcome | None:
@@ -86,7 +86,7 @@ class KnownAnswers:
         bare = RecordedQuestion(name_of_question(asked.question))
         for key, question in ((asked.key, asked.question), (kept_key(asked.key), bare)):
             for name in (asked.name, ""):
-                known = self._asked.get(_place(name, key, question))
+                known = self._asked.get(place_of_question(name, key, question))
                 if known:
                     return known.popleft()
         return None
@@ -114,7 +114,7 @@ def _filter_of(record: Record) -> str:
     return name if colon else ""
 
 
-def _place(filter_: str, key: str, question: Any) -> str:
+def place_of_question(filter_: str, key: str, question: Any) -> str:
     """A filter, a key and a question, told from all others."""
     record = dump_question(question)
     record.pop("words", None)
