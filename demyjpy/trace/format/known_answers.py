@@ -60,6 +60,11 @@ class KnownAnswers:
                 place = place_of_question(_filter_of(record), ask.key, ask.question)
                 self._asked.setdefault(place, deque()).append(_Asked())
 
+    @property
+    def has_any(self) -> bool:
+        """Whether anything was asked then, as far as it is left."""
+        return bool(self._asked)
+
     def _note(self, learned: RecordedAnswer) -> None:
         """An answer: to the question that was asked last. What `asking=` gave is not told before."""
         for name in (learned.filter, ""):
