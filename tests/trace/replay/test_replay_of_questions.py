@@ -376,7 +376,7 @@ FILTER = """
 
     @handlers.end_of_message(asking=lambda event, ctx: {"word": Word()})
     def end(event, ctx):
-        return add_header(ctx, "X-Word", answer(ctx, "word"))
+        return add_header(ctx, "X-Word", answer(ctx, "word", failed="none"))
 """
 
 
@@ -393,3 +393,8 @@ def test_the_command_asks_nobody(
     assert main(["replay", "t.jsonl", "asking_filter.py"]) == 0
     out = capsys.readouterr().out
     assert "asked from the recording: 1 question; nobody else was asked" in out
+    assert main(["replay", "t.jsonl", "asking_filter.py", "--live"]) == 1  # its performer fails
+    out = capsys.readouterr().out
+    assert "asked from the recording" not in out
+    assert "1 session differs" in out
+    assert main(["replay", "t.jsonl", "asking_filter.py", "--step", "--live"]) == 2
