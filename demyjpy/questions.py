@@ -158,7 +158,8 @@ def answer(
     It is for a handler with the key in ``needs=`` or ``asking=``, and for the handlers of the same
     filter after it. Elsewhere it raises `HandlerError`: whether the answer has come is a matter of luck.
     """
-    outcome: Outcome | None = ctx["answers"].get(key)
+    known = ctx.get("answers")
+    outcome: Outcome | None = known.get(key) if isinstance(known, PMap) else None
     if outcome is None:
         raise HandlerError(
             f"expected answer(ctx, {key!r}) in a handler that waits for it, or after one: declare "

@@ -53,8 +53,11 @@ class FilterView:
     def enter(self, outer: Context) -> Context:
         """The context as the filter sees it: with its own actions, and the answers that it may read."""
         seen = outer if self.actions is None else outer.set("actions", self.actions)
-        answers = outer["answers"]
-        return seen.set("answers", answers.get(self.place, _NOTHING)) if answers else seen
+        return self.show_answers(seen) if "answers" in outer else seen
+
+    def show_answers(self, outer: Context) -> Context:
+        """Of the answers to the questions of all filters those that this one may read."""
+        return outer.set("answers", outer["answers"].get(self.place, _NOTHING))
 
     def leave(self, event: str, outer: Context, seen: Context, outcome: Any) -> Any:
         """What the engine gets of a context that has changed; `HandlerError` for another's key."""
@@ -72,7 +75,7 @@ class FilterView:
         if "queue" in changed:
             after = take_findings(after, self.names[self.number], event)
         after = after if self.actions is None else after.set("actions", outer["actions"])
-        return after.set("answers", outer["answers"]) if outer["answers"] else after
+        return after.set("answers", outer["answers"]) if "answers" in outer else after
 
     def around(self, event: str, answer: Callable[..., Any]) -> Callable[..., Any]:
         """An ``on_error`` function, as it answers for this filter at an event."""
@@ -94,7 +97,7 @@ class FilterView:
                     f"expected {self.names[self.number]} to leave the key {key!r} alone, which belongs "
                     "to the engine: return a context made from the one that the handler got"
                 )
-        if max(len(after), len(after["owners"])) > _MOST_KEYS:
+        if max(len(after), len(after.get("owners", _NOTHING))) > _MOST_KEYS:
             raise HandlerError(
                 f"expected at most {_MOST_KEYS} keys in the context of merged filters, got more from "
                 f"{self.names[self.number]}: keep what belongs together in a map under one key"
@@ -102,7 +105,8 @@ class FilterView:
 
     def _check(self, seen: Context, outcome: Context, changed: list[str]) -> PMap[Any, int] | None:
         """`HandlerError` if a key of another filter was changed; the owners of keys if some are new."""
-        owners: PMap[Any, int] = seen["owners"]
+        known: PMap[Any, int] = seen.get("owners", _NOTHING)
+        owners = known
         for path, key in _places(_TOP, changed, seen, outcome, self.scope):
             owner = self.declared.get((path, key))
             if owner is None:
@@ -114,7 +118,7 @@ class FilterView:
                 _at(seen, path, key), _at(outcome, path, key)
             ):
                 raise self._not_yours(path, key, owner)
-        return None if owners is seen["owners"] else owners
+        return None if owners is known else owners
 
     def _not_yours(self, path: Path, key: str, owner: frozenset[int]) -> HandlerError:
         where = "what is remembered under" if _REMEMBERED in path else "the key"
@@ -205,10 +209,12 @@ def in_view(view: FilterView, handler: Handler[Any]) -> Handler[Any]:
     inner, event = handler.function, handler.event
     if inner is default_event_handler:
         return handler
-    enter, leave = view.enter, view.leave
+    own, enter, leave = view.actions, view.enter, view.leave
 
     def call(happened: Any, ctx: Context) -> Any:
-        seen = enter(ctx)
+        seen = ctx if own is None else ctx.set("actions", own)  # as in `enter`, which takes longer
+        if "answers" in ctx:
+            seen = view.show_answers(seen)
         outcome = inner(happened, seen)
         return ctx if outcome is seen else leave(event, ctx, seen, outcome)
 

@@ -38,11 +38,12 @@ def answered_at_once(
             if outcome is None:
                 return NOT_KNOWN
             outcomes[ask.key] = outcome
-        before = ctx["answers"]
-        seen = ctx.set("answers", readable(before, number, outcomes, alone=alone))
+        seen = readable(ctx, number, outcomes, alone=alone)
         after = function(event, seen)
         if after is seen:
             return ctx
-        return after.set("answers", before) if isinstance(after, PMap) else after
+        if not isinstance(after, PMap) or "answers" not in after:
+            return after
+        return after.set("answers", ctx["answers"]) if "answers" in ctx else after.remove("answers")
 
     return call
