@@ -120,9 +120,10 @@ def test_the_table_of_recipients_has_addresses_and_domains(
 
 @BOTH
 def test_recipients_over_a_socket(load: Any, driver: Any) -> None:
-    """The file is read while the client waits."""
+    """The file is read while the client waits; the second time the answers are remembered."""
     with serving(load("recipients").handlers, driver=driver, mta=Postfix()) as server:
-        assert codes(server.run(TO_BOB.rcpt("nobody@example.org"))) == [250, 250, 550]
+        for _ in range(2):
+            assert codes(server.run(TO_BOB.rcpt("nobody@example.org"))) == [250, 250, 550]
 
 
 @BOTH
