@@ -190,14 +190,11 @@ class Conditional(Registry):
 
         def ask_if_chosen(event: Any, ctx: Context) -> Any:
             case: _Case = ctx.get(self._key, _UNDECIDED)
-            if name == "recipient" and _is_refused(ctx):
-                is_chosen = case.is_chosen
-            elif case.is_chosen is None:
+            is_chosen = case.is_chosen and case.refusal is None
+            if case.is_chosen is None and not (name == "recipient" and _is_refused(ctx)):
                 is_chosen = self._ask(name, event, ctx)
                 if is_chosen and case.before(name):
                     raise _too_late(own, name)
-            else:
-                is_chosen = case.is_chosen and case.refusal is None
             return asking(event, ctx) if is_chosen else {}
 
         return ask_if_chosen
