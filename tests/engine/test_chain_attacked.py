@@ -42,7 +42,7 @@ def test_the_engines_keys_may_not_be_changed_by_one_of_several():
     bad = {
         "findings": lambda ctx: ctx.set("findings", ("virus",)),
         "owners": lambda ctx: ctx.set("owners", 5),
-            "answers": lambda ctx: ctx.set("answers", 5),
+        "answers": lambda ctx: ctx.set("answers", 5),
         "events": lambda ctx: ctx.set("events", 1),
         "macros": lambda ctx: ctx.set("macros", {}),
         "connection": lambda ctx: ctx.set("connection", 5),

@@ -148,7 +148,7 @@ def test_what_a_filter_asks_about_is_among_its_words():
     """The functions under asking= look at what has come, as handlers do."""
     handlers = define_event_handlers()
 
-    @handlers.mail(asking=lambda event, ctx: {} if event.sender == "ann@example.org" else {})
+    @handlers.mail(asking=lambda event, ctx: {} if event.sender == "ann@example.org" else None)
     def mail(event, ctx):
         return ctx
 
