@@ -115,6 +115,9 @@ def test_check_prints_json_for_programs(run: Any) -> None:
         "progress": 5.0,
         "limit": None,
         "beyond": None,
+        "needs": [],
+        "asking": None,
+        "within": None,
     }
 
 
