@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from demyjpy.mta.profiles import Postfix, Reply, Sendmail
 from demyjpy.mta.stored_mail import Envelope, StoredField, StoredMail, StoredMessage
 from demyjpy.testing.direct import context
+from demyjpy.testing.jobs import run_job
 from demyjpy.testing.result import FilterResult, MessageResult, Played, Result
 from demyjpy.testing.run import run
 from demyjpy.testing.script import Script, session
@@ -27,6 +28,7 @@ __all__ = [
     "StoredMessage",
     "context",
     "run",
+    "run_job",
     "session",
 ]
 
