@@ -34,6 +34,7 @@ from demyjpy.engine.pipeline import run_call, run_call_async
 from demyjpy.errors import HandlerError
 
 _ACCEPTS: Final = 64  # connections taken at one wake-up
+_LOOK: Final = 0.02  # seconds between two looks whether jobs have ended
 _PARTING: Final = 1.0  # seconds for the last handlers of sessions that were cut
 
 
@@ -53,7 +54,7 @@ class AsyncServer(Server):
 
     async def start(self) -> None:
         """Listen. `AddressError` says why that is not possible, `HandlerError` what did not open."""
-        self._listener = self._listen()
+        self._listen()
         self._sessions: set[AsyncSession] = set()
         self._left: set[asyncio.Future[Any]] = set()
         """Tasks that were cancelled, and have not ended yet."""
@@ -67,6 +68,7 @@ class AsyncServer(Server):
             raise
         self.poller = Poller(self._loop)
         self._over = asyncio.Event()
+        self._is_hurried = False
         self._pool = Pool(self.options.blocking_threads)
         self._watch = LoopWatch(self._loop.call_soon_threadsafe, self.options.warn_blocked)
         self._watch.start()
@@ -76,6 +78,7 @@ class AsyncServer(Server):
         at_once = 1 if self._listener.is_shared else _ACCEPTS  # or the first worker to wake gets all
         self._acceptor = Acceptor(self._listener.socket, self._take, at_once, lambda: self._door.is_shut)
         self._acceptor.resume()
+        self._begin_jobs(self._on_connect)
 
     async def close(self, grace: float | None = None) -> None:
         """Stop accepting, end all sessions, and return when the last is gone.
@@ -84,12 +87,16 @@ class AsyncServer(Server):
         the option).
         """
         self.stopping = True
+        self._jobs.stop()
+        seconds = self.options.grace if grace is None else grace
+        end = monotonic() + seconds
         self._acceptor.close()
         self._listener.close()
         for session in tuple(self._sessions):
             session.leave_if_idle()
         try:
-            await self._wait_empty(self.options.grace if grace is None else grace)
+            await self._wait_empty(seconds)
+            await self._end_jobs(end)
             self._cut()
             await self._wait_empty(_PARTING)
             for session in tuple(self._sessions):
@@ -104,6 +111,14 @@ class AsyncServer(Server):
             if self._pulse:
                 self._pulse.stop()
             self._end_threads()
+
+    async def _end_jobs(self, end: float) -> None:
+        """Wait for those that run, but no longer than the grace period, and for none in a hurry."""
+        while (  # noqa: ASYNC110  # they end in threads, too
+            self._jobs.is_busy and monotonic() < end and not self._is_hurried
+        ):
+            await asyncio.sleep(_LOOK)
+        self._jobs.cancel()
 
     async def _end_resources(self) -> None:
         closing = [asyncio.wrap_future(one) for one in self.resources.end() if not one.done()]
@@ -129,12 +144,14 @@ class AsyncServer(Server):
     def retire(self, ended: Callable[[], None]) -> None:
         """Accept no more, and say so when the last session has ended by itself."""
         self._retired = ended
+        self._jobs.stop()
         self._acceptor.close()
         if not self._sessions:
             ended()
 
     def hurry(self) -> None:
         """The grace period of `close` is over."""
+        self._is_hurried = True
         self._over.set()
 
     async def _wait_empty(self, seconds: float) -> None:

@@ -13,6 +13,7 @@ from demyjpy.declarations import Declarations
 from demyjpy.drivers.address import Address, Listener, listen
 from demyjpy.drivers.admission import Door
 from demyjpy.drivers.asker import Asker
+from demyjpy.drivers.jobs import Jobs
 from demyjpy.drivers.loading import why
 from demyjpy.drivers.options import ServerOptions, SessionNames
 from demyjpy.drivers.resources import Opened, Resources
@@ -53,6 +54,7 @@ class Server(ABC):
         """Listen. `AddressError` says why that is not possible."""
         listener = self._where if isinstance(self._where, Listener) else listen(self._where)
         self.address = str(listener.address)
+        self._listener = listener
         return listener
 
     def adopt(self, on_connect: Any, ended: Callable[[str], None]) -> None:
@@ -63,14 +65,16 @@ class Server(ABC):
         """
         setup = self._setup(on_connect)
         opening = self.resources.open(on_connect, self.options.load_timeout)
-        if opening.done():
-            ended(self._take_over(setup, opening))
-        else:
-            opening.add_done_callback(
-                lambda _: self._soon(lambda: ended(self._take_over(setup, opening)))
-            )
 
-    def _take_over(self, setup: Setup, opening: "Future[Opened]") -> str:
+        def take_over() -> None:
+            ended(self._take_over(on_connect, setup, opening))
+
+        if opening.done():
+            take_over()
+        else:
+            opening.add_done_callback(lambda _: self._soon(take_over))
+
+    def _take_over(self, on_connect: Any, setup: Setup, opening: "Future[Opened]") -> str:
         """The resources are open, or what was wrong."""
         error = opening.exception()
         if error is not None:
@@ -78,7 +82,13 @@ class Server(ABC):
         before, self._door.opened = self._door.opened, opening.result()
         self._door.setup = setup
         before.release()
+        self._jobs.stop()
+        self._begin_jobs(on_connect)
         return ""
+
+    def _begin_jobs(self, on_connect: Any) -> None:
+        self._jobs = Jobs(on_connect, self._door.opened, self._listener.role, self._loop_beside)
+        self._jobs.start()
 
     @abstractmethod
     def _soon(self, act: Callable[[], None]) -> None:
@@ -86,6 +96,7 @@ class Server(ABC):
 
     def _begin_resources(self, loop: Loop) -> "Future[Opened]":
         """Open what the filter declares."""
+        self._loop_beside = loop
         self.resources = Resources(self.options.settings, loop)
         return self.resources.open(self._on_connect, self.options.load_timeout)
 

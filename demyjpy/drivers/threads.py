@@ -69,7 +69,7 @@ class ThreadServer(Server):
 
     def start(self) -> None:
         """Listen. `AddressError` says why that is not possible, `HandlerError` what did not open."""
-        self._listener = self._listen()
+        self._listen()
         self._side_loop = SideLoop(self.options.blocking_threads)
         try:
             self._door.opened = self._begin_resources(self._side_loop).result()
@@ -92,6 +92,7 @@ class ThreadServer(Server):
         self._acceptor = threading.Thread(target=self._accept_all, name="demyjpy-accept", daemon=True)
         self._ended.enter_context(self.alarms.every(self.options.sweep_period, self._sweep))
         self.alarms.start()
+        self._begin_jobs(self._on_connect)
         BIRTHS.start(self._acceptor)  # the last: if the program ends now, it serves or does not start
 
     def close(self, grace: float | None = None) -> None:
@@ -100,6 +101,9 @@ class ThreadServer(Server):
         Those between messages end now, others after theirs, all after ``grace`` seconds (default:
         the option).
         """
+        seconds = self.options.grace if grace is None else grace
+        end = time.monotonic() + seconds
+        self._jobs.stop()
         with self._changed:
             self.stopping = True
             self._changed.notify_all()
@@ -112,10 +116,10 @@ class ThreadServer(Server):
         with self._changed:
             for session in self._sessions:
                 session.leave_if_idle()
-            self._changed.wait_for(
-                lambda: self._is_hurried or not self._sessions,
-                self.options.grace if grace is None else grace,
-            )
+            self._changed.wait_for(lambda: self._is_hurried or not self._sessions, seconds)
+        self._jobs.wait(end - time.monotonic(), lambda: self._is_hurried)
+        self._jobs.cancel()
+        with self._changed:
             for session in self._sessions:
                 session.cut(UNFINISHED)
             self._changed.wait_for(lambda: not self._sessions, _PARTING)
@@ -148,6 +152,7 @@ class ThreadServer(Server):
 
     def retire(self, ended: Callable[[], None]) -> None:
         """Accept no more, and say so when the last session has ended by itself."""
+        self._jobs.stop()
         with self._changed:
             self._retired = ended
             self._changed.notify_all()
