@@ -171,6 +171,8 @@ class Conditional(Registry):
             blocking=not is_async and any(handler.blocking for handler in handlers.values()),
             rejected=own is not None and own.rejected,
             filter=self.name if own is None else own.filter,
+            # of those that it runs one after the other, as of one: an MTA waits no longer here
+            timeout=max((one.timeout for one in handlers.values() if one.timeout), default=None),
         )
 
     def _decide(self, handlers: dict[str, Handler[Any]], name: str, event: Any, ctx: Context) -> _Asking:

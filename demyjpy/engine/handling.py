@@ -1,8 +1,9 @@
 """One event through its handlers: each is called or handed to the driver, and its outcome is taken."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
+from attrs import evolve
 from pyrsistent import PMap
 
 from demyjpy.actions import TemporaryFailure
@@ -20,12 +21,14 @@ from demyjpy.engine.handler_results import (
     check_job,
     take_outcome,
 )
-from demyjpy.engine.letters import ABORT, BODYEOB, OPTNEG
+from demyjpy.engine.letters import ABORT, BODYEOB, MESSAGE, OPTNEG
 from demyjpy.engine.plan import EMPTY_PLAN, Plan
 from demyjpy.engine.tape import Tape, is_on_tapes
 from demyjpy.engine.turn import Turn
+from demyjpy.engine.withholding import withhold
 from demyjpy.errors import HandlerError, LocalProtocolError, describe
 from demyjpy.message import Message
+from demyjpy.policies import on_error_for
 from demyjpy.registry import Handler
 from demyjpy.requests import take_requests
 from demyjpy.verdicts import ends_message, refuses
@@ -46,7 +49,7 @@ def run_handlers(turn: Turn, job: Job) -> Job | None:
             # PROGRESS at end of message only: Sendmail takes it for an error elsewhere (section 8.4)
             is_end = letter == BODYEOB or (job.place is not None and job.place.end is not None)
             progress = handler.progress if is_end else None
-            turn.call = Call(handler, job.event, turn.scope.ctx, progress, job)
+            hand_out(turn, job, progress)
             return None
         started = clock() if clock else 0.0
         outcome: Any
@@ -61,6 +64,39 @@ def run_handlers(turn: Turn, job: Job) -> Job | None:
     return job
 
 
+def hand_out(turn: Turn, job: Job, progress: float | None) -> None:
+    """The driver is to call the next handler of this event."""
+    handler = job.chain[0][1]
+    turn.call = Call(handler, job.event, turn.scope.ctx, progress, job, _time_for(turn, job))
+
+
+_LEAST: Final = 0.001
+"""Seconds that a handler has at least."""
+
+
+def _time_for(turn: Turn, job: Job) -> float | None:
+    """The most seconds for the next handler: its own, or what is left of its filter's at the end.
+
+    None for what the server gives a handler. What a handler waits for is within its time.
+    """
+    number, handler = job.chain[0]
+    whole = turn.agreed.policy_of(number).timeout
+    if whole is None or job.dispatch.letter not in (MESSAGE, BODYEOB):
+        return handler.timeout
+    end = turn.scope.chain.end
+    left = max(whole - (0.0 if end is None else end.spent.get(number, 0.0)), _LEAST)
+    return left if handler.timeout is None else min(handler.timeout, left)
+
+
+def note_time(turn: Turn, job: Job, seconds: float) -> None:
+    """A handler that ran apart has taken so long, with what it waited for: its filter has less left."""
+    number = job.chain[0][0]
+    end = turn.scope.chain.end
+    if turn.agreed.policies and job.dispatch.letter == MESSAGE and end is not None:
+        spent = {**end.spent, number: seconds}
+        turn.scope.chain = turn.scope.chain.with_end(evolve(end, spent=spent))
+
+
 def absorb(turn: Turn, job: Job, outcome: Any, duration: float | None) -> Job | None:
     """Take what the next handler returned or raised; None if the connection is given up."""
     number, handler = job.chain[0]
@@ -69,6 +105,7 @@ def absorb(turn: Turn, job: Job, outcome: Any, duration: float | None) -> Job | 
         see_message(turn, members, job, number)
     before = after = turn.scope.ctx
     actions: tuple[Any, ...] = ()
+    withheld: tuple[Any, ...] = ()
     error: Exception | None = None
     plan = EMPTY_PLAN
     if isinstance(outcome, Exception):
@@ -81,7 +118,7 @@ def absorb(turn: Turn, job: Job, outcome: Any, duration: float | None) -> Job | 
                     outcome = with_edits(after, queued, turn.scope.chain.given_to(number))
                     queued = queued_in(outcome)
                 actions = flattened(queued)
-                plan = _take_queued(turn, job, queued)
+                plan, withheld = _take_queued(turn, job, queued)
         except Exception as problem:
             error = caught(problem)
     if turn.tape is not None and is_on_tapes(handler):
@@ -93,7 +130,7 @@ def absorb(turn: Turn, job: Job, outcome: Any, duration: float | None) -> Job | 
             return None
         if members is not None and job.modifications:
             job = drop_edits(turn, job, number)
-        after, plan = answer_failure(turn, error, job, number, handler)
+        after, plan, withheld = answer_failure(turn, error, job, number, handler)
     turn.scope.ctx = after
     step = job.step
     if turn.is_watched:
@@ -110,18 +147,26 @@ def absorb(turn: Turn, job: Job, outcome: Any, duration: float | None) -> Job | 
             duration=duration,
             packet=job.packet,
             exchange=job.exchange,
+            withheld=withheld,
         )
     return _job_after(job, plan, step, is_chain=members is not None)
 
 
-def _take_queued(turn: Turn, job: Job, queued: tuple[Any, ...]) -> Plan:
-    """The plan that a handler queued; if it is legal, what it asks of the driver is on its way."""
+def _take_queued(turn: Turn, job: Job, queued: tuple[Any, ...]) -> tuple[Plan, tuple[Any, ...]]:
+    """The plan that a handler queued, and what of it is withheld because its filter is only tried.
+
+    If it is legal, what it asks of the driver is on its way.
+    """
     number, handler = job.chain[0]
     requests, actions = take_requests(queued)
+    chain = turn.scope.chain
     plan = _plan_of(turn, job, actions)
     for request in requests:
         turn.request(request, handler, number)
-    return plan
+    if number not in turn.agreed.tried:
+        return plan, ()
+    turn.scope.chain = chain  # its edits were only checked
+    return withhold(plan, job.dispatch.name)
 
 
 def _plan_of(turn: Turn, job: Job, actions: tuple[Any, ...]) -> Plan:
@@ -197,40 +242,50 @@ def _wishing(on_error: Callable[..., Any], got: Message | None) -> Callable[...,
     return answer
 
 
+def _answering(turn: Turn, on_error: Any, event: str, number: int) -> Any:
+    """``on_error`` as it is called for this filter; on the tape is what comes of it."""
+    if not callable(on_error):
+        return on_error
+    if turn.setup.stand_in is not None:
+        return turn.setup.stand_in
+    on_error = _wishing(on_error, turn.scope.chain.given_to(number))
+    if turn.agreed.views:
+        on_error = turn.agreed.views[number].around(event, on_error)
+    return on_error if turn.tape is None else _noted(on_error, turn.tape)
+
+
 def answer_failure(
     turn: Turn, error: Exception, job: Job, number: int, handler: Handler[Any]
-) -> tuple[Context, Plan]:
-    """What ``on_error`` makes of a handler that failed: a context and a plan."""
+) -> tuple[Context, Plan, tuple[Any, ...]]:
+    """What ``on_error`` makes of a handler that failed: a context, a plan, and what is withheld."""
     scope, name, letter = turn.scope, job.dispatch.name, job.dispatch.letter
     turn.note(error, name, handler)
     members, granted = turn.agreed.members, _granted(turn, number)
-    on_error = turn.setup.on_error
-    if callable(on_error):
-        on_error = _wishing(on_error, turn.scope.chain.given_to(number))
-    if turn.tape is not None and callable(on_error):
-        on_error = _noted(on_error, turn.tape)
-    if turn.agreed.views and callable(on_error):
-        on_error = turn.agreed.views[number].around(name, on_error)
+    given = on_error_for(turn.agreed.policy_of(number), scope.ctx, turn.setup.on_error)
+    on_error = _answering(turn, given, name, number)
     after, plan, second = apply_policy(on_error, error, job, handler, scope.ctx, granted)
     if second:
         turn.note(second, name, handler)
-    if members is not None and plan.edits:
+    withheld: tuple[Any, ...] = ()
+    if number in turn.agreed.tried:
+        plan, withheld = withhold(plan, name)
+    elif members is not None and plan.edits:
         try:
             take_edits(turn, members, job, plan)
         except LocalProtocolError as problem:
             turn.note(problem, name, handler)
             after, plan = scope.ctx, Plan((), TemporaryFailure())
     if job.dispatch.replies and not job.may_answer:
-        return after, EMPTY_PLAN
+        return after, EMPTY_PLAN, ()
     is_of_message = letter in ANSWERED and letter not in OF_CONNECTION
     if is_of_message and ends_message(name, plan.verdict or CONTINUE):
         scope.decisions = scope.decisions.fail(number)
     if job.may_answer and (members is None or handler.reply):
-        return after, plan
+        return after, plan, withheld
     if plan.verdict:
         decisions = scope.decisions
         owe = decisions.owe if members is None else decisions.owe_apart
         scope.decisions = owe(plan.verdict, number, of_connection=letter in OF_CONNECTION)
         if members is not None and is_of_message and refuses(plan.verdict):
             scope.decisions = scope.decisions.fail(number)  # what it owes will end the message for it
-    return after, EMPTY_PLAN
+    return after, EMPTY_PLAN, withheld

@@ -14,10 +14,10 @@ from attrs import evolve, frozen
 from demyjpy.context import Context, new_context
 from demyjpy.engine.arrival import TEARDOWN, receive_packet
 from demyjpy.engine.conclusions import conclude
-from demyjpy.engine.connection import Agreed, Call, Connection, Job, Observer, Setup, Step
+from demyjpy.engine.connection import Agreed, Call, Connection, Observer, Setup, Step
 from demyjpy.engine.dispatch import negotiates_by_default, opening_table
 from demyjpy.engine.handler_results import as_exception, check_context
-from demyjpy.engine.handling import absorb, run_handlers
+from demyjpy.engine.handling import absorb, hand_out, note_time, run_handlers
 from demyjpy.engine.letters import MAIL, SPOOL
 from demyjpy.engine.limits import NO_END
 from demyjpy.engine.phases import Phase
@@ -26,6 +26,7 @@ from demyjpy.engine.tape import Stretch, Tape
 from demyjpy.engine.turn import Turn
 from demyjpy.errors import HandlerError, LocalProtocolError, RemoteProtocolError, describe
 from demyjpy.handlers import as_registry, with_handlers
+from demyjpy.policies import check_timeouts
 from demyjpy.registry import Registry
 from demyjpy.wire.codes import Response
 from demyjpy.wire.framing import NOTHING_UNREAD, join_frame
@@ -49,9 +50,14 @@ class Begin:
 
 
 def as_on_connect(on_connect: Any) -> Any:
-    """A function ``ctx -> ctx`` as it is; a registry (or map of handlers) as such a function."""
+    """A function ``ctx -> ctx`` as it is; a registry (or map of handlers) as such a function.
+
+    `HandlerError` if it is neither, or if its filters may take longer than an MTA waits.
+    """
     if isinstance(on_connect, Mapping):
-        return Begin(as_registry(on_connect))
+        registry = as_registry(on_connect)
+        check_timeouts(registry)
+        return Begin(registry)
     if not callable(on_connect):
         raise HandlerError(f"expected a registry or a function ctx -> ctx, got {describe(on_connect)}")
     return on_connect
@@ -159,6 +165,7 @@ def resume(
             end_spooling(turn, outcome)
             following = None
         else:
+            note_time(turn, job, duration or 0.0)
             following = absorb(turn, job, outcome, duration)
         if following is not None and (letter in TEARDOWN or not turn.is_ending):
             turn.jobs.appendleft(following)
@@ -207,7 +214,8 @@ def take_turn(
                 break
             turn.jobs.popleft()
             if is_of_end and turn.setup.defers_ends:
-                _hand_out(turn, job)
+                turn.scope.show_macros()
+                hand_out(turn, job, job.chain[0][1].progress)
                 continue
             done = run_handlers(turn, job)
             if done is not None:
@@ -228,13 +236,6 @@ def take_turn(
     if tape is not None:
         tape.end_turn(after)
     return after
-
-
-def _hand_out(turn: Turn, job: Job) -> None:
-    """The driver is to call the handler of this event."""
-    handler = job.chain[0][1]
-    turn.scope.show_macros()
-    turn.call = Call(handler, job.event, turn.scope.ctx, handler.progress, job)
 
 
 def run_call(call: Call) -> Context | Exception:

@@ -60,11 +60,13 @@ def make_routes(
     agreement: Agreement,
     defers: Callable[[Handler[Any]], bool],
     members: Members | None,
+    tried: frozenset[int] = frozenset(),
 ) -> Routes | None:
     """The routes of a negotiated connection; None if handlers see its macros, as for an observer.
 
     ``defers`` says which handlers the driver calls itself: what those handle has no route. Nor has what
-    several filters (``members``) do not all get as soon as it comes.
+    several filters (``members``) do not all get as soon as it comes. What filters queue that are only
+    ``tried`` is for a turn to withhold.
     """
     if table[MACRO].chain:
         return None
@@ -84,14 +86,18 @@ def make_routes(
         phase: {
             dispatch.letter: route
             for dispatch in plain
-            if (route := _route(dispatch, phase, agreement, members)) is not None
+            if (route := _route(dispatch, phase, agreement, members, tried)) is not None
         }
         for phase in (Phase.READY, Phase.CONNECTED, *IN_MESSAGE)
     }
 
 
 def _route(
-    dispatch: Dispatch, phase: Phase, agreement: Agreement, members: Members | None
+    dispatch: Dispatch,
+    phase: Phase,
+    agreement: Agreement,
+    members: Members | None,
+    tried: frozenset[int],
 ) -> Route | None:
     letter, chain = dispatch.letter, dispatch.chain
     if letter == BODY and not chain and (members is None or not members.gives_messages):
@@ -114,7 +120,9 @@ def _route(
         WEIGHTS.get(letter, NO_WEIGHT),
         leaves=made.ends and (is_open or made.begins),
         grants=tuple(
-            agreement.actions if members is None else members.filters[number].actions
+            frozenset()
+            if number in tried
+            else (agreement.actions if members is None else members.filters[number].actions)
             for number, _ in chain
         ),
     )

@@ -185,6 +185,7 @@ class Turn:
                 step.duration,
                 step.packet,
                 step.exchange,
+                step.withheld,
             )
         self.observe(step)
 

@@ -8,9 +8,10 @@ from hypothesis import HealthCheck, Phase, Verbosity, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
-from demyjpy.engine.connection import OnError, Setup
+from demyjpy.engine.connection import Setup
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import LocalProtocolError
+from demyjpy.filter_policy import OnError
 from demyjpy.mta.profiles import Profile
 from demyjpy.testing.run import profiles_of
 from demyjpy.testing.strategies.classics import classics
