@@ -80,6 +80,7 @@ from demyjpy.handlers import (
 )
 from demyjpy.message import Message
 from demyjpy.policies import with_policy
+from demyjpy.questions import Answered, Failed, Late, Question, Unasked, answer, ask
 from demyjpy.registry import Handler, Registry
 from demyjpy.shorthands import (
     accept,
@@ -109,6 +110,7 @@ __all__ = [
     "AddHeader",
     "AddRecipient",
     "AddressError",
+    "Answered",
     "AsyncServer",
     "Body",
     "ChangeHeader",
@@ -127,12 +129,14 @@ __all__ = [
     "EndOfHeaders",
     "EndOfMessage",
     "Event",
+    "Failed",
     "Finding",
     "Handler",
     "HandlerError",
     "Header",
     "Hello",
     "InsertHeader",
+    "Late",
     "LimitError",
     "Limits",
     "LocalProtocolError",
@@ -148,6 +152,7 @@ __all__ = [
     "Parameters",
     "Progress",
     "Quarantine",
+    "Question",
     "Quit",
     "QuitNewConnection",
     "Recipient",
@@ -159,11 +164,14 @@ __all__ = [
     "Skip",
     "Step",
     "TemporaryFailure",
+    "Unasked",
     "Unknown",
     "Verdict",
     "accept",
     "add_header",
     "add_recipient",
+    "answer",
+    "ask",
     "become",
     "change_header",
     "change_sender",

@@ -3,12 +3,14 @@
 How connections are taken and served is each driver's.
 """
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 from demyjpy.drivers.address import Address, Listener, listen
 from demyjpy.drivers.admission import Door
+from demyjpy.drivers.asker import Asker
 from demyjpy.drivers.options import ServerOptions, SessionNames
 from demyjpy.drivers.tape_makers import Tapes
 from demyjpy.engine.connection import Setup
@@ -26,12 +28,17 @@ class Server(ABC):
     ) -> None:
         self._where = address
         self.options = options or ServerOptions()
+        self.asker = Asker(self.loop, threads=self.options.blocking_threads)
         self._door = Door(self.options, self._setup(on_connect))
         self._names = SessionNames()
         self.tapes = Tapes(self.options.readers)
         self._retired: Callable[[], None] | None = None
         """Called when the last session has ended, if no more connections are to be accepted."""
         self.stopping = False
+
+    @abstractmethod
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop in which the world is asked."""
 
     @abstractmethod
     def _setup(self, on_connect: Any) -> Setup:

@@ -4,6 +4,7 @@ For filters that block everywhere, or whose libraries know no event loop. Nothin
 about mail.
 """
 
+import asyncio
 import selectors
 import socket
 import threading
@@ -21,6 +22,7 @@ from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.options import ServerOptions
 from demyjpy.drivers.report import UNFINISHED, log
 from demyjpy.drivers.server import Server
+from demyjpy.drivers.side_loop import SideLoop
 from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.thread_session import ThreadSession
 from demyjpy.drivers.turns import BUDGET, Turns
@@ -70,7 +72,7 @@ class ThreadServer(Server):
         self._changed = threading.Condition()
         self._left = 0  # threads whose handler took too long, and still runs
         self._is_hurried = False
-        self.alarms, self.turns = Alarms(), Turns()
+        self.alarms, self.turns, self.side_loop = Alarms(), Turns(), SideLoop()
         self._ended = ExitStack()
         self._selector = selectors.DefaultSelector()
         # Closing a socket does not wake up who waits on it: one byte here does.
@@ -108,11 +110,23 @@ class ThreadServer(Server):
                 session.cut(UNFINISHED)
             self._changed.wait_for(lambda: not self._sessions, _PARTING)
         self._ended.close()
+        self.asker.close()
+        self.side_loop.stop()
         self.alarms.stop()
 
     def _setup(self, on_connect: Any) -> Setup:
         refuse_async(on_connect)
-        return self.options.setup(on_connect, _is_deferred, BUDGET, defers_ends=True)
+        return self.options.setup(
+            on_connect,
+            _is_deferred,
+            BUDGET,
+            defers_ends=True,
+            known_answer=self.asker.known_answer,
+        )
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The side loop, in which nothing else runs."""
+        return self.side_loop.running()
 
     def retire(self, ended: Callable[[], None]) -> None:
         """Accept no more, and say so when the last session has ended by itself."""

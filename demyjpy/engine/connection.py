@@ -3,7 +3,7 @@
 All are frozen: `demyjpy.engine.pipeline` makes the next from the last. No decisions are made here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from attrs import field, frozen
@@ -22,11 +22,20 @@ from demyjpy.engine.limits import NOTHING_COUNTED, Budget, Counts, Limits
 from demyjpy.engine.macros import NO_MACROS, Macros
 from demyjpy.engine.members import Members
 from demyjpy.engine.negotiation import NO_AGREEMENT, Agreement
+from demyjpy.engine.open_questions import (
+    NO_QUESTIONS,
+    Asked,
+    Learned,
+    Questions,
+    Wait,
+    own_questions,
+)
 from demyjpy.engine.phases import IN_MESSAGE, Phase
 from demyjpy.engine.routes import Routes
 from demyjpy.engine.stock import Spooling
 from demyjpy.filter_policy import NO_POLICY, OnError, Policy, check_on_error
 from demyjpy.message import Message
+from demyjpy.questions import Ask, Outcome
 from demyjpy.registry import Handler
 from demyjpy.requests import Request
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, Unread
@@ -51,6 +60,7 @@ class Step:
     with the handler; ``duration`` its time in seconds where the driver gave the engine a clock.
     ``packet`` is what the MTA said, None where it said nothing (a message given up, the end).
     ``exchange`` is the number of the event on this connection, from 1: the same for all its handlers.
+    ``learned`` are the answers to questions that have come since the step before.
     ``withheld`` are edits and a verdict that a filter, or its ``on_error``, asked for, and that were
     dropped because the filter is not enforced (see `with_policy`).
     """
@@ -67,6 +77,7 @@ class Step:
     duration: float | None = None
     packet: Packet | None = None
     exchange: int = 0
+    learned: tuple[Learned, ...] = ()
     withheld: tuple[Any, ...] = ()
 
     @property
@@ -95,8 +106,9 @@ class Setup:
     """What is the same for all connections of a server. Two are never the same.
 
     ``defers`` says which handlers the driver calls itself; the engine calls the others at once.
-    ``defers_ends``: the driver also calls all that filters get one after the other at the end of a
-    message.
+    ``known_answer`` gives the answer to a question that need not be asked, None if there is none;
+    ``own_questions`` gives the questions of ``asking=``. ``defers_ends``: the driver also calls all that
+    filters get one after the other at the end of a message.
     ``budget`` is what a connection may use until `demyjpy.engine.pipeline.go_on` is called; None for all
     that it needs. ``spool`` is where large bodies are kept; None for memory. ``stand_in`` is called in
     place of each ``on_error`` that is a function, the server's or a filter's: so it is where a tape is
@@ -116,6 +128,10 @@ class Setup:
     caches: Caches = field(factory=Caches, kw_only=True, repr=False)
     spool: Spooling | None = field(default=None, kw_only=True)
     stand_in: Callable[[Exception, Any, Context], Any] | None = field(default=None, kw_only=True)
+    known_answer: Callable[[Asked], Outcome | None] = field(default=lambda asked: None, kw_only=True)
+    own_questions: Callable[[Handler[Any], Any, Context], tuple[Ask, ...]] = field(
+        default=own_questions, kw_only=True
+    )
 
 
 @frozen
@@ -213,10 +229,11 @@ class Agreed:
     """What was agreed at the negotiation. It holds for all sessions on the socket.
 
     ``table`` says who handles each command; before the negotiation it has the negotiation and the end
-    only. ``routes`` is what the hot path may do, None if it may do nothing. ``members`` are the filters
-    of a merged one; None if it is one filter. ``views`` are how each of them sees the context.
-    ``policies`` are those of the filters, by number; empty if none has one. ``tried`` are the numbers of
-    filters that are only tried: what they say does not count.
+    only. ``routes`` is what the hot path may do, None if it may do nothing; ``watched`` is the same for
+    one that writes a tape. ``members`` are the filters of a merged one; None if it is one filter.
+    ``views`` are how each of them sees the context. ``policies`` are those of the filters, by number;
+    empty if none has one. ``tried`` are the numbers of filters that are only tried: what they say does
+    not count.
     """
 
     agreement: Agreement = NO_AGREEMENT
@@ -224,6 +241,7 @@ class Agreed:
     routes: Routes | None = None
     members: Members | None = None
     views: tuple[FilterView, ...] = ()
+    watched: Routes | None = None
     policies: tuple[Policy, ...] = ()
     tried: frozenset[int] = frozenset()
 
@@ -243,7 +261,7 @@ class Scope:
 
     The next message starts from ``base``, the next session on the socket from ``initial``. ``prelude``
     is what stood before macros for a message to come, if a handler has seen those. ``chain`` is how far
-    a message has come through several filters.
+    a message has come through several filters. ``questions`` are those that still count.
     """
 
     phase: Phase = Phase.NEW
@@ -255,6 +273,7 @@ class Scope:
     decisions: Decisions = NO_DECISIONS
     counts: Counts = NOTHING_COUNTED
     chain: ChainState = NEW_MESSAGE
+    questions: Questions = NO_QUESTIONS
 
 
 @frozen
@@ -286,7 +305,8 @@ class Connection:
 
     A driver reads ``data_to_send``, ``call``, ``troubles``, ``requests`` and ``is_closed``. Each holds
     what is new since the connection value before this one. If its setup has a budget, it reads
-    ``is_behind``, too.
+    ``is_behind``, too. ``open_questions`` are to be performed while they are there; ``wait`` says that a
+    handler waits for some of them, so that nothing more is taken from the MTA.
     """
 
     setup: Setup
@@ -299,6 +319,7 @@ class Connection:
     scope: Scope = Scope()
     backlog: Backlog = NO_BACKLOG
     requests: tuple[Requested, ...] = ()
+    wait: Wait | None = None
 
     def of_session(self, session: str) -> "Connection":
         """The same as another session. Nothing may have happened but what happens to each session."""
@@ -314,6 +335,11 @@ class Connection:
         )
 
     @property
+    def open_questions(self) -> Mapping[int, Asked]:
+        """The questions without an answer, by number."""
+        return self.scope.questions.open
+
+    @property
     def is_negotiated(self) -> bool:
         """Whether filter and MTA have agreed."""
         return self.agreed.agreement is not NO_AGREEMENT
@@ -326,6 +352,7 @@ class Connection:
             routes is not None
             and scope.phase in routes
             and scope.decisions is NO_DECISIONS
+            and (scope.questions is NO_QUESTIONS or scope.questions.is_plain)
             and scope.chain.is_plain
             and self.call is None
             and not (self.backlog.packets or self.backlog.jobs)
@@ -334,7 +361,7 @@ class Connection:
     @property
     def is_silent(self) -> bool:
         """Whether nothing tells the MTA that its last bytes have come, now or soon."""
-        return not (self.data_to_send or self.call or self.is_closed)
+        return not (self.data_to_send or self.call or self.wait or self.is_closed)
 
     @property
     def is_idle(self) -> bool:
@@ -344,4 +371,4 @@ class Connection:
     @property
     def is_behind(self) -> bool:
         """Whether something waits for its turn: `demyjpy.engine.pipeline.go_on` takes it."""
-        return not (self.call or self.is_closed) and self.backlog.has_more
+        return not (self.call or self.wait or self.is_closed) and self.backlog.has_more

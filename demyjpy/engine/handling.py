@@ -1,9 +1,8 @@
 """One event through its handlers: each is called or handed to the driver, and its outcome is taken."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
-from attrs import evolve
 from pyrsistent import PMap
 
 from demyjpy.actions import TemporaryFailure
@@ -21,14 +20,17 @@ from demyjpy.engine.handler_results import (
     check_job,
     take_outcome,
 )
-from demyjpy.engine.letters import ABORT, BODYEOB, MESSAGE, OPTNEG
+from demyjpy.engine.handler_times import time_for
+from demyjpy.engine.letters import ABORT, BODYEOB, OPTNEG
 from demyjpy.engine.plan import EMPTY_PLAN, Plan
+from demyjpy.engine.question_flow import asked_by, begin_questions, may_call
 from demyjpy.engine.tape import Tape, is_on_tapes
 from demyjpy.engine.turn import Turn
 from demyjpy.engine.withholding import withhold
 from demyjpy.errors import HandlerError, LocalProtocolError, describe
 from demyjpy.message import Message
 from demyjpy.policies import on_error_for
+from demyjpy.questions import Ask
 from demyjpy.registry import Handler
 from demyjpy.requests import take_requests
 from demyjpy.verdicts import ends_message, refuses
@@ -45,10 +47,21 @@ def run_handlers(turn: Turn, job: Job) -> Job | None:
         handler = job.chain[0][1]
         if letter != ABORT:
             turn.scope.show_macros()
-        if setup.defers(handler):
+        if handler.waits:
+            try:
+                if not may_call(turn, job):
+                    turn.jobs.appendleft(job)
+                    return None
+            except Exception as error:
+                following = absorb(turn, job, error, None, is_on_tape=True)
+                if following is None:
+                    return None
+                job = following
+                continue
+        is_of_end = job.place is not None and job.place.end is not None
+        if setup.defers(handler) or (is_of_end and setup.defers_ends):
             # PROGRESS at end of message only: Sendmail takes it for an error elsewhere (section 8.4)
-            is_end = letter == BODYEOB or (job.place is not None and job.place.end is not None)
-            progress = handler.progress if is_end else None
+            progress = handler.progress if is_of_end or letter == BODYEOB else None
             hand_out(turn, job, progress)
             return None
         started = clock() if clock else 0.0
@@ -67,38 +80,16 @@ def run_handlers(turn: Turn, job: Job) -> Job | None:
 def hand_out(turn: Turn, job: Job, progress: float | None) -> None:
     """The driver is to call the next handler of this event."""
     handler = job.chain[0][1]
-    turn.call = Call(handler, job.event, turn.scope.ctx, progress, job, _time_for(turn, job))
+    turn.call = Call(handler, job.event, turn.scope.ctx, progress, job, time_for(turn, job))
 
 
-_LEAST: Final = 0.001
-"""Seconds that a handler has at least."""
+def absorb(
+    turn: Turn, job: Job, outcome: Any, duration: float | None, *, is_on_tape: bool = False
+) -> Job | None:
+    """Take what the next handler returned or raised; None if the connection is given up.
 
-
-def _time_for(turn: Turn, job: Job) -> float | None:
-    """The most seconds for the next handler: its own, or what is left of its filter's at the end.
-
-    None for what the server gives a handler. What a handler waits for is within its time.
+    ``is_on_tape``: the tape has it already.
     """
-    number, handler = job.chain[0]
-    whole = turn.agreed.policy_of(number).timeout
-    if whole is None or job.dispatch.letter not in (MESSAGE, BODYEOB):
-        return handler.timeout
-    end = turn.scope.chain.end
-    left = max(whole - (0.0 if end is None else end.spent.get(number, 0.0)), _LEAST)
-    return left if handler.timeout is None else min(handler.timeout, left)
-
-
-def note_time(turn: Turn, job: Job, seconds: float) -> None:
-    """A handler that ran apart has taken so long, with what it waited for: its filter has less left."""
-    number = job.chain[0][0]
-    end = turn.scope.chain.end
-    if turn.agreed.policies and job.dispatch.letter == MESSAGE and end is not None:
-        spent = {**end.spent, number: seconds}
-        turn.scope.chain = turn.scope.chain.with_end(evolve(end, spent=spent))
-
-
-def absorb(turn: Turn, job: Job, outcome: Any, duration: float | None) -> Job | None:
-    """Take what the next handler returned or raised; None if the connection is given up."""
     number, handler = job.chain[0]
     members = turn.agreed.members
     if members is not None:
@@ -121,7 +112,7 @@ def absorb(turn: Turn, job: Job, outcome: Any, duration: float | None) -> Job | 
                 plan, withheld = _take_queued(turn, job, queued)
         except Exception as problem:
             error = caught(problem)
-    if turn.tape is not None and is_on_tapes(handler):
+    if turn.tape is not None and not is_on_tape and is_on_tapes(handler):
         turn.tape.note(handler, error if after is before else outcome, duration)
     if error is not None:
         if job.dispatch.letter == OPTNEG:
@@ -147,6 +138,7 @@ def absorb(turn: Turn, job: Job, outcome: Any, duration: float | None) -> Job | 
             duration=duration,
             packet=job.packet,
             exchange=job.exchange,
+            learned=turn.take_news(),
             withheld=withheld,
         )
     return _job_after(job, plan, step, is_chain=members is not None)
@@ -159,14 +151,19 @@ def _take_queued(turn: Turn, job: Job, queued: tuple[Any, ...]) -> tuple[Plan, t
     """
     number, handler = job.chain[0]
     requests, actions = take_requests(queued)
+    asks = [one for one in requests if isinstance(one, Ask)]
+    after = asked_by(turn, job, asks) if asks else None
     chain = turn.scope.chain
     plan = _plan_of(turn, job, actions)
+    is_tried = number in turn.agreed.tried
+    if is_tried:
+        turn.scope.chain = chain  # its edits were only checked
+    if after is not None:
+        begin_questions(turn, after)
     for request in requests:
-        turn.request(request, handler, number)
-    if number not in turn.agreed.tried:
-        return plan, ()
-    turn.scope.chain = chain  # its edits were only checked
-    return withhold(plan, job.dispatch.name)
+        if not isinstance(request, Ask):
+            turn.request(request, handler, number)
+    return withhold(plan, job.dispatch.name) if is_tried else (plan, ())
 
 
 def _plan_of(turn: Turn, job: Job, actions: tuple[Any, ...]) -> Plan:

@@ -85,7 +85,11 @@ class Stage:
                 self._made.clear()
             table = {**agreed.table, MACRO: evolve(agreed.table[MACRO], chain=())}
             made = make_routes(
-                table, agreed.agreement, lambda handler: False, agreed.members, agreed.tried
+                table,
+                agreed.agreement,
+                lambda handler: False,
+                agreed.members,
+                tried=agreed.tried,
             )
             keeps = agreed.members is not None and agreed.members.gives_messages
             routes = {
@@ -93,7 +97,10 @@ class Stage:
                 for phase, rows in (made or {}).items()
             }
             # it holds what was agreed: nothing else gets the same id meanwhile
-            known = self._made[id(agreed)] = agreed, evolve(agreed, table=table, routes=routes)
+            known = self._made[id(agreed)] = (
+                agreed,
+                evolve(agreed, table=table, routes=routes, watched=routes),
+            )
         return known[1]
 
     def _replaying(self, route: Route, keeps: bool) -> Route:
