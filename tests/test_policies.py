@@ -120,8 +120,17 @@ def test_a_policy_by_origin():
     )
     assert handlers.declarations.facts == {"origin"}
     assert run(handlers, MAIL).fate == Fate.DISCARDED
+    by_user = session().auth("ann").mail("ann@example.org").rcpt("bob@example.net").message()
+    assert run(handlers, by_user, mta=Postfix()).fate == Fate.ACCEPTED
     only_bounces = scoped("x", with_policy(failing(), on_error={"bounce": "accept"}))
     assert run(only_bounces, MAIL, on_error="reject").fate == Fate.REJECTED
+    bounce = session().mail("").rcpt("bob@example.net").message()
+    assert run(only_bounces, bounce, on_error="reject", mta=Postfix()).fate == Fate.ACCEPTED
+    own = with_policy(
+        failing(macros={"end_of_message": ("{client_addr}",)}), on_error={"local": "accept"}
+    )
+    near = session(client="127.0.0.1").mail("a@example.org").rcpt("bob@example.net").message()
+    assert run(own, near, on_error="reject", mta=Postfix()).fate == Fate.ACCEPTED
 
 
 def test_a_filter_with_a_policy_may_still_grow():

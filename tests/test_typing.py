@@ -25,12 +25,12 @@ EXAMPLES = {
     "policies": """
 from demyjpy import with_policy
 
-def answer(error: Exception, event: object, ctx: Context) -> Context:
+def on_failure(error: Exception, event: object, ctx: Context) -> Context:
     return tempfail(ctx)
 
-tried = with_policy(handlers, on_error=answer, timeout=3, enforce=False)
+tried = with_policy(handlers, on_error=on_failure, timeout=3, enforce=False)
 reveal_type(tried)  # N: demyjpy.registry.Registry
-with_policy(handlers, on_error={"smtp": "tempfail", "bounce": answer})
+with_policy(handlers, on_error={"smtp": "tempfail", "bounce": on_failure})
 with_policy(handlers, on_error="drop")  # E: argument
 with_policy(handlers, timeout="3")  # E: argument
 
