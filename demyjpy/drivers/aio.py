@@ -20,7 +20,9 @@ from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.options import ServerOptions, make_options
 from demyjpy.drivers.pool import DaemonExecutor, Pool
 from demyjpy.drivers.report import log
+from demyjpy.drivers.resources import CLOSING, NOT_CLOSED
 from demyjpy.drivers.server import Server
+from demyjpy.drivers.side_loop import OwnLoop
 from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.sockets import send_at_once
 from demyjpy.drivers.transport import Poller
@@ -50,12 +52,19 @@ class AsyncServer(Server):
         await self.close()
 
     async def start(self) -> None:
-        """Listen. `AddressError` says why that is not possible."""
+        """Listen. `AddressError` says why that is not possible, `HandlerError` what did not open."""
         self._listener = self._listen()
         self._sessions: set[AsyncSession] = set()
         self._left: set[asyncio.Future[Any]] = set()
         """Tasks that were cancelled, and have not ended yet."""
         self._loop = asyncio.get_running_loop()
+        try:
+            opening = self._begin_resources(OwnLoop(self._loop))
+            self._door.opened = await asyncio.wrap_future(opening, loop=self._loop)
+        except BaseException:
+            self._listener.close()
+            await self._end_resources()
+            raise
         self.poller = Poller(self._loop)
         self._over = asyncio.Event()
         self._pool = Pool(self.options.blocking_threads)
@@ -86,6 +95,7 @@ class AsyncServer(Server):
             for session in tuple(self._sessions):
                 session.abandon()
             await self._wait_empty(_PARTING)
+            await self._end_resources()
         finally:
             self._cut()  # if closing itself is cancelled
             self.poller.close()
@@ -94,6 +104,15 @@ class AsyncServer(Server):
             if self._pulse:
                 self._pulse.stop()
             self._end_threads()
+
+    async def _end_resources(self) -> None:
+        closing = [asyncio.wrap_future(one) for one in self.resources.end() if not one.done()]
+        if closing and (await asyncio.wait(closing, timeout=CLOSING))[1]:
+            log.warning(NOT_CLOSED, CLOSING)
+
+    def _soon(self, act: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # it has stopped already
+            self._loop.call_soon_threadsafe(act)
 
     def _setup(self, on_connect: Any) -> Setup:
         return self.options.setup(

@@ -53,9 +53,9 @@ def start_milter(
     cannot listen, `HandlerError` if the filter cannot run.
     """
     refuse_while_loading()
+    options["load_timeout"] = load_timeout
     prepare = partial(_prepare, driver, options=options, who=start_milter)
     run, chosen = prepare(on_connect)
-    run = partial(_run_and_end, run, on_end)
     _check_workers(workers)
     service = Service(reload or (lambda: on_connect), prepare, load_timeout)
     with (
@@ -82,12 +82,12 @@ def start_milter(
 
         with _frozen():
             if workers == 1:
-                run(listener, on_connect, chosen, started)
+                _run_and_end(run, on_end, listener, on_connect, chosen, started)
                 return
             shared = evolve(listener, file=None, is_shared=True)  # its file is the parent's
 
             def work(found: Any, begun: Started) -> None:
-                run(shared, found, chosen, begun)
+                _run_and_end(run, on_end, shared, found, chosen, begun)
 
             tend, lost = service.tend, service.load_if_idle
             several = Workers(workers, listener, work, on_connect, chosen.grace, tend, lost)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import wait
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, Final, Self
@@ -21,6 +22,7 @@ from demyjpy.drivers.alarms import Alarms
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.options import ServerOptions
 from demyjpy.drivers.report import UNFINISHED, log
+from demyjpy.drivers.resources import CLOSING, NOT_CLOSED
 from demyjpy.drivers.server import Server
 from demyjpy.drivers.side_loop import SideLoop
 from demyjpy.drivers.signals import Bell, Controls, Started
@@ -66,13 +68,21 @@ class ThreadServer(Server):
         self.close()
 
     def start(self) -> None:
-        """Listen. `AddressError` says why that is not possible."""
+        """Listen. `AddressError` says why that is not possible, `HandlerError` what did not open."""
         self._listener = self._listen()
+        self._side_loop = SideLoop(self.options.blocking_threads)
+        try:
+            self._door.opened = self._begin_resources(self._side_loop).result()
+        except BaseException:
+            self._listener.close()
+            self._end_resources()
+            raise
         self._sessions: set[ThreadSession] = set()
         self._changed = threading.Condition()
         self._left = 0  # threads whose handler took too long, and still runs
         self._is_hurried = False
-        self.alarms, self.turns, self.side_loop = Alarms(), Turns(), SideLoop()
+        self.soon: Callable[[Callable[[], None]], None] = lambda act: act()
+        self.alarms, self.turns = Alarms(), Turns()
         self._ended = ExitStack()
         self._selector = selectors.DefaultSelector()
         # Closing a socket does not wake up who waits on it: one byte here does.
@@ -109,10 +119,18 @@ class ThreadServer(Server):
             for session in self._sessions:
                 session.cut(UNFINISHED)
             self._changed.wait_for(lambda: not self._sessions, _PARTING)
-        self._ended.close()
         self.asker.close()
-        self.side_loop.stop()
+        self._end_resources()
+        self._ended.close()
         self.alarms.stop()
+
+    def _end_resources(self) -> None:
+        if wait(self.resources.end(), CLOSING)[1]:
+            log.warning(NOT_CLOSED, CLOSING)
+        self._side_loop.stop()
+
+    def _soon(self, act: Callable[[], None]) -> None:
+        self.soon(act)
 
     def _setup(self, on_connect: Any) -> Setup:
         refuse_async(on_connect)
@@ -126,7 +144,7 @@ class ThreadServer(Server):
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """The side loop, in which nothing else runs."""
-        return self.side_loop.running()
+        return self._side_loop.running()
 
     def retire(self, ended: Callable[[], None]) -> None:
         """Accept no more, and say so when the last session has ended by itself."""
@@ -227,6 +245,7 @@ def run(listener: Listener, on_connect: Any, options: ServerOptions, started: St
     closed = threading.Event()
     with Bell() as bell:  # before connections can take the last descriptors
         server.start()
+        server.soon = bell.soon
 
         def stop(at_once: bool) -> None:
             asked.append(at_once)

@@ -56,7 +56,8 @@ def asked_by(turn: Turn, job: Job, asks: Iterable[Ask], *, is_own: bool = False)
     def make(serial: int, ask: Ask) -> Asked:
         for_ = _LASTS_AT.get(ask.asked_at or "", lasts) if lasts == "greeting" else lasts
         declared = part.declarations
-        return Asked(serial, number, called, ask.key, ask.question, ask.within, for_, declared, name)
+        at = ask.asked_at or name
+        return Asked(serial, number, called, ask.key, ask.question, ask.within, for_, declared, at)
 
     return turn.scope.questions.begin(asks, make)
 
