@@ -176,7 +176,8 @@ class Conditional(Registry):
             blocking=not is_async and any(handler.blocking for handler in handlers.values()),
             rejected=own is not None and own.rejected,
             filter=self.name if own is None else own.filter,
-            timeout=None if own is None else own.timeout,
+            # of those that it runs one after the other, as of one: an MTA waits no longer here
+            timeout=max((one.timeout for one in handlers.values() if one.timeout), default=None),
             needs=frozenset() if own is None else own.needs,
             asking=None if own is None else self._asking(own, name, handlers),
             within=WITHIN if own is None else own.within,

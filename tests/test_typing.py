@@ -22,6 +22,22 @@ ctx: Context
 """
 
 EXAMPLES = {
+    "policies": """
+from demyjpy import with_policy
+
+def on_failure(error: Exception, event: object, ctx: Context) -> Context:
+    return tempfail(ctx)
+
+tried = with_policy(handlers, on_error=on_failure, timeout=3, enforce=False)
+reveal_type(tried)  # N: demyjpy.registry.Registry
+with_policy(handlers, on_error={"smtp": "tempfail", "bounce": on_failure})
+with_policy(handlers, on_error="drop")  # E: argument
+with_policy(handlers, timeout="3")  # E: argument
+
+@handlers.mail(timeout=3)
+def mail(event: Mail, ctx: Context) -> Context:
+    return ctx
+""",
     "handlers of each event": """
 @handlers.connect
 def connect(event: Connect, ctx: Context) -> Context:

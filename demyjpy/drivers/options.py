@@ -19,12 +19,14 @@ from attrs import validators as v
 
 from demyjpy.context import check_mapping
 from demyjpy.drivers.spool import KEPT_IN_MEMORY, SpoolFile
-from demyjpy.engine.connection import Observer, OnError, Setup
+from demyjpy.engine.connection import Call, Observer, Setup
 from demyjpy.engine.limits import Budget, Limits
 from demyjpy.engine.open_questions import Asked
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.engine.stock import Spooling
 from demyjpy.engine.tape import Watcher
+from demyjpy.errors import DeadlineError
+from demyjpy.filter_policy import OnError
 from demyjpy.questions import Outcome
 from demyjpy.registry import Handler
 
@@ -57,8 +59,9 @@ class ServerOptions:
     if there are none. ``idle_timeout``: without a byte from the MTA (libmilter's MI_TIMEOUT, 7210: an
     SMTP client may idle). ``negotiate_timeout``: from the connection to the end of the negotiation.
     ``write_timeout``: with bytes that the MTA does not take. ``handler_timeout``: for one call of a
-    handler that runs apart. ``warn_blocked``: what a handler may block the event loop before the log
-    names it. ``grace``: for messages in flight when the milter stops.
+    handler that runs apart and has no ``timeout=`` of its own. ``warn_blocked``: what a handler may
+    block the event loop before the log names it. ``grace``: for messages in flight when the milter
+    stops.
     ``spool``: the bytes of a message's body that are kept in memory; a larger body lies in a file
     without a name in the directory of TMPDIR. 0: each body lies in a file.
     ``settings``: a map that is given to the functions in ``resources=`` of a filter. ``load_timeout``:
@@ -102,6 +105,15 @@ class ServerOptions:
     def readers(self) -> tuple[Watcher, ...]:
         """Who reads tapes."""
         return (*self.watchers, *([self.observer] if isinstance(self.observer, Watcher) else []))
+
+    def time_for(self, call: Call) -> float:
+        """The most seconds that this call of a handler may take."""
+        return self.handler_timeout if call.timeout is None else _seconds(call.timeout)
+
+    def late(self, call: Call, left: str) -> DeadlineError:
+        """What is said of a handler that took longer; ``left``: what became of it."""
+        option = "handler_timeout=" if call.timeout is None else "timeout="
+        return DeadlineError(call.handler.name, self.time_for(call), left, option)
 
     def setup(
         self,

@@ -28,8 +28,8 @@ from demyjpy.drivers.side_loop import SideLoop
 from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.thread_session import ThreadSession
 from demyjpy.drivers.turns import BUDGET, Turns
-from demyjpy.engine.connection import Setup
-from demyjpy.errors import DeadlineError, HandlerError
+from demyjpy.engine.connection import Call, Setup
+from demyjpy.errors import HandlerError
 from demyjpy.handlers import as_registry, chain_of
 from demyjpy.registry import Handler
 
@@ -41,7 +41,7 @@ def _is_deferred(handler: Handler[Any]) -> bool:
 
     So does all else that filters get at the end of a message (``defers_ends``).
     """
-    return handler.event == "end_of_message" or handler.blocking
+    return handler.event == "end_of_message" or handler.blocking or handler.timeout is not None
 
 
 def refuse_async(on_connect: Any) -> None:
@@ -218,13 +218,12 @@ class ThreadServer(Server):
             for session in self._sessions:
                 session.check_time(now)
 
-    def leave_behind(self, session: "ThreadSession", handler: Handler[Any]) -> bool:
+    def leave_behind(self, session: "ThreadSession", call: Call) -> bool:
         """Have another thread go on where a handler takes too long; False where there is none."""
-        seconds = self.options.handler_timeout
         with self._changed:
             if self._left < self.options.blocking_threads:
                 left = f"its thread goes on, one of {self._left + 1} left behind"
-                error = DeadlineError(handler.name, seconds, left)
+                error = self.options.late(call, left)
                 try:
                     name = "demyjpy-session"
                     BIRTHS.start(
@@ -235,7 +234,7 @@ class ThreadServer(Server):
                 else:
                     self._left += 1
                     return True
-        session.cut(str(DeadlineError(handler.name, seconds, f"{self._left} threads are left behind")))
+        session.cut(str(self.options.late(call, f"{self._left} threads are left behind")))
         return False
 
     def come_back(self) -> None:

@@ -10,6 +10,7 @@ from attrs import evolve
 
 from demyjpy.engine.connection import Job
 from demyjpy.engine.handler_results import as_exception
+from demyjpy.engine.handler_times import time_for
 from demyjpy.engine.letters import CONNECT, HELO, RCPT
 from demyjpy.engine.open_questions import (
     Asked,
@@ -95,7 +96,7 @@ def may_call(turn: Turn, job: Job) -> bool:
     awaited = scope.questions.awaited
     if awaited:
         numbers = frozenset([one.number for one in awaited])
-        turn.wait = Wait(numbers, handler.name, handler.timeout)
+        turn.wait = Wait(numbers, handler.name, time_for(turn, job))
         return False
     questions = scope.questions
     places = questions.waits or ()
