@@ -23,6 +23,9 @@ from demyjpy.trace.format.json_context import changes, load_value
 from demyjpy.trace.format.message_stories import MessageStory
 from demyjpy.trace.replay.comparing import KINDS, Compared, Difference, Impure, MessageDifference
 from demyjpy.trace.replay.outside_calls import OutsideCall
+from demyjpy.trace.replay.replaying import AskedAgain
+
+_MOST_MISSING = 5  # questions without an answer that are named with their session
 
 
 def context_words(ctx: Context) -> dict[str, str]:
@@ -201,6 +204,7 @@ class SessionReport:
     gaps: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     left_out: int = 0
+    asked: AskedAgain = AskedAgain()
 
     @classmethod
     def of(cls, found: Compared) -> "SessionReport":
@@ -218,12 +222,13 @@ class SessionReport:
             found.gaps,
             found.problems,
             found.left_out,
+            found.asked,
         )
 
     @property
     def is_worth_telling(self) -> bool:
         """Whether there is anything to say of it."""
-        return bool(not self.is_same or self.impure or self.failure)
+        return bool(not self.is_same or self.impure or self.failure or self.asked.missing)
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -240,6 +245,7 @@ class SessionReport:
             "gaps": self.gaps,
             "problems": self.problems,
             "left_out": self.left_out,
+            "asked": asdict(self.asked),
         }
 
 
@@ -263,6 +269,11 @@ def session_lines(found: SessionReport) -> Iterator[str]:
         if one.why:
             yield f"    {_where(one.why)}"
             yield from _why_lines(one.why)
+    if found.asked.missing:
+        yield f"{session}: asked what the recording cannot answer"
+        yield from (f"    {one}" for one in found.asked.missing[:_MOST_MISSING])
+        more = len(found.asked.missing[_MOST_MISSING:]) + found.asked.more
+        yield from [f"    and {more} more"] if more else []
     for impure in found.impure:
         where = safe(impure.queue_id or impure.session)
         yield f"not pure: {safe(impure.handler)} at {impure.event} of {where}"
@@ -311,6 +322,10 @@ class Tally:
     """What could not be read."""
     left_out: int = 0
     """Sessions from which values were left out for privacy."""
+    asked: int = 0
+    """Questions that were asked from the recording."""
+    missing: int = 0
+    """Questions to which the recording has no answer."""
     is_whole_wanted: bool = False
     """Whether it is asked if the recording is whole: problems are a difference then."""
 
@@ -322,6 +337,8 @@ class Tally:
         self.failures += bool(found.failure)
         self.problems += len(found.problems)
         self.left_out += bool(found.left_out)
+        self.asked += found.asked.known
+        self.missing += len(found.asked.missing) + found.asked.more
         self.kinds.update(kind for one in found.differing for kind in one.kinds)
         self.impure.update(one.handler for one in found.impure)
         self.reached.update(f"{one.handler} at {one.event} calls {one.call}" for one in found.reached)
@@ -347,6 +364,8 @@ class Tally:
             "gaps": self.gaps,
             "problems": self.problems,
             "sessions_with_values_left_out": self.left_out,
+            "asked_from_recording": self.asked,
+            "asked_without_answer": self.missing,
             "exit_status": self.status,
         }
 
@@ -370,6 +389,13 @@ class Tally:
             yield (
                 f"not recorded: values that were left out for privacy, in {where}: "
                 "they count as equal to any other, and the filter does not get them"
+            )
+        if self.asked:
+            yield f"asked from the recording: {plural(self.asked, 'question')}; nobody else was asked"
+        if self.missing:
+            yield (
+                f"not recorded: the answers to {plural(self.missing, 'question')}, which fail; the "
+                "sessions above name them"
             )
         if self.failures:
             yield f"refused: {plural(self.failures, 'session')}"

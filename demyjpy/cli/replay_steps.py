@@ -1,7 +1,7 @@
 """``demyjpy replay --step``: one recorded session, step by step, with the context at each."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from demyjpy.cli.check_report import place_of
@@ -10,12 +10,17 @@ from demyjpy.cli.replay_report import context_words
 from demyjpy.codec import name_of
 from demyjpy.context import Context
 from demyjpy.engine.connection import Step
+from demyjpy.engine.open_questions import Learned
 from demyjpy.findings import new_findings
 from demyjpy.message import Message
 from demyjpy.shown import safe
 from demyjpy.trace.display.wording import again_words, answer_words, finding_words, plural, shorten
+from demyjpy.trace.format.json_questions import RecordedAnswer
+from demyjpy.trace.format.question_words import learned_words
 from demyjpy.trace.format.recorded_steps import Moment
 from demyjpy.trace.format.trace import Trace
+
+_MOST_LEARNED = 20  # answers of one step that are shown
 
 
 def show_steps(trace: Trace, handlers: Any, paint: Paint) -> None:
@@ -40,6 +45,7 @@ def _did(moment: Moment) -> list[str]:
     for part in moment.parts:
         if part.handler:
             lines.append(f"handler: {safe(part.handler)}{safe(again_words(part.again))}")
+        lines += _learned(part.learned)
         if part.actions:
             lines.append(f"queued: {answer_words(part.actions)}")
         if part.withheld:
@@ -49,6 +55,13 @@ def _did(moment: Moment) -> list[str]:
     if moment.answer:
         lines.append(f"answer: {answer_words(moment.answer)}")
     return [*lines, *([f"time: {moment.duration * 1000:.3f} ms"] if moment.duration else [])]
+
+
+def _learned(learned: Sequence[Learned | RecordedAnswer]) -> list[str]:
+    """The answers that had come, a line each."""
+    words = [f"learned: {learned_words(one)}" for one in learned[:_MOST_LEARNED]]
+    more = len(learned) - len(words)
+    return [*words, f"learned: {more} more"] if more else words
 
 
 def _played(trace: Trace, handlers: Any, paint: Paint) -> Iterator[list[str]]:
@@ -61,6 +74,7 @@ def _does(step: Step) -> list[str]:
     if step.handler is not None:
         file, line = place_of(step.handler)
         lines.append(f"handler: {safe(step.handler.name)}" + (f" ({file}:{line})" if file else ""))
+    lines += _learned(step.learned)
     if step.actions:
         lines.append(f"queued: {answer_words(step.actions)}")
     if step.withheld:

@@ -29,12 +29,16 @@ from demyjpy.trace.display.wording import (
     path_words,
 )
 from demyjpy.trace.format.message_stories import MessageStory
+from demyjpy.trace.format.question_words import learned_words
 from demyjpy.trace.format.recorded_steps import Moment
 from demyjpy.trace.format.trace import Trace
 
 _ON_ARROW: Final = 120  # characters; the whole is in the details
 _HEAD: Final = pages.LONGEST - 200
 _DEFAULT: Final = f"{default_event_handler.__module__}.{default_event_handler.__name__}"
+
+
+_MOST_LEARNED = 100  # answers of one step that are shown
 
 
 @frozen
@@ -56,6 +60,7 @@ class Act:
     source: str = ""
     again: str = ""
     withheld: tuple[Any, ...] = ()
+    learned: tuple[str, ...] = ()
 
 
 @frozen
@@ -82,6 +87,7 @@ def recorded_views(moments: Iterable[Moment]) -> Iterator[View]:
                 part.duration or None,
                 again=part.again,
                 withheld=part.withheld,
+                learned=tuple(map(learned_words, part.learned)),
             )
             for part in one.parts
         )
@@ -103,7 +109,8 @@ def _view(said: list[Step]) -> View:
 def _act(step: Step) -> Act:
     errors = () if step.error is None else (f"{type(step.error).__name__}: {step.error}",)
     if step.handler is None:
-        return Act("", step.before, step.after, step.actions, (), errors)
+        learned = tuple(map(learned_words, step.learned))
+        return Act("", step.before, step.after, step.actions, (), errors, learned=learned)
     file, line = place_of(step.handler)
     return Act(
         step.handler.name,
@@ -117,6 +124,7 @@ def _act(step: Step) -> Act:
         _source_of(step.handler),
         name_of(step.event) if step.is_shown_again else "",
         step.withheld,
+        tuple(map(learned_words, step.learned)),
     )
 
 
@@ -216,7 +224,7 @@ def _did(act: Act) -> Iterator[Markup]:
     """What a handler did, where there is something to say."""
     old, new = _context(act.before), _context(act.after)
     is_own = act.handler and not act.handler.startswith(_DEFAULT)
-    if not (is_own or act.errors or act.findings or old != new):
+    if not (is_own or act.errors or act.findings or act.learned or old != new):
         return  # what the library does by itself is in the answer
     same = [change("", f"{key} = {value}") for key, value in old.items() if new.get(key) == value]
     time = () if act.duration is None else (f"{act.duration * 1000:,.3f} ms",)
@@ -226,6 +234,7 @@ def _did(act: Act) -> Iterator[Markup]:
     yield element(
         "div",
         element("div", title, element("span", f" {place}", kind="dim")),
+        (element("div", f"learned: {one}") for one in act.learned[:_MOST_LEARNED]),
         element("div", f"queued: {answer_words(act.actions)}") if act.actions else (),
         element("div", f"would have: {answer_words(act.withheld)}") if act.withheld else (),
         (element("div", f"found: {finding_words(one)}") for one in act.findings),

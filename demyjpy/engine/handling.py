@@ -22,9 +22,11 @@ from demyjpy.engine.handler_results import (
 )
 from demyjpy.engine.handler_times import time_for
 from demyjpy.engine.letters import ABORT, BODYEOB, OPTNEG
+from demyjpy.engine.open_questions import Questions
 from demyjpy.engine.plan import EMPTY_PLAN, Plan
 from demyjpy.engine.question_flow import asked_by, begin_questions, may_call
 from demyjpy.engine.tape import Tape, is_on_tapes
+from demyjpy.engine.told_questions import told_actions, told_context
 from demyjpy.engine.turn import Turn
 from demyjpy.engine.withholding import withhold
 from demyjpy.errors import HandlerError, LocalProtocolError, describe
@@ -98,22 +100,21 @@ def absorb(
     actions: tuple[Any, ...] = ()
     withheld: tuple[Any, ...] = ()
     error: Exception | None = None
-    plan = EMPTY_PLAN
+    plan, asked = EMPTY_PLAN, None
     if isinstance(outcome, Exception):
         error = outcome
     elif outcome is not before:
         try:
             queued, after = take_outcome(outcome, handler, job.dispatch.name)
             if queued:
-                if any(type(one) is Wish for one in queued):  # a tape keeps no message: this replaces it
-                    outcome = with_edits(after, queued, turn.scope.chain.given_to(number))
-                    queued = queued_in(outcome)
-                actions = flattened(queued)
-                plan, withheld = _take_queued(turn, job, queued)
+                queued, actions, outcome = _as_kept(turn, number, queued, after, outcome)
+                plan, asked, withheld = _take_queued(turn, job, queued)
         except Exception as problem:
             error = caught(problem)
     if turn.tape is not None and not is_on_tape and is_on_tapes(handler):
         turn.tape.note(handler, error if after is before else outcome, duration)
+    if asked is not None:
+        begin_questions(turn, asked)
     if error is not None:
         if job.dispatch.letter == OPTNEG:
             turn.note(error, job.dispatch.name, handler)
@@ -128,12 +129,7 @@ def absorb(
         if step:
             turn.observe(step)
         step = Step(
-            turn.session,
-            job.event,
-            before,
-            after,
-            handler,
-            actions,
+            *(turn.session, job.event, before, after, handler, actions),
             error=error,
             duration=duration,
             packet=job.packet,
@@ -144,10 +140,26 @@ def absorb(
     return _job_after(job, plan, step, is_chain=members is not None)
 
 
-def _take_queued(turn: Turn, job: Job, queued: tuple[Any, ...]) -> tuple[Plan, tuple[Any, ...]]:
-    """The plan that a handler queued, and what of it is withheld because its filter is only tried.
+def _as_kept(
+    turn: Turn, number: int, queued: tuple[Any, ...], after: Context, outcome: Any
+) -> tuple[tuple[Any, ...], tuple[Any, ...], Any]:
+    """What a handler queued, the same for who watches, and its outcome as a tape keeps it."""
+    if any(type(one) is Wish for one in queued):
+        outcome = with_edits(after, queued, turn.scope.chain.given_to(number))
+        queued = queued_in(outcome)
+    actions = flattened(queued)
+    if turn.is_watched:
+        actions, outcome = told_actions(actions, outcome)
+    return queued, actions, outcome
 
-    If it is legal, what it asks of the driver is on its way.
+
+def _take_queued(
+    turn: Turn, job: Job, queued: tuple[Any, ...]
+) -> tuple[Plan, Questions | None, tuple[Any, ...]]:
+    """The plan that a handler queued, the questions after those that it asked, and what is withheld.
+
+    That is what its filter says and does while it is only tried. If all is legal, what else it asks of
+    the driver is on its way.
     """
     number, handler = job.chain[0]
     requests, actions = take_requests(queued)
@@ -158,12 +170,11 @@ def _take_queued(turn: Turn, job: Job, queued: tuple[Any, ...]) -> tuple[Plan, t
     is_tried = number in turn.agreed.tried
     if is_tried:
         turn.scope.chain = chain  # its edits were only checked
-    if after is not None:
-        begin_questions(turn, after)
     for request in requests:
         if not isinstance(request, Ask):
             turn.request(request, handler, number)
-    return withhold(plan, job.dispatch.name) if is_tried else (plan, ())
+    plan, withheld = withhold(plan, job.dispatch.name) if is_tried else (plan, ())
+    return plan, after, withheld
 
 
 def _plan_of(turn: Turn, job: Job, actions: tuple[Any, ...]) -> Plan:
@@ -218,7 +229,7 @@ def _noted(on_error: Callable[..., Any], tape: Tape) -> Callable[..., Any]:
             tape.note(None, as_exception(failure))
             raise
         known = result if isinstance(result, PMap) else HandlerError(f"{describe(result)} is no context")
-        tape.note(None, None if result is ctx else known)
+        tape.note(None, None if result is ctx else told_context(known))
         return result
 
     return answer

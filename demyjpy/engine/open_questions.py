@@ -82,8 +82,11 @@ class Questions:
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing here needs a turn: nothing is open, and nothing ends with the greeting."""
-        return not (self.open or "greeting" in self.learned)
+        """Whether nothing here needs a turn.
+
+        Nothing is open, nothing ends with the greeting, and who watches has seen all answers.
+        """
+        return not (self.open or self.news or "greeting" in self.learned)
 
     def begin(self, asks: Iterable[Ask], make: Callable[[int, Ask], Asked]) -> "Questions":
         """With these asked; ``make`` gives each its place. `HandlerError` if one may not be asked."""
@@ -107,8 +110,8 @@ class Questions:
             open_, last = open_.set(asked.number, asked), asked.number
         return evolve(self, open=open_, learned=learned, last=last)
 
-    def learn(self, learned: Learned, *, is_watched: bool) -> "Questions":
-        """After an answer to an open question."""
+    def learn(self, learned: Learned, told: Learned | None = None) -> "Questions":
+        """After an answer to an open question; ``told`` is what is shown of it to who watches."""
         asked = learned.asked
         layer = self.learned.get(asked.lasts, _NOTHING)
         return Questions(
@@ -116,7 +119,7 @@ class Questions:
             self.learned.set(asked.lasts, layer.set(asked.place, learned)),
             self.waits,
             self.last,
-            (*self.news, learned) if is_watched else (),
+            self.news if told is None else (*self.news, told),
         )
 
     @property

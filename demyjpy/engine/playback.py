@@ -19,12 +19,16 @@ from demyjpy.context import Context
 from demyjpy.engine.connection import Agreed, Call, Connection, Scope, Setup, Step
 from demyjpy.engine.hot_path import GOODBYE, Handover, run_hot_path
 from demyjpy.engine.letters import BODY, MACRO
-from demyjpy.engine.pipeline import hang_up, receive_data, resume, run_call
+from demyjpy.engine.open_questions import Asked, Learned
+from demyjpy.engine.pipeline import hang_up, receive_data, resume, run_call, take_answer
+from demyjpy.engine.question_flow import ASKING, KNOWN, LEARNED
 from demyjpy.engine.routes import Route, make_routes
 from demyjpy.engine.spooling import SPOOLING, is_writing
 from demyjpy.engine.stock import Spooling
 from demyjpy.engine.tape import LONGEST_PACKET, HangUp, Outcome, Queued, Stretch, is_on_tapes
 from demyjpy.errors import LocalProtocolError
+from demyjpy.questions import Ask
+from demyjpy.questions import Outcome as Answer
 from demyjpy.registry import Handler
 from demyjpy.wire.framing import join_frame
 
@@ -179,6 +183,8 @@ class Player:
             stand_in=self._answer_failure,
             # filters get a body that was in a file in other pieces
             spool=known.spool and Spooling(known.spool.size, lambda: _PlayedFile(self._outcomes)),
+            known_answer=self._known_answer,
+            own_questions=self._own_questions,
         )
         self._connection = evolve(opened, setup=setup)
 
@@ -253,8 +259,19 @@ class Player:
         return not _is_same(self._outcomes[0][0], _on_tape(known.call))
 
     def _answer_calls(self, left: int) -> None:
-        """Handlers return what they returned, until so many of their outcomes are left."""
-        while (call := self._connection.call) is not None and len(self._outcomes) > left:
+        """Handlers return what they returned, until so many of their outcomes are left.
+
+        An answer comes as soon as it is the next thing on the tape.
+        """
+        while len(self._outcomes) > left:
+            if self._outcomes[0][0] is LEARNED:
+                _, learned, duration = self._outcomes.popleft()
+                number, outcome = learned.asked.number, learned.outcome
+                self._connection = take_answer(self._connection, number, outcome, duration)
+                continue
+            call = self._connection.call
+            if call is None:
+                return
             result, duration = self._take(_on_tape(call))
             is_written = is_writing(call) and result is None
             outcome = run_call(call) if is_written else _in_context(result, call.ctx)
@@ -266,6 +283,26 @@ class Player:
         if not _is_same(whose, handler) or result is _NOTHING:
             raise _unexpected(handler, whose)
         return result, duration
+
+    def _own_questions(self, handler: Handler[Any], event: Any, ctx: Context) -> tuple[Ask, ...]:
+        """What ``asking=`` gave or raised. If it never ran, the peer went before its turn came."""
+        if not self._outcomes or self._outcomes[0][0] is not ASKING:
+            return ()
+        asks = self._outcomes.popleft()[1]
+        if isinstance(asks, Exception):
+            raise asks
+        found: tuple[Ask, ...] = asks
+        return found
+
+    def _known_answer(self, asked: Asked) -> Answer | None:
+        """What was known at once."""
+        if not self._outcomes or self._outcomes[0][0] is not KNOWN:
+            return None
+        learned: Learned = self._outcomes[0][1]
+        if learned.asked.number != asked.number:
+            return None
+        self._outcomes.popleft()
+        return learned.outcome
 
     def _answer_failure(self, error: Exception, event: Any, ctx: Context) -> Any:
         result = _in_context(self._take(None)[0], ctx)

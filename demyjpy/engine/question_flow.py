@@ -23,6 +23,7 @@ from demyjpy.engine.open_questions import (
     unreadable,
 )
 from demyjpy.engine.phases import IN_MESSAGE
+from demyjpy.engine.told_questions import told_asks, told_learned
 from demyjpy.engine.turn import Turn
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import as_registry
@@ -68,19 +69,28 @@ def begin_questions(turn: Turn, after: Questions) -> None:
     for number in range(before.last + 1, after.last + 1):
         outcome = turn.setup.known_answer(after.open[number])
         if outcome is not None:
-            learn(turn, number, outcome, 0.0)
+            learn(turn, number, outcome, 0.0, KNOWN)
 
 
-def learn(turn: Turn, number: int, outcome: Outcome, duration: float | None) -> None:
-    """An answer has come. If nobody wants it any more, it is dropped."""
+def learn(
+    turn: Turn, number: int, outcome: Outcome, duration: float | None, how: Handler[Any] | None = None
+) -> None:
+    """An answer has come. If nobody wants it any more, it is dropped.
+
+    ``how`` is what stands for it on the tape: `LEARNED` if nothing is given.
+    """
     scope = turn.scope
     asked = scope.questions.open.get(number)
     if asked is None:
         return
     learned = Learned(asked, outcome, duration)
+    if not turn.is_watched:
+        scope.questions = scope.questions.learn(learned)
+        return
+    told = told_learned(learned)
     if turn.tape is not None:
-        turn.tape.note(LEARNED, learned, duration)
-    scope.questions = scope.questions.learn(learned, is_watched=turn.is_watched)
+        turn.tape.note(how or LEARNED, told, duration)
+    scope.questions = scope.questions.learn(learned, told)
 
 
 # ------------------------------------------------------------------------------------ waiting
@@ -119,7 +129,7 @@ def _begin_wait(turn: Turn, job: Job, number: int, handler: Handler[Any]) -> Non
                 turn.tape.note(ASKING, failure)
             raise failure from None
         if turn.tape is not None:
-            turn.tape.note(ASKING, asks)
+            turn.tape.note(ASKING, told_asks(asks))
         if asks:
             begin_questions(turn, asked_by(turn, job, asks, is_own=True))
         keys.update([one.key for one in asks])
@@ -146,3 +156,6 @@ ASKING: Final = Handler("message", own_questions)  # type: ignore[arg-type]  # i
 
 LEARNED: Final = Handler("message", learn)  # type: ignore[arg-type]  # as above
 """Stands on a tape for an answer that has come; its outcome is a `Learned`."""
+
+KNOWN: Final = Handler("message", begin_questions)  # type: ignore[arg-type]  # as above
+"""The same for an answer that was known as soon as its question was asked."""

@@ -112,4 +112,4 @@ def lend(stock: Stock) -> Kept:
         there = held()
         return None if there is None else there.pieces()
 
-    return Kept(stock.size, read)
+    return Kept(stock.size, read, stock.file is not None)

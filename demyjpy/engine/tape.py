@@ -21,7 +21,9 @@ from attrs import frozen
 from demyjpy.engine.connection import Connection, Step
 from demyjpy.engine.letters import BODY, BODYEOB, HEADER
 from demyjpy.engine.macros import NO_MACROS, Macros
+from demyjpy.engine.open_questions import Learned
 from demyjpy.engine.phases import IN_MESSAGE
+from demyjpy.engine.told_questions import weight_of_told
 from demyjpy.errors import HandlerError
 from demyjpy.findings import findings_in, take_findings
 from demyjpy.handlers import default_event_handler
@@ -54,7 +56,8 @@ Outcome: TypeAlias = tuple[Handler[Any] | None, Any, float | None]
 """A handler (None: ``on_error``), what it returned or raised, and what that took, in seconds.
 
 That is a context, an exception, or None for the context that it was given; where no contexts are kept,
-`Queued` stands for a context.
+`Queued` stands for a context. What ``asking=`` gave is a tuple of `Ask`, an answer is a `Learned`: see
+`demyjpy.engine.question_flow`. None of them holds a `Message`.
 """
 
 
@@ -133,7 +136,7 @@ def outlined(handler: Handler[Any] | None, result: Any) -> Any:
 
     The context of a negotiation stays, which decides what is agreed: no mail has come by then.
     """
-    if result is None or isinstance(result, Queued):
+    if result is None or isinstance(result, tuple | Learned):  # queued, asked, learned
         return result
     if isinstance(result, Exception):
         return as_told(result)
@@ -259,7 +262,7 @@ class Tape:
         if self.is_lean:
             result = outlined(handler, result)
         self.outcomes.append((handler, result, duration))
-        self.room -= ENTRY
+        self.room -= ENTRY + weight_of_told(result)
 
     def repeat(self, stretch: Stretch, connection: Connection) -> None:
         """The stretch of another connection that began like this one has happened here, too."""
@@ -279,6 +282,7 @@ class Tape:
                 step.duration,
                 step.packet,
                 step.exchange,
+                step.learned,
             )
             for step in stretch.steps or ()
         ]

@@ -21,7 +21,7 @@ from demyjpy.engine.dispatch import ANSWERED, Chain
 from demyjpy.engine.handler_results import as_exception
 from demyjpy.engine.letters import ABORT, BODYEOB, DISCONNECT, MACRO, MAIL, SPOOL
 from demyjpy.engine.limits import Meter
-from demyjpy.engine.open_questions import Learned, Wait
+from demyjpy.engine.open_questions import Lasts, Learned, Wait
 from demyjpy.engine.phases import IN_MESSAGE, Phase
 from demyjpy.engine.scope import OpenScope
 from demyjpy.engine.tape import Tape
@@ -153,13 +153,15 @@ class Turn:
         """Whether there are to be steps."""
         return self.setup.observer is not None or self.tape is not None
 
-    def take_news(self) -> tuple[Learned, ...]:
-        """The answers that have come since the last step."""
+    def take_news(self, *lasts: Lasts) -> tuple[Learned, ...]:
+        """The answers that have come since the last step; of questions that last so long, if it says."""
         questions = self.scope.questions
         if not questions.news:
             return ()
-        self.scope.questions = evolve(questions, news=())
-        return questions.news
+        told = tuple([one for one in questions.news if not lasts or one.asked.lasts in lasts])
+        rest = tuple([one for one in questions.news if lasts and one.asked.lasts not in lasts])
+        self.scope.questions = evolve(questions, news=rest)
+        return told
 
     def observe(self, step: Step) -> None:
         """The observer sees a step; if it fails, that is noted. The tape has it, too."""
@@ -181,7 +183,15 @@ class Turn:
                 scope.show_macros()  # an observer looks, and no handler did
             shows = job.dispatch.letter in ANSWERED or job.dispatch.letter == DISCONNECT
             ctx = scope.shown() if shows else scope.ctx
-            step = Step(self.session, job.event, ctx, ctx, packet=job.packet, exchange=job.exchange)
+            step = Step(
+                self.session,
+                job.event,
+                ctx,
+                ctx,
+                packet=job.packet,
+                exchange=job.exchange,
+                learned=self._last_news(job.dispatch.letter),
+            )
         if sent:
             step = Step(  # evolve() takes four times as long
                 step.session,
@@ -200,6 +210,15 @@ class Turn:
                 step.withheld,
             )
         self.observe(step)
+
+    def _last_news(self, letter: int) -> tuple[Learned, ...]:
+        """What no handler was there to see, when a message or the connection ends.
+
+        At other events nobody can say from a tape whether it had come by then.
+        """
+        if letter == DISCONNECT:
+            return self.take_news()
+        return self.take_news("message", "recipient") if letter in (BODYEOB, ABORT) else ()
 
     # ------------------------------------------------------------------------------------ endings
     def hang_up(self) -> None:

@@ -23,10 +23,12 @@ class Kept:
 
     ``size``: in bytes. ``read`` gives the body in pieces, from the beginning at each call, or None as
     soon as the message has ended. It is None if the body was larger than the limit and is not kept.
+    ``is_in_file``: to read it takes a file.
     """
 
     size: int
     read: Callable[[], Iterable[bytes] | None] | None = field(default=None, repr=False)
+    is_in_file: bool = False
 
     def pieces(self) -> Iterable[bytes]:
         """The body in pieces; an error if it is not there, or not there any more."""

@@ -46,17 +46,19 @@ class FilterConnection:
     """One connection with a filter; a context manager, which ends the event loop of async handlers.
 
     Plain handlers are called by the engine itself, also those that may block. If the setup has a spool,
-    large bodies go there. ``answer`` answers questions, in an ``order``.
+    large bodies go there. ``answer`` answers questions, in an ``order``; if it gives None for one, that
+    stays open.
     """
 
     def __init__(
         self,
         setup: Setup,
         session: str = "",
-        answer: Callable[[Asked], Outcome] = nobody_answers,
+        answer: Callable[[Asked], Outcome | None] = nobody_answers,
         order: Order = at_once,
     ) -> None:
         self._answer, self._order = answer, order
+        self._unanswered: frozenset[int] = frozenset()
         self._runner: asyncio.Runner | None = None
         self.connection: Connection
         self.troubles: list[Trouble] = []
@@ -98,16 +100,32 @@ class FilterConnection:
         sent = connection.data_to_send
         self.troubles += connection.troubles
         while True:
+            asked = self._next_question(connection)
             if connection.call is not None:
                 connection = resume(connection, self._run(connection.call))
-            elif (asked := self._order(connection)) is not None:
-                connection = take_answer(connection, asked.number, self._answer(asked))
+            elif asked is not None:
+                outcome = self._answer(asked)
+                if outcome is None:
+                    self._unanswered |= {asked.number}
+                    continue
+                connection = take_answer(connection, asked.number, outcome)
             else:
                 break
             sent += connection.data_to_send
             self.troubles += connection.troubles
         self.connection = connection
         return sent
+
+    def _next_question(self, connection: Connection) -> Asked | None:
+        """The next that is to be answered."""
+        if not connection.open_questions:
+            self._unanswered = frozenset()
+            return None
+        asked = self._order(connection)
+        if asked is None or asked.number not in self._unanswered:
+            return asked
+        found = connection.open_questions
+        return next((one for number, one in found.items() if number not in self._unanswered), None)
 
     def _run(self, call: Call) -> Any:
         if not call.handler.is_async:  # a large body is written to a file

@@ -7,6 +7,7 @@ from attrs import evolve
 
 from demyjpy import actions as act
 from demyjpy import events as ev
+from demyjpy.requests import Request
 from demyjpy.trace.display.wording import (
     answer_words,
     change_words,
@@ -22,10 +23,13 @@ from demyjpy.trace.display.wording import (
 from demyjpy.trace.format.exchanges import Exchange, readable_actions
 from demyjpy.trace.format.json_lines import seconds_of
 from demyjpy.trace.format.message_stories import MessageStory
-from demyjpy.trace.format.recorded_steps import findings_in
+from demyjpy.trace.format.question_words import learned_words
+from demyjpy.trace.format.recorded_steps import findings_in, learned_in
 from demyjpy.trace.format.records import Record
 from demyjpy.trace.format.trace import Trace
 from demyjpy.verdicts import Fate, decides, is_verdict, join_bodies, verdicts_in
+
+_MOST_LEARNED = 20  # answers that are told of what one handler did
 
 
 def sentences(trace: Trace, message: MessageStory) -> Iterator[str]:
@@ -81,9 +85,10 @@ def _envelope_sentences(message: MessageStory) -> Iterator[str]:
 
 
 def _step_sentences(exchange: Exchange, message: MessageStory) -> Iterator[str]:
-    """What handlers asked for or did wrong at a step, if that is not only going on."""
+    """What handlers learned, asked for or did wrong at a step, if that is not only going on."""
     for record in exchange.records:
         name, error = _name(record), record.get("error")
+        yield from _learned_sentences(record)
         if isinstance(error, dict):
             what = shorten(f"{error.get('type')}: {error.get('text')}")
             where = _again(record) or exchange.name
@@ -108,6 +113,15 @@ def _step_sentences(exchange: Exchange, message: MessageStory) -> Iterator[str]:
         for found in findings_in(record):
             where = _again(record) or _place(exchange)
             yield f"Finding at {where}: {finding_words(found)}."
+
+
+def _learned_sentences(record: Record) -> Iterator[str]:
+    """The answers that had come when a handler ran."""
+    learned = learned_in(record)
+    for one in learned[:_MOST_LEARNED]:
+        yield f"{safe(one.filter)} asked: {learned_words(one)}."
+    if len(learned) > _MOST_LEARNED:
+        yield f"And {len(learned) - _MOST_LEARNED} questions more were asked there."
 
 
 def _again(record: Record) -> str:
@@ -193,10 +207,15 @@ def _asked_by(exchanges: Iterable[Exchange]) -> list[tuple[str, Any]]:
     for one in exchanges:
         for record in one.records:
             if "odd" not in record:
-                said = (one for one in _actions(record) if not is_verdict(one))
+                said = (one for one in _actions(record) if not _is_no_edit(one))
                 edits = asked.setdefault(_name(record), [])
                 edits += (one for one in said if not isinstance(one, act.Progress))
     return [(name, edit) for name, edits in asked.items() for edit in join_bodies(edits)]
+
+
+def _is_no_edit(one: Any) -> bool:
+    """Whether it is a verdict, or something for the driver."""
+    return isinstance(one, Request) or is_verdict(one)
 
 
 def _same(edit: Any) -> object:

@@ -7,9 +7,12 @@ from demyjpy import actions as act
 from demyjpy.codec import EVENTS
 from demyjpy.engine.negotiation import action_names
 from demyjpy.findings import Finding
+from demyjpy.questions import Ask
+from demyjpy.requests import Request
 from demyjpy.shown import safe
 from demyjpy.trace.format.exchanges import Unreadable
 from demyjpy.trace.format.message_stories import MessageStory
+from demyjpy.trace.format.question_words import question_words
 from demyjpy.trace.format.scrubbing import USUAL_FIELDS
 from demyjpy.verdicts import Fate, verdicts_in
 from demyjpy.wire.codes import ProtocolFlag
@@ -187,6 +190,10 @@ def words_of(action: Any) -> str:
             f"negotiates version {action.version}, actions {int(action.actions):#x}, "
             f"steps {int(action.protocol):#x}" + (", and asks for macros" if action.macros else "")
         )
+    if isinstance(action, Ask):
+        return f"ask {shorten(action.key)}: {question_words(action.question)}"
+    if isinstance(action, Request):
+        return shorten(_written(action))
     is_change = isinstance(action, act.Modification | Unreadable)
     return change_words(action) if is_change else verdict_words(action)
 

@@ -20,6 +20,7 @@ from demyjpy.handlers import default_event_handler
 from demyjpy.trace.format.json_bytes import dump_optional, dump_text
 from demyjpy.trace.format.json_context import changes, dump_finding
 from demyjpy.trace.format.json_events import dump_action
+from demyjpy.trace.format.json_questions import dump_learned
 from demyjpy.trace.format.records import (
     LONGEST_PACKET,
     Record,
@@ -69,7 +70,7 @@ class StepConverter:
         if isinstance(step.event, ev.Options) and step.answer:
             self.leading_space = bool(step.answer[-1].protocol & _LEADSPC)
         is_default = step.handler is not None and step.handler.function is default_event_handler
-        if step.sent or (step.handler is not None and not is_default):
+        if step.sent or step.learned or (step.handler is not None and not is_default):
             yield self._go_on(step, time)
         if isinstance(step.event, ev.Quit):
             self.has_quit = True
@@ -107,6 +108,7 @@ class StepConverter:
             error=None if step.error is None else _dump_error(step.error),
             duration=None if step.duration is None else round(step.duration, 9),
             findings=[dump_finding(one) for one in new_findings(step.before, step.after)],
+            learned=[dump_learned(one) for one in step.learned],
         )
         return self._with(record, step.after)
 

@@ -11,6 +11,7 @@ from demyjpy import events as ev
 from demyjpy.codec import ROW_OF_NAME
 from demyjpy.codec.responses import ROW_OF_ACTION
 from demyjpy.errors import MilterError, TraceError
+from demyjpy.requests import Request
 from demyjpy.trace.format.json_bytes import (
     dump_bytes,
     dump_optional,
@@ -19,6 +20,7 @@ from demyjpy.trace.format.json_bytes import (
     load_optional,
     load_text,
 )
+from demyjpy.trace.format.json_questions import dump_request, load_request
 from demyjpy.wire.fields import Parameters
 
 _LARGEST: Final = (1 << 32) - 1  # no packet has a larger number
@@ -200,6 +202,8 @@ def load_event(name: Any, fields: Any) -> ev.Event:
 
 def dump_action(action: Any) -> dict[str, Any]:
     """An action: its class under ``action``, and its attributes; any other value as its ``repr``."""
+    if isinstance(action, Request):
+        return dump_request(action)
     row = _ACTION_ROWS.get(type(action))
     if row is None:
         return {"action": "?", "text": dump_text(f"{action!r:.200}")}
@@ -208,6 +212,9 @@ def dump_action(action: Any) -> dict[str, Any]:
 
 def load_action(value: Any) -> act.Action:
     """The inverse; `TraceError` if it is none."""
+    if isinstance(value, dict) and value.get("action") in ("Ask", "Request"):
+        request: Any = load_request(value)
+        return request  # type: ignore[no-any-return]  # it was queued like an action
     row = _ACTIONS.get(str(value.get("action"))) if isinstance(value, dict) else None
     if row is None:
         raise TraceError(f"expected an action, got {value!r:.60}")

@@ -5,6 +5,7 @@ Records in, records out. Whatever is left out is counted under the record's key 
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable
 from typing import Any, Final, Literal, TypeAlias
 
@@ -26,6 +27,9 @@ _ADDRESS_MACROS: Final = frozenset(
 _ENVELOPE_MACROS: Final = frozenset(
     {"i", "mail_addr", "rcpt_addr", "client_addr", "client_name", "client_ptr", "client_port"}
 )
+
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}", re.ASCII)
 
 
 def _names(names: Iterable[str]) -> frozenset[str]:
@@ -81,8 +85,9 @@ class Privacy:
     parameters and other macros, of header fields only usual names, no texts of replies),
     ``"headers"`` (no bodies), or ``"all"``. ``redact``: names of header fields whose values are not
     kept. ``hash_addresses``: addresses of the envelope are replaced by hashes, equal for equal ones,
-    made with ``salt``. Contexts, findings and errors of handlers may hold anything: they are kept only
-    where all else is.
+    made with ``salt``. Contexts, findings and errors of handlers, and questions with their answers may
+    hold anything: they are kept only where all else is. Else a question is the name of its class, its
+    key if that is a name such as ``spf``, and what became of it: answered, failed or late.
     """
 
     keep: Keep = field(default="all", validator=v.in_(("envelope", "headers", "all")))
@@ -147,6 +152,8 @@ class Privacy:
         for key in ("answer", "actions", "withheld"):
             if key in record:
                 found[key] = [self._action(one, left_out) for one in record[key]]
+        if "learned" in record:
+            found["learned"] = [_bare_question(one) for one in record["learned"]]
         if "error" in record:
             found["error"] = {**record["error"], "text": REDACTED}
         if left_out[0]:
@@ -189,6 +196,10 @@ class Privacy:
 
     def _action(self, action: dict[str, Any], left_out: list[int]) -> dict[str, Any]:
         kind = action["action"]
+        if kind == "Ask":
+            return _bare_question(action)
+        if kind == "Request":
+            return {**action, "text": REDACTED}
         if kind in _HEADER_EDITS:
             return self._header(action, left_out)
         if kind == "ReplaceBody" and not self.keeps_bodies:
@@ -217,3 +228,15 @@ class Privacy:
 
     def _address(self, dumped: Any) -> Any:
         return self.hashed(load_text(dumped))
+
+
+def _bare_question(record: dict[str, Any]) -> dict[str, Any]:
+    """What was asked or learned, with no more of the question than its class."""
+    question = {"class": record["question"]["class"], "fields": None}
+    kept = {key: one for key, one in record.items() if key not in ("value", "error")}
+    return {**kept, "key": kept_key(load_text(record["key"])), "question": question}
+
+
+def kept_key(key: str) -> str:
+    """The key of a question if it is a name, as ``spf``: another may hold an address."""
+    return key if _NAME.fullmatch(key) else REDACTED

@@ -13,6 +13,7 @@ from demyjpy.trace.format.exchanges import readable_actions, time_of
 from demyjpy.trace.format.json_context import apply_changes, load_finding
 from demyjpy.trace.format.json_events import load_event
 from demyjpy.trace.format.json_lines import seconds_of
+from demyjpy.trace.format.json_questions import RecordedAnswer, load_learned
 from demyjpy.trace.format.records import Record
 
 
@@ -22,7 +23,8 @@ class Part:
 
     ``ctx`` is the context as it got it, ``after`` as it left it. ``again``: the event that it got, if
     that is an earlier one, for which its filter waited. ``withheld`` is what it would have said and done
-    if its filter were enforced.
+    if its filter were enforced. ``learned`` are the answers to questions that came before it ran, since
+    the handler before it.
     """
 
     handler: str
@@ -34,6 +36,7 @@ class Part:
     duration: float = 0.0
     again: str = ""
     withheld: tuple[Action, ...] = ()
+    learned: tuple[RecordedAnswer, ...] = ()
 
 
 @frozen
@@ -108,6 +111,7 @@ def _part(ctx: Context, record: Record) -> Part:
         seconds_of(record.get("duration")),
         again if isinstance(again, str) else "",
         readable_actions(record, "withheld"),
+        learned_in(record),
     )
 
 
@@ -117,6 +121,15 @@ def findings_in(record: Record) -> tuple[Finding, ...]:
     try:
         return tuple(load_finding(one) for one in found)
     except (MilterError, TypeError):
+        return ()
+
+
+def learned_in(record: Record) -> tuple[RecordedAnswer, ...]:
+    """The answers that had come, from a handler's record; nothing if that cannot be read."""
+    found = record.get("learned", ())
+    try:
+        return tuple(load_learned(one) for one in found)
+    except (MilterError, TypeError, RecursionError):
         return ()
 
 

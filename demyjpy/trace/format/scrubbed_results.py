@@ -4,7 +4,9 @@ The rules are those of `demyjpy.trace.format.scrubbing`: the engine plays what i
 did.
 """
 
+import secrets
 from collections.abc import Callable, Iterable
+from hashlib import blake2b
 from typing import Any, Final
 
 from attrs import evolve, frozen
@@ -13,11 +15,15 @@ from demyjpy import actions as act
 from demyjpy.codec.responses import ROW_OF_ACTION
 from demyjpy.context import ENGINE_KEYS, Context
 from demyjpy.engine.macros import Macros
+from demyjpy.engine.open_questions import Learned
 from demyjpy.engine.smallmap import small_map
 from demyjpy.engine.tape import Queued, as_told, outlined
 from demyjpy.findings import Finding
+from demyjpy.questions import Answered, Ask, Failed
 from demyjpy.registry import Handler
-from demyjpy.trace.format.privacy import REDACTED, Privacy
+from demyjpy.requests import Request
+from demyjpy.trace.format.json_questions import RecordedQuestion, RecordedRequest, name_of_question
+from demyjpy.trace.format.privacy import REDACTED, Privacy, kept_key
 from demyjpy.wire.fields import Parameters, encode_text
 from demyjpy.wishes import Wished
 
@@ -54,6 +60,7 @@ class ResultScrubber:
 
     def __init__(self, privacy: Privacy, definitions: Callable[[bytes], bytes]) -> None:
         self._given, self._definitions = privacy, definitions
+        self._salt = secrets.token_bytes(16)  # the keys of questions stay apart, and say nothing
 
     def kept(self, handler: Handler[Any] | None, result: Any) -> Any:
         """What is kept of what a handler returned or raised.
@@ -68,11 +75,32 @@ class ResultScrubber:
             return known
         if isinstance(known, Exception):
             return as_told(type(known)())
+        if isinstance(known, Learned):
+            return self._learned(known)
+        if type(known) is tuple:
+            return tuple(map(self._ask, known))
         if not isinstance(known, Queued):
             return self._negotiated(known)
         if not known.queue and known.macros is None:
             return _NOTHING_QUEUED
         return Queued(self._queue(known.queue), known.macros and self._macros(known.macros))
+
+    def _ask(self, ask: Ask) -> Ask:
+        return evolve(ask, key=self._key(ask.key), question=_bare(ask.question))
+
+    def _key(self, key: str) -> str:
+        if kept_key(key) == key:
+            return key
+        return f"{REDACTED} {blake2b(encode_text(key), key=self._salt, digest_size=8).hexdigest()}"
+
+    def _learned(self, learned: Learned) -> Learned:
+        asked, outcome = learned.asked, learned.outcome
+        asked = evolve(asked, key=self._key(asked.key), question=_bare(asked.question))
+        if isinstance(outcome, Answered):
+            outcome = Answered(REDACTED)
+        elif isinstance(outcome, Failed):
+            outcome = Failed(REDACTED)
+        return evolve(learned, asked=asked, outcome=outcome)
 
     def _negotiated(self, ctx: Context) -> Context:
         for key in ctx.keys() - ENGINE_KEYS:
@@ -94,6 +122,10 @@ class ResultScrubber:
         if kind is Wished:
             edits = tuple(map(self._wished, action.edits))
             return Wished(edits, is_literal=known.keep == "envelope")
+        if kind is Ask:
+            return self._ask(action)
+        if isinstance(action, Request):
+            return RecordedRequest(kind.__name__, REDACTED)
         if kind not in ROW_OF_ACTION:
             return _Told(_written(action) if known.keeps_texts else REDACTED)
         if kind in _VALUES and known.hides_value(action.name):
@@ -124,7 +156,7 @@ class ResultScrubber:
 
 def played(result: Any) -> Any:
     """What a handler is taken to have returned, from what is kept of it."""
-    if result is None or isinstance(result, Exception):
+    if result is None or isinstance(result, Exception | Learned) or type(result) is tuple:
         return result
     queue = result.queue if isinstance(result, Queued) else result.get("queue")
     if not any(isinstance(one, _Blank | Wished) for one in queue or ()):
@@ -145,6 +177,11 @@ def after_colon(value: bytes, spaces: int) -> bytes:
     """A filler for what follows a colon, with so many spaces at most before it."""
     begun = value[:spaces] if value[:spaces].isspace() else b""
     return begun + FILLER * (len(value) - len(begun))
+
+
+def _bare(question: Any) -> RecordedQuestion:
+    """Of a question the name of its class."""
+    return RecordedQuestion(name_of_question(question))
 
 
 def _line(text: str) -> str:

@@ -18,6 +18,7 @@ from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.trace.filter_connection import FilterConnection
 from demyjpy.trace.format.converters import StepConverter
 from demyjpy.trace.format.exchanges import Exchange, Understood, text_in, understand
+from demyjpy.trace.format.known_answers import KnownAnswers
 from demyjpy.trace.format.message_stories import MessageStory, messages_of
 from demyjpy.trace.format.recorded_steps import Moment, moments_of
 from demyjpy.trace.format.records import Record
@@ -111,6 +112,10 @@ class Trace:
         end = bisect_left(self._greetings, number, key=lambda one: one.number)
         return self._greetings[max(0, end - _FEW_GREETINGS) : end]
 
+    def known_answers(self) -> KnownAnswers:
+        """What was learned, for a session that is played once."""
+        return KnownAnswers(self.records)
+
     def at(self, event: str, number: int = 1) -> Moment:
         """The ``number``-th step at an event, from 1; `LookupError` if there is none."""
         found = [moment for moment in self.moments if moment.name == event]
@@ -119,10 +124,13 @@ class Trace:
         return found[number - 1]
 
     def step(self, handlers: Any, *, clock: Callable[[], float] | None = None) -> tuple[Step, ...]:
-        """Play it through a filter now: the engine's steps, with real contexts; timed with a clock."""
+        """Play it through a filter now: the engine's steps, with real contexts; timed with a clock.
+
+        Its questions get the answers that were recorded, or fail if there is none.
+        """
         steps: list[Step] = []
         setup = Setup(as_on_connect(handlers), observer=steps.append, clock=clock)
-        with FilterConnection(setup, self.name) as connection:
+        with FilterConnection(setup, self.name, self.known_answers()) as connection:
             for exchange in self.exchanges:
                 connection.say(exchange.sent)
             connection.end()

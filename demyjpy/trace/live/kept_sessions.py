@@ -15,11 +15,14 @@ from pyrsistent import PMap
 
 from demyjpy.engine.connection import Connection, Step
 from demyjpy.engine.macros import Macros
+from demyjpy.engine.open_questions import Learned
 from demyjpy.engine.playback import Player
 from demyjpy.engine.smallmap import entries_of
 from demyjpy.engine.tape import HangUp, Heard, Outcome, Queued, Stretch
+from demyjpy.engine.told_questions import weight_of_told, weight_of_value
 from demyjpy.events import Disconnect
 from demyjpy.registry import Handler
+from demyjpy.requests import Request
 from demyjpy.trace.format.converters import StepConverter
 from demyjpy.trace.format.reading import dump_record
 from demyjpy.trace.format.records import Record, ended
@@ -83,6 +86,8 @@ def weight_of(result: Any) -> int:
     """The bytes that the kept result of a handler takes, about; of a context, with what was queued."""
     if result is None or isinstance(result, Exception):
         return 64
+    if isinstance(result, Learned) or type(result) is tuple:
+        return 64 + weight_of_told(result)
     is_kept = isinstance(result, Queued)
     kept = result if is_kept else Queued(result.get("queue"), findings=result.get("findings"))
     found = 64 + sum([_weight_of_action(one) for one in kept.queue or ()])
@@ -132,6 +137,8 @@ def _size_in_context(value: Any) -> int:
 
 def _weight_of_action(action: Any) -> int:
     size = 64
+    if isinstance(action, Request):
+        return weight_of_value(action)
     if isinstance(action, Wished):
         return size + sum(map(_weight_of_action, action.edits))
     for name in fields_dict(type(action)) if hasattr(type(action), "__attrs_attrs__") else ():

@@ -21,6 +21,7 @@ from demyjpy.trace.format.trace import Trace
 from demyjpy.trace.replay.outside_calls import OutsideCall
 from demyjpy.trace.replay.redacted_answers import as_kept, left_out
 from demyjpy.trace.replay.replaying import (
+    AskedAgain,
     Filter,
     Replayed,
     is_unanswered,
@@ -93,6 +94,7 @@ class Compared:
     ``difference`` is the first step that differs, ``differing`` the messages; ``failure`` why the filter
     left the session, where it did; ``gaps`` are events that the recording lacks for this filter;
     ``left_out`` is how many bytes it lacks for privacy: values that count as equal to any other.
+    ``asked`` says what became of the questions of the filter, or of the new one.
     """
 
     session: str
@@ -106,6 +108,7 @@ class Compared:
     gaps: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     left_out: int = 0
+    asked: AskedAgain = field(factory=AskedAgain)
 
     @property
     def is_same(self) -> bool:
@@ -117,16 +120,17 @@ class Compared:
 def compare_bytes(trace: Trace, played: Filter, *, twice: bool = True) -> Compared:
     """Recorded answers with those of a filter, byte for byte; ``twice``: find handlers not pure."""
     expected = b"".join(one.expected for one in trace.exchanges)
+    said, asked = replay_at_once(trace, played)
     found = Compared(
         trace.name,
         trace.source,
         len(trace.messages),
         problems=trace.problems,
         left_out=left_out(trace),
+        asked=asked,
     )
-    said = replay_at_once(trace, played)
     is_exact = said == expected and not withholds(trace)
-    if is_exact and (not twice or replay_at_once(trace, played) == said):
+    if is_exact and (not twice or replay_at_once(trace, played)[0] == said):
         return found
     replayed = replay(trace, played, observed=True)
     old, kept = recorded_answers(trace), as_kept(replayed)
@@ -139,6 +143,7 @@ def compare_bytes(trace: Trace, played: Filter, *, twice: bool = True) -> Compar
         impure=_impure(trace, played, replayed) if twice else (),
         failure=_failure(replayed),
         gaps=replayed.gaps,
+        asked=replayed.asked,
     )
 
 
@@ -226,6 +231,7 @@ def _compare(
         gaps=new.gaps,
         problems=trace.problems,
         left_out=left_out(trace),
+        asked=new.asked,
     )
     is_pure = not twice or replay(trace, played).replies == new.replies
     differing = pairs_that_differ(old.messages, see(new).messages)

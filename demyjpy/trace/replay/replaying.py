@@ -4,6 +4,7 @@ What the filter has declined is not said, and after a verdict that ends a messag
 another filter than the recorded one can be played, one that negotiates something else too.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -15,13 +16,16 @@ from demyjpy.context import Context
 from demyjpy.engine.connection import Setup, Step, Trouble
 from demyjpy.engine.handler_results import check_context
 from demyjpy.engine.limits import Limits
+from demyjpy.engine.open_questions import Asked
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import MilterError
 from demyjpy.filter_policy import OnError
 from demyjpy.handlers import ENVELOPE, as_registry, merge_handlers, watch_envelope
+from demyjpy.questions import Outcome
 from demyjpy.registry import Registry
 from demyjpy.trace.filter_connection import FilterConnection
 from demyjpy.trace.format.exchanges import Exchange, Reply
+from demyjpy.trace.format.known_answers import KnownAnswers
 from demyjpy.trace.format.message_stories import MessageStory, messages_of
 from demyjpy.trace.format.trace import Trace
 from demyjpy.trace.replay.outside_calls import OutsideWatch
@@ -44,13 +48,15 @@ _ENDS: Final = {
 class Filter:
     """A filter as it is to be played: a registry or an ``on_connect`` function, and its options.
 
-    ``watch`` sees what its handlers reach outside of the session.
+    ``watch`` sees what its handlers reach outside of the session. ``ask`` answers its questions now; if
+    there is none, they get the answers that were recorded, and nobody is asked.
     """
 
     on_connect: Any
     on_error: OnError = "tempfail"
     limits: Limits = field(factory=Limits)
     watch: OutsideWatch | None = field(default=None, eq=False)
+    ask: Callable[[Asked], Outcome] | None = field(default=None, eq=False)
 
     def setup(self, trace: Trace, steps: list[Step] | None, gaps: list[str]) -> Setup:
         """For the engine; ``steps`` takes the steps, ``gaps`` the events that the trace cannot have.
@@ -128,12 +134,31 @@ def _without(registry: Registry, events: frozenset[str]) -> Registry:
 
 
 @frozen
+class AskedAgain:
+    """The questions of a session that was played: ``known`` got the answer that was recorded.
+
+    ``missing`` names those to which the recording has no answer, ``more`` is how many there are beyond
+    these. They fail.
+    """
+
+    known: int = 0
+    missing: tuple[str, ...] = ()
+    more: int = 0
+
+    @classmethod
+    def of(cls, answers: KnownAnswers) -> "AskedAgain":
+        """As far as they have been given."""
+        missing = tuple(answers.missing)
+        return cls(answers.count, missing, answers.missing_count - len(missing))
+
+
+@frozen
 class Replayed:
     """What a filter said to a recorded session.
 
     ``replies`` are as many as the exchanges; ``steps`` those of the engine at each of them, where they
     were asked for. ``gaps`` are events that this filter wants and the recording cannot have: its filter
-    had declined them.
+    had declined them. ``asked`` says what became of its questions.
     """
 
     trace: Trace = field(repr=False)
@@ -141,6 +166,7 @@ class Replayed:
     troubles: tuple[Trouble, ...] = ()
     steps: tuple[tuple[Step, ...], ...] = field(default=(), repr=False)
     gaps: tuple[str, ...] = ()
+    asked: AskedAgain = field(factory=AskedAgain)
 
     @property
     def messages(self) -> list[MessageStory]:
@@ -152,18 +178,28 @@ def replay(trace: Trace, played: Filter, *, observed: bool = False) -> Replayed:
     """Play a session through a filter; ``observed``: keep the engine's steps."""
     steps: list[Step] = []
     gaps: list[str] = []
-    mta = ReplayMta(FilterConnection(played.setup(trace, steps if observed else None, gaps), trace.name))
+    setup = played.setup(trace, steps if observed else None, gaps)
+    answers = trace.known_answers()
+    mta = ReplayMta(FilterConnection(setup, trace.name, played.ask or answers))
     replies: list[Reply] = []
     groups: list[tuple[Step, ...]] = []
     with mta.connection:
         for exchange in trace.exchanges:
+            answers.is_cut = is_unanswered(exchange, trace.agreement)
             replies.append(mta.say(exchange))
             groups.append(tuple(steps))
             steps.clear()
         mta.connection.end()
     if groups:
         groups[-1] += tuple(steps)
-    return Replayed(trace, tuple(replies), tuple(mta.connection.troubles), tuple(groups), tuple(gaps))
+    return Replayed(
+        trace,
+        tuple(replies),
+        tuple(mta.connection.troubles),
+        tuple(groups),
+        tuple(gaps),
+        AskedAgain.of(answers),
+    )
 
 
 class ReplayMta:
@@ -239,12 +275,14 @@ def _what_ends(letter: int, verdict: act.Verdict) -> str | None:
     return "message" if letter != _C.BODYEOB and ends_message(EVENTS[letter].name, verdict) else None
 
 
-def replay_at_once(trace: Trace, played: Filter) -> bytes:
+def replay_at_once(trace: Trace, played: Filter) -> tuple[bytes, AskedAgain]:
     """All that a filter says to all that was recorded: the fast way to see that nothing differs."""
-    with FilterConnection(played.setup(trace, None, []), trace.name) as connection:
+    answers = trace.known_answers()
+    setup = played.setup(trace, None, [])
+    with FilterConnection(setup, trace.name, played.ask or answers) as connection:
         said = connection.say(b"".join(exchange.sent for exchange in trace.exchanges))
         connection.end()
-    return said
+    return said, AskedAgain.of(answers)
 
 
 def recorded_answers(trace: Trace) -> Replayed:
