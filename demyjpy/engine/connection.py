@@ -143,7 +143,8 @@ class Job:
     ``forced`` is what the library answers in place of them. ``last_chunk``: a body that came with the
     end of message, which is answered together with it. For the observer there are ``step``, that of the
     handler that ran last, ``packet``, what the MTA said, and ``exchange``, the number of the event.
-    ``place`` is None but for some events of several filters in a row.
+    ``place`` is None but for some events of several filters in a row. ``own`` are the questions of the
+    next handler, if its ``asking=`` was called already.
     """
 
     dispatch: Dispatch
@@ -158,6 +159,7 @@ class Job:
     packet: Packet | None = None
     exchange: int = 0
     place: "Place | None" = None
+    own: tuple[Ask, ...] | None = None
 
 
 @frozen

@@ -33,7 +33,7 @@ from demyjpy.engine.hot_ends import (
     seen_by,
     with_kept,
 )
-from demyjpy.engine.known_answers import NOT_KNOWN
+from demyjpy.engine.known_answers import NotKnown
 from demyjpy.engine.letters import ABORT, BODY, BODYEOB, DISCONNECT, HELO, MACRO, MAIL, QUIT, RCPT
 from demyjpy.engine.limits import Counts, Meter
 from demyjpy.engine.macros import NO_MACROS, Macros
@@ -167,10 +167,12 @@ def _take_over(handover: Handover, tape: Tape | None) -> Connection:
         if handover.job is not None:
             if tape is not None and handover.job.packet is not None:
                 tape.hear_packet(*handover.job.packet)
-            job: Job | None = handover.job
-            if handover.outcome is not NOT_KNOWN:
-                job = absorb(turn, handover.job, handover.outcome, handover.duration)
-            turn.jobs.extend([job] if job else [])
+            job, outcome = handover.job, handover.outcome
+            if type(outcome) is NotKnown:
+                turn.jobs.append(evolve(job, own=outcome.asks))
+                return
+            following = absorb(turn, job, outcome, handover.duration)
+            turn.jobs.extend([following] if following else [])
 
     if handover.connection.is_closed or handover.is_spent:
         if handover.connection.is_closed and tape is not None:

@@ -122,7 +122,9 @@ def _begin_wait(turn: Turn, job: Job, number: int, handler: Handler[Any]) -> Non
     if handler.asking is not None:
         scope.show_macros()
         try:
-            asks = turn.setup.own_questions(handler, job.event, scope.ctx)
+            asks = job.own
+            if asks is None:
+                asks = turn.setup.own_questions(handler, job.event, scope.ctx)
         except BaseException as error:  # noqa: BLE001  # whatever it raises is its failure
             failure = as_exception(error)
             if turn.tape is not None:

@@ -163,7 +163,7 @@ def test_a_connection_keeps_so_many_answers(way: Any, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    "spoilt", [lambda ctx: ctx.remove("answers"), lambda ctx: ctx.set("answers", 5)]
+    "spoilt", [lambda ctx: ctx.discard("answers"), lambda ctx: ctx.set("answers", 5)]
 )
 def test_a_handler_that_spoils_the_answers_harms_only_itself(way: Any, spoilt: Any) -> None:
     """What is the engine's is not in a context alone: who waits later has its answer."""
@@ -236,14 +236,14 @@ def test_a_turn_is_needed_while_something_is_open_or_ends_with_the_greeting(way:
     assert not Questions(pmap({1: asked()})).is_plain
     for lasts, is_plain in (("greeting", False), ("message", True), ("connection", True)):
         one = Learned(asked(lasts=lasts), LATE)
-        assert NO_QUESTIONS.learn(one, is_watched=False).is_plain is is_plain
+        assert NO_QUESTIONS.learn(one).is_plain is is_plain
 
 
 def test_the_nearest_answer_counts(way: Any) -> None:
     """A recipient's before the message's, that before the greeting's, that before the connection's."""
     questions = NO_QUESTIONS
     for number, lasts in enumerate(("connection", "greeting", "message", "recipient")):
-        questions = questions.learn(Learned(asked(lasts=lasts), Answered(number)), is_watched=False)
+        questions = questions.learn(Learned(asked(lasts=lasts), Answered(number)))
         assert questions.outcome((0, "a")) == Answered(number)
     assert questions.without("message", "recipient").outcome((0, "a")) == Answered(1)
 
