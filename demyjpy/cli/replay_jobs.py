@@ -16,6 +16,7 @@ from attrs import evolve, frozen
 
 from demyjpy.cli.loading import load_filter
 from demyjpy.cli.replay_report import SessionReport
+from demyjpy.drivers.ask_now import ask_now
 from demyjpy.errors import TraceError
 from demyjpy.filter_policy import OnError
 from demyjpy.trace.format.reading import Lines
@@ -33,7 +34,8 @@ _BATCH: Final = 1 << 20  # bytes of records that are worth a trip to another pro
 class Task:
     """What is to be done with each session. Filters by name: each process loads them itself.
 
-    ``new`` is None for the recorded answers themselves, ``old`` for the recording.
+    ``new`` is None for the recorded answers themselves, ``old`` for the recording. ``live``: questions
+    are asked now.
     """
 
     new: str | None
@@ -42,6 +44,12 @@ class Task:
     twice: bool = True
     on_error: OnError = "tempfail"
     queue_id: str | None = None
+    live: bool = False
+
+    def filter_of(self, name: str) -> Filter:
+        """The filter of that name, to be played so."""
+        found = filter_of(name, self.on_error)
+        return evolve(found, ask=ask_now) if self.live else found
 
 
 @cache
@@ -65,7 +73,7 @@ def _found(task: Task, batch: Iterable[Lines]) -> Iterator[SessionReport]:
             compared = compare_bytes(trace, Filter(recorded_filter(trace)), twice=False)
         else:
             reached: list[OutsideCall] = []
-            new = filter_of(task.new, task.on_error)
+            new = task.filter_of(task.new)
             if task.twice and number < _WATCHED:  # it takes time: for a few sessions
                 new = evolve(new, watch=OutsideWatch(reached.append))
             compared = evolve(_compare(task, trace, new), reached=tuple(reached))
@@ -74,7 +82,7 @@ def _found(task: Task, batch: Iterable[Lines]) -> Iterator[SessionReport]:
 
 def _compare(task: Task, trace: Trace, new: Filter) -> Compared:
     if task.old is not None:
-        return compare_filters(trace, filter_of(task.old, task.on_error), new, twice=task.twice)
+        return compare_filters(trace, task.filter_of(task.old), new, twice=task.twice)
     compare = compare_messages if task.meaning else compare_bytes
     return compare(trace, new, twice=task.twice)
 

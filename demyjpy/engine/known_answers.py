@@ -18,7 +18,7 @@ from demyjpy.registry import Handler, Registry, name_of_filter
 
 @frozen
 class NotKnown:
-    """The handler was not called: an answer is not known, so a turn has to ask. These are its questions."""
+    """The handler was not called: an answer is not known, so a turn has to ask these."""
 
     asks: tuple[Ask, ...]
 
@@ -28,8 +28,7 @@ def answered_at_once(
 ) -> Callable[[Any, Context], Any]:
     """A function that calls a ``recipient`` handler if the answers to its questions are known.
 
-    If one is not, it returns `NotKnown`. What is asked for a recipient ends with it, so nothing has to be
-    kept.
+    If one is not, it returns `NotKnown`. What is asked for a recipient ends with it: nothing is kept.
     """
     part, function = registry.parts[number], handler.function
     name, declared = handler.filter or name_of_filter(part), part.declarations

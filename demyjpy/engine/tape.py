@@ -12,7 +12,7 @@ it is long: a tape holds no more than its share, and one read. What may be kept 
 """
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -163,6 +163,11 @@ def as_told(error: Exception) -> Exception:
         text = f"<str failed: {type(problem).__name__}>"
     told: Exception = type(type(error).__name__, (Exception,), {})(text)
     return told
+
+
+def learned_in(outcomes: Iterable[Outcome]) -> list[Learned]:
+    """The answers that came, among what is on a tape."""
+    return [result for _, result, _ in outcomes if isinstance(result, Learned)]
 
 
 @runtime_checkable

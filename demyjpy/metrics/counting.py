@@ -12,7 +12,8 @@ from demyjpy import events as ev
 from demyjpy.actions import Negotiate, Quarantine
 from demyjpy.codec import name_of
 from demyjpy.engine.connection import Step
-from demyjpy.engine.tape import Stretch
+from demyjpy.engine.open_questions import Learned
+from demyjpy.engine.tape import Stretch, learned_in
 from demyjpy.errors import MilterError
 from demyjpy.handlers import default_event_handler
 from demyjpy.metrics.board import Board, Cell, Key
@@ -69,6 +70,8 @@ FIGURES: Final = {
     "errors": Figure("What failed in handlers", ("kind",)),
     "received_bytes": Figure("Bytes of header and body"),
     "sent_bytes": Figure("Bytes of answers"),
+    "questions": Figure("Questions by what became of them", ("filter", "question", "outcome")),
+    "question_seconds": Figure("Time until an answer", ("filter", "question"), is_histogram=True),
     "handler_seconds": Figure("Time in handlers", ("event", "handler"), is_histogram=True),
     "loop_lag_seconds": Figure("How late the event loop was", is_histogram=True),
 }
@@ -168,8 +171,8 @@ class Metrics:
 
     It reads the tapes of the connections, which costs little; if it is given steps, it counts the same.
     ``registry``: a ``prometheus_client`` registry, its own one if there is none; ``sink``: another place
-    for the figures. Labels are events, verdicts, actions and handlers: as many as the filter has,
-    whatever comes in.
+    for the figures. Labels are events, verdicts, actions, handlers and classes of questions: as many as
+    the filter has, whatever comes in.
     """
 
     keeps_bodies: Final = False
@@ -197,6 +200,7 @@ class Metrics:
         """Count a step."""
         changes: _Changes = []
         is_new = self._take_step(step, changes)
+        self._take_answers(step.learned, changes)
         is_content = isinstance(step.event, ev.Header | ev.Body) and not step.is_shown_again
         if is_new and is_content and step.packet:
             size = len(step.packet[1]) + isinstance(step.event, ev.Header)
@@ -212,6 +216,7 @@ class Metrics:
             changes = []
             for step in stretch.steps:
                 self._take_step(step, changes)
+            self._take_answers(learned_in(stretch.outcomes), changes)
         if stretch.received:
             changes.append((self._cell("received_bytes"), stretch.received))
         if stretch.is_over:
@@ -220,6 +225,14 @@ class Metrics:
         self._sink.add(changes)
 
     # --------------------------------------------------------------------------- what is counted
+    def _take_answers(self, learned: Iterable[Learned], changes: _Changes) -> None:
+        for one in learned:
+            key = one.asked.name, type(one.asked.question).__name__
+            outcome = type(one.outcome).__name__.lower()
+            changes.append((self._cell("questions", *key, outcome), 1.0))
+            if one.duration is not None:
+                changes.append((self._cell("question_seconds", *key), one.duration))
+
     def _times_in(self, stretch: Stretch) -> _Changes:
         times = self._times
         try:  # in one go if it has seen all of them before

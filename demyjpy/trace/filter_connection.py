@@ -100,10 +100,9 @@ class FilterConnection:
         sent = connection.data_to_send
         self.troubles += connection.troubles
         while True:
-            asked = self._next_question(connection)
             if connection.call is not None:
                 connection = resume(connection, self._run(connection.call))
-            elif asked is not None:
+            elif (asked := self._next_question(connection)) is not None:
                 outcome = self._answer(asked)
                 if outcome is None:
                     self._unanswered |= {asked.number}
@@ -118,13 +117,10 @@ class FilterConnection:
 
     def _next_question(self, connection: Connection) -> Asked | None:
         """The next that is to be answered."""
-        if not connection.open_questions:
-            self._unanswered = frozenset()
-            return None
-        asked = self._order(connection)
-        if asked is None or asked.number not in self._unanswered:
-            return asked
+        if not self._unanswered:
+            return self._order(connection)
         found = connection.open_questions
+        self._unanswered = frozenset([one for one in self._unanswered if one in found])
         return next((one for number, one in found.items() if number not in self._unanswered), None)
 
     def _run(self, call: Call) -> Any:

@@ -12,10 +12,11 @@ from demyjpy.engine.pipeline import as_on_connect, open_connection
 from demyjpy.engine.playback import Player, Stage
 from demyjpy.engine.question_flow import ASKING, LEARNED
 from demyjpy.engine.tape import ENTRY, Stretch, Tape
+from demyjpy.events import Recipient
 from demyjpy.message import Message
 from demyjpy.message.digest import MessageDigest
 from demyjpy.questions import Answered, Ask, ask
-from tests.engine.asking_at_random import Look, Scan, asking_filters, chain, feed, known_answer
+from tests.engine.filters_that_ask import Look, Scan, asking_filters, chain, feed, known_answer
 from tests.engine.harness import ABORT, BODY, EOM, HEADER, HELO, MAIL, OPENING, QUIT, RCPT, join
 from tests.engine.test_tape import played, seen
 from tests.engine.test_tape_of_messages import without_body
@@ -185,3 +186,15 @@ def test_an_illegal_question_of_on_error_is_on_the_tape_without_its_message() ->
     results = [one[1] for stretch in stretches for one in stretch.outcomes]
     assert not any(isinstance(value, Message) for one in results for value in values_in(one))
     assert played(stretches)
+
+
+def test_a_table_of_recipients_that_is_remembered_is_on_the_tape() -> None:
+    """Nobody would see on the hot path what was asked and learned; who does not watch does not wait."""
+    handlers = define_event_handlers()
+    handlers.add(
+        "recipient", lambda event, ctx: ctx, asking=lambda event, ctx: {"is there": Look("known")}
+    )
+    packets = [*OPENING, MAIL, RCPT, RCPT, EOM, QUIT]
+    stretches, observed = both_kinds(lambda: handlers, packets, [1], 100)
+    assert [len(one.learned) for one in observed if isinstance(one.event, Recipient)] == [1, 1]
+    assert [shown(step) for step in played(stretches)] == [shown(step) for step in observed]

@@ -20,7 +20,7 @@ from demyjpy.engine.told_questions import (
 from demyjpy.message import Kept, Message
 from demyjpy.message.digest import MOST_HASHED, MessageDigest, digest_of
 from demyjpy.questions import Answered, Ask, Question
-from tests.engine.asking_at_random import Look
+from tests.engine.filters_that_ask import Look
 
 MESSAGE = Message.of([("Subject", " x")], b"body")
 DIGEST = digest_of(MESSAGE)

@@ -15,6 +15,7 @@ from attrs import define, field
 
 from demyjpy import events as ev
 from demyjpy.cli.arguments import Command, argument
+from demyjpy.cli.capsule_answers import answer_from, answers_in, code_of_answers
 from demyjpy.cli.errors import InputError, failing_to
 from demyjpy.cli.loading import load_filter
 from demyjpy.cli.output import complain, say
@@ -57,7 +58,7 @@ _LONGEST_NAME: Final = 60
 _START: Final = _TEST.partition("{")[0].encode()
 _SCRIPT: Final = """\
     script = {script}
-    result = run(handlers, script, mta=Postfix())
+{answers}    result = run(handlers, script, mta=Postfix(){given})
     assert [f"{{one.event}}: {{one.error!r}}" for one in result.troubles] == []
 """
 _RECORDS: Final = """\
@@ -129,12 +130,15 @@ def _write_test(found: Capsule, name: str, path: Path, *, has_test: bool) -> int
 
 def code_of(found: Capsule, name: str, handlers: Any) -> str | None:
     """A test with `demyjpy.testing`; None where that would not fail the same way."""
+    answers = answers_in(found.trace)
+    if answers is None:
+        return None
     for script in scripts_of(found.trace):
         level = logging.root.manager.disable
         logging.disable(logging.CRITICAL)  # it is expected to fail
         try:
-            result = run(handlers, script, mta=Postfix())
-        except MilterError:
+            result = run(handlers, script, mta=Postfix(), answers=answer_from(answers))
+        except (MilterError, KeyError):
             return None
         finally:
             logging.disable(level)
@@ -144,18 +148,25 @@ def code_of(found: Capsule, name: str, handlers: Any) -> str | None:
 
 
 def code_of_script(found: Capsule, name: str, script: Script) -> str:
-    """A test that plays this script."""
-    imports = ["from demyjpy.cli.loading import load_filter"]
+    """A test that plays this script, with the answers that were learned then."""
+    answers = answers_in(found.trace) or {}
+    code = code_of_answers(answers)
+    imports = [f"from demyjpy import {name}" for name in ("Failed", "Late") if f": {name}(" in code]
+    imports.append("from demyjpy.cli.loading import load_filter")
+    answered = {
+        "answers": code,
+        "given": ", answers=lambda question: answers[repr(question)]" if code else "",
+    }
     if _is_writable(script):
-        code = as_code(script.steps, raw=script.raw)
+        text = as_code(script.steps, raw=script.raw)
         imports += ["from demyjpy.testing import Postfix, run, session"]
     else:
-        code = as_steps(script.steps, "    ", raw=script.raw)
+        text = as_steps(script.steps, "    ", raw=script.raw)
         imports += [
             "from demyjpy.mta import client_steps",
             "from demyjpy.testing import Postfix, Script, run",
         ]
-    return _fill(found, name, "\n".join(imports) + "\n", _SCRIPT.format(script=code))
+    return _fill(found, name, "\n".join(imports) + "\n", _SCRIPT.format(script=text, **answered))
 
 
 def _is_writable(script: Script) -> bool:

@@ -38,6 +38,8 @@ examples:
 Offline: no socket is opened. Answers are compared with the recorded ones; other bytes are a difference
 if they are one for an MTA. With --meaning verdicts and changes of each message are compared, which is
 right for a filter that was ported from another library.
+Questions of a filter get the answers that were recorded. Nobody is asked, and nothing is done: what was
+not asked then is named, and fails. With --live questions are asked now, for a filter that asks others.
 Without a filter the recorded answers are played themselves, which shows whether a recording is whole.
 Exit status: 0 if nothing differs, 1 if something does, or (without a filter) if something could not be
 read, or if no session has the --queue-id; 2 if the arguments are wrong, 3 if nothing differs but a
@@ -74,7 +76,7 @@ def _check_step(arguments: argparse.Namespace) -> None:
         raise InputError("--step shows one filter, not --diff: give the filter after the traces")
     if arguments.step and arguments.json:
         raise InputError("--step prints no JSON: leave out --json, or --step")
-    for name in ("meaning", "once", "jobs", "show"):
+    for name in ("meaning", "once", "jobs", "show", "live"):
         if arguments.step and getattr(arguments, name):
             raise InputError(f"--step compares nothing: leave out --{name}, or --step")
 
@@ -102,6 +104,7 @@ def replay(arguments: argparse.Namespace) -> int:
         not arguments.once,
         arguments.on_error,
         arguments.queue_id,
+        arguments.live,
     )
     tally = Tally(is_whole_wanted=new is None)
     page = ReportPage(_compared(arguments, old, new), tuple(traces))
@@ -233,6 +236,10 @@ COMMAND: Final = Command(
             help="compare two filters with one another, not one with the recording",
         ),
         flag("--meaning", "compare verdicts and changes of each message, not bytes"),
+        flag(
+            "--live",
+            "ask the questions of the filter now; else the recording answers, and nobody is asked",
+        ),
         flag("--once", "run each session once only; handlers that are not pure are not found then"),
         ON_ERROR,
         argument("--jobs", metavar="N", type=COUNT, help="processes (default: as many as processors)"),

@@ -5,14 +5,16 @@ several times, the answers come in the order in which they came then.
 """
 
 import json
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final
+
+from attrs import define
 
 from demyjpy.engine.open_questions import Asked
 from demyjpy.questions import Ask, Failed, Outcome
 from demyjpy.shown import safe
-from demyjpy.trace.format.exchanges import readable_actions
+from demyjpy.trace.format.exchanges import readable_actions, text_in
 from demyjpy.trace.format.json_questions import (
     RecordedAnswer,
     RecordedQuestion,
@@ -31,6 +33,13 @@ NOT_ASKED: Final = "it was not asked when this session was recorded, and a repla
 NOT_KEPT: Final = "its answer was left out of the recording"
 
 
+@define
+class _Asked:
+    """A question that was asked then, and its answer; None if it came too late for anybody."""
+
+    answer: RecordedAnswer | None = None
+
+
 class KnownAnswers:
     """Answers the questions of one session, each time it is played: it changes by answering.
 
@@ -39,37 +48,53 @@ class KnownAnswers:
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
-        self._known: dict[str, deque[RecordedAnswer]] = {}
-        self._unanswered: Counter[str] = Counter()
+        self._asked: dict[str, deque[_Asked]] = {}
         self.count = 0
         self.missing: list[str] = []
         self.missing_count = 0
         self.is_cut = False
         for record in records:
             for one in learned_in(record):
-                place = _place(one.filter, one.key, one.question)
-                self._known.setdefault(place, deque()).append(one)
-                self._unanswered[_apart(one.key, one.question)] -= 1
-            for action in _asks_in(record):
-                self._unanswered[_apart(action.key, action.question)] += 1
+                self._note(one)
+            for ask in _asks_in(record):
+                place = place_of_question(_filter_of(record), ask.key, ask.question)
+                self._asked.setdefault(place, deque()).append(_Asked())
+
+    @property
+    def has_any(self) -> bool:
+        """Whether anything was asked then, as far as it is left."""
+        return bool(self._asked)
+
+    def _note(self, learned: RecordedAnswer) -> None:
+        """An answer: to the question that was asked last. What `asking=` gave is not told before."""
+        for name in (learned.filter, ""):
+            known = self._asked.get(place_of_question(name, learned.key, learned.question))
+            if known and known[-1].answer is None:
+                known[-1].answer = learned
+                return
+        place = place_of_question(learned.filter, learned.key, learned.question)
+        self._asked.setdefault(place, deque()).append(_Asked(learned))
 
     def __call__(self, asked: Asked) -> Outcome | None:
         """The answer that came then; None if none came before the message or the recording ended."""
-        key, question = asked.key, asked.question
-        waiting = self._known.get(_place(asked.name, key, question))
-        if not waiting:
-            bare = RecordedQuestion(name_of_question(question))
-            waiting = self._known.get(_place(asked.name, kept_key(key), bare))
-        if waiting:
-            found = waiting.popleft()
-            if found.outcome is None:
-                return self._miss(asked, NOT_KEPT)
-            self.count += 1
-            return found.outcome
-        if self._unanswered[_apart(key, question)] > 0:
-            self._unanswered[_apart(key, question)] -= 1
+        found = self._take(asked)
+        if found is None:
+            return None if self.is_cut else self._miss(asked, NOT_ASKED)
+        if found.answer is None:
             return None
-        return None if self.is_cut else self._miss(asked, NOT_ASKED)
+        if found.answer.outcome is None:
+            return self._miss(asked, NOT_KEPT)
+        self.count += 1
+        return found.answer.outcome
+
+    def _take(self, asked: Asked) -> _Asked | None:
+        bare = RecordedQuestion(name_of_question(asked.question))
+        for key, question in ((asked.key, asked.question), (kept_key(asked.key), bare)):
+            for name in (asked.name, ""):
+                known = self._asked.get(place_of_question(name, key, question))
+                if known:
+                    return known.popleft()
+        return None
 
     def _miss(self, asked: Asked, why: str) -> Failed:
         self.missing_count += 1
@@ -88,12 +113,14 @@ def _asks_in(record: Record) -> Iterable[Ask]:
             yield action
 
 
-def _place(filter_: str, key: str, question: Any) -> str:
-    return f"{filter_}\0{_apart(key, question)}"
+def _filter_of(record: Record) -> str:
+    """The filter of a handler, if its name tells."""
+    name, colon, _ = (text_in(record, "handler") or "").partition(": ")
+    return name if colon else ""
 
 
-def _apart(key: str, question: Any) -> str:
-    """A key and a question, told from all others."""
+def place_of_question(filter_: str, key: str, question: Any) -> str:
+    """A filter, a key and a question, told from all others."""
     record = dump_question(question)
     record.pop("words", None)
-    return json.dumps([key, record], sort_keys=True)
+    return json.dumps([filter_, key, record], sort_keys=True)

@@ -35,6 +35,7 @@ from demyjpy.trace.format.plain_stretches import (
     envelope_in,
     queue_id_in_heard,
 )
+from demyjpy.trace.format.question_words import learned_words
 from demyjpy.trace.format.records import queue_id_in
 from demyjpy.trace.live.kept_sessions import OpenSessions
 from demyjpy.verdicts import is_verdict
@@ -50,6 +51,8 @@ _UNTOLD: Final = frozenset({ev.Options, ev.DefineMacros, ev.Unknown})  # they sa
 LENGTH: Final = 320  # bytes of an address that are kept: RFC 5321, 4.5.3.1
 
 _FINDINGS: Final = 10  # of a message that stand in its line
+
+_LEARNED: Final = 5  # answers of a message that stand in its line
 
 _OF_CONNECTION: Final = frozenset({"connect", "hello"})
 
@@ -70,6 +73,8 @@ class _SessionNotes:
     editors: dict[str, None] = field(factory=dict)
     withheld: dict[str, None] = field(factory=dict)  # by filters that are only tried, in words
     findings: tuple[Finding, ...] = ()  # all that the context has
+    learned: list[str] = field(factory=list)  # answers, in words
+    learned_count: int = 0
     errors: int = 0
     spent: float = 0.0
     macros: Macros = NO_MACROS  # as far as they say a queue id: of the tape only
@@ -133,12 +138,17 @@ class Explainer:
             end += f", found {_words_for(session.findings)}"
         if session.withheld:
             end += f", would have: {'; '.join(session.withheld)}"
+        if session.learned:
+            more = session.learned_count - len(session.learned)
+            asked = "; ".join(session.learned) + (f"; and {more} more" if more else "")
+            end += f", asked {asked}"
         if session.errors:
             end += f", {plural(session.errors, 'failure')} of handlers"
         if session.spent:
             end += f", {session.spent * 1000:.1f} ms"
         session.deciders, session.editors, session.withheld = {}, {}, {}
         session.errors, session.spent = 0, 0.0
+        session.learned, session.learned_count = [], 0
         # what was found at the beginning of the connection holds for the next message, too
         session.findings = tuple([one for one in session.findings if one.event in _OF_CONNECTION])
         return f"{' '.join(words)}: {end}"
@@ -217,6 +227,9 @@ def _note(session: _SessionNotes, step: Step) -> None:
     """Who asked for what."""
     session.spent += step.duration or 0.0
     session.errors += step.error is not None
+    session.learned_count += len(step.learned)
+    for one in step.learned[: max(_LEARNED - len(session.learned), 0)]:
+        session.learned.append(learned_words(one, is_short=True))
     if step.handler is None:
         return
     session.findings = _findings_in(step.after)

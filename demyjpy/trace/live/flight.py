@@ -24,6 +24,7 @@ from attrs import validators as v
 from demyjpy.drivers.dumping import DUMP, obeying
 from demyjpy.drivers.report import Seldom, log
 from demyjpy.engine.connection import Step
+from demyjpy.engine.open_questions import Learned
 from demyjpy.engine.playback import Player
 from demyjpy.engine.tape import Outcome, Stretch
 from demyjpy.events import Disconnect, EndOfMessage
@@ -109,7 +110,10 @@ class Triggers:
             found = next(filter(None, map(self._why, stretch.steps)), None)
             if found is not None:
                 return found
-        if self.slower_than is not None and _slowest(stretch.outcomes) > self.slower_than:
+        outcomes: Sequence[Outcome] = stretch.outcomes
+        if stretch.steps is not None:  # how long an answer takes is no matter of a handler
+            outcomes = [one for one in outcomes if not isinstance(one[1], Learned)]
+        if self.slower_than is not None and _slowest(outcomes) > self.slower_than:
             return "slow"
         if self.outcomes and stretch.steps is None and stretch.answer:
             return "outcome" if fate_of(stretch.answer[-1], stretch.answer) in self.outcomes else None

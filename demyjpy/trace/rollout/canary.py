@@ -5,9 +5,8 @@ if they accepted it: so the others work as they would alone.
 """
 
 import hashlib
-import random
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from attrs import evolve
 
@@ -42,23 +41,37 @@ def sender_domain(event: ev.Mail, ctx: Context) -> str:
     return event.sender.rpartition("@")[2].lower()
 
 
-def canary(live: Registry, candidate: Registry, *, share: float, by: By | None = None) -> Registry:
+def sender(event: ev.Mail, ctx: Context) -> str:
+    """The sender: a mail that is tried again, as after a greylist, goes the same way."""
+    return event.sender.lower()
+
+
+def canary(
+    live: Registry, candidate: Registry, *, share: float, by: By | Literal["sender"] = "sender"
+) -> Registry:
     """A filter in which the candidate answers for a share (from 0 to 1) of the messages.
 
     ``by`` is a function of the MAIL event and the context that gives a text: messages with the same
-    text go the same way, always; without it each goes by chance. Connection and HELO are the live
+    text go the same way, always, so that a mail that is tried again meets the same filter. It is by
+    ``"sender"`` if nothing else is said. Connection and HELO are the live
     filter's: the candidate's handlers run there, in its own corner of the context, but say nothing and
     may fail. Either may be several filters, merged.
     """
     if not 0 <= share <= 1:
         raise HandlerError(f"expected share from 0 to 1, got {share!r}")
+    if by != "sender" and not callable(by):
+        raise HandlerError(
+            f'expected by= as "sender" or a function (event, ctx) that returns a text, got {by!r:.80}: '
+            "a mail that is tried again has to meet the same filter"
+        )
+    place: By = by if callable(by) else sender
     declared = Declarations(
         optional_events={"mail"}, state={KEY: False}, name="canary", alternative="canary"
     )
     chooser = Registry(None, declared)
 
     def choose(event: ev.Mail, ctx: Context) -> Context:
-        return accept(ctx.set(KEY, _place(event, ctx, by) < share))
+        return accept(ctx.set(KEY, _place(event, ctx, place) < share))
 
     chooser.add("mail", choose)
     corner = scoped(_CORNER, candidate)
@@ -69,10 +82,8 @@ def canary(live: Registry, candidate: Registry, *, share: float, by: By | None =
     )
 
 
-def _place(event: ev.Mail, ctx: Context, by: By | None) -> float:
+def _place(event: ev.Mail, ctx: Context, by: By) -> float:
     """Where a message lies between 0 and 1; above 1 if that cannot be said."""
-    if by is None:
-        return random.random()  # noqa: S311  # no secret hangs on it
     try:
         text = by(event, ctx)
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

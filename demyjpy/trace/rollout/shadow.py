@@ -20,8 +20,10 @@ from demyjpy.drivers.report import Seldom, log
 from demyjpy.drivers.spool import KEPT_IN_MEMORY, SpoolFile
 from demyjpy.engine.connection import Setup, Step
 from demyjpy.engine.letters import BODY, OPTNEG, QUIT, QUIT_NC
+from demyjpy.engine.open_questions import Learned
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.engine.stock import Spooling
+from demyjpy.engine.told_questions import weight_of_told
 from demyjpy.filter_policy import OnError
 from demyjpy.handlers import as_registry
 from demyjpy.registry import Registry
@@ -34,6 +36,7 @@ from demyjpy.trace.live.background_writer import BackgroundWriter
 from demyjpy.trace.replay.comparing import MessageDifference, pairs_that_differ
 from demyjpy.trace.replay.outside_calls import OutsideCall, OutsideWatch
 from demyjpy.trace.replay.replaying import ReplayMta
+from demyjpy.trace.rollout.shadow_answers import ShadowAnswers
 from demyjpy.trace.rollout.shadowed import Shadowed
 from demyjpy.verdicts import Fate
 from demyjpy.wire.codes import ProtocolFlag
@@ -81,6 +84,9 @@ def shadow(
     only the candidate wants are asked for where the MTA has them, without answers. What the live filter
     ends, by a verdict or SKIP, has ended for the candidate, too.
 
+    The candidate's pure questions are asked, in the thread. Others get what the live filter learned for
+    an equal question, or fail. What else it asks of the world is not done: effects, notes, counts.
+
     Give it all filters, merged: what it returns cannot be merged with others.
     """
     stage = _Stage(as_on_connect(candidate), on_error, report, memory, outside=outside)
@@ -92,6 +98,7 @@ class _Said:
     """What the MTA said (None: the connection ended), and what the live filter answered, as bytes.
 
     ``has_failed``: one of its handlers did. ``number`` is that of the event on its connection.
+    ``learned`` are the answers that it had by then.
     """
 
     session: str
@@ -100,11 +107,13 @@ class _Said:
     number: int = 0
     has_failed: bool = False
     queue_id: str | None = None
+    learned: tuple[Learned, ...] = ()
 
     @property
     def size(self) -> int:
         """About as many bytes as it takes while it waits."""
-        return _EACH + len(self.sent) + (0 if self.packet is None else len(self.packet[1]))
+        learned = sum(map(weight_of_told, self.learned))
+        return _EACH + len(self.sent) + learned + (0 if self.packet is None else len(self.packet[1]))
 
     @property
     def is_offer(self) -> bool:
@@ -117,6 +126,7 @@ class _ShadowedSession:
     """One session as the thread plays it."""
 
     mta: ReplayMta
+    answers: ShadowAnswers
     live: Callable[[Reply], list[MessageStory]]
     candidate: Callable[[Reply], list[MessageStory]]
     count: int = 0
@@ -168,7 +178,12 @@ class _Stage:
         if said is None:
             queue_id = queue_id_in(step.before)
             said = _Said(name, _packet_in(step), number=step.exchange, queue_id=queue_id)
-        said = evolve(said, sent=step.sent, has_failed=said.has_failed or step.error is not None)
+        said = evolve(
+            said,
+            sent=step.sent,
+            has_failed=said.has_failed or step.error is not None,
+            learned=(*said.learned, *step.learned),
+        )
         if step.sent or is_end:
             self._put(said)
         else:
@@ -224,14 +239,17 @@ class _Stage:
     def _play(self, said: _Said) -> None:
         name = said.session
         if said.is_offer:
-            mta = ReplayMta(FilterConnection(self._setup, name))
-            self._sessions[name] = _ShadowedSession(mta, reading_messages(name), reading_messages(name))
+            answers = ShadowAnswers()
+            mta = ReplayMta(FilterConnection(self._setup, name, answers, answers.order))
+            both = reading_messages(name), reading_messages(name)
+            self._sessions[name] = _ShadowedSession(mta, answers, *both)
         session = self._sessions.get(name)
         if session is None:
             return
         if said.packet is None and session.goes_on:
             session.goes_on = False
             return
+        session.answers.note(said.learned)
         packet = _QUIT if said.packet is None else said.packet
         session.count += 1
         session.goes_on = packet[0] == QUIT_NC

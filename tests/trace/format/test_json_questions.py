@@ -35,7 +35,7 @@ from demyjpy.trace.format.json_questions import (
     load_question,
 )
 from demyjpy.trace.format.privacy import REDACTED, Privacy
-from tests.engine.asking_at_random import Look, Scan
+from tests.engine.filters_that_ask import Look, Scan
 from tests.engine.harness import ABORT, BODY, EOM, HEADER, MAIL, OPENING, QUIT, RCPT, join
 from tests.trace.format.test_records import VALIDATOR, saved
 

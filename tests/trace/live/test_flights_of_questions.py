@@ -4,6 +4,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import prometheus_client
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,14 +14,16 @@ from demyjpy.engine.connection import Setup
 from demyjpy.engine.hot_path import Line
 from demyjpy.engine.pipeline import as_on_connect, open_connection
 from demyjpy.engine.tape import Stretch, Tape
-from demyjpy.questions import Answered, Failed, answer, ask
+from demyjpy.metrics.counting import Metrics
+from demyjpy.questions import Answered, Failed, Late, answer, ask
 from demyjpy.trace import FlightRecorder, Recorder, Triggers, load
 from demyjpy.trace.format.scrubbing import Scrubber
+from demyjpy.trace.live.explain_line import Explainer
 from demyjpy.trace.live.kept_sessions import keep_stretch, weight_of
-from tests.engine.asking_at_random import Look, asking_filters, chain, feed, known_answer
+from tests.engine.filters_that_ask import Look, asking_filters, chain, feed, known_answer
 from tests.engine.harness import BODY, EOM, HEADER, MAIL, OPENING, QUIT, RCPT, join
 from tests.engine.test_tape_of_questions import MESSAGES, turns, values_in
-from tests.trace.format.test_json_questions import Store
+from tests.trace.format.test_json_questions import CheckSpf, Store
 from tests.trace.live.test_tapes import PRIVACIES, records_in, without_changes
 
 QUIET = Triggers(errors=False, slower_than=None)
@@ -134,3 +137,68 @@ def test_a_recorder_writes_what_was_asked_and_learned(tmp_path: Path) -> None:
         found.append([(m.name, m.actions, [part.learned for part in m.parts]) for m in trace.moments])
     assert found[0] == found[1]
     assert sum(len(learned) for *_, parts in found[0] for learned in parts) == 3
+
+
+def test_a_slow_answer_is_no_slow_handler(tmp_path: Path) -> None:
+    """What a flight is written for is the same from the tape as from steps."""
+    triggers = Triggers(slower_than=1.0)
+    stretches: list[Stretch] = []
+    line = Line(
+        open_connection(Setup(as_on_connect(secret_filter())), "one"),
+        Tape(stretches.append, float, float),
+    )
+    for one in PACKETS:
+        line.receive_data(join([one]))
+        while found := [*line.leave().open_questions]:
+            line.take_answer(found[0], Answered("x"), 5.0)
+    assert not any(map(triggers.why_of, stretches))
+
+
+def test_the_explain_line_says_what_was_asked() -> None:
+    """Short, and no more than a line can have; the next message begins anew."""
+    lines: list[str] = []
+    handlers = define_event_handlers(name="f")
+
+    @handlers.recipient(asking=lambda event, ctx: {"is": Look("there"), "spf": CheckSpf("::1", "a@b")})
+    def recipient(event: Any, ctx: Any) -> Any:
+        return ctx
+
+    packets = [*OPENING, MAIL, RCPT, RCPT, RCPT, HEADER, EOM, MAIL, HEADER, EOM, QUIT]
+    for number, how in enumerate(("tape", "steps")):
+        explainer = Explainer(lines.append)
+        setup = Setup(as_on_connect(handlers), observer=explainer if number else None)
+        tape = None if number else Tape(explainer.read, float, float)
+        line = Line(open_connection(setup, how), tape)
+        for one in packets:
+            feed_and_answer(line, one, Answered("fail"))
+        line.hang_up()
+    words = (
+        "asked Look(what='there'): fail, 100 ms; SPF for a@b from ::1: fail, 100 ms; "
+        "Look(what='there'): fail, 100 ms; SPF for a@b from ::1: fail, 100 ms; "
+        "Look(what='there'): fail, 100 ms; and 1 more"
+    )
+    assert [words in one for one in lines] == [True, False, True, False]
+
+
+def test_metrics_count_questions() -> None:
+    """By filter, class and what became of them; and how long answers took."""
+    found = []
+    for number in range(2):
+        registry = prometheus_client.CollectorRegistry()
+        metrics = Metrics(registry)
+        setup = Setup(as_on_connect(secret_filter()), observer=metrics if number else None)
+        line = Line(open_connection(setup, "one"), None if number else Tape(metrics.read, float, float))
+        for one in PACKETS:
+            feed_and_answer(line, one, Late() if one is RCPT else Answered("x"))
+        line.hang_up()
+        labels = {"filter": "f", "question": "Look"}
+        value = registry.get_sample_value
+        found.append(
+            (
+                value("demyjpy_questions_total", {**labels, "outcome": "answered"}),
+                value("demyjpy_questions_total", {**labels, "outcome": "late"}),
+                value("demyjpy_question_seconds_count", labels),
+                round(value("demyjpy_question_seconds_sum", labels) or 0.0, 3),
+            )
+        )
+    assert found == [(2.0, 1.0, 3.0, 0.3)] * 2

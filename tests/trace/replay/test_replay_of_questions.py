@@ -20,18 +20,19 @@ from demyjpy.engine.connection import Setup, Step
 from demyjpy.engine.hot_path import Line
 from demyjpy.engine.open_questions import Asked, Learned
 from demyjpy.engine.pipeline import as_on_connect, open_connection
-from demyjpy.questions import Answered, Failed, Late, Outcome, Question, Unasked, answer, ask
+from demyjpy.questions import Answered, Ask, Failed, Late, Outcome, Question, Unasked, answer, ask
 from demyjpy.trace import Trace, write
 from demyjpy.trace.display.sentences import sentences
 from demyjpy.trace.display.wording import words_of
 from demyjpy.trace.filter_connection import FilterConnection
+from demyjpy.trace.format.json_events import dump_action
 from demyjpy.trace.format.json_questions import RecordedAnswer, RecordedQuestion
 from demyjpy.trace.format.known_answers import MOST_NAMED, KnownAnswers
 from demyjpy.trace.format.privacy import Privacy
 from demyjpy.trace.format.question_words import learned_words, outcome_words, question_words
 from demyjpy.trace.replay.comparing import compare_bytes, compare_filters, compare_messages
 from demyjpy.trace.replay.replaying import AskedAgain, Filter, is_unanswered, replay, replay_at_once
-from tests.engine.asking_at_random import Look, asking_filters, chain, feed, known_answer
+from tests.engine.filters_that_ask import Look, asking_filters, chain, feed, known_answer
 from tests.engine.harness import ABORT, EOM, MAIL, OPENING, QUIT, RCPT, join, packet
 from tests.engine.test_tape_of_questions import MESSAGES, turns
 from tests.trace.format.test_json_questions import CheckSpf, Mute, Store
@@ -230,10 +231,8 @@ def test_an_answer_that_was_left_out_is_named_and_fails() -> None:
 
 def test_a_handler_that_failed_asked_nothing() -> None:
     """What is in its record as queued is no question that stayed open."""
-    record = {"actions": [{"action": "Ask", "key": "k", "question": {"class": "Look", "fields": {}}}]}
+    record: dict[str, Any] = {"actions": [dump_action(Ask("k", Look("x")))]}
     asked = Asked(1, 0, "f", "k", Look("x"), 5.0)
-    bare = {"class": "Look", "fields": {"what": "x"}}
-    record["actions"][0]["question"] = bare
     assert KnownAnswers([record])(asked) is None
     assert isinstance(KnownAnswers([{**record, "error": {}}])(asked), Failed)
 
@@ -377,7 +376,7 @@ FILTER = """
 
     @handlers.end_of_message(asking=lambda event, ctx: {"word": Word()})
     def end(event, ctx):
-        return add_header(ctx, "X-Word", answer(ctx, "word"))
+        return add_header(ctx, "X-Word", answer(ctx, "word", failed="none"))
 """
 
 
@@ -394,3 +393,8 @@ def test_the_command_asks_nobody(
     assert main(["replay", "t.jsonl", "asking_filter.py"]) == 0
     out = capsys.readouterr().out
     assert "asked from the recording: 1 question; nobody else was asked" in out
+    assert main(["replay", "t.jsonl", "asking_filter.py", "--live"]) == 1  # its performer fails
+    out = capsys.readouterr().out
+    assert "asked from the recording" not in out
+    assert "1 session differs" in out
+    assert main(["replay", "t.jsonl", "asking_filter.py", "--step", "--live"]) == 2

@@ -50,7 +50,7 @@ def said(handlers: Any, *senders: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("share", "word"), [(0.0, "live"), (1.0, "candidate")])
-@pytest.mark.parametrize("by", [None, sender_domain])
+@pytest.mark.parametrize("by", ["sender", sender_domain])
 def test_none_and_all(share: float, word: str, by: Any) -> None:
     """Each with its own state."""
     both = canary(tagging("live"), tagging("candidate"), share=share, by=by)
@@ -65,6 +65,21 @@ def test_messages_of_one_kind_go_one_way() -> None:
     assert said(both, *senders) == first
     assert 30 < first.count("candidate 1") < 90
     assert len(set(said(both, "a@EXAMPLE7.org", "b@example7.org", ""))) <= 2
+
+
+def test_a_mail_that_is_tried_again_meets_the_same_filter() -> None:
+    """By its sender, if nothing else is said: a greylist sees both attempts, or neither."""
+    both = canary(tagging("live"), tagging("candidate"), share=0.5)
+    senders = [f"a{number}@example.org" for number in range(100)]
+    first = said(both, *senders)
+    assert said(both, *[one.upper() for one in senders]) == first
+    assert 20 < first.count("candidate 1") < 80
+
+
+def test_chance_is_no_way_to_choose() -> None:
+    """A retry would meet another filter."""
+    with pytest.raises(HandlerError, match='expected by= as "sender" or a function'):
+        canary(tagging("live"), tagging("candidate"), share=0.5, by=None)  # type: ignore[arg-type]
 
 
 def test_a_share_that_is_none_is_refused() -> None:
