@@ -69,6 +69,7 @@ from demyjpy.events import (
     Recipient,
     Unknown,
 )
+from demyjpy.facts import now, recall
 from demyjpy.findings import Finding, find, findings, total_score
 from demyjpy.handlers import (
     default_event_handler,
@@ -178,8 +179,10 @@ __all__ = [
     "is_rejected_recipient",
     "merge_handlers",
     "new_context",
+    "now",
     "only_if",
     "quarantine",
+    "recall",
     "reject",
     "remember",
     "replace_body",

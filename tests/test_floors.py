@@ -18,10 +18,10 @@ FLOORS = (
     ("wire",),
     ("events", "actions", "texts", "verdicts", "codec"),
     ("message",),
-    ("engine.cache", "engine.smallmap", "engine.macros", "engine.negotiation"),
+    ("engine.cache", "engine.smallmap", "engine.macros", "engine.moment", "engine.negotiation"),
     (
         *("context", "declarations", "decorators", "registry", "shorthands", "findings", "wishes"),
-        *("requests", "questions"),
+        *("facts", "requests", "questions"),
     ),
     ("wrapping", "scoping", "merging", "conditions", "handlers"),
     ("engine",),

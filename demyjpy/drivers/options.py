@@ -109,6 +109,7 @@ class ServerOptions:
             budget,
             defers_ends=defers_ends,
             spool=Spooling(self.spool, SpoolFile.open),
+            wall=time.time,
         )
 
 

@@ -60,6 +60,8 @@ class Step:
     with the handler; ``duration`` its time in seconds where the driver gave the engine a clock.
     ``packet`` is what the MTA said, None where it said nothing (a message given up, the end).
     ``exchange`` is the number of the event on this connection, from 1: the same for all its handlers.
+    ``time`` is when the packet came (seconds since 1970), None if nobody asked; it does not count if two
+    steps are compared.
     """
 
     session: str
@@ -74,6 +76,7 @@ class Step:
     duration: float | None = None
     packet: Packet | None = None
     exchange: int = 0
+    time: float | None = field(default=None, eq=False)
 
     @property
     def is_shown_again(self) -> bool:
@@ -104,8 +107,9 @@ class Setup:
     ``defers_ends``: the driver also calls all that filters get one after the other at the end of a
     message.
     ``budget`` is what a connection may use until `demyjpy.engine.pipeline.go_on` is called; None for all
-    that it needs. ``spool`` is where large bodies are kept; None for memory. ``cache`` holds how
-    connections begin: it is the same for all, unless functions of the user's have a say in it.
+    that it needs. ``spool`` is where large bodies are kept; None for memory. ``wall`` is the clock of
+    `demyjpy.now` (seconds since 1970). ``cache`` holds how connections begin: it is the same for all,
+    unless functions of the user's have a say in it.
     """
 
     on_connect: Callable[[Context], Context]
@@ -119,6 +123,7 @@ class Setup:
     defers_ends: bool = field(default=False, kw_only=True)
     caches: Caches = field(factory=Caches, kw_only=True, repr=False)
     spool: Spooling | None = field(default=None, kw_only=True)
+    wall: Callable[[], float] | None = field(default=None, kw_only=True)
 
 
 @frozen

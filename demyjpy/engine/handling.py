@@ -25,6 +25,7 @@ from demyjpy.engine.plan import EMPTY_PLAN, Plan
 from demyjpy.engine.tape import Tape, is_on_tapes
 from demyjpy.engine.turn import Turn
 from demyjpy.errors import HandlerError, LocalProtocolError, describe
+from demyjpy.handlers import default_event_handler
 from demyjpy.message import Message
 from demyjpy.registry import Handler
 from demyjpy.requests import take_requests
@@ -40,12 +41,15 @@ def run_handlers(turn: Turn, job: Job) -> Job | None:
     setup, clock, letter = turn.setup, turn.setup.clock, job.dispatch.letter
     while job.chain:
         handler = job.chain[0][1]
-        if letter != ABORT:
+        # what the library answers to an offer is worked out once, for all connections
+        is_default = letter == OPTNEG and handler.function is default_event_handler
+        if letter != ABORT and not is_default:
             turn.scope.show_macros()
         if setup.defers(handler):
             # PROGRESS at end of message only: Sendmail takes it for an error elsewhere (section 8.4)
             is_end = letter == BODYEOB or (job.place is not None and job.place.end is not None)
             progress = handler.progress if is_end else None
+            turn.moment.read()  # for those that come after it: it may take long
             turn.call = Call(handler, job.event, turn.scope.ctx, progress, job)
             return None
         started = clock() if clock else 0.0
@@ -110,6 +114,7 @@ def absorb(turn: Turn, job: Job, outcome: Any, duration: float | None) -> Job | 
             duration=duration,
             packet=job.packet,
             exchange=job.exchange,
+            time=turn.moment.seconds,
         )
     return _job_after(job, plan, step, is_chain=members is not None)
 

@@ -46,6 +46,7 @@ from demyjpy.engine.letters import (
 )
 from demyjpy.engine.limits import Counts, Meter
 from demyjpy.engine.macros import NO_MACROS, Macros
+from demyjpy.engine.moment import moment_of
 from demyjpy.engine.phases import IN_MESSAGE, Phase
 from demyjpy.engine.pipeline import hang_up, receive_data, resume, take_turn
 from demyjpy.engine.plan import encode_answer
@@ -170,7 +171,7 @@ def _take_over(handover: Handover, tape: Tape | None) -> Connection:
         turn.intake.meter.taken = handover.taken
         if handover.job is not None:
             if tape is not None and handover.job.packet is not None:
-                tape.hear_packet(*handover.job.packet)
+                tape.hear_packet(*handover.job.packet, turn.moment.seconds)
             job = absorb(turn, handover.job, handover.outcome, handover.duration)
             turn.jobs.extend([job] if job else [])
 
@@ -189,7 +190,8 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
 
     Give it what was read, it gives the answer; give it None, and it ends.
     """
-    now = duration = 0.0
+    now: Any = None  # when the last read came, if somebody watches
+    duration = 0.0
     mark, is_lean = 0, False  # how much of a read is on the tape; whether bodies are not to be there
     if tape is not None:
         heard, times, outcomes, left = tape.heard, tape.times, tape.outcomes, tape.left
@@ -199,6 +201,7 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
     leading_space = agreement.leading_space
     phase, ctx, base = scope.phase, scope.context, scope.base
     counts, macros, unread = scope.counts, scope.macros, connection.backlog.unread
+    moment = moment_of(macros.moment, connection.session, connection.setup.wall)
     recipients, headers, size = counts.recipients, counts.headers, counts.size
     header_size = min(limits.header_size, limits.message)  # of what has come, for no body is before it
     here = routes[phase]
@@ -206,6 +209,7 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
     longest = limits.macro_size // len(macros.slots)
     if macros is not NO_MACROS and max([len(one) for one in macros.slots if one], default=0) > longest:
         longest = 0
+    macros = macros.at(moment)
     shown: Macros | None = None  # those that ctx is known to hold
     told_for: int | None = None  # the command for which macros have come
     told = b""  # those macros
@@ -248,6 +252,7 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
         stop = len(data)
         if tape is not None:
             now, mark = wall(), at
+        moment.seconds = now
         while stop - at > 4:
             (length,) = _take_length(data, at)
             after = at + 4 + length

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from demyjpy.mta.profiles import Postfix, Reply, Sendmail
 from demyjpy.mta.stored_mail import Envelope, StoredField, StoredMail, StoredMessage
-from demyjpy.testing.direct import context
+from demyjpy.testing.direct import at_time, context
 from demyjpy.testing.result import FilterResult, MessageResult, Played, Result
 from demyjpy.testing.run import run
 from demyjpy.testing.script import Script, session
@@ -25,6 +25,7 @@ __all__ = [
     "StoredField",
     "StoredMail",
     "StoredMessage",
+    "at_time",
     "context",
     "run",
     "session",

@@ -23,6 +23,7 @@ from demyjpy.mta.profile import AnyVerdict
 from demyjpy.mta.profiles import Postfix, Profile, Reply, Sendmail
 from demyjpy.mta.smtp import Carrier, play, take_step
 from demyjpy.mta.smtp_session import Outcome, SmtpSession, new_session
+from demyjpy.testing.clocks import Clock, wall_of
 from demyjpy.testing.differences import compare_mtas
 from demyjpy.testing.memory_filter import Chunk, MemoryFilter
 from demyjpy.testing.result import FilterResult, MessageResult, Played, Result
@@ -40,6 +41,7 @@ def run(
     chunk: Chunk | None = None,
     on_error: OnError = "tempfail",
     limits: Limits | None = None,
+    clock: Clock | None = None,
 ) -> Result:
     """Play a session at a filter, as an MTA would; or at several in a row.
 
@@ -49,11 +51,14 @@ def run(
     `Postfix()` or `Sendmail()`; without it both are played, and it is an `AssertionError` if they would
     not do the same with the messages, but for what they do without a filter, too; the result is then
     Postfix's. ``chunk``: cut bodies into pieces of so many bytes, or of these sizes one after the other,
-    the last one for the rest. ``on_error`` and ``limits`` as for `demyjpy.start_milter`. What goes wrong
-    in the filter is logged as there, and in ``result.troubles``.
+    the last one for the rest. ``on_error`` and ``limits`` as for `demyjpy.start_milter`.
+    ``clock`` is the time that `demyjpy.now` tells: a `datetime.datetime` or seconds since 1970, or a
+    function that returns one, which is called once for each packet at which a handler asks; without it
+    that is the real time. What goes wrong in the filter is logged as there, and in ``result.troubles``.
     """
     row = filters_of(handlers)
-    setups = [Setup(as_on_connect(one), on_error, limits or Limits()) for one in row]
+    wall = None if clock is None else wall_of(clock)
+    setups = [Setup(as_on_connect(one), on_error, limits or Limits(), wall=wall) for one in row]
     results = [play_row(setups, script, one, chunk=chunk) for one in profiles_of(mta)]
     for result in results:
         for number, one in enumerate(result.filters, 1):

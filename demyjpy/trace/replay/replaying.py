@@ -5,6 +5,7 @@ another filter than the recorded one can be played, one that negotiates somethin
 """
 
 from contextlib import suppress
+from itertools import groupby
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -159,7 +160,7 @@ def replay(trace: Trace, played: Filter, *, observed: bool = False) -> Replayed:
             replies.append(mta.say(exchange))
             groups.append(tuple(steps))
             steps.clear()
-        mta.connection.end()
+        mta.connection.end(trace.ended_at)
     if groups:
         groups[-1] += tuple(steps)
     return Replayed(trace, tuple(replies), tuple(mta.connection.troubles), tuple(groups), tuple(gaps))
@@ -179,7 +180,9 @@ class ReplayMta:
         """One packet of the MTA's, if it would say it; and what is said to it."""
         if self._is_skipped(exchange):
             return Reply(exchange, b"", self.leading_space, is_skipped=True)
-        reply = Reply(exchange, self.connection.say(self._data_of(exchange)), self.leading_space)
+        reply = Reply(
+            exchange, self.connection.say(self._data_of(exchange), exchange.time), self.leading_space
+        )
         if exchange.letter == _C.MAIL:
             self._recipients = self._refused = 0
         self._recipients += exchange.letter == _C.RCPT
@@ -241,9 +244,12 @@ def _what_ends(letter: int, verdict: act.Verdict) -> str | None:
 def replay_at_once(trace: Trace, played: Filter) -> bytes:
     """All that a filter says to all that was recorded: the fast way to see that nothing differs."""
     with FilterConnection(played.setup(trace, None, []), trace.name) as connection:
-        said = connection.say(b"".join(exchange.sent for exchange in trace.exchanges))
-        connection.end()
-    return said
+        said = [
+            connection.say(b"".join([exchange.sent for exchange in exchanges]), time)
+            for time, exchanges in groupby(trace.exchanges, lambda exchange: exchange.time)
+        ]
+        connection.end(trace.ended_at)
+    return b"".join(said)
 
 
 def recorded_answers(trace: Trace) -> Replayed:
