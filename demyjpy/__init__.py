@@ -80,6 +80,7 @@ from demyjpy.handlers import (
 )
 from demyjpy.message import Message
 from demyjpy.registry import Handler, Registry
+from demyjpy.reports import Count, Note, count, note
 from demyjpy.shorthands import (
     accept,
     add_header,
@@ -115,6 +116,7 @@ __all__ = [
     "Connect",
     "Context",
     "Continue",
+    "Count",
     "Data",
     "DeadlineError",
     "DefineMacros",
@@ -141,6 +143,7 @@ __all__ = [
     "Modification",
     "Negotiate",
     "NegotiationError",
+    "Note",
     "Observer",
     "OnError",
     "Options",
@@ -166,6 +169,7 @@ __all__ = [
     "become",
     "change_header",
     "change_sender",
+    "count",
     "default_event_handler",
     "define_event_handlers",
     "delete_header",
@@ -179,6 +183,7 @@ __all__ = [
     "is_rejected_recipient",
     "merge_handlers",
     "new_context",
+    "note",
     "now",
     "only_if",
     "quarantine",

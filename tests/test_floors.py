@@ -21,7 +21,7 @@ FLOORS = (
     ("engine.cache", "engine.smallmap", "engine.macros", "engine.moment", "engine.negotiation"),
     (
         *("context", "declarations", "decorators", "registry", "shorthands", "findings", "wishes"),
-        *("facts", "requests", "questions"),
+        *("facts", "reports", "requests", "questions"),
     ),
     ("wrapping", "scoping", "merging", "conditions", "handlers"),
     ("engine",),

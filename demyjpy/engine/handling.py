@@ -28,7 +28,7 @@ from demyjpy.errors import HandlerError, LocalProtocolError, describe
 from demyjpy.handlers import default_event_handler
 from demyjpy.message import Message
 from demyjpy.registry import Handler
-from demyjpy.requests import take_requests
+from demyjpy.requests import Request, take_requests
 from demyjpy.verdicts import ends_message, refuses
 from demyjpy.wishes import Wish
 
@@ -97,7 +97,8 @@ def absorb(turn: Turn, job: Job, outcome: Any, duration: float | None) -> Job | 
             return None
         if members is not None and job.modifications:
             job = drop_edits(turn, job, number)
-        after, plan = answer_failure(turn, error, job, number, handler)
+        after, plan, requests = answer_failure(turn, error, job, number, handler)
+        actions = (*take_requests(actions)[1], *requests)  # what it asked itself is not done
     turn.scope.ctx = after
     step = job.step
     if turn.is_watched:
@@ -204,8 +205,8 @@ def _wishing(on_error: Callable[..., Any], got: Message | None) -> Callable[...,
 
 def answer_failure(
     turn: Turn, error: Exception, job: Job, number: int, handler: Handler[Any]
-) -> tuple[Context, Plan]:
-    """What ``on_error`` makes of a handler that failed: a context and a plan."""
+) -> tuple[Context, Plan, tuple[Request, ...]]:
+    """What ``on_error`` makes of a handler that failed: a context, a plan, what it asks the driver."""
     scope, name, letter = turn.scope, job.dispatch.name, job.dispatch.letter
     turn.note(error, name, handler)
     members, granted = turn.agreed.members, _granted(turn, number)
@@ -216,9 +217,11 @@ def answer_failure(
         on_error = _noted(on_error, turn.tape)
     if turn.agreed.views and callable(on_error):
         on_error = turn.agreed.views[number].around(name, on_error)
-    after, plan, second = apply_policy(on_error, error, job, handler, scope.ctx, granted)
+    after, plan, second, requests = apply_policy(on_error, error, job, handler, scope.ctx, granted)
     if second:
         turn.note(second, name, handler)
+    for request in requests:
+        turn.request(request, handler, number)
     if members is not None and plan.edits:
         try:
             take_edits(turn, members, job, plan)
@@ -226,16 +229,16 @@ def answer_failure(
             turn.note(problem, name, handler)
             after, plan = scope.ctx, Plan((), TemporaryFailure())
     if job.dispatch.replies and not job.may_answer:
-        return after, EMPTY_PLAN
+        return after, EMPTY_PLAN, requests
     is_of_message = letter in ANSWERED and letter not in OF_CONNECTION
     if is_of_message and ends_message(name, plan.verdict or CONTINUE):
         scope.decisions = scope.decisions.fail(number)
     if job.may_answer and (members is None or handler.reply):
-        return after, plan
+        return after, plan, requests
     if plan.verdict:
         decisions = scope.decisions
         owe = decisions.owe if members is None else decisions.owe_apart
         scope.decisions = owe(plan.verdict, number, of_connection=letter in OF_CONNECTION)
         if members is not None and is_of_message and refuses(plan.verdict):
             scope.decisions = scope.decisions.fail(number)  # what it owes will end the message for it
-    return after, EMPTY_PLAN
+    return after, EMPTY_PLAN, requests

@@ -145,12 +145,12 @@ class Line:
         self.hold(resume(self.leave(), outcome, duration, self._tape))
 
     def forget_troubles(self) -> None:
-        """They are in the log: an exception keeps alive what the handler had, as the body of a mail."""
+        """They are in the log: an exception keeps alive what the handler had. Requests go with them."""
         connection = self.leave()
-        if connection.troubles:
+        if connection.troubles or connection.requests:
             for trouble in connection.troubles:
                 forget_frames(trouble.error)
-            self.hold(evolve(connection, troubles=()))
+            self.hold(evolve(connection, troubles=(), requests=()))
 
     def hang_up(self) -> None:
         """The peer has gone, or we leave it."""
