@@ -18,10 +18,11 @@ FLOORS = (
     ("wire",),
     ("events", "actions", "texts", "verdicts", "codec"),
     ("message",),
-    ("engine.cache", "engine.smallmap", "engine.macros", "engine.negotiation"),
+    ("engine.cache", "engine.smallmap", "engine.macros", "engine.moment", "engine.negotiation"),
     (
         *("context", "declarations", "decorators", "registry", "shorthands", "findings", "wishes"),
         *("requests", "questions", "filter_policy"),
+        *("facts", "reports", "requests", "questions"),
     ),
     ("wrapping", "scoping", "merging", "conditions", "handlers", "policies"),
     ("engine",),

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from demyjpy.drivers.admission import Guest
 from demyjpy.drivers.asker import Asker, Errands
 from demyjpy.drivers.options import ServerOptions
-from demyjpy.drivers.report import UNFINISHED, report, report_closed
+from demyjpy.drivers.report import UNFINISHED, Notes, report, report_closed
 from demyjpy.drivers.signs import end_in_hand, period_of
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable
 from demyjpy.drivers.tape_makers import Tapes
@@ -60,6 +60,7 @@ class AsyncSession:
         "_line",
         "_loop",
         "_moved",
+        "_notes",
         "_patience",
         "_running",
         "_seen",
@@ -85,6 +86,7 @@ class AsyncSession:
         self._transport: Transport | None = None
         self._running: asyncio.Future[Any] | None = None
         self._keepalive: asyncio.TimerHandle | None = None
+        self._notes = Notes()
         self._end: int | None = None
         """The end of message that is in hand."""
         self._loop = asyncio.get_running_loop()
@@ -163,8 +165,8 @@ class AsyncSession:
 
     def _follow(self, connection: Connection) -> None:
         """Do what the engine wants done, now that this is what holds."""
-        report(connection)
-        if connection.troubles:
+        report(connection, self._notes)
+        if connection.troubles or connection.requests:
             self._line.forget_troubles()
         transport = self._transport
         if connection.data_to_send and transport is not None:

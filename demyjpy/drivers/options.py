@@ -136,6 +136,7 @@ class ServerOptions:
             defers_ends=defers_ends,
             spool=Spooling(self.spool, SpoolFile.open),
             known_answer=known_answer,
+            wall=time.time,
         )
 
 

@@ -17,7 +17,7 @@ from demyjpy.drivers.admission import Guest
 from demyjpy.drivers.alarms import Alarms
 from demyjpy.drivers.asker import Asker, Errands
 from demyjpy.drivers.options import ServerOptions
-from demyjpy.drivers.report import report, report_closed
+from demyjpy.drivers.report import Notes, report, report_closed
 from demyjpy.drivers.signs import end_in_hand, period_of
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable, send_at_once
 from demyjpy.drivers.tape_makers import Tapes
@@ -75,6 +75,7 @@ class ThreadSession:
         self._half_sent = b""
         self._end: int | None = None
         """The end of message that was in hand at the last call."""
+        self._notes = Notes()
         self._period: float | None = None
         """How often PROGRESS is sent there."""
         self._shown = 0.0
@@ -152,8 +153,8 @@ class ThreadSession:
         """Do what the engine wants done; whether there is more to read."""
         while True:
             connection = self._line.leave()
-            report(connection)
-            if connection.troubles:
+            report(connection, self._notes)
+            if connection.troubles or connection.requests:
                 self._line.forget_troubles()
             is_behind = connection.backlog.has_more
             if is_behind or connection.call is not None:  # at its end a message mostly waits

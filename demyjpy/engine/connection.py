@@ -63,6 +63,8 @@ class Step:
     ``learned`` are the answers to questions that have come since the step before.
     ``withheld`` are edits and a verdict that a filter, or its ``on_error``, asked for, and that were
     dropped because the filter is not enforced (see `with_policy`).
+    ``time`` is when the packet came (seconds since 1970), None if nobody asked; it does not count if two
+    steps are compared.
     """
 
     session: str
@@ -79,6 +81,7 @@ class Step:
     exchange: int = 0
     learned: tuple[Learned, ...] = ()
     withheld: tuple[Any, ...] = ()
+    time: float | None = field(default=None, eq=False)
 
     @property
     def is_shown_again(self) -> bool:
@@ -112,8 +115,8 @@ class Setup:
     ``budget`` is what a connection may use until `demyjpy.engine.pipeline.go_on` is called; None for all
     that it needs. ``spool`` is where large bodies are kept; None for memory. ``stand_in`` is called in
     place of each ``on_error`` that is a function, the server's or a filter's: so it is where a tape is
-    played. ``cache`` holds how connections begin: it is the same for all, unless functions of the user's
-    have a say in it.
+    played. ``wall`` is the clock of `demyjpy.now` (seconds since 1970). ``cache`` holds how connections
+    begin: it is the same for all, unless functions of the user's have a say in it.
     """
 
     on_connect: Callable[[Context], Context]
@@ -132,6 +135,7 @@ class Setup:
     own_questions: Callable[[Handler[Any], Any, Context], tuple[Ask, ...]] = field(
         default=own_questions, kw_only=True
     )
+    wall: Callable[[], float] | None = field(default=None, kw_only=True)
 
 
 @frozen

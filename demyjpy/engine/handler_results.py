@@ -20,6 +20,7 @@ from demyjpy.filter_policy import OnError
 from demyjpy.findings import findings_in, take_findings
 from demyjpy.message import Message
 from demyjpy.registry import Handler, Registry, name_of_filter
+from demyjpy.requests import Request, take_requests
 from demyjpy.verdicts import LEGAL
 
 CONTINUE: Final = act.Continue()
@@ -138,25 +139,28 @@ def apply_policy(
     handler: Handler[Any],
     before: Context,
     granted: frozenset[str],
-) -> tuple[Context, Plan, Exception | None]:
-    """What ``on_error`` makes of a handler that failed: a context, a plan, and its own failure."""
+) -> tuple[Context, Plan, Exception | None, tuple[Request, ...]]:
+    """What ``on_error`` makes of a handler that failed: a context, a plan, its own failure, requests."""
     name = job.dispatch.name
     legal = LEGAL.get(name, ())
     if not legal:
-        return before, EMPTY_PLAN, None
+        return before, EMPTY_PLAN, None, ()
     after: Context = before
+    requests: tuple[Request, ...] = ()
     second: Exception | None = None
     if callable(on_error):
         try:
             actions, after = take_outcome(on_error(error, job.event, before), handler, name)
+            asked, actions = take_requests(actions)
             plan = check_plan(actions, name, replies=True, granted=granted)
+            requests = asked
         except BaseException as failure:  # whatever it raises is its failure
             after, plan, second = before, Plan((), act.TemporaryFailure()), as_exception(failure)
     else:
         plan = Plan((), _POLICIES[on_error])
     if plan.verdict is not None and not isinstance(plan.verdict, legal):
         plan = Plan((), CONTINUE)
-    return after, plan, second
+    return after, plan, second, requests
 
 
 def verdict_of_one(

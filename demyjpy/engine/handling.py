@@ -30,11 +30,12 @@ from demyjpy.engine.told_questions import told_actions, told_context
 from demyjpy.engine.turn import Turn
 from demyjpy.engine.withholding import withhold
 from demyjpy.errors import HandlerError, LocalProtocolError, describe
+from demyjpy.handlers import default_event_handler
 from demyjpy.message import Message
 from demyjpy.policies import on_error_for
 from demyjpy.questions import Ask
 from demyjpy.registry import Handler
-from demyjpy.requests import take_requests
+from demyjpy.requests import Request, take_requests
 from demyjpy.verdicts import ends_message, refuses
 from demyjpy.wishes import Wish
 
@@ -47,7 +48,9 @@ def run_handlers(turn: Turn, job: Job) -> Job | None:
     setup, clock, letter = turn.setup, turn.setup.clock, job.dispatch.letter
     while job.chain:
         handler = job.chain[0][1]
-        if letter != ABORT:
+        # what the library answers to an offer is worked out once, for all connections
+        is_default = letter == OPTNEG and handler.function is default_event_handler
+        if letter != ABORT and not is_default:
             turn.scope.show_macros()
         if handler.waits:
             try:
@@ -82,6 +85,7 @@ def run_handlers(turn: Turn, job: Job) -> Job | None:
 def hand_out(turn: Turn, job: Job, progress: float | None) -> None:
     """The driver is to call the next handler of this event."""
     handler = job.chain[0][1]
+    turn.moment.read()  # for those that come after it: it may take long
     turn.call = Call(handler, job.event, turn.scope.ctx, progress, job, time_for(turn, job))
 
 
@@ -122,7 +126,8 @@ def absorb(
             return None
         if members is not None and job.modifications:
             job = drop_edits(turn, job, number)
-        after, plan, withheld = answer_failure(turn, error, job, number, handler)
+        after, plan, requests, withheld = answer_failure(turn, error, job, number, handler)
+        actions = (*take_requests(actions)[1], *requests)  # what it asked itself is not done
     turn.scope.ctx = after
     step = job.step
     if turn.is_watched:
@@ -136,6 +141,7 @@ def absorb(
             exchange=job.exchange,
             learned=turn.take_news(),
             withheld=withheld,
+            time=turn.moment.seconds,
         )
     return _job_after(job, plan, step, is_chain=members is not None)
 
@@ -264,16 +270,21 @@ def _answering(turn: Turn, on_error: Any, event: str, number: int) -> Any:
 
 def answer_failure(
     turn: Turn, error: Exception, job: Job, number: int, handler: Handler[Any]
-) -> tuple[Context, Plan, tuple[Any, ...]]:
-    """What ``on_error`` makes of a handler that failed: a context, a plan, and what is withheld."""
+) -> tuple[Context, Plan, tuple[Request, ...], tuple[Any, ...]]:
+    """What ``on_error`` makes of a handler that failed.
+
+    A context, a plan, what it asks of the driver, and what of it is withheld.
+    """
     scope, name, letter = turn.scope, job.dispatch.name, job.dispatch.letter
     turn.note(error, name, handler)
     members, granted = turn.agreed.members, _granted(turn, number)
     given = on_error_for(turn.agreed.policy_of(number), scope.ctx, turn.setup.on_error)
     on_error = _answering(turn, given, name, number)
-    after, plan, second = apply_policy(on_error, error, job, handler, scope.ctx, granted)
+    after, plan, second, requests = apply_policy(on_error, error, job, handler, scope.ctx, granted)
     if second:
         turn.note(second, name, handler)
+    for request in requests:
+        turn.request(request, handler, number)
     withheld: tuple[Any, ...] = ()
     if number in turn.agreed.tried:
         plan, withheld = withhold(plan, name)
@@ -284,16 +295,16 @@ def answer_failure(
             turn.note(problem, name, handler)
             after, plan = scope.ctx, Plan((), TemporaryFailure())
     if job.dispatch.replies and not job.may_answer:
-        return after, EMPTY_PLAN, ()
+        return after, EMPTY_PLAN, requests, ()
     is_of_message = letter in ANSWERED and letter not in OF_CONNECTION
     if is_of_message and ends_message(name, plan.verdict or CONTINUE):
         scope.decisions = scope.decisions.fail(number)
     if job.may_answer and (members is None or handler.reply):
-        return after, plan, withheld
+        return after, plan, requests, withheld
     if plan.verdict:
         decisions = scope.decisions
         owe = decisions.owe if members is None else decisions.owe_apart
         scope.decisions = owe(plan.verdict, number, of_connection=letter in OF_CONNECTION)
         if members is not None and is_of_message and refuses(plan.verdict):
             scope.decisions = scope.decisions.fail(number)  # what it owes will end the message for it
-    return after, EMPTY_PLAN, withheld
+    return after, EMPTY_PLAN, requests, withheld

@@ -200,8 +200,10 @@ def hang_up(connection: Connection, tape: Tape | None = None) -> Connection:
     """After the peer has gone, or when we leave it: abort and disconnect handlers run, once."""
 
     def end(turn: Turn) -> None:
-        if tape is not None and not connection.is_closed:
-            tape.hang_up()
+        if not connection.is_closed:
+            time = None if tape is None else tape.hang_up()
+            if turn.call is None:  # else its handler is still at work on the packet that it got
+                turn.moment.seconds = time
         turn.hang_up()
 
     return take_turn(connection, end, tape)

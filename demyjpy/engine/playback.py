@@ -17,7 +17,8 @@ from attrs import evolve, frozen
 
 from demyjpy.context import Context
 from demyjpy.engine.connection import Agreed, Call, Connection, Scope, Setup, Step
-from demyjpy.engine.hot_path import GOODBYE, Handover, run_hot_path
+from demyjpy.engine.hot_ends import Handover
+from demyjpy.engine.hot_path import GOODBYE, run_hot_path
 from demyjpy.engine.letters import BODY, MACRO
 from demyjpy.engine.open_questions import Asked, Learned
 from demyjpy.engine.pipeline import hang_up, receive_data, resume, run_call, take_answer

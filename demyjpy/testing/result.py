@@ -19,6 +19,7 @@ from demyjpy.mta.profile import AnyVerdict
 from demyjpy.mta.profiles import Profile, Reply
 from demyjpy.mta.smtp_session import Outcome
 from demyjpy.mta.stored_mail import StoredMail
+from demyjpy.reports import Count, Note
 from demyjpy.testing.answers import AskedQuestion
 from demyjpy.testing.dialogue import dialogue
 from demyjpy.trace.format.trace import Trace
@@ -202,6 +203,16 @@ class FilterResult:
         """The session as a trace: the same as `demyjpy.trace.Recorder` writes of a running filter."""
         return Trace.of_steps(self.observed, source=f"test ({self.mta.name})")
 
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What it noted with `demyjpy.note`."""
+        return tuple(one for step in self.observed for one in step.actions if isinstance(one, Note))
+
+    @property
+    def counts(self) -> tuple[Count, ...]:
+        """What it counted with `demyjpy.count`."""
+        return tuple(one for step in self.observed for one in step.actions if isinstance(one, Count))
+
     def at(self, event: str) -> list[Step]:
         """The engine's steps at an event: ``result.at("body")[-1].after["size"]``."""
         return [step for step in self.observed if name_of(step.event) == event]
@@ -291,6 +302,16 @@ class Result(OfMessage):
     def trace(self) -> Trace:
         """The session as a trace: the same as `demyjpy.trace.Recorder` writes of a running filter."""
         return self._of_one.trace
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What the filter noted with `demyjpy.note`."""
+        return self._of_one.notes
+
+    @property
+    def counts(self) -> tuple[Count, ...]:
+        """What the filter counted with `demyjpy.count`."""
+        return self._of_one.counts
 
     def at(self, event: str) -> list[Step]:
         """The engine's steps at an event: ``result.at("body")[-1].after["size"]``."""

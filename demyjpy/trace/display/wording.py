@@ -8,6 +8,7 @@ from demyjpy.codec import EVENTS
 from demyjpy.engine.negotiation import action_names
 from demyjpy.findings import Finding
 from demyjpy.questions import Ask
+from demyjpy.reports import Count, Note, words_of_report
 from demyjpy.requests import Request
 from demyjpy.shown import safe
 from demyjpy.trace.format.exchanges import Unreadable
@@ -184,7 +185,10 @@ def change_words(edit: Any) -> str:
 
 
 def words_of(action: Any) -> str:
-    """An action in words."""
+    """An action in words, or a note or count."""
+    if isinstance(action, Note | Count):
+        kind = "notes" if isinstance(action, Note) else "counts"
+        return f"{kind} {safe(words_of_report(action))}"
     if isinstance(action, act.Negotiate):
         return (
             f"negotiates version {action.version}, actions {int(action.actions):#x}, "

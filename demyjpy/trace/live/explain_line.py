@@ -19,6 +19,8 @@ from demyjpy.errors import MilterError
 from demyjpy.events import strip_brackets
 from demyjpy.findings import Finding
 from demyjpy.registry import Handler
+from demyjpy.reports import Note, words_of_report
+from demyjpy.requests import Request
 from demyjpy.trace.display.wording import (
     ending,
     envelope,
@@ -75,6 +77,7 @@ class _SessionNotes:
     findings: tuple[Finding, ...] = ()  # all that the context has
     learned: list[str] = field(factory=list)  # answers, in words
     learned_count: int = 0
+    notes: tuple[Note, ...] = ()
     errors: int = 0
     spent: float = 0.0
     macros: Macros = NO_MACROS  # as far as they say a queue id: of the tape only
@@ -142,11 +145,14 @@ class Explainer:
             more = session.learned_count - len(session.learned)
             asked = "; ".join(session.learned) + (f"; and {more} more" if more else "")
             end += f", asked {asked}"
+        if session.notes:
+            said = [safe(words_of_report(one))[: self._length] for one in session.notes]
+            end += f", noted {'; '.join(said)}"
         if session.errors:
             end += f", {plural(session.errors, 'failure')} of handlers"
         if session.spent:
             end += f", {session.spent * 1000:.1f} ms"
-        session.deciders, session.editors, session.withheld = {}, {}, {}
+        session.deciders, session.editors, session.withheld, session.notes = {}, {}, {}, ()
         session.errors, session.spent = 0, 0.0
         session.learned, session.learned_count = [], 0
         # what was found at the beginning of the connection holds for the next message, too
@@ -245,7 +251,9 @@ def _note(session: _SessionNotes, step: Step) -> None:
             session.deciders[key] = step.handler.name
             if len(session.deciders) > _DECIDERS:
                 del session.deciders[next(iter(session.deciders))]
-        elif not isinstance(action, act.Negotiate):
+        elif isinstance(action, Note):
+            session.notes = (*session.notes, action)[:_FINDINGS]
+        elif not isinstance(action, act.Negotiate | Request):
             session.editors[step.handler.name] = None
 
 
