@@ -38,7 +38,7 @@ from demyjpy.context import (
     take_actions,
 )
 from demyjpy.drivers import AsyncServer, running, serve
-from demyjpy.engine.connection import Observer, OnError, Step
+from demyjpy.engine.connection import Observer, Step
 from demyjpy.engine.limits import Limits
 from demyjpy.errors import (
     AddressError,
@@ -69,6 +69,8 @@ from demyjpy.events import (
     Recipient,
     Unknown,
 )
+from demyjpy.facts import now, recall
+from demyjpy.filter_policy import OnError
 from demyjpy.findings import Finding, find, findings, total_score
 from demyjpy.handlers import (
     default_event_handler,
@@ -78,8 +80,10 @@ from demyjpy.handlers import (
     with_handlers,
 )
 from demyjpy.message import Message
+from demyjpy.policies import with_policy
 from demyjpy.questions import Answered, Failed, Late, Question, Unasked, answer, ask
 from demyjpy.registry import Handler, Registry
+from demyjpy.reports import Count, Note, count, note
 from demyjpy.shorthands import (
     accept,
     add_header,
@@ -116,6 +120,7 @@ __all__ = [
     "Connect",
     "Context",
     "Continue",
+    "Count",
     "Data",
     "DeadlineError",
     "DefineMacros",
@@ -144,6 +149,7 @@ __all__ = [
     "Modification",
     "Negotiate",
     "NegotiationError",
+    "Note",
     "Observer",
     "OnError",
     "Options",
@@ -173,6 +179,7 @@ __all__ = [
     "become",
     "change_header",
     "change_sender",
+    "count",
     "default_event_handler",
     "define_event_handlers",
     "delete_header",
@@ -186,8 +193,11 @@ __all__ = [
     "is_rejected_recipient",
     "merge_handlers",
     "new_context",
+    "note",
+    "now",
     "only_if",
     "quarantine",
+    "recall",
     "reject",
     "remember",
     "replace_body",
@@ -201,4 +211,5 @@ __all__ = [
     "tempfail",
     "total_score",
     "with_handlers",
+    "with_policy",
 ]

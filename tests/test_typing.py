@@ -22,6 +22,22 @@ ctx: Context
 """
 
 EXAMPLES = {
+    "policies": """
+from demyjpy import with_policy
+
+def on_failure(error: Exception, event: object, ctx: Context) -> Context:
+    return tempfail(ctx)
+
+tried = with_policy(handlers, on_error=on_failure, timeout=3, enforce=False)
+reveal_type(tried)  # N: demyjpy.registry.Registry
+with_policy(handlers, on_error={"smtp": "tempfail", "bounce": on_failure})
+with_policy(handlers, on_error="drop")  # E: argument
+with_policy(handlers, timeout="3")  # E: argument
+
+@handlers.mail(timeout=3)
+def mail(event: Mail, ctx: Context) -> Context:
+    return ctx
+""",
     "handlers of each event": """
 @handlers.connect
 def connect(event: Connect, ctx: Context) -> Context:
@@ -201,17 +217,17 @@ handlers.helo  # E: attr-defined
 """,
     "a decorator keeps the function's type": """
 @handlers.body(reply=False)
-def count(event: Body, ctx: Context) -> Context:
+def tally(event: Body, ctx: Context) -> Context:
     return ctx
 
 @handlers.mail
 async def wait(event: Mail, ctx: Context) -> Context:
     return ctx
 
-reveal_type(count)  # N: def (demyjpy.events.Body, .*PMap[.*str, Any]) -> .*PMap[.*str, Any]
+reveal_type(tally)  # N: def (demyjpy.events.Body, .*PMap[.*str, Any]) -> .*PMap[.*str, Any]
 reveal_type(wait)  # N: def (demyjpy.events.Mail, .*PMap[.*str, Any]) -> .*Coroutine[Any, Any, .*PMap[
-count("chunk", ctx)  # E: argument
-after: Context = count(Body(b"chunk"), ctx)
+tally("chunk", ctx)  # E: argument
+after: Context = tally(Body(b"chunk"), ctx)
 """,
     "actions": """
 send_action(ctx, AddHeader("X", "v"), AddHeader("X", raw=" v"), InsertHeader(0, "X", "v"))
@@ -247,6 +263,10 @@ reject(ctx, "5.7.1", "no", code=554)
 reject(ctx, text=["a", "b"])
 tempfail(ctx, "4.7.1", "later", code=421)
 remember(ctx, {"a": 1}, b=2)
+reveal_type(now(ctx))  # N: datetime.datetime
+ctx = note(ctx, "greylisted", wait=300)
+ctx = count(ctx, "greylisted", 2, reason="new")
+note(ctx, 3)  # E: argument
 delete_headers(ctx, "X", [1, 2])
 add_recipient(ctx, "a@b", {"NOTIFY": "NEVER"})
 macro: str | None = get_macro(ctx, "i")

@@ -5,7 +5,7 @@
 
 import inspect
 import json
-from collections.abc import Iterable, Iterator, MutableMapping, MutableSequence, MutableSet
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, MutableSequence, MutableSet
 from typing import Any, Final
 
 from attrs import asdict, frozen
@@ -30,7 +30,8 @@ from demyjpy.context import ENGINE_KEYS, Context, new_context
 from demyjpy.engine.negotiation import Wants, macro_lists
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import HandlerError
-from demyjpy.handlers import chain_of, wants_of
+from demyjpy.handlers import as_registry, chain_of, wants_of, with_handlers
+from demyjpy.policies import check_timeouts
 from demyjpy.registry import Handler, Registry, name_of_function
 
 SENDMAIL_REPLY_TIME: Final = 10.0
@@ -112,7 +113,7 @@ def examine(loaded: Loaded, driver: str) -> Report:
     """Look at a filter as it would run under a driver (``"asyncio"`` or ``"threads"``)."""
     failure = ""
     try:
-        ctx = as_on_connect(loaded.on_connect)(new_context())
+        ctx = _begun(loaded.on_connect)
         wants, registry = _take(ctx)
         state_notes = tuple(_state_notes(ctx))
     except (Exception, SystemExit) as error:  # noqa: BLE001  # it is the user's function
@@ -233,6 +234,13 @@ def place_of(handler: Handler[Any]) -> tuple[str, int]:
 
 
 # ----------------------------------------------------------------------------- what is wrong with it
+def _begun(on_connect: Any) -> Any:
+    """The context of a connection that begins; what its filters may take together is not checked yet."""
+    if isinstance(on_connect, Mapping):
+        return with_handlers(new_context(), as_registry(on_connect))
+    return as_on_connect(on_connect)(new_context())
+
+
 def _problems(wants: Wants, registry: Registry, driver: str) -> Iterator[str]:
     if not registry:
         yield "no handler at all: the filter accepts everything; register some: @handlers.body ..."
@@ -244,6 +252,10 @@ def _problems(wants: Wants, registry: Registry, driver: str) -> Iterator[str]:
             )
         if handler.is_async and driver == "threads":
             yield f"{event}: {handler.name} is async def, which needs --driver asyncio"
+    try:
+        check_timeouts(registry)
+    except HandlerError as error:
+        yield str(error)
     edits = sorted((wants.actions | wants.optional_actions) - {"choose_macros"})
     if edits and not any(event in registry for event in _WITH_PROGRESS):
         yield (

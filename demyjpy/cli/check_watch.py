@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import Any, Final, TypeAlias
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 from pyrsistent import PMap
 
 from demyjpy.actions import Modification
@@ -54,7 +54,7 @@ class OutOfTimeError(BaseException):
     """The time for playing is over. No `Exception`, so that handlers do not catch it by the way."""
 
 
-@frozen
+@define(unsafe_hash=True)
 class _SeenMacros(Macros):
     """Macros that keep the names that were asked for."""
 
@@ -63,6 +63,10 @@ class _SeenMacros(Macros):
     def get(self, name: str) -> str | None:
         self.asked.add(name)
         return super().get(name)
+
+
+def _seen(macros: Macros, asked: set[str]) -> _SeenMacros:
+    return _SeenMacros(macros.slots, macros.fresh, macros.moment, asked)
 
 
 @define
@@ -170,7 +174,7 @@ class Watch:
             macros = ctx["macros"]
             self._begin(seen)
             try:
-                outcome = yield ctx.set("macros", _SeenMacros(macros.slots, macros.fresh, seen.macros))
+                outcome = yield ctx.set("macros", _seen(macros, seen.macros))
             except (Exception, SystemExit) as error:
                 raise self._failed(seen, error) from error
             return self._ended(seen, outcome, macros)

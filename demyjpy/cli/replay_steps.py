@@ -48,6 +48,8 @@ def _did(moment: Moment) -> list[str]:
         lines += _learned(part.learned)
         if part.actions:
             lines.append(f"queued: {answer_words(part.actions)}")
+        if part.withheld:
+            lines.append(f"would have: {answer_words(part.withheld)}")
         lines += [f"found: {finding_words(one)}" for one in part.findings]
         lines += [f"error: {shorten(error)}" for error in part.errors]
     if moment.answer:
@@ -75,6 +77,8 @@ def _does(step: Step) -> list[str]:
     lines += _learned(step.learned)
     if step.actions:
         lines.append(f"queued: {answer_words(step.actions)}")
+    if step.withheld:
+        lines.append(f"would have: {answer_words(step.withheld)}")
     lines += [f"found: {finding_words(one)}" for one in new_findings(step.before, step.after)]
     if step.error is not None:
         lines.append(f"error: {shorten(f'{type(step.error).__name__}: {step.error}')}")

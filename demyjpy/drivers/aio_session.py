@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from demyjpy.drivers.admission import Guest
 from demyjpy.drivers.asker import Asker, Errands
 from demyjpy.drivers.options import ServerOptions
-from demyjpy.drivers.report import UNFINISHED, report, report_closed
+from demyjpy.drivers.report import UNFINISHED, Notes, report, report_closed
 from demyjpy.drivers.signs import end_in_hand, period_of
 from demyjpy.drivers.sockets import acknowledge, acknowledgeable
 from demyjpy.drivers.tape_makers import Tapes
@@ -22,7 +22,7 @@ from demyjpy.engine.handler_results import as_exception
 from demyjpy.engine.hot_path import Line
 from demyjpy.engine.open_questions import Wait
 from demyjpy.engine.pipeline import PROGRESS, open_connection
-from demyjpy.errors import DeadlineError, HandlerError
+from demyjpy.errors import HandlerError
 from demyjpy.events import Abort, Disconnect
 from demyjpy.questions import LATE, Outcome
 
@@ -60,6 +60,7 @@ class AsyncSession:
         "_line",
         "_loop",
         "_moved",
+        "_notes",
         "_patience",
         "_running",
         "_seen",
@@ -85,6 +86,7 @@ class AsyncSession:
         self._transport: Transport | None = None
         self._running: asyncio.Future[Any] | None = None
         self._keepalive: asyncio.TimerHandle | None = None
+        self._notes = Notes()
         self._end: int | None = None
         """The end of message that is in hand."""
         self._loop = asyncio.get_running_loop()
@@ -163,8 +165,8 @@ class AsyncSession:
 
     def _follow(self, connection: Connection) -> None:
         """Do what the engine wants done, now that this is what holds."""
-        report(connection)
-        if connection.troubles:
+        report(connection, self._notes)
+        if connection.troubles or connection.requests:
             self._line.forget_troubles()
         transport = self._transport
         if connection.data_to_send and transport is not None:
@@ -236,8 +238,8 @@ class AsyncSession:
         self._started = monotonic()
         self._running, self._give_up = self._server.call(call)
         self._running.add_done_callback(self._called)
-        timeout = self._server.options.handler_timeout
-        self._deadline = self._loop.call_later(timeout, self._overdue, self._running, call, timeout)
+        timeout = self._server.options.time_for(call)
+        self._deadline = self._loop.call_later(timeout, self._overdue, self._running, call)
 
     def _note_end(self, connection: Connection) -> None:
         """Signs of life are due from when an end of message is in hand, whoever is called meanwhile."""
@@ -261,10 +263,10 @@ class AsyncSession:
             self._keepalive.cancel()
             self._keepalive = None
 
-    def _overdue(self, running: "asyncio.Future[Any]", call: Call, timeout: float) -> None:
+    def _overdue(self, running: "asyncio.Future[Any]", call: Call) -> None:
         """The handler has had its time: what it does now is no longer waited for."""
         if running.remove_done_callback(self._called):
-            self._fail(DeadlineError(call.handler.name, timeout, self._give_up()))
+            self._fail(self._server.options.late(call, self._give_up()))
 
     def _fail(self, error: HandlerError) -> None:
         failed = self._loop.create_future()

@@ -10,8 +10,10 @@ from typing import Final
 from attrs import frozen
 
 from demyjpy.drivers.logtext import MARK, Harmless, shown, told
-from demyjpy.engine.connection import Connection, Trouble
+from demyjpy.engine.connection import Connection, Requested, Trouble
+from demyjpy.engine.phases import IN_MESSAGE
 from demyjpy.errors import LimitError, NegotiationError, RemoteProtocolError
+from demyjpy.reports import Note, words_of_report
 
 log: Final = logging.getLogger("demyjpy")
 log.addFilter(Harmless())
@@ -19,6 +21,11 @@ log.addFilter(Harmless())
 
 _LONGEST_NAME: Final = 200
 """Characters of a queue id or an address: a peer may send 300 kB of them."""
+
+NOTES: Final = 20
+"""Notes of a message that are written."""
+
+_LONGEST_NOTE: Final = 1000
 
 UNFINISHED: Final = "it had not finished when the milter stopped"
 
@@ -41,10 +48,55 @@ class Seldom:
         return untold
 
 
-def report(connection: Connection) -> None:
-    """Log what has gone wrong on a connection: one record each, a traceback for handlers only."""
+class Notes:
+    """The notes of one connection in the log: `NOTES` of a message, then a line that says so."""
+
+    __slots__ = ("_count", "_queue_id")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._queue_id: str | None = None
+
+    def write(self, connection: Connection) -> None:
+        """Log those that are new."""
+        for requested in connection.requests:
+            if isinstance(requested.request, Note):
+                self._write(requested.request, requested, connection.session)
+        if connection.scope.phase not in IN_MESSAGE:
+            self._count = 0
+
+    def _write(self, note: Note, requested: Requested, session: str) -> None:
+        if requested.queue_id != self._queue_id:  # another message
+            self._count, self._queue_id = 0, requested.queue_id
+        self._count += 1
+        if self._count <= NOTES:
+            log_note(note, requested, session)
+        elif self._count == NOTES + 1:
+            where = Where(session, requested.queue_id, requested.client)
+            log.warning("%s: no more than %d notes of a message", where, NOTES, extra=where.facts())
+
+
+def log_note(note: Note, requested: Requested, session: str) -> None:
+    """One record: session, queue id, filter, what the filter has to say."""
+    handler = requested.handler
+    where = Where(session, requested.queue_id, requested.client)
+    who = handler.filter or handler.name
+    given = {
+        name: shown(one, _LONGEST_NOTE) if isinstance(one, str) else one for name, one in note.fields
+    }
+    facts = {**given, **where.facts(handler.event, handler.name), "filter": shown(who)}
+    log.info("%s: %s: %s", where, shown(who), shown(words_of_report(note), _LONGEST_NOTE), extra=facts)
+
+
+def report(connection: Connection, notes: Notes | None = None) -> None:
+    """Log what has gone wrong on a connection: one record each, a traceback for handlers only.
+
+    And what its filters have to say; ``notes`` are those of this connection.
+    """
     for trouble in connection.troubles:
         log_trouble(trouble, connection.session)
+    if connection.requests:
+        (notes or Notes()).write(connection)
 
 
 def report_closed(connection: Connection, why: str) -> None:

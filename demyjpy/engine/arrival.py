@@ -71,7 +71,17 @@ def receive_packet(turn: Turn, letter: int, payload: bytes) -> None:
         if turn.is_watched:
             ctx, said = scope.shown(), (letter, payload)
             number = turn.next_exchange()
-            turn.observe(Step(turn.session, ev.Abort(), ctx, ctx, packet=said, exchange=number))
+            turn.observe(
+                Step(
+                    turn.session,
+                    ev.Abort(),
+                    ctx,
+                    ctx,
+                    packet=said,
+                    exchange=number,
+                    time=turn.moment.seconds,
+                )
+            )
         return
     if letter == MACRO:
         _define_macros(turn, payload)

@@ -12,13 +12,15 @@ from pyrsistent import PMap
 from demyjpy import actions as act
 from demyjpy.actions import Verdict
 from demyjpy.context import KEYS_FROM_THE_START, Context, take_actions
-from demyjpy.engine.connection import Job, OnError
+from demyjpy.engine.connection import Job
 from demyjpy.engine.decisions import Decisions
 from demyjpy.engine.plan import EMPTY_PLAN, Plan, check_plan
 from demyjpy.errors import HandlerError, describe
+from demyjpy.filter_policy import OnError
 from demyjpy.findings import findings_in, take_findings
 from demyjpy.message import Message
 from demyjpy.registry import Handler, Registry, name_of_filter
+from demyjpy.requests import Request, take_requests
 from demyjpy.verdicts import LEGAL
 
 CONTINUE: Final = act.Continue()
@@ -137,33 +139,43 @@ def apply_policy(
     handler: Handler[Any],
     before: Context,
     granted: frozenset[str],
-) -> tuple[Context, Plan, Exception | None]:
-    """What ``on_error`` makes of a handler that failed: a context, a plan, and its own failure."""
+) -> tuple[Context, Plan, Exception | None, tuple[Request, ...]]:
+    """What ``on_error`` makes of a handler that failed: a context, a plan, its own failure, requests."""
     name = job.dispatch.name
     legal = LEGAL.get(name, ())
     if not legal:
-        return before, EMPTY_PLAN, None
+        return before, EMPTY_PLAN, None, ()
     after: Context = before
+    requests: tuple[Request, ...] = ()
     second: Exception | None = None
     if callable(on_error):
         try:
             actions, after = take_outcome(on_error(error, job.event, before), handler, name)
+            asked, actions = take_requests(actions)
             plan = check_plan(actions, name, replies=True, granted=granted)
+            requests = asked
         except BaseException as failure:  # whatever it raises is its failure
             after, plan, second = before, Plan((), act.TemporaryFailure()), as_exception(failure)
     else:
         plan = Plan((), _POLICIES[on_error])
     if plan.verdict is not None and not isinstance(plan.verdict, legal):
         plan = Plan((), CONTINUE)
-    return after, plan, second
+    return after, plan, second, requests
 
 
-def verdict_of_one(job: Job, decisions: Decisions, *, reads_bodies: bool) -> Verdict:
-    """What one filter answers to an event: what its handler said, or what it has said before."""
+def verdict_of_one(
+    job: Job, decisions: Decisions, *, reads_bodies: bool, is_tried: bool = False
+) -> Verdict:
+    """What one filter answers to an event: what its handler said, or what it has said before.
+
+    One that ``is_tried`` has nothing to say, whatever it has decided for itself.
+    """
     if not job.may_answer:
         return CONTINUE
     said = next((verdict for _, verdict in job.verdicts), None)
-    if decisions.done:
+    if is_tried:
+        said = CONTINUE if reads_bodies or job.dispatch.name != "body" else _SKIP
+    elif decisions.done:
         said = _ACCEPT
     elif said is None:
         is_over = job.dispatch.name == "body" and (decisions.skipped or not reads_bodies)

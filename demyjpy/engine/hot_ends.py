@@ -7,13 +7,13 @@ import math
 from collections.abc import Iterable
 from typing import Any, Final
 
-from attrs import evolve
+from attrs import evolve, frozen
 from pyrsistent import PMap
 
 from demyjpy import events as ev
 from demyjpy.actions import InsertHeader
 from demyjpy.engine.chain_state import ChainState
-from demyjpy.engine.connection import Job, Setup
+from demyjpy.engine.connection import Connection, Job, Setup
 from demyjpy.engine.dispatch import Dispatch
 from demyjpy.engine.handler_results import CONTINUE
 from demyjpy.engine.letters import BODY, BODYEOB, DATA, EOH, HEADER, MAIL, RCPT
@@ -22,6 +22,23 @@ from demyjpy.engine.phases import IN_MESSAGE, Phase
 from demyjpy.engine.plan import Plan, check_plan
 from demyjpy.engine.routes import Route, Routes
 from demyjpy.errors import LocalProtocolError
+
+
+@frozen
+class Handover:
+    """Where the hot path ends: what holds there, and the last outcome if that is what ended it.
+
+    Its connection has the packets that are left; ``data_to_send`` is what those before it brought,
+    ``taken`` how many of them the budget counts. ``is_spent``: it ended for others to have their turn.
+    ``duration``: what the last handler took (seconds), if somebody watches.
+    """
+
+    connection: Connection
+    job: Job | None = None
+    outcome: Any = None
+    duration: float | None = None
+    taken: int = 0
+    is_spent: bool = False
 
 
 def queue_of(outcome: Any) -> Any:

@@ -16,7 +16,7 @@ from collections.abc import Generator
 from struct import Struct
 from typing import Any, Final, TypeAlias
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from demyjpy.engine.chain_state import NEW_MESSAGE
 from demyjpy.engine.connection import Backlog, Connection, Job, Scope
@@ -24,6 +24,7 @@ from demyjpy.engine.handler_results import CONTINUE, as_exception, forget_frames
 from demyjpy.engine.handling import absorb
 from demyjpy.engine.hot_ends import (
     KEPT,
+    Handover,
     edits_in,
     job_from,
     most_events,
@@ -33,10 +34,11 @@ from demyjpy.engine.hot_ends import (
     seen_by,
     with_kept,
 )
-from demyjpy.engine.known_answers import NOT_KNOWN, not_called
+from demyjpy.engine.known_answers import NotKnown
 from demyjpy.engine.letters import ABORT, BODY, BODYEOB, DISCONNECT, HELO, MACRO, MAIL, QUIT, RCPT
 from demyjpy.engine.limits import Counts, Meter
 from demyjpy.engine.macros import NO_MACROS, Macros
+from demyjpy.engine.moment import moment_of
 from demyjpy.engine.open_questions import NO_QUESTIONS
 from demyjpy.engine.phases import IN_MESSAGE, Phase
 from demyjpy.engine.pipeline import hang_up, receive_data, resume, take_answer, take_turn
@@ -51,23 +53,6 @@ _OPENING: Final = frozenset({HELO, MAIL})
 
 _take_length: Final = Struct("!I").unpack_from
 GOODBYE: Final = join_frame(QUIT)
-
-
-@frozen
-class Handover:
-    """Where the hot path ends: what holds there, and the last outcome if that is what ended it.
-
-    Its connection has the packets that are left; ``data_to_send`` is what those before it brought,
-    ``taken`` how many of them the budget counts. ``is_spent``: it ended for others to have their turn.
-    ``duration``: what the last handler took (seconds), if somebody watches.
-    """
-
-    connection: Connection
-    job: Job | None = None
-    outcome: Any = None
-    duration: float | None = None
-    taken: int = 0
-    is_spent: bool = False
 
 
 HotPath: TypeAlias = Generator[bytes, bytes | None, Handover]
@@ -140,12 +125,12 @@ class Line:
         self.hold(take_answer(self.leave(), number, outcome, duration, self._tape))
 
     def forget_troubles(self) -> None:
-        """They are in the log: an exception keeps alive what the handler had, as the body of a mail."""
+        """They are in the log: an exception keeps alive what the handler had. Requests go with them."""
         connection = self.leave()
-        if connection.troubles:
+        if connection.troubles or connection.requests:
             for trouble in connection.troubles:
                 forget_frames(trouble.error)
-            self.hold(evolve(connection, troubles=()))
+            self.hold(evolve(connection, troubles=(), requests=()))
 
     def hang_up(self) -> None:
         """The peer has gone, or we leave it."""
@@ -166,11 +151,13 @@ def _take_over(handover: Handover, tape: Tape | None) -> Connection:
         turn.intake.meter.taken = handover.taken
         if handover.job is not None:
             if tape is not None and handover.job.packet is not None:
-                tape.hear_packet(*handover.job.packet)
-            job: Job | None = handover.job
-            if handover.outcome is not NOT_KNOWN:
-                job = absorb(turn, handover.job, handover.outcome, handover.duration)
-            turn.jobs.extend([job] if job else [])
+                tape.hear_packet(*handover.job.packet, turn.moment.seconds)
+            job, outcome = handover.job, handover.outcome
+            if type(outcome) is NotKnown:
+                turn.jobs.append(evolve(job, own=outcome.asks))
+                return
+            following = absorb(turn, job, outcome, handover.duration)
+            turn.jobs.extend([following] if following else [])
 
     if handover.connection.is_closed or handover.is_spent:
         if handover.connection.is_closed and tape is not None:
@@ -187,7 +174,8 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
 
     Give it what was read, it gives the answer; give it None, and it ends.
     """
-    now = duration = 0.0
+    now: Any = None  # when the last read came, if somebody watches
+    duration = 0.0
     mark, is_lean = 0, False  # how much of a read is on the tape; whether bodies are not to be there
     if tape is not None:
         heard, times, outcomes, left = tape.heard, tape.times, tape.outcomes, tape.left
@@ -198,6 +186,7 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
     leading_space = agreement.leading_space
     phase, ctx, base = scope.phase, scope.context, scope.base
     counts, macros, unread = scope.counts, scope.macros, connection.backlog.unread
+    moment = moment_of(macros.moment, connection.session, connection.setup.wall)
     recipients, headers, size = counts.recipients, counts.headers, counts.size
     header_size = min(limits.header_size, limits.message)  # of what has come, for no body is before it
     here = routes[phase]
@@ -205,6 +194,7 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
     longest = limits.macro_size // len(macros.slots)
     if macros is not NO_MACROS and max([len(one) for one in macros.slots if one], default=0) > longest:
         longest = 0
+    macros = macros.at(moment)
     shown: Macros | None = None  # those that ctx is known to hold
     told_for: int | None = None  # the command for which macros have come
     told = b""  # those macros
@@ -248,6 +238,7 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
         stop = len(data)
         if tape is not None:
             now, mark = wall(), at
+        moment.seconds = now
         while stop - at > 4:
             (length,) = _take_length(data, at)
             after = at + 4 + length
@@ -321,8 +312,6 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
                     shown = macros
                 if tape is not None:
                     started = clock()
-                    if handler.asking is not None:  # a turn writes on the tape what it asks
-                        function = not_called  # noqa: PLW2901  # no cost if nobody watches
                 try:
                     outcome = function(event, ctx)
                 except BaseException as error:  # whatever it raises is its failure

@@ -4,22 +4,23 @@ The recipient table of a busy site is asked for each recipient, and mostly the a
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
+from attrs import frozen
 from pyrsistent import PMap
 
 from demyjpy.context import Context
 from demyjpy.engine.connection import Setup
 from demyjpy.engine.open_questions import Asked, readable
+from demyjpy.questions import Ask
 from demyjpy.registry import Handler, Registry, name_of_filter
 
-NOT_KNOWN: Final = object()
-"""The handler was not called: an answer is not known, so it has to be asked for in a turn."""
 
+@frozen
+class NotKnown:
+    """The handler was not called: an answer is not known, so a turn has to ask these."""
 
-def not_called(event: Any, ctx: Context) -> Any:
-    """In place of such a function, if somebody watches."""
-    return NOT_KNOWN
+    asks: tuple[Ask, ...]
 
 
 def answered_at_once(
@@ -27,8 +28,7 @@ def answered_at_once(
 ) -> Callable[[Any, Context], Any]:
     """A function that calls a ``recipient`` handler if the answers to its questions are known.
 
-    If one is not, it returns `NOT_KNOWN`. What is asked for a recipient ends with it, so nothing has to
-    be kept.
+    If one is not, it returns `NotKnown`. What is asked for a recipient ends with it: nothing is kept.
     """
     part, function = registry.parts[number], handler.function
     name, declared = handler.filter or name_of_filter(part), part.declarations
@@ -36,22 +36,12 @@ def answered_at_once(
 
     def call(event: Any, ctx: Context) -> Any:
         outcomes = {}
-        for ask in own(handler, event, ctx):
-            outcome = known(
-                Asked(
-                    0,
-                    number,
-                    name,
-                    ask.key,
-                    ask.question,
-                    ask.within,
-                    "recipient",
-                    declared,
-                    "recipient",
-                )
-            )
+        asks = own(handler, event, ctx)
+        for ask in asks:
+            whose = (0, number, name, ask.key, ask.question, ask.within)
+            outcome = known(Asked(*whose, "recipient", declared, "recipient"))
             if outcome is None:
-                return NOT_KNOWN
+                return NotKnown(asks)
             outcomes[ask.key] = outcome
         seen = readable(ctx, number, outcomes, alone=alone)
         after = function(event, seen)

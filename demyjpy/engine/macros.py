@@ -10,8 +10,9 @@ every header field and every chunk of the body, each time the same.
 
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import define, field
 
+from demyjpy.engine.moment import NO_MOMENT, Moment
 from demyjpy.errors import LocalProtocolError
 from demyjpy.wire.codes import Command
 from demyjpy.wire.fields import Definitions, decode_text, encode_text, take_strings
@@ -128,16 +129,22 @@ class _Read(bytes):
         return read
 
 
-@frozen
+@define(unsafe_hash=True)  # frozen, its making would take 7 % of a message
 class Macros:
-    """The macros in force, as a value.
+    """The macros in force, as a value: nobody changes one.
 
     ``fresh`` is the set of slots, as bits, that were filled since the last command: those belong to
-    the commands to come.
+    the commands to come. ``moment`` is the connection's: macros are what the engine puts into contexts
+    for each command in any case, and one more key there would cost every filter.
     """
 
     slots: tuple[bytes | None, ...] = (None,) * 8
     fresh: int = 0
+    moment: Moment = field(default=NO_MOMENT, eq=False, repr=False)
+
+    def at(self, moment: Moment) -> "Macros":
+        """The same on this connection."""
+        return self if self.moment is moment else Macros(self.slots, self.fresh, moment)
 
     @property
     def size(self) -> int:
@@ -151,13 +158,14 @@ class Macros:
         if before == payload:
             payload = before  # which may have been read
         slots = (*self.slots[:slot], payload, *self.slots[slot + 1 :])
-        return Macros(slots, self.fresh | 1 << slot)
+        return Macros(slots, self.fresh | 1 << slot, self.moment)
 
     def arrive(self, letter: int) -> "Macros":
         """As they are in force for the command that has now come."""
         own = self.fresh & 1 << _SLOTS.get(letter, PASSING)
         slots = self._drop(_DROPPED_AT.get(letter, (PASSING,)), own)
-        return self if slots is self.slots and not self.fresh else Macros(slots)
+        is_same = slots is self.slots and not self.fresh
+        return self if is_same else Macros(slots, 0, self.moment)
 
     def meet(self, letter: int, payload: bytes) -> "Macros":
         """As after `define` and `arrive`, in one: a command comes with the macros sent for it.
@@ -171,15 +179,15 @@ class Macros:
             slots[one] = None
         slots[_SLOTS.get(letter, PASSING)] = payload
         after = (*slots,)
-        return self if after == self.slots else Macros(after)
+        return self if after == self.slots else Macros(after, 0, self.moment)
 
     def end_message(self) -> "Macros":
         """Without those of the message, but for those already sent for the next."""
         if not self.fresh:
             slots = self.slots[:2] + _NONE_OF_MESSAGE
-            return self if slots == self.slots else Macros(slots)
+            return self if slots == self.slots else Macros(slots, 0, self.moment)
         slots = self._drop(_OF_MESSAGE, self.fresh)
-        return self if slots is self.slots else Macros(slots, self.fresh)
+        return self if slots is self.slots else Macros(slots, self.fresh, self.moment)
 
     def _drop(self, dropped: tuple[int, ...], spared: int) -> tuple[bytes | None, ...]:
         """Without those slots, but for the ones whose bits are set."""

@@ -161,9 +161,7 @@ NO_QUESTIONS: Final = Questions()
 
 def own_questions(handler: Handler[Any], event: Any, ctx: Context) -> tuple[Ask, ...]:
     """The questions of ``asking=``; `HandlerError` if it returned something else."""
-    if handler.asking is None:
-        return ()
-    given = handler.asking(event, ctx)
+    given: Any = {} if handler.asking is None else handler.asking(event, ctx)
     if not isinstance(given, Mapping):
         check_mapping(f"questions by key from asking= of {handler.name}", given)
     return tuple([Ask(key, question, handler.within) for key, question in given.items()])

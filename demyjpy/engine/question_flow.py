@@ -10,6 +10,7 @@ from attrs import evolve
 
 from demyjpy.engine.connection import Job
 from demyjpy.engine.handler_results import as_exception
+from demyjpy.engine.handler_times import time_for
 from demyjpy.engine.letters import CONNECT, HELO, RCPT
 from demyjpy.engine.open_questions import (
     Asked,
@@ -105,7 +106,7 @@ def may_call(turn: Turn, job: Job) -> bool:
     awaited = scope.questions.awaited
     if awaited:
         numbers = frozenset([one.number for one in awaited])
-        turn.wait = Wait(numbers, handler.name, handler.timeout)
+        turn.wait = Wait(numbers, handler.name, time_for(turn, job))
         return False
     questions = scope.questions
     places = questions.waits or ()
@@ -121,7 +122,9 @@ def _begin_wait(turn: Turn, job: Job, number: int, handler: Handler[Any]) -> Non
     if handler.asking is not None:
         scope.show_macros()
         try:
-            asks = turn.setup.own_questions(handler, job.event, scope.ctx)
+            asks = job.own
+            if asks is None:
+                asks = turn.setup.own_questions(handler, job.event, scope.ctx)
         except BaseException as error:  # noqa: BLE001  # whatever it raises is its failure
             failure = as_exception(error)
             if turn.tape is not None:

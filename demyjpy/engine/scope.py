@@ -12,6 +12,7 @@ from demyjpy.engine.connection import Scope
 from demyjpy.engine.decisions import NO_DECISIONS
 from demyjpy.engine.limits import NOTHING_COUNTED
 from demyjpy.engine.macros import NO_MACROS, Macros
+from demyjpy.engine.moment import Moment
 from demyjpy.engine.phases import IN_MESSAGE, Move, Phase
 
 
@@ -26,12 +27,14 @@ class OpenScope:
         "decisions",
         "initial",
         "macros",
+        "moment",
         "phase",
         "prelude",
         "questions",
     )
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, moment: Moment) -> None:
+        self.moment = moment
         self.phase = scope.phase
         self.ctx = scope.context
         self.base = scope.base
@@ -63,7 +66,8 @@ class OpenScope:
         self.ctx = self.shown()
 
     def shown(self) -> Context:
-        """The context with the macros in force."""
+        """The context with the macros in force, which have the moment of this connection."""
+        self.macros = self.macros.at(self.moment)
         if self.ctx.get("macros") is self.macros:
             return self.ctx
         return self.ctx.set("macros", self.macros)
@@ -71,7 +75,8 @@ class OpenScope:
     def take_macros(self) -> None:
         """Handlers have defined macros, for the next command. A context keeps those of its own."""
         found, self.ctx = self.ctx.get("macros"), self.ctx.set("macros", self.macros)
-        self.macros = found if isinstance(found, Macros) else self.macros
+        if isinstance(found, Macros):  # a recorded one is of a connection that is at work
+            self.macros = found.at(self.moment)
 
     def begin_prelude(self) -> None:
         """A handler sees macros of a message to come: what it stores belongs to that message."""

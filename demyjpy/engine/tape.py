@@ -237,25 +237,26 @@ class Tape:
         self._is_turned = False
 
     # ------------------------------------------------------------------------------------- turns
-    def hear_packet(self, letter: int, payload: bytes) -> None:
-        """A turn takes a packet."""
+    def hear_packet(self, letter: int, payload: bytes, time: float | None = None) -> float:
+        """A turn takes a packet; when that was. ``time``: if the hot path has begun with it before."""
         if self.is_lean and letter == BODY:
-            self.hear(len(payload))
             self.room -= len(payload)  # which a step holds until the stretch is cut
-            return
+            return self.hear(len(payload), time)
         if self.is_lean and letter == BODYEOB and payload:
             payload = bytes(len(payload))
-        self.hear(join_frame(letter, payload, limit=LONGEST_PACKET))
+        return self.hear(join_frame(letter, payload, limit=LONGEST_PACKET), time)
 
-    def hear(self, heard: Heard) -> None:
-        """In a turn: more was heard."""
+    def hear(self, heard: Heard, time: float | None = None) -> float:
+        """In a turn: more was heard; when that was."""
+        time = self.wall() if time is None else time
         self.heard.append(heard)
-        self.times.append(self.wall())
+        self.times.append(time)
         self.room -= ENTRY + (len(heard) if isinstance(heard, bytes) else 0)
+        return time
 
-    def hang_up(self) -> None:
-        """The connection ends from outside, or for what cannot be kept as a packet."""
-        self.hear(HangUp(len(self.outcomes)))
+    def hang_up(self) -> float:
+        """The connection ends from outside, or for what cannot be kept as a packet; when that was."""
+        return self.hear(HangUp(len(self.outcomes)))
 
     def receive(self, letter: int, payload: bytes) -> None:
         """A turn has an event of this packet; the hot path counts for itself."""
@@ -288,6 +289,8 @@ class Tape:
                 step.packet,
                 step.exchange,
                 step.learned,
+                step.withheld,
+                step.time,
             )
             for step in stretch.steps or ()
         ]

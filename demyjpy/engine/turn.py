@@ -21,6 +21,7 @@ from demyjpy.engine.dispatch import ANSWERED, Chain
 from demyjpy.engine.handler_results import as_exception
 from demyjpy.engine.letters import ABORT, BODYEOB, DISCONNECT, MACRO, MAIL, SPOOL
 from demyjpy.engine.limits import Meter
+from demyjpy.engine.moment import Moment, moment_of
 from demyjpy.engine.open_questions import Lasts, Learned, Wait
 from demyjpy.engine.phases import IN_MESSAGE, Phase
 from demyjpy.engine.scope import OpenScope
@@ -38,11 +39,12 @@ class Intake(Frames):
     ``packets`` are those that were taken and put back: they are taken first.
     """
 
-    __slots__ = ("_most_macros", "_tape", "meter", "packets")
+    __slots__ = ("_moment", "_most_macros", "_tape", "meter", "packets")
 
-    def __init__(self, backlog: Backlog, setup: Setup, tape: Tape | None) -> None:
+    def __init__(self, backlog: Backlog, setup: Setup, tape: Tape | None, moment: Moment) -> None:
         super().__init__(backlog.unread, setup.limits.packet)
-        self._tape, self._most_macros = tape, setup.limits.macro_size + 1  # and their letter
+        self._tape, self._moment = tape, moment
+        self._most_macros = setup.limits.macro_size + 1  # and their letter
         self.packets = deque(backlog.packets)
         self.meter = Meter(setup.budget)
 
@@ -53,13 +55,17 @@ class Intake(Frames):
         if self.packets:
             return self.packets.popleft()
         packet = super().take()
-        if packet is not None and self._tape is not None:
-            letter, payload = packet
-            # for larger macros the connection is closed, and the tape has no more than that: to take out
-            # of them what may not be kept would take long
-            if letter != MACRO or len(payload) <= self._most_macros:
-                self._tape.hear_packet(letter, payload)
+        if packet is not None:
+            self._moment.seconds = None if self._tape is None else self._hear(self._tape, *packet)
         return packet
+
+    def _hear(self, tape: Tape, letter: int, payload: bytes) -> float | None:
+        """The tape hears a packet; when that was."""
+        # for larger macros the connection is closed, and the tape has no more than that: to take out
+        # of them what may not be kept would take long
+        if letter == MACRO and len(payload) > self._most_macros:
+            return None
+        return tape.hear_packet(letter, payload)
 
     def must_wait(self) -> bool:
         """Whether others have to have their turn before one thing more is done; if not, it counts."""
@@ -86,8 +92,10 @@ class Turn:
         self.wait: Wait | None = None
         self.is_closed = connection.is_closed
         self.agreed = connection.agreed
-        self.scope = OpenScope(connection.scope)
-        self.intake = Intake(backlog, connection.setup, tape)
+        known = connection.scope.macros.moment
+        self.moment = moment_of(known, connection.session, connection.setup.wall)
+        self.scope = OpenScope(connection.scope, self.moment)
+        self.intake = Intake(backlog, connection.setup, tape, self.moment)
         self.jobs = deque(backlog.jobs)
         self.is_ending = backlog.is_ending
         self._exchanges = backlog.exchanges
@@ -191,6 +199,7 @@ class Turn:
                 packet=job.packet,
                 exchange=job.exchange,
                 learned=self._last_news(job.dispatch.letter),
+                time=self.moment.seconds,
             )
         if sent:
             step = Step(  # evolve() takes four times as long
@@ -207,6 +216,8 @@ class Turn:
                 step.packet,
                 step.exchange,
                 step.learned,
+                step.withheld,
+                step.time,
             )
         self.observe(step)
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from attrs import frozen
 
 from demyjpy import events as ev
-from demyjpy.actions import Negotiate
+from demyjpy.actions import Negotiate, Quarantine
 from demyjpy.codec import name_of
 from demyjpy.engine.connection import Step
 from demyjpy.engine.open_questions import Learned
@@ -18,6 +18,8 @@ from demyjpy.errors import MilterError
 from demyjpy.handlers import default_event_handler
 from demyjpy.metrics.board import Board, Cell, Key
 from demyjpy.registry import Handler
+from demyjpy.reports import Count
+from demyjpy.shown import safe
 from demyjpy.verdicts import (
     Fate,
     decides,
@@ -50,6 +52,12 @@ _MOST: Final = 1000
 """Handlers that are known by heart, and sessions that are remembered when they have ended."""
 
 
+_MOST_COUNTS: Final = 200
+"""Kinds of what filters count themselves."""
+
+_LONGEST_LABEL: Final = 100
+
+
 @frozen
 class Figure:
     """One of the figures: what is counted, by which labels; of seconds it is a histogram."""
@@ -66,11 +74,13 @@ FIGURES: Final = {
     "verdicts": Figure("Answers other than to go on", ("event", "verdict")),
     "refusals": Figure("Answers that refuse, by the filter that refused", ("filter",)),
     "edits": Figure("Changes to messages", ("action",)),
+    "withheld": Figure("What filters that are only tried would have done", ("filter", "verdict")),
     "errors": Figure("What failed in handlers", ("kind",)),
     "received_bytes": Figure("Bytes of header and body"),
     "sent_bytes": Figure("Bytes of answers"),
     "questions": Figure("Questions by what became of them", ("filter", "question", "outcome")),
     "question_seconds": Figure("Time until an answer", ("filter", "question"), is_histogram=True),
+    "filter_counts": Figure("What filters count themselves", ("filter", "name", "labels")),
     "handler_seconds": Figure("Time in handlers", ("event", "handler"), is_histogram=True),
     "loop_lag_seconds": Figure("How late the event loop was", is_histogram=True),
 }
@@ -188,6 +198,8 @@ class Metrics:
         self._last: dict[str, int] = {}
         """The number of the last event of each session in turns."""
         self._ended: deque[str] = deque()
+        self._counted: set[Key] = set()
+        """Labels of what filters count."""
         self._refusals: dict[str, list[_Refusal]] = {}
         """By session: what filters refused with in the message that is open."""
 
@@ -266,9 +278,13 @@ class Metrics:
         cell = self._cell_of(step.handler)
         if cell is not None and step.duration is not None:
             changes.append((cell, step.duration))
+        if step.handler is not None and step.actions:
+            self._take_counts(step, step.handler, changes)
         if step.sent:
             changes.append((self._cell("sent_bytes"), len(step.sent)))
-        if step.handler is not None and (step.actions or step.error is not None):
+        if step.handler is not None and step.withheld:
+            self._take_withheld(step.withheld, step.handler, changes)
+        elif step.handler is not None and (step.actions or step.error is not None):
             self._note_refusals(step, step.handler)
         if isinstance(event, _OF_MESSAGE):
             self._open.add(step.session)
@@ -293,6 +309,29 @@ class Metrics:
             changes.append((self._cell("verdicts", name, str(fate_of(verdict))), 1.0))
         if isinstance(step.said, _OF_MESSAGE) and ends_message(name, verdict):
             self._end_message(step.session, fate_of(verdict, edits), changes)
+
+    def _take_withheld(
+        self, withheld: tuple[Any, ...], handler: Handler[Any], changes: _Changes
+    ) -> None:
+        """What a filter that is only tried would have done: its verdict, else that it edits."""
+        verdict = next(iter(verdicts_in(withheld)), None)
+        if verdict is None:
+            is_held = any(isinstance(one, Quarantine) for one in withheld)
+            what = str(Fate.QUARANTINED) if is_held else "edited"
+        else:
+            what = str(fate_of(verdict)) if decides(verdict) else "skipped"
+        changes.append((self._cell("withheld", handler.filter or handler.name, what), 1.0))
+
+    def _take_counts(self, step: Step, handler: Handler[Any], changes: _Changes) -> None:
+        """What a filter counts itself; of too many kinds the labels are not told apart."""
+        for one in step.actions:
+            if isinstance(one, Count):
+                labels = safe(",".join(f"{name}={text}" for name, text in one.labels))[:_LONGEST_LABEL]
+                key = (safe(handler.filter or handler.name), safe(one.name)[:_LONGEST_LABEL], labels)
+                if key not in self._counted and len(self._counted) >= _MOST_COUNTS:
+                    key = (key[0], "other", "")
+                self._counted.add(key)
+                changes.append((self._cell("filter_counts", *key), float(one.amount)))
 
     def _note_refusals(self, step: Step, handler: Handler[Any]) -> None:
         """What a filter refused with: the answer may come later, when those before it have ended."""

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 from demyjpy.mta.profiles import Postfix, Reply, Sendmail
 from demyjpy.mta.stored_mail import Envelope, StoredField, StoredMail, StoredMessage
 from demyjpy.testing.answers import AskedQuestion
-from demyjpy.testing.direct import context
+from demyjpy.testing.direct import at_time, context
+from demyjpy.testing.jobs import run_job
 from demyjpy.testing.result import FilterResult, MessageResult, Played, Result
 from demyjpy.testing.run import run
 from demyjpy.testing.script import Script, session
@@ -27,8 +28,10 @@ __all__ = [
     "StoredField",
     "StoredMail",
     "StoredMessage",
+    "at_time",
     "context",
     "run",
+    "run_job",
     "session",
 ]
 

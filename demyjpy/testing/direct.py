@@ -1,22 +1,27 @@
 """Calling a handler directly: the context that it would get."""
 
+import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from demyjpy.context import Context, check_mapping, check_state, new_context, update
+from demyjpy.engine.macros import NO_MACROS
+from demyjpy.engine.moment import Moment
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.engine.smallmap import small_map
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import as_registry
 from demyjpy.questions import Failed, Outcome, as_answer, check_key
+from demyjpy.testing.clocks import wall_of
 
 
 def context(handlers: Any, *, answers: Mapping[str, Any] | None = None, **values: Any) -> Context:
     """The context of a new connection with this filter, with some values in place of its state's.
 
     ``ctx = context(handlers, byte_count=3)``; ``handlers["body"](Body(b"x"), ctx)``. All events and
-    actions that the filter asks for count as agreed. A value under a key of the engine raises
-    `HandlerError`.
+    actions that the filter asks for count as agreed. `demyjpy.now` tells the real time; see `at_time`. A
+    value under a key of the engine raises `HandlerError`.
 
     ``answers``: what `demyjpy.answer` gives, by key, as in ``answers={"spf": "pass"}``: a value, or an
     outcome such as ``Late()``. `HandlerError` for what cannot be answered.
@@ -26,9 +31,10 @@ def context(handlers: Any, *, answers: Mapping[str, Any] | None = None, **values
     agreed = {
         "events": frozenset(as_registry(ctx["handlers"])),
         "actions": ctx["actions"] | ctx["optional_actions"],
-        "answers": _known(answers or {}),
+        "macros": NO_MACROS.at(Moment("test", time.time)),
     }
-    return update(ctx, {**agreed, **check_state(values)})
+    known = {} if answers is None else {"answers": _known(answers)}
+    return update(ctx, {**agreed, **known, **check_state(values)})
 
 
 def _known(answers: Mapping[str, Any]) -> Any:
@@ -39,3 +45,12 @@ def _known(answers: Mapping[str, Any]) -> Any:
         if isinstance(outcome, Failed) and outcome is not value:
             raise HandlerError(f"{outcome.error}; it is given in answers= under {key!r}")
     return small_map(known)
+
+
+def at_time(ctx: Context, when: datetime | float) -> Context:
+    """The same context at another time: what `demyjpy.now` tells there.
+
+    ``when``: a `datetime.datetime` with a time zone, or seconds since 1970.
+    """
+    macros = ctx["macros"]
+    return ctx.set("macros", macros.at(Moment(macros.moment.session, wall_of(when))))

@@ -1,6 +1,7 @@
 """What came of a played session, as values; `demyjpy.testing.differences` compares two of them."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from attrs import field, frozen
 from pyrsistent import pmap
@@ -18,6 +19,7 @@ from demyjpy.mta.profile import AnyVerdict
 from demyjpy.mta.profiles import Profile, Reply
 from demyjpy.mta.smtp_session import Outcome
 from demyjpy.mta.stored_mail import StoredMail
+from demyjpy.reports import Count, Note
 from demyjpy.testing.answers import AskedQuestion
 from demyjpy.testing.dialogue import dialogue
 from demyjpy.trace.format.trace import Trace
@@ -184,6 +186,14 @@ class FilterResult:
         return tuple(edit for one in heard for edit in one.answer.modifications)
 
     @property
+    def withheld(self) -> tuple[Any, ...]:
+        """All edits and verdicts that were dropped, in order, because a filter is not enforced.
+
+        See `with_policy`. What each handler would have said is in the ``withheld`` of its step.
+        """
+        return tuple(action for step in self.observed for action in step.withheld)
+
+    @property
     def failures(self) -> tuple[MilterFailedError, ...]:
         """Why the MTA could not use it."""
         return tuple(failure for played in self.steps for failure in played.outcome.failures)
@@ -192,6 +202,16 @@ class FilterResult:
     def trace(self) -> Trace:
         """The session as a trace: the same as `demyjpy.trace.Recorder` writes of a running filter."""
         return Trace.of_steps(self.observed, source=f"test ({self.mta.name})")
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What it noted with `demyjpy.note`."""
+        return tuple(one for step in self.observed for one in step.actions if isinstance(one, Note))
+
+    @property
+    def counts(self) -> tuple[Count, ...]:
+        """What it counted with `demyjpy.count`."""
+        return tuple(one for step in self.observed for one in step.actions if isinstance(one, Count))
 
     def at(self, event: str) -> list[Step]:
         """The engine's steps at an event: ``result.at("body")[-1].after["size"]``."""
@@ -263,6 +283,17 @@ class Result(OfMessage):
         return "\n".join(dialogue(played.outcome for played in self.steps))
 
     @property
+    def withheld(self) -> tuple[Any, ...]:
+        """All edits and verdicts that were dropped, in order, because a filter is not enforced.
+
+        See `with_policy`; what each handler would have said is in the ``withheld`` of its step. Of
+        several filters that were played in a row it has those of all.
+        """
+        if len(self.filters) > 1:
+            return tuple(action for one in self.filters for action in one.withheld)
+        return self._of_one.withheld
+
+    @property
     def failures(self) -> tuple[MilterFailedError, ...]:
         """Why the MTA could not use the filter."""
         return tuple(failure for played in self.steps for failure in played.outcome.failures)
@@ -271,6 +302,16 @@ class Result(OfMessage):
     def trace(self) -> Trace:
         """The session as a trace: the same as `demyjpy.trace.Recorder` writes of a running filter."""
         return self._of_one.trace
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What the filter noted with `demyjpy.note`."""
+        return self._of_one.notes
+
+    @property
+    def counts(self) -> tuple[Count, ...]:
+        """What the filter counted with `demyjpy.count`."""
+        return self._of_one.counts
 
     def at(self, event: str) -> list[Step]:
         """The engine's steps at an event: ``result.at("body")[-1].after["size"]``."""

@@ -14,11 +14,12 @@ from pyrsistent import pmap
 from demyjpy import actions as act
 from demyjpy.context import Context
 from demyjpy.drivers.report import log_trouble
-from demyjpy.engine.connection import OnError, Setup
+from demyjpy.engine.connection import Setup
 from demyjpy.engine.limits import Limits
 from demyjpy.engine.open_questions import Asked
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import LocalProtocolError
+from demyjpy.filter_policy import OnError
 from demyjpy.mta import client_steps
 from demyjpy.mta.profile import AnyVerdict
 from demyjpy.mta.profiles import Postfix, Profile, Reply, Sendmail
@@ -26,6 +27,7 @@ from demyjpy.mta.smtp import Carrier, play, take_step
 from demyjpy.mta.smtp_session import Outcome, SmtpSession, new_session
 from demyjpy.questions import Outcome as QuestionOutcome
 from demyjpy.testing.answers import Answers, AskedQuestion, answering, unanswered
+from demyjpy.testing.clocks import Clock, wall_of
 from demyjpy.testing.differences import compare_mtas
 from demyjpy.testing.memory_filter import Chunk, MemoryFilter
 from demyjpy.testing.result import FilterResult, MessageResult, Played, Result
@@ -45,6 +47,7 @@ def run(
     on_error: OnError = "tempfail",
     limits: Limits | None = None,
     answers: Answers | None = None,
+    clock: Clock | None = None,
 ) -> Result:
     """Play a session at a filter, as an MTA would; or at several in a row.
 
@@ -54,8 +57,10 @@ def run(
     `Postfix()` or `Sendmail()`; without it both are played, and it is an `AssertionError` if they would
     not do the same with the messages, but for what they do without a filter, too; the result is then
     Postfix's. ``chunk``: cut bodies into pieces of so many bytes, or of these sizes one after the other,
-    the last one for the rest. ``on_error`` and ``limits`` as for `demyjpy.start_milter`. What goes wrong
-    in the filter is logged as there, and in ``result.troubles``.
+    the last one for the rest. ``on_error`` and ``limits`` as for `demyjpy.start_milter`.
+    ``clock`` is the time that `demyjpy.now` tells: a `datetime.datetime` or seconds since 1970, or a
+    function that returns one, which is called once for each packet at which a handler asks; without it
+    that is the real time. What goes wrong in the filter is logged as there, and in ``result.troubles``.
 
     ``answers`` is what its questions are answered with: a map from questions or their classes to values,
     to outcomes such as ``Late()``, or to functions of the question; or one function for all. Of the row
@@ -63,7 +68,8 @@ def run(
     answer there. ``result.asked`` has what was asked.
     """
     row = filters_of(handlers)
-    setups = [Setup(as_on_connect(one), on_error, limits or Limits()) for one in row]
+    wall = None if clock is None else wall_of(clock)
+    setups = [Setup(as_on_connect(one), on_error, limits or Limits(), wall=wall) for one in row]
     answer = answering(answers)
     results = [play_row(setups, script, one, chunk=chunk, answer=answer) for one in profiles_of(mta)]
     for result in results:

@@ -1,6 +1,7 @@
 """A filter in memory, for an MTA that is recorded or played: bytes in, bytes out, handlers called."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, Self, TypeAlias
 
@@ -46,8 +47,10 @@ class FilterConnection:
     """One connection with a filter; a context manager, which ends the event loop of async handlers.
 
     Plain handlers are called by the engine itself, also those that may block. If the setup has a spool,
-    large bodies go there. ``answer`` answers questions, in an ``order``; one for which it gives None
+    large bodies go there. ``answer`` answers questions, in an ``order``; if it gives None for one, that
     stays open.
+    large bodies go there. The time for its handlers is what `say` and `end` are told, else that of the
+    setup's clock, or of the system's.
     """
 
     def __init__(
@@ -62,7 +65,13 @@ class FilterConnection:
         self._runner: asyncio.Runner | None = None
         self.connection: Connection
         self.troubles: list[Trouble] = []
-        setup = evolve(setup, defers=lambda handler: handler.is_async)
+        self._time: float | None = None
+        clock = setup.wall or time.time
+        setup = evolve(
+            setup,
+            defers=lambda handler: handler.is_async,
+            wall=lambda: clock() if self._time is None else self._time,
+        )
         self._follow(open_connection(setup, session))
 
     def __enter__(self) -> Self:
@@ -81,12 +90,14 @@ class FilterConnection:
         """Whether the filter has left."""
         return self.connection.is_closed
 
-    def say(self, data: bytes) -> bytes:
-        """The MTA says this; what the filter says to it."""
+    def say(self, data: bytes, at: float | None = None) -> bytes:
+        """The MTA says this, at that time (seconds since 1970); what the filter says to it."""
+        self._time = at
         return self._follow(receive_data(self.connection, data))
 
-    def end(self) -> None:
-        """The MTA closes the connection."""
+    def end(self, at: float | None = None) -> None:
+        """The MTA closes the connection, at that time."""
+        self._time = at
         self._follow(hang_up(self.connection))
 
     def forget_troubles(self) -> None:

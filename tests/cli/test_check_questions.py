@@ -9,7 +9,7 @@ from textwrap import dedent
 
 import pytest
 
-from demyjpy.cli import check_play
+from demyjpy.cli import check_play, check_watch
 from tests.cli.filters import HEAD
 
 Run = Callable[..., tuple[int, str, str]]
@@ -56,6 +56,12 @@ NO_EXAMPLES = (
     "the values that may come, to see what handlers do with them"
 )
 AGAIN = "--play: played again with all questions failing, and with all of them late"
+
+
+@pytest.fixture(autouse=True)
+def much_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These play each session three times, perhaps on a busy machine."""
+    monkeypatch.setattr(check_watch, "LONGEST", 300.0)
 
 
 @pytest.fixture

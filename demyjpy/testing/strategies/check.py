@@ -8,10 +8,11 @@ from hypothesis import HealthCheck, Phase, Verbosity, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
-from demyjpy.engine.connection import OnError, Setup
+from demyjpy.engine.connection import Setup
 from demyjpy.engine.open_questions import Asked
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import LocalProtocolError
+from demyjpy.filter_policy import OnError
 from demyjpy.mta.profiles import Profile
 from demyjpy.questions import Outcome
 from demyjpy.testing.answers import Answers, answering, as_code, by_example

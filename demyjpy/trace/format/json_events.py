@@ -11,6 +11,7 @@ from demyjpy import events as ev
 from demyjpy.codec import ROW_OF_NAME
 from demyjpy.codec.responses import ROW_OF_ACTION
 from demyjpy.errors import MilterError, TraceError
+from demyjpy.reports import Count, Note
 from demyjpy.requests import Request
 from demyjpy.trace.format.json_bytes import (
     dump_bytes,
@@ -20,6 +21,7 @@ from demyjpy.trace.format.json_bytes import (
     load_optional,
     load_text,
 )
+from demyjpy.trace.format.json_context import dump_value, load_value
 from demyjpy.trace.format.json_questions import dump_request, load_request
 from demyjpy.wire.fields import Parameters
 
@@ -75,6 +77,13 @@ _DEFINITIONS: Final = _Kind(_WORDS.dump, _load_pairs)
 _LINES: Final = _Kind(
     lambda lines: [dump_text(line) for line in lines], lambda value: _load_list(value, load_text)
 )
+_PAIRS: Final = _Kind(
+    lambda pairs: [[dump_text(name), dump_value(one)] for name, one in pairs],
+    lambda value: tuple(
+        [(load_text(name), load_value(one)) for name, one in _load_list(value, lambda pair: pair)]
+    ),
+)
+_AMOUNT: Final = _Kind(lambda amount: amount, lambda value: value)
 _MACROS: Final = _Kind(
     lambda macros: [[stage, [dump_text(name) for name in names]] for stage, names in macros],
     _load_macros,
@@ -177,6 +186,8 @@ _ACTION_ROWS: Final[dict[type[Any], _Row]] = {
     act.ChangeSender: _plain(act.ChangeSender, **_WITH_PARAMETERS),
     act.Quarantine: _plain(act.Quarantine, reason=_TEXT),
     act.Negotiate: _plain(act.Negotiate, **_FLAGS, macros=_MACROS),
+    Note: _plain(Note, text=_TEXT, fields=_PAIRS),
+    Count: _plain(Count, name=_TEXT, amount=_AMOUNT, labels=_PAIRS),
     **{klass: _plain(klass) for klass in ROW_OF_ACTION if not fields_dict(klass)},
 }
 _BARE: Final = _Row({}, dict)

@@ -22,8 +22,9 @@ class Part:
     """What one handler did in a step.
 
     ``ctx`` is the context as it got it, ``after`` as it left it. ``again``: the event that it got, if
-    that is an earlier one, for which its filter waited. ``learned`` are the answers to questions that
-    came before it ran, since the handler before it.
+    that is an earlier one, for which its filter waited. ``withheld`` is what it would have said and done
+    if its filter were enforced. ``learned`` are the answers to questions that came before it ran, since
+    the handler before it.
     """
 
     handler: str
@@ -34,6 +35,7 @@ class Part:
     errors: tuple[str, ...] = ()
     duration: float = 0.0
     again: str = ""
+    withheld: tuple[Action, ...] = ()
     learned: tuple[RecordedAnswer, ...] = ()
 
 
@@ -108,6 +110,7 @@ def _part(ctx: Context, record: Record) -> Part:
         (f"{error.get('type')}: {error.get('text')}",) if isinstance(error, dict) else (),
         seconds_of(record.get("duration")),
         again if isinstance(again, str) else "",
+        readable_actions(record, "withheld"),
         learned_in(record),
     )
 

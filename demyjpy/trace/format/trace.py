@@ -17,7 +17,7 @@ from demyjpy.engine.connection import Setup, Step
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.trace.filter_connection import FilterConnection
 from demyjpy.trace.format.converters import StepConverter
-from demyjpy.trace.format.exchanges import Exchange, Understood, text_in, understand
+from demyjpy.trace.format.exchanges import Exchange, Understood, text_in, time_of, understand
 from demyjpy.trace.format.known_answers import KnownAnswers
 from demyjpy.trace.format.message_stories import MessageStory, messages_of
 from demyjpy.trace.format.recorded_steps import Moment, moments_of
@@ -42,10 +42,13 @@ class Trace:
     def of_steps(
         cls, steps: Iterable[Step], *, raw: bool = False, time: float = 0.0, source: str = ""
     ) -> "Trace":
-        """The session whose steps an observer saw."""
+        """The session whose steps an observer saw; ``time``: until one of them has a time."""
         seen = list(steps)
         converter = StepConverter(seen[0].session if seen else "", raw)
-        records = [record for step in seen for record in converter.take(step, time)]
+        records: list[Record] = []
+        for step in seen:
+            time = time if step.time is None else step.time
+            records += converter.take(step, time)
         is_over = bool(seen) and isinstance(seen[-1].event, ev.Disconnect)
         return cls(converter.session, (*records, *([converter.end(time)] if is_over else [])), source)
 
@@ -86,6 +89,11 @@ class Trace:
         last = self.records[-1] if self.records else {}
         found = last.get("how") if last.get("direction") == "end" else None
         return found if isinstance(found, str) else "cut"
+
+    @property
+    def ended_at(self) -> float | None:
+        """When it ended (seconds since 1970); None if the trace does not say."""
+        return None if self.how == "cut" else time_of(self.records[-1])
 
     @property
     def reason(self) -> str:
@@ -132,6 +140,6 @@ class Trace:
         setup = Setup(as_on_connect(handlers), observer=steps.append, clock=clock)
         with FilterConnection(setup, self.name, self.known_answers()) as connection:
             for exchange in self.exchanges:
-                connection.say(exchange.sent)
-            connection.end()
+                connection.say(exchange.sent, exchange.time)
+            connection.end(self.ended_at)
         return tuple(steps)

@@ -19,12 +19,15 @@ from demyjpy.errors import MilterError
 from demyjpy.events import strip_brackets
 from demyjpy.findings import Finding
 from demyjpy.registry import Handler
+from demyjpy.reports import Note, words_of_report
+from demyjpy.requests import Request
 from demyjpy.trace.display.wording import (
     ending,
     envelope,
     finding_words,
     plural,
     safe,
+    withheld_words,
 )
 from demyjpy.trace.format.exchanges import Exchange, Reply
 from demyjpy.trace.format.message_stories import Follower, MessageStory
@@ -55,6 +58,8 @@ _LEARNED: Final = 5  # answers of a message that stand in its line
 
 _OF_CONNECTION: Final = frozenset({"connect", "hello"})
 
+_WITHHELD: Final = 10  # of a message that stand in its line
+
 _DECIDERS: Final = 16  # verdicts of a session whose handlers are known
 
 
@@ -68,9 +73,11 @@ class _SessionNotes:
     reply: Reply | None = None  # to what the MTA said last, until all handlers have run
     deciders: dict[int, str] = field(factory=dict)  # the latest handlers, by hashes of their verdicts
     editors: dict[str, None] = field(factory=dict)
+    withheld: dict[str, None] = field(factory=dict)  # by filters that are only tried, in words
     findings: tuple[Finding, ...] = ()  # all that the context has
     learned: list[str] = field(factory=list)  # answers, in words
     learned_count: int = 0
+    notes: tuple[Note, ...] = ()
     errors: int = 0
     spent: float = 0.0
     macros: Macros = NO_MACROS  # as far as they say a queue id: of the tape only
@@ -132,15 +139,20 @@ class Explainer:
         end = ending(message, by, session.editors, says_what=True)
         if session.findings:
             end += f", found {_words_for(session.findings)}"
+        if session.withheld:
+            end += f", would have: {'; '.join(session.withheld)}"
         if session.learned:
             more = session.learned_count - len(session.learned)
             asked = "; ".join(session.learned) + (f"; and {more} more" if more else "")
             end += f", asked {asked}"
+        if session.notes:
+            said = [safe(words_of_report(one))[: self._length] for one in session.notes]
+            end += f", noted {'; '.join(said)}"
         if session.errors:
             end += f", {plural(session.errors, 'failure')} of handlers"
         if session.spent:
             end += f", {session.spent * 1000:.1f} ms"
-        session.deciders, session.editors = {}, {}
+        session.deciders, session.editors, session.withheld, session.notes = {}, {}, {}, ()
         session.errors, session.spent = 0, 0.0
         session.learned, session.learned_count = [], 0
         # what was found at the beginning of the connection holds for the next message, too
@@ -227,6 +239,11 @@ def _note(session: _SessionNotes, step: Step) -> None:
     if step.handler is None:
         return
     session.findings = _findings_in(step.after)
+    if step.withheld:
+        if len(session.withheld) < _WITHHELD:
+            name = safe(step.handler.filter or step.handler.name)
+            session.withheld[f"{name}: {withheld_words(step.withheld)}"] = None
+        return
     for action in step.actions:
         if is_verdict(action):
             key = _hash(action)
@@ -234,7 +251,9 @@ def _note(session: _SessionNotes, step: Step) -> None:
             session.deciders[key] = step.handler.name
             if len(session.deciders) > _DECIDERS:
                 del session.deciders[next(iter(session.deciders))]
-        elif not isinstance(action, act.Negotiate):
+        elif isinstance(action, Note):
+            session.notes = (*session.notes, action)[:_FINDINGS]
+        elif not isinstance(action, act.Negotiate | Request):
             session.editors[step.handler.name] = None
 
 

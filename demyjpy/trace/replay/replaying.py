@@ -4,8 +4,9 @@ What the filter has declined is not said, and after a verdict that ends a messag
 another filter than the recorded one can be played, one that negotiates something else too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import groupby
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -13,12 +14,13 @@ from attrs import field, frozen
 from demyjpy import actions as act
 from demyjpy.codec import EVENTS, ROW_OF_NAME, decode_event, encode_event
 from demyjpy.context import Context
-from demyjpy.engine.connection import OnError, Setup, Step, Trouble
+from demyjpy.engine.connection import Setup, Step, Trouble
 from demyjpy.engine.handler_results import check_context
 from demyjpy.engine.limits import Limits
 from demyjpy.engine.open_questions import Asked
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import MilterError
+from demyjpy.filter_policy import OnError
 from demyjpy.handlers import ENVELOPE, as_registry, merge_handlers, watch_envelope
 from demyjpy.questions import Outcome
 from demyjpy.registry import Registry
@@ -188,7 +190,7 @@ def replay(trace: Trace, played: Filter, *, observed: bool = False) -> Replayed:
             replies.append(mta.say(exchange))
             groups.append(tuple(steps))
             steps.clear()
-        mta.connection.end()
+        mta.connection.end(trace.ended_at)
     if groups:
         groups[-1] += tuple(steps)
     return Replayed(
@@ -215,7 +217,9 @@ class ReplayMta:
         """One packet of the MTA's, if it would say it; and what is said to it."""
         if self._is_skipped(exchange):
             return Reply(exchange, b"", self.leading_space, is_skipped=True)
-        reply = Reply(exchange, self.connection.say(self._data_of(exchange)), self.leading_space)
+        reply = Reply(
+            exchange, self.connection.say(self._data_of(exchange), exchange.time), self.leading_space
+        )
         if exchange.letter == _C.MAIL:
             self._recipients = self._refused = 0
         self._recipients += exchange.letter == _C.RCPT
@@ -279,12 +283,21 @@ def replay_at_once(trace: Trace, played: Filter) -> tuple[bytes, AskedAgain]:
     answers = trace.known_answers()
     setup = played.setup(trace, None, [])
     with FilterConnection(setup, trace.name, played.ask or answers) as connection:
-        told = [exchange.sent for exchange in trace.exchanges]
-        if not answers.has_any:  # else each question has to be answered before the next packet
-            told = [b"".join(told)]
-        said = b"".join([connection.say(one) for one in told])
-        connection.end()
+        said = b"".join(
+            [
+                connection.say(data, time)
+                for time, exchanges in groupby(trace.exchanges, lambda exchange: exchange.time)
+                for data in _told(exchanges, at_once=not answers.has_any)
+            ]
+        )
+        connection.end(trace.ended_at)
     return said, AskedAgain.of(answers)
+
+
+def _told(exchanges: Iterable[Exchange], *, at_once: bool) -> list[bytes]:
+    """What came at one time; if not ``at_once``, each question is answered before the next packet."""
+    told = [exchange.sent for exchange in exchanges]
+    return [b"".join(told)] if at_once else told
 
 
 def recorded_answers(trace: Trace) -> Replayed:

@@ -18,12 +18,13 @@ from demyjpy import events as ev
 from demyjpy.context import Context
 from demyjpy.drivers.report import Seldom, log
 from demyjpy.drivers.spool import KEPT_IN_MEMORY, SpoolFile
-from demyjpy.engine.connection import OnError, Setup, Step
+from demyjpy.engine.connection import Setup, Step
 from demyjpy.engine.letters import BODY, OPTNEG, QUIT, QUIT_NC
 from demyjpy.engine.open_questions import Learned
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.engine.stock import Spooling
 from demyjpy.engine.told_questions import weight_of_told
+from demyjpy.filter_policy import OnError
 from demyjpy.handlers import as_registry
 from demyjpy.registry import Registry
 from demyjpy.trace.display.wording import ending, envelope, safe
@@ -96,12 +97,13 @@ def shadow(
 class _Said:
     """What the MTA said (None: the connection ended), and what the live filter answered, as bytes.
 
-    ``has_failed``: one of its handlers did. ``number`` is that of the event on its connection.
-    ``learned`` are the answers that it had by then.
+    ``time`` is when (seconds since 1970). ``has_failed``: one of its handlers did. ``number`` is that of
+    the event on its connection. ``learned`` are the answers that it had by then.
     """
 
     session: str
     packet: Packet | None
+    time: float
     sent: bytes = b""
     number: int = 0
     has_failed: bool = False
@@ -176,7 +178,8 @@ class _Stage:
             return  # a message is given up: what the MTA says next tells that
         if said is None:
             queue_id = queue_id_in(step.before)
-            said = _Said(name, _packet_in(step), number=step.exchange, queue_id=queue_id)
+            when = time.time() if step.time is None else step.time
+            said = _Said(name, _packet_in(step), when, number=step.exchange, queue_id=queue_id)
         said = evolve(
             said,
             sent=step.sent,
@@ -258,7 +261,7 @@ class _Stage:
             join_frame(*packet, limit=LONGEST_PACKET),
             said.sent,
             said.sent,
-            time.time(),
+            said.time,
             session.leading_space,
             said.queue_id,
             {},
@@ -271,7 +274,7 @@ class _Stage:
         live = session.live(reply)
         if said.packet is None:
             new = session.candidate(Reply(exchange, b""))
-            session.mta.connection.end()
+            session.mta.connection.end(said.time)
             session.mta.connection.close()
             del self._sessions[name]
         else:
