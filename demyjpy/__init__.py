@@ -38,7 +38,7 @@ from demyjpy.context import (
     take_actions,
 )
 from demyjpy.drivers import AsyncServer, running, serve
-from demyjpy.engine.connection import Observer, OnError, Step
+from demyjpy.engine.connection import Observer, Step
 from demyjpy.engine.limits import Limits
 from demyjpy.errors import (
     AddressError,
@@ -69,6 +69,7 @@ from demyjpy.events import (
     Recipient,
     Unknown,
 )
+from demyjpy.filter_policy import OnError
 from demyjpy.findings import Finding, find, findings, total_score
 from demyjpy.handlers import (
     default_event_handler,
@@ -78,6 +79,7 @@ from demyjpy.handlers import (
     with_handlers,
 )
 from demyjpy.message import Message
+from demyjpy.policies import with_policy
 from demyjpy.questions import Answered, Failed, Late, Question, Unasked, answer, ask
 from demyjpy.registry import Handler, Registry
 from demyjpy.shorthands import (
@@ -201,4 +203,5 @@ __all__ = [
     "tempfail",
     "total_score",
     "with_handlers",
+    "with_policy",
 ]

@@ -176,7 +176,8 @@ class Conditional(Registry):
             blocking=not is_async and any(handler.blocking for handler in handlers.values()),
             rejected=own is not None and own.rejected,
             filter=self.name if own is None else own.filter,
-            timeout=None if own is None else own.timeout,
+            # of those that it runs one after the other, as of one: an MTA waits no longer here
+            timeout=max((one.timeout for one in handlers.values() if one.timeout), default=None),
             needs=frozenset() if own is None else own.needs,
             asking=None if own is None else self._asking(own, name, handlers),
             within=WITHIN if own is None else own.within,
@@ -190,14 +191,11 @@ class Conditional(Registry):
 
         def ask_if_chosen(event: Any, ctx: Context) -> Any:
             case: _Case = ctx.get(self._key, _UNDECIDED)
-            if name == "recipient" and _is_refused(ctx):
-                is_chosen = case.is_chosen
-            elif case.is_chosen is None:
+            is_chosen = case.is_chosen and case.refusal is None
+            if case.is_chosen is None and not (name == "recipient" and _is_refused(ctx)):
                 is_chosen = self._ask(name, event, ctx)
                 if is_chosen and case.before(name):
                     raise _too_late(own, name)
-            else:
-                is_chosen = case.is_chosen and case.refusal is None
             return asking(event, ctx) if is_chosen else {}
 
         return ask_if_chosen

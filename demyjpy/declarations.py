@@ -10,6 +10,7 @@ from attrs import field, frozen
 from demyjpy.context import check_mapping, check_state
 from demyjpy.engine.negotiation import ACTION_FLAGS, EVENT_NAMES, MACRO_EVENTS
 from demyjpy.errors import HandlerError, describe
+from demyjpy.filter_policy import NO_POLICY, Policy
 from demyjpy.wire.codes import MACROS_PER_STAGE
 from demyjpy.wire.fields import spell_macro
 
@@ -179,7 +180,7 @@ class Declarations:
     ``facts`` are those that it reads; ``asks`` says who answers its questions, by class; ``every`` are
     its jobs by their period in seconds; ``resources``: what performers get, by name.
     ``alternative``: filters with different ones are never asked about the same message, as those of a
-    canary. Empty for a filter that is asked about each.
+    canary. Empty for a filter that is asked about each. ``policy``: see `with_policy`.
     """
 
     actions: frozenset[str] = field(default=(), converter=_actions)
@@ -195,3 +196,4 @@ class Declarations:
     asks: Mapping[type, Callable[..., Any]] = field(factory=dict, converter=_performers)
     every: Mapping[float, Any] = field(factory=dict, converter=_jobs)
     resources: Mapping[str, Callable[..., Any]] = field(factory=dict, converter=_resources)
+    policy: Policy = NO_POLICY

@@ -93,19 +93,26 @@ class HandlerError(MilterError):
 
 
 class DeadlineError(HandlerError):
-    """A handler took longer than the option ``handler_timeout`` allows; ``handler`` is its name."""
+    """A handler took longer than it may; ``handler`` is its name, ``seconds`` is what it had.
 
-    def __init__(self, handler: str, seconds: float, left: str) -> None:
+    ``option`` is what said so: ``handler_timeout=`` of the server, or ``timeout=`` of the handler or of
+    its filter.
+    """
+
+    def __init__(
+        self, handler: str, seconds: float, left: str, option: str = "handler_timeout="
+    ) -> None:
         super().__init__(
-            f"expected {handler} to return within {seconds:g} s (the option handler_timeout=), "
+            f"expected {handler} to return within {seconds:.4g} s (the option {option}), "
             f"got nothing; {left}"
         )
         self.handler = handler
         self.seconds = seconds
         self.left = left
+        self.option = option
 
-    def __reduce__(self) -> tuple[type, tuple[str, float, str]]:
-        return type(self), (self.handler, self.seconds, self.left)
+    def __reduce__(self) -> tuple[type, tuple[str, float, str, str]]:
+        return type(self), (self.handler, self.seconds, self.left, self.option)
 
 
 class AddressError(MilterError, ValueError):

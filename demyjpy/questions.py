@@ -174,7 +174,7 @@ def answer(
             value, option = failed, "failed"
         case Late():
             value, option = late, "late"
-        case Unasked():
+        case _:
             value, option = unasked, "unasked"
     if value is _RAISES:
         raise HandlerError(

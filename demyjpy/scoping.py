@@ -47,10 +47,12 @@ class Scoped(Registry):
     def __init__(self, corner: Corner, inner: Registry, called: str | None = None) -> None:
         self._corner, self._inner = corner, inner
         declared = inner.declarations
+        policy = declared.policy.with_functions(lambda function: _on_error_in(corner.name, function))
         super().__init__(
             None,
             evolve(
                 declared,
+                policy=policy,
                 state={corner.name: small_map(declared.state)},
                 corners=(corner, *declared.corners),
                 name=declared.name if called is None else called,
@@ -106,6 +108,16 @@ def wrap_scope(name: str, handler: Handler[Any]) -> Handler[Any]:
         function=function,
         asking=lambda event, ctx: asking(event, enter_scope(name, ctx)),
     )
+
+
+def _on_error_in(name: str, on_error: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of a filter's policy that works in the corner ``name``, as its handlers do."""
+
+    def answer(error: Exception, event: Any, ctx: Context) -> Any:
+        seen = enter_scope(name, ctx)
+        return leave_scope(name, ctx, seen, on_error(error, event, seen))
+
+    return answer
 
 
 def enter_scope(name: str, ctx: Context) -> Context:

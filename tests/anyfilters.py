@@ -19,6 +19,7 @@ from demyjpy.context import ENGINE_KEYS, Context, get_macro, remember, send_acti
 from demyjpy.findings import find
 from demyjpy.handlers import default_event_handler, define_event_handlers, scoped
 from demyjpy.message import Message
+from demyjpy.policies import with_policy
 from demyjpy.registry import QUIETABLE, Registry
 from demyjpy.wishes import become
 
@@ -160,6 +161,8 @@ class AnyFilter:
             registry.add(name, self._handler(name, script, notebook), **options)
         if self.kind == "scoped":
             return scoped(f"corner {self.number}", registry)
+        if self.kind in POLICIES:
+            return with_policy(registry, **POLICIES[self.kind])
         return only_if(choose, registry) if self.kind == "only_if" else registry
 
     def _handler(self, name: str, script: tuple[str, ...], notebook: Notebook) -> Any:
@@ -189,7 +192,17 @@ class AnyFilter:
         return handle
 
 
-KINDS = ("", "named", "scoped", "only_if")
+def answer_failure(error: Exception, event: Any, ctx: Context) -> Context:
+    """A policy that is a function, and may itself do what is not allowed."""
+    names = ("continue", "reject", "edit and reject", "raise", "accept", "add_header")
+    return BEHAVIOURS[names[crc32(f"{type(event)} {type(error)}".encode()) % len(names)]](ctx)
+
+
+POLICIES: dict[str, dict[str, Any]] = {
+    "tried": {"enforce": False, "on_error": answer_failure},
+    "own policy": {"on_error": answer_failure},
+}
+KINDS = ("", "named", "scoped", "only_if", *POLICIES)
 
 
 def choose(event: Any, ctx: Context) -> bool | None:

@@ -21,9 +21,9 @@ FLOORS = (
     ("engine.cache", "engine.smallmap", "engine.macros", "engine.negotiation"),
     (
         *("context", "declarations", "decorators", "registry", "shorthands", "findings", "wishes"),
-        *("requests", "questions"),
+        *("requests", "questions", "filter_policy"),
     ),
-    ("wrapping", "scoping", "merging", "conditions", "handlers"),
+    ("wrapping", "scoping", "merging", "conditions", "handlers", "policies"),
     ("engine",),
     ("drivers",),
     ("mta",),

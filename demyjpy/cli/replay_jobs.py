@@ -16,8 +16,8 @@ from attrs import evolve, frozen
 
 from demyjpy.cli.loading import load_filter
 from demyjpy.cli.replay_report import SessionReport
-from demyjpy.engine.connection import OnError
 from demyjpy.errors import TraceError
+from demyjpy.filter_policy import OnError
 from demyjpy.trace.format.reading import Lines
 from demyjpy.trace.format.trace import Trace
 from demyjpy.trace.replay.comparing import Compared, compare_bytes, compare_filters, compare_messages

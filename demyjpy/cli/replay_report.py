@@ -53,7 +53,7 @@ class StepReport:
     """The first step that differs. ``old`` and ``new`` are what each filter said, in words.
 
     ``context`` is what the handler got, ``changes`` what it made of that: values as a trace has them, so
-    that they can go from one process to another.
+    that they can go from one process to another. ``is_withheld``: it is what they would have said.
     """
 
     step: int
@@ -64,6 +64,7 @@ class StepReport:
     context: dict[str, Any] = field(factory=dict)
     changes: ContextChanges = ContextChanges()
     error: str = ""
+    is_withheld: bool = False
 
     @classmethod
     def of(cls, one: Difference) -> "StepReport":
@@ -82,6 +83,7 @@ class StepReport:
             context,
             ContextChanges(**changed),
             one.error,
+            one.is_withheld,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -270,7 +272,8 @@ def session_lines(found: SessionReport) -> Iterator[str]:
 
 def _where(why: StepReport) -> str:
     by = f", by {safe(why.handler)}" if why.handler else ""
-    return f"differs at step {why.step}, {why.event}{by}"
+    what = " in what is withheld" if why.is_withheld else ""
+    return f"differs{what} at step {why.step}, {why.event}{by}"
 
 
 def _why_lines(why: StepReport) -> Iterator[str]:

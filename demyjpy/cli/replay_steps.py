@@ -42,6 +42,8 @@ def _did(moment: Moment) -> list[str]:
             lines.append(f"handler: {safe(part.handler)}{safe(again_words(part.again))}")
         if part.actions:
             lines.append(f"queued: {answer_words(part.actions)}")
+        if part.withheld:
+            lines.append(f"would have: {answer_words(part.withheld)}")
         lines += [f"found: {finding_words(one)}" for one in part.findings]
         lines += [f"error: {shorten(error)}" for error in part.errors]
     if moment.answer:
@@ -61,6 +63,8 @@ def _does(step: Step) -> list[str]:
         lines.append(f"handler: {safe(step.handler.name)}" + (f" ({file}:{line})" if file else ""))
     if step.actions:
         lines.append(f"queued: {answer_words(step.actions)}")
+    if step.withheld:
+        lines.append(f"would have: {answer_words(step.withheld)}")
     lines += [f"found: {finding_words(one)}" for one in new_findings(step.before, step.after)]
     if step.error is not None:
         lines.append(f"error: {shorten(f'{type(step.error).__name__}: {step.error}')}")

@@ -42,7 +42,7 @@ class Act:
     """What a handler did; ``source`` is its text where it is known, ``duration`` in seconds.
 
     ``again`` is the event that it got, if its filter waited for the end of the message, or got all of
-    the message as a value.
+    the message as a value. ``withheld`` is what it would have said if its filter were enforced.
     """
 
     handler: str
@@ -55,6 +55,7 @@ class Act:
     place: str = ""
     source: str = ""
     again: str = ""
+    withheld: tuple[Any, ...] = ()
 
 
 @frozen
@@ -80,6 +81,7 @@ def recorded_views(moments: Iterable[Moment]) -> Iterator[View]:
                 part.errors,
                 part.duration or None,
                 again=part.again,
+                withheld=part.withheld,
             )
             for part in one.parts
         )
@@ -114,6 +116,7 @@ def _act(step: Step) -> Act:
         f"{file}:{line}" if file else "",
         _source_of(step.handler),
         name_of(step.event) if step.is_shown_again else "",
+        step.withheld,
     )
 
 
@@ -224,6 +227,7 @@ def _did(act: Act) -> Iterator[Markup]:
         "div",
         element("div", title, element("span", f" {place}", kind="dim")),
         element("div", f"queued: {answer_words(act.actions)}") if act.actions else (),
+        element("div", f"would have: {answer_words(act.withheld)}") if act.withheld else (),
         (element("div", f"found: {finding_words(one)}") for one in act.findings),
         (element("div", one, kind="error") for one in act.errors),
         pages.changes(old, new),

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from urllib.parse import parse_qsl
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
+from demyjpy.drivers.roles import Role
 from demyjpy.drivers.systemd import inherited
 from demyjpy.errors import AddressError
 
@@ -182,13 +183,14 @@ class Listener:
 
     ``address`` is where it listens, with the port that the system chose. ``file`` is the identity of
     the file to remove with it: by the time, another program may listen at the same path.
-    ``is_shared``: other processes accept from it, too.
+    ``is_shared``: other processes accept from it, too. ``role`` says which of them does the jobs.
     """
 
     socket: socket.socket
     address: Address
     file: tuple[int, int] | None = None
     is_shared: bool = False
+    role: Role = field(factory=Role, eq=False)
 
     def close(self) -> None:
         """Listen no more. Once is enough, twice does no harm."""

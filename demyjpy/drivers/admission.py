@@ -13,6 +13,7 @@ from attrs import frozen
 
 from demyjpy.drivers.options import ServerOptions
 from demyjpy.drivers.report import Seldom, log
+from demyjpy.drivers.resources import Opened
 from demyjpy.engine.connection import Setup
 from demyjpy.registry import Registry
 from demyjpy.shorthands import tempfail
@@ -26,13 +27,15 @@ class Guest:
     """A connection that was let in.
 
     ``peer`` is its IP address, empty for a Unix socket. One that is not ``is_served`` was let in only
-    to be told to come back later; ``patience`` is how long it may be silent, in seconds.
+    to be told to come back later; ``patience`` is how long it may be silent, in seconds. ``opened`` are
+    the resources of its filter, which are open for as long as it is in.
     """
 
     peer: str
     setup: Setup
     is_served: bool
     patience: float
+    opened: Opened
 
 
 def _come_back_later() -> Registry:
@@ -45,11 +48,12 @@ def _come_back_later() -> Registry:
 class Door:
     """Counts who is in. Its callers see to it that one of them asks at a time.
 
-    ``setup`` is what the next guest gets.
+    ``setup`` is what the next guest gets, ``opened`` the resources of that filter.
     """
 
     def __init__(self, options: ServerOptions, setup: Setup) -> None:
         self.setup = setup
+        self.opened = Opened()
         self._options = options
         self._refusing = ServerOptions(limits=options.limits).setup(_come_back_later(), setup.defers)
         self._peers: Counter[str] = Counter()
@@ -76,11 +80,12 @@ class Door:
         else:
             self.served += 1
             self._peers[name] += 1
-            return Guest(name, self.setup, True, options.idle_timeout)
+            self.opened.hold()
+            return Guest(name, self.setup, True, options.idle_timeout, self.opened)
         if self.refused >= REFUSED_AT_ONCE:
             return None
         self.refused += 1
-        return Guest(name, self._refusing, False, options.negotiate_timeout)
+        return Guest(name, self._refusing, False, options.negotiate_timeout, self.opened)
 
     def leave(self, guest: Guest) -> None:
         """A guest has gone."""
@@ -88,6 +93,7 @@ class Door:
             self.refused -= 1
             return
         self.served -= 1
+        guest.opened.release()
         self._peers[guest.peer] -= 1
         if not self._peers[guest.peer]:
             del self._peers[guest.peer]  # there are many addresses in the world

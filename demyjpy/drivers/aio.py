@@ -20,7 +20,9 @@ from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.options import ServerOptions, make_options
 from demyjpy.drivers.pool import DaemonExecutor, Pool
 from demyjpy.drivers.report import log
+from demyjpy.drivers.resources import CLOSING, NOT_CLOSED
 from demyjpy.drivers.server import Server
+from demyjpy.drivers.side_loop import OwnLoop
 from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.sockets import send_at_once
 from demyjpy.drivers.transport import Poller
@@ -32,6 +34,7 @@ from demyjpy.engine.pipeline import run_call, run_call_async
 from demyjpy.errors import HandlerError
 
 _ACCEPTS: Final = 64  # connections taken at one wake-up
+_LOOK: Final = 0.02  # seconds between two looks whether jobs have ended
 _PARTING: Final = 1.0  # seconds for the last handlers of sessions that were cut
 
 
@@ -50,14 +53,22 @@ class AsyncServer(Server):
         await self.close()
 
     async def start(self) -> None:
-        """Listen. `AddressError` says why that is not possible."""
-        self._listener = self._listen()
+        """Listen. `AddressError` says why that is not possible, `HandlerError` what did not open."""
+        self._listen()
         self._sessions: set[AsyncSession] = set()
         self._left: set[asyncio.Future[Any]] = set()
         """Tasks that were cancelled, and have not ended yet."""
         self._loop = asyncio.get_running_loop()
+        try:
+            opening = self._begin_resources(OwnLoop(self._loop))
+            self._door.opened = await asyncio.wrap_future(opening, loop=self._loop)
+        except BaseException:
+            self._listener.close()
+            await self._end_resources()
+            raise
         self.poller = Poller(self._loop)
         self._over = asyncio.Event()
+        self._is_hurried = False
         self._pool = Pool(self.options.blocking_threads)
         self._watch = LoopWatch(self._loop.call_soon_threadsafe, self.options.warn_blocked)
         self._watch.start()
@@ -67,6 +78,7 @@ class AsyncServer(Server):
         at_once = 1 if self._listener.is_shared else _ACCEPTS  # or the first worker to wake gets all
         self._acceptor = Acceptor(self._listener.socket, self._take, at_once, lambda: self._door.is_shut)
         self._acceptor.resume()
+        self._begin_jobs(self._on_connect)
 
     async def close(self, grace: float | None = None) -> None:
         """Stop accepting, end all sessions, and return when the last is gone.
@@ -75,17 +87,22 @@ class AsyncServer(Server):
         the option).
         """
         self.stopping = True
+        self._jobs.stop()
+        seconds = self.options.grace if grace is None else grace
+        end = monotonic() + seconds
         self._acceptor.close()
         self._listener.close()
         for session in tuple(self._sessions):
             session.leave_if_idle()
         try:
-            await self._wait_empty(self.options.grace if grace is None else grace)
+            await self._wait_empty(seconds)
+            await self._end_jobs(end)
             self._cut()
             await self._wait_empty(_PARTING)
             for session in tuple(self._sessions):
                 session.abandon()
             await self._wait_empty(_PARTING)
+            await self._end_resources()
         finally:
             self._cut()  # if closing itself is cancelled
             self.poller.close()
@@ -94,6 +111,23 @@ class AsyncServer(Server):
             if self._pulse:
                 self._pulse.stop()
             self._end_threads()
+
+    async def _end_jobs(self, end: float) -> None:
+        """Wait for those that run, but no longer than the grace period, and for none in a hurry."""
+        while (  # noqa: ASYNC110  # they end in threads, too
+            self._jobs.is_busy and monotonic() < end and not self._is_hurried
+        ):
+            await asyncio.sleep(_LOOK)
+        self._jobs.cancel()
+
+    async def _end_resources(self) -> None:
+        closing = [asyncio.wrap_future(one) for one in self.resources.end() if not one.done()]
+        if closing and (await asyncio.wait(closing, timeout=CLOSING))[1]:
+            log.warning(NOT_CLOSED, CLOSING)
+
+    def _soon(self, act: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # it has stopped already
+            self._loop.call_soon_threadsafe(act)
 
     def _setup(self, on_connect: Any) -> Setup:
         return self.options.setup(
@@ -110,12 +144,14 @@ class AsyncServer(Server):
     def retire(self, ended: Callable[[], None]) -> None:
         """Accept no more, and say so when the last session has ended by itself."""
         self._retired = ended
+        self._jobs.stop()
         self._acceptor.close()
         if not self._sessions:
             ended()
 
     def hurry(self) -> None:
         """The grace period of `close` is over."""
+        self._is_hurried = True
         self._over.set()
 
     async def _wait_empty(self, seconds: float) -> None:

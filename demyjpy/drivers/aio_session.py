@@ -22,7 +22,7 @@ from demyjpy.engine.handler_results import as_exception
 from demyjpy.engine.hot_path import Line
 from demyjpy.engine.open_questions import Wait
 from demyjpy.engine.pipeline import PROGRESS, open_connection
-from demyjpy.errors import DeadlineError, HandlerError
+from demyjpy.errors import HandlerError
 from demyjpy.events import Abort, Disconnect
 from demyjpy.questions import LATE, Outcome
 
@@ -236,8 +236,8 @@ class AsyncSession:
         self._started = monotonic()
         self._running, self._give_up = self._server.call(call)
         self._running.add_done_callback(self._called)
-        timeout = self._server.options.handler_timeout
-        self._deadline = self._loop.call_later(timeout, self._overdue, self._running, call, timeout)
+        timeout = self._server.options.time_for(call)
+        self._deadline = self._loop.call_later(timeout, self._overdue, self._running, call)
 
     def _note_end(self, connection: Connection) -> None:
         """Signs of life are due from when an end of message is in hand, whoever is called meanwhile."""
@@ -261,10 +261,10 @@ class AsyncSession:
             self._keepalive.cancel()
             self._keepalive = None
 
-    def _overdue(self, running: "asyncio.Future[Any]", call: Call, timeout: float) -> None:
+    def _overdue(self, running: "asyncio.Future[Any]", call: Call) -> None:
         """The handler has had its time: what it does now is no longer waited for."""
         if running.remove_done_callback(self._called):
-            self._fail(DeadlineError(call.handler.name, timeout, self._give_up()))
+            self._fail(self._server.options.late(call, self._give_up()))
 
     def _fail(self, error: HandlerError) -> None:
         failed = self._loop.create_future()

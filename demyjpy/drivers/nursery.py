@@ -23,6 +23,7 @@ from attrs import frozen
 from demyjpy.drivers.loading import Outcome, too_long, why
 from demyjpy.drivers.processes import HELD, flush, fork, see_off
 from demyjpy.drivers.report import log
+from demyjpy.drivers.resources import has_resources
 from demyjpy.drivers.signals import Bell
 
 NAME: Final = "demyjpy-filter"
@@ -53,6 +54,7 @@ _ASK: Final = b"+"
 _NO_MORE: Final = b"-"
 # none begins as what faulthandler writes, in pieces
 _LOADED: Final = b"\1"
+_WITH_RESOURCES: Final = b"r"
 _FAILED: Final = b"\2"
 _BORN: Final = b"\3"
 _ENDED: Final = b"\4"
@@ -69,6 +71,8 @@ class Nursery:
         self._ended: dict[int, int] = {}
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pid = 0
+        self.has_resources = False
+        """Whether a worker with this filter may find that it cannot run, though it was loaded."""
 
         def live(held: set[int]) -> NoReturn:
             self._socket.close()
@@ -178,6 +182,7 @@ class Nursery:
         """What it says until it has loaded."""
         if said[:1] == _LOADED:
             self._outcome = Outcome(self)
+            self.has_resources = said[1:] == _WITH_RESOURCES
         elif said[:1] == _FAILED:
             self._outcome = Outcome(error=said[1:].decode(errors="backslashreplace"))
         else:  # faulthandler writes a line at a time
@@ -243,7 +248,7 @@ class _Side:
         flush()
         gc.collect()
         gc.freeze()
-        self._say(_LOADED)
+        self._say(_LOADED + (_WITH_RESOURCES if has_resources(found) else b""))
         return found
 
     def _say(self, packet: bytes) -> None:

@@ -11,18 +11,22 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from inspect import signature
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from attrs import field, fields_dict, frozen
 from attrs import validators as v
 
+from demyjpy.context import check_mapping
 from demyjpy.drivers.spool import KEPT_IN_MEMORY, SpoolFile
-from demyjpy.engine.connection import Observer, OnError, Setup
+from demyjpy.engine.connection import Call, Observer, Setup
 from demyjpy.engine.limits import Budget, Limits
 from demyjpy.engine.open_questions import Asked
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.engine.stock import Spooling
 from demyjpy.engine.tape import Watcher
+from demyjpy.errors import DeadlineError
+from demyjpy.filter_policy import OnError
 from demyjpy.questions import Outcome
 from demyjpy.registry import Handler
 
@@ -39,6 +43,11 @@ def _networks(given: str | Iterable[str]) -> tuple[IPv4Network | IPv6Network, ..
     return tuple(ip_network(str(one)) for one in ((given,) if isinstance(given, str) else given))
 
 
+def _settings(given: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """A map that nobody can change; an empty one for None."""
+    return MappingProxyType(dict(check_mapping("settings=", {} if given is None else given)))
+
+
 @frozen(kw_only=True)
 class ServerOptions:
     """Options of `start_milter`, `serve` and `running`; times in seconds.
@@ -50,10 +59,13 @@ class ServerOptions:
     if there are none. ``idle_timeout``: without a byte from the MTA (libmilter's MI_TIMEOUT, 7210: an
     SMTP client may idle). ``negotiate_timeout``: from the connection to the end of the negotiation.
     ``write_timeout``: with bytes that the MTA does not take. ``handler_timeout``: for one call of a
-    handler that runs apart. ``warn_blocked``: what a handler may block the event loop before the log
-    names it. ``grace``: for messages in flight when the milter stops.
+    handler that runs apart and has no ``timeout=`` of its own. ``warn_blocked``: what a handler may
+    block the event loop before the log names it. ``grace``: for messages in flight when the milter
+    stops.
     ``spool``: the bytes of a message's body that are kept in memory; a larger body lies in a file
     without a name in the directory of TMPDIR. 0: each body lies in a file.
+    ``settings``: a map that is given to the functions in ``resources=`` of a filter. ``load_timeout``:
+    for opening these resources.
     ``blocking_threads``: for ``blocking=True`` handlers under asyncio. ``loop``: the event loop of the
     asyncio driver, ``"asyncio"`` or ``"uvloop"``, which has to be installed. ``observer``: called with
     every `Step`, which sends each connection the long way, unless it is one of the ``watchers``: they
@@ -76,6 +88,8 @@ class ServerOptions:
     write_timeout: float = field(converter=_seconds, default=300.0, validator=v.gt(0))
     grace: float = field(converter=_seconds, default=30.0, validator=v.ge(0))
     spool: int = field(default=KEPT_IN_MEMORY, validator=[v.instance_of(int), v.ge(0)])
+    settings: Mapping[str, Any] = field(factory=dict, converter=_settings)
+    load_timeout: float = field(converter=_seconds, default=30.0, validator=v.gt(0))
     blocking_threads: int = field(default=64, validator=[v.instance_of(int), v.ge(1)])
     loop: str = field(default="asyncio", validator=v.in_(LOOPS))
     observer: Observer | Watcher | None = None
@@ -91,6 +105,15 @@ class ServerOptions:
     def readers(self) -> tuple[Watcher, ...]:
         """Who reads tapes."""
         return (*self.watchers, *([self.observer] if isinstance(self.observer, Watcher) else []))
+
+    def time_for(self, call: Call) -> float:
+        """The most seconds that this call of a handler may take."""
+        return self.handler_timeout if call.timeout is None else _seconds(call.timeout)
+
+    def late(self, call: Call, left: str) -> DeadlineError:
+        """What is said of a handler that took longer; ``left``: what became of it."""
+        option = "handler_timeout=" if call.timeout is None else "timeout="
+        return DeadlineError(call.handler.name, self.time_for(call), left, option)
 
     def setup(
         self,

@@ -5,13 +5,19 @@ How connections are taken and served is each driver's.
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
+from demyjpy.declarations import Declarations
 from demyjpy.drivers.address import Address, Listener, listen
 from demyjpy.drivers.admission import Door
 from demyjpy.drivers.asker import Asker
+from demyjpy.drivers.jobs import Jobs
+from demyjpy.drivers.loading import why
 from demyjpy.drivers.options import ServerOptions, SessionNames
+from demyjpy.drivers.resources import Opened, Resources
+from demyjpy.drivers.side_loop import Loop
 from demyjpy.drivers.tape_makers import Tapes
 from demyjpy.engine.connection import Setup
 
@@ -26,9 +32,9 @@ class Server(ABC):
     def __init__(
         self, address: Address | Listener, on_connect: Any, options: ServerOptions | None = None
     ) -> None:
-        self._where = address
+        self._where, self._on_connect = address, on_connect
         self.options = options or ServerOptions()
-        self.asker = Asker(self.loop, threads=self.options.blocking_threads)
+        self.asker = Asker(self.loop, self.resources_of, self.options.blocking_threads)
         self._door = Door(self.options, self._setup(on_connect))
         self._names = SessionNames()
         self.tapes = Tapes(self.options.readers)
@@ -48,8 +54,52 @@ class Server(ABC):
         """Listen. `AddressError` says why that is not possible."""
         listener = self._where if isinstance(self._where, Listener) else listen(self._where)
         self.address = str(listener.address)
+        self._listener = listener
         return listener
 
-    def adopt(self, on_connect: Any) -> None:
-        """Serve the sessions to come with this filter; those begun keep theirs. From any thread."""
-        self._door.setup = self._setup(on_connect)
+    def adopt(self, on_connect: Any, ended: Callable[[str], None]) -> None:
+        """Serve the sessions to come with this filter; those begun keep theirs.
+
+        ``ended`` is called when that is so, or known not to be possible, with what was wrong, or with
+        an empty text; it is called at once if the filter has no resources. Only where the driver works.
+        """
+        setup = self._setup(on_connect)
+        opening = self.resources.open(on_connect, self.options.load_timeout)
+
+        def take_over() -> None:
+            ended(self._take_over(on_connect, setup, opening))
+
+        if opening.done():
+            take_over()
+        else:
+            opening.add_done_callback(lambda _: self._soon(take_over))
+
+    def _take_over(self, on_connect: Any, setup: Setup, opening: "Future[Opened]") -> str:
+        """The resources are open, or what was wrong."""
+        error = opening.exception()
+        if error is not None:
+            return why(error)
+        before, self._door.opened = self._door.opened, opening.result()
+        self._door.setup = setup
+        before.release()
+        self._jobs.stop()
+        self._begin_jobs(on_connect)
+        return ""
+
+    def _begin_jobs(self, on_connect: Any) -> None:
+        self._jobs = Jobs(on_connect, self._door.opened, self._listener.role, self._loop_beside)
+        self._jobs.start()
+
+    @abstractmethod
+    def _soon(self, act: Callable[[], None]) -> None:
+        """Have this done where the driver works. From any thread."""
+
+    def _begin_resources(self, loop: Loop) -> "Future[Opened]":
+        """Open what the filter declares."""
+        self._loop_beside = loop
+        self.resources = Resources(self.options.settings, loop)
+        return self.resources.open(self._on_connect, self.options.load_timeout)
+
+    def resources_of(self, declarations: Declarations) -> Mapping[str, Any]:
+        """What performers of a filter get; from any thread."""
+        return self.resources.of(declarations)

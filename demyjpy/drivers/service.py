@@ -43,7 +43,7 @@ class Service:
         self._reload = reload if isinstance(reload, Reload) else Reload(reload)
         self._check, self._seconds = check, seconds
         self._controls: Controls | None = None
-        self._is_asked = False
+        self._is_asked = self._is_adopting = False
         self._trial: Trial | None = None
         self._started = 0.0
         self._status = "starting"
@@ -77,7 +77,7 @@ class Service:
 
     def load_if_idle(self) -> None:
         """Load it again, unless that is done already."""
-        if self._trial is None:
+        if self._trial is None and not self._is_adopting:
             self.load_again()
 
     def tend(self) -> float:
@@ -88,7 +88,7 @@ class Service:
 
     def _begin(self, controls: Controls) -> None:
         """Where the driver works. What was begun before is of no use any more, or has to end first."""
-        if self._trial is not None and not self._trial.cancel():
+        if self._is_adopting or (self._trial is not None and not self._trial.cancel()):
             self._is_asked = True
             return
         self.notifier.reloading()
@@ -115,9 +115,13 @@ class Service:
         if outcome is None or self._controls is None:
             return
         self._trial = None
-        self._conclude(outcome.error or self._adopt(outcome.found, self._controls))
+        if outcome.error:
+            self._conclude(outcome.error)
+        else:
+            self._adopt(outcome.found, self._controls)
 
     def _conclude(self, error: str) -> None:
+        self._is_adopting = False
         if error:
             log.error("the filter was not loaded again and stays as it was: %s", error)
         else:
@@ -132,9 +136,9 @@ class Service:
         self.notifier.ready(self._status)
         self._ask_again()
 
-    def _adopt(self, found: Any, controls: Controls) -> str:
+    def _adopt(self, found: Any, controls: Controls) -> None:
+        self._is_adopting = True
         try:
-            controls.adopt(found)
+            controls.adopt(found, self._conclude)
         except Exception as error:  # noqa: BLE001  # as the check, it looks at the user's
-            return why(error)
-        return ""
+            self._conclude(why(error))

@@ -12,19 +12,23 @@ from typing import Any, Final, Self, TypeAlias
 
 from attrs import frozen
 
+Adopt: TypeAlias = Callable[[Any, Callable[[str], None]], None]
+"""Takes a filter, and what is to be called when it is in use, or known not to be usable."""
+
 
 @frozen
 class Controls:
     """What may be asked of a driver that serves; from any thread, in signal handlers, more than once.
 
     ``stop``: with True at once. ``retire``: accept no more, and stop when the last session has ended by
-    itself. ``adopt``: a filter for the sessions to come, or the error that says why it cannot run.
-    ``soon``: call something where the driver works, as a proof that it does.
+    itself. ``adopt``: a filter for the sessions to come, or the error that says why it cannot run; only
+    where the driver works. The function beside it is called there when it is so, with what was wrong, or
+    with an empty text. ``soon``: call something where the driver works, as a proof that it does.
     """
 
     stop: Callable[[bool], None]
     retire: Callable[[], None]
-    adopt: Callable[[Any], None]
+    adopt: Adopt
     soon: Callable[[Callable[[], None]], None]
 
 

@@ -19,6 +19,7 @@ from demyjpy.drivers.loading import Reload
 from demyjpy.drivers.options import ServerOptions, make_options
 from demyjpy.drivers.privileges import become
 from demyjpy.drivers.report import log
+from demyjpy.drivers.roles import Role
 from demyjpy.drivers.service import Service
 from demyjpy.drivers.signals import Controls, Started, obeyed
 from demyjpy.drivers.spool import warn_of_spool
@@ -53,9 +54,9 @@ def start_milter(
     cannot listen, `HandlerError` if the filter cannot run.
     """
     refuse_while_loading()
+    options["load_timeout"] = load_timeout
     prepare = partial(_prepare, driver, options=options, who=start_milter)
     run, chosen = prepare(on_connect)
-    run = partial(_run_and_end, run, on_end)
     _check_workers(workers)
     service = Service(reload or (lambda: on_connect), prepare, load_timeout)
     with (
@@ -82,17 +83,32 @@ def start_milter(
 
         with _frozen():
             if workers == 1:
-                run(listener, on_connect, chosen, started)
+                _run_and_end(run, on_end, listener, on_connect, chosen, started)
                 return
-            shared = evolve(listener, file=None, is_shared=True)  # its file is the parent's
+            apart = partial(_run_and_end, run, on_end)
+            _run_workers(workers, listener, apart, on_connect, chosen, service, started)
 
-            def work(found: Any, begun: Started) -> None:
-                run(shared, found, chosen, begun)
 
-            tend, lost = service.tend, service.load_if_idle
-            several = Workers(workers, listener, work, on_connect, chosen.grace, tend, lost)
-            service.begin = several.load
-            several.run(started)
+def _run_workers(
+    count: int,
+    listener: Listener,
+    run: _Run,
+    on_connect: Any,
+    options: ServerOptions,
+    service: Service,
+    started: Started,
+) -> None:
+    """Serve in several processes, of which one does the jobs."""
+    with closing(Role.shared()) as role:
+        shared = evolve(listener, file=None, is_shared=True, role=role)  # its file is the parent's
+
+        def work(found: Any, begun: Started) -> None:
+            run(shared, found, options, begun)
+
+        tend, lost = service.tend, service.load_if_idle
+        workers = Workers(count, listener, work, on_connect, options.grace, tend, lost)
+        service.begin = workers.load
+        workers.run(started)
 
 
 def _warn(listener: Listener, on_connect: Any, options: ServerOptions) -> None:

@@ -28,7 +28,6 @@ from demyjpy.engine.open_questions import Wait
 from demyjpy.engine.pipeline import PROGRESS, open_connection, run_call
 from demyjpy.errors import DeadlineError
 from demyjpy.questions import LATE, Outcome
-from demyjpy.registry import Handler
 
 _READ_SIZE: Final = 100_000  # over 128 kB, malloc() asks the kernel for the memory of each read
 _FEW: Final = 8  # reads, after which it is looked what they took
@@ -46,7 +45,7 @@ class Server(Protocol):
     turns: Turns
     stopping: bool
 
-    def leave_behind(self, session: "ThreadSession", handler: Handler[Any]) -> bool:
+    def leave_behind(self, session: "ThreadSession", call: Call) -> bool:
         """Have another thread go on where a handler takes too long; False where there is none."""
 
     def come_back(self) -> None:
@@ -96,7 +95,7 @@ class ThreadSession:
     def take_over(self, error: DeadlineError) -> None:
         """Go on in another thread, as if the handler that takes too long had failed."""
         with self._until_its_end():
-            self._resume(error, self._options.handler_timeout)
+            self._resume(error, error.seconds)
             self._exchange()
 
     @contextmanager
@@ -226,14 +225,14 @@ class ThreadSession:
 
         def give_up() -> None:
             if not is_left:
-                is_left.append(self._server.leave_behind(self, call.handler))
+                is_left.append(self._server.leave_behind(self, call))
 
         def show_life() -> None:
             if not is_left:
                 self._show_life()
 
         self._note_end(self._line.leave())
-        with alarms.every(self._options.handler_timeout, give_up):
+        with alarms.every(self._options.time_for(call), give_up):
             period = self._period
             if period is None:
                 outcome = run_call(call)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import wait
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, Final, Self
@@ -21,13 +22,14 @@ from demyjpy.drivers.alarms import Alarms
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.options import ServerOptions
 from demyjpy.drivers.report import UNFINISHED, log
+from demyjpy.drivers.resources import CLOSING, NOT_CLOSED
 from demyjpy.drivers.server import Server
 from demyjpy.drivers.side_loop import SideLoop
 from demyjpy.drivers.signals import Bell, Controls, Started
 from demyjpy.drivers.thread_session import ThreadSession
 from demyjpy.drivers.turns import BUDGET, Turns
-from demyjpy.engine.connection import Setup
-from demyjpy.errors import DeadlineError, HandlerError
+from demyjpy.engine.connection import Call, Setup
+from demyjpy.errors import HandlerError
 from demyjpy.handlers import as_registry, chain_of
 from demyjpy.registry import Handler
 
@@ -39,7 +41,7 @@ def _is_deferred(handler: Handler[Any]) -> bool:
 
     So does all else that filters get at the end of a message (``defers_ends``).
     """
-    return handler.event == "end_of_message" or handler.blocking
+    return handler.event == "end_of_message" or handler.blocking or handler.timeout is not None
 
 
 def refuse_async(on_connect: Any) -> None:
@@ -66,13 +68,21 @@ class ThreadServer(Server):
         self.close()
 
     def start(self) -> None:
-        """Listen. `AddressError` says why that is not possible."""
-        self._listener = self._listen()
+        """Listen. `AddressError` says why that is not possible, `HandlerError` what did not open."""
+        self._listen()
+        self._side_loop = SideLoop(self.options.blocking_threads)
+        try:
+            self._door.opened = self._begin_resources(self._side_loop).result()
+        except BaseException:
+            self._listener.close()
+            self._end_resources()
+            raise
         self._sessions: set[ThreadSession] = set()
         self._changed = threading.Condition()
         self._left = 0  # threads whose handler took too long, and still runs
         self._is_hurried = False
-        self.alarms, self.turns, self.side_loop = Alarms(), Turns(), SideLoop()
+        self.soon: Callable[[Callable[[], None]], None] = lambda act: act()
+        self.alarms, self.turns = Alarms(), Turns()
         self._ended = ExitStack()
         self._selector = selectors.DefaultSelector()
         # Closing a socket does not wake up who waits on it: one byte here does.
@@ -82,6 +92,7 @@ class ThreadServer(Server):
         self._acceptor = threading.Thread(target=self._accept_all, name="demyjpy-accept", daemon=True)
         self._ended.enter_context(self.alarms.every(self.options.sweep_period, self._sweep))
         self.alarms.start()
+        self._begin_jobs(self._on_connect)
         BIRTHS.start(self._acceptor)  # the last: if the program ends now, it serves or does not start
 
     def close(self, grace: float | None = None) -> None:
@@ -90,6 +101,9 @@ class ThreadServer(Server):
         Those between messages end now, others after theirs, all after ``grace`` seconds (default:
         the option).
         """
+        seconds = self.options.grace if grace is None else grace
+        end = time.monotonic() + seconds
+        self._jobs.stop()
         with self._changed:
             self.stopping = True
             self._changed.notify_all()
@@ -102,17 +116,25 @@ class ThreadServer(Server):
         with self._changed:
             for session in self._sessions:
                 session.leave_if_idle()
-            self._changed.wait_for(
-                lambda: self._is_hurried or not self._sessions,
-                self.options.grace if grace is None else grace,
-            )
+            self._changed.wait_for(lambda: self._is_hurried or not self._sessions, seconds)
+        self._jobs.wait(end - time.monotonic(), lambda: self._is_hurried)
+        self._jobs.cancel()
+        with self._changed:
             for session in self._sessions:
                 session.cut(UNFINISHED)
             self._changed.wait_for(lambda: not self._sessions, _PARTING)
-        self._ended.close()
         self.asker.close()
-        self.side_loop.stop()
+        self._end_resources()
+        self._ended.close()
         self.alarms.stop()
+
+    def _end_resources(self) -> None:
+        if wait(self.resources.end(), CLOSING)[1]:
+            log.warning(NOT_CLOSED, CLOSING)
+        self._side_loop.stop()
+
+    def _soon(self, act: Callable[[], None]) -> None:
+        self.soon(act)
 
     def _setup(self, on_connect: Any) -> Setup:
         refuse_async(on_connect)
@@ -126,10 +148,11 @@ class ThreadServer(Server):
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """The side loop, in which nothing else runs."""
-        return self.side_loop.running()
+        return self._side_loop.running()
 
     def retire(self, ended: Callable[[], None]) -> None:
         """Accept no more, and say so when the last session has ended by itself."""
+        self._jobs.stop()
         with self._changed:
             self._retired = ended
             self._changed.notify_all()
@@ -195,13 +218,12 @@ class ThreadServer(Server):
             for session in self._sessions:
                 session.check_time(now)
 
-    def leave_behind(self, session: "ThreadSession", handler: Handler[Any]) -> bool:
+    def leave_behind(self, session: "ThreadSession", call: Call) -> bool:
         """Have another thread go on where a handler takes too long; False where there is none."""
-        seconds = self.options.handler_timeout
         with self._changed:
             if self._left < self.options.blocking_threads:
                 left = f"its thread goes on, one of {self._left + 1} left behind"
-                error = DeadlineError(handler.name, seconds, left)
+                error = self.options.late(call, left)
                 try:
                     name = "demyjpy-session"
                     BIRTHS.start(
@@ -212,7 +234,7 @@ class ThreadServer(Server):
                 else:
                     self._left += 1
                     return True
-        session.cut(str(DeadlineError(handler.name, seconds, f"{self._left} threads are left behind")))
+        session.cut(str(self.options.late(call, f"{self._left} threads are left behind")))
         return False
 
     def come_back(self) -> None:
@@ -228,6 +250,7 @@ def run(listener: Listener, on_connect: Any, options: ServerOptions, started: St
     closed = threading.Event()
     with Bell() as bell:  # before connections can take the last descriptors
         server.start()
+        server.soon = bell.soon
 
         def stop(at_once: bool) -> None:
             asked.append(at_once)

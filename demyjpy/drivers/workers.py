@@ -3,7 +3,8 @@
 The parent handles no mail. A worker that dies is replaced; one that dies as soon as it starts, later
 and later. What the parent is asked, the workers are asked; they end, too, when the parent is gone.
 Workers with an old filter are replaced one at a time: when a new one serves, an old one accepts no
-more connections, and ends with the last of its sessions.
+more connections, and ends with the last of its sessions. A worker that cannot open the resources of its
+filter says so: if it is the first with this filter, the filter before it stays.
 """
 
 import math
@@ -33,6 +34,7 @@ from demyjpy.drivers.signals import (
     handling,
     obey_parent,
 )
+from demyjpy.errors import HandlerError
 
 Work: TypeAlias = Callable[[Any, Started], None]
 """What a worker does with a filter, until it is asked to stop."""
@@ -40,11 +42,12 @@ Work: TypeAlias = Callable[[Any, Started], None]
 _QUICK: Final = 5.0  # a worker that lives shorter than this, in seconds, did not start well
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0
-_PARTING: Final = 5.0  # seconds that a worker may take over its grace period: a driver takes up to 3,
+_PARTING: Final = 7.0  # seconds that a worker may take over its grace period: a driver takes up to 5,
 # what watches up to 1.5
 _MOST_RETIRED: Final = 2  # for each worker; the oldest is asked to stop if there are more
 _LOOK: Final = 0.5  # seconds between two looks at workers whose end nobody tells
-_PID: Final = Struct("i")
+_WORD: Final = Struct("i500s")
+"""What a worker says: its process id, and why it cannot serve, empty if it does."""
 
 
 def most_at_once(count: int) -> int:
@@ -61,6 +64,8 @@ class _Worker:
     nursery: Nursery | None
     is_ready: bool = False
     is_retired: bool = False
+    error: str = ""
+    """Why it cannot serve."""
 
 
 class Workers:
@@ -89,7 +94,14 @@ class Workers:
         self._trial: Nursery | None = None
         self._is_told = False
         self._tend, self._lost = tend, lost
-        self._generation = 0
+        self._generation = self._latest = 0
+        self._before: tuple[Nursery | None, int] = (None, 0)
+        """What is gone back to if no worker can serve with the filter that was loaded."""
+        self._adopted: Callable[[str], None] | None = None
+        """Called when that is known."""
+        self._has_served = False
+        self._error = ""
+        """Why it has to stop: no worker could ever serve."""
         self._living: dict[int, _Worker] = {}
         """By process id."""
         self._coming: int | None = None
@@ -102,7 +114,10 @@ class Workers:
         self._pause = self._next_start = 0.0
 
     def run(self, started: Started) -> None:
-        """Keep ``count`` workers alive until asked to stop. Returns when all have ended."""
+        """Keep ``count`` workers alive until asked to stop. Returns when all have ended.
+
+        `HandlerError` if none could ever serve.
+        """
         with (
             _Lifeline() as self._lifeline,
             Bell() as self._bell,
@@ -121,6 +136,8 @@ class Workers:
                 self._tell(signal.SIGKILL)  # if this has failed; else there are none
                 for nursery in self._nurseries:
                     nursery.close()
+        if self._error:
+            raise HandlerError(self._error)
 
     def _fill(self) -> float:
         """Start what is missing; gives the time in seconds until that is to be tried again."""
@@ -155,15 +172,39 @@ class Workers:
         for nursery in (*self._nurseries, *([self._trial] if self._trial else ())):
             nursery.leave()
 
-    def _adopt(self, nursery: Nursery) -> None:
+    def _adopt(self, nursery: Nursery, ended: Callable[[str], None]) -> None:
+        self._before = self._nursery, self._generation
         self._nursery, self._trial, self._is_told = nursery, None, False
         self._nurseries.append(nursery)
-        self._generation += 1
+        self._generation = self._latest = self._latest + 1
+        if nursery.has_resources:
+            self._adopted = ended
+        else:
+            ended("")
+
+    def _go_back(self, ended: Callable[[str], None], error: str) -> None:
+        """The first worker with a filter cannot serve: the filter before it stays."""
+        self._adopted = self._coming = None
+        self._nursery, self._generation = self._before
+        ended(error)
+
+    def _hear(self) -> None:
+        """Note who serves, and who cannot."""
+        self._lifeline.hear(self._living)
+        if self._has_served and self._adopted is None:
+            return
+        for worker in self._living.values():
+            if not worker.is_ready:
+                continue
+            self._has_served = True
+            if self._adopted is not None and worker.generation == self._generation:
+                adopted, self._adopted = self._adopted, None
+                adopted("")
 
     def _replace(self) -> float:
         """Replace the next worker with an old filter; the time until that is to be tried again."""
         while True:
-            self._lifeline.hear(self._living)
+            self._hear()
             serving = self._serving()
             old = [pid for pid in serving if self._living[pid].generation != self._generation]
             if not old:
@@ -217,17 +258,24 @@ class Workers:
             self._lifeline.hold()
 
             def started(controls: Controls) -> None:
-                self._lifeline.say_ready()
-                self._bell.ring()  # the parent's: it is the same socket
+                self._say()
                 requests.started(controls)
 
-            self._work(on_connect, started)
-            code = 0
+            try:
+                self._work(on_connect, started)
+                code = 0
+            except HandlerError as error:
+                self._say(str(error))
         except BaseException:  # noqa: BLE001  # nothing may return into the parent's code
             log.exception("worker %d failed", os.getpid())
         finally:
             flush()
             os._exit(code)
+
+    def _say(self, error: str = "") -> None:
+        """In a worker: that it serves, or why it cannot."""
+        self._lifeline.say(error)
+        self._bell.ring()  # the parent's: it is the same socket
 
     def _put_off(self) -> float:
         """Let time pass until the next worker is started, twice as much at each failure."""
@@ -243,24 +291,34 @@ class Workers:
             status = self._status_of(pid, worker)
             if status is None:
                 continue
+            self._hear()  # what it has said last
             del self._living[pid]
-            if self._stopping:
-                continue
-            if worker.is_retired:
-                log.info("worker %d ended: its last session has", pid)
-                continue
-            code = os.waitstatus_to_exitcode(status)
-            how = f"signal {-code}" if code < 0 else f"exit status {code}"
-            if time.monotonic() - worker.started < _QUICK:
-                pause = self._put_off()
-            else:
-                pause = self._pause = 0.0
-            log.error("worker %d ended with %s; starting another in %.1f s", pid, how, pause)
+            if not self._stopping:
+                self._take_leave(pid, worker, os.waitstatus_to_exitcode(status))
 
-        kept = {worker.nursery for worker in self._living.values()} | {self._nursery}
+        kept = {worker.nursery for worker in self._living.values()} | {self._nursery, self._before[0]}
         for nursery in [one for one in self._nurseries if one not in kept]:
             nursery.close()
             self._nurseries.remove(nursery)
+
+    def _take_leave(self, pid: int, worker: _Worker, code: int) -> None:
+        """A worker has ended, and nobody told it to stop."""
+        if worker.is_retired:
+            log.info("worker %d ended: its last session has", pid)
+            return
+        if worker.error and not self._has_served:
+            self._error = worker.error
+            self._asked.append(False)
+            return
+        if worker.error and self._adopted is not None and worker.generation == self._generation:
+            self._go_back(self._adopted, worker.error)
+            return
+        how = worker.error or (f"signal {-code}" if code < 0 else f"exit status {code}")
+        if time.monotonic() - worker.started < _QUICK or worker.error:
+            pause = self._put_off()
+        else:
+            pause = self._pause = 0.0
+        log.error("worker %d ended with %s; starting another in %.1f s", pid, how, pause)
 
     def _status_of(self, pid: int, worker: _Worker) -> int | None:
         """How a worker has ended, as waitpid(2) has it; None while it lives."""
@@ -329,16 +387,18 @@ class _Lifeline:
         for descriptor in (self._read_end, self._write_end, self._heard, self._said):
             os.close(descriptor)
 
-    def say_ready(self) -> None:
-        """In a worker: tell the parent that it serves."""
-        os.write(self._said, _PID.pack(os.getpid()))
+    def say(self, error: str) -> None:
+        """In a worker: tell the parent that it serves, or why it cannot."""
+        os.write(self._said, _WORD.pack(os.getpid(), error.encode(errors="backslashreplace")))
 
     def hear(self, workers: dict[int, "_Worker"]) -> None:
-        """In the parent: note who serves."""
+        """In the parent: note who serves, and who cannot."""
         with suppress(BlockingIOError):
-            while data := os.read(self._heard, 64 * _PID.size):
-                for pid in workers.keys() & {pid for (pid,) in _PID.iter_unpack(data)}:
-                    workers[pid].is_ready = True
+            while data := os.read(self._heard, 64 * _WORD.size):
+                said = dict(_WORD.iter_unpack(data))
+                for pid in workers.keys() & said.keys():
+                    workers[pid].error = said[pid].rstrip(b"\0").decode(errors="replace")
+                    workers[pid].is_ready = not workers[pid].error
 
     def leave(self) -> None:
         """In another process: only the parent holds its end."""

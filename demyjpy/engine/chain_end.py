@@ -91,6 +91,9 @@ def _go_on_early(turn: Turn, members: Members, job: Job, place: Place) -> None:
             continue
         message = _message_of(turn, members, number)
         refusal = _refusal_for(turn, message, members.filters[number])
+        if refusal is not None and number in turn.agreed.tried:
+            scope.decisions = scope.decisions.tell((number,))
+            continue
         if refusal is not None:
             scope.chain = evolve(scope.chain, kept=(number, refusal))
             break
@@ -124,6 +127,10 @@ def _go_on(turn: Turn, members: Members, job: Job, place: Place) -> None:
                 break
             if isinstance(event, Message):
                 refusal = _refusal_for(turn, event, members.filters[number])
+                if refusal is not None and number in turn.agreed.tried:
+                    refusal = None
+                    scope.decisions = scope.decisions.tell((number,))
+                    break
                 if refusal is not None:
                     break
             if handler is not None and event is not None:
@@ -136,7 +143,7 @@ def _go_on(turn: Turn, members: Members, job: Job, place: Place) -> None:
             return
         scope.chain = _passed(members, scope.chain.tell(number), number, job.modifications)
         number, step, index = number + 1, 0, 0
-    is_accepted = len(scope.decisions.done) == len(members.filters)
+    is_accepted = turn.agreed.is_done_by_all(scope.decisions.done)
     _finish(turn, job, place, _ACCEPT if is_accepted else CONTINUE)
 
 
@@ -223,7 +230,9 @@ def take_edits(turn: Turn, members: Members, job: Job, plan: Plan) -> None:
     if state.end is not None:
         made = apply_edits(state.end.draft, edits)
         if job.place is None or not job.place.is_early:  # those before it may still ask for edits
-            end = AtEnd(state.end.first, state.end.draft, (number, made), state.end.given)
+            end = AtEnd(
+                state.end.first, state.end.draft, (number, made), state.end.given, state.end.spent
+            )
             turn.scope.chain = state.with_end(end)
 
 
@@ -246,7 +255,7 @@ def _passed(members: Members, state: ChainState, number: int, said: Said) -> Cha
     if made.body is not None and made.body is not end.draft.body:
         is_read = any(n > number and letters & _OF_BODY for n, letters in (state.waits or {}).items())
         stock = Stock.of(shown_body(made.body)) if is_read else EMPTY_STOCK
-    return state.with_end(AtEnd(end.first, made, None, end.given), stock)
+    return state.with_end(AtEnd(end.first, made, None, end.given, end.spent), stock)
 
 
 _OF_BODY: Final = frozenset({BODY, MESSAGE})

@@ -185,11 +185,11 @@ def refusal_in(job: Job) -> Refusal | None:
 def _no_refusal(turn: Turn, members: Members, letter: int, name: str) -> Verdict:
     """Accept if all have accepted; SKIP if none wants more of the body; else the message goes on."""
     state, decisions = turn.scope.chain, turn.scope.decisions
-    if len(decisions.done) == len(members.filters):
+    if turn.agreed.is_done_by_all(decisions.done):
         return _ACCEPT if act.Accept in LEGAL[name] else CONTINUE
     if letter == BODY:
         end = end_of_content(members, state, decisions)
-        over = decisions.done | decisions.skipped
+        over = (decisions.done | decisions.skipped) - turn.agreed.tried
         wanted = any(
             (BODY in one.handled and number not in over)
             or (one.limit is not None and number not in decisions.done)

@@ -21,6 +21,7 @@ from demyjpy.message.draft import Draft
 
 _NOTHING: Final[PVector[Any]] = pvector()
 _NOBODY: Final[Mapping[int, Message]] = MappingProxyType({})
+_NO_TIME: Final[Mapping[int, float]] = MappingProxyType({})
 
 
 @frozen
@@ -29,13 +30,14 @@ class AtEnd:
 
     ``first`` is the message as it was, ``draft`` as the filters before the present one have made it,
     ``made`` as that one makes it, with its number. ``given`` has the messages that filters got as
-    values, by number.
+    values, by number; ``spent`` the seconds that their message handlers took, if these ran apart.
     """
 
     first: Draft
     draft: Draft
     made: tuple[int, Draft] | None = None
     given: Mapping[int, Message] = _NOBODY
+    spent: Mapping[int, float] = _NO_TIME
 
 
 @frozen

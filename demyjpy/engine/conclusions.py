@@ -24,6 +24,7 @@ from demyjpy.engine.routes import make_routes
 from demyjpy.engine.turn import Turn
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import as_registry
+from demyjpy.policies import policies_of
 from demyjpy.registry import Registry
 from demyjpy.verdicts import decides, ends_message, refuses
 from demyjpy.wire.framing import join_frame
@@ -100,10 +101,13 @@ def _agreed(
         table = agreed_table(
             registry, reply, observed=observed, look=lambda n, one: in_view(views[n], one)
         )
-    watched = make_routes(table, agreement, setup.defers, members)
+    policies = policies_of(registry)
+    tried = frozenset(number for number, one in enumerate(policies) if not one.is_enforced)
+    watched = make_routes(table, agreement, setup.defers, members, tried=tried)
     at_once = partial(answered_at_once, setup, registry, alone=not views)
-    routes = make_routes(table, agreement, setup.defers, members, at_once)
-    return Agreed(agreement, table, routes, members, views, watched), join_frame(*encode_action(reply))
+    routes = make_routes(table, agreement, setup.defers, members, at_once, tried=tried)
+    agreed = Agreed(agreement, table, routes, members, views, watched, policies, tried)
+    return agreed, join_frame(*encode_action(reply))
 
 
 def _settle(turn: Turn, job: Job) -> None:
@@ -164,7 +168,11 @@ def _verdict_of_one(turn: Turn, job: Job) -> Verdict:
     of_connection = job.dispatch.letter in OF_CONNECTION
     scope.decisions = scope.decisions.hear(job.verdicts, of_connection=of_connection)
     reads_bodies = bool(turn.agreed.table[BODY].chain)
-    return _known(turn, verdict_of_one(job, scope.decisions, reads_bodies=reads_bodies))
+    is_tried = bool(turn.agreed.tried)
+    return _known(
+        turn,
+        verdict_of_one(job, scope.decisions, reads_bodies=reads_bodies, is_tried=is_tried),
+    )
 
 
 def _known(turn: Turn, verdict: Verdict) -> Verdict:

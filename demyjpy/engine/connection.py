@@ -4,7 +4,7 @@ All are frozen: `demyjpy.engine.pipeline` makes the next from the last. No decis
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from attrs import field, frozen
 from pyrsistent import pmap
@@ -33,7 +33,7 @@ from demyjpy.engine.open_questions import (
 from demyjpy.engine.phases import IN_MESSAGE, Phase
 from demyjpy.engine.routes import Routes
 from demyjpy.engine.stock import Spooling
-from demyjpy.errors import HandlerError
+from demyjpy.filter_policy import NO_POLICY, OnError, Policy, check_on_error
 from demyjpy.message import Message
 from demyjpy.questions import Ask, Outcome
 from demyjpy.registry import Handler
@@ -45,18 +45,9 @@ _CONTENT: Final = (ev.Header, ev.EndOfHeaders, ev.Body, Message)
 Happened: TypeAlias = ev.Event | Message
 """What a handler gets: what the MTA has said, the end of a connection, or a message as a value."""
 
-OnError: TypeAlias = (
-    Literal["tempfail", "accept", "reject"] | Callable[[Exception, Any, Context], Context]
-)
-"""What is answered when a handler fails: a verdict, or a function ``(error, event, ctx) -> ctx``."""
-
 
 def _check_on_error(instance: object, attribute: object, value: object) -> None:
-    if value not in ("tempfail", "accept", "reject") and not callable(value):
-        raise HandlerError(
-            'expected on_error "tempfail", "accept", "reject" or a function '
-            f"(error, event, ctx) -> ctx, got {value!r}"
-        )
+    check_on_error(value)
 
 
 @frozen
@@ -70,6 +61,8 @@ class Step:
     ``packet`` is what the MTA said, None where it said nothing (a message given up, the end).
     ``exchange`` is the number of the event on this connection, from 1: the same for all its handlers.
     ``learned`` are the answers to questions that have come since the step before.
+    ``withheld`` are edits and a verdict that a filter, or its ``on_error``, asked for, and that were
+    dropped because the filter is not enforced (see `with_policy`).
     """
 
     session: str
@@ -85,6 +78,7 @@ class Step:
     packet: Packet | None = None
     exchange: int = 0
     learned: tuple[Learned, ...] = ()
+    withheld: tuple[Any, ...] = ()
 
     @property
     def is_shown_again(self) -> bool:
@@ -116,8 +110,10 @@ class Setup:
     ``own_questions`` gives the questions of ``asking=``. ``defers_ends``: the driver also calls all that
     filters get one after the other at the end of a message.
     ``budget`` is what a connection may use until `demyjpy.engine.pipeline.go_on` is called; None for all
-    that it needs. ``spool`` is where large bodies are kept; None for memory. ``cache`` holds how
-    connections begin: it is the same for all, unless functions of the user's have a say in it.
+    that it needs. ``spool`` is where large bodies are kept; None for memory. ``stand_in`` is called in
+    place of each ``on_error`` that is a function, the server's or a filter's: so it is where a tape is
+    played. ``cache`` holds how connections begin: it is the same for all, unless functions of the user's
+    have a say in it.
     """
 
     on_connect: Callable[[Context], Context]
@@ -131,6 +127,7 @@ class Setup:
     defers_ends: bool = field(default=False, kw_only=True)
     caches: Caches = field(factory=Caches, kw_only=True, repr=False)
     spool: Spooling | None = field(default=None, kw_only=True)
+    stand_in: Callable[[Exception, Any, Context], Any] | None = field(default=None, kw_only=True)
     known_answer: Callable[[Asked], Outcome | None] = field(default=lambda asked: None, kw_only=True)
     own_questions: Callable[[Handler[Any], Any, Context], tuple[Ask, ...]] = field(
         default=own_questions, kw_only=True
@@ -186,8 +183,9 @@ class Place:
 class Call:
     """A handler that the driver is to call; its outcome goes to `demyjpy.engine.pipeline.resume`.
 
-    ``progress``: send `demyjpy.engine.pipeline.PROGRESS` every so many seconds meanwhile. ``job`` is the
-    engine's own: the event that waits for the outcome.
+    ``progress``: send `demyjpy.engine.pipeline.PROGRESS` every so many seconds meanwhile. ``timeout``:
+    the most seconds that it may take; None for the server's ``handler_timeout``. ``job`` is the engine's
+    own: the event that waits for the outcome.
     """
 
     handler: Handler[Any]
@@ -195,6 +193,7 @@ class Call:
     ctx: Context
     progress: float | None
     job: Job | None = field(default=None, repr=False)
+    timeout: float | None = None
 
 
 @frozen
@@ -232,7 +231,9 @@ class Agreed:
     ``table`` says who handles each command; before the negotiation it has the negotiation and the end
     only. ``routes`` is what the hot path may do, None if it may do nothing; ``watched`` is the same for
     one that writes a tape. ``members`` are the filters of a merged one; None if it is one filter.
-    ``views`` are how each of them sees the context.
+    ``views`` are how each of them sees the context. ``policies`` are those of the filters, by number;
+    empty if none has one. ``tried`` are the numbers of filters that are only tried: what they say does
+    not count.
     """
 
     agreement: Agreement = NO_AGREEMENT
@@ -241,6 +242,17 @@ class Agreed:
     members: Members | None = None
     views: tuple[FilterView, ...] = ()
     watched: Routes | None = None
+    policies: tuple[Policy, ...] = ()
+    tried: frozenset[int] = frozenset()
+
+    def policy_of(self, number: int) -> Policy:
+        """The policy of the filter of that number."""
+        return self.policies[number] if self.policies else NO_POLICY
+
+    def is_done_by_all(self, done: frozenset[int]) -> bool:
+        """Whether all filters have accepted, so that the MTA may hear that."""
+        members = self.members
+        return members is not None and not self.tried and len(done) == len(members.filters)
 
 
 @frozen

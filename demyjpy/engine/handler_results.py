@@ -12,10 +12,11 @@ from pyrsistent import PMap
 from demyjpy import actions as act
 from demyjpy.actions import Verdict
 from demyjpy.context import KEYS_FROM_THE_START, Context, take_actions
-from demyjpy.engine.connection import Job, OnError
+from demyjpy.engine.connection import Job
 from demyjpy.engine.decisions import Decisions
 from demyjpy.engine.plan import EMPTY_PLAN, Plan, check_plan
 from demyjpy.errors import HandlerError, describe
+from demyjpy.filter_policy import OnError
 from demyjpy.findings import findings_in, take_findings
 from demyjpy.message import Message
 from demyjpy.registry import Handler, Registry, name_of_filter
@@ -158,12 +159,19 @@ def apply_policy(
     return after, plan, second
 
 
-def verdict_of_one(job: Job, decisions: Decisions, *, reads_bodies: bool) -> Verdict:
-    """What one filter answers to an event: what its handler said, or what it has said before."""
+def verdict_of_one(
+    job: Job, decisions: Decisions, *, reads_bodies: bool, is_tried: bool = False
+) -> Verdict:
+    """What one filter answers to an event: what its handler said, or what it has said before.
+
+    One that ``is_tried`` has nothing to say, whatever it has decided for itself.
+    """
     if not job.may_answer:
         return CONTINUE
     said = next((verdict for _, verdict in job.verdicts), None)
-    if decisions.done:
+    if is_tried:
+        said = CONTINUE if reads_bodies or job.dispatch.name != "body" else _SKIP
+    elif decisions.done:
         said = _ACCEPT
     elif said is None:
         is_over = job.dispatch.name == "body" and (decisions.skipped or not reads_bodies)

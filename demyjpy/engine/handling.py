@@ -20,13 +20,16 @@ from demyjpy.engine.handler_results import (
     check_job,
     take_outcome,
 )
+from demyjpy.engine.handler_times import time_for
 from demyjpy.engine.letters import ABORT, BODYEOB, OPTNEG
 from demyjpy.engine.plan import EMPTY_PLAN, Plan
 from demyjpy.engine.question_flow import asked_by, begin_questions, may_call
 from demyjpy.engine.tape import Tape, is_on_tapes
 from demyjpy.engine.turn import Turn
+from demyjpy.engine.withholding import withhold
 from demyjpy.errors import HandlerError, LocalProtocolError, describe
 from demyjpy.message import Message
+from demyjpy.policies import on_error_for
 from demyjpy.questions import Ask
 from demyjpy.registry import Handler
 from demyjpy.requests import take_requests
@@ -59,7 +62,7 @@ def run_handlers(turn: Turn, job: Job) -> Job | None:
         if setup.defers(handler) or (is_of_end and setup.defers_ends):
             # PROGRESS at end of message only: Sendmail takes it for an error elsewhere (section 8.4)
             progress = handler.progress if is_of_end or letter == BODYEOB else None
-            turn.call = Call(handler, job.event, turn.scope.ctx, progress, job)
+            hand_out(turn, job, progress)
             return None
         started = clock() if clock else 0.0
         outcome: Any
@@ -72,6 +75,12 @@ def run_handlers(turn: Turn, job: Job) -> Job | None:
             return None
         job = following
     return job
+
+
+def hand_out(turn: Turn, job: Job, progress: float | None) -> None:
+    """The driver is to call the next handler of this event."""
+    handler = job.chain[0][1]
+    turn.call = Call(handler, job.event, turn.scope.ctx, progress, job, time_for(turn, job))
 
 
 def absorb(
@@ -87,6 +96,7 @@ def absorb(
         see_message(turn, members, job, number)
     before = after = turn.scope.ctx
     actions: tuple[Any, ...] = ()
+    withheld: tuple[Any, ...] = ()
     error: Exception | None = None
     plan = EMPTY_PLAN
     if isinstance(outcome, Exception):
@@ -99,7 +109,7 @@ def absorb(
                     outcome = with_edits(after, queued, turn.scope.chain.given_to(number))
                     queued = queued_in(outcome)
                 actions = flattened(queued)
-                plan = _take_queued(turn, job, queued)
+                plan, withheld = _take_queued(turn, job, queued)
         except Exception as problem:
             error = caught(problem)
     if turn.tape is not None and not is_on_tape and is_on_tapes(handler):
@@ -111,7 +121,7 @@ def absorb(
             return None
         if members is not None and job.modifications:
             job = drop_edits(turn, job, number)
-        after, plan = answer_failure(turn, error, job, number, handler)
+        after, plan, withheld = answer_failure(turn, error, job, number, handler)
     turn.scope.ctx = after
     step = job.step
     if turn.is_watched:
@@ -129,23 +139,31 @@ def absorb(
             packet=job.packet,
             exchange=job.exchange,
             learned=turn.take_news(),
+            withheld=withheld,
         )
     return _job_after(job, plan, step, is_chain=members is not None)
 
 
-def _take_queued(turn: Turn, job: Job, queued: tuple[Any, ...]) -> Plan:
-    """The plan that a handler queued; if it is legal, what it asks of the driver is on its way."""
+def _take_queued(turn: Turn, job: Job, queued: tuple[Any, ...]) -> tuple[Plan, tuple[Any, ...]]:
+    """The plan that a handler queued, and what of it is withheld because its filter is only tried.
+
+    If it is legal, what it asks of the driver is on its way.
+    """
     number, handler = job.chain[0]
     requests, actions = take_requests(queued)
     asks = [one for one in requests if isinstance(one, Ask)]
     after = asked_by(turn, job, asks) if asks else None
+    chain = turn.scope.chain
     plan = _plan_of(turn, job, actions)
+    is_tried = number in turn.agreed.tried
+    if is_tried:
+        turn.scope.chain = chain  # its edits were only checked
     if after is not None:
         begin_questions(turn, after)
     for request in requests:
         if not isinstance(request, Ask):
             turn.request(request, handler, number)
-    return plan
+    return withhold(plan, job.dispatch.name) if is_tried else (plan, ())
 
 
 def _plan_of(turn: Turn, job: Job, actions: tuple[Any, ...]) -> Plan:
@@ -221,40 +239,50 @@ def _wishing(on_error: Callable[..., Any], got: Message | None) -> Callable[...,
     return answer
 
 
+def _answering(turn: Turn, on_error: Any, event: str, number: int) -> Any:
+    """``on_error`` as it is called for this filter; on the tape is what comes of it."""
+    if not callable(on_error):
+        return on_error
+    if turn.setup.stand_in is not None:
+        return turn.setup.stand_in
+    on_error = _wishing(on_error, turn.scope.chain.given_to(number))
+    if turn.agreed.views:
+        on_error = turn.agreed.views[number].around(event, on_error)
+    return on_error if turn.tape is None else _noted(on_error, turn.tape)
+
+
 def answer_failure(
     turn: Turn, error: Exception, job: Job, number: int, handler: Handler[Any]
-) -> tuple[Context, Plan]:
-    """What ``on_error`` makes of a handler that failed: a context and a plan."""
+) -> tuple[Context, Plan, tuple[Any, ...]]:
+    """What ``on_error`` makes of a handler that failed: a context, a plan, and what is withheld."""
     scope, name, letter = turn.scope, job.dispatch.name, job.dispatch.letter
     turn.note(error, name, handler)
     members, granted = turn.agreed.members, _granted(turn, number)
-    on_error = turn.setup.on_error
-    if callable(on_error):
-        on_error = _wishing(on_error, turn.scope.chain.given_to(number))
-    if turn.tape is not None and callable(on_error):
-        on_error = _noted(on_error, turn.tape)
-    if turn.agreed.views and callable(on_error):
-        on_error = turn.agreed.views[number].around(name, on_error)
+    given = on_error_for(turn.agreed.policy_of(number), scope.ctx, turn.setup.on_error)
+    on_error = _answering(turn, given, name, number)
     after, plan, second = apply_policy(on_error, error, job, handler, scope.ctx, granted)
     if second:
         turn.note(second, name, handler)
-    if members is not None and plan.edits:
+    withheld: tuple[Any, ...] = ()
+    if number in turn.agreed.tried:
+        plan, withheld = withhold(plan, name)
+    elif members is not None and plan.edits:
         try:
             take_edits(turn, members, job, plan)
         except LocalProtocolError as problem:
             turn.note(problem, name, handler)
             after, plan = scope.ctx, Plan((), TemporaryFailure())
     if job.dispatch.replies and not job.may_answer:
-        return after, EMPTY_PLAN
+        return after, EMPTY_PLAN, ()
     is_of_message = letter in ANSWERED and letter not in OF_CONNECTION
     if is_of_message and ends_message(name, plan.verdict or CONTINUE):
         scope.decisions = scope.decisions.fail(number)
     if job.may_answer and (members is None or handler.reply):
-        return after, plan
+        return after, plan, withheld
     if plan.verdict:
         decisions = scope.decisions
         owe = decisions.owe if members is None else decisions.owe_apart
         scope.decisions = owe(plan.verdict, number, of_connection=letter in OF_CONNECTION)
         if members is not None and is_of_message and refuses(plan.verdict):
             scope.decisions = scope.decisions.fail(number)  # what it owes will end the message for it
-    return after, EMPTY_PLAN
+    return after, EMPTY_PLAN, withheld

@@ -33,7 +33,17 @@ def answered_at_once(
         outcomes = {}
         for ask in own(handler, event, ctx):
             outcome = known(
-                Asked(0, number, name, ask.key, ask.question, ask.within, "recipient", declared)
+                Asked(
+                    0,
+                    number,
+                    name,
+                    ask.key,
+                    ask.question,
+                    ask.within,
+                    "recipient",
+                    declared,
+                    "recipient",
+                )
             )
             if outcome is None:
                 return NOT_KNOWN

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 from attrs import evolve, field, frozen
-from pyrsistent import PMap, pmap
+from pyrsistent import PMap
 
 from demyjpy.context import Context, check_mapping
 from demyjpy.declarations import Declarations
+from demyjpy.engine.smallmap import small_map
 from demyjpy.errors import HandlerError
 from demyjpy.questions import MOST_OPEN, UNASKED, Ask, Outcome
 from demyjpy.registry import Handler
@@ -25,6 +26,9 @@ Place: TypeAlias = tuple[int, str]
 
 MOST: Final = 10_000
 """Answers that are kept of one message: a filter may ask for each of many recipients or fields."""
+
+
+_NOTHING: Final[Any] = small_map({})
 
 
 @frozen
@@ -70,8 +74,8 @@ class Questions:
     last question. ``news``: what was learned, and not shown to who watches.
     """
 
-    open: PMap[int, Asked] = pmap()
-    learned: PMap[Lasts, PMap[Place, Learned]] = pmap()
+    open: PMap[int, Asked] = _NOTHING
+    learned: PMap[Lasts, PMap[Place, Learned]] = _NOTHING
     waits: frozenset[Place] | None = None
     last: int = 0
     news: tuple[Learned, ...] = ()
@@ -148,16 +152,13 @@ class Questions:
 
 
 _NEAREST_FIRST: Final[tuple[Lasts, ...]] = ("recipient", "message", "greeting", "connection")
-_NOTHING: Final[PMap[Any, Any]] = pmap()
 
 NO_QUESTIONS: Final = Questions()
 
 
 def own_questions(handler: Handler[Any], event: Any, ctx: Context) -> tuple[Ask, ...]:
     """The questions of ``asking=``; `HandlerError` if it returned something else."""
-    if handler.asking is None:
-        return ()
-    given = handler.asking(event, ctx)
+    given: Any = {} if handler.asking is None else handler.asking(event, ctx)
     if not isinstance(given, Mapping):
         check_mapping(f"questions by key from asking= of {handler.name}", given)
     return tuple([Ask(key, question, handler.within) for key, question in given.items()])

@@ -17,6 +17,7 @@ from demyjpy.engine.conclusions import conclude
 from demyjpy.engine.connection import Agreed, Call, Connection, Observer, Setup, Step
 from demyjpy.engine.dispatch import negotiates_by_default, opening_table
 from demyjpy.engine.handler_results import as_exception, check_context
+from demyjpy.engine.handler_times import note_time
 from demyjpy.engine.handling import absorb, run_handlers
 from demyjpy.engine.letters import MAIL, SPOOL
 from demyjpy.engine.limits import NO_END
@@ -27,6 +28,7 @@ from demyjpy.engine.tape import Stretch, Tape
 from demyjpy.engine.turn import Turn
 from demyjpy.errors import HandlerError, LocalProtocolError, RemoteProtocolError, describe
 from demyjpy.handlers import as_registry, with_handlers
+from demyjpy.policies import check_timeouts
 from demyjpy.questions import Outcome
 from demyjpy.registry import Registry
 from demyjpy.wire.codes import Response
@@ -51,9 +53,14 @@ class Begin:
 
 
 def as_on_connect(on_connect: Any) -> Any:
-    """A function ``ctx -> ctx`` as it is; a registry (or map of handlers) as such a function."""
+    """A function ``ctx -> ctx`` as it is; a registry (or map of handlers) as such a function.
+
+    `HandlerError` if it is neither, or if its filters may take longer than an MTA waits.
+    """
     if isinstance(on_connect, Mapping):
-        return Begin(as_registry(on_connect))
+        registry = as_registry(on_connect)
+        check_timeouts(registry)
+        return Begin(registry)
     if not callable(on_connect):
         raise HandlerError(f"expected a registry or a function ctx -> ctx, got {describe(on_connect)}")
     return on_connect
@@ -161,6 +168,7 @@ def resume(
             end_spooling(turn, outcome)
             following = None
         else:
+            note_time(turn, job, duration or 0.0)
             following = absorb(turn, job, outcome, duration)
         if following is not None and (letter in TEARDOWN or not turn.is_ending):
             turn.jobs.appendleft(following)

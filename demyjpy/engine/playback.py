@@ -84,11 +84,17 @@ class Stage:
             if len(self._made) >= _MOST_AGREED:
                 self._made.clear()
             table = {**agreed.table, MACRO: evolve(agreed.table[MACRO], chain=())}
-            found = make_routes(table, agreed.agreement, lambda handler: False, agreed.members) or {}
+            made = make_routes(
+                table,
+                agreed.agreement,
+                lambda handler: False,
+                agreed.members,
+                tried=agreed.tried,
+            )
             keeps = agreed.members is not None and agreed.members.gives_messages
             routes = {
                 phase: {letter: self._replaying(route, keeps) for letter, route in rows.items()}
-                for phase, rows in found.items()
+                for phase, rows in (made or {}).items()
             }
             # it holds what was agreed: nothing else gets the same id meanwhile
             known = self._made[id(agreed)] = (
@@ -162,15 +168,15 @@ class Player:
         self._steps: list[Step] = []
         self._outcomes: deque[Outcome] = deque()
         self._time = 0.0
-        on_error: Any = self._answer_failure if callable(known.on_error) else known.on_error
         setup = Setup(
             known.on_connect,
-            on_error,
+            known.on_error,
             known.limits,
             self._steps.append,
             None if known.clock is None else lambda: 0.0,  # of the library's own handlers
             is_on_tapes,
             caches=known.caches,
+            stand_in=self._answer_failure,
             # filters get a body that was in a file in other pieces
             spool=known.spool and Spooling(known.spool.size, lambda: _PlayedFile(self._outcomes)),
         )

@@ -10,6 +10,7 @@ from attrs import evolve
 
 from demyjpy.engine.connection import Job
 from demyjpy.engine.handler_results import as_exception
+from demyjpy.engine.handler_times import time_for
 from demyjpy.engine.letters import CONNECT, HELO, RCPT
 from demyjpy.engine.open_questions import (
     Asked,
@@ -55,7 +56,8 @@ def asked_by(turn: Turn, job: Job, asks: Iterable[Ask], *, is_own: bool = False)
     def make(serial: int, ask: Ask) -> Asked:
         for_ = _LASTS_AT.get(ask.asked_at or "", lasts) if lasts == "greeting" else lasts
         declared = part.declarations
-        return Asked(serial, number, called, ask.key, ask.question, ask.within, for_, declared, name)
+        at = ask.asked_at or name
+        return Asked(serial, number, called, ask.key, ask.question, ask.within, for_, declared, at)
 
     return turn.scope.questions.begin(asks, make)
 
@@ -94,7 +96,7 @@ def may_call(turn: Turn, job: Job) -> bool:
     awaited = scope.questions.awaited
     if awaited:
         numbers = frozenset([one.number for one in awaited])
-        turn.wait = Wait(numbers, handler.name, handler.timeout)
+        turn.wait = Wait(numbers, handler.name, time_for(turn, job))
         return False
     questions = scope.questions
     places = questions.waits or ()

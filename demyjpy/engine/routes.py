@@ -61,13 +61,15 @@ def make_routes(
     defers: Callable[[Handler[Any]], bool],
     members: Members | None,
     at_once: Callable[[int, Handler[Any]], Callable[[Any, Context], Any]] | None = None,
+    tried: frozenset[int] = frozenset(),
 ) -> Routes | None:
     """The routes of a negotiated connection; None if handlers see its macros, as for an observer.
 
     ``defers`` says which handlers the driver calls itself: what those handle has no route, nor has what
     is handled by one that waits for answers. ``at_once`` makes a function of one that has only questions
     about a recipient of its own, which may be answered at once (see `known_answers`). Nor has what
-    several filters (``members``) do not all get as soon as it comes.
+    several filters (``members``) do not all get as soon as it comes. What filters queue that are only
+    ``tried`` is for a turn to withhold.
     """
     if table[MACRO].chain:
         return None
@@ -94,7 +96,7 @@ def make_routes(
         phase: {
             dispatch.letter: route
             for dispatch in plain
-            if (route := _route(dispatch, phase, agreement, members, at_once)) is not None
+            if (route := _route(dispatch, phase, agreement, members, at_once, tried)) is not None
         }
         for phase in (Phase.READY, Phase.CONNECTED, *IN_MESSAGE)
     }
@@ -106,6 +108,7 @@ def _route(
     agreement: Agreement,
     members: Members | None,
     at_once: Callable[[int, Handler[Any]], Callable[[Any, Context], Any]] | None,
+    tried: frozenset[int],
 ) -> Route | None:
     letter, chain = dispatch.letter, dispatch.chain
     if letter == BODY and not chain and (members is None or not members.gives_messages):
@@ -132,7 +135,9 @@ def _route(
         WEIGHTS.get(letter, NO_WEIGHT),
         leaves=made.ends and (is_open or made.begins),
         grants=tuple(
-            agreement.actions if members is None else members.filters[number].actions
+            frozenset()
+            if number in tried
+            else (agreement.actions if members is None else members.filters[number].actions)
             for number, _ in chain
         ),
     )

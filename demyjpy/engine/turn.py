@@ -197,6 +197,7 @@ class Turn:
                 step.packet,
                 step.exchange,
                 step.learned,
+                step.withheld,
             )
         self.observe(step)
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from attrs import frozen
 
 from demyjpy import events as ev
-from demyjpy.actions import Negotiate
+from demyjpy.actions import Negotiate, Quarantine
 from demyjpy.codec import name_of
 from demyjpy.engine.connection import Step
 from demyjpy.engine.tape import Stretch
@@ -65,6 +65,7 @@ FIGURES: Final = {
     "verdicts": Figure("Answers other than to go on", ("event", "verdict")),
     "refusals": Figure("Answers that refuse, by the filter that refused", ("filter",)),
     "edits": Figure("Changes to messages", ("action",)),
+    "withheld": Figure("What filters that are only tried would have done", ("filter", "verdict")),
     "errors": Figure("What failed in handlers", ("kind",)),
     "received_bytes": Figure("Bytes of header and body"),
     "sent_bytes": Figure("Bytes of answers"),
@@ -255,7 +256,9 @@ class Metrics:
             changes.append((cell, step.duration))
         if step.sent:
             changes.append((self._cell("sent_bytes"), len(step.sent)))
-        if step.handler is not None and (step.actions or step.error is not None):
+        if step.handler is not None and step.withheld:
+            self._take_withheld(step.withheld, step.handler, changes)
+        elif step.handler is not None and (step.actions or step.error is not None):
             self._note_refusals(step, step.handler)
         if isinstance(event, _OF_MESSAGE):
             self._open.add(step.session)
@@ -280,6 +283,18 @@ class Metrics:
             changes.append((self._cell("verdicts", name, str(fate_of(verdict))), 1.0))
         if isinstance(step.said, _OF_MESSAGE) and ends_message(name, verdict):
             self._end_message(step.session, fate_of(verdict, edits), changes)
+
+    def _take_withheld(
+        self, withheld: tuple[Any, ...], handler: Handler[Any], changes: _Changes
+    ) -> None:
+        """What a filter that is only tried would have done: its verdict, else that it edits."""
+        verdict = next(iter(verdicts_in(withheld)), None)
+        if verdict is None:
+            is_held = any(isinstance(one, Quarantine) for one in withheld)
+            what = str(Fate.QUARANTINED) if is_held else "edited"
+        else:
+            what = str(fate_of(verdict)) if decides(verdict) else "skipped"
+        changes.append((self._cell("withheld", handler.filter or handler.name, what), 1.0))
 
     def _note_refusals(self, step: Step, handler: Handler[Any]) -> None:
         """What a filter refused with: the answer may come later, when those before it have ended."""

@@ -6,6 +6,7 @@ from demyjpy.mta.profiles import Postfix, Reply, Sendmail
 from demyjpy.mta.stored_mail import Envelope, StoredField, StoredMail, StoredMessage
 from demyjpy.testing.answers import AskedQuestion
 from demyjpy.testing.direct import context
+from demyjpy.testing.jobs import run_job
 from demyjpy.testing.result import FilterResult, MessageResult, Played, Result
 from demyjpy.testing.run import run
 from demyjpy.testing.script import Script, session
@@ -29,6 +30,7 @@ __all__ = [
     "StoredMessage",
     "context",
     "run",
+    "run_job",
     "session",
 ]
 

@@ -3,7 +3,7 @@
 Nobody is asked in earnest: what a question's ``perform`` would do is not done.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 from zlib import crc32
 
@@ -11,7 +11,7 @@ from attrs import frozen
 
 from demyjpy.engine.open_questions import Asked
 from demyjpy.errors import LocalProtocolError, describe
-from demyjpy.questions import Failed, Outcome, Unasked, as_answer
+from demyjpy.questions import Answered, Failed, Outcome, Unasked, as_answer
 
 Answers: TypeAlias = Mapping[Any, Any] | Callable[[Any], Any]
 """What questions are answered with.
@@ -40,6 +40,7 @@ class AskedQuestion:
 
 
 _NONE: Final[Any] = object()
+_MOST_IN_CODE: Final = 10
 
 
 def answering(answers: Answers | None) -> Callable[[Asked], Outcome]:
@@ -84,6 +85,18 @@ def by_example(turn: int = 0) -> Callable[[Asked], Outcome]:
 def always(outcome: Outcome) -> Callable[[Asked], Outcome]:
     """The same to every question."""
     return lambda asked: outcome
+
+
+def as_code(asked: Iterable[AskedQuestion]) -> str:
+    """The map that answers these questions so, to be pasted into a test; of many only the classes."""
+    known = {repr(one.question): _code_of(one.outcome) for one in asked}
+    if len(known) > _MOST_IN_CODE:
+        known = dict.fromkeys((type(one.question).__name__ for one in asked), "...")
+    return f"{{{', '.join(f'{question}: {value}' for question, value in known.items())}}}"
+
+
+def _code_of(outcome: Outcome) -> str:
+    return repr(outcome.value if isinstance(outcome, Answered) else outcome)
 
 
 # ------------------------------------------------------------------------------------- finding one

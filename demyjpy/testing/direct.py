@@ -26,9 +26,9 @@ def context(handlers: Any, *, answers: Mapping[str, Any] | None = None, **values
     agreed = {
         "events": frozenset(as_registry(ctx["handlers"])),
         "actions": ctx["actions"] | ctx["optional_actions"],
-        "answers": _known(answers or {}),
     }
-    return update(ctx, {**agreed, **check_state(values)})
+    known = {} if answers is None else {"answers": _known(answers)}
+    return update(ctx, {**agreed, **known, **check_state(values)})
 
 
 def _known(answers: Mapping[str, Any]) -> Any:

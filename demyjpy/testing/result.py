@@ -1,6 +1,7 @@
 """What came of a played session, as values; `demyjpy.testing.differences` compares two of them."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from attrs import field, frozen
 from pyrsistent import pmap
@@ -184,6 +185,14 @@ class FilterResult:
         return tuple(edit for one in heard for edit in one.answer.modifications)
 
     @property
+    def withheld(self) -> tuple[Any, ...]:
+        """All edits and verdicts that were dropped, in order, because a filter is not enforced.
+
+        See `with_policy`. What each handler would have said is in the ``withheld`` of its step.
+        """
+        return tuple(action for step in self.observed for action in step.withheld)
+
+    @property
     def failures(self) -> tuple[MilterFailedError, ...]:
         """Why the MTA could not use it."""
         return tuple(failure for played in self.steps for failure in played.outcome.failures)
@@ -261,6 +270,17 @@ class Result(OfMessage):
     def dialogue(self) -> str:
         """The SMTP session, in lines that begin with ``C:`` and ``S:``."""
         return "\n".join(dialogue(played.outcome for played in self.steps))
+
+    @property
+    def withheld(self) -> tuple[Any, ...]:
+        """All edits and verdicts that were dropped, in order, because a filter is not enforced.
+
+        See `with_policy`; what each handler would have said is in the ``withheld`` of its step. Of
+        several filters that were played in a row it has those of all.
+        """
+        if len(self.filters) > 1:
+            return tuple(action for one in self.filters for action in one.withheld)
+        return self._of_one.withheld
 
     @property
     def failures(self) -> tuple[MilterFailedError, ...]:

@@ -14,11 +14,12 @@ from pyrsistent import pmap
 from demyjpy import actions as act
 from demyjpy.context import Context
 from demyjpy.drivers.report import log_trouble
-from demyjpy.engine.connection import OnError, Setup
+from demyjpy.engine.connection import Setup
 from demyjpy.engine.limits import Limits
 from demyjpy.engine.open_questions import Asked
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import LocalProtocolError
+from demyjpy.filter_policy import OnError
 from demyjpy.mta import client_steps
 from demyjpy.mta.profile import AnyVerdict
 from demyjpy.mta.profiles import Postfix, Profile, Reply, Sendmail

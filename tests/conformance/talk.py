@@ -10,7 +10,7 @@ from typing import Any
 
 from demyjpy import Limits, define_event_handlers, get_macro, send_action
 from demyjpy.context import Context
-from demyjpy.engine.connection import Connection, OnError, Setup, Trouble
+from demyjpy.engine.connection import Connection, Setup, Trouble
 from demyjpy.engine.pipeline import (
     as_on_connect,
     hang_up,
@@ -19,6 +19,7 @@ from demyjpy.engine.pipeline import (
     resume,
     run_call,
 )
+from demyjpy.filter_policy import OnError
 
 
 def packet(letter: bytes, payload: bytes = b"") -> bytes:

@@ -393,7 +393,7 @@ def test_a_deadline_that_comes_with_the_outcome():
         session = AsyncSession(server, guest, "name")
         done = asyncio.get_running_loop().create_future()
         done.set_result(None)
-        session._overdue(done, None, 1.0)
+        session._overdue(done, None)
         session.abandon()  # nor is there anything left behind
         assert session._running is None
 

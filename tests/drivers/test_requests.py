@@ -20,7 +20,7 @@ def controls(asked):
     return Controls(
         lambda at_once: asked.append(("stop", at_once)),
         lambda: asked.append("retire"),
-        lambda found: asked.append(("adopt", found)),
+        lambda found, ended: asked.append(("adopt", found)),
         lambda act: act(),
     )
 
@@ -115,7 +115,7 @@ def test_a_reload_that_cannot_be_begun(error, log):
 def test_a_filter_that_the_driver_does_not_take(log):
     """Changes nothing, whatever the driver found when it looked at it."""
 
-    def adopt(found):
+    def adopt(found, ended):
         raise ValueError(f"not {found}")
 
     begun = []

@@ -6,6 +6,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -192,6 +193,15 @@ def test_handlers_that_are_handed_out_leave_the_hot_path(filters, told, data):
     chunks = [join_frame(*one, limit=1 << 20) for one in [offer(), *told]]
     deferring = record(Fast, filters, chunks, defers=lambda handler: handler.event in names)
     assert deferring == record(Slow, filters, chunks)
+
+
+@settings(max_examples=200)
+@given(mild, offered_steps, sessions(), st.sampled_from(["tried", "own policy"]), st.data())
+def test_filters_with_policies_on_both_ways(filters, steps, told, kind, data):
+    """What a policy makes of an answer or a failure is the same, and so is all that is withheld."""
+    filters = [evolve(one, kind=kind if data.draw(st.booleans()) else "") for one in filters]
+    chunks = data.draw(chunks_of(join([offer(steps=steps), *told])))
+    assert record(Fast, filters, chunks) == record(Slow, filters, chunks)
 
 
 budgets = st.builds(

@@ -98,6 +98,7 @@ def seen(step: Step, *, in_full: bool = True) -> Any:
         step.error and (type(step.error).__name__, str(step.error)),
         step.packet,
         step.exchange,
+        step.withheld,
     )
 
 

@@ -16,7 +16,9 @@ from demyjpy import (
     merge_handlers,
     quarantine,
     reject,
+    skip,
     tempfail,
+    with_policy,
 )
 from demyjpy.drivers.report import log
 from demyjpy.engine.connection import Step
@@ -347,6 +349,24 @@ def refusals(handlers, *packets, **setup):
     """The figure by filter after a message with these packets."""
     figures = counted(MAIL, *packets, handlers=handlers, **setup)
     return {key[1]: value for key, value in figures.items() if key[0] == "refusals_total"}
+
+
+def test_what_is_withheld_is_counted_by_filter():
+    """By what would have become of the mail; an edit without a verdict counts as one, as does SKIP."""
+
+    def counts(does, event="end_of_message"):
+        handlers = define_event_handlers({event: lambda _, ctx: does(ctx)}, name="x", edits="all")
+        figures = counted(MAIL, RCPT, HEADER, BODY, EOM, handlers=with_policy(handlers, enforce=False))
+        assert not [key for key in figures if key[0] == "refusals_total"]
+        return {key[1:]: value for key, value in figures.items() if key[0] == "withheld_total"}
+
+    assert counts(reject) == {("x", "rejected"): 1.0}
+    assert counts(tempfail, "header") == {("x", "tempfailed"): 1.0}
+    assert counts(discard, "mail") == {("x", "discarded"): 1.0}
+    assert counts(skip, "body") == {("x", "skipped"): 1.0}
+    assert counts(lambda ctx: quarantine(ctx, "held")) == {("x", "quarantined"): 1.0}
+    assert counts(lambda ctx: add_header(ctx, "A", "b")) == {("x", "edited"): 1.0}
+    assert counts(lambda ctx: ctx) == {}
 
 
 def test_what_is_shown_again_at_the_end_is_not_received_again():

@@ -144,6 +144,17 @@ def test_the_words_of_a_filter_are_its_constants():
     assert words_of(IDLE) == ()
 
 
+def test_what_a_filter_asks_about_is_among_its_words():
+    """The functions under asking= look at what has come, as handlers do."""
+    handlers = define_event_handlers()
+
+    @handlers.mail(asking=lambda event, ctx: {} if event.sender == "ann@example.org" else None)
+    def mail(event, ctx):
+        return ctx
+
+    assert words_of(handlers) == ("ann@example.org",)
+
+
 def test_what_chance_leaves_over_is_taken_away():
     """Steps, parameters, addresses, clients, lines of header and body, and the cut."""
     script = session(client="::1", helo="x").starttls().ehlo("y").mail("z@z", SIZE="1")

@@ -32,7 +32,9 @@ def words_of(handlers: Any) -> tuple[str, ...]:
         word
         for part in registry.parts
         for handler in part.values()
-        for word in _words_of_function(unwrap(handler.function), depth=2)
+        for function in (handler.function, handler.asking)
+        if function is not None
+        for word in _words_of_function(unwrap(function), depth=2)
     }
     return tuple(sorted(found)[:_MOST])
 

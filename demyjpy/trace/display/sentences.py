@@ -96,6 +96,10 @@ def _step_sentences(exchange: Exchange, message: MessageStory) -> Iterator[str]:
                 f"({words}). What the MTA made of that is not in the recording."
             )
             continue
+        if withheld := readable_actions(record, "withheld"):
+            where = _again(record) or _place(exchange)
+            words = answer_words(join_bodies(withheld))
+            yield _sentence(f"{name} is only tried, and would have at {where}: {words}.")
         for verdict in _verdicts(record):
             decided = exchange.name == message.at and verdict == message.verdict
             if decides(verdict) and not decided:
@@ -215,7 +219,9 @@ def _duration(record: Record) -> float:
 
 
 def _actions(record: Record) -> tuple[Any, ...]:
-    """What a handler queued; of a filter that did not tell, what was said."""
+    """What a handler queued, unless that was withheld; of a filter that did not tell, what was said."""
+    if "withheld" in record:
+        return ()
     return readable_actions(record, "actions" if "handler" in record else "answer")
 
 

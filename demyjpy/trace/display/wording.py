@@ -1,6 +1,6 @@
 """Verdicts, changes and messages in words, made harmless for a terminal and a log. Text only."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from demyjpy import actions as act
@@ -11,7 +11,7 @@ from demyjpy.shown import safe
 from demyjpy.trace.format.exchanges import Unreadable
 from demyjpy.trace.format.message_stories import MessageStory
 from demyjpy.trace.format.scrubbing import USUAL_FIELDS
-from demyjpy.verdicts import Fate
+from demyjpy.verdicts import Fate, verdicts_in
 from demyjpy.wire.codes import ProtocolFlag
 from demyjpy.wire.fields import Parameters
 
@@ -30,6 +30,7 @@ __all__ = [
     "shorten",
     "summary_of",
     "verdict_words",
+    "withheld_words",
     "words_of",
 ]
 
@@ -193,6 +194,15 @@ def words_of(action: Any) -> str:
 def answer_words(actions: Iterable[Any]) -> str:
     """All that was said to an event, in words."""
     return "; ".join(map(words_of, actions)) or "nothing"
+
+
+def withheld_words(actions: Sequence[Any]) -> str:
+    """What a filter that is only tried would have said, for a log: without the new texts of edits."""
+    edits = [one for one in actions if isinstance(one, act.Modification)]
+    verdicts = [verdict_words(one) for one in verdicts_in(actions)]
+    is_held = any(isinstance(one, act.Quarantine) for one in edits)
+    words = [*verdicts, *(["quarantine"] if is_held else []), summary_of(edits)]
+    return ", ".join(filter(None, words))
 
 
 def finding_words(found: Finding) -> str:

@@ -103,6 +103,7 @@ class StepConverter:
             handler=None if step.handler is None else dump_text(step.handler.name),
             again=name_of(step.event) if step.is_shown_again else None,
             actions=[dump_action(action) for action in step.actions],
+            withheld=[dump_action(action) for action in step.withheld],
             error=None if step.error is None else _dump_error(step.error),
             duration=None if step.duration is None else round(step.duration, 9),
             findings=[dump_finding(one) for one in new_findings(step.before, step.after)],

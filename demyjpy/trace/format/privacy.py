@@ -144,7 +144,7 @@ class Privacy:
         left_out = [0]
         if "fields" in record:
             found["fields"] = self._fields(record["event"], record["fields"], left_out)
-        for key in ("answer", "actions"):
+        for key in ("answer", "actions", "withheld"):
             if key in record:
                 found[key] = [self._action(one, left_out) for one in record[key]]
         if "error" in record:

@@ -21,7 +21,8 @@ class Part:
     """What one handler did in a step.
 
     ``ctx`` is the context as it got it, ``after`` as it left it. ``again``: the event that it got, if
-    that is an earlier one, for which its filter waited.
+    that is an earlier one, for which its filter waited. ``withheld`` is what it would have said and done
+    if its filter were enforced.
     """
 
     handler: str
@@ -32,6 +33,7 @@ class Part:
     errors: tuple[str, ...] = ()
     duration: float = 0.0
     again: str = ""
+    withheld: tuple[Action, ...] = ()
 
 
 @frozen
@@ -105,6 +107,7 @@ def _part(ctx: Context, record: Record) -> Part:
         (f"{error.get('type')}: {error.get('text')}",) if isinstance(error, dict) else (),
         seconds_of(record.get("duration")),
         again if isinstance(again, str) else "",
+        readable_actions(record, "withheld"),
     )
 
 

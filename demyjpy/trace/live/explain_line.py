@@ -25,6 +25,7 @@ from demyjpy.trace.display.wording import (
     finding_words,
     plural,
     safe,
+    withheld_words,
 )
 from demyjpy.trace.format.exchanges import Exchange, Reply
 from demyjpy.trace.format.message_stories import Follower, MessageStory
@@ -52,6 +53,8 @@ _FINDINGS: Final = 10  # of a message that stand in its line
 
 _OF_CONNECTION: Final = frozenset({"connect", "hello"})
 
+_WITHHELD: Final = 10  # of a message that stand in its line
+
 _DECIDERS: Final = 16  # verdicts of a session whose handlers are known
 
 
@@ -65,6 +68,7 @@ class _SessionNotes:
     reply: Reply | None = None  # to what the MTA said last, until all handlers have run
     deciders: dict[int, str] = field(factory=dict)  # the latest handlers, by hashes of their verdicts
     editors: dict[str, None] = field(factory=dict)
+    withheld: dict[str, None] = field(factory=dict)  # by filters that are only tried, in words
     findings: tuple[Finding, ...] = ()  # all that the context has
     errors: int = 0
     spent: float = 0.0
@@ -127,11 +131,13 @@ class Explainer:
         end = ending(message, by, session.editors, says_what=True)
         if session.findings:
             end += f", found {_words_for(session.findings)}"
+        if session.withheld:
+            end += f", would have: {'; '.join(session.withheld)}"
         if session.errors:
             end += f", {plural(session.errors, 'failure')} of handlers"
         if session.spent:
             end += f", {session.spent * 1000:.1f} ms"
-        session.deciders, session.editors = {}, {}
+        session.deciders, session.editors, session.withheld = {}, {}, {}
         session.errors, session.spent = 0, 0.0
         # what was found at the beginning of the connection holds for the next message, too
         session.findings = tuple([one for one in session.findings if one.event in _OF_CONNECTION])
@@ -214,6 +220,11 @@ def _note(session: _SessionNotes, step: Step) -> None:
     if step.handler is None:
         return
     session.findings = _findings_in(step.after)
+    if step.withheld:
+        if len(session.withheld) < _WITHHELD:
+            name = safe(step.handler.filter or step.handler.name)
+            session.withheld[f"{name}: {withheld_words(step.withheld)}"] = None
+        return
     for action in step.actions:
         if is_verdict(action):
             key = _hash(action)

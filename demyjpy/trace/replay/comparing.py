@@ -28,6 +28,12 @@ from demyjpy.trace.replay.replaying import (
     replay,
     replay_at_once,
 )
+from demyjpy.trace.replay.withheld_answers import (
+    is_withheld_alike,
+    withheld_by,
+    withheld_in,
+    withholds,
+)
 from demyjpy.verdicts import Fate, decides, join_bodies
 
 KINDS: Final = ("verdict", "headers", "recipients", "sender", "body")
@@ -40,7 +46,8 @@ class Difference:
 
     ``number`` is the exchange's. ``old`` and ``new`` are what each said there (``()`` is nothing),
     ``handler`` the name of the handler of the new one that ran last there, ``ctx`` the context that it
-    left, ``before`` the one that it got; ``error`` what was wrong with it.
+    left, ``before`` the one that it got; ``error`` what was wrong with it. ``is_withheld``: they
+    differ in what they would have said if the filter were enforced.
     """
 
     number: int
@@ -51,6 +58,7 @@ class Difference:
     before: Context | None = field(default=None, repr=False)
     ctx: Context | None = field(default=None, repr=False)
     error: str = ""
+    is_withheld: bool = False
 
 
 @frozen
@@ -117,7 +125,8 @@ def compare_bytes(trace: Trace, played: Filter, *, twice: bool = True) -> Compar
         left_out=left_out(trace),
     )
     said = replay_at_once(trace, played)
-    if said == expected and (not twice or replay_at_once(trace, played) == said):
+    is_exact = said == expected and not withholds(trace)
+    if is_exact and (not twice or replay_at_once(trace, played) == said):
         return found
     replayed = replay(trace, played, observed=True)
     old, kept = recorded_answers(trace), as_kept(replayed)
@@ -137,10 +146,12 @@ def _first_difference(trace: Trace, replayed: Replayed) -> Difference | None:
     agreed = trace.agreement
     for reply, steps in zip(replayed.replies, replayed.steps, strict=True):
         old = evolve(reply.exchange.recorded, data=reply.exchange.expected)
-        if reply.data == old.data or is_unanswered(reply.exchange, agreed):
-            continue
-        if _meaning(old) != _meaning(reply):
+        is_same = reply.data == old.data or is_unanswered(reply.exchange, agreed)
+        if not is_same and _meaning(old) != _meaning(reply):
             return explain(old, reply, steps)
+        if not is_withheld_alike(reply.exchange, steps):
+            before, after = withheld_in(reply.exchange), withheld_by(steps)
+            return evolve(explain(old, reply, steps), old=before, new=after, is_withheld=True)
     return None
 
 

@@ -4,6 +4,7 @@ Such a value is taken as equal to any other: the verdict, and where something is
 compared. How much was left out of a session is `left_out`.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from attrs import evolve
@@ -35,9 +36,12 @@ def _as_kept(reply: Reply) -> Reply:
     old = evolve(reply, data=recorded.expected, leading_space=recorded.leading_space)
     if reply.data == old.data or not any("left_out" in one for one in recorded.records):
         return reply
-    before, after = old.actions, reply.actions
-    is_same = len(before) == len(after) and all(map(_is_same, before, after))
-    return old if is_same else reply
+    return old if are_same(old.actions, reply.actions) else reply
+
+
+def are_same(old: Sequence[Any], new: Sequence[Any]) -> bool:
+    """Whether they are the same actions but for values that are not in the recording."""
+    return len(old) == len(new) and all(map(_is_same, old, new))
 
 
 def _is_same(old: Any, new: Any) -> bool:

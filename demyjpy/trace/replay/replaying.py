@@ -12,11 +12,12 @@ from attrs import field, frozen
 from demyjpy import actions as act
 from demyjpy.codec import EVENTS, ROW_OF_NAME, decode_event, encode_event
 from demyjpy.context import Context
-from demyjpy.engine.connection import OnError, Setup, Step, Trouble
+from demyjpy.engine.connection import Setup, Step, Trouble
 from demyjpy.engine.handler_results import check_context
 from demyjpy.engine.limits import Limits
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import MilterError
+from demyjpy.filter_policy import OnError
 from demyjpy.handlers import ENVELOPE, as_registry, merge_handlers, watch_envelope
 from demyjpy.registry import Registry
 from demyjpy.trace.filter_connection import FilterConnection

@@ -18,10 +18,11 @@ from demyjpy import events as ev
 from demyjpy.context import Context
 from demyjpy.drivers.report import Seldom, log
 from demyjpy.drivers.spool import KEPT_IN_MEMORY, SpoolFile
-from demyjpy.engine.connection import OnError, Setup, Step
+from demyjpy.engine.connection import Setup, Step
 from demyjpy.engine.letters import BODY, OPTNEG, QUIT, QUIT_NC
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.engine.stock import Spooling
+from demyjpy.filter_policy import OnError
 from demyjpy.handlers import as_registry
 from demyjpy.registry import Registry
 from demyjpy.trace.display.wording import ending, envelope, safe

@@ -115,6 +115,9 @@ def test_check_prints_json_for_programs(run: Any) -> None:
         "progress": 5.0,
         "limit": None,
         "beyond": None,
+        "needs": [],
+        "asking": None,
+        "within": None,
     }
 
 
@@ -128,6 +131,8 @@ CHECKED = """
 
     empty = define_event_handlers()
     asynchronous = define_event_handlers({"mail": later})
+    too_slow = define_event_handlers()
+    too_slow.add("mail", plain, timeout=9)
     one_argument = define_event_handlers({"mail": lambda ctx: ctx})
     useless = define_event_handlers(
         {"mail": plain}, actions={"add_header"}, optional_actions={"quarantine"}
@@ -192,6 +197,7 @@ def line_of(code: str) -> int:
             ["useless"],
             ["add_header, quarantine: can never be sent, because only a message handler"],
         ),
+        (["too_slow"], ["expected the timeout= of all filters at mail to be at most 8 s together"]),
         (["callables"], []),
         (["on_connect"], []),
         (
