@@ -159,7 +159,8 @@ def _settled() -> dict[str, int]:
             break
         time.sleep(0.5)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return {**seen[-1], "kB": pages * os.sysconf("SC_PAGE_SIZE") // 1024}
+    blocks = sys.getallocatedblocks()
+    return {**seen[-1], "blocks of memory": blocks, "kB": pages * os.sysconf("SC_PAGE_SIZE") // 1024}
 
 
 if __name__ == "__main__":
