@@ -24,6 +24,9 @@ from benchmarks.servers import Server, ServerError
 
 Record = dict[str, Any]
 
+_SIZED: Final = ("bytecount", "work")
+"""Filters that add X-Message-Size."""
+
 _IDLE_SECONDS: Final = 4
 _LIMIT: Final = 120
 """Seconds after which a run of the load generator ends, whatever comes."""
@@ -71,7 +74,7 @@ def load_command(job: Job, timing: Timing, address: str) -> list[str]:
     if job.kind == "idle":
         return [*command, "-I", str(_IDLE_SECONDS), "-e", "1", address]
     command += ["-m", str(job.messages), "-t", str(seconds), "-w", str(warm)]
-    if job.filter != "noop":  # bodies of changing sizes: a count of the last message is seen
+    if job.filter in _SIZED:  # bodies of changing sizes: a count of the last message is seen
         command += ["-J", "97", "-X", "X-Message-Size"]
     if job.messages == 1:
         command += ["-e", "500"]  # some peers lose connections, and would have no figures at all

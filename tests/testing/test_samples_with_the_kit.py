@@ -100,7 +100,11 @@ def test_replace_body(sample):
 
 
 @pytest.mark.parametrize(
-    "name", ["bytecount", "gnutp", "macros", "pipeline", "quarantine", "replace_body"]
+    "name",
+    [
+        *("bytecount", "gnutp", "macros", "pipeline", "quarantine", "replace_body"),
+        *("greylist", "recipients", "quota", "spf", "scanner"),
+    ],
 )
 def test_what_holds_for_every_filter(sample, name):
     """No leak, no error, no byte touched that was not meant, whatever the session."""
