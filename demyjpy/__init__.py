@@ -78,6 +78,7 @@ from demyjpy.handlers import (
     with_handlers,
 )
 from demyjpy.message import Message
+from demyjpy.questions import Answered, Failed, Late, Question, Unasked, answer, ask
 from demyjpy.registry import Handler, Registry
 from demyjpy.shorthands import (
     accept,
@@ -107,6 +108,7 @@ __all__ = [
     "AddHeader",
     "AddRecipient",
     "AddressError",
+    "Answered",
     "AsyncServer",
     "Body",
     "ChangeHeader",
@@ -125,12 +127,14 @@ __all__ = [
     "EndOfHeaders",
     "EndOfMessage",
     "Event",
+    "Failed",
     "Finding",
     "Handler",
     "HandlerError",
     "Header",
     "Hello",
     "InsertHeader",
+    "Late",
     "LimitError",
     "Limits",
     "LocalProtocolError",
@@ -146,6 +150,7 @@ __all__ = [
     "Parameters",
     "Progress",
     "Quarantine",
+    "Question",
     "Quit",
     "QuitNewConnection",
     "Recipient",
@@ -157,11 +162,14 @@ __all__ = [
     "Skip",
     "Step",
     "TemporaryFailure",
+    "Unasked",
     "Unknown",
     "Verdict",
     "accept",
     "add_header",
     "add_recipient",
+    "answer",
+    "ask",
     "become",
     "change_header",
     "change_sender",

@@ -14,6 +14,7 @@ from demyjpy.context import Context, remember, send_action, take_actions
 from demyjpy.declarations import CONDITION
 from demyjpy.engine.macros import Macros
 from demyjpy.errors import HandlerError, describe
+from demyjpy.questions import WITHIN, Ask
 from demyjpy.registry import Handler, Registry, as_registry, name_of_filter, name_of_function
 from demyjpy.verdicts import LEGAL, fate_of, is_verdict, verdicts_in
 from demyjpy.wrapping import Around, as_function, wrap_handler
@@ -78,6 +79,10 @@ def only_if(predicate: Predicate, handlers: Registry) -> Registry:
     If the filter refuses connect, hello or mail at that time, the present event gets its answer, and so
     do those that follow. A recipient who was accepted cannot be refused any more: `HandlerError`. Of
     several merged filters each is chosen by itself.
+
+    A filter that is not chosen asks nothing. One that is chosen late cannot wait for answers at events
+    that are over (``needs=``, ``asking=``): `HandlerError`. Where a handler has ``asking=``, the
+    predicate may be asked twice about an event.
     """
     if not callable(predicate):
         raise HandlerError(
@@ -171,10 +176,35 @@ class Conditional(Registry):
             blocking=not is_async and any(handler.blocking for handler in handlers.values()),
             rejected=own is not None and own.rejected,
             filter=self.name if own is None else own.filter,
+            timeout=None if own is None else own.timeout,
+            needs=frozenset() if own is None else own.needs,
+            asking=None if own is None else self._asking(own, name, handlers),
+            within=WITHIN if own is None else own.within,
         )
+
+    def _asking(self, own: Handler[Any], name: str, handlers: dict[str, Handler[Any]]) -> Any:
+        """What the filter asks at an event at which the predicate is asked; None if it asks nothing."""
+        asking = own.asking
+        if asking is None:
+            return None
+
+        def ask_if_chosen(event: Any, ctx: Context) -> Any:
+            case: _Case = ctx.get(self._key, _UNDECIDED)
+            if name == "recipient" and _is_refused(ctx):
+                is_chosen = case.is_chosen
+            elif case.is_chosen is None:
+                is_chosen = self._ask(name, event, ctx)
+                if is_chosen and case.before(name):
+                    raise _too_late(own, name)
+            else:
+                is_chosen = case.is_chosen and case.refusal is None
+            return asking(event, ctx) if is_chosen else {}
+
+        return ask_if_chosen
 
     def _decide(self, handlers: dict[str, Handler[Any]], name: str, event: Any, ctx: Context) -> _Asking:
         case: _Case = ctx.get(self._key, _UNDECIDED)
+        own = handlers.get(name)
         before, ctx = take_actions(ctx)
         is_answered = name != "recipient" or not _is_refused(ctx)
         if case.is_chosen is None:
@@ -187,6 +217,8 @@ class Conditional(Registry):
             ctx = remember(ctx.set(self._key, _Case(True)), {self._key: True})
             ctx, queue, answer = yield from self._catch_up(handlers, case.before(name), ctx)
             before += queue
+            if own is not None and any(isinstance(one, Ask) and one.key in own.needs for one in queue):
+                raise _too_late(own, name)
             if answer is not None:
                 return send_action(ctx, *before, answer)
         elif not case.is_chosen:
@@ -229,11 +261,17 @@ class Conditional(Registry):
         queued: list[Any] = []
         for kept in missed:
             handler = handlers[kept.name]
+            if handler.waits:
+                raise _too_late(handler, kept.name)
             then = ctx.set("macros", kept.macros)
             outcome = yield handler, kept.event, then
             queue, ctx = take_actions(_checked(handler, outcome).set("macros", macros))
             _check_answer(handler, queue)
-            queued += [action for action in queue if not is_verdict(action)]
+            queued += [
+                evolve(one, asked_at=kept.name) if isinstance(one, Ask) else one
+                for one in queue
+                if not is_verdict(one)
+            ]
             answer = next(iter(verdicts_in(queue)), act.Continue())
             is_refused = kept.name == "recipient" and _is_refused(then)
             legal = (act.Continue,) if is_refused else LEGAL[kept.name]
@@ -253,6 +291,15 @@ class Conditional(Registry):
                     )
                 return ctx.set(self._key, _Case(True, answer)), tuple(queued), answer
         return ctx, tuple(queued), None
+
+
+def _too_late(handler: Handler[Any], event: str) -> HandlerError:
+    """A handler cannot wait for what it needs: the filter was chosen too late."""
+    return HandlerError(
+        f"expected only_if to choose the filter before {event}, where {handler.name} waits for answers "
+        "(needs=, asking=) that it cannot have at a later event: let the predicate choose earlier, or "
+        "let a later handler wait for them"
+    )
 
 
 def _is_refused(ctx: Context) -> bool:

@@ -34,6 +34,12 @@ ENGINE_KEYS: Final = frozenset(
 )
 """The keys that the engine owns."""
 
+USED_LATER: Final = frozenset({"answers", "owners"})
+"""Those of them that are there from when something is under them: each key makes a context slower."""
+
+KEYS_FROM_THE_START: Final = ENGINE_KEYS - USED_LATER
+"""Those that are in each context."""
+
 _FEW: Final = 64  # actions that are kept in a tuple, which is the quickest for a few
 
 _EMPTY: Final[Context] = small_map(
@@ -47,8 +53,6 @@ _EMPTY: Final[Context] = small_map(
         "queue": (),
         "connection": small_map({}),
         "findings": (),
-        "owners": small_map({}),
-        "answers": small_map({}),
     }
 )
 

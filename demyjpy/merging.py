@@ -300,4 +300,24 @@ def compose(event: str, chain: Sequence[tuple[str, Handler[Any]]], others: bool)
         blocking=not is_async and any(handler.blocking for handler in handlers),
         rejected=any(handler.rejected for handler in handlers),
         progress=min((h.progress for h in handlers if h.progress is not None), default=None),
+        timeout=_sum_of([handler.timeout for handler in handlers]),
+        needs=frozenset[str]().union(*[handler.needs for handler in handlers]),
+        asking=_asking_of_all([one.asking for one in handlers if one.asking is not None]),
+        within=max(handler.within for handler in handlers),
     )
+
+
+def _sum_of(times: Iterable[float | None]) -> float | None:
+    """The time for all; None if one has as much as the server says."""
+    known = list(times)
+    given = [one for one in known if one is not None]
+    return sum(given) if len(given) == len(known) else None
+
+
+def _asking_of_all(functions: Sequence[Callable[[Any, Context], Any]]) -> Any:
+    """What all ask, in one map; None if nobody asks."""
+
+    def asking(event: Any, ctx: Context) -> dict[str, Any]:
+        return {key: one for function in functions for key, one in function(event, ctx).items()}
+
+    return asking if functions else None

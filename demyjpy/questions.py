@@ -2,7 +2,7 @@
 
 A handler asks with `ask`, or declares ``asking=``; a handler that needs the answer declares ``needs=``
 or ``asking=``, and reads it with `answer`. The driver performs questions, the engine follows them
-(`demyjpy.engine.asked`). Nothing here does I/O.
+(`demyjpy.engine.open_questions`). Nothing here does I/O.
 """
 
 import math
@@ -107,11 +107,21 @@ UNASKED: Final = Unasked()
 # -------------------------------------------------------------------------------- what handlers do
 @frozen
 class Ask(Request):
-    """A question that a handler has queued, with the key of its answer; see `ask`."""
+    """A question that a handler has queued, with the key of its answer; see `ask`.
+
+    ``asked_at``: the event at which it counts as asked, if that is not the one at hand: a filter that
+    `only_if` chooses late gets earlier events, too.
+    """
 
     key: str
     question: Any
     within: float = WITHIN
+    asked_at: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        check_key(self.key)
+        check_question(self.key, self.question)
+        check_seconds("within=", self.within)
 
 
 def ask(ctx: Context, key: str, question: Any, *, within: float = WITHIN) -> Context:
@@ -123,8 +133,7 @@ def ask(ctx: Context, key: str, question: Any, *, within: float = WITHIN) -> Con
     key that is no name, or for what is no question. The handler fails if its filter has an open question
     under this key, or if it asks at abort, quit or disconnect, when nobody can wait any more.
     """
-    check_question(key, question)
-    return send_action(ctx, Ask(check_key(key), question, check_seconds("within=", within)))  # type: ignore[arg-type]  # no action for the MTA
+    return send_action(ctx, Ask(key, question, within))  # type: ignore[arg-type]  # no action for the MTA
 
 
 _RAISES: Final[Any] = object()
@@ -149,7 +158,8 @@ def answer(
     It is for a handler with the key in ``needs=`` or ``asking=``, and for the handlers of the same
     filter after it. Elsewhere it raises `HandlerError`: whether the answer has come is a matter of luck.
     """
-    outcome: Outcome | None = ctx["answers"].get(key)
+    known = ctx.get("answers")
+    outcome: Outcome | None = known.get(key) if isinstance(known, PMap) else None
     if outcome is None:
         raise HandlerError(
             f"expected answer(ctx, {key!r}) in a handler that waits for it, or after one: declare "
@@ -164,7 +174,7 @@ def answer(
             value, option = failed, "failed"
         case Late():
             value, option = late, "late"
-        case Unasked():
+        case _:
             value, option = unasked, "unasked"
     if value is _RAISES:
         raise HandlerError(

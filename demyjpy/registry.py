@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_args
 from attrs import evolve, field, fields, frozen
 
 from demyjpy import events as ev
-from demyjpy.questions import WITHIN, as_keys, check_seconds
 from demyjpy.codec import ROW_OF_NAME
 from demyjpy.context import Context, check_mapping
 from demyjpy.declarations import Declarations
@@ -26,6 +25,7 @@ from demyjpy.decorators import (
 )
 from demyjpy.engine.negotiation import EVENT_NAMES
 from demyjpy.errors import HandlerError, describe
+from demyjpy.questions import WITHIN, as_keys, check_seconds
 
 E = TypeVar("E")
 

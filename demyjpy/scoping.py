@@ -6,7 +6,7 @@ from typing import Any, Final
 from attrs import evolve
 from pyrsistent import PMap
 
-from demyjpy.context import ENGINE_KEYS, Context
+from demyjpy.context import ENGINE_KEYS, KEYS_FROM_THE_START, USED_LATER, Context
 from demyjpy.declarations import Corner
 from demyjpy.engine.smallmap import as_small_map, changed_keys, entries_of, small_map
 from demyjpy.errors import HandlerError
@@ -98,14 +98,24 @@ def wrap_scope(name: str, handler: Handler[Any]) -> Handler[Any]:
 
     function: Any = call_async if handler.is_async else call
     function.__wrapped__ = inner  # logs name the user's function
-    return evolve(handler, function=function)
+    asking = handler.asking
+    if asking is None:
+        return evolve(handler, function=function)
+    return evolve(
+        handler,
+        function=function,
+        asking=lambda event, ctx: asking(event, enter_scope(name, ctx)),
+    )
 
 
 def enter_scope(name: str, ctx: Context) -> Context:
     """The context as seen from its corner ``name``."""
     entries = dict(entries_of(ctx.get(name, _EMPTY)))
-    for key in ENGINE_KEYS:
+    for key in KEYS_FROM_THE_START:
         entries[key] = ctx[key]
+    for key in USED_LATER:
+        if key in ctx:
+            entries[key] = ctx[key]
     entries["connection"] = ctx["connection"].get(name, _EMPTY)
     return as_small_map(entries)
 

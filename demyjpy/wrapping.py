@@ -27,6 +27,9 @@ def wrap_handler(handler: Handler[E], around: Callable[[E, Context], Around]) ->
     The ``yield`` gives what the handler returned, or raises what it raised. What ``around`` returns goes
     to the engine. If it returns before a ``yield``, the handler is not called. `HandlerError` if it is
     no generator function, or if ``handler`` is the bare function.
+
+    If the handler has ``asking=``, ``around`` runs twice: first as far as its ``yield``, for the context
+    that ``asking=`` gets. If it returns before, nothing is asked.
     """
     if not isinstance(handler, Handler):
         raise HandlerError(
@@ -48,7 +51,22 @@ def wrap_handler(handler: Handler[E], around: Callable[[E, Context], Around]) ->
 
     run = as_function(around, call, is_async=handler.is_async)
     run.__wrapped__ = handler.function  # logs name the user's function
-    return evolve(handler, function=run)
+    asking = handler.asking
+    if asking is None:
+        return evolve(handler, function=run)
+
+    def ask_around(event: E, ctx: Context) -> Any:
+        running = around(event, ctx)
+        try:
+            seen = next(running)
+        except StopIteration:
+            return {}
+        try:
+            return asking(event, seen)
+        finally:
+            running.close()
+
+    return evolve(handler, function=run, asking=ask_around)
 
 
 _NOT_CALLED: Final[Any] = object()

@@ -6,6 +6,7 @@ from pyrsistent import PMap, pmap
 from demyjpy import actions as act
 from demyjpy.context import (
     ENGINE_KEYS,
+    KEYS_FROM_THE_START,
     check_state,
     get_macro,
     is_rejected_recipient,
@@ -24,12 +25,12 @@ def test_a_new_context_holds_the_engines_keys_and_the_users():
     """Nothing is queued, agreed, in force or remembered."""
     ctx = new_context({"mine": 1})
     assert isinstance(ctx, PMap)
-    assert set(ctx) == ENGINE_KEYS | {"mine"}
+    assert set(ctx) == KEYS_FROM_THE_START | {"mine"}
     assert ctx["queue"] == ()
     assert ctx["connection"] == pmap()
     assert ctx["macros"] == NO_MACROS
     assert ctx["events"] == ctx["actions"] == frozenset()
-    assert set(new_context()) == ENGINE_KEYS
+    assert set(new_context()) == KEYS_FROM_THE_START
 
 
 @pytest.mark.parametrize("key", sorted(ENGINE_KEYS))

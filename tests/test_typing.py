@@ -259,6 +259,25 @@ insert_header(ctx, "X", "v")  # E: argument
 delete_headers(ctx, "X", 1)  # E: argument
 length: int = get_macro(ctx, "i")  # E: assignment
 """,
+    "answers in tests": """
+from attrs import frozen
+from demyjpy.testing import AskedQuestion, context, run, session
+
+@frozen
+class Listed(Question, pure=True):
+    address: str
+
+script = session().mail("ann@example.net")
+result = run(handlers, script, answers={Listed: True, Listed("192.0.2.1"): Late()})
+run(handlers, script, answers=lambda question: Failed("no route"))
+run(handlers, script, answers=["pass"])  # E: argument
+asked: tuple[AskedQuestion, ...] = result.asked
+asked = result.filters[0].asked + result.messages[0].asked
+key: str = asked[0].key
+asked[0].key = "other"  # E: misc
+context(handlers, answers={"listed": True, "other": Late()}, count=3)
+context(handlers, answers=["listed"])  # E: argument
+""",
     "filters": """
 merged: Registry = merge_handlers(handlers, scoped("acl", handlers))
 one: Handler[Any] = merged["mail"]  # E: name-defined

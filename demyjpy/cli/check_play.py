@@ -16,6 +16,13 @@ from attrs import evolve
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from demyjpy.cli import check_watch
+from demyjpy.cli.check_answers import (
+    AGAIN,
+    WITHOUT,
+    AskedInPlay,
+    question_notes_of,
+    unanswered_problems_of,
+)
 from demyjpy.cli.check_conclusions import (
     Shared,
     beyond_problems_of,
@@ -43,22 +50,49 @@ _AGAIN: Final = 0.5  # seconds between further alarms, for a handler that catche
 def play(report: Report, loaded: Loaded, driver: str) -> Report:
     """The report, and what is seen when sessions are played at the filter."""
     watch, beyond = Watch(), Watch(is_beyond=True)
+    asked = AskedInPlay()
     on_connect = as_on_connect(loaded.on_connect)
     shared = Shared.of(on_connect)
     words = words_of(loaded.on_connect)
     with _watched(watch):
-        count, is_whole = _play_all(_setup(on_connect, watch), words, watch)
+        count, is_whole = _play_all(_setup(on_connect, watch), words, watch, asked)
     if is_whole and any(takes_headers(seen.handler) for seen in watch.seen.values()):
         with _watched(beyond):
-            _play_all(_setup(on_connect, beyond), words, beyond)
+            _play_all(_setup(on_connect, beyond), words, beyond, AskedInPlay())
+    worlds = {} if not (is_whole and asked.seen) else _without_answers(on_connect, words)
+    questions = tuple(asked.entries())
     problems = (
         *report.problems,
         *problems_of(watch, report, driver),
         *beyond_problems_of(watch, beyond),
+        *unanswered_problems_of(watch, worlds),
         *shared.problems(),
     )
-    notes = (*report.notes, *notes_of(watch, report, count), _played(count, is_whole, watch.held_up))
-    return evolve(report, problems=problems, notes=notes, untried=tuple(untried_in(watch)))
+    notes = (
+        *report.notes,
+        *notes_of(watch, report, count),
+        *question_notes_of(watch, questions, count),
+        *([AGAIN] if worlds else []),
+        _played(count, is_whole, watch.held_up),
+    )
+    return evolve(
+        report,
+        problems=problems,
+        notes=notes,
+        untried=tuple(untried_in(watch)),
+        questions=questions,
+    )
+
+
+def _without_answers(
+    on_connect: Callable[[Context], Context], words: tuple[str, ...]
+) -> dict[str, Watch]:
+    """The same sessions in worlds in which no question is answered."""
+    worlds = {name: Watch() for name in WITHOUT}
+    for name, watch in worlds.items():
+        with _watched(watch):
+            _play_all(_setup(on_connect, watch), words, watch, AskedInPlay(WITHOUT[name]))
+    return worlds
 
 
 def _setup(on_connect: Callable[[Context], Context], watch: Watch) -> Setup:
@@ -100,7 +134,9 @@ def _played(count: int, is_whole: bool, held_up: Seen | None) -> str:
     return f"--play: time ran out after {sessions}{where}: too few to say much"
 
 
-def _play_all(setup: Setup, words: tuple[str, ...], watch: Watch) -> tuple[int, bool]:
+def _play_all(
+    setup: Setup, words: tuple[str, ...], watch: Watch, asked: AskedInPlay
+) -> tuple[int, bool]:
     """How many sessions were played to their end, and whether these are all."""
     end = time.monotonic() + check_watch.LONGEST
     count = 0
@@ -113,12 +149,13 @@ def _play_all(setup: Setup, words: tuple[str, ...], watch: Watch) -> tuple[int, 
             return
         with suppress(OutOfTimeError):  # while an async handler waits, it is raised in the loop
             for profile in profiles_of(None):
-                watch.judge(play_script(setup, script, profile).observed)
+                watch.judge(play_script(setup, script, profile, answer=asked.answer).observed)
         if watch.held_up is None:
             count += 1
         else:
             watch.end()
             is_whole = False
+        asked.turn += 1
 
     for example in classics(words):
         play_one(example.script)

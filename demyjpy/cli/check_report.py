@@ -18,6 +18,12 @@ from demyjpy.cli.check_chain import (
     chain_lines,
     links_of,
 )
+from demyjpy.cli.check_questions import (
+    PerformerEntry,
+    QuestionEntry,
+    performers_of,
+    question_rows,
+)
 from demyjpy.cli.loading import Loaded, LoadError, describe, explain, short_path, takes
 from demyjpy.codec import EVENTS, ROW_OF_NAME
 from demyjpy.context import ENGINE_KEYS, Context, new_context
@@ -25,7 +31,7 @@ from demyjpy.engine.negotiation import Wants, macro_lists
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import chain_of, wants_of
-from demyjpy.registry import Handler, Registry
+from demyjpy.registry import Handler, Registry, name_of_function
 
 SENDMAIL_REPLY_TIME: Final = 10.0
 """Seconds that Sendmail waits for a sign of life, unless ``T=R:`` says otherwise."""
@@ -45,6 +51,8 @@ class Entry:
     never answered. ``file`` is empty where the function does not tell. ``progress`` is in seconds,
     None where no sign of life is given while it runs. ``limit`` is the largest message that a message
     handler gets whole, in bytes, and ``beyond`` what becomes of a larger one; both are None for others.
+    ``needs`` are the keys of questions for whose answers it waits; ``asking`` is the function that says
+    what is asked before it is called, and ``within`` the seconds for that, both None for others.
     """
 
     event: str
@@ -59,6 +67,9 @@ class Entry:
     progress: float | None
     limit: int | None = None
     beyond: str | None = None
+    needs: tuple[str, ...] = ()
+    asking: str | None = None
+    within: float | None = None
 
 
 @frozen
@@ -69,7 +80,8 @@ class Report:
 
     ``macros`` are those asked for by event as declared, ``macro_lists`` as they are sent. ``chain`` are
     the filters of a merged one, ``asked_for_edits`` the events that only the edits of several need,
-    ``asked_for_messages`` those that only message handlers need.
+    ``asked_for_messages`` those that only message handlers need. ``performers`` are those that filters
+    declare for their questions, ``questions`` those that were asked in sessions of ``--play``.
     """
 
     filter: str
@@ -88,6 +100,8 @@ class Report:
     chain: tuple[Link, ...] = ()
     asked_for_edits: tuple[str, ...] = ()
     asked_for_messages: tuple[str, ...] = ()
+    performers: tuple[PerformerEntry, ...] = ()
+    questions: tuple[QuestionEntry, ...] = ()
 
     def as_json(self) -> str:
         """The same for programs."""
@@ -122,6 +136,7 @@ def examine(loaded: Loaded, driver: str) -> Report:
         chain=links_of(registry),
         asked_for_edits=asked_for_edits(registry),
         asked_for_messages=needed,
+        performers=tuple(performers_of(registry)),
     )
 
 
@@ -195,6 +210,9 @@ def _entry(event: str, number: int, handler: Handler[Any], driver: str) -> Entry
         handler.progress if _is_apart(handler, driver) else None,
         handler.limit if is_message else None,
         handler.beyond if is_message else None,
+        tuple(sorted(handler.needs)),
+        name_of_function(handler.asking) if handler.asking else None,
+        handler.within if handler.asking else None,
     )
 
 
@@ -314,6 +332,9 @@ def _lines(report: Report) -> Iterator[str]:
     if report.chain:
         yield "\nChain"
         yield from chain_lines(report.chain, report.asked_for_edits)
+    if report.performers or report.questions:
+        yield "\nQuestions"
+        yield from _table(question_rows(report.performers, report.questions, report.filters > 1))
     yield "\nMacros asked for"
     yield from _table((event, " ".join(names)) for event, names in report.macro_lists.items())
     if not report.macro_lists:
@@ -340,6 +361,8 @@ def _row(entry: Entry, merged: bool) -> tuple[str, ...]:
     words = [how, *(word for flag, word in flags if getattr(entry, flag))]
     if entry.limit is not None:
         words.append(f"up to {entry.limit:,} bytes, {_BEYOND[entry.beyond or 'headers']}")
+    words += [f"waits for {' '.join(entry.needs)}"] if entry.needs else []
+    words += [f"asks first, within {entry.within:g} s"] if entry.within is not None else []
     if entry.progress is not None:
         words.append(f"progress every {entry.progress:g} s")
     place = f"{entry.file}:{entry.line}" if entry.file else "?"

@@ -23,6 +23,7 @@ from demyjpy.engine.connection import Step
 from demyjpy.engine.macros import Macros
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import Around, wrap_handler
+from demyjpy.questions import Ask
 from demyjpy.registry import Handler
 from demyjpy.trace.display.wording import verdict_words
 from demyjpy.trace.replay.outside_calls import NETWORK, PROGRAMS, with_each_handler
@@ -75,6 +76,8 @@ class Seen:
     queued: set[str] = field(factory=set)
     kept: set[str] = field(factory=set)
     """The classes of actions that it queued, or ``become``."""
+    asks: set[str] = field(factory=set)
+    """The keys under which it asked questions with ``ask``."""
     wished: set[str] = field(factory=set)
     """The actions that its wishes, and its edits beside them, need."""
     dropped: set[str] = field(factory=set)
@@ -210,6 +213,7 @@ class Watch:
         kept = set(map(id, queued))
         seen.dropped |= {_name_of(one) for one in self.asked if id(one) not in kept}
         seen.kept |= {_name_of(one) for one in queued}
+        seen.asks |= {one.key for one in queued if isinstance(one, Ask)}
         for action in queued:
             if isinstance(action, Modification):
                 seen.queued.add(action_row(action).permission)

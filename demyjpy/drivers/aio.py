@@ -131,8 +131,15 @@ class AsyncServer(Server):
 
     def _setup(self, on_connect: Any) -> Setup:
         return self.options.setup(
-            on_connect, lambda handler: handler.blocking or handler.is_async, Budget(clock=monotonic)
+            on_connect,
+            lambda handler: handler.blocking or handler.is_async,
+            Budget(clock=monotonic),
+            known_answer=self.asker.known_answer,
         )
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the server."""
+        return self._loop
 
     def retire(self, ended: Callable[[], None]) -> None:
         """Accept no more, and say so when the last session has ended by itself."""
@@ -160,6 +167,7 @@ class AsyncServer(Server):
     def _end_threads(self) -> None:
         if not self._sessions:  # whose last handlers may need one
             self._pool.close()
+            self.asker.close()
 
     # -------------------------------------------------------------------------------- sessions
     def _take(self, sock: socket.socket, address: Any) -> None:

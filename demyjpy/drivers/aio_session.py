@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from demyjpy.drivers.admission import Guest
+from demyjpy.drivers.asker import Asker, Errands
 from demyjpy.drivers.options import ServerOptions
 from demyjpy.drivers.report import UNFINISHED, report, report_closed
 from demyjpy.drivers.signs import end_in_hand, period_of
@@ -19,9 +20,11 @@ from demyjpy.drivers.transport import Poller, Transport
 from demyjpy.engine.connection import Call, Connection
 from demyjpy.engine.handler_results import as_exception
 from demyjpy.engine.hot_path import Line
+from demyjpy.engine.open_questions import Wait
 from demyjpy.engine.pipeline import PROGRESS, open_connection
 from demyjpy.errors import DeadlineError, HandlerError
 from demyjpy.events import Abort, Disconnect
+from demyjpy.questions import LATE, Outcome
 
 
 class Server(Protocol):
@@ -30,6 +33,7 @@ class Server(Protocol):
     options: ServerOptions
     poller: Poller
     tapes: Tapes
+    asker: Asker
     stopping: bool
 
     def call(self, call: Call) -> "tuple[asyncio.Future[Any], Callable[[], str]]":
@@ -46,6 +50,7 @@ class AsyncSession:
         "_begun",
         "_deadline",
         "_end",
+        "_errands",
         "_give_up",
         "_is_behind",
         "_is_cut",
@@ -55,12 +60,14 @@ class AsyncSession:
         "_line",
         "_loop",
         "_moved",
+        "_patience",
         "_running",
         "_seen",
         "_server",
         "_started",
         "_transport",
         "_unsent",
+        "_waits",
         "guest",
     )
 
@@ -70,6 +77,11 @@ class AsyncSession:
         self._late: socket.socket | None = None
         """Where acknowledgements would be late."""
         self._line = Line(open_connection(guest.setup, name), server.tapes.new())
+        self._errands: Errands | None = None
+        """The questions that are on their way, if there was one."""
+        self._waits: Wait | None = None
+        """The answers for which a handler waits, and when it has waited long enough."""
+        self._patience: asyncio.TimerHandle | None = None
         self._transport: Transport | None = None
         self._running: asyncio.Future[Any] | None = None
         self._keepalive: asyncio.TimerHandle | None = None
@@ -135,7 +147,8 @@ class AsyncSession:
 
     def _read_if_due(self) -> None:
         # what was kept of the last read is done with before there is another
-        self._read(not self._is_full and not self._is_behind and self._running is None)
+        is_busy = self._running is not None or self._waits is not None
+        self._read(not self._is_full and not self._is_behind and not is_busy)
 
     def _read(self, is_wanted: bool) -> None:
         if self._transport is not None:
@@ -157,11 +170,15 @@ class AsyncSession:
         if connection.data_to_send and transport is not None:
             transport.write(connection.data_to_send)
         self._note_end(connection)
+        if connection.open_questions or self._errands is not None:
+            self._follow_questions(connection)
         if connection.call is not None:
             if self._running is None:
                 self._call(connection.call)
             else:
                 self._read(False)  # no more than one read is kept while a handler runs
+        elif connection.wait is not None:
+            pass  # `_follow_questions` has seen it
         elif connection.is_closed:
             if transport is not None:
                 transport.close()
@@ -175,6 +192,46 @@ class AsyncSession:
             self._hang_up()
         self._seen = monotonic()  # now it is the MTA's turn
 
+    # ---------------------------------------------------------------------- questions
+    def _follow_questions(self, connection: Connection) -> None:
+        """Have done what is to be asked; no handler waits for longer than it may run."""
+        wait, known = connection.wait, self._waits
+        if wait is None or known is None or not wait.numbers <= known.numbers:
+            if self._patience is not None:
+                self._patience.cancel()
+                self._patience = None
+            if wait is not None:
+                seconds = wait.timeout or self._server.options.handler_timeout
+                self._patience = self._loop.call_later(seconds, self._wait_no_longer, seconds)
+        else:
+            self._read(False)  # as while a handler runs
+        self._waits = wait
+        if self._errands is None:
+            self._errands = Errands(self._server.asker.begin, self._learn)
+        self._errands.follow(connection.open_questions)
+
+    def _wait_no_longer(self, seconds: float) -> None:
+        for number in self._waits.numbers if self._waits else ():
+            self._learn(number, LATE, seconds)
+
+    def _learn(self, number: int, outcome: Outcome, seconds: float) -> None:
+        """What became of a question."""
+        transport = self._transport
+        try:
+            if transport is not None and transport.is_closing:
+                self._line.hang_up()
+            self._line.take_answer(number, outcome, seconds)
+            self._follow(self._line.leave())
+            self._read_if_due()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            if transport is None:
+                self._server.forget_session(self)
+                raise
+            transport.fail(error)
+
+    # ---------------------------------------------------------------------- handlers that run apart
     def _call(self, call: Call) -> None:
         self._started = monotonic()
         self._running, self._give_up = self._server.call(call)
@@ -270,7 +327,7 @@ class AsyncSession:
 
     def check_time(self, now: float, options: ServerOptions) -> None:
         """End the session of a peer that says nothing, or reads nothing, for too long."""
-        if self._running is not None or self._transport is None:
+        if self._running is not None or self._waits is not None or self._transport is None:
             return
         if self._begun is not None:
             if self._line.leave().is_negotiated:

@@ -21,9 +21,11 @@ from demyjpy.context import check_mapping
 from demyjpy.drivers.spool import KEPT_IN_MEMORY, SpoolFile
 from demyjpy.engine.connection import Observer, OnError, Setup
 from demyjpy.engine.limits import Budget, Limits
+from demyjpy.engine.open_questions import Asked
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.engine.stock import Spooling
 from demyjpy.engine.tape import Watcher
+from demyjpy.questions import Outcome
 from demyjpy.registry import Handler
 
 LOOPS: Final = ("asyncio", "uvloop")
@@ -108,8 +110,9 @@ class ServerOptions:
         budget: Budget | None = None,
         *,
         defers_ends: bool = False,
+        known_answer: Callable[[Asked], Outcome | None] = lambda asked: None,
     ) -> Setup:
-        """The engine's part of it, checked; the budget is the driver's."""
+        """The engine's part of it, checked; what else it takes is the driver's."""
         return Setup(
             as_on_connect(on_connect),
             self.on_error,
@@ -120,6 +123,7 @@ class ServerOptions:
             budget,
             defers_ends=defers_ends,
             spool=Spooling(self.spool, SpoolFile.open),
+            known_answer=known_answer,
         )
 
 

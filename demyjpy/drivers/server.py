@@ -3,6 +3,7 @@
 How connections are taken and served is each driver's.
 """
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -11,6 +12,7 @@ from typing import Any
 from demyjpy.declarations import Declarations
 from demyjpy.drivers.address import Address, Listener, listen
 from demyjpy.drivers.admission import Door
+from demyjpy.drivers.asker import Asker
 from demyjpy.drivers.jobs import Jobs
 from demyjpy.drivers.loading import why
 from demyjpy.drivers.options import ServerOptions, SessionNames
@@ -32,12 +34,17 @@ class Server(ABC):
     ) -> None:
         self._where, self._on_connect = address, on_connect
         self.options = options or ServerOptions()
+        self.asker = Asker(self.loop, self.resources_of, self.options.blocking_threads)
         self._door = Door(self.options, self._setup(on_connect))
         self._names = SessionNames()
         self.tapes = Tapes(self.options.readers)
         self._retired: Callable[[], None] | None = None
         """Called when the last session has ended, if no more connections are to be accepted."""
         self.stopping = False
+
+    @abstractmethod
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop in which the world is asked."""
 
     @abstractmethod
     def _setup(self, on_connect: Any) -> Setup:

@@ -83,6 +83,11 @@ class SideLoop:
         if self._thread.is_alive():
             log.warning("what runs in the side loop has not ended, and is left behind")
 
+    def running(self) -> asyncio.AbstractEventLoop:
+        """The loop, which begins to run if need be. Errors as of `submit`."""
+        with self._lock:
+            return self._running()
+
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._is_over:
             raise RuntimeError("the side loop has ended")

@@ -9,11 +9,13 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
 
 from demyjpy.drivers.admission import Guest
 from demyjpy.drivers.alarms import Alarms
+from demyjpy.drivers.asker import Asker, Errands
 from demyjpy.drivers.options import ServerOptions
 from demyjpy.drivers.report import report, report_closed
 from demyjpy.drivers.signs import end_in_hand, period_of
@@ -22,12 +24,15 @@ from demyjpy.drivers.tape_makers import Tapes
 from demyjpy.drivers.turns import Share, Turns
 from demyjpy.engine.connection import Call, Connection
 from demyjpy.engine.hot_path import Line
+from demyjpy.engine.open_questions import Wait
 from demyjpy.engine.pipeline import PROGRESS, open_connection, run_call
 from demyjpy.errors import DeadlineError
+from demyjpy.questions import LATE, Outcome
 from demyjpy.registry import Handler
 
 _READ_SIZE: Final = 100_000  # over 128 kB, malloc() asks the kernel for the memory of each read
 _FEW: Final = 8  # reads, after which it is looked what they took
+_LOOK: Final = 0.5  # seconds, after which it is looked whether the peer still waits for the answer
 _NOTICEABLE: Final = 0.005  # seconds of a handler, after which a look at the peer is worth a system call
 
 
@@ -37,6 +42,7 @@ class Server(Protocol):
     options: ServerOptions
     alarms: Alarms
     tapes: Tapes
+    asker: Asker
     turns: Turns
     stopping: bool
 
@@ -74,6 +80,10 @@ class ThreadSession:
         """How often PROGRESS is sent there."""
         self._shown = 0.0
         """When the MTA has last heard of it."""
+        self._errands: Errands | None = None
+        """The questions that are on their way, if there was one."""
+        self._answers: SimpleQueue[tuple[int, Outcome, float]] = SimpleQueue()
+        """What became of questions."""
 
     def serve(self) -> None:
         """Until the connection ends."""
@@ -126,6 +136,8 @@ class ThreadSession:
 
     def end(self) -> None:
         """The connection has ended."""
+        if self._errands is not None:
+            self._errands.follow({})
         self._socket.close()
         self._server.forget_session(self)
 
@@ -149,10 +161,16 @@ class ThreadSession:
                 self._share.spend(is_behind)
             if connection.data_to_send:
                 self._send(connection.data_to_send)
+            if connection.open_questions or self._errands is not None:
+                self._follow_questions(connection)
             if connection.call is not None:
                 started = time.perf_counter()
                 outcome = self._call(connection.call)
                 self._resume(outcome, time.perf_counter() - started)
+            elif not self._answers.empty():
+                self._line.take_answer(*self._answers.get())
+            elif connection.wait is not None:
+                self._wait(connection.wait)
             elif connection.is_closed or not is_behind:
                 return not connection.is_closed
             elif self._is_left:
@@ -168,6 +186,39 @@ class ThreadSession:
             self._line.hang_up()
         self._line.resume(outcome, duration)
 
+    # ---------------------------------------------------------------------- questions
+    def _follow_questions(self, connection: Connection) -> None:
+        """Have done what is to be asked."""
+        if self._errands is None:
+            asker = self._server.asker
+            self._errands = Errands(asker.begin_from_thread, lambda *said: self._answers.put(said))
+        self._errands.follow(connection.open_questions)
+
+    def _wait(self, wait: Wait) -> None:
+        """Until one of the answers is there for which a handler waits, and no longer than it may run."""
+        self._share.end()
+        self._note_end(self._line.leave())
+        seconds = wait.timeout or self._options.handler_timeout
+        with ExitStack() as alarms:
+            if self._period is not None:
+                due = self._shown + self._period - time.monotonic()
+                alarms.enter_context(self._server.alarms.every(self._period, self._show_life, due))
+            until = time.monotonic() + seconds
+            while (left := until - time.monotonic()) > 0:
+                with suppress(Empty):
+                    self._line.take_answer(*self._answers.get(timeout=min(left, _LOOK)))
+                    return
+                if self._is_gone():
+                    self._line.hang_up()
+                    return
+        for number in wait.numbers:
+            self._line.take_answer(number, LATE, seconds)
+
+    def _show_life(self) -> None:
+        self._shown = time.monotonic()
+        self._send_progress()
+
+    # ---------------------------------------------------------------------- handlers
     def _call(self, call: Call) -> Any:
         """Call a handler; `_LeftBehindError` where it took so long that another thread went on."""
         alarms = self._server.alarms
@@ -179,8 +230,7 @@ class ThreadSession:
 
         def show_life() -> None:
             if not is_left:
-                self._shown = time.monotonic()
-                self._send_progress()
+                self._show_life()
 
         self._note_end(self._line.leave())
         with alarms.every(self._options.handler_timeout, give_up):

@@ -4,6 +4,7 @@ For filters that block everywhere, or whose libraries know no event loop. Nothin
 about mail.
 """
 
+import asyncio
 import selectors
 import socket
 import threading
@@ -122,6 +123,7 @@ class ThreadServer(Server):
             for session in self._sessions:
                 session.cut(UNFINISHED)
             self._changed.wait_for(lambda: not self._sessions, _PARTING)
+        self.asker.close()
         self._end_resources()
         self._ended.close()
         self.alarms.stop()
@@ -136,7 +138,17 @@ class ThreadServer(Server):
 
     def _setup(self, on_connect: Any) -> Setup:
         refuse_async(on_connect)
-        return self.options.setup(on_connect, _is_deferred, BUDGET, defers_ends=True)
+        return self.options.setup(
+            on_connect,
+            _is_deferred,
+            BUDGET,
+            defers_ends=True,
+            known_answer=self.asker.known_answer,
+        )
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The side loop, in which nothing else runs."""
+        return self._side_loop.running()
 
     def retire(self, ended: Callable[[], None]) -> None:
         """Accept no more, and say so when the last session has ended by itself."""

@@ -29,6 +29,7 @@ from demyjpy.engine.letters import (
 )
 from demyjpy.engine.macros import OPENING_SLOTS
 from demyjpy.engine.phases import IN_MESSAGE, move
+from demyjpy.engine.question_flow import forget
 from demyjpy.engine.spooling import is_large, schedule_spooling
 from demyjpy.engine.turn import Turn
 from demyjpy.errors import LimitError, RemoteProtocolError
@@ -86,6 +87,8 @@ def receive_packet(turn: Turn, letter: int, payload: bytes) -> None:
     event = table[letter].decode(payload, agreement.leading_space)
     if letter not in TEARDOWN:
         scope.enter(made)
+    if letter == HELO and scope.questions.last:
+        forget(turn, "greeting")
     _schedule(turn, table[letter], event, payload)
 
 

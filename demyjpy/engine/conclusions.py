@@ -1,5 +1,7 @@
 """What follows when all handlers of an event have run: one answer, and what ends with it."""
 
+from functools import partial
+
 from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.actions import Modification, Verdict
@@ -11,11 +13,13 @@ from demyjpy.engine.connection import Agreed, Job, Setup
 from demyjpy.engine.dispatch import ANSWERED, OF_CONNECTION, agreed_table
 from demyjpy.engine.filter_view import FilterView, in_view, views_of
 from demyjpy.engine.handler_results import CONTINUE, verdict_of_one
+from demyjpy.engine.known_answers import answered_at_once
 from demyjpy.engine.letters import ABORT, BODY, BODYEOB, MACRO, OPTNEG, QUIT, QUIT_NC, RCPT
 from demyjpy.engine.members import Members, members_of
 from demyjpy.engine.negotiation import Agreement, check_reply, with_data_size
 from demyjpy.engine.phases import IN_MESSAGE, Phase
 from demyjpy.engine.plan import encode_answer, in_sending_order
+from demyjpy.engine.question_flow import forget
 from demyjpy.engine.routes import make_routes
 from demyjpy.engine.turn import Turn
 from demyjpy.errors import HandlerError
@@ -30,6 +34,8 @@ def conclude(turn: Turn, job: Job) -> None:
     letter, scope = job.dispatch.letter, turn.scope
     if letter in ANSWERED:
         _settle(turn, job)
+        if letter == RCPT and "recipient" in scope.questions.learned:
+            forget(turn, "recipient")
         return
     if letter == OPTNEG:
         _agree(turn, job)
@@ -44,6 +50,7 @@ def conclude(turn: Turn, job: Job) -> None:
     elif letter == QUIT_NC:
         if scope.phase is not Phase.CLOSED:
             scope.phase = Phase.READY
+            scope.questions = scope.questions.end()
             turn.say_farewell()
     elif scope.phase is Phase.CLOSED:
         turn.is_closed = True
@@ -93,8 +100,10 @@ def _agreed(
         table = agreed_table(
             registry, reply, observed=observed, look=lambda n, one: in_view(views[n], one)
         )
-    routes = make_routes(table, agreement, setup.defers, members)
-    return Agreed(agreement, table, routes, members, views), join_frame(*encode_action(reply))
+    watched = make_routes(table, agreement, setup.defers, members)
+    at_once = partial(answered_at_once, setup, registry, alone=not views)
+    routes = make_routes(table, agreement, setup.defers, members, at_once)
+    return Agreed(agreement, table, routes, members, views, watched), join_frame(*encode_action(reply))
 
 
 def _settle(turn: Turn, job: Job) -> None:

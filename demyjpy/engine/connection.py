@@ -3,7 +3,7 @@
 All are frozen: `demyjpy.engine.pipeline` makes the next from the last. No decisions are made here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 from attrs import field, frozen
@@ -22,11 +22,20 @@ from demyjpy.engine.limits import NOTHING_COUNTED, Budget, Counts, Limits
 from demyjpy.engine.macros import NO_MACROS, Macros
 from demyjpy.engine.members import Members
 from demyjpy.engine.negotiation import NO_AGREEMENT, Agreement
+from demyjpy.engine.open_questions import (
+    NO_QUESTIONS,
+    Asked,
+    Learned,
+    Questions,
+    Wait,
+    own_questions,
+)
 from demyjpy.engine.phases import IN_MESSAGE, Phase
 from demyjpy.engine.routes import Routes
 from demyjpy.engine.stock import Spooling
 from demyjpy.errors import HandlerError
 from demyjpy.message import Message
+from demyjpy.questions import Ask, Outcome
 from demyjpy.registry import Handler
 from demyjpy.requests import Request
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, Unread
@@ -60,6 +69,7 @@ class Step:
     with the handler; ``duration`` its time in seconds where the driver gave the engine a clock.
     ``packet`` is what the MTA said, None where it said nothing (a message given up, the end).
     ``exchange`` is the number of the event on this connection, from 1: the same for all its handlers.
+    ``learned`` are the answers to questions that have come since the step before.
     """
 
     session: str
@@ -74,6 +84,7 @@ class Step:
     duration: float | None = None
     packet: Packet | None = None
     exchange: int = 0
+    learned: tuple[Learned, ...] = ()
 
     @property
     def is_shown_again(self) -> bool:
@@ -101,8 +112,9 @@ class Setup:
     """What is the same for all connections of a server. Two are never the same.
 
     ``defers`` says which handlers the driver calls itself; the engine calls the others at once.
-    ``defers_ends``: the driver also calls all that filters get one after the other at the end of a
-    message.
+    ``known_answer`` gives the answer to a question that need not be asked, None if there is none;
+    ``own_questions`` gives the questions of ``asking=``. ``defers_ends``: the driver also calls all that
+    filters get one after the other at the end of a message.
     ``budget`` is what a connection may use until `demyjpy.engine.pipeline.go_on` is called; None for all
     that it needs. ``spool`` is where large bodies are kept; None for memory. ``cache`` holds how
     connections begin: it is the same for all, unless functions of the user's have a say in it.
@@ -119,6 +131,10 @@ class Setup:
     defers_ends: bool = field(default=False, kw_only=True)
     caches: Caches = field(factory=Caches, kw_only=True, repr=False)
     spool: Spooling | None = field(default=None, kw_only=True)
+    known_answer: Callable[[Asked], Outcome | None] = field(default=lambda asked: None, kw_only=True)
+    own_questions: Callable[[Handler[Any], Any, Context], tuple[Ask, ...]] = field(
+        default=own_questions, kw_only=True
+    )
 
 
 @frozen
@@ -214,8 +230,9 @@ class Agreed:
     """What was agreed at the negotiation. It holds for all sessions on the socket.
 
     ``table`` says who handles each command; before the negotiation it has the negotiation and the end
-    only. ``routes`` is what the hot path may do, None if it may do nothing. ``members`` are the filters
-    of a merged one; None if it is one filter. ``views`` are how each of them sees the context.
+    only. ``routes`` is what the hot path may do, None if it may do nothing; ``watched`` is the same for
+    one that writes a tape. ``members`` are the filters of a merged one; None if it is one filter.
+    ``views`` are how each of them sees the context.
     """
 
     agreement: Agreement = NO_AGREEMENT
@@ -223,6 +240,7 @@ class Agreed:
     routes: Routes | None = None
     members: Members | None = None
     views: tuple[FilterView, ...] = ()
+    watched: Routes | None = None
 
 
 @frozen
@@ -231,7 +249,7 @@ class Scope:
 
     The next message starts from ``base``, the next session on the socket from ``initial``. ``prelude``
     is what stood before macros for a message to come, if a handler has seen those. ``chain`` is how far
-    a message has come through several filters.
+    a message has come through several filters. ``questions`` are those that still count.
     """
 
     phase: Phase = Phase.NEW
@@ -243,6 +261,7 @@ class Scope:
     decisions: Decisions = NO_DECISIONS
     counts: Counts = NOTHING_COUNTED
     chain: ChainState = NEW_MESSAGE
+    questions: Questions = NO_QUESTIONS
 
 
 @frozen
@@ -274,7 +293,8 @@ class Connection:
 
     A driver reads ``data_to_send``, ``call``, ``troubles``, ``requests`` and ``is_closed``. Each holds
     what is new since the connection value before this one. If its setup has a budget, it reads
-    ``is_behind``, too.
+    ``is_behind``, too. ``open_questions`` are to be performed while they are there; ``wait`` says that a
+    handler waits for some of them, so that nothing more is taken from the MTA.
     """
 
     setup: Setup
@@ -287,6 +307,7 @@ class Connection:
     scope: Scope = Scope()
     backlog: Backlog = NO_BACKLOG
     requests: tuple[Requested, ...] = ()
+    wait: Wait | None = None
 
     def of_session(self, session: str) -> "Connection":
         """The same as another session. Nothing may have happened but what happens to each session."""
@@ -302,6 +323,11 @@ class Connection:
         )
 
     @property
+    def open_questions(self) -> Mapping[int, Asked]:
+        """The questions without an answer, by number."""
+        return self.scope.questions.open
+
+    @property
     def is_negotiated(self) -> bool:
         """Whether filter and MTA have agreed."""
         return self.agreed.agreement is not NO_AGREEMENT
@@ -314,6 +340,7 @@ class Connection:
             routes is not None
             and scope.phase in routes
             and scope.decisions is NO_DECISIONS
+            and (scope.questions is NO_QUESTIONS or scope.questions.is_plain)
             and scope.chain.is_plain
             and self.call is None
             and not (self.backlog.packets or self.backlog.jobs)
@@ -322,7 +349,7 @@ class Connection:
     @property
     def is_silent(self) -> bool:
         """Whether nothing tells the MTA that its last bytes have come, now or soon."""
-        return not (self.data_to_send or self.call or self.is_closed)
+        return not (self.data_to_send or self.call or self.wait or self.is_closed)
 
     @property
     def is_idle(self) -> bool:
@@ -332,4 +359,4 @@ class Connection:
     @property
     def is_behind(self) -> bool:
         """Whether something waits for its turn: `demyjpy.engine.pipeline.go_on` takes it."""
-        return not (self.call or self.is_closed) and self.backlog.has_more
+        return not (self.call or self.wait or self.is_closed) and self.backlog.has_more

@@ -38,7 +38,8 @@ class FilterView:
     ``actions`` are those that it was granted, None if these are all that were agreed. ``declared`` says
     whose keys are declared in ``state=``: numbers by path and key. ``scope`` is the path of its corner,
     if it has one. ``names`` are the names of all filters. ``free`` are the keys of the context that it
-    may change without a question whose they are.
+    may change without a question whose they are. ``place`` is its own among several, also if it is there
+    twice: its questions are apart.
     """
 
     number: int
@@ -47,6 +48,16 @@ class FilterView:
     declared: Mapping[tuple[Path, str], frozenset[int]]
     scope: Path
     free: frozenset[str]
+    place: int
+
+    def enter(self, outer: Context) -> Context:
+        """The context as the filter sees it: with its own actions, and the answers that it may read."""
+        seen = outer if self.actions is None else outer.set("actions", self.actions)
+        return self.show_answers(seen) if "answers" in outer else seen
+
+    def show_answers(self, outer: Context) -> Context:
+        """Of the answers to the questions of all filters those that this one may read."""
+        return outer.set("answers", outer["answers"].get(self.place, _NOTHING))
 
     def leave(self, event: str, outer: Context, seen: Context, outcome: Any) -> Any:
         """What the engine gets of a context that has changed; `HandlerError` for another's key."""
@@ -63,13 +74,14 @@ class FilterView:
                 after = after.set("owners", owners)
         if "queue" in changed:
             after = take_findings(after, self.names[self.number], event)
-        return after if self.actions is None else after.set("actions", outer["actions"])
+        after = after if self.actions is None else after.set("actions", outer["actions"])
+        return after.set("answers", outer["answers"]) if "answers" in outer else after
 
     def around(self, event: str, answer: Callable[..., Any]) -> Callable[..., Any]:
         """An ``on_error`` function, as it answers for this filter at an event."""
 
         def answered(error: Exception, happened: Any, ctx: Context) -> Any:
-            seen = ctx if self.actions is None else ctx.set("actions", self.actions)
+            seen = self.enter(ctx)
             outcome = answer(error, happened, seen)
             return ctx if outcome is seen else self.leave(event, ctx, seen, outcome)
 
@@ -85,7 +97,7 @@ class FilterView:
                     f"expected {self.names[self.number]} to leave the key {key!r} alone, which belongs "
                     "to the engine: return a context made from the one that the handler got"
                 )
-        if max(len(after), len(after["owners"])) > _MOST_KEYS:
+        if max(len(after), len(after.get("owners", _NOTHING))) > _MOST_KEYS:
             raise HandlerError(
                 f"expected at most {_MOST_KEYS} keys in the context of merged filters, got more from "
                 f"{self.names[self.number]}: keep what belongs together in a map under one key"
@@ -93,7 +105,8 @@ class FilterView:
 
     def _check(self, seen: Context, outcome: Context, changed: list[str]) -> PMap[Any, int] | None:
         """`HandlerError` if a key of another filter was changed; the owners of keys if some are new."""
-        owners: PMap[Any, int] = seen["owners"]
+        known: PMap[Any, int] = seen.get("owners", _NOTHING)
+        owners = known
         for path, key in _places(_TOP, changed, seen, outcome, self.scope):
             owner = self.declared.get((path, key))
             if owner is None:
@@ -105,7 +118,7 @@ class FilterView:
                 _at(seen, path, key), _at(outcome, path, key)
             ):
                 raise self._not_yours(path, key, owner)
-        return None if owners is seen["owners"] else owners
+        return None if owners is known else owners
 
     def _not_yours(self, path: Path, key: str, owner: frozenset[int]) -> HandlerError:
         where = "what is remembered under" if _REMEMBERED in path else "the key"
@@ -168,6 +181,7 @@ def views_of(registry: Registry, members: Members, agreed: frozenset[str]) -> tu
             declared,
             part.scope,
             _free_for(number, parts, declared),
+            number,
         )
         for number, (one, part) in enumerate(zip(members.filters, parts, strict=True))
     )
@@ -195,18 +209,23 @@ def in_view(view: FilterView, handler: Handler[Any]) -> Handler[Any]:
     inner, event = handler.function, handler.event
     if inner is default_event_handler:
         return handler
-    own, leave = view.actions, view.leave
+    own, enter, leave = view.actions, view.enter, view.leave
 
     def call(happened: Any, ctx: Context) -> Any:
-        seen = ctx if own is None else ctx.set("actions", own)
+        seen = ctx if own is None else ctx.set("actions", own)  # as in `enter`, which takes longer
+        if "answers" in ctx:
+            seen = view.show_answers(seen)
         outcome = inner(happened, seen)
         return ctx if outcome is seen else leave(event, ctx, seen, outcome)
 
     async def call_async(happened: Any, ctx: Context) -> Any:
-        seen = ctx if own is None else ctx.set("actions", own)
+        seen = enter(ctx)
         outcome = await inner(happened, seen)
         return ctx if outcome is seen else leave(event, ctx, seen, outcome)
 
     function: Any = call_async if handler.is_async else call
     function.__wrapped__ = inner  # logs name the user's function
-    return evolve(handler, function=function)
+    asking = handler.asking
+    if asking is None:
+        return evolve(handler, function=function)
+    return evolve(handler, function=function, asking=lambda given, ctx: asking(given, enter(ctx)))

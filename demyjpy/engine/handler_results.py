@@ -11,7 +11,7 @@ from pyrsistent import PMap
 
 from demyjpy import actions as act
 from demyjpy.actions import Verdict
-from demyjpy.context import ENGINE_KEYS, Context, take_actions
+from demyjpy.context import KEYS_FROM_THE_START, Context, take_actions
 from demyjpy.engine.connection import Job, OnError
 from demyjpy.engine.decisions import Decisions
 from demyjpy.engine.plan import EMPTY_PLAN, Plan, check_plan
@@ -72,7 +72,7 @@ def forget_frames(error: BaseException) -> None:
 
 def check_context(ctx: Any) -> Context:
     """The context that ``on_connect`` returned, or `HandlerError`."""
-    if not isinstance(ctx, PMap) or not all(key in ctx for key in ENGINE_KEYS):
+    if not isinstance(ctx, PMap) or not all(key in ctx for key in KEYS_FROM_THE_START):
         raise HandlerError(
             f"expected on_connect to return a context made from the one it got, got {describe(ctx)}"
         )

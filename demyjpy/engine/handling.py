@@ -22,10 +22,12 @@ from demyjpy.engine.handler_results import (
 )
 from demyjpy.engine.letters import ABORT, BODYEOB, OPTNEG
 from demyjpy.engine.plan import EMPTY_PLAN, Plan
+from demyjpy.engine.question_flow import asked_by, begin_questions, may_call
 from demyjpy.engine.tape import Tape, is_on_tapes
 from demyjpy.engine.turn import Turn
 from demyjpy.errors import HandlerError, LocalProtocolError, describe
 from demyjpy.message import Message
+from demyjpy.questions import Ask
 from demyjpy.registry import Handler
 from demyjpy.requests import take_requests
 from demyjpy.verdicts import ends_message, refuses
@@ -42,10 +44,21 @@ def run_handlers(turn: Turn, job: Job) -> Job | None:
         handler = job.chain[0][1]
         if letter != ABORT:
             turn.scope.show_macros()
-        if setup.defers(handler):
+        if handler.waits:
+            try:
+                if not may_call(turn, job):
+                    turn.jobs.appendleft(job)
+                    return None
+            except Exception as error:
+                following = absorb(turn, job, error, None, is_on_tape=True)
+                if following is None:
+                    return None
+                job = following
+                continue
+        is_of_end = job.place is not None and job.place.end is not None
+        if setup.defers(handler) or (is_of_end and setup.defers_ends):
             # PROGRESS at end of message only: Sendmail takes it for an error elsewhere (section 8.4)
-            is_end = letter == BODYEOB or (job.place is not None and job.place.end is not None)
-            progress = handler.progress if is_end else None
+            progress = handler.progress if is_of_end or letter == BODYEOB else None
             turn.call = Call(handler, job.event, turn.scope.ctx, progress, job)
             return None
         started = clock() if clock else 0.0
@@ -61,8 +74,13 @@ def run_handlers(turn: Turn, job: Job) -> Job | None:
     return job
 
 
-def absorb(turn: Turn, job: Job, outcome: Any, duration: float | None) -> Job | None:
-    """Take what the next handler returned or raised; None if the connection is given up."""
+def absorb(
+    turn: Turn, job: Job, outcome: Any, duration: float | None, *, is_on_tape: bool = False
+) -> Job | None:
+    """Take what the next handler returned or raised; None if the connection is given up.
+
+    ``is_on_tape``: the tape has it already.
+    """
     number, handler = job.chain[0]
     members = turn.agreed.members
     if members is not None:
@@ -84,7 +102,7 @@ def absorb(turn: Turn, job: Job, outcome: Any, duration: float | None) -> Job | 
                 plan = _take_queued(turn, job, queued)
         except Exception as problem:
             error = caught(problem)
-    if turn.tape is not None and is_on_tapes(handler):
+    if turn.tape is not None and not is_on_tape and is_on_tapes(handler):
         turn.tape.note(handler, error if after is before else outcome, duration)
     if error is not None:
         if job.dispatch.letter == OPTNEG:
@@ -110,6 +128,7 @@ def absorb(turn: Turn, job: Job, outcome: Any, duration: float | None) -> Job | 
             duration=duration,
             packet=job.packet,
             exchange=job.exchange,
+            learned=turn.take_news(),
         )
     return _job_after(job, plan, step, is_chain=members is not None)
 
@@ -118,9 +137,14 @@ def _take_queued(turn: Turn, job: Job, queued: tuple[Any, ...]) -> Plan:
     """The plan that a handler queued; if it is legal, what it asks of the driver is on its way."""
     number, handler = job.chain[0]
     requests, actions = take_requests(queued)
+    asks = [one for one in requests if isinstance(one, Ask)]
+    after = asked_by(turn, job, asks) if asks else None
     plan = _plan_of(turn, job, actions)
+    if after is not None:
+        begin_questions(turn, after)
     for request in requests:
-        turn.request(request, handler, number)
+        if not isinstance(request, Ask):
+            turn.request(request, handler, number)
     return plan
 
 

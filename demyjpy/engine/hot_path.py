@@ -33,21 +33,13 @@ from demyjpy.engine.hot_ends import (
     seen_by,
     with_kept,
 )
-from demyjpy.engine.letters import (
-    ABORT,
-    BODY,
-    BODYEOB,
-    DISCONNECT,
-    HELO,
-    MACRO,
-    MAIL,
-    QUIT,
-    RCPT,
-)
+from demyjpy.engine.known_answers import NOT_KNOWN
+from demyjpy.engine.letters import ABORT, BODY, BODYEOB, DISCONNECT, HELO, MACRO, MAIL, QUIT, RCPT
 from demyjpy.engine.limits import Counts, Meter
 from demyjpy.engine.macros import NO_MACROS, Macros
+from demyjpy.engine.open_questions import NO_QUESTIONS
 from demyjpy.engine.phases import IN_MESSAGE, Phase
-from demyjpy.engine.pipeline import hang_up, receive_data, resume, take_turn
+from demyjpy.engine.pipeline import hang_up, receive_data, resume, take_answer, take_turn
 from demyjpy.engine.plan import encode_answer
 from demyjpy.engine.scope import remembering
 from demyjpy.engine.tape import ENTRY, Tape, outlined
@@ -143,6 +135,10 @@ class Line:
         """The handler that was handed out has returned a context or raised."""
         self.hold(resume(self.leave(), outcome, duration, self._tape))
 
+    def take_answer(self, number: int, outcome: Any, duration: float | None) -> None:
+        """The answer to a question has come, or is late."""
+        self.hold(take_answer(self.leave(), number, outcome, duration, self._tape))
+
     def forget_troubles(self) -> None:
         """They are in the log: an exception keeps alive what the handler had, as the body of a mail."""
         connection = self.leave()
@@ -171,7 +167,9 @@ def _take_over(handover: Handover, tape: Tape | None) -> Connection:
         if handover.job is not None:
             if tape is not None and handover.job.packet is not None:
                 tape.hear_packet(*handover.job.packet)
-            job = absorb(turn, handover.job, handover.outcome, handover.duration)
+            job: Job | None = handover.job
+            if handover.outcome is not NOT_KNOWN:
+                job = absorb(turn, handover.job, handover.outcome, handover.duration)
             turn.jobs.extend([job] if job else [])
 
     if handover.connection.is_closed or handover.is_spent:
@@ -195,7 +193,8 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
         heard, times, outcomes, left = tape.heard, tape.times, tape.outcomes, tape.left
         clock, wall, is_lean, room = tape.clock, tape.wall, tape.is_lean, tape.room
     agreed, scope, limits = connection.agreed, connection.scope, connection.setup.limits
-    routes, agreement, budget = agreed.routes or {}, agreed.agreement, connection.setup.budget
+    routes = (agreed.routes if tape is None else agreed.watched) or {}
+    agreement, budget = agreed.agreement, connection.setup.budget
     leading_space = agreement.leading_space
     phase, ctx, base = scope.phase, scope.context, scope.base
     counts, macros, unread = scope.counts, scope.macros, connection.backlog.unread
@@ -221,6 +220,7 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
     edits: tuple[Any, ...] = ()  # those of the message that ends, and whose these are
     editor = 0
     chain, members, asked = scope.chain, agreed.members, recipients  # asked: before this path
+    questions = scope.questions
     events: list[Any] = []  # events of the message that filters get as a value at its end
     keeps = members is not None and members.gives_messages
     most = min(limits.message, most_kept(connection.setup, members)) if keeps else limits.message
@@ -378,6 +378,8 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
             if move.ends:  # libmilter keeps the macros of MAIL until others come; nothing leaks here
                 macros = macros.end_message()
                 shown, edits = None, ()
+                if questions is not NO_QUESTIONS:
+                    questions = questions.without("message")
                 if route.leaves:
                     ctx = remembering(ctx, base) if is_changed else base
             if stop - at > 4:  # more has come, for which others may not have to wait
@@ -439,6 +441,7 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
             macros,
             counts=counts,
             chain=NEW_MESSAGE if members is None else chain,
+            questions=questions,
         ),
         backlog=Backlog(unread, exchanges=exchanges),
     )

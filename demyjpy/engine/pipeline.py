@@ -14,18 +14,20 @@ from attrs import evolve, frozen
 from demyjpy.context import Context, new_context
 from demyjpy.engine.arrival import TEARDOWN, receive_packet
 from demyjpy.engine.conclusions import conclude
-from demyjpy.engine.connection import Agreed, Call, Connection, Job, Observer, Setup, Step
+from demyjpy.engine.connection import Agreed, Call, Connection, Observer, Setup, Step
 from demyjpy.engine.dispatch import negotiates_by_default, opening_table
 from demyjpy.engine.handler_results import as_exception, check_context
 from demyjpy.engine.handling import absorb, run_handlers
 from demyjpy.engine.letters import MAIL, SPOOL
 from demyjpy.engine.limits import NO_END
 from demyjpy.engine.phases import Phase
+from demyjpy.engine.question_flow import learn
 from demyjpy.engine.spooling import begin_spooling, end_spooling
 from demyjpy.engine.tape import Stretch, Tape
 from demyjpy.engine.turn import Turn
 from demyjpy.errors import HandlerError, LocalProtocolError, RemoteProtocolError, describe
 from demyjpy.handlers import as_registry, with_handlers
+from demyjpy.questions import Outcome
 from demyjpy.registry import Registry
 from demyjpy.wire.codes import Response
 from demyjpy.wire.framing import NOTHING_UNREAD, join_frame
@@ -172,6 +174,20 @@ def resume(
     return take_turn(connection, come_back, tape)
 
 
+def take_answer(
+    connection: Connection,
+    number: int,
+    outcome: Outcome,
+    duration: float | None = None,
+    tape: Tape | None = None,
+) -> Connection:
+    """After the answer to an open question has come, or is late; ``duration`` in seconds.
+
+    If nobody wants it any more, nothing happens.
+    """
+    return take_turn(connection, lambda turn: learn(turn, number, outcome, duration), tape)
+
+
 def hang_up(connection: Connection, tape: Tape | None = None) -> Connection:
     """After the peer has gone, or when we leave it: abort and disconnect handlers run, once."""
 
@@ -196,7 +212,7 @@ def take_turn(
         tape.begin_turns(connection)
     turn = Turn(connection, tape)
     begin(turn)
-    while turn.call is None and not turn.is_closed:
+    while turn.call is None and turn.wait is None and not turn.is_closed:
         if turn.jobs:
             job = turn.jobs[0]
             if job.dispatch.letter == SPOOL:
@@ -206,9 +222,6 @@ def take_turn(
             if is_of_end and turn.intake.must_wait():
                 break
             turn.jobs.popleft()
-            if is_of_end and turn.setup.defers_ends:
-                _hand_out(turn, job)
-                continue
             done = run_handlers(turn, job)
             if done is not None:
                 conclude(turn, done)
@@ -228,13 +241,6 @@ def take_turn(
     if tape is not None:
         tape.end_turn(after)
     return after
-
-
-def _hand_out(turn: Turn, job: Job) -> None:
-    """The driver is to call the handler of this event."""
-    handler = job.chain[0][1]
-    turn.scope.show_macros()
-    turn.call = Call(handler, job.event, turn.scope.ctx, handler.progress, job)
 
 
 def run_call(call: Call) -> Context | Exception:

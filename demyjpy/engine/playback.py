@@ -91,7 +91,10 @@ class Stage:
                 for phase, rows in found.items()
             }
             # it holds what was agreed: nothing else gets the same id meanwhile
-            known = self._made[id(agreed)] = agreed, evolve(agreed, table=table, routes=routes)
+            known = self._made[id(agreed)] = (
+                agreed,
+                evolve(agreed, table=table, routes=routes, watched=routes),
+            )
         return known[1]
 
     def _replaying(self, route: Route, keeps: bool) -> Route:

@@ -60,38 +60,52 @@ def make_routes(
     agreement: Agreement,
     defers: Callable[[Handler[Any]], bool],
     members: Members | None,
+    at_once: Callable[[int, Handler[Any]], Callable[[Any, Context], Any]] | None = None,
 ) -> Routes | None:
     """The routes of a negotiated connection; None if handlers see its macros, as for an observer.
 
-    ``defers`` says which handlers the driver calls itself: what those handle has no route. Nor has what
+    ``defers`` says which handlers the driver calls itself: what those handle has no route, nor has what
+    is handled by one that waits for answers. ``at_once`` makes a function of one that has only questions
+    about a recipient of its own, which may be answered at once (see `known_answers`). Nor has what
     several filters (``members``) do not all get as soon as it comes.
     """
     if table[MACRO].chain:
         return None
     # with SMFIP_RCPT_REJ the macros say of each recipient whether the MTA has refused it
-    is_turned = {RCPT} if agreement.reports_rejected else set()
+    turned = {RCPT} if agreement.reports_rejected else set()
     if members is not None and members.takes_turns:
-        is_turned.add(BODYEOB)
+        turned.add(BODYEOB)
     if members is not None and members.turns_content:
-        is_turned.update(CONTENT)
+        turned.update(CONTENT)
     if members is not None and members.keeps_recipients:
-        is_turned.add(RCPT)
-    letters = [one for one in _LETTERS if one not in is_turned]
+        turned.add(RCPT)
+    letters = [one for one in _LETTERS if one not in turned]
+
+    def is_turned(letter: int, handler: Handler[Any]) -> bool:
+        may_be_known = at_once is not None and letter == RCPT and not handler.needs
+        return defers(handler) or (handler.waits and not may_be_known)
+
     plain = [
-        table[one] for one in letters if not any(defers(handler) for _, handler in table[one].chain)
+        table[one]
+        for one in letters
+        if not any(is_turned(one, handler) for _, handler in table[one].chain)
     ]
     return {
         phase: {
             dispatch.letter: route
             for dispatch in plain
-            if (route := _route(dispatch, phase, agreement, members)) is not None
+            if (route := _route(dispatch, phase, agreement, members, at_once)) is not None
         }
         for phase in (Phase.READY, Phase.CONNECTED, *IN_MESSAGE)
     }
 
 
 def _route(
-    dispatch: Dispatch, phase: Phase, agreement: Agreement, members: Members | None
+    dispatch: Dispatch,
+    phase: Phase,
+    agreement: Agreement,
+    members: Members | None,
+    at_once: Callable[[int, Handler[Any]], Callable[[Any, Context], Any]] | None,
 ) -> Route | None:
     letter, chain = dispatch.letter, dispatch.chain
     if letter == BODY and not chain and (members is None or not members.gives_messages):
@@ -108,7 +122,11 @@ def _route(
     is_handled = is_open or letter != ABORT  # Postfix says ABORT between messages, too (section 8.6)
     return Route(
         dispatch,
-        tuple((place, one.function, one) for place, (_, one) in enumerate(chain) if is_handled),
+        tuple(
+            (place, at_once(number, one) if at_once and one.waits else one.function, one)
+            for place, (number, one) in enumerate(chain)
+            if is_handled
+        ),
         _CONTINUE if dispatch.replies else b"",
         made,
         WEIGHTS.get(letter, NO_WEIGHT),

@@ -28,6 +28,7 @@ class OpenScope:
         "macros",
         "phase",
         "prelude",
+        "questions",
     )
 
     def __init__(self, scope: Scope) -> None:
@@ -40,6 +41,7 @@ class OpenScope:
         self.decisions = scope.decisions
         self.counts = scope.counts
         self.chain = scope.chain
+        self.questions = scope.questions
 
     def value(self) -> Scope:
         """As it is now."""
@@ -53,6 +55,7 @@ class OpenScope:
             self.decisions,
             self.counts,
             self.chain,
+            self.questions,
         )
 
     def show_macros(self) -> None:
@@ -97,6 +100,11 @@ class OpenScope:
         self.macros = self.macros.end_message()
         self.decisions = self.decisions.between_messages()
         self.chain = NEW_MESSAGE
+        self.drop_questions()
+
+    def drop_questions(self) -> None:
+        """What the message asked is over."""
+        self.questions = self.questions.without("message", "recipient")
 
     def begin_session(self) -> None:
         """After QUIT_NC: what was negotiated stays, and nothing else (protocol file, section 8.7)."""

@@ -21,6 +21,7 @@ from demyjpy.engine.dispatch import ANSWERED, Chain
 from demyjpy.engine.handler_results import as_exception
 from demyjpy.engine.letters import ABORT, BODYEOB, DISCONNECT, MACRO, MAIL, SPOOL
 from demyjpy.engine.limits import Meter
+from demyjpy.engine.open_questions import Learned, Wait
 from demyjpy.engine.phases import IN_MESSAGE, Phase
 from demyjpy.engine.scope import OpenScope
 from demyjpy.engine.tape import Tape
@@ -82,6 +83,7 @@ class Turn:
         self.setup = connection.setup
         self.session = connection.session
         self.call = connection.call
+        self.wait: Wait | None = None
         self.is_closed = connection.is_closed
         self.agreed = connection.agreed
         self.scope = OpenScope(connection.scope)
@@ -113,6 +115,7 @@ class Turn:
                 self._exchanges,
             ),
             tuple(self._requests),
+            self.wait,
         )
 
     def receive_data(self, data: bytes) -> None:
@@ -150,6 +153,14 @@ class Turn:
         """Whether there are to be steps."""
         return self.setup.observer is not None or self.tape is not None
 
+    def take_news(self) -> tuple[Learned, ...]:
+        """The answers that have come since the last step."""
+        questions = self.scope.questions
+        if not questions.news:
+            return ()
+        self.scope.questions = evolve(questions, news=())
+        return questions.news
+
     def observe(self, step: Step) -> None:
         """The observer sees a step; if it fails, that is noted. The tape has it, too."""
         if self.tape is not None:
@@ -185,6 +196,7 @@ class Turn:
                 step.duration,
                 step.packet,
                 step.exchange,
+                step.learned,
             )
         self.observe(step)
 
@@ -196,6 +208,7 @@ class Turn:
             return
         scope = self.scope
         self.intake.drop()
+        self._leave_wait()
         self.jobs = deque(  # no answer is due any more, and no body is needed
             job for job in self.jobs if job.place is None and job.dispatch.letter != SPOOL
         )
@@ -205,7 +218,18 @@ class Turn:
             return
         self.give_up_message(refresh=True)
         scope.phase = Phase.CLOSED
+        scope.questions = scope.questions.end()
         self.say_farewell()
+
+    def _leave_wait(self) -> None:
+        """The peer is gone: a handler that waits for answers is not called."""
+        scope, self.wait = self.scope, None
+        if scope.questions.waits is None:
+            return
+        scope.questions = scope.questions.end()
+        job = self.jobs.popleft()
+        if job.dispatch.letter == MAIL:  # those still to be called have seen no message begin
+            scope.decisions = scope.decisions.tell(number for number, _ in job.chain)
 
     def say_farewell(self) -> None:
         """Disconnect handlers are to run, also if nothing but the negotiation was said (section 8.6)."""
@@ -232,6 +256,7 @@ class Turn:
     ) -> None:
         """No message is open any more, once the handlers in ``aborted`` have run."""
         self.scope.phase = Phase.CONNECTED
+        self.scope.drop_questions()  # also those of a message whose abort handlers take their time
         if aborted or (given_up and self.is_watched):
             abort = self.agreed.table[ABORT]
             job = Job(abort, ev.Abort(), aborted, packet=packet, exchange=self.next_exchange())

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from demyjpy.mta.profiles import Postfix, Reply, Sendmail
 from demyjpy.mta.stored_mail import Envelope, StoredField, StoredMail, StoredMessage
+from demyjpy.testing.answers import AskedQuestion
 from demyjpy.testing.direct import context
 from demyjpy.testing.jobs import run_job
 from demyjpy.testing.result import FilterResult, MessageResult, Played, Result
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from demyjpy.testing.strategies import check_filter as check_filter
 
 __all__ = [
+    "AskedQuestion",
     "Envelope",
     "FilterResult",
     "MessageResult",

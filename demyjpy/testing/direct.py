@@ -1,24 +1,41 @@
 """Calling a handler directly: the context that it would get."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from demyjpy.context import Context, check_state, new_context, update
+from demyjpy.context import Context, check_mapping, check_state, new_context, update
 from demyjpy.engine.pipeline import as_on_connect
+from demyjpy.engine.smallmap import small_map
+from demyjpy.errors import HandlerError
 from demyjpy.handlers import as_registry
+from demyjpy.questions import Failed, Outcome, as_answer, check_key
 
 
-def context(handlers: Any, **values: Any) -> Context:
+def context(handlers: Any, *, answers: Mapping[str, Any] | None = None, **values: Any) -> Context:
     """The context of a new connection with this filter, with some values in place of its state's.
 
     ``ctx = context(handlers, byte_count=3)``; ``handlers["body"](Body(b"x"), ctx)``. All events and
     actions that the filter asks for count as agreed. A value under a key of the engine raises
     `HandlerError`.
+
+    ``answers``: what `demyjpy.answer` gives, by key, as in ``answers={"spf": "pass"}``: a value, or an
+    outcome such as ``Late()``. `HandlerError` for what cannot be answered.
     """
     on_connect: Callable[[Context], Context] = as_on_connect(handlers)
     ctx = on_connect(new_context())
     agreed = {
         "events": frozenset(as_registry(ctx["handlers"])),
         "actions": ctx["actions"] | ctx["optional_actions"],
+        "answers": _known(answers or {}),
     }
     return update(ctx, {**agreed, **check_state(values)})
+
+
+def _known(answers: Mapping[str, Any]) -> Any:
+    """The answers that handlers may read; `HandlerError` for what is no answer."""
+    known: dict[str, Outcome] = {}
+    for key, value in check_mapping("answers= by the keys of questions", answers).items():
+        known[check_key(key)] = outcome = as_answer(value)
+        if isinstance(outcome, Failed) and outcome is not value:
+            raise HandlerError(f"{outcome.error}; it is given in answers= under {key!r}")
+    return small_map(known)

@@ -4,7 +4,7 @@ It drives the same engine as `demyjpy.drivers` do, for one connection, without a
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, repeat
 from typing import Any, Final, TypeAlias
 
@@ -13,10 +13,13 @@ from attrs import evolve
 from demyjpy import actions as act
 from demyjpy.context import Context
 from demyjpy.engine.connection import Call, Setup, Step
+from demyjpy.engine.open_questions import Asked
 from demyjpy.errors import LocalProtocolError
 from demyjpy.mta.milter_link import MAX_REPLY, Answer, MilterLink, hear
 from demyjpy.mta.smtp_session import Exchange
-from demyjpy.trace.filter_connection import FilterConnection
+from demyjpy.questions import Outcome as QuestionOutcome
+from demyjpy.testing.answers import AskedQuestion, unanswered
+from demyjpy.trace.filter_connection import FilterConnection, Order, at_once
 from demyjpy.wire.codes import CHUNK_SIZE, Command
 from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, split_frames
 
@@ -29,13 +32,29 @@ _BODY: Final = int(Command.BODY)
 class MemoryFilter(FilterConnection):
     """One connection with a filter, which carries out what `demyjpy.mta.smtp.play` asks for.
 
-    ``chunk``: cut the body into such pieces instead of 65535 bytes.
+    ``chunk``: cut the body into such pieces instead of 65535 bytes. ``answer`` answers the questions of
+    the filter, in an ``order``.
     """
 
-    def __init__(self, setup: Setup, chunk: Chunk | None = None) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        chunk: Chunk | None = None,
+        answer: Callable[[Asked], QuestionOutcome] = unanswered,
+        order: Order = at_once,
+    ) -> None:
         self._sizes = check_chunk(chunk)
         self._observed: list[Step] = []
-        super().__init__(evolve(setup, observer=self._observed.append), "test")
+        self._asked: list[AskedQuestion] = []
+
+        def keeping(asked: Asked) -> QuestionOutcome:
+            outcome = answer(asked)
+            self._asked.append(
+                AskedQuestion(asked.question, asked.key, asked.name, outcome, asked.event)
+            )
+            return outcome
+
+        super().__init__(evolve(setup, observer=self._observed.append), "test", keeping, order)
 
     @property
     def context(self) -> Context:
@@ -52,6 +71,12 @@ class MemoryFilter(FilterConnection):
         """The engine's steps since this was asked last."""
         taken = tuple(self._observed)
         self._observed.clear()
+        return taken
+
+    def take_asked(self) -> tuple[AskedQuestion, ...]:
+        """The questions that were answered since this was asked last."""
+        taken = tuple(self._asked)
+        self._asked.clear()
         return taken
 
     def carry_out(self, exchange: Exchange) -> tuple[MilterLink, Answer | None]:

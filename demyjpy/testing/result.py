@@ -9,6 +9,7 @@ from demyjpy.actions import Modification
 from demyjpy.codec import name_of
 from demyjpy.context import Context
 from demyjpy.engine.connection import Happened, Step, Trouble
+from demyjpy.engine.open_questions import Asked
 from demyjpy.events import DefineMacros, Mail, Options, Recipient
 from demyjpy.message import Message
 from demyjpy.mta import client_steps
@@ -17,6 +18,7 @@ from demyjpy.mta.profile import AnyVerdict
 from demyjpy.mta.profiles import Profile, Reply
 from demyjpy.mta.smtp_session import Outcome
 from demyjpy.mta.stored_mail import StoredMail
+from demyjpy.testing.answers import AskedQuestion
 from demyjpy.testing.dialogue import dialogue
 from demyjpy.trace.format.trace import Trace
 from demyjpy.verdicts import Fate, fate_of_refusal
@@ -28,7 +30,9 @@ class Played:
 
     After the end of a message ``context`` is what the next one begins with; what the filter's handlers
     made of it meanwhile is in ``observed``, the engine's steps. ``is_in_mail``: a message was open
-    before it; ``messages``: as many had begun before. None of these counts when two are compared.
+    before it; ``messages``: as many had begun before. ``asked`` are the questions that were answered
+    meanwhile, ``open_questions`` those without an answer after it. None of these counts when two are
+    compared.
     """
 
     outcome: Outcome
@@ -36,6 +40,8 @@ class Played:
     observed: tuple[Step, ...] = field(default=(), repr=False, eq=False)
     is_in_mail: bool = field(default=False, repr=False, eq=False)
     messages: int = field(default=0, repr=False, eq=False)
+    asked: tuple[AskedQuestion, ...] = field(default=(), repr=False, eq=False)
+    open_questions: tuple[Asked, ...] = field(default=(), repr=False, eq=False)
 
     @property
     def step(self) -> client_steps.ClientStep:
@@ -125,13 +131,15 @@ class MessageResult(OfMessage):
 
     ``verdict`` is `Accept` for mail that goes on, else what the filter ended it with; None where the
     MTA refused it without the filter. ``reply`` is what the client was told last, ``actions`` what the
-    filter asked for, ``mail`` what is delivered or held (None if it is not).
+    filter asked for, ``mail`` what is delivered or held (None if it is not). ``asked`` are the questions
+    that the filter asked about it, from MAIL on.
     """
 
     verdict: AnyVerdict | None
     reply: Reply
     actions: tuple[Modification, ...] = ()
     mail: StoredMail | None = None
+    asked: tuple[AskedQuestion, ...] = field(default=(), repr=False, eq=False)
 
     @property
     def _one(self) -> "MessageResult":
@@ -144,12 +152,14 @@ class FilterResult:
 
     ``steps`` are the client's: the context of each is this filter's, and of the answers there are only
     its own. ``observed`` are the engine's steps, ``troubles`` the errors of its handlers.
+    ``open_questions`` are those that were without an answer when the session was over: never any.
     """
 
     mta: Profile = field(repr=False)
     steps: tuple[Played, ...] = field(repr=False)
     observed: tuple[Step, ...] = field(default=(), repr=False)
     troubles: tuple[Trouble, ...] = ()
+    open_questions: tuple[Asked, ...] = field(default=(), repr=False, eq=False)
 
     @property
     def context(self) -> Context:
@@ -161,6 +171,11 @@ class FilterResult:
         """All events that reached it, in order; without negotiation and macros."""
         events = (step.event for step in self.observed)
         return tuple(event for event in events if not isinstance(event, DefineMacros | Options))
+
+    @property
+    def asked(self) -> tuple[AskedQuestion, ...]:
+        """The questions that it asked, with their outcomes, in order."""
+        return tuple(one for played in self.steps for one in played.asked)
 
     @property
     def actions(self) -> tuple[Modification, ...]:
@@ -222,6 +237,11 @@ class Result(OfMessage):
     def reply(self) -> Reply:
         """What the client was told about the only message."""
         return self.only.reply
+
+    @property
+    def asked(self) -> tuple[AskedQuestion, ...]:
+        """The questions that were asked in the session, with their outcomes, in order."""
+        return tuple(one for played in self.steps for one in played.asked)
 
     @property
     def actions(self) -> tuple[Modification, ...]:

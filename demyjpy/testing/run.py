@@ -16,6 +16,7 @@ from demyjpy.context import Context
 from demyjpy.drivers.report import log_trouble
 from demyjpy.engine.connection import OnError, Setup
 from demyjpy.engine.limits import Limits
+from demyjpy.engine.open_questions import Asked
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import LocalProtocolError
 from demyjpy.mta import client_steps
@@ -23,10 +24,13 @@ from demyjpy.mta.profile import AnyVerdict
 from demyjpy.mta.profiles import Postfix, Profile, Reply, Sendmail
 from demyjpy.mta.smtp import Carrier, play, take_step
 from demyjpy.mta.smtp_session import Outcome, SmtpSession, new_session
+from demyjpy.questions import Outcome as QuestionOutcome
+from demyjpy.testing.answers import Answers, AskedQuestion, answering, unanswered
 from demyjpy.testing.differences import compare_mtas
 from demyjpy.testing.memory_filter import Chunk, MemoryFilter
 from demyjpy.testing.result import FilterResult, MessageResult, Played, Result
 from demyjpy.testing.script import Script
+from demyjpy.trace.filter_connection import Order, at_once
 from demyjpy.verdicts import REFUSALS
 
 _RESETS: Final = (client_steps.Rset, client_steps.StartTls, client_steps.Quit, client_steps.Drop)
@@ -40,6 +44,7 @@ def run(
     chunk: Chunk | None = None,
     on_error: OnError = "tempfail",
     limits: Limits | None = None,
+    answers: Answers | None = None,
 ) -> Result:
     """Play a session at a filter, as an MTA would; or at several in a row.
 
@@ -51,10 +56,16 @@ def run(
     Postfix's. ``chunk``: cut bodies into pieces of so many bytes, or of these sizes one after the other,
     the last one for the rest. ``on_error`` and ``limits`` as for `demyjpy.start_milter`. What goes wrong
     in the filter is logged as there, and in ``result.troubles``.
+
+    ``answers`` is what its questions are answered with: a map from questions or their classes to values,
+    to outcomes such as ``Late()``, or to functions of the question; or one function for all. Of the row
+    they are for each filter, or under the name of one. `AssertionError` for a question that has no
+    answer there. ``result.asked`` has what was asked.
     """
     row = filters_of(handlers)
     setups = [Setup(as_on_connect(one), on_error, limits or Limits()) for one in row]
-    results = [play_row(setups, script, one, chunk=chunk) for one in profiles_of(mta)]
+    answer = answering(answers)
+    results = [play_row(setups, script, one, chunk=chunk, answer=answer) for one in profiles_of(mta)]
     for result in results:
         for number, one in enumerate(result.filters, 1):
             where = f", filter {number}" if len(row) > 1 else ""
@@ -121,12 +132,24 @@ def play_script(
     chunk: Chunk | None = None,
     past: Past | None = None,
     beside: Callable[[Carrier], Carrier] = lambda carrier: carrier,
+    answer: Callable[[Asked], QuestionOutcome] = unanswered,
+    order: Order = at_once,
 ) -> Result:
     """One session at a filter in memory, under one MTA.
 
-    ``beside`` may put itself between the MTA and the filter, to do something else meanwhile.
+    ``beside`` may put itself between the MTA and the filter, to do something else meanwhile. ``answer``
+    answers questions, in an ``order``.
     """
-    return play_row((setup,), script, profile, chunk=chunk, past=past, beside=beside)
+    return play_row(
+        (setup,),
+        script,
+        profile,
+        chunk=chunk,
+        past=past,
+        beside=beside,
+        answer=answer,
+        order=order,
+    )
 
 
 def play_row(
@@ -137,10 +160,12 @@ def play_row(
     chunk: Chunk | None = None,
     past: Past | None = None,
     beside: Callable[[Carrier], Carrier] = lambda carrier: carrier,
+    answer: Callable[[Asked], QuestionOutcome] = unanswered,
+    order: Order = at_once,
 ) -> Result:
     """One session at filters in memory that are asked one after another, under one MTA."""
     with ExitStack() as stack:
-        row = [stack.enter_context(MemoryFilter(setup, chunk)) for setup in setups]
+        row = [stack.enter_context(MemoryFilter(setup, chunk, answer, order)) for setup in setups]
 
         def begin_mail() -> None:
             if past is not None:
@@ -163,6 +188,8 @@ def _played(before: SmtpSession, outcome: Outcome, milter: MemoryFilter) -> Play
         milter.take_observed(),
         before.envelope is not None,
         before.messages,
+        milter.take_asked(),
+        tuple(milter.connection.open_questions.values()),
     )
 
 
@@ -173,14 +200,22 @@ def _result(profile: Profile, row: Sequence[MemoryFilter], played: Sequence[Sequ
         own = [step[number] for step in played]
         seen = (*(step for one in own for step in one.observed), *milter.take_observed())
         mine = tuple(evolve(one, outcome=only_of(one.outcome, number)) for one in own)
-        filters.append(FilterResult(profile, mine, seen, tuple(milter.troubles)))
+        left = tuple(milter.connection.open_questions.values())
+        filters.append(FilterResult(profile, mine, seen, tuple(milter.troubles), left))
     if len(row) == 1:
         steps, observed = tuple(step[0] for step in played), filters[0].observed
     else:
-        steps, observed = tuple(evolve(step[0], context=pmap(), observed=()) for step in played), ()
+        steps, observed = tuple(map(_of_row, played)), ()
     messages = messages_of(steps)
     troubles = tuple(trouble for one in filters for trouble in one.troubles)
     return Result(profile, steps, messages, observed, troubles, tuple(filters))
+
+
+def _of_row(step: Sequence[Played]) -> Played:
+    """What there is of a step of several filters, without what each has for itself."""
+    asked = tuple(one for own in step for one in own.asked)
+    left = tuple(one for own in step for one in own.open_questions)
+    return evolve(step[0], context=pmap(), observed=(), asked=asked, open_questions=left)
 
 
 def only_of(outcome: Outcome, number: int) -> Outcome:
@@ -229,24 +264,29 @@ def messages_of(played: Iterable[Played]) -> list[MessageResult]:
     messages: list[MessageResult] = []
     standing: AnyVerdict | None = None  # what the connection was refused with
     recipients: list[Outcome] | None = None  # of the message that is open
-    for outcome in (one.outcome for one in played):
-        step, reply = outcome.step, outcome.reply
+    asked: list[AskedQuestion] = []  # about it
+    for one in played:
+        outcome, step, reply = one.outcome, one.step, one.reply
         if recipients is not None and isinstance(step, (client_steps.Mail, client_steps.Ehlo, *_RESETS)):
-            messages += _all_refused(recipients)
+            messages += _all_refused(recipients, asked)
             recipients = None
+        if isinstance(step, client_steps.Mail):
+            asked = []
+        asked += one.asked
         match step:
             case client_steps.Connect() | client_steps.Ehlo():
                 standing = _refusal(outcome) or standing
             case client_steps.Mail() if reply is not None and reply.is_refusal:
-                messages.append(MessageResult(_refusal(outcome) or standing, reply))
+                verdict = _refusal(outcome) or standing
+                messages.append(MessageResult(verdict, reply, asked=tuple(asked)))
             case client_steps.Mail():
                 recipients = []
             case client_steps.Rcpt() if recipients is not None:
                 recipients.append(outcome)
             case client_steps.Data() if recipients is not None and reply is not None:
-                messages += _all_refused(recipients) or [_ended(outcome, reply)]
+                messages += _all_refused(recipients, asked) or [_ended(outcome, reply, asked)]
                 recipients = None
-    return messages + _all_refused(recipients or [])
+    return messages + _all_refused(recipients or [], asked)
 
 
 def _refusal(outcome: Outcome) -> AnyVerdict | None:
@@ -254,16 +294,17 @@ def _refusal(outcome: Outcome) -> AnyVerdict | None:
     return next((one for one in verdicts if isinstance(one, (*REFUSALS, act.Shutdown))), None)
 
 
-def _all_refused(recipients: Sequence[Outcome]) -> list[MessageResult]:
+def _all_refused(recipients: Sequence[Outcome], asked: Iterable[AskedQuestion]) -> list[MessageResult]:
     """The last refusal, if there were recipients and each was refused."""
     replies = [one.reply for one in recipients if one.reply is not None and one.reply.is_refusal]
     if not replies or len(replies) < len(recipients):
         return []
-    return [MessageResult(_refusal(recipients[-1]), replies[-1])]
+    return [MessageResult(_refusal(recipients[-1]), replies[-1], asked=tuple(asked))]
 
 
-def _ended(outcome: Outcome, reply: Reply) -> MessageResult:
+def _ended(outcome: Outcome, reply: Reply, asked: Iterable[AskedQuestion]) -> MessageResult:
     edits = tuple(edit for heard in outcome.heard for edit in heard.answer.modifications)
     if outcome.mail is not None:
-        return MessageResult(act.Accept(), reply, edits, outcome.mail)
-    return MessageResult(_refusal(outcome) if reply.is_refusal else act.Discard(), reply, edits)
+        return MessageResult(act.Accept(), reply, edits, outcome.mail, tuple(asked))
+    verdict = _refusal(outcome) if reply.is_refusal else act.Discard()
+    return MessageResult(verdict, reply, edits, asked=tuple(asked))

@@ -1,12 +1,14 @@
 """A filter in memory, for an MTA that is recorded or played: bytes in, bytes out, handlers called."""
 
 import asyncio
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, Self, TypeAlias
 
 from attrs import evolve
 
 from demyjpy.engine.connection import Call, Connection, Setup, Trouble
 from demyjpy.engine.handler_results import forget_frames
+from demyjpy.engine.open_questions import Asked
 from demyjpy.engine.pipeline import (
     hang_up,
     open_connection,
@@ -14,17 +16,47 @@ from demyjpy.engine.pipeline import (
     resume,
     run_call,
     run_call_async,
+    take_answer,
 )
+from demyjpy.errors import LocalProtocolError
+from demyjpy.questions import Outcome
+
+
+def nobody_answers(asked: Asked) -> Outcome:
+    """`LocalProtocolError`: there is nobody who answers questions here."""
+    raise LocalProtocolError(
+        f"expected an answer to the question {asked.key!r} of {asked.name}, got none for "
+        f"{asked.question!r:.200}"
+    )
+
+
+Order: TypeAlias = Callable[[Connection], Asked | None]
+"""Which of the open questions of a connection is answered next; None if first the MTA says more.
+
+It may be None only if no handler waits (``connection.wait``).
+"""
+
+
+def at_once(connection: Connection) -> Asked | None:
+    """Each question as soon as it is asked, in the order in which they are asked."""
+    return next(iter(connection.open_questions.values()), None)
 
 
 class FilterConnection:
     """One connection with a filter; a context manager, which ends the event loop of async handlers.
 
     Plain handlers are called by the engine itself, also those that may block. If the setup has a spool,
-    large bodies go there.
+    large bodies go there. ``answer`` answers questions, in an ``order``.
     """
 
-    def __init__(self, setup: Setup, session: str = "") -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        session: str = "",
+        answer: Callable[[Asked], Outcome] = nobody_answers,
+        order: Order = at_once,
+    ) -> None:
+        self._answer, self._order = answer, order
         self._runner: asyncio.Runner | None = None
         self.connection: Connection
         self.troubles: list[Trouble] = []
@@ -65,8 +97,13 @@ class FilterConnection:
     def _follow(self, connection: Connection) -> bytes:
         sent = connection.data_to_send
         self.troubles += connection.troubles
-        while connection.call is not None:
-            connection = resume(connection, self._run(connection.call))
+        while True:
+            if connection.call is not None:
+                connection = resume(connection, self._run(connection.call))
+            elif (asked := self._order(connection)) is not None:
+                connection = take_answer(connection, asked.number, self._answer(asked))
+            else:
+                break
             sent += connection.data_to_send
             self.troubles += connection.troubles
         self.connection = connection

@@ -41,7 +41,8 @@ def test_the_engines_keys_may_not_be_changed_by_one_of_several():
     """Else the filter behind it would fail, for no fault of its own."""
     bad = {
         "findings": lambda ctx: ctx.set("findings", ("virus",)),
-        "owners": lambda ctx: ctx.remove("owners"),
+        "owners": lambda ctx: ctx.set("owners", 5),
+        "answers": lambda ctx: ctx.set("answers", 5),
         "events": lambda ctx: ctx.set("events", 1),
         "macros": lambda ctx: ctx.set("macros", {}),
         "connection": lambda ctx: ctx.set("connection", 5),

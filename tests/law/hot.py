@@ -5,14 +5,17 @@ from typing import Any
 from demyjpy.engine.connection import Setup
 from demyjpy.engine.hot_path import Line
 from demyjpy.engine.pipeline import as_on_connect, open_connection, run_call
+from demyjpy.testing.answers import Answers, answering
 from demyjpy.testing.memory_filter import MemoryFilter
+from demyjpy.trace.filter_connection import at_once
 
 
 class HotFilter(MemoryFilter):
     """One connection with a filter whose handlers are plain functions; it shows no steps."""
 
-    def __init__(self, handlers: Any) -> None:
+    def __init__(self, handlers: Any, answers: Answers | None = None) -> None:
         super().__init__(Setup(as_on_connect(handlers)))
+        self._answering = answering(answers)
         self.line = Line(open_connection(Setup(as_on_connect(handlers)), "hot"))
 
     def say(self, data: bytes) -> bytes:
@@ -32,6 +35,10 @@ class HotFilter(MemoryFilter):
             connection = self.line.leave()
             sent += connection.data_to_send
             self.troubles += connection.troubles
-            if connection.call is None:
+            asked = at_once(connection)
+            if connection.call is not None:
+                self.line.resume(run_call(connection.call))
+            elif asked is not None:
+                self.line.take_answer(asked.number, self._answering(asked), None)
+            else:
                 return sent
-            self.line.resume(run_call(connection.call))

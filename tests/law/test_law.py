@@ -48,7 +48,7 @@ def test_of_two_that_refuse_content_the_one_before_counts(second: str, third: st
     "heard", ["mail", "mail recipient data", "connect header", "mail end_of_headers", "mail body"]
 )
 def test_a_filter_that_has_heard_all_it_wants_has_had_its_end(heard: str, refused: str) -> None:
-    """A filter behind it refuses the content: no abort for it, in a row it has had end of message before."""
+    """A filter behind it refuses the content: no abort, for in a row it has had its end."""
     plans = (Plan({}, listens=frozenset(heard.split())), Plan({refused: "reject"}))
     assert list(faults(Draw(plans, (_LETTER,)))) == []
 

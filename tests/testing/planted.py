@@ -1,5 +1,6 @@
 """Filters with one planted bug each; `check_filter` must find every one of them."""
 
+from attrs import frozen
 from pyrsistent import pmap
 
 from demyjpy import (
@@ -19,6 +20,7 @@ from demyjpy import (
     skip,
     tempfail,
 )
+from demyjpy.questions import Question, answer, ask
 
 
 def leaks_through_a_global():
@@ -315,6 +317,43 @@ def wishes_for_what_it_did_not_declare():
     return handlers
 
 
+@frozen
+class Known(Question, pure=True):
+    """Whether a recipient is known."""
+
+    address: str
+    examples = (True,)
+
+
+def asks_under_one_key():
+    """Asks about each recipient under one key: it fails if an answer takes its time."""
+    handlers = define_event_handlers()
+
+    @handlers.recipient
+    def recipient(event, ctx):
+        return ask(ctx, "known", Known(event.address))
+
+    return handlers
+
+
+def does_not_think_of_failure():
+    """Takes the value, although its question may fail."""
+    handlers = define_event_handlers()
+
+    @handlers.mail(asking=lambda event, ctx: {"unknown": Unanswerable(event.sender)})
+    def mail(event, ctx):
+        return reject(ctx) if answer(ctx, "unknown").value else ctx
+
+    return handlers
+
+
+@frozen
+class Unanswerable(Question):
+    """One that has no examples."""
+
+    sender: str
+
+
 PLANTED = {
     leaks_through_a_global: "leaks",
     keeps_by_client: "leaks",
@@ -337,5 +376,7 @@ PLANTED = {
     keeps_the_engines_body: "values",
     counts_pieces: "chunks",
     wishes_for_what_it_did_not_declare: "negotiation",
+    asks_under_one_key: "order",
+    does_not_think_of_failure: "errors",
 }
 """By filter: the short name of the property that it breaks."""

@@ -11,8 +11,6 @@ from difflib import SequenceMatcher
 from itertools import product
 from typing import Final
 
-from attrs import evolve, frozen
-
 from demyjpy.actions import Modification
 from demyjpy.codec import action_row, name_of
 from demyjpy.context import Context
@@ -22,8 +20,10 @@ from demyjpy.events import Connect, Disconnect, Hello, Mail, Quit
 from demyjpy.message import Message
 from demyjpy.mta.stored_mail import StoredField, StoredMessage
 from demyjpy.testing.dialogue import show
-from demyjpy.testing.differences import compare_mtas, diff, mail_lines
-from demyjpy.testing.result import Played, Result
+from demyjpy.testing.differences import compare_mtas
+from demyjpy.testing.result import Result
+from demyjpy.testing.strategies.answer_orders import check_order, check_questions
+from demyjpy.testing.strategies.outcome_difference import Finding, outcome_difference
 from demyjpy.testing.strategies.trial import Trial, alone
 from demyjpy.verdicts import verdicts_in
 from demyjpy.wire.fields import decode_text
@@ -35,15 +35,6 @@ _LONG_ENOUGH: Final = 4
 
 _OUTSIDE: Final = (Connect, Hello, Mail, Quit, Disconnect)
 """Events before which no message is open."""
-
-
-@frozen
-class Finding:
-    """What is wrong: in words, in which session, and what differs."""
-
-    words: str
-    result: Result
-    details: str = ""
 
 
 # ------------------------------------------------------------------------------------- negotiation
@@ -137,7 +128,9 @@ def check_identity(trial: Trial) -> Iterator[Finding]:
         edits = [edit for message in same.messages for edit in message.actions]
         if edits:
             yield Finding("become(ctx, event) sends edits", same, "\n".join(map(repr, edits)))
-        difference = _difference(plain.steps, same.steps, "without a filter", "become(ctx, event)")
+        difference = outcome_difference(
+            plain.steps, same.steps, "without a filter", "become(ctx, event)"
+        )
         if difference:
             yield Finding("become(ctx, event) changes what becomes of the mail", same, difference)
 
@@ -218,7 +211,7 @@ def _is_mangled(old: str, new: str) -> bool:
 def check_chunks(trial: Trial) -> Iterator[Finding]:
     """What becomes of a message does not depend on how its body is cut."""
     pieces = trial.play_in_pieces() if trial.may_be_cut else trial.result
-    difference = _difference(trial.result.steps, pieces.steps, "uncut", "in pieces")
+    difference = outcome_difference(trial.result.steps, pieces.steps, "uncut", "in pieces")
     if difference:
         sizes = ", ".join(map(str, trial.example.chunk))
         yield Finding(
@@ -234,8 +227,10 @@ def check_leaks(trial: Trial) -> Iterator[Finding]:
     has the outcome that it has alone on a connection that remembers (``ctx["connection"]``) as much.
     """
     first = trial.result
-    beside = _difference(first.steps, trial.play_beside().steps, "alone", "beside another connection")
-    again = beside and _difference(first.steps, trial.play().steps, "once", "again")
+    beside = outcome_difference(
+        first.steps, trial.play_beside().steps, "alone", "beside another connection"
+    )
+    again = beside and outcome_difference(first.steps, trial.play().steps, "once", "again")
     if again:
         yield Finding("the same session comes to something else when it is played again", first, again)
     if beside:
@@ -243,7 +238,7 @@ def check_leaks(trial: Trial) -> Iterator[Finding]:
     for one in alone(first.steps):
         own = trial.play_other(one.script, past=one.past)
         lone, here = own.steps[one.before :][: one.end - one.start], first.steps[one.start : one.end]
-        leak = _difference(lone, here, "alone", "in this session")
+        leak = outcome_difference(lone, here, "alone", "in this session")
         if leak:
             yield Finding(f"message {one.number} comes to something else than alone", first, leak)
 
@@ -261,26 +256,6 @@ def check_mtas(trial: Trial) -> Iterator[Finding]:
             yield Finding(words, trial.result, difference)
 
 
-def _difference(one: Sequence[Played], other: Sequence[Played], name: str, other_name: str) -> str:
-    """How the outcomes of steps differ; the edits themselves may, if their outcome is the same."""
-    before, after = ([(played.reply, played.outcome.mail) for played in some] for some in (one, other))
-    if before == after:
-        return ""
-    lines = diff(_essence_lines(one), _essence_lines(other), name, other_name)
-    return lines or "only in what is left out here of long lines"
-
-
-def _essence_lines(all_played: Sequence[Played]) -> list[str]:
-    lines: list[str] = []
-    for played in all_played:
-        lines.append(show(str(played.reply)))
-        if played.outcome.mail is not None:
-            message = played.outcome.mail.message
-            own = evolve(message, fields=message.seen_fields)
-            lines += mail_lines(evolve(played.outcome.mail, message=own))
-    return lines
-
-
 PROPERTIES: Final[dict[str, tuple[str, Callable[[Trial], Iterator[Finding]]]]] = {
     "negotiation": ("it negotiates what it uses", check_negotiation),
     "verdicts": ("it gives exactly one verdict", check_verdicts),
@@ -288,8 +263,10 @@ PROPERTIES: Final[dict[str, tuple[str, Callable[[Trial], Iterator[Finding]]]]] =
     "values": ("nothing keeps a message after its end", check_values),
     "identity": ("a wish for the same message changes nothing", check_identity),
     "untouched": ("what it does not mean to touch stays byte-identical", check_untouched),
+    "questions": ("no question outlives its message", check_questions),
     "leaks": ("nothing leaks between messages", check_leaks),
     "chunks": ("the result does not depend on how the body is cut", check_chunks),
+    "order": ("the result does not depend on when answers come", check_order),
     "mtas": ("both MTAs do the same", check_mtas),
 }
 """By short name: the property in words, and its check."""

@@ -1,6 +1,6 @@
 """One filter tried with one session in several ways: what the properties look at. Values only."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import cached_property, reduce
 from operator import or_
 from typing import Any, Final
@@ -11,6 +11,7 @@ from demyjpy.codec import ROW_OF_NAME
 from demyjpy.context import Context, new_context
 from demyjpy.engine.connection import Setup
 from demyjpy.engine.negotiation import ACTION_FLAGS, EVENT_NAMES
+from demyjpy.engine.open_questions import Asked
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.events import Options
 from demyjpy.handlers import as_registry, merge_handlers
@@ -20,7 +21,9 @@ from demyjpy.mta.profiles import Profile
 from demyjpy.mta.smtp import Carrier, take_step
 from demyjpy.mta.smtp_session import Exchange, new_session
 from demyjpy.mta.stored_mail import StoredMessage
+from demyjpy.questions import Outcome
 from demyjpy.registry import Handler, Registry
+from demyjpy.testing.answers import by_example
 from demyjpy.testing.memory_filter import MemoryFilter
 from demyjpy.testing.result import Played, Result
 from demyjpy.testing.run import Past, play_script
@@ -53,17 +56,18 @@ class Example:
 
 @frozen(slots=False)
 class Trial:
-    """A filter with an example; every way of playing it is played once."""
+    """A filter with an example; every way of playing it is played once. ``answer`` answers questions."""
 
     setup: Setup
     profiles: tuple[Profile, ...]
     example: Example
+    answer: Callable[[Asked], Outcome] = by_example()
 
     @cached_property
     def results(self) -> tuple[Result, ...]:
         """The session under each MTA, after an ordinary one."""
-        play_script(self.setup, CALM, self.profiles[0])
-        return tuple(play_script(self.setup, self.example.script, mta) for mta in self.profiles)
+        self._play(CALM)
+        return tuple(self._play(self.example.script, mta) for mta in self.profiles)
 
     @cached_property
     def plain(self) -> tuple[Result, ...]:
@@ -109,19 +113,17 @@ class Trial:
 
     def play_other(self, script: Script, **options: Any) -> Result:
         """Another session, after an ordinary one."""
-        play_script(self.setup, CALM, self.profiles[0])
-        return play_script(self.setup, script, self.profiles[0], **options)
+        self._play(CALM)
+        return self._play(script, **options)
+
+    def _play(self, script: Script, mta: Profile | None = None, **options: Any) -> Result:
+        return play_script(self.setup, script, mta or self.profiles[0], answer=self.answer, **options)
 
     def play_in_pieces(self) -> Result:
         """With bodies cut as the example says, the rest of large ones in larger pieces."""
         longest = max(map(len, self._contents), default=0)
         rest = max(self.example.chunk[-1], longest // _PIECES)
-        return play_script(
-            self.setup,
-            self.example.script,
-            self.profiles[0],
-            chunk=(*self.example.chunk, min(rest, 65535)),
-        )
+        return self._play(self.example.script, chunk=(*self.example.chunk, min(rest, 65535)))
 
     def play_identity(self) -> Result:
         """With each message handler replaced by one that wishes for the same message; no others."""
@@ -144,11 +146,11 @@ class Trial:
     def play_poor(self) -> Result:
         """Under an MTA that offers only what the filter requires."""
         mta = evolve(self.profiles[0], offer=poor_offer(self.context))
-        return play_script(self.setup, self.example.script, mta)
+        return self._play(self.example.script, mta)
 
     def play_beside(self) -> Result:
         """With another connection served by turns, packet for packet."""
-        other = _others(self.setup, self.profiles[0])
+        other = _others(self.setup, self.profiles[0], self.answer)
         try:
             return self.play(beside=lambda carrier: _Beside(carrier, other))
         finally:
@@ -179,10 +181,12 @@ class _Beside:
         return self._carrier.carry_out(exchange)
 
 
-def _others(setup: Setup, mta: Profile) -> Generator[None, None, None]:
+def _others(
+    setup: Setup, mta: Profile, answer: Callable[[Asked], Outcome]
+) -> Generator[None, None, None]:
     """Ordinary sessions without end, one exchange at a time; until one fails."""
     while True:
-        with MemoryFilter(setup) as milter:
+        with MemoryFilter(setup, answer=answer) as milter:
             state = new_session(mta)
             for step in CALM.steps:
                 dialogue = take_step(state, step)

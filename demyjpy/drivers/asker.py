@@ -1,0 +1,313 @@
+"""Questions are performed here: in the event loop, or in threads for performers that may block.
+
+One for each server of a process. Equal pure questions in flight are performed once, and their answers
+are remembered if they say so. What it knows of a filter are its performers and resources.
+"""
+
+import asyncio
+import inspect
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Final, TypeAlias
+
+from demyjpy.declarations import Declarations
+from demyjpy.drivers.pool import Pool
+from demyjpy.drivers.report import Seldom, log
+from demyjpy.engine.open_questions import Asked
+from demyjpy.errors import describe
+from demyjpy.questions import LATE, Answered, Failed, Late, Outcome, Performer, as_answer, fault_of
+from demyjpy.questions import performer_of as performer_for
+
+Tell: TypeAlias = Callable[[Outcome, float], None]
+"""Takes what became of a question, and the seconds that it took."""
+
+Cancel: TypeAlias = Callable[[], None]
+"""Nobody wants the answer any more. Saying it again, or too late, does nothing."""
+
+MOST_REMEMBERED: Final = 10_000
+"""Answers that are remembered; the oldest goes first."""
+
+LARGEST_REMEMBERED: Final = 10_000
+"""Characters and bytes of an answer that is remembered."""
+
+_MINUTE: Final = 60.0
+_MOST_CAUSES: Final = 1_000
+
+
+class _Flight:
+    """One question on its way for all who wait for it."""
+
+    __slots__ = ("asked", "begun", "errands", "key", "stop")
+
+    def __init__(self, asked: Asked, key: Any) -> None:
+        self.asked, self.key = asked, key
+        self.errands: set[_Errand] = set()
+        self.stop: Callable[[], object] = lambda: None
+        self.begun = monotonic()
+
+
+class _Errand:
+    """One who waits for a question, with a deadline of his own."""
+
+    __slots__ = ("_tell", "begun", "flight", "timer")
+
+    def __init__(self, flight: _Flight, tell: Tell) -> None:
+        self.flight, self._tell = flight, tell
+        self.begun = monotonic()
+        self.timer: asyncio.TimerHandle | None = None
+
+    def tell(self, outcome: Outcome) -> None:
+        self._tell(outcome, monotonic() - self.begun)
+
+
+class Asker:
+    """Performs the questions of a server's sessions.
+
+    ``loop`` gives the event loop that it works in, and begins that if need be. ``resources_of`` gives a
+    filter's resources for its performers; ``threads`` is how many performers that block run at once.
+    Unless something else is said, call it in the thread of its loop.
+    """
+
+    def __init__(
+        self,
+        loop: Callable[[], asyncio.AbstractEventLoop],
+        resources_of: Callable[[Declarations], Mapping[str, Any]] = lambda declared: {},
+        threads: int = 64,
+    ) -> None:
+        self._loop = loop
+        self._resources_of = resources_of
+        self._pool = Pool(threads)
+        self._flights: dict[Any, _Flight] = {}
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self._remembered: OrderedDict[Any, tuple[float, Declarations, Outcome]] = OrderedDict()
+        self._seldom = Seldom(_MINUTE)
+        self._causes: set[str] = set()
+
+    def close(self) -> None:
+        """Stop what is on its way; nobody is told."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        self._pool.close()
+
+    # ------------------------------------------------------------------------------- answers known
+    def known_answer(self, asked: Asked) -> Outcome | None:
+        """The answer to a question that need not be performed; None if it must be. From any thread."""
+        question = asked.question
+        fault = fault_of(question)
+        if fault is not None:
+            outcome = Failed(f"{_called(asked)} cannot be asked: {fault}")
+            self._report(asked, outcome)
+            return outcome
+        if not getattr(type(question), "remember_for", 0):
+            return None
+        performer = performer_for(question, asked.declared.asks)
+        found = self._remembered.get((performer, question))
+        if found is None or found[0] < monotonic() or found[1] is not asked.declared:
+            return None
+        return found[2]
+
+    def _remember(self, flight: _Flight, outcome: Outcome) -> None:
+        seconds = getattr(type(flight.asked.question), "remember_for", 0)
+        if not (seconds and isinstance(outcome, Answered) and _size(outcome.value) < LARGEST_REMEMBERED):
+            return
+        self._remembered.pop(flight.key, None)
+        self._remembered[flight.key] = monotonic() + seconds, flight.asked.declared, outcome
+        while len(self._remembered) > MOST_REMEMBERED:
+            self._remembered.popitem(last=False)
+
+    # ---------------------------------------------------------------------------------- performing
+    def begin(self, asked: Asked, tell: Tell) -> Cancel:
+        """Perform a question. ``tell`` is called once, in the loop, unless it is cancelled before."""
+        loop = self._loop()
+        performer = performer_for(asked.question, asked.declared.asks)
+        is_shared = performer is not None and getattr(type(asked.question), "pure", False)
+        key = (performer, asked.question) if is_shared else None
+        flight = self._flights.get(key) if is_shared else None
+        if flight is None or flight.asked.declared is not asked.declared:
+            flight = _Flight(asked, key)
+            if is_shared:
+                self._flights[key] = flight
+            self._perform(flight, performer)
+        errand = _Errand(flight, tell)
+        flight.errands.add(errand)
+        errand.timer = loop.call_later(asked.within, self._be_late, errand, asked)
+        return lambda: self._leave(errand)
+
+    def begin_from_thread(self, asked: Asked, tell: Tell) -> Cancel:
+        """As `begin`, from any thread; ``tell`` is called in the loop's thread."""
+        begun: list[Cancel] = []
+        loop = self._loop()
+        loop.call_soon_threadsafe(lambda: begun.append(self.begin(asked, tell)))
+
+        def stop() -> None:
+            begun[0]()  # which is there: the loop does things in their order
+
+        def cancel() -> None:
+            with suppress(RuntimeError):  # the loop has ended, and all that was in it
+                loop.call_soon_threadsafe(stop)
+
+        return cancel
+
+    def _perform(self, flight: _Flight, performer: Performer | None) -> None:
+        asked, loop = flight.asked, self._loop()
+        if performer is None:
+            kind = type(asked.question).__qualname__
+            self._land_soon(
+                flight,
+                f"nobody answers it: give {kind} a perform(self, resources), or declare "
+                f"asks={{{kind}: performer}}",
+            )
+            return
+        resources = self._resources_of(asked.declared)
+        future: asyncio.Future[Any]
+        if _is_async(performer):
+            future = loop.create_task(_perform_async(performer, asked.question, resources))
+            flight.stop = future.cancel
+        else:
+            try:
+                running = self._pool.submit(
+                    lambda question: _perform_plain(performer, question, resources), asked.question
+                )
+            except RuntimeError as error:
+                self._land_soon(flight, f"there is no thread for it: {error}")
+                return
+            future = asyncio.wrap_future(running, loop=loop)
+            flight.stop = lambda: self._pool.leave(running)
+        self._tasks.add(future)
+        future.add_done_callback(lambda done: self._land(flight, done))
+
+    def _land_soon(self, flight: _Flight, why: str) -> None:
+        self._loop().call_soon(self._settle, flight, Failed(why))
+
+    def _land(self, flight: _Flight, done: "asyncio.Future[Any]") -> None:
+        self._tasks.discard(done)
+        if not done.cancelled():
+            self._settle(flight, done.result())
+
+    def _settle(self, flight: _Flight, outcome: Outcome) -> None:
+        """It has landed: all who wait are told."""
+        self._remember(flight, outcome)
+        self._forget(flight)
+        errands = tuple(flight.errands)
+        flight.errands.clear()
+        if errands and not isinstance(outcome, Answered):
+            self._report(flight.asked, outcome)
+        for errand in errands:
+            _stop_timer(errand)
+            errand.tell(outcome)
+
+    def _be_late(self, errand: _Errand, asked: Asked) -> None:
+        self._leave(errand)
+        self._report(asked, LATE)
+        errand.tell(LATE)
+
+    def _leave(self, errand: _Errand) -> None:
+        """He waits no more; if nobody does, what is on its way is stopped."""
+        _stop_timer(errand)
+        flight = errand.flight
+        if errand in flight.errands:
+            flight.errands.discard(errand)
+            if not flight.errands:
+                self._forget(flight)
+                flight.stop()
+
+    def _forget(self, flight: _Flight) -> None:
+        if self._flights.get(flight.key) is flight:
+            del self._flights[flight.key]
+
+    def _report(self, asked: Asked, outcome: Outcome) -> None:
+        """One line a cause and minute."""
+        late = f"no answer within {asked.within:g} s"
+        why = late if isinstance(outcome, Late) else getattr(outcome, "error", describe(outcome))
+        cause = f"{asked.name}: {_called(asked)}: {why.partition(':')[0]}"
+        if cause not in self._causes and len(self._causes) >= _MOST_CAUSES:
+            self._causes.clear()
+            self._seldom = Seldom(_MINUTE)
+        self._causes.add(cause)
+        count = self._seldom.count(cause, monotonic())
+        if count:
+            times = f" ({count} times since it was logged last)" if count > 1 else ""
+            log.warning("%s: %s: %s%s", asked.name, _called(asked), why, times)
+
+
+def _called(asked: Asked) -> str:
+    """A question as logs call it: they hold nothing of a mail."""
+    return f"question {asked.key!r} ({type(asked.question).__qualname__})"
+
+
+def _is_async(performer: Performer) -> bool:
+    call = getattr(performer, "__call__", None)  # noqa: B004  # an object's async __call__
+    return inspect.iscoroutinefunction(performer) or inspect.iscoroutinefunction(call)
+
+
+def _failed(error: BaseException) -> Outcome:
+    return Failed(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+
+
+def _perform_plain(performer: Performer, question: Any, resources: Mapping[str, Any]) -> Outcome:
+    try:
+        found = performer(question, resources)
+        if isinstance(found, Awaitable):
+            if inspect.iscoroutine(found):
+                found.close()
+            return Failed("expected an answer from a plain performer, got an awaitable: use async def")
+        return as_answer(found)
+    except BaseException as error:  # noqa: BLE001  # whatever it raises is its failure
+        return _failed(error)
+
+
+async def _perform_async(performer: Performer, question: Any, resources: Mapping[str, Any]) -> Outcome:
+    try:
+        return as_answer(await performer(question, resources))
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # noqa: BLE001  # as above
+        return _failed(error)
+
+
+def _stop_timer(errand: _Errand) -> None:
+    if errand.timer is not None:
+        errand.timer.cancel()
+        errand.timer = None
+
+
+def _size(value: Any) -> int:
+    """Characters and bytes of an answer, and one for each value in it."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(len(key) + _size(one) for key, one in value.items())
+    if isinstance(value, tuple | frozenset):
+        return 1 + sum(map(_size, value))
+    return 1
+
+
+class Errands:
+    """The questions of one connection that are on their way.
+
+    ``begin`` performs one; ``tell`` takes the number of a question, what became of it, and seconds.
+    """
+
+    __slots__ = ("_begin", "_running", "_tell")
+
+    def __init__(
+        self,
+        begin: Callable[[Asked, Tell], Cancel],
+        tell: Callable[[int, Outcome, float], None],
+    ) -> None:
+        self._begin, self._tell = begin, tell
+        self._running: dict[int, Cancel] = {}
+
+    def follow(self, wanted: Mapping[int, Asked]) -> None:
+        """Begin what is wanted now, and stop what is not wanted any more."""
+        running = self._running
+        for number in [one for one in running if one not in wanted]:
+            running.pop(number)()
+        for number, asked in wanted.items():
+            if number not in running:
+                running[number] = self._begin(asked, self._teller(number))
+
+    def _teller(self, number: int) -> Tell:
+        return lambda outcome, seconds: self._tell(number, outcome, seconds)
