@@ -21,7 +21,7 @@ FLOORS = (
     ("engine.cache", "engine.smallmap", "engine.macros", "engine.negotiation"),
     (
         *("context", "declarations", "decorators", "registry", "shorthands", "findings", "wishes"),
-        *("requests", "questions"),
+        *("requests", "questions", "effects"),
     ),
     ("wrapping", "scoping", "merging", "conditions", "handlers"),
     ("engine",),

@@ -7,6 +7,7 @@ from pyrsistent import PMap
 
 from demyjpy.actions import TemporaryFailure
 from demyjpy.context import Context
+from demyjpy.effects import Do
 from demyjpy.engine.chain_end import drop_edits, take_edits
 from demyjpy.engine.chain_flow import see_message
 from demyjpy.engine.chain_values import flattened, queued_in, with_edits
@@ -21,6 +22,7 @@ from demyjpy.engine.handler_results import (
     take_outcome,
 )
 from demyjpy.engine.letters import ABORT, BODYEOB, OPTNEG
+from demyjpy.engine.owed_effects import owe, owed_by
 from demyjpy.engine.plan import EMPTY_PLAN, Plan
 from demyjpy.engine.question_flow import asked_by, begin_questions, may_call
 from demyjpy.engine.tape import Tape, is_on_tapes
@@ -135,16 +137,15 @@ def absorb(
 
 def _take_queued(turn: Turn, job: Job, queued: tuple[Any, ...]) -> Plan:
     """The plan that a handler queued; if it is legal, what it asks of the driver is on its way."""
-    number, handler = job.chain[0]
     requests, actions = take_requests(queued)
     asks = [one for one in requests if isinstance(one, Ask)]
     after = asked_by(turn, job, asks) if asks else None
+    dos = [one for one in requests if isinstance(one, Do)]
+    owed = owed_by(turn, job, dos) if dos else ()
     plan = _plan_of(turn, job, actions)
     if after is not None:
         begin_questions(turn, after)
-    for request in requests:
-        if not isinstance(request, Ask):
-            turn.request(request, handler, number)
+    owe(turn, owed)
     return plan
 
 

@@ -26,6 +26,7 @@ class OpenScope:
         "decisions",
         "initial",
         "macros",
+        "owed",
         "phase",
         "prelude",
         "questions",
@@ -42,6 +43,7 @@ class OpenScope:
         self.counts = scope.counts
         self.chain = scope.chain
         self.questions = scope.questions
+        self.owed = scope.owed
 
     def value(self) -> Scope:
         """As it is now."""
@@ -56,6 +58,7 @@ class OpenScope:
             self.counts,
             self.chain,
             self.questions,
+            self.owed,
         )
 
     def show_macros(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Self, TypeAlias
 
 from attrs import evolve
 
-from demyjpy.engine.connection import Call, Connection, Setup, Trouble
+from demyjpy.engine.connection import Call, Connection, Requested, Setup, Trouble
 from demyjpy.engine.handler_results import forget_frames
 from demyjpy.engine.open_questions import Asked
 from demyjpy.engine.pipeline import (
@@ -60,6 +60,8 @@ class FilterConnection:
         self._runner: asyncio.Runner | None = None
         self.connection: Connection
         self.troubles: list[Trouble] = []
+        self.requests: list[Requested] = []
+        """What the filter asked of the driver: nobody does it here."""
         setup = evolve(setup, defers=lambda handler: handler.is_async)
         self._follow(open_connection(setup, session))
 
@@ -88,15 +90,16 @@ class FilterConnection:
         self._follow(hang_up(self.connection))
 
     def forget_troubles(self) -> None:
-        """Nobody wants to know what went wrong: exceptions keep alive what handlers had."""
+        """Nobody wants to know what went wrong, or was asked for: that keeps alive what handlers had."""
         for trouble in self.troubles:
             forget_frames(trouble.error)
         self.troubles.clear()
+        self.requests.clear()
         self.connection = evolve(self.connection, troubles=())
 
     def _follow(self, connection: Connection) -> bytes:
         sent = connection.data_to_send
-        self.troubles += connection.troubles
+        self._note(connection)
         while True:
             if connection.call is not None:
                 connection = resume(connection, self._run(connection.call))
@@ -105,9 +108,13 @@ class FilterConnection:
             else:
                 break
             sent += connection.data_to_send
-            self.troubles += connection.troubles
+            self._note(connection)
         self.connection = connection
         return sent
+
+    def _note(self, connection: Connection) -> None:
+        self.troubles += connection.troubles
+        self.requests += connection.requests
 
     def _run(self, call: Call) -> Any:
         if not call.handler.is_async:  # a large body is written to a file

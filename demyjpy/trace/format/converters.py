@@ -17,6 +17,7 @@ from demyjpy.engine.connection import Step
 from demyjpy.engine.macros import NO_MACROS, Macros
 from demyjpy.findings import new_findings
 from demyjpy.handlers import default_event_handler
+from demyjpy.requests import Request
 from demyjpy.trace.format.json_bytes import dump_optional, dump_text
 from demyjpy.trace.format.json_context import changes, dump_finding
 from demyjpy.trace.format.json_events import dump_action
@@ -102,7 +103,7 @@ class StepConverter:
             record,
             handler=None if step.handler is None else dump_text(step.handler.name),
             again=name_of(step.event) if step.is_shown_again else None,
-            actions=[dump_action(action) for action in step.actions],
+            actions=[dump_action(one) for one in step.actions if not isinstance(one, Request)],
             error=None if step.error is None else _dump_error(step.error),
             duration=None if step.duration is None else round(step.duration, 9),
             findings=[dump_finding(one) for one in new_findings(step.before, step.after)],
