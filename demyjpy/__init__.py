@@ -38,6 +38,7 @@ from demyjpy.context import (
     take_actions,
 )
 from demyjpy.drivers import AsyncServer, running, serve
+from demyjpy.effects import do
 from demyjpy.engine.connection import Observer, Step
 from demyjpy.engine.limits import Limits
 from demyjpy.errors import (
@@ -186,6 +187,7 @@ __all__ = [
     "delete_headers",
     "delete_recipient",
     "discard",
+    "do",
     "find",
     "findings",
     "get_macro",

@@ -150,9 +150,14 @@ def _jobs(every: Mapping[float, Any]) -> dict[float, Any]:
     return {float(seconds): job for seconds, job in every.items()}
 
 
+EFFECT_KEY: Final = "effect_key"
+"""Under which name performers of effects get the key of the effect, beside the resources."""
+
+
 def _resources(resources: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
     for name, make in check_mapping("resources=", resources).items():
-        check_name("the name of a resource", name)
+        if check_name("the name of a resource", name) == EFFECT_KEY:
+            raise HandlerError(f"expected another name for a resource, got {name!r}: effects have it")
         if not callable(make):
             raise HandlerError(
                 f"expected under {name!r} in resources= a function of the settings that returns a "

@@ -228,7 +228,7 @@ def fault_of(question: Any) -> str | None:
     kind = type(question)
     if getattr(kind, "__eq__", None) is object.__eq__:
         return "it cannot be compared with an equal one: make its class frozen, with attrs"
-    for value in _values_of(question):
+    for value in values_of(question):
         if isinstance(value, PMap) and "queue" in value and "connection" in value:
             return "it holds a context: give it the values that it needs"
     if getattr(kind, "pure", False):
@@ -239,8 +239,8 @@ def fault_of(question: Any) -> str | None:
     return None
 
 
-def _values_of(question: Any) -> Iterator[Any]:
-    """The fields of a question, and what is directly in them if they are collections."""
+def values_of(question: Any) -> Iterator[Any]:
+    """The fields of a question or an effect, and what is directly in them if they are collections."""
     names = [one.name for one in getattr(type(question), "__attrs_attrs__", ())]
     known = {**getattr(question, "__dict__", {}), **{n: getattr(question, n, None) for n in names}}
     for value in known.values():

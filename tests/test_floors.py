@@ -21,8 +21,7 @@ FLOORS = (
     ("engine.cache", "engine.smallmap", "engine.macros", "engine.moment", "engine.negotiation"),
     (
         *("context", "declarations", "decorators", "registry", "shorthands", "findings", "wishes"),
-        *("requests", "questions", "filter_policy"),
-        *("facts", "reports", "requests", "questions"),
+        *("requests", "questions", "filter_policy", "effects", "facts", "reports"),
     ),
     ("wrapping", "scoping", "merging", "conditions", "handlers", "policies"),
     ("engine",),

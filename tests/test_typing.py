@@ -279,6 +279,22 @@ insert_header(ctx, "X", "v")  # E: argument
 delete_headers(ctx, "X", 1)  # E: argument
 length: int = get_macro(ctx, "i")  # E: assignment
 """,
+    "effects and jobs": """
+from collections.abc import Mapping
+from typing import Any
+
+class Count:
+    def perform(self, resources: Mapping[str, Any]) -> None:
+        resources["table"].add(resources["effect_key"])
+
+def end_of_message(event: EndOfMessage, ctx: Context) -> Context:
+    return do(do(ctx, Count()), Count(), when="ended")
+
+do(new_context(), Count(), when="later")  # E: argument
+do(new_context(), Count(), "refused", 3)  # E: call-arg
+define_event_handlers(every={3600: Count()}, resources={"table": lambda given: open(given["path"])})
+define_event_handlers(resources={"table": 3})  # E: dict-item
+""",
     "answers in tests": """
 from attrs import frozen
 from demyjpy.testing import AskedQuestion, context, run, session

@@ -17,6 +17,7 @@ from demyjpy.drivers.accepting import Acceptor
 from demyjpy.drivers.address import Listener, parse_address
 from demyjpy.drivers.aio_session import AsyncSession
 from demyjpy.drivers.births import BIRTHS
+from demyjpy.drivers.jobs import LOOK
 from demyjpy.drivers.options import ServerOptions, make_options
 from demyjpy.drivers.pool import DaemonExecutor, Pool
 from demyjpy.drivers.report import log
@@ -34,7 +35,6 @@ from demyjpy.engine.pipeline import run_call, run_call_async
 from demyjpy.errors import HandlerError
 
 _ACCEPTS: Final = 64  # connections taken at one wake-up
-_LOOK: Final = 0.02  # seconds between two looks whether jobs have ended
 _PARTING: Final = 1.0  # seconds for the last handlers of sessions that were cut
 
 
@@ -102,6 +102,7 @@ class AsyncServer(Server):
             for session in tuple(self._sessions):
                 session.abandon()
             await self._wait_empty(_PARTING)
+            self.effects.close()
             await self._end_resources()
         finally:
             self._cut()  # if closing itself is cancelled
@@ -113,11 +114,11 @@ class AsyncServer(Server):
             self._end_threads()
 
     async def _end_jobs(self, end: float) -> None:
-        """Wait for those that run, but no longer than the grace period, and for none in a hurry."""
+        """Wait for those that run, and for effects, in the grace period, and if nobody is in a hurry."""
         while (  # noqa: ASYNC110  # they end in threads, too
-            self._jobs.is_busy and monotonic() < end and not self._is_hurried
+            (self._jobs.is_busy or self.effects.is_busy) and monotonic() < end and not self._is_hurried
         ):
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(LOOK)
         self._jobs.cancel()
 
     async def _end_resources(self) -> None:

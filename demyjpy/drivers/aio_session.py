@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from demyjpy.drivers.admission import Guest
 from demyjpy.drivers.asker import Asker, Errands
+from demyjpy.drivers.effects import Effects
 from demyjpy.drivers.options import ServerOptions
 from demyjpy.drivers.report import UNFINISHED, Notes, report, report_closed
 from demyjpy.drivers.signs import end_in_hand, period_of
@@ -34,6 +35,7 @@ class Server(Protocol):
     poller: Poller
     tapes: Tapes
     asker: Asker
+    effects: Effects
     stopping: bool
 
     def call(self, call: Call) -> "tuple[asyncio.Future[Any], Callable[[], str]]":
@@ -169,8 +171,7 @@ class AsyncSession:
         if connection.troubles or connection.requests:
             self._line.forget_troubles()
         transport = self._transport
-        if connection.data_to_send and transport is not None:
-            transport.write(connection.data_to_send)
+        self._send_out(connection)
         self._note_end(connection)
         if connection.open_questions or self._errands is not None:
             self._follow_questions(connection)
@@ -193,6 +194,13 @@ class AsyncSession:
         elif self._server.stopping and connection.is_idle:
             self._hang_up()
         self._seen = monotonic()  # now it is the MTA's turn
+
+    def _send_out(self, connection: Connection) -> None:
+        """What is for the MTA, and then what is to be done because of it."""
+        if connection.data_to_send and self._transport is not None:
+            self._transport.write(connection.data_to_send)
+        if connection.requests:
+            self._server.effects.take(connection.requests, connection.session, self.guest.opened)
 
     # ---------------------------------------------------------------------- questions
     def _follow_questions(self, connection: Connection) -> None:

@@ -24,19 +24,24 @@ from demyjpy.drivers.side_loop import Loop
 from demyjpy.registry import name_of_filter
 
 _SELDOM: Final = 60.0  # seconds between two lines about the same failure
-_LOOK: Final = 0.02  # seconds between two looks whether what runs has ended
+LOOK: Final = 0.02
+"""Seconds between two looks whether what runs has ended."""
 _LONGEST_WAIT: Final = 86_400.0
 
 
-def perform_apart(
-    perform: Callable[..., Any], loop: Loop, *arguments: Any, name: str = "demyjpy-job"
-) -> "Future[Any]":
+def is_async(perform: Callable[..., Any]) -> bool:
+    """Whether this is ``async``: a function, or an object that is called."""
+    call = getattr(perform, "__call__", None)  # noqa: B004  # an object's async __call__
+    return inspect.iscoroutinefunction(perform) or inspect.iscoroutinefunction(call)
+
+
+def perform_apart(perform: Any, loop: Loop, *arguments: Any, name: str = "demyjpy-job") -> "Future[Any]":
     """Begin to perform something: in the loop if it is async, else in a thread of its own.
 
     What stands in the way is in the future, too.
     """
     try:
-        if inspect.iscoroutinefunction(perform):
+        if is_async(perform):
             return loop.submit(perform(*arguments))
         future: Future[Any] = Future()
 
@@ -109,7 +114,7 @@ class Jobs:
         """Until none runs, but no longer than this, or than nobody is in a hurry."""
         end = time.monotonic() + seconds
         while self.is_busy and time.monotonic() < end and not is_hurried():
-            time.sleep(_LOOK)
+            time.sleep(LOOK)
 
     def cancel(self) -> None:
         """Those that run are waited for no more; the log names them."""
@@ -125,7 +130,7 @@ class Jobs:
                 if one.at <= time.monotonic():
                     self._do(one)
         while self.is_busy:
-            time.sleep(_LOOK)
+            time.sleep(LOOK)
         self._role.leave(self)
         self._opened.release()
 

@@ -13,6 +13,7 @@ from demyjpy.declarations import Declarations
 from demyjpy.drivers.address import Address, Listener, listen
 from demyjpy.drivers.admission import Door
 from demyjpy.drivers.asker import Asker
+from demyjpy.drivers.effects import Effects
 from demyjpy.drivers.jobs import Jobs
 from demyjpy.drivers.loading import why
 from demyjpy.drivers.options import ServerOptions, SessionNames
@@ -35,6 +36,7 @@ class Server(ABC):
         self._where, self._on_connect = address, on_connect
         self.options = options or ServerOptions()
         self.asker = Asker(self.loop, self.resources_of, self.options.blocking_threads)
+        self.effects = Effects(lambda: self._loop_beside, self.options.blocking_threads)
         self._door = Door(self.options, self._setup(on_connect))
         self._names = SessionNames()
         self.tapes = Tapes(self.options.readers)

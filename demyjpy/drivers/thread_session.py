@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from demyjpy.drivers.admission import Guest
 from demyjpy.drivers.alarms import Alarms
 from demyjpy.drivers.asker import Asker, Errands
+from demyjpy.drivers.effects import Effects
 from demyjpy.drivers.options import ServerOptions
 from demyjpy.drivers.report import Notes, report, report_closed
 from demyjpy.drivers.signs import end_in_hand, period_of
@@ -42,6 +43,7 @@ class Server(Protocol):
     alarms: Alarms
     tapes: Tapes
     asker: Asker
+    effects: Effects
     turns: Turns
     stopping: bool
 
@@ -159,8 +161,7 @@ class ThreadSession:
             is_behind = connection.backlog.has_more
             if is_behind or connection.call is not None:  # at its end a message mostly waits
                 self._share.spend(is_behind)
-            if connection.data_to_send:
-                self._send(connection.data_to_send)
+            self._send_out(connection)
             if connection.open_questions or self._errands is not None:
                 self._follow_questions(connection)
             if connection.call is not None:
@@ -180,6 +181,13 @@ class ThreadSession:
                 if answer is not None:
                     self._send(answer)
                     return True
+
+    def _send_out(self, connection: Connection) -> None:
+        """What is for the MTA, and then what is to be done because of it."""
+        if connection.data_to_send:
+            self._send(connection.data_to_send)
+        if connection.requests:
+            self._server.effects.take(connection.requests, connection.session, self.guest.opened)
 
     def _resume(self, outcome: Any, duration: float) -> None:
         if duration > _NOTICEABLE and self._is_gone():

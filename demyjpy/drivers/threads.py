@@ -119,11 +119,13 @@ class ThreadServer(Server):
             self._changed.wait_for(lambda: self._is_hurried or not self._sessions, seconds)
         self._jobs.wait(end - time.monotonic(), lambda: self._is_hurried)
         self._jobs.cancel()
+        self.effects.wait(end - time.monotonic(), lambda: self._is_hurried)
         with self._changed:
             for session in self._sessions:
                 session.cut(UNFINISHED)
             self._changed.wait_for(lambda: not self._sessions, _PARTING)
         self.asker.close()
+        self.effects.close()
         self._end_resources()
         self._ended.close()
         self.alarms.stop()

@@ -148,7 +148,7 @@ def _settle(turn: Turn, job: Job) -> None:
         if job.last_chunk:
             turn.intake.packets.popleft()  # its end has been answered
         turn.scope.show_macros()  # for abort handlers, if no other has looked
-        turn.end_message(turn.surprised_by(job))
+        turn.end_message(turn.surprised_by(job), verdict)
 
 
 def _edits_of_all(

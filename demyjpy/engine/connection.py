@@ -12,6 +12,7 @@ from pyrsistent import pmap
 from demyjpy import events as ev
 from demyjpy.actions import Verdict
 from demyjpy.context import Context
+from demyjpy.declarations import Declarations
 from demyjpy.engine.cache import Cache, Caches
 from demyjpy.engine.chain_state import NEW_MESSAGE, ChainState
 from demyjpy.engine.decisions import NO_DECISIONS, Decisions
@@ -216,11 +217,15 @@ class Trouble:
     client: str | None = None
 
 
+_NOTHING: Final = Declarations()
+
+
 @frozen
 class Requested:
     """What a filter asked of the driver, and where: see `demyjpy.requests`.
 
-    ``handler`` has queued it; ``number`` is the place of its filter among several.
+    ``handler`` has queued it; ``number`` is the place of its filter among several, ``declared`` what
+    that declares. An effect has a ``key``: the same whenever it is tried, and no other effect's.
     """
 
     request: Request
@@ -228,6 +233,8 @@ class Requested:
     number: int
     queue_id: str | None = None
     client: str | None = None
+    key: str = ""
+    declared: Declarations = field(default=_NOTHING, repr=False)
 
 
 @frozen
@@ -268,6 +275,7 @@ class Scope:
     The next message starts from ``base``, the next session on the socket from ``initial``. ``prelude``
     is what stood before macros for a message to come, if a handler has seen those. ``chain`` is how far
     a message has come through several filters. ``questions`` are those that still count.
+    ``owed`` are the effects that wait for the end of the message.
     """
 
     phase: Phase = Phase.NEW
@@ -280,6 +288,7 @@ class Scope:
     counts: Counts = NOTHING_COUNTED
     chain: ChainState = NEW_MESSAGE
     questions: Questions = NO_QUESTIONS
+    owed: tuple[Requested, ...] = ()
 
 
 @frozen
@@ -359,6 +368,7 @@ class Connection:
             and scope.phase in routes
             and scope.decisions is NO_DECISIONS
             and (scope.questions is NO_QUESTIONS or scope.questions.is_plain)
+            and not scope.owed
             and scope.chain.is_plain
             and self.call is None
             and not (self.backlog.packets or self.backlog.jobs)

@@ -7,6 +7,7 @@ from pyrsistent import PMap
 
 from demyjpy.actions import TemporaryFailure
 from demyjpy.context import Context
+from demyjpy.effects import Do
 from demyjpy.engine.chain_end import drop_edits, take_edits
 from demyjpy.engine.chain_flow import see_message
 from demyjpy.engine.chain_values import flattened, queued_in, with_edits
@@ -23,6 +24,7 @@ from demyjpy.engine.handler_results import (
 from demyjpy.engine.handler_times import time_for
 from demyjpy.engine.letters import ABORT, BODYEOB, OPTNEG
 from demyjpy.engine.open_questions import Questions
+from demyjpy.engine.owed_effects import owe, owed_by
 from demyjpy.engine.plan import EMPTY_PLAN, Plan
 from demyjpy.engine.question_flow import asked_by, begin_questions, may_call
 from demyjpy.engine.tape import Tape, is_on_tapes
@@ -171,14 +173,17 @@ def _take_queued(
     requests, actions = take_requests(queued)
     asks = [one for one in requests if isinstance(one, Ask)]
     after = asked_by(turn, job, asks) if asks else None
+    dos = [one for one in requests if isinstance(one, Do)]
+    owed = owed_by(turn, job, dos) if dos else ()
     chain = turn.scope.chain
     plan = _plan_of(turn, job, actions)
     is_tried = number in turn.agreed.tried
     if is_tried:
         turn.scope.chain = chain  # its edits were only checked
     for request in requests:
-        if not isinstance(request, Ask):
+        if not isinstance(request, Ask | Do):
             turn.request(request, handler, number)
+    owe(turn, owed)
     plan, withheld = withhold(plan, job.dispatch.name) if is_tried else (plan, ())
     return plan, after, withheld
 

@@ -28,6 +28,7 @@ class OpenScope:
         "initial",
         "macros",
         "moment",
+        "owed",
         "phase",
         "prelude",
         "questions",
@@ -45,6 +46,7 @@ class OpenScope:
         self.counts = scope.counts
         self.chain = scope.chain
         self.questions = scope.questions
+        self.owed = scope.owed
 
     def value(self) -> Scope:
         """As it is now."""
@@ -59,6 +61,7 @@ class OpenScope:
             self.counts,
             self.chain,
             self.questions,
+            self.owed,
         )
 
     def show_macros(self) -> None:

@@ -15,6 +15,8 @@ from typing import Any, Final
 from attrs import evolve
 
 from demyjpy import events as ev
+from demyjpy.actions import Verdict
+from demyjpy.effects import Do, is_due
 from demyjpy.engine.chain_state import unknowing
 from demyjpy.engine.connection import Backlog, Connection, Job, Requested, Setup, Step, Trouble
 from demyjpy.engine.dispatch import ANSWERED, Chain
@@ -101,7 +103,7 @@ class Turn:
         self._exchanges = backlog.exchanges
         self._out: list[bytes] = []
         self._troubles: list[Trouble] = []
-        self._requests: list[Requested] = []
+        self.requests: list[Requested] = []
 
     def value(self) -> Connection:
         """The next value."""
@@ -122,7 +124,7 @@ class Turn:
                 self.is_ending,
                 self._exchanges,
             ),
-            tuple(self._requests),
+            tuple(self.requests),
             self.wait,
         )
 
@@ -154,7 +156,7 @@ class Turn:
     def request(self, request: Request, handler: Handler[Any], number: int) -> None:
         """A filter asks something of the driver."""
         macros = self.scope.macros
-        self._requests.append(Requested(request, handler, number, macros.get("i"), macros.client))
+        self.requests.append(Requested(request, handler, number, macros.get("i"), macros.client))
 
     @property
     def is_watched(self) -> bool:
@@ -282,10 +284,19 @@ class Turn:
         return scope.decisions.due(abort)
 
     def end_message(
-        self, aborted: Chain, *, given_up: bool = False, packet: Packet | None = None
+        self,
+        aborted: Chain,
+        verdict: Verdict | None = None,
+        *,
+        given_up: bool = False,
+        packet: Packet | None = None,
     ) -> None:
         """No message is open any more, once the handlers in ``aborted`` have run."""
         self.scope.phase = Phase.CONNECTED
+        owed, self.scope.owed = self.scope.owed, ()
+        self.requests.extend(
+            one for one in owed if isinstance(one.request, Do) and is_due(one.request.when, verdict)
+        )
         self.scope.drop_questions()  # also those of a message whose abort handlers take their time
         if aborted or (given_up and self.is_watched):
             abort = self.agreed.table[ABORT]

@@ -155,6 +155,7 @@ class FilterResult:
     ``steps`` are the client's: the context of each is this filter's, and of the answers there are only
     its own. ``observed`` are the engine's steps, ``troubles`` the errors of its handlers.
     ``open_questions`` are those that were without an answer when the session was over: never any.
+    ``done`` are the effects that a milter would do, in order: here nobody does them.
     """
 
     mta: Profile = field(repr=False)
@@ -162,6 +163,7 @@ class FilterResult:
     observed: tuple[Step, ...] = field(default=(), repr=False)
     troubles: tuple[Trouble, ...] = ()
     open_questions: tuple[Asked, ...] = field(default=(), repr=False, eq=False)
+    done: tuple[Any, ...] = field(default=(), repr=False, eq=False)
 
     @property
     def context(self) -> Context:
@@ -316,6 +318,11 @@ class Result(OfMessage):
     def at(self, event: str) -> list[Step]:
         """The engine's steps at an event: ``result.at("body")[-1].after["size"]``."""
         return self._of_one.at(event)
+
+    @property
+    def done(self) -> tuple[Any, ...]:
+        """The effects that a milter would do, in order; here nobody does them."""
+        return tuple(effect for one in self.filters for effect in one.done)
 
     @property
     def _of_one(self) -> FilterResult:

@@ -14,6 +14,7 @@ from pyrsistent import pmap
 from demyjpy import actions as act
 from demyjpy.context import Context
 from demyjpy.drivers.report import log_trouble
+from demyjpy.effects import Do
 from demyjpy.engine.connection import Setup
 from demyjpy.engine.limits import Limits
 from demyjpy.engine.open_questions import Asked
@@ -207,7 +208,8 @@ def _result(profile: Profile, row: Sequence[MemoryFilter], played: Sequence[Sequ
         seen = (*(step for one in own for step in one.observed), *milter.take_observed())
         mine = tuple(evolve(one, outcome=only_of(one.outcome, number)) for one in own)
         left = tuple(milter.connection.open_questions.values())
-        filters.append(FilterResult(profile, mine, seen, tuple(milter.troubles), left))
+        done = tuple(one.request.effect for one in milter.requests if isinstance(one.request, Do))
+        filters.append(FilterResult(profile, mine, seen, tuple(milter.troubles), left, done))
     if len(row) == 1:
         steps, observed = tuple(step[0] for step in played), filters[0].observed
     else:

@@ -7,7 +7,7 @@ from typing import Any, Self, TypeAlias
 
 from attrs import evolve
 
-from demyjpy.engine.connection import Call, Connection, Setup, Trouble
+from demyjpy.engine.connection import Call, Connection, Requested, Setup, Trouble
 from demyjpy.engine.handler_results import forget_frames
 from demyjpy.engine.open_questions import Asked
 from demyjpy.engine.pipeline import (
@@ -65,6 +65,8 @@ class FilterConnection:
         self._runner: asyncio.Runner | None = None
         self.connection: Connection
         self.troubles: list[Trouble] = []
+        self.requests: list[Requested] = []
+        """What the filter asked of the driver: nobody does it here."""
         self._time: float | None = None
         clock = setup.wall or time.time
         setup = evolve(
@@ -101,15 +103,16 @@ class FilterConnection:
         self._follow(hang_up(self.connection))
 
     def forget_troubles(self) -> None:
-        """Nobody wants to know what went wrong: exceptions keep alive what handlers had."""
+        """Nobody wants to know what went wrong, or was asked for: that keeps alive what handlers had."""
         for trouble in self.troubles:
             forget_frames(trouble.error)
         self.troubles.clear()
+        self.requests.clear()
         self.connection = evolve(self.connection, troubles=())
 
     def _follow(self, connection: Connection) -> bytes:
         sent = connection.data_to_send
-        self.troubles += connection.troubles
+        self._note(connection)
         while True:
             if connection.call is not None:
                 connection = resume(connection, self._run(connection.call))
@@ -122,7 +125,7 @@ class FilterConnection:
             else:
                 break
             sent += connection.data_to_send
-            self.troubles += connection.troubles
+            self._note(connection)
         self.connection = connection
         return sent
 
@@ -133,6 +136,10 @@ class FilterConnection:
         found = connection.open_questions
         self._unanswered = frozenset([one for one in self._unanswered if one in found])
         return next((one for number, one in found.items() if number not in self._unanswered), None)
+
+    def _note(self, connection: Connection) -> None:
+        self.troubles += connection.troubles
+        self.requests += connection.requests
 
     def _run(self, call: Call) -> Any:
         if not call.handler.is_async:  # a large body is written to a file

@@ -1,0 +1,66 @@
+"""Effects that handlers have asked for: whether they may, and to which message they belong.
+
+A turn keeps them in its scope until the message ends (`demyjpy.engine.turn.Turn.end_message`).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from demyjpy.effects import MOST_EFFECTS, Do
+from demyjpy.engine.connection import Job, Requested
+from demyjpy.engine.phases import IN_MESSAGE
+from demyjpy.engine.turn import Turn
+from demyjpy.errors import HandlerError
+from demyjpy.handlers import as_registry
+from demyjpy.questions import performer_of
+
+
+def owed_by(turn: Turn, job: Job, dos: Sequence[Do]) -> tuple[Requested, ...]:
+    """The effects that the next handler of an event asks for; `HandlerError` if one is illegal.
+
+    Each has a key of its own: the session, the number of an event, and a number.
+    """
+    (number, handler), scope = job.chain[0], turn.scope
+    is_in_message = scope.phase in IN_MESSAGE
+    _check(job.dispatch.name, dos, is_in_message=is_in_message, count=len(dos) + len(scope.owed))
+    declared = as_registry(scope.ctx["handlers"]).parts[number].declarations
+    first, base = 0, f"{turn.session}-{job.exchange}"
+    if not is_in_message:
+        base = f"{base}-{number}"
+    elif scope.owed:
+        first, base = len(scope.owed), scope.owed[0].key.rpartition(".")[0]
+    found = []
+    for at, one in enumerate(dos, first):
+        if performer_of(one.effect, declared.asks) is None:
+            raise HandlerError(_nobody(one.effect))
+        macros = scope.macros
+        found.append(
+            Requested(one, handler, number, macros.get("i"), macros.client, f"{base}.{at}", declared)
+        )
+    return tuple(found)
+
+
+def owe(turn: Turn, owed: tuple[Requested, ...]) -> None:
+    """They are asked for: of a message that is open they wait for its end."""
+    if turn.scope.phase in IN_MESSAGE:
+        turn.scope.owed = (*turn.scope.owed, *owed)
+    else:
+        turn.requests.extend(owed)
+
+
+def _check(event: str, dos: Sequence[Do], *, is_in_message: bool, count: int) -> None:
+    if is_in_message and count > MOST_EFFECTS:
+        raise HandlerError(f"expected at most {MOST_EFFECTS} effects of a message, got {count}")
+    wrong = [one.when for one in dos if one.when != "ended"]
+    if wrong and not is_in_message:
+        raise HandlerError(
+            f'expected when="ended" for an effect at {event}, where no message is open, got {wrong[0]!r}'
+        )
+
+
+def _nobody(effect: Any) -> str:
+    kind = type(effect).__qualname__
+    return (
+        f"expected somebody who performs the effect {kind}: give it a perform(self, resources), or "
+        f"declare asks={{{kind}: performer}}"
+    )
