@@ -86,6 +86,8 @@ class Effects:
         """These are to be done, after those of the same session before them. From any thread."""
         with self._changed:
             for requested in requests:
+                if not isinstance(requested.request, Do):
+                    continue  # for the log, or for who counts
                 waiting = _Waiting(requested, session, opened)
                 if self._is_over or self._count >= MOST_WAITING:
                     self._log(waiting, f"is dropped: {self._count} wait already")
