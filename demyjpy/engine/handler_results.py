@@ -12,6 +12,7 @@ from pyrsistent import PMap
 from demyjpy import actions as act
 from demyjpy.actions import Verdict
 from demyjpy.context import KEYS_FROM_THE_START, Context, take_actions
+from demyjpy.effects import Do
 from demyjpy.engine.connection import Job
 from demyjpy.engine.decisions import Decisions
 from demyjpy.engine.plan import EMPTY_PLAN, Plan, check_plan
@@ -19,6 +20,7 @@ from demyjpy.errors import HandlerError, describe
 from demyjpy.filter_policy import OnError
 from demyjpy.findings import findings_in, take_findings
 from demyjpy.message import Message
+from demyjpy.questions import Ask
 from demyjpy.registry import Handler, Registry, name_of_filter
 from demyjpy.requests import Request, take_requests
 from demyjpy.verdicts import LEGAL
@@ -152,6 +154,7 @@ def apply_policy(
         try:
             actions, after = take_outcome(on_error(error, job.event, before), handler, name)
             asked, actions = take_requests(actions)
+            _check_requests(asked)
             plan = check_plan(actions, name, replies=True, granted=granted)
             requests = asked
         except BaseException as failure:  # whatever it raises is its failure
@@ -161,6 +164,16 @@ def apply_policy(
     if plan.verdict is not None and not isinstance(plan.verdict, legal):
         plan = Plan((), CONTINUE)
     return after, plan, second, requests
+
+
+def _check_requests(requests: tuple[Request, ...]) -> None:
+    """`HandlerError` for what belongs to the handler that failed: a question, an effect."""
+    for one in requests:
+        if isinstance(one, Ask | Do):
+            raise HandlerError(
+                f"expected on_error to answer in place of the handler, got {type(one).__name__}: "
+                "ask, and do, in a handler"
+            )
 
 
 def verdict_of_one(

@@ -134,7 +134,7 @@ def compare_bytes(trace: Trace, played: Filter, *, twice: bool = True) -> Compar
         return found
     replayed = replay(trace, played, observed=True)
     old, kept = recorded_answers(trace), as_kept(replayed)
-    difference = _first_difference(trace, kept)
+    difference = _first_difference(trace, kept, says_the_same=said == expected)
     pairs = pairs_that_differ(old.messages, kept.messages) if difference else ()
     return evolve(
         found,
@@ -147,14 +147,20 @@ def compare_bytes(trace: Trace, played: Filter, *, twice: bool = True) -> Compar
     )
 
 
-def _first_difference(trace: Trace, replayed: Replayed) -> Difference | None:
+def _first_difference(
+    trace: Trace, replayed: Replayed, *, says_the_same: bool = False
+) -> Difference | None:
+    """The first reply that differs. ``says_the_same``: all bytes do, but what is withheld may not.
+
+    An MTA that goes on after a refused connection, as none does, is not followed there.
+    """
     agreed = trace.agreement
     for reply, steps in zip(replayed.replies, replayed.steps, strict=True):
         old = evolve(reply.exchange.recorded, data=reply.exchange.expected)
-        is_same = reply.data == old.data or is_unanswered(reply.exchange, agreed)
+        is_same = says_the_same or reply.data == old.data or is_unanswered(reply.exchange, agreed)
         if not is_same and _meaning(old) != _meaning(reply):
             return explain(old, reply, steps)
-        if not is_withheld_alike(reply.exchange, steps):
+        if (steps or not says_the_same) and not is_withheld_alike(reply.exchange, steps):
             before, after = withheld_in(reply.exchange), withheld_by(steps)
             return evolve(explain(old, reply, steps), old=before, new=after, is_withheld=True)
     return None
