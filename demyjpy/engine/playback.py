@@ -209,8 +209,11 @@ class Player:
         if plain:
             observed = self._connection.agreed
             connection = _agreeing(self._connection, stage.agreed(observed))
-            reads, connection = stage.play(connection, plain, stretch.times, self._outcomes)
-            self._connection = _agreeing(connection, observed)
+            if (
+                connection.is_plain
+            ):  # else a handler had been called in a turn before, within its message
+                reads, connection = stage.play(connection, plain, stretch.times, self._outcomes)
+                self._connection = _agreeing(connection, observed)
         steps = self._play_turns(stretch, len(reads))
         return Played(scope, reads, stretch.left, stretch.ends_message, steps)
 
