@@ -28,7 +28,7 @@ from demyjpy.engine.owed_effects import owe, owed_by
 from demyjpy.engine.plan import EMPTY_PLAN, Plan
 from demyjpy.engine.question_flow import asked_by, begin_questions, may_call
 from demyjpy.engine.tape import Tape, is_on_tapes
-from demyjpy.engine.told_questions import told_actions, told_context
+from demyjpy.engine.told_questions import told_context, told_queue
 from demyjpy.engine.turn import Turn
 from demyjpy.engine.withholding import withhold
 from demyjpy.errors import HandlerError, LocalProtocolError, describe
@@ -113,7 +113,9 @@ def absorb(
         try:
             queued, after = take_outcome(outcome, handler, job.dispatch.name)
             if queued:
-                queued, actions, outcome = _as_kept(turn, number, queued, after, outcome)
+                given = outcome
+                wished, outcome = _as_kept(turn, number, queued, after, given)
+                queued, actions = _queued_now(turn, queued, given, wished)
                 plan, asked, withheld = _take_queued(turn, job, queued)
         except Exception as problem:
             error = caught(problem)
@@ -150,15 +152,21 @@ def absorb(
 
 def _as_kept(
     turn: Turn, number: int, queued: tuple[Any, ...], after: Context, outcome: Any
-) -> tuple[tuple[Any, ...], tuple[Any, ...], Any]:
-    """What a handler queued, the same for who watches, and its outcome as a tape keeps it."""
+) -> tuple[Any, Any]:
+    """An outcome with the edits that a wish means, and the same as a tape keeps it: without messages."""
     if any(type(one) is Wish for one in queued):
         outcome = with_edits(after, queued, turn.scope.chain.given_to(number))
-        queued = queued_in(outcome)
+    return outcome, told_context(outcome) if turn.is_watched else outcome
+
+
+def _queued_now(
+    turn: Turn, queued: tuple[Any, ...], given: Any, wished: Any
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """What a handler queued, with edits for a wish, and the same for who watches. A bad wish raises."""
+    if wished is not given:
+        queued = queued_in(wished)
     actions = flattened(queued)
-    if turn.is_watched:
-        actions, outcome = told_actions(actions, outcome)
-    return queued, actions, outcome
+    return queued, told_queue(actions) if turn.is_watched else actions
 
 
 def _take_queued(

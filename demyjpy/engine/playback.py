@@ -21,6 +21,7 @@ from demyjpy.engine.hot_ends import Handover
 from demyjpy.engine.hot_path import GOODBYE, run_hot_path
 from demyjpy.engine.letters import BODY, MACRO
 from demyjpy.engine.open_questions import Asked, Learned
+from demyjpy.engine.phases import IN_MESSAGE
 from demyjpy.engine.pipeline import hang_up, receive_data, resume, run_call, take_answer
 from demyjpy.engine.question_flow import ASKING, KNOWN, LEARNED
 from demyjpy.engine.routes import Route, make_routes
@@ -209,8 +210,11 @@ class Player:
         if plain:
             observed = self._connection.agreed
             connection = _agreeing(self._connection, stage.agreed(observed))
-            reads, connection = stage.play(connection, plain, stretch.times, self._outcomes)
-            self._connection = _agreeing(connection, observed)
+            now = connection.scope
+            # else a handler had been called in a turn before, within its message
+            if now.chain.is_plain or now.phase not in IN_MESSAGE:
+                reads, connection = stage.play(connection, plain, stretch.times, self._outcomes)
+                self._connection = _agreeing(connection, observed)
         steps = self._play_turns(stretch, len(reads))
         return Played(scope, reads, stretch.left, stretch.ends_message, steps)
 

@@ -103,12 +103,6 @@ def told_queue(queue: tuple[Any, ...]) -> tuple[Any, ...]:
     return queue if _are_same(found, queue) else found
 
 
-def told_actions(actions: tuple[Any, ...], ctx: Any) -> tuple[tuple[Any, ...], Any]:
-    """The same of what a handler queued, and of the context that it returned."""
-    told = told_queue(actions)
-    return (actions, ctx) if told is actions else (told, told_context(ctx))
-
-
 def told_context(ctx: Any) -> Any:
     """A context that a handler returned, for a tape: what is queued there holds no message."""
     queue = ctx.get("queue") if isinstance(ctx, PMap) else None
