@@ -92,7 +92,6 @@ def run(arguments: argparse.Namespace) -> int:
                 user=arguments.user,
                 group=arguments.group,
                 reload=_reload(arguments, source),
-                load_timeout=arguments.load_timeout,
                 on_ready=partial(_say_ready, arguments.listen, started),
                 **{**options_of(arguments), **observers_of(arguments), **observed},
             )
