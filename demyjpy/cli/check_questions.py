@@ -6,7 +6,6 @@ from typing import Final
 from attrs import frozen
 
 from demyjpy.registry import Registry, name_of_function
-from demyjpy.trace.display.wording import plural
 
 _FEW: Final = 3  # keys of a question that are shown
 
@@ -62,6 +61,8 @@ def question_rows(
     performers: tuple[PerformerEntry, ...], questions: tuple[QuestionEntry, ...], is_merged: bool
 ) -> Iterator[tuple[str, ...]]:
     """A row for each performer and for each kind of question that was asked."""
+    from demyjpy.trace.display.wording import plural  # noqa: PLC0415  # filters start fast
+
     for performer in performers:
         how = f"answered by {performer.performer}, {_how(performer)}"
         yield (performer.question, how, *([f"#{performer.filter}"] * is_merged))

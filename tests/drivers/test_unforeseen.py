@@ -19,10 +19,10 @@ def broken(monkeypatch):
     report = aio_session.report
     found = threading.Event()
 
-    def try_to_report(connection):
+    def try_to_report(connection, notes):
         if found.is_set():
             raise OSError("no report")
-        report(connection)
+        report(connection, notes)
 
     monkeypatch.setattr(aio_session, "report", try_to_report)
     return found
