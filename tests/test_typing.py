@@ -283,16 +283,16 @@ length: int = get_macro(ctx, "i")  # E: assignment
 from collections.abc import Mapping
 from typing import Any
 
-class Count:
+class Tally:
     def perform(self, resources: Mapping[str, Any]) -> None:
         resources["table"].add(resources["effect_key"])
 
 def end_of_message(event: EndOfMessage, ctx: Context) -> Context:
-    return do(do(ctx, Count()), Count(), when="ended")
+    return do(do(ctx, Tally()), Tally(), when="ended")
 
-do(new_context(), Count(), when="later")  # E: argument
-do(new_context(), Count(), "refused", 3)  # E: call-arg
-define_event_handlers(every={3600: Count()}, resources={"table": lambda given: open(given["path"])})
+do(new_context(), Tally(), when="later")  # E: argument
+do(new_context(), Tally(), "refused", 3)  # E: call-arg
+define_event_handlers(every={3600: Tally()}, resources={"table": lambda given: open(given["path"])})
 define_event_handlers(resources={"table": 3})  # E: dict-item
 """,
     "answers in tests": """

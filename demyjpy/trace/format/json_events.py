@@ -213,9 +213,9 @@ def load_event(name: Any, fields: Any) -> ev.Event:
 
 def dump_action(action: Any) -> dict[str, Any]:
     """An action: its class under ``action``, and its attributes; any other value as its ``repr``."""
-    if isinstance(action, Request):
-        return dump_request(action)
     row = _ACTION_ROWS.get(type(action))
+    if row is None and isinstance(action, Request):
+        return dump_request(action)
     if row is None:
         return {"action": "?", "text": dump_text(f"{action!r:.200}")}
     return {"action": type(action).__name__, **row.dump(action)}
