@@ -54,6 +54,7 @@ class AsyncSession:
         "_end",
         "_errands",
         "_give_up",
+        "_has_kept",
         "_is_behind",
         "_is_cut",
         "_is_full",
@@ -85,6 +86,8 @@ class AsyncSession:
         self._waits: Wait | None = None
         """The answers for which a handler waits, and when it has waited long enough."""
         self._patience: asyncio.TimerHandle | None = None
+        self._has_kept = False
+        """Whether more has come while it waits: no more than one read is kept."""
         self._transport: Transport | None = None
         self._running: asyncio.Future[Any] | None = None
         self._keepalive: asyncio.TimerHandle | None = None
@@ -111,6 +114,7 @@ class AsyncSession:
     def receive(self, data: bytes) -> None:
         answer = self._line.receive_data(data)
         if answer is None:
+            self._has_kept = self._waits is not None
             connection = self._line.leave()
             if self._late and connection.is_silent:
                 acknowledge(self._late)
@@ -151,7 +155,7 @@ class AsyncSession:
 
     def _read_if_due(self) -> None:
         # what was kept of the last read is done with before there is another
-        is_busy = self._running is not None or self._waits is not None
+        is_busy = self._running is not None or self._has_kept
         self._read(not self._is_full and not self._is_behind and not is_busy)
 
     def _read(self, is_wanted: bool) -> None:
@@ -213,9 +217,10 @@ class AsyncSession:
             if wait is not None:
                 seconds = wait.timeout or self._server.options.handler_timeout
                 self._patience = self._loop.call_later(seconds, self._wait_no_longer, seconds)
-        else:
-            self._read(False)  # as while a handler runs
         self._waits = wait
+        self._has_kept = self._has_kept and wait is not None
+        if self._has_kept:
+            self._read(False)  # as while a handler runs
         if self._errands is None:
             self._errands = Errands(self._server.asker.begin, self._learn)
         self._errands.follow(connection.open_questions)

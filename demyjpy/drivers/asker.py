@@ -8,16 +8,29 @@ import asyncio
 import inspect
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
 from demyjpy.declarations import Declarations
+from demyjpy.drivers.logtext import shown
 from demyjpy.drivers.pool import Pool
 from demyjpy.drivers.report import Seldom, log
 from demyjpy.engine.open_questions import Asked
 from demyjpy.errors import describe
-from demyjpy.questions import LATE, Answered, Failed, Late, Outcome, Performer, as_answer, fault_of
+from demyjpy.message import Message
+from demyjpy.questions import (
+    LATE,
+    Answered,
+    Failed,
+    Late,
+    Outcome,
+    Performer,
+    as_answer,
+    fault_of,
+    values_of,
+)
 from demyjpy.questions import performer_of as performer_for
 
 Tell: TypeAlias = Callable[[Outcome, float], None]
@@ -34,6 +47,28 @@ LARGEST_REMEMBERED: Final = 10_000
 
 _MINUTE: Final = 60.0
 _MOST_CAUSES: Final = 1_000
+_LONGEST_WHY: Final = 200
+
+
+class _Key:
+    """A pure question of a filter, to be found again; how it compares is up to the user's class."""
+
+    __slots__ = ("_hash", "declared", "question")
+
+    def __init__(self, asked: Asked) -> None:
+        self.declared, self.question = asked.declared, asked.question
+        self._hash = hash((type(self.question), self.question))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Key) or self.declared is not other.declared:
+            return False
+        try:
+            return type(self.question) is type(other.question) and self.question == other.question
+        except Exception:  # noqa: BLE001  # the user's own
+            return False
 
 
 class _Flight:
@@ -41,7 +76,7 @@ class _Flight:
 
     __slots__ = ("asked", "begun", "errands", "key", "stop")
 
-    def __init__(self, asked: Asked, key: Any) -> None:
+    def __init__(self, asked: Asked, key: _Key | None) -> None:
         self.asked, self.key = asked, key
         self.errands: set[_Errand] = set()
         self.stop: Callable[[], object] = lambda: None
@@ -79,14 +114,16 @@ class Asker:
         self._loop = loop
         self._resources_of = resources_of
         self._pool = Pool(threads)
-        self._flights: dict[Any, _Flight] = {}
+        self._flights: dict[_Key, _Flight] = {}
         self._tasks: set[asyncio.Future[Any]] = set()
-        self._remembered: OrderedDict[Any, tuple[float, Declarations, Outcome]] = OrderedDict()
+        self._remembered: OrderedDict[_Key, tuple[float, Outcome]] = OrderedDict()
         self._seldom = Seldom(_MINUTE)
         self._causes: set[str] = set()
+        self._is_closed = False
 
     def close(self) -> None:
         """Stop what is on its way; nobody is told."""
+        self._is_closed = True
         for task in tuple(self._tasks):
             task.cancel()
         self._pool.close()
@@ -100,20 +137,20 @@ class Asker:
             outcome = Failed(f"{_called(asked)} cannot be asked: {fault}")
             self._report(asked, outcome)
             return outcome
-        if not getattr(type(question), "remember_for", 0):
+        if not _is_pure(question) or not getattr(type(question), "remember_for", 0.0):
             return None
-        performer = performer_for(question, asked.declared.asks)
-        found = self._remembered.get((performer, question))
-        if found is None or found[0] < monotonic() or found[1] is not asked.declared:
-            return None
-        return found[2]
+        found = self._remembered.get(_Key(asked))
+        return None if found is None or found[0] < monotonic() else found[1]
 
     def _remember(self, flight: _Flight, outcome: Outcome) -> None:
-        seconds = getattr(type(flight.asked.question), "remember_for", 0)
-        if not (seconds and isinstance(outcome, Answered) and _size(outcome.value) < LARGEST_REMEMBERED):
+        question, key = flight.asked.question, flight.key
+        seconds = getattr(type(question), "remember_for", 0)
+        if not seconds or key is None or not isinstance(outcome, Answered):
             return
-        self._remembered.pop(flight.key, None)
-        self._remembered[flight.key] = monotonic() + seconds, flight.asked.declared, outcome
+        if max(_size(outcome.value), sum(map(_size, values_of(question)))) > LARGEST_REMEMBERED:
+            return
+        self._remembered.pop(key, None)
+        self._remembered[key] = monotonic() + seconds, outcome
         while len(self._remembered) > MOST_REMEMBERED:
             self._remembered.popitem(last=False)
 
@@ -122,12 +159,11 @@ class Asker:
         """Perform a question. ``tell`` is called once, in the loop, unless it is cancelled before."""
         loop = self._loop()
         performer = performer_for(asked.question, asked.declared.asks)
-        is_shared = performer is not None and getattr(type(asked.question), "pure", False)
-        key = (performer, asked.question) if is_shared else None
-        flight = self._flights.get(key) if is_shared else None
-        if flight is None or flight.asked.declared is not asked.declared:
+        key = _Key(asked) if _is_pure(asked.question) else None
+        flight = None if key is None else self._flights.get(key)
+        if flight is None:
             flight = _Flight(asked, key)
-            if is_shared:
+            if key is not None:
                 self._flights[key] = flight
             self._perform(flight, performer)
         errand = _Errand(flight, tell)
@@ -136,13 +172,18 @@ class Asker:
         return lambda: self._leave(errand)
 
     def begin_from_thread(self, asked: Asked, tell: Tell) -> Cancel:
-        """As `begin`, from any thread; ``tell`` is called in the loop's thread."""
+        """As `begin`, from any thread; ``tell`` is called in the loop's thread, or at once."""
         begun: list[Cancel] = []
-        loop = self._loop()
-        loop.call_soon_threadsafe(lambda: begun.append(self.begin(asked, tell)))
+        try:
+            loop = self._loop()
+            loop.call_soon_threadsafe(lambda: begun.append(self.begin(asked, tell)))
+        except RuntimeError as error:  # there is no thread for it, or it has ended
+            tell(Failed(f"nobody can ask any more: {error}"), 0.0)
+            return lambda: None
 
         def stop() -> None:
-            begun[0]()  # which is there: the loop does things in their order
+            for leave in begun:
+                leave()
 
         def cancel() -> None:
             with suppress(RuntimeError):  # the loop has ended, and all that was in it
@@ -173,7 +214,8 @@ class Asker:
             except RuntimeError as error:
                 self._land_soon(flight, f"there is no thread for it: {error}")
                 return
-            future = asyncio.wrap_future(running, loop=loop)
+            future = loop.create_future()
+            running.add_done_callback(lambda done: _pass_on(loop, future, done))
             flight.stop = lambda: self._pool.leave(running)
         self._tasks.add(future)
         future.add_done_callback(lambda done: self._land(flight, done))
@@ -185,6 +227,8 @@ class Asker:
         self._tasks.discard(done)
         if not done.cancelled():
             self._settle(flight, done.result())
+        elif not self._is_closed:
+            self._settle(flight, Failed("it was cancelled"))  # by itself, or nobody is told
 
     def _settle(self, flight: _Flight, outcome: Outcome) -> None:
         """It has landed: all who wait are told."""
@@ -214,27 +258,43 @@ class Asker:
                 flight.stop()
 
     def _forget(self, flight: _Flight) -> None:
-        if self._flights.get(flight.key) is flight:
+        if flight.key is not None and self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
 
     def _report(self, asked: Asked, outcome: Outcome) -> None:
-        """One line a cause and minute."""
+        """One line a cause and minute: a cause is a filter, a class of questions, and an outcome."""
         late = f"no answer within {asked.within:g} s"
         why = late if isinstance(outcome, Late) else getattr(outcome, "error", describe(outcome))
-        cause = f"{asked.name}: {_called(asked)}: {why.partition(':')[0]}"
+        cause = f"{asked.name}: {_called(asked)}: {type(outcome).__name__}"
         if cause not in self._causes and len(self._causes) >= _MOST_CAUSES:
-            self._causes.clear()
-            self._seldom = Seldom(_MINUTE)
+            cause = ""
         self._causes.add(cause)
         count = self._seldom.count(cause, monotonic())
         if count:
             times = f" ({count} times since it was logged last)" if count > 1 else ""
-            log.warning("%s: %s: %s%s", asked.name, _called(asked), why, times)
+            log.warning("%s: %s: %s%s", asked.name, _called(asked), shown(why[:_LONGEST_WHY]), times)
 
 
 def _called(asked: Asked) -> str:
-    """A question as logs call it: they hold nothing of a mail."""
-    return f"question {asked.key!r} ({type(asked.question).__qualname__})"
+    """A question as logs call it: they hold nothing of a mail, as a key or its fields may."""
+    return f"question {type(asked.question).__qualname__}"
+
+
+def _is_pure(question: Any) -> bool:
+    return bool(getattr(type(question), "pure", False))
+
+
+def _pass_on(
+    loop: asyncio.AbstractEventLoop, future: "asyncio.Future[Any]", done: "Future[Any]"
+) -> None:
+    """What a thread has found out, to the loop; if that has ended, nobody wants it."""
+
+    def land() -> None:
+        if not future.done():
+            future.set_result(Failed("it did not run") if done.cancelled() else done.result())
+
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(land)
 
 
 def _is_async(performer: Performer) -> bool:
@@ -274,9 +334,11 @@ def _stop_timer(errand: _Errand) -> None:
 
 
 def _size(value: Any) -> int:
-    """Characters and bytes of an answer, and one for each value in it."""
+    """Characters and bytes in an answer, or in a field of a question; one for any other value."""
     if isinstance(value, str | bytes):
         return len(value)
+    if isinstance(value, Message):
+        return LARGEST_REMEMBERED + 1
     if isinstance(value, Mapping):
         return sum(len(key) + _size(one) for key, one in value.items())
     if isinstance(value, tuple | frozenset):

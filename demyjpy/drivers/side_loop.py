@@ -83,6 +83,12 @@ class SideLoop:
         if self._thread.is_alive():
             log.warning("what runs in the side loop has not ended, and is left behind")
 
+    def soon(self, act: Callable[[], None]) -> None:
+        """Have this done in the loop, from any thread, if it has begun and has not ended."""
+        with self._lock:
+            if self._loop is not None and not self._is_over:
+                self._loop.call_soon_threadsafe(act)
+
     def running(self) -> asyncio.AbstractEventLoop:
         """The loop, which begins to run if need be. Errors as of `submit`."""
         with self._lock:

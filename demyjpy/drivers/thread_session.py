@@ -86,6 +86,9 @@ class ThreadSession:
         """The questions that are on their way, if there was one."""
         self._answers: SimpleQueue[tuple[int, Outcome, float]] = SimpleQueue()
         """What became of questions."""
+        self._awaited: frozenset[int] = frozenset()
+        """The questions for which the last handler waited that had to, and until when it may."""
+        self._until = 0.0
 
     def serve(self) -> None:
         """Until the connection ends."""
@@ -211,8 +214,10 @@ class ThreadSession:
             if self._period is not None:
                 due = self._shown + self._period - time.monotonic()
                 alarms.enter_context(self._server.alarms.every(self._period, self._show_life, due))
-            until = time.monotonic() + seconds
-            while (left := until - time.monotonic()) > 0:
+            if not wait.numbers <= self._awaited:
+                self._until = time.monotonic() + seconds  # else the same handler still waits
+            self._awaited = wait.numbers
+            while (left := self._until - time.monotonic()) > 0:
                 with suppress(Empty):
                     self._line.take_answer(*self._answers.get(timeout=min(left, _LOOK)))
                     return

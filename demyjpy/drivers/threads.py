@@ -124,7 +124,7 @@ class ThreadServer(Server):
             for session in self._sessions:
                 session.cut(UNFINISHED)
             self._changed.wait_for(lambda: not self._sessions, _PARTING)
-        self.asker.close()
+        self._side_loop.soon(self.asker.close)
         self.effects.close()
         self._end_resources()
         self._ended.close()
