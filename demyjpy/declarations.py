@@ -120,7 +120,7 @@ def _after(names: Iterable[str]) -> frozenset[str]:
 
 
 FACTS: Final = ("client", "helo", "sender", "recipients", "user", "tls", "origin")
-"""What ``facts=`` may declare."""
+"""Facts of which a filter may declare that it reads them. Only `with_policy` does so yet: ``origin``."""
 
 
 def _facts(names: Iterable[str]) -> frozenset[str]:

@@ -8,7 +8,7 @@ import inspect
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from demyjpy.drivers.report import UNFINISHED, Seldom, log
 from demyjpy.drivers.resources import NOTHING_OPEN, Opened, leaves_of
 from demyjpy.drivers.roles import Role
 from demyjpy.drivers.side_loop import Loop
+from demyjpy.errors import HandlerError
 from demyjpy.registry import name_of_filter
 
 _SELDOM: Final = 60.0  # seconds between two lines about the same failure
@@ -49,15 +50,24 @@ def perform_apart(perform: Any, loop: Loop, *arguments: Any, name: str = "demyjp
 
         def run() -> None:
             try:
-                future.set_result(perform(*arguments))
+                future.set_result(_done(perform(*arguments)))
             except BaseException as error:  # noqa: BLE001  # it is the user's code
                 future.set_exception(error)
 
         BIRTHS.start(threading.Thread(target=run, name=name, daemon=True))
-    except RuntimeError as error:  # there is no thread
+    except Exception as error:  # noqa: BLE001  # no thread, or an async one takes no such arguments
         future = Future()
         future.set_exception(error)
     return future
+
+
+def _done(found: Any) -> Any:
+    """What a plain one returned; nothing is done yet if that has to be awaited."""
+    if not isinstance(found, Awaitable):
+        return found
+    if inspect.iscoroutine(found):
+        found.close()
+    raise HandlerError("expected a plain perform to have done it, got an awaitable: use async def")
 
 
 @define(eq=False)

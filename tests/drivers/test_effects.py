@@ -288,3 +288,41 @@ def test_an_observer_sees_what_was_asked_for(driver, told):
     assert [
         one.actions for one in steps if one.actions and one.handler is handlers["end_of_message"]
     ] == [(Do(effect, "accepted"),)]
+
+
+def test_an_async_performer_with_other_arguments_stops_nobody(driver, told, log):
+    """It raises when it is called, before it is awaited. What comes after it is done all the same."""
+
+    async def wrong(effect):
+        """Takes no resources."""
+
+    due = [("accepted", Fails(told, 0)), ("accepted", Tell(told, "after"))]
+    with running(asking(*due, asks={Fails: wrong}), driver=driver) as address:
+        deliver(address)
+        assert told.get(timeout=WAIT)[0] == "after"
+    first, last = log.take()
+    assert first.startswith("the effect Fails of acl failed: TypeError: ")
+    assert last.endswith("; it was tried 8 times, and is dropped")
+
+
+class Later:
+    """An awaitable that is no coroutine."""
+
+    def __await__(self):
+        yield
+
+
+async def later():
+    """A coroutine."""
+
+
+@pytest.mark.parametrize("make", [later, Later])
+def test_a_plain_performer_that_returns_an_awaitable_has_failed(make, driver, told, log):
+    """Nothing would be done, and nobody would know."""
+    asks = {Fails: lambda effect, resources: make()}
+    due = [("accepted", Fails(told, 0)), ("accepted", Tell(told, "after"))]
+    with running(asking(*due, asks=asks), driver=driver) as address:
+        deliver(address)
+        assert told.get(timeout=WAIT)[0] == "after"
+    expected = "expected a plain perform to have done it, got an awaitable: use async def"
+    assert log.take()[0] == f"the effect Fails of acl failed: {expected}"
