@@ -233,8 +233,6 @@ class AsyncSession:
         """What became of a question."""
         transport = self._transport
         try:
-            if transport is not None and transport.is_closing:
-                self._line.hang_up()
             self._line.take_answer(number, outcome, seconds)
             self._follow(self._line.leave())
             self._read_if_due()

@@ -5,8 +5,9 @@ import threading
 from contextlib import asynccontextmanager
 
 import pytest
+from attrs import frozen
 
-from demyjpy import Body, Mail, define_event_handlers, serve
+from demyjpy import Body, Mail, Question, Recipient, ask, define_event_handlers, serve
 from demyjpy.drivers import aio_session
 from demyjpy.engine import hot_path
 from tests.drivers.filters import wait_until
@@ -173,3 +174,62 @@ def test_what_comes_while_handlers_run_is_not_piled_up():
     asyncio.run(main())
     assert len(sizes) > 50
     assert max(sizes) <= 2 * 262_144
+
+
+def asking_early(gate, answered):
+    """A filter that asks at MAIL, and whose recipient handler waits at the gate."""
+    handlers = define_event_handlers()
+    handlers.mail(lambda event, ctx: ask(ctx, "q", Slow(answered)))
+    handlers.recipient(lambda event, ctx: ctx if gate.wait(20) else None, blocking=True)
+    return handlers
+
+
+@frozen
+class Slow(Question):
+    """Answered when the gate is open."""
+
+    gate: threading.Event
+
+    def perform(self, resources):
+        return self.gate.wait(20)
+
+
+def test_after_an_answer(broken, gate):
+    """The connection is closed, so that the MTA knows."""
+    told = []
+    handlers = define_event_handlers()
+    handlers.mail(lambda event, ctx: ctx, asking=lambda event, ctx: {"q": Slow(gate)})
+
+    async def main():
+        async with served(handlers, told) as server:
+            with Peer(server.address) as peer:
+                await asyncio.to_thread(peer.begin)
+                peer.say(Mail("a"))
+                await until(lambda: any(one._waits for one in server._sessions))
+                broken.set()
+                gate.set()
+                await until(lambda: not server._sessions)
+                assert await asyncio.to_thread(peer.has_ended)
+
+    asyncio.run(main())
+    assert [str(one["exception"]) for one in told] == ["no report"] * 2
+
+
+def test_after_an_answer_when_the_peer_has_gone(broken, gate):
+    """While a handler runs that nobody can stop: the session is forgotten all the same."""
+    told, answered = [], threading.Event()
+
+    async def main():
+        async with served(asking_early(gate, answered), told) as server:
+            with Peer(server.address) as peer:
+                await asyncio.to_thread(peer.begin)
+                peer.say(Mail("a"), Recipient("b"))
+                await until(lambda: any(one._running for one in server._sessions))
+            await until(lambda: all(one._transport is None for one in server._sessions))
+            broken.set()
+            answered.set()
+            await until(lambda: not server._sessions)
+            gate.set()
+
+    asyncio.run(main())
+    assert [str(one["exception"]) for one in told][:1] == ["no report"]
