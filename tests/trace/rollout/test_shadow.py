@@ -280,7 +280,7 @@ def test_sessions_that_are_left_out_take_no_memory(monkeypatch: pytest.MonkeyPat
 
     def put(session: str, *packets: Any) -> None:
         for packet in packets:
-            stage._put(shadowing._Said(session, packet))
+            stage._put(shadowing._Said(session, packet, 0.0))
 
     put("begun", offered)
     for number in range(50):
@@ -299,7 +299,7 @@ def test_sessions_that_are_left_out_take_no_memory(monkeypatch: pytest.MonkeyPat
 def test_a_session_that_began_unseen_is_passed_over() -> None:
     """There is nothing to compare it with."""
     stage = shadowing._Stage(as_on_connect(tagger()), "tempfail", Told(), outside=False)
-    stage._play(shadowing._Said("unknown", (ord("T"), b"")))
+    stage._play(shadowing._Said("unknown", (ord("T"), b""), 0.0))
 
 
 # --------------------------------------------------------------------------------------- chains
