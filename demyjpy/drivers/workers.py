@@ -173,12 +173,12 @@ class Workers:
             nursery.leave()
 
     def _adopt(self, nursery: Nursery, ended: Callable[[str], None]) -> None:
-        self._before = self._nursery, self._generation
+        before = self._nursery, self._generation
         self._nursery, self._trial, self._is_told = nursery, None, False
         self._nurseries.append(nursery)
         self._generation = self._latest = self._latest + 1
         if nursery.has_resources:
-            self._adopted = ended
+            self._before, self._adopted = before, ended
         else:
             ended("")
 
@@ -186,6 +186,7 @@ class Workers:
         """The first worker with a filter cannot serve: the filter before it stays."""
         self._adopted = self._coming = None
         self._nursery, self._generation = self._before
+        self._before = (None, 0)  # or its process is kept for nothing
         ended(error)
 
     def _hear(self) -> None:
@@ -199,6 +200,7 @@ class Workers:
             self._has_served = True
             if self._adopted is not None and worker.generation == self._generation:
                 adopted, self._adopted = self._adopted, None
+                self._before = (None, 0)
                 adopted("")
 
     def _replace(self) -> float:
