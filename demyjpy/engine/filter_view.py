@@ -39,7 +39,7 @@ class FilterView:
     whose keys are declared in ``state=``: numbers by path and key. ``scope`` is the path of its corner,
     if it has one. ``names`` are the names of all filters. ``free`` are the keys of the context that it
     may change without a question whose they are. ``place`` is its own among several, also if it is there
-    twice: its questions are apart.
+    twice: its questions are apart. ``has_answers``: some filter may have answers in the context.
     """
 
     number: int
@@ -49,6 +49,7 @@ class FilterView:
     scope: Path
     free: frozenset[str]
     place: int
+    has_answers: bool
 
     def enter(self, outer: Context) -> Context:
         """The context as the filter sees it: with its own actions, and the answers that it may read."""
@@ -75,7 +76,8 @@ class FilterView:
         if "queue" in changed:
             after = take_findings(after, self.names[self.number], event)
         after = after if self.actions is None else after.set("actions", outer["actions"])
-        return after.set("answers", outer["answers"]) if "answers" in outer else after
+        is_shared = self.has_answers and "answers" in outer
+        return after.set("answers", outer["answers"]) if is_shared else after
 
     def around(self, event: str, answer: Callable[..., Any]) -> Callable[..., Any]:
         """An ``on_error`` function, as it answers for this filter at an event."""
@@ -173,6 +175,7 @@ def views_of(registry: Registry, members: Members, agreed: frozenset[str]) -> tu
         for place in _declared_by(part):
             declared[place] = declared.get(place, frozenset()) | {number}
     names = tuple(one.name for one in members.filters)
+    waits = any(handler.waits for part in parts for handler in part.values())
     return tuple(
         FilterView(
             parts.index(part),  # a filter that is there twice has keys once
@@ -182,6 +185,7 @@ def views_of(registry: Registry, members: Members, agreed: frozenset[str]) -> tu
             part.scope,
             _free_for(number, parts, declared),
             number,
+            waits,
         )
         for number, (one, part) in enumerate(zip(members.filters, parts, strict=True))
     )
@@ -209,11 +213,11 @@ def in_view(view: FilterView, handler: Handler[Any]) -> Handler[Any]:
     inner, event = handler.function, handler.event
     if inner is default_event_handler:
         return handler
-    own, enter, leave = view.actions, view.enter, view.leave
+    own, enter, leave, has_answers = view.actions, view.enter, view.leave, view.has_answers
 
     def call(happened: Any, ctx: Context) -> Any:
         seen = ctx if own is None else ctx.set("actions", own)  # as in `enter`, which takes longer
-        if "answers" in ctx:
+        if has_answers and "answers" in ctx:
             seen = view.show_answers(seen)
         outcome = inner(happened, seen)
         return ctx if outcome is seen else leave(event, ctx, seen, outcome)
