@@ -192,7 +192,8 @@ def name_of_filter(registry: "Registry") -> str:
 def name_of_function(function: Callable[..., Any]) -> str:
     """Module and name of a function, for people; of one that is wrapped, those of the inner one."""
     inner = inspect.unwrap(function)
-    return f"{getattr(inner, '__module__', '?')}.{getattr(inner, '__qualname__', repr(inner))}"
+    name = getattr(inner, "__qualname__", type(inner).__qualname__)  # an object that is called
+    return f"{getattr(inner, '__module__', '?')}.{name}"
 
 
 class Registry(Mapping[str, Handler[Any]]):
