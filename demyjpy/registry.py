@@ -6,6 +6,7 @@ handlers is `demyjpy.engine.pipeline`'s.
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_args
 
 from attrs import evolve, field, fields, frozen
@@ -192,7 +193,8 @@ def name_of_filter(registry: "Registry") -> str:
 def name_of_function(function: Callable[..., Any]) -> str:
     """Module and name of a function, for people; of one that is wrapped, those of the inner one."""
     inner = inspect.unwrap(function)
-    name = getattr(inner, "__qualname__", type(inner).__qualname__)  # an object that is called
+    is_part = isinstance(inner, partial)  # which says of what
+    name = getattr(inner, "__qualname__", repr(inner) if is_part else type(inner).__qualname__)
     return f"{getattr(inner, '__module__', '?')}.{name}"
 
 
