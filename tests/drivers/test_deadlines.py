@@ -31,7 +31,6 @@ from demyjpy.drivers.admission import Guest
 from demyjpy.drivers.aio_session import AsyncSession
 from demyjpy.drivers.alarms import Alarms
 from demyjpy.drivers.pool import Pool
-from demyjpy.drivers.resources import Opened
 from demyjpy.drivers.watch import LoopWatch, call_of
 from tests.drivers.filters import noting, wait_until, without
 from tests.drivers.peer import ENVELOPE, WAIT, Peer, offer
@@ -390,7 +389,7 @@ def test_a_deadline_that_comes_with_the_outcome():
 
     async def main() -> None:
         server = AsyncServer(parse_address("inet:0@127.0.0.1"), {})
-        guest = Guest("", server._setup({}), True, 1.0, Opened())
+        guest = Guest("", server._setup({}), True, 1.0, server._door.opened)
         session = AsyncSession(server, guest, "name")
         done = asyncio.get_running_loop().create_future()
         done.set_result(None)
