@@ -12,7 +12,6 @@ from demyjpy.engine.known_answers import NotKnown, answered_at_once
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.engine.smallmap import small_map
 
-
 ONE = Answered(1)
 
 
