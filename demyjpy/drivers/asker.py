@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any, Final, TypeAlias
 
 from demyjpy.declarations import Declarations
+from demyjpy.drivers.jobs import is_async
 from demyjpy.drivers.logtext import shown
 from demyjpy.drivers.pool import Pool
 from demyjpy.drivers.report import Seldom, log
@@ -78,7 +79,7 @@ class _Flight:
 
     def __init__(self, asked: Asked, key: _Key | None) -> None:
         self.asked, self.key = asked, key
-        self.errands: set[_Errand] = set()
+        self.errands: dict[_Errand, None] = {}  # in the order in which they came
         self.stop: Callable[[], object] = lambda: None
         self.begun = monotonic()
 
@@ -86,15 +87,17 @@ class _Flight:
 class _Errand:
     """One who waits for a question, with a deadline of his own."""
 
-    __slots__ = ("_tell", "begun", "flight", "timer")
+    __slots__ = ("_tell", "begun", "flight", "is_over", "timer")
 
     def __init__(self, flight: _Flight, tell: Tell) -> None:
         self.flight, self._tell = flight, tell
         self.begun = monotonic()
         self.timer: asyncio.TimerHandle | None = None
+        self.is_over = False
 
     def tell(self, outcome: Outcome) -> None:
-        self._tell(outcome, monotonic() - self.begun)
+        if not self.is_over:
+            self._tell(outcome, monotonic() - self.begun)
 
 
 class Asker:
@@ -167,9 +170,9 @@ class Asker:
                 self._flights[key] = flight
             self._perform(flight, performer)
         errand = _Errand(flight, tell)
-        flight.errands.add(errand)
+        flight.errands[errand] = None
         errand.timer = loop.call_later(asked.within, self._be_late, errand, asked)
-        return lambda: self._leave(errand)
+        return lambda: self._cancel(errand)
 
     def begin_from_thread(self, asked: Asked, tell: Tell) -> Cancel:
         """As `begin`, from any thread; ``tell`` is called in the loop's thread, or at once."""
@@ -203,7 +206,7 @@ class Asker:
             return
         resources = self._resources_of(asked.declared)
         future: asyncio.Future[Any]
-        if _is_async(performer):
+        if is_async(performer):
             future = loop.create_task(_perform_async(performer, asked.question, resources))
             flight.stop = future.cancel
         else:
@@ -240,19 +243,23 @@ class Asker:
             self._report(flight.asked, outcome)
         for errand in errands:
             _stop_timer(errand)
-            errand.tell(outcome)
+            self._loop().call_soon(errand.tell, outcome)  # who breaks then harms no other
 
     def _be_late(self, errand: _Errand, asked: Asked) -> None:
         self._leave(errand)
         self._report(asked, LATE)
         errand.tell(LATE)
 
+    def _cancel(self, errand: _Errand) -> None:
+        errand.is_over = True
+        self._leave(errand)
+
     def _leave(self, errand: _Errand) -> None:
         """He waits no more; if nobody does, what is on its way is stopped."""
         _stop_timer(errand)
         flight = errand.flight
         if errand in flight.errands:
-            flight.errands.discard(errand)
+            del flight.errands[errand]
             if not flight.errands:
                 self._forget(flight)
                 flight.stop()
@@ -295,11 +302,6 @@ def _pass_on(
 
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(land)
-
-
-def _is_async(performer: Performer) -> bool:
-    call = getattr(performer, "__call__", None)  # noqa: B004  # an object's async __call__
-    return inspect.iscoroutinefunction(performer) or inspect.iscoroutinefunction(call)
 
 
 def _failed(error: BaseException) -> Outcome:

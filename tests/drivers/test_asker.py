@@ -263,6 +263,33 @@ def test_others_are_performed_each_time() -> None:
     assert calls == ["a", "a", "b", "other"]
 
 
+def test_one_who_breaks_when_he_hears_it_harms_no_other() -> None:
+    """The loop's exception handler has it; one who left meanwhile hears nothing."""
+    broken: list[Any] = []
+    told: list[Any] = []
+
+    def break_(outcome: Any, seconds: float) -> None:
+        cancels[2]()
+        raise ValueError("broken")
+
+    cancels: list[Any] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: broken.append(context["exception"]))
+        asker = Asker(asyncio.get_running_loop)
+        tellers = [
+            break_,
+            lambda outcome, seconds: told.append(1),
+            lambda outcome, seconds: told.append(2),
+        ]
+        cancels.extend(asker.begin(asked(Found("a"), soon), tell) for tell in tellers)
+        await asyncio.to_thread(wait_until, lambda: bool(broken and told))
+
+    asyncio.run(main())
+    assert len(told) == len(broken) == 1
+
+
 def test_who_left_last_stops_it() -> None:
     """Nobody waits for it any more."""
     STOPPED.clear()
