@@ -1,10 +1,11 @@
-"""How a question finds the client that asks: a resource of the filter, or one that all share.
+"""How a question finds its client, and a client its library.
 
 A client that keeps connections open is a resource, for only resources are closed. One that keeps none
 open has a default: one of each kind in each event loop, so a process that was forked has its own.
 """
 
 import asyncio
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
@@ -33,6 +34,20 @@ class Defaults:
 
 DEFAULTS: Final = Defaults()
 """Of this process: what is known of a server is the same for all filters in it."""
+
+
+def library(package: str, extra: str, *modules: str) -> Any:
+    """The first of some modules of a library that is an extra, all of them imported.
+
+    `ImportError` says what to install.
+    """
+    try:
+        found = [importlib.import_module(module) for module in modules]
+    except ImportError as error:
+        raise ImportError(
+            f"expected {package} to be installed, got {error}: pip install 'demyjpy[{extra}]'"
+        ) from None
+    return found[0]
 
 
 def client_of(

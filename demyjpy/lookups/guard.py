@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from demyjpy.drivers.asker import CANCELLED_LATE
@@ -65,6 +65,8 @@ class Guard:
         self._breakers: OrderedDict[str, Breaker] = OrderedDict()
         self._causes: dict[str, str] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._suspects: set[str] = set()
+        """Servers that are just asked whether they are alive."""
 
     async def ask(
         self,
@@ -121,8 +123,7 @@ class Guard:
             )
         self._set(server, breaker)
         task = asyncio.get_running_loop().create_task(work())
-        self._tasks.add(task)
-        task.add_done_callback(self._forget)
+        self._keep(task)
         return task, breaker is not before
 
     async def _watch(
@@ -133,14 +134,8 @@ class Guard:
         *,
         is_probe: bool,
     ) -> T:
-        def fail(breaker: Breaker) -> Breaker:
-            self._causes[server] = why[:_LONGEST_CAUSE]
-            return breaker.fail(self._clock(), is_probe=is_probe)
-
-        def give_up(breaker: Breaker) -> Breaker:
-            return breaker.give_up(is_probe=is_probe)
-
-        change: Callable[[Breaker], Breaker] = give_up
+        failure = None
+        change: Callable[[Breaker], Breaker] = partial(Breaker.give_up, is_probe=is_probe)
         try:
             found = await self._result(task)
             change = Breaker.succeed
@@ -148,18 +143,16 @@ class Guard:
             change = Breaker.succeed
             raise RefusedError(f"{self.what} {server}: {error}") from error
         except asyncio.CancelledError as error:
-            why = "nobody waited any longer"
-            if CANCELLED_LATE in error.args and is_alive is None:
-                change = fail
+            failure = "nobody waited any longer" if CANCELLED_LATE in error.args else None
             raise
         except (UnansweredError, OSError, EOFError) as error:
-            why = str(error) or type(error).__name__
-            is_suspect = is_alive is not None and self._of(server).is_suspect
-            is_fine = is_suspect and await self._is_alive(is_alive)
-            change = Breaker.succeed if is_fine else fail
-            raise UnansweredError(f"{self.what} {server}: {why}") from error
+            failure = str(error) or type(error).__name__
+            raise UnansweredError(f"{self.what} {server}: {failure}") from error
         finally:
-            self._set(server, change(self._of(server)))
+            if failure is None:
+                self._set(server, change(self._of(server)))
+            else:
+                self._fail(server, failure, is_alive, is_probe=is_probe)
         return found
 
     async def _result(self, task: "asyncio.Task[T]") -> T:
@@ -173,13 +166,44 @@ class Guard:
             raise UnansweredError("it was stopped")
         return task.result()
 
-    async def _is_alive(self, is_alive: Callable[[], Awaitable[object]] | None) -> bool:
-        with suppress(UnansweredError, OSError, EOFError):
+    def _fail(
+        self,
+        server: str,
+        why: str,
+        is_alive: Callable[[], Awaitable[object]] | None,
+        *,
+        is_probe: bool,
+    ) -> None:
+        before = self._of(server)
+        if before.is_open and not is_probe:
+            return
+        self._causes[server] = why[:_LONGEST_CAUSE]
+        if is_alive is None or not before.is_suspect:
+            self._set(server, before.fail(self._clock(), is_probe=is_probe))
+        elif server not in self._suspects:
+            self._suspects.add(server)
+            self._keep(asyncio.ensure_future(self._judge(server, is_alive, is_probe=is_probe)))
+
+    async def _judge(
+        self, server: str, is_alive: Callable[[], Awaitable[object]], *, is_probe: bool
+    ) -> None:
+        """Whether it does not answer at all; nobody waits for this."""
+        change: Callable[[Breaker], Breaker] = partial(Breaker.give_up, is_probe=is_probe)
+        try:
             async with asyncio.timeout(self.timeout):
-                if is_alive is not None:
-                    await is_alive()
-            return True
-        return False
+                await is_alive()
+            change = Breaker.succeed
+        except RefusedError:
+            change = Breaker.succeed
+        except (UnansweredError, OSError, EOFError):
+            change = partial(Breaker.fail, now=self._clock(), is_probe=is_probe)
+        finally:
+            self._suspects.discard(server)
+            self._set(server, change(self._of(server)))
+
+    def _keep(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
 
     def _forget(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)

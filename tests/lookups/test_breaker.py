@@ -91,6 +91,20 @@ def fails_with(error):
     return work
 
 
+def waits_then_fails(go):
+    async def work():
+        await go.wait()
+        raise OSError("no route")
+
+    return work
+
+
+async def turns():
+    """Let the loop do what it has to do."""
+    for _ in range(9):
+        await asyncio.sleep(0)
+
+
 def guarded(main, **options):
     """Run ``main(guard, clock)``; what the breaker log says of it."""
     clock, reader = Clock(), Reader(BREAKERS)
@@ -134,7 +148,7 @@ def test_a_server_that_does_not_answer_is_left_alone_and_comes_back(caplog):
 
 
 def test_no_answer_in_time_is_a_failure_also_if_the_work_cannot_be_cancelled():
-    """Some libraries take long to close what was cancelled: nobody waits for that, but its place does."""
+    """Some libraries take long to close what was cancelled: its place waits, we do not."""
 
     async def main(guard, clock):
         is_over = asyncio.Event()
@@ -175,8 +189,7 @@ def test_who_is_late_was_not_answered_and_who_goes_away_says_nothing(word, is_op
     async def main(guard, clock):
         for _ in range(2):
             asking = asyncio.create_task(guard.ask("a", hang))
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+            await turns()
             asking.cancel(word)
             with pytest.raises(asyncio.CancelledError):
                 await asking
@@ -192,37 +205,55 @@ def test_if_a_stranger_may_hold_up_an_answer_the_server_is_asked_something_else_
     async def alive():
         asked.append(1)
 
+    async def fails_and_is_judged(guard, is_alive):
+        await fails(guard, is_alive=is_alive)
+        await turns()
+
     async def main(guard, clock):
         for _ in range(4):
-            await fails(guard, is_alive=alive)
+            await fails_and_is_judged(guard, alive)
+        await fails_and_is_judged(guard, fails_with(RefusedError("no")))
+        await fails_and_is_judged(guard, alive)
         assert not guard._of("a").is_open
-        await fails(guard, is_alive=fails_with(OSError("gone")))
-        await fails(guard, is_alive=fails_with(OSError("gone")))
+        await fails_and_is_judged(guard, fails_with(OSError("gone")))
         assert guard._of("a").is_open
         clock.now += 10
-        await fails(guard, is_alive=alive)  # the probe
+        await fails_and_is_judged(guard, fails_with(OSError("gone")))  # the probe
+        assert guard._of("a").is_open
+        clock.now += 10
+        await fails_and_is_judged(guard, alive)
         assert not guard._of("a").is_open
 
-    assert len(guarded(main)) == 2
-    assert len(asked) == 3
+    assert len(guarded(main, most_failures=1)) == 2
+    assert len(asked) == 6
 
 
-def test_a_probe_that_is_cancelled_while_the_server_is_asked_something_else_is_given_up():
-    """The next may then be the probe."""
+def test_one_question_whether_it_is_alive_is_enough():
+    """However many fail meanwhile; also if nobody waits any longer, and a failure of an open one."""
+    asked = []
+
+    async def hangs():
+        asked.append(1)
+        await hang()
 
     async def main(guard, clock):
-        for _ in range(2):
-            await fails(guard)
-        clock.now += 10
-        probe = asyncio.create_task(guard.ask("a", fails_with(OSError("no route")), is_alive=hang))
-        while not guard._of("a").is_probing:
-            await asyncio.sleep(0)
-        for _ in range(9):
-            await asyncio.sleep(0)
-        probe.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await probe
-        assert await guard.ask("a", answer) == "answer"
+        go = asyncio.Event()
+        old = asyncio.create_task(fails(guard, waits_then_fails(go)))
+        await fails(guard, is_alive=hangs)
+        for _ in range(3):
+            late = asyncio.create_task(guard.ask("a", hang, is_alive=hangs))
+            await turns()
+            late.cancel(CANCELLED_LATE)
+            await asyncio.wait((late,))
+        assert asked == [1]
+        guard.close()  # which is no failure
+        await turns()
+        assert not guard._of("a").is_open
+        await fails(guard)
+        await fails(guard)
+        go.set()
+        await old
+        assert guard._of("a").failures == 2
 
     assert len(guarded(main)) == 2
 
@@ -259,8 +290,7 @@ def test_closing_stops_what_is_on_its_way():
 
     async def main(guard, clock):
         asking = asyncio.create_task(guard.ask("a", hang))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await turns()
         guard.close()
         with pytest.raises(UnansweredError, match="it was stopped"):
             await asking
@@ -276,8 +306,7 @@ def test_a_pool_without_a_free_place_waits_its_turn():
         first = asyncio.create_task(guard.ask("a", go.wait))
         second = asyncio.create_task(guard.ask("a", answer))
         third = asyncio.create_task(guard.ask("a", answer))
-        for _ in range(5):
-            await asyncio.sleep(0)
+        await turns()
         second.cancel(CANCELLED_LATE)
         go.set()
         assert (await first, await third) == (True, "answer")
