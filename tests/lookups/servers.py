@@ -6,6 +6,7 @@ Each is a child of the test and is stopped by its own pid. They are unpacked by
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -69,11 +70,15 @@ class Server:
     @contextmanager
     def held(self) -> Iterator[None]:
         """While this runs it accepts connections, and answers nothing."""
-        self.process.send_signal(signal.SIGSTOP)
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        for one in (pid, *map(int, children)):
+            os.kill(one, signal.SIGSTOP)
         try:
             yield
         finally:
-            self.process.send_signal(signal.SIGCONT)
+            for one in (pid, *map(int, children)):
+                os.kill(one, signal.SIGCONT)
 
 
 @contextmanager
@@ -145,6 +150,16 @@ async def ask_once(question: Any, resources: dict[str, Any], within: float = 5.0
         asker.close()
 
 
+async def until(kind: type, question: Any, resources: dict[str, Any], within: float = 5.0) -> Any:
+    """What becomes of a question as soon as that is of this kind: it is asked again and again."""
+    for _ in range(1_000):
+        found = await ask_once(question, resources, within)
+        if isinstance(found, kind):
+            return found
+        await asyncio.sleep(0.005)
+    raise TimeoutError(f"expected {kind.__name__}, got {found!r}")
+
+
 def with_client(client: Callable[[], Any], main: Callable[[Any], Awaitable[Any]]) -> Any:
     """Open a client as a resource, run ``main(client)``, close it."""
 
@@ -158,3 +173,43 @@ def with_client(client: Callable[[], Any], main: Callable[[Any], Awaitable[Any]]
 def as_nobody() -> dict[str, Any]:
     """Options of a program that refuses to run as root."""
     return {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
+
+
+@contextmanager
+def postgresql() -> Iterator[Server]:
+    """A database server in which the user ``filter`` may do all."""
+    programs = fetch_servers.program("postgresql").parent
+    environment = fetch_servers.environment("postgresql")
+    port = free_port()
+    with directory() as where:
+        if os.geteuid() == 0:
+            shutil.chown(where, "nobody", "nogroup")
+        subprocess.run(
+            [programs / "initdb", "-D", where / "data", "-A", "trust", "-U", "filter", "-N"],
+            env=environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=where,
+            **as_nobody(),
+        )
+        settings = ("-F", "-c", "listen_addresses=127.0.0.1", "-c", "shared_buffers=1MB", "-k", where)
+        place = ("-D", where / "data", "-p", port)
+        with running("postgresql", *place, *settings, address=port, cwd=where, **as_nobody()) as server:
+            yield server
+
+
+@contextmanager
+def redis_server() -> Iterator[Server]:
+    """A Redis that keeps nothing on disk."""
+    port = free_port()
+    program = fetch_servers.program("redis")  # by its first argument it is the server
+    options = ("--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+    with directory() as where:
+        server = Server(
+            ["redis-server", *options, "--dir", where], port, {"executable": program, "cwd": where}
+        )
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
