@@ -74,9 +74,11 @@ class Guard:
         work: Callable[[], Coroutine[Any, Any, T]],
         *,
         is_alive: Callable[[], Awaitable[object]] | None = None,
+        seconds: float | None = None,
     ) -> T:
         """What ``work`` returns, if the server is asked and answers in time.
 
+        ``seconds``: the time limit, in place of that of the client.
         ``is_alive``: asks the server something that it always answers. Then no question whose answer a
         stranger can hold up opens the breaker by itself.
 
@@ -90,12 +92,13 @@ class Guard:
             self._places.release()
             raise
         task.add_done_callback(lambda done: self._places.release())  # not before it has really ended
-        return await self._watch(server, task, is_alive, is_probe=is_probe)
+        limit = self.timeout if seconds is None else seconds
+        return await self._watch(server, task, is_alive, limit, is_probe=is_probe)
 
     async def watch(self, server: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """As `ask`, for work that asks in this way itself: it takes no place."""
         task, is_probe = self._begin(server, work)
-        return await self._watch(server, task, None, is_probe=is_probe)
+        return await self._watch(server, task, None, self.timeout, is_probe=is_probe)
 
     def close(self) -> None:
         """Stop what is still on its way, and forget what is known."""
@@ -131,13 +134,14 @@ class Guard:
         server: str,
         task: "asyncio.Task[T]",
         is_alive: Callable[[], Awaitable[object]] | None,
+        seconds: float,
         *,
         is_probe: bool,
     ) -> T:
         failure = None
         change: Callable[[Breaker], Breaker] = partial(Breaker.give_up, is_probe=is_probe)
         try:
-            found = await self._result(task)
+            found = await _result(task, seconds)
             change = Breaker.succeed
         except RefusedError as error:
             change = Breaker.succeed
@@ -154,17 +158,6 @@ class Guard:
             else:
                 self._fail(server, failure, is_alive, is_probe=is_probe)
         return found
-
-    async def _result(self, task: "asyncio.Task[T]") -> T:
-        try:
-            await asyncio.wait((task,), timeout=self.timeout)
-        finally:
-            task.cancel()  # which does nothing if it is done
-        if not task.done():
-            raise UnansweredError(f"no answer within {self.timeout:g} s")
-        if task.cancelled():
-            raise UnansweredError("it was stopped")
-        return task.result()
 
     def _fail(
         self,
@@ -239,6 +232,18 @@ class Guard:
         if self._breakers.pop(server, self._new).is_open:
             BREAKERS.add(Change(self.what, safe(server), is_open=False))
         self._causes.pop(server, None)
+
+
+async def _result(task: "asyncio.Task[T]", seconds: float) -> T:
+    try:
+        await asyncio.wait((task,), timeout=seconds)
+    finally:
+        task.cancel()  # which does nothing if it is done
+    if not task.done():
+        raise UnansweredError(f"no answer within {seconds:g} s")
+    if task.cancelled():
+        raise UnansweredError("it was stopped")
+    return task.result()
 
 
 def _count(option: str, value: Any) -> int:

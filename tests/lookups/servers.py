@@ -213,3 +213,23 @@ def redis_server() -> Iterator[Server]:
             yield server
         finally:
             server.stop()
+
+
+@contextmanager
+def clamd(*signatures: str) -> Iterator[Server]:
+    """A virus scanner with these signatures (``name:kind:offset:hex``) on a Unix socket."""
+    with directory() as where:
+        socket_file = where / "clamd"
+        (where / "test.ndb").write_text("\n".join(signatures) + "\n", encoding="ascii")
+        settings = (
+            f"LocalSocket {socket_file}",
+            f"DatabaseDirectory {where}",
+            "Foreground yes",
+            "FixStaleSocket yes",
+            "StreamMaxLength 1M",
+            "MaxThreads 2",
+            f"TemporaryDirectory {where}",
+        )
+        (where / "conf").write_text("\n".join(settings) + "\n", encoding="utf-8")
+        with running("clamav", "-c", where / "conf", address=socket_file) as server:
+            yield server
