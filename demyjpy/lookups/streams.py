@@ -4,9 +4,9 @@ Each question has a connection of its own. A message is sent as it is read, piec
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self, TypeAlias, TypeVar
 
 from attrs import field, frozen
 
@@ -14,6 +14,7 @@ from demyjpy.drivers.address import parse_address
 from demyjpy.errors import AddressError, HandlerError
 from demyjpy.lookups.clients import client_of
 from demyjpy.lookups.guard import TIMEOUT, Guard, RefusedError
+from demyjpy.lookups.message_pieces import message_pieces
 from demyjpy.message import Message
 from demyjpy.questions import Question, check_seconds
 
@@ -25,6 +26,11 @@ LONGEST_LINE: Final = 65_536
 
 SCANNING: Final = 30.0
 """Seconds for a virus scanner, by default."""
+
+
+T = TypeVar("T")
+Conversation: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, T]]
+"""What is said on a connection."""
 
 
 class Streams:
@@ -44,22 +50,21 @@ class Streams:
     async def __aexit__(self, *exc: object) -> None:
         self._guard.close()
 
-    async def ask_line(self, server: str, line: bytes) -> bytes:
-        """The line that is the answer to a line, without its end. Errors as of `Guard.ask`."""
+    async def talk(self, server: str, conversation: Conversation[T], seconds: float | None = None) -> T:
+        """What a conversation on a connection of its own returns. Errors as of `Guard.ask`."""
 
-        async def ask() -> bytes:
+        async def talk() -> T:
             async with _connected(server) as (reader, writer):
-                writer.write(line + b"\n")
-                return await _read(reader, b"\n")
+                return await conversation(reader, writer)
 
-        return (await self._guard.ask(server, ask)).removesuffix(b"\r")
+        return await self._guard.ask(server, talk, seconds=seconds)
 
     async def scan(self, server: str, message: Message, seconds: float) -> bytes:
         """What clamd says of a message. Errors as of `Guard.ask`."""
 
         async def ask() -> bytes:
             async with _connected(server) as (reader, writer):
-                reading = asyncio.ensure_future(_read(reader, b"\0"))
+                reading = asyncio.ensure_future(read_until(reader, b"\0"))
                 try:
                     await _send_in_chunks(writer, message, reading)
                     return await reading
@@ -69,7 +74,7 @@ class Streams:
         async def ping() -> None:
             async with _connected(server) as (reader, writer):
                 writer.write(b"zPING\0")
-                await _read(reader, b"\0")
+                await read_until(reader, b"\0")
 
         # a message that takes it long says nothing about clamd
         return await self._guard.ask(server, ask, is_alive=ping, seconds=seconds)
@@ -90,7 +95,8 @@ async def _connected(
         writer.transport.abort()  # what a silent server has not read must not stay in memory
 
 
-async def _read(reader: asyncio.StreamReader, end: bytes) -> bytes:
+async def read_until(reader: asyncio.StreamReader, end: bytes) -> bytes:
+    """What comes before this end. `EOFError` and `RefusedError` say what came in its place."""
     try:
         return (await reader.readuntil(end)).removesuffix(end)
     except asyncio.IncompleteReadError as error:
@@ -108,25 +114,18 @@ async def _send_in_chunks(
 
     It stops if there is an answer already, as to a message that is too large.
     """
-    pieces = message.pieces()
     with suppress(ConnectionError):  # it has hung up: what it said before that counts
         writer.write(b"zINSTREAM\0")
-        while not reading.done():
-            piece = await _next(pieces, message)
+        async for piece in message_pieces(message):
+            if reading.done():
+                return
             writer.write(len(piece).to_bytes(4, "big") + piece)
             await writer.drain()
-            if not piece:
-                return
+        writer.write(b"\0\0\0\0")
 
 
-async def _next(pieces: Iterator[bytes], message: Message) -> bytes:
-    """The next piece that is not empty; reading it may take a file."""
-    if isinstance(message.content, bytes):
-        return next(filter(None, pieces), b"")
-    return await asyncio.to_thread(next, filter(None, pieces), b"")
-
-
-def _server(text: Any) -> str:
+def server_address(text: Any) -> str:
+    """An address to connect to, in one spelling; `AddressError` for any other."""
     where = parse_address(text)
     if where.kind not in ("unix", "inet", "inet6"):
         raise AddressError(f"expected an address to connect to, got {text!r}")
@@ -148,16 +147,20 @@ class AskLine(Question):
     would be two. Derive a class with ``pure=True`` if asking changes nothing.
     """
 
-    server: str = field(converter=_server)
+    server: str = field(converter=server_address)
     line: str = field(converter=_line)
     using: str = "streams"
     examples: ClassVar[tuple[Any, ...]] = ("", "200 OK", "500 no such entry")
 
     async def perform(self, resources: Mapping[str, Any]) -> str:
         """Ask."""
-        streams = client_of(resources, self.using, Streams, Streams)
-        found = await streams.ask_line(self.server, self.line.encode("utf-8", "surrogateescape"))
-        return found.decode("utf-8", "surrogateescape")
+
+        async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+            writer.write(self.line.encode("utf-8", "surrogateescape") + b"\n")
+            return await read_until(reader, b"\n")
+
+        found = await streams_of(resources, self.using).talk(self.server, ask)
+        return found.removesuffix(b"\r").decode("utf-8", "surrogateescape")
 
 
 def _seconds(value: Any) -> float:
@@ -174,14 +177,14 @@ class ClamScan(Question):
     """
 
     message: Message
-    server: str = field(default="unix:/run/clamav/clamd.ctl", converter=_server)
+    server: str = field(default="unix:/run/clamav/clamd.ctl", converter=server_address)
     timeout: float = field(default=SCANNING, converter=_seconds)
     using: str = "streams"
     examples: ClassVar[tuple[Any, ...]] = (None, "Eicar-Signature")
 
     async def perform(self, resources: Mapping[str, Any]) -> str | None:
         """Have it scanned."""
-        streams = client_of(resources, self.using, Streams, Streams)
+        streams = streams_of(resources, self.using)
         said = await streams.scan(self.server, self.message, self.timeout)
         text = said.decode("utf-8", "replace").removeprefix("stream: ")
         if text == "OK":
@@ -189,3 +192,8 @@ class ClamScan(Question):
         if text.endswith(" FOUND"):
             return text.removesuffix(" FOUND")
         raise RefusedError(f"expected OK or FOUND of clamd at {self.server}, got: {text[:200]}")
+
+
+def streams_of(resources: Mapping[str, Any], name: str) -> Streams:
+    """The resource of this name, or the default."""
+    return client_of(resources, name, Streams, Streams)
