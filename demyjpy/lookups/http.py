@@ -145,8 +145,8 @@ class HttpGet(Question, pure=True):
 
     ``segments`` of the path are below the URL of the resource. Each is one, whatever is in it; an empty
     one, ``.`` and ``..`` are a `HandlerError`. ``query`` gives what follows ``?``. Any status but 502,
-    503 and 504 is an answer. A body of more than `LARGEST` bytes is a failure. ``using``: the name of the
-    resource.
+    503 and 504 is an answer. A body of more than `LARGEST` bytes is a failure. ``using``: the name of
+    the resource.
     """
 
     segments: tuple[str, ...] = field(default=(), converter=_as_segments)

@@ -62,7 +62,7 @@ def test_a_real_server_is_asked_and_gets_no_mail():
         Failed(f"RefusedError: stream {where}: expected RCPT to be accepted, got 451 4.2.0"),
     ]
     assert told == [
-        *(("me.example", ""), "bob@x", ("me.example", ""), "eve@x", ("me.example", ""), "later@x"),
+        *(("me.example", "<>"), "bob@x", ("me.example", "<>"), "eve@x", ("me.example", "<>"), "later@x"),
     ]
 
 
