@@ -13,7 +13,7 @@ from demyjpy.engine.connection import Agreed, Job, Setup
 from demyjpy.engine.dispatch import ANSWERED, OF_CONNECTION, agreed_table
 from demyjpy.engine.filter_view import FilterView, in_view, views_of
 from demyjpy.engine.handler_results import CONTINUE, verdict_of_one
-from demyjpy.engine.known_answers import answered_at_once
+from demyjpy.engine.known_answers import at_once_for
 from demyjpy.engine.letters import ABORT, BODY, BODYEOB, MACRO, OPTNEG, QUIT, QUIT_NC, RCPT
 from demyjpy.engine.members import Members, members_of
 from demyjpy.engine.negotiation import Agreement, check_reply, with_data_size
@@ -104,7 +104,7 @@ def _agreed(
     policies = policies_of(registry)
     tried = frozenset(number for number, one in enumerate(policies) if not one.is_enforced)
     watched = make_routes(table, agreement, setup.defers, members, tried=tried)
-    at_once = partial(answered_at_once, setup, registry, alone=not views)
+    at_once = partial(at_once_for, setup, registry, alone=not views)
     routes = make_routes(table, agreement, setup.defers, members, at_once, tried=tried)
     agreed = Agreed(agreement, table, routes, members, views, watched, policies, tried)
     return agreed, join_frame(*encode_action(reply))
