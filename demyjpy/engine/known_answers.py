@@ -79,33 +79,31 @@ class _Asking:
         Gives its outcome, the context that it got, and the questions. What is asked for a recipient ends
         with it: if the handler has nothing to say, nothing of that is kept.
         """
-        handler, before = self.handler, questions
+        handler = self.handler
+        learned: Sequence[Learned] = ()
         own: dict[str, Outcome] = {}
         try:
             if handler.asking is not None:
                 asks = self.setup.own_questions(handler, event, ctx)
-                learned = self.learn(asks, questions, lasts)
-                if learned is None:
-                    return NotKnown(asks), ctx, before
-                own = {one.asked.key: one.outcome for one in learned}
-                questions = questions.know(learned)
-            needed = {key: questions.outcome((self.number, key)) for key in handler.needs}
-            base = self.readable(ctx, needed) if needed else ctx
-            seen = self.readable(base, own)
+                found = self.learn(asks, questions, lasts)
+                if found is None:
+                    return NotKnown(asks), ctx, questions
+                learned, own = found, {one.asked.key: one.outcome for one in found}
+            base = ctx
+            if handler.needs:
+                needed = {key: questions.outcome((self.number, key)) for key in handler.needs}
+                base = readable(ctx, self.number, needed, alone=self.alone)
+            seen = readable(base, self.number, own, alone=self.alone) if own else base
         except BaseException as error:  # noqa: BLE001  # whatever asking= raises is the handler's failure
-            return as_exception(error), ctx, before
+            return as_exception(error), ctx, questions
         outcome: Any
         try:
             outcome = handler.function(event, seen)
         except BaseException as error:  # noqa: BLE001  # whatever it raises is its failure
             outcome = as_exception(error)
         if lasts == "recipient" and (outcome is seen or queue_of(outcome) == ()):
-            return self.without(own, outcome, seen, base), ctx, before
-        return outcome, seen, questions
-
-    def readable(self, ctx: Context, outcomes: Mapping[str, Outcome]) -> Context:
-        """The context in which the handler may read these."""
-        return readable(ctx, self.number, outcomes, alone=self.alone)
+            return self.without(own, outcome, seen, base), ctx, questions
+        return outcome, seen, questions.know(learned)
 
     def without(
         self, own: Mapping[str, Outcome], after: Context, seen: Context, base: Context

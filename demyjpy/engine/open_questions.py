@@ -112,7 +112,7 @@ class Questions:
     def has_room_for(self, count: int) -> bool:
         """Whether so many more may be asked."""
         open_ = len(self.open) + count
-        known = sum([len(layer) for layer in self.learned.values()])
+        known = sum(map(len, self.learned.values())) if self.learned else 0
         return open_ <= MOST_OPEN and known + open_ <= MOST
 
     def learn(self, learned: Learned, told: Learned | None = None) -> "Questions":
@@ -153,14 +153,16 @@ class Questions:
     def without(self, *lasts: Lasts) -> "Questions":
         """The same without those that last for so long."""
         open_, learned = self.open, self.learned
-        for number, asked in open_.items():
-            if asked.lasts in lasts:
-                open_ = open_.discard(number)
+        if open_:
+            for number, asked in open_.items():
+                if asked.lasts in lasts:
+                    open_ = open_.discard(number)
         for one in lasts:
-            learned = learned.discard(one)
+            if one in learned:
+                learned = learned.remove(one)
         if open_ is self.open and learned is self.learned:
             return self
-        return evolve(self, open=open_, learned=learned)
+        return Questions(open_, learned, self.waits, self.last, self.news)
 
     def end(self) -> "Questions":
         """No question counts any more, and nobody waits."""
