@@ -23,16 +23,15 @@ from demyjpy.verdicts import refuses
 
 @frozen(eq=False)
 class Ending:
-    """A message whose answer is known, and waits until effects are kept. It is called to keep them."""
+    """A message whose answer is known, and waits until effects are kept."""
 
     job: Job
     edits: tuple[Modification, ...]
     verdict: Verdict
     due: tuple[Requested, ...]
     keeper: EffectKeeper
-    __name__ = "keep_effects"
 
-    def __call__(self, event: Any, ctx: Context) -> Context:
+    def keep_effects(self, event: Any, ctx: Context) -> Context:
         """Keep them; whatever stands in the way is raised."""
         self.keeper.keep()
         return ctx
@@ -40,8 +39,8 @@ class Ending:
 
 def ending_of(call: Call) -> Ending | None:
     """The message whose effects were handed out to be kept; None if that is not what was handed out."""
-    function = call.handler.function
-    return function if isinstance(function, Ending) else None
+    ending = getattr(call.handler.function, "__self__", None)
+    return ending if isinstance(ending, Ending) else None
 
 
 def begin_keeping(
@@ -51,7 +50,7 @@ def begin_keeping(
     keep_effects = turn.setup.keep_effects
     if keep_effects is not None:
         ending = Ending(job, edits, verdict, due, keep_effects(due, turn.session))
-        handler: Handler[Any] = Handler(job.dispatch.name, ending, blocking=True)
+        handler: Handler[Any] = Handler(job.dispatch.name, ending.keep_effects, blocking=True)
         turn.moment.read()  # for those that come after it: it may take long
         turn.call = Call(handler, job.event, turn.scope.ctx, None, job)
 
