@@ -100,11 +100,14 @@ class Journal:
         """What keeps these effects of one message of a session."""
         return Keeper(self, tuple(due), session)
 
-    def keep(self, due: Sequence[Requested], session: str) -> str:
+    def next_name(self) -> str:
+        """A name for a file, after all before it."""
+        return f"{next(self._numbers):012d}"
+
+    def keep(self, due: Sequence[Requested], session: str, name: str) -> str:
         """Keep these: they are on the disk. The name of their file; `OSError`, `HandlerError` if not."""
         if self._is_full():
             raise HandlerError("expected fewer effects that wait to be done")
-        name = f"{next(self._numbers):012d}"
         part, final = f"{name}.part", f"{name}.effects"
         try:
             descriptor = self._own.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
@@ -200,7 +203,7 @@ class Journal:
         for name in self._root.names():
             if not _FREED.fullmatch(name):
                 continue
-            new = f"{next(self._numbers):012d}.effects"
+            new = f"{self.next_name()}.effects"
             with suppress(OSError):  # another was faster
                 self._rename(self._root, name, self._own, new)
                 own = self._left.setdefault(self._own.name, _Left(self._own, deque()))
@@ -250,18 +253,19 @@ class Keeper:
     """Keeps the effects of one message: `demyjpy.engine.connection.EffectKeeper`."""
 
     def __init__(self, journal: Journal, due: tuple[Requested, ...], session: str) -> None:
-        self._journal, self._due, self._session = journal, due, session
+        self._journal, self.due, self._session = journal, due, session
+        self._number = journal.next_name()  # the order is that in which they were asked for
         self._name = ""
         self._is_left = False
 
     def keep(self) -> None:
         """Keep them, all or none: they are on the disk when this returns. It blocks."""
-        self._name = self._journal.keep(self._due, self._session)
+        self._name = self._journal.keep(self.due, self._session, self._number)
         if self._is_left:  # `leave` may have come before there was a name
-            self._journal.forget(self._due, self._name)
+            self._journal.forget(self.due, self._name)
 
     def leave(self) -> None:
         """They are not to be done, although `keep` may still be at it."""
         self._is_left = True
         if self._name:
-            self._journal.forget(self._due, self._name)
+            self._journal.forget(self.due, self._name)

@@ -21,7 +21,7 @@ from attrs import define
 from demyjpy.declarations import EFFECT_KEY, Declarations
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.effect_files import DONE, FAILED, EffectFile, KeptEffect, LoadedEffect
-from demyjpy.drivers.effect_journal import Journal
+from demyjpy.drivers.effect_journal import Journal, Keeper
 from demyjpy.drivers.effect_takeover import Takeover, find_class
 from demyjpy.drivers.jobs import LOOK, perform_apart
 from demyjpy.drivers.loading import why
@@ -55,8 +55,7 @@ _PARTING: Final = 1.0  # seconds for who looks for what others have left
 class _Waiting:
     """An effect that is not done yet, and the resources of its filter, which stay open for it.
 
-    ``effect`` is None if it is read from its ``file`` when it is done. ``requested`` is what has yet to
-    be kept there.
+    ``effect`` is None if it is read from its ``file`` when it is done. ``keeper`` has yet to keep it.
     """
 
     effect: Any
@@ -68,7 +67,7 @@ class _Waiting:
     opened: Opened
     file: EffectFile | None = None
     number: int = 0
-    requested: Requested | None = None
+    keeper: Keeper | None = None
     held: int = 0
     tries: int = 0
     loaded: LoadedEffect | None = None
@@ -86,7 +85,7 @@ class _Waiting:
 
     def move_to(self, file: EffectFile, number: int) -> None:
         """It is kept in a file: what it holds of messages is no more needed in memory."""
-        self.file, self.number, self.requested, self.held = file, number, None, 0
+        self.file, self.number, self.keeper, self.held = file, number, None, 0
         if messages_in(self.effect):
             release_messages(self.effect)
             self.effect = None
@@ -113,6 +112,8 @@ class Effects:
         """By session, the next one first."""
         self._due: list[tuple[float, int, str]] = []
         """When a session is next; of two the one that was first."""
+        self._fresh: deque[_Waiting] = deque()
+        """Those that have yet to be kept: no verdict had to wait for that."""
         self._tried: deque[tuple[_Waiting, Future[Any]]] = deque()
         """Tries that have ended, and are not looked at yet."""
         self._count = self._running = self._number = self._held = self._unkept = 0
@@ -170,13 +171,14 @@ class Effects:
             waiting.move_to(file, kept.number)
         else:
             waiting.held = len(messages_in(effect))
-            waiting.requested = None if self._journal is None else requested
             if self._is_over or not self._has_room():
                 self._log(waiting, f"is dropped: {self._count} wait already")
                 return
             if waiting.held and self._held + waiting.held > MOST_HELD:
                 self._log(waiting, f"is dropped: {self._held} messages are held already")
                 return
+            if self._journal is not None:
+                waiting.keeper = self._journal.keeper((requested,), session)
         self._queue(waiting)
 
     def _take_over(
@@ -198,9 +200,11 @@ class Effects:
         waiting.opened.hold()
         self._count += 1
         self._held += waiting.held
-        self._unkept += waiting.requested is not None
+        self._unkept += waiting.keeper is not None
         queue = self._queues.setdefault(waiting.session, deque())
         queue.append(waiting)
+        if waiting.keeper is not None:
+            self._fresh.append(waiting)
         if len(queue) == 1:
             self._push(waiting.session, time.monotonic())
 
@@ -249,8 +253,11 @@ class Effects:
             log.error("effects have to wait: %s", error)
 
     def _push(self, session: str, at: float) -> None:
-        self._number += 1
-        heapq.heappush(self._due, (at, self._number, session))
+        """The next one of a session is due then, unless it has yet to be kept."""
+        queue = self._queues.get(session)
+        if queue and queue[0].keeper is None:
+            self._number += 1
+            heapq.heappush(self._due, (at, self._number, session))
 
     def _run(self) -> None:
         while True:
@@ -261,44 +268,50 @@ class Effects:
                     return
                 tried = self._tried.popleft() if self._tried else None
                 if tried is None:
-                    session = heapq.heappop(self._due)[2]
-                    waiting = self._queues[session][0]
+                    waiting = self._next()
                     self._running += 1
             if tried is not None:
                 self._look_at(*tried)
             else:
                 self._perform(waiting)
 
+    def _next(self) -> _Waiting:
+        """What is begun now: first of all they are kept."""
+        if self._fresh:
+            return self._fresh.popleft()
+        return self._queues[heapq.heappop(self._due)[2]][0]
+
     def _pause(self) -> float | None:
         """Seconds until one is due; None: until something changes."""
-        if not self._due or self._running >= self._threads:
+        if not (self._due or self._fresh) or self._running >= self._threads:
             return None
+        if self._fresh:
+            return 0.0
         return max(0.0, self._due[0][0] - time.monotonic())
 
     def _perform(self, waiting: _Waiting) -> None:
-        perform: Any = partial(self._keep, waiting)
-        arguments: tuple[Any, ...] = ()
-        if waiting.requested is None:
+        """Begin to keep it, or to do it."""
+        future: Future[Any]
+        if waiting.keeper is not None:
+            keep = partial(self._keep, waiting.keeper)
+            future = perform_apart(keep, self._loop(), name="demyjpy-effect")
+        else:
             try:
                 effect = waiting.load()
             except Exception as error:  # noqa: BLE001  # its file is damaged, or its class has changed
-                future: Future[Any] = Future()
+                future = Future()
                 future.set_exception(error)
-                self._ended(waiting, future)
-                return
-            perform = performer_of(effect, waiting.declared.asks)
-            known = waiting.opened.of(waiting.declared) or {}
-            arguments = (effect, {**known, EFFECT_KEY: waiting.key})
-        future = perform_apart(perform, self._loop(), *arguments, name="demyjpy-effect")
+            else:
+                performer = performer_of(effect, waiting.declared.asks)
+                resources = {**(waiting.opened.of(waiting.declared) or {}), EFFECT_KEY: waiting.key}
+                loop, name = self._loop(), "demyjpy-effect"
+                future = perform_apart(performer, loop, effect, resources, name=name)
         future.add_done_callback(partial(self._ended, waiting))
 
-    def _keep(self, waiting: _Waiting) -> tuple[EffectFile, KeptEffect] | None:
-        """Keep it before it is tried: no verdict had to wait for that."""
-        requested, journal = waiting.requested, self._journal
-        if requested is None or journal is None:
-            return None
-        journal.keep((requested,), waiting.session)
-        return journal.take(requested)
+    def _keep(self, keeper: Keeper) -> tuple[EffectFile, KeptEffect] | None:
+        """Keep one before it is tried."""
+        keeper.keep()
+        return None if self._journal is None else self._journal.take(keeper.due[0])
 
     def _ended(self, waiting: _Waiting, done: "Future[Any]") -> None:
         with self._changed:
@@ -315,7 +328,7 @@ class Effects:
             failure = done.exception()
             error = "" if failure is None else why(failure)
         waiting.unload()
-        if waiting.requested is not None:
+        if waiting.keeper is not None:
             self._look_at_kept(waiting, error, None if error else done.result())
             return
         waiting.tries += 1
@@ -328,9 +341,8 @@ class Effects:
             self._running -= 1
             if is_over:
                 self._forget(waiting)
-            if waiting.session in self._queues:  # until then its next one was not due
-                pause = 0.0 if is_over else FIRST_PAUSE * 2 ** (waiting.tries - 1)
-                self._push(waiting.session, time.monotonic() + pause)
+            pause = 0.0 if is_over else FIRST_PAUSE * 2 ** (waiting.tries - 1)
+            self._push(waiting.session, time.monotonic() + pause)  # its next one was not due before
         if is_over:
             waiting.opened.release()
 
@@ -343,12 +355,13 @@ class Effects:
         with self._changed:
             self._running -= 1
             self._unkept -= 1
-            waiting.requested = None
+            waiting.keeper = None
             if found is not None:
                 self._held -= waiting.held
                 waiting.key = found[1].key
                 waiting.move_to(found[0], found[1].number)
-            self._push(waiting.session, time.monotonic())
+            if self._queues[waiting.session][0] is waiting:
+                self._push(waiting.session, time.monotonic())
 
     def _last_words(self, waiting: _Waiting) -> str:
         where = "is dropped" if waiting.file is None else f"is in {self._directory}/failed"

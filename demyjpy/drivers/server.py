@@ -102,8 +102,8 @@ class Server(ABC):
     def _begin_resources(self, loop: Loop) -> "Future[Opened]":
         """Open what the filter declares."""
         self._loop_beside = loop
-        self.effects.open()
         self.resources = Resources(self.options.settings, loop)
+        self.effects.open()
         return self.resources.open(self._on_connect, self.options.load_timeout)
 
     def resources_of(self, declarations: Declarations) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from demyjpy.engine.chain_end import DONE, begin_end, edits_of, go_on_end
 from demyjpy.engine.chain_flow import keep_recipient, settle
 from demyjpy.engine.connection import Agreed, Job, Setup
 from demyjpy.engine.dispatch import ANSWERED, OF_CONNECTION, agreed_table
-from demyjpy.engine.effect_keeping import begin_keeping
+from demyjpy.engine.effect_keeping import Ending, begin_keeping
 from demyjpy.engine.filter_view import FilterView, in_view, views_of
 from demyjpy.engine.handler_results import CONTINUE, verdict_of_one
 from demyjpy.engine.known_answers import answered_at_once
@@ -138,12 +138,13 @@ def _settle(turn: Turn, job: Job) -> None:
             edits, verdict = _edits_of_all(turn, members, job, verdict)
         elif letter == RCPT and not refuses(verdict) and not is_rejected(turn):
             keep_recipient(turn, members, job.event)
-    ends = _is_answered(job, verdict) and _ends_message(turn, job, verdict)
-    due = turn.due_by(verdict) if ends and turn.setup.keep_effects is not None else ()
-    if due:
-        begin_keeping(turn, job, edits, verdict, due)
-    else:
-        answer_event(turn, job, edits, verdict)
+    keep = turn.setup.keep_effects
+    if keep is not None and _is_answered(job, verdict) and _ends_message(turn, job, verdict):
+        due = turn.due_by(verdict)
+        if due:
+            begin_keeping(turn, Ending(job, edits, verdict, due, keep(due, turn.session)))
+            return
+    answer_event(turn, job, edits, verdict)
 
 
 def _is_answered(job: Job, verdict: Verdict) -> bool:

@@ -43,16 +43,12 @@ def ending_of(call: Call) -> Ending | None:
     return ending if isinstance(ending, Ending) else None
 
 
-def begin_keeping(
-    turn: Turn, job: Job, edits: tuple[Modification, ...], verdict: Verdict, due: tuple[Requested, ...]
-) -> None:
-    """Hand out the keeping of what is due by a verdict."""
-    keep_effects = turn.setup.keep_effects
-    if keep_effects is not None:
-        ending = Ending(job, edits, verdict, due, keep_effects(due, turn.session))
-        handler: Handler[Any] = Handler(job.dispatch.name, ending.keep_effects, blocking=True)
-        turn.moment.read()  # for those that come after it: it may take long
-        turn.call = Call(handler, job.event, turn.scope.ctx, None, job)
+def begin_keeping(turn: Turn, ending: Ending) -> None:
+    """Hand out the keeping of what is due."""
+    job = ending.job
+    handler: Handler[Any] = Handler(job.dispatch.name, ending.keep_effects, blocking=True)
+    turn.moment.read()  # for those that come after it: it may take long
+    turn.call = Call(handler, job.event, turn.scope.ctx, None, job)
 
 
 def end_keeping(

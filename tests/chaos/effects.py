@@ -120,7 +120,7 @@ class Client:
                 name = f"{'bad' if number % 3 == 0 else 'good'}{number}-{attempt}@example.org"
                 try:
                     if peer is None:
-                        peer = Peer(self._address).begin()
+                        peer = connected(self._address)
                 except (OSError, EndedError):
                     time.sleep(0.01)
                     continue
@@ -135,6 +135,16 @@ class Client:
                 break
         if peer is not None:
             peer.socket.close()
+
+
+def connected(address: str) -> Peer:
+    """One that may send messages."""
+    peer = Peer(address)
+    try:
+        return peer.begin()
+    except BaseException:
+        peer.socket.close()
+        raise
 
 
 def send(peer: Peer, name: str) -> object:
