@@ -253,19 +253,24 @@ class Keeper:
     """Keeps the effects of one message: `demyjpy.engine.connection.EffectKeeper`."""
 
     def __init__(self, journal: Journal, due: tuple[Requested, ...], session: str) -> None:
-        self._journal, self.due, self._session = journal, due, session
+        self._journal, self._due, self._session = journal, due, session
         self._number = journal.next_name()  # the order is that in which they were asked for
         self._name = ""
         self._is_left = False
 
     def keep(self) -> None:
         """Keep them, all or none: they are on the disk when this returns. It blocks."""
-        self._name = self._journal.keep(self.due, self._session, self._number)
+        self._name = self._journal.keep(self._due, self._session, self._number)
         if self._is_left:  # `leave` may have come before there was a name
-            self._journal.forget(self.due, self._name)
+            self._journal.forget(self._due, self._name)
+
+    def take(self) -> list[tuple[EffectFile, KeptEffect]]:
+        """Where those are that were kept."""
+        found = [self._journal.take(one) for one in self._due]
+        return [one for one in found if one is not None]
 
     def leave(self) -> None:
         """They are not to be done, although `keep` may still be at it."""
         self._is_left = True
         if self._name:
-            self._journal.forget(self.due, self._name)
+            self._journal.forget(self._due, self._name)

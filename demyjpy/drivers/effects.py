@@ -83,9 +83,9 @@ class _Waiting:
         # a filter that was loaded again has other classes of the same names
         return self.kind if self.kind and name_of_class(self.kind) == name else find_class(name)
 
-    def move_to(self, file: EffectFile, number: int) -> None:
+    def move_to(self, file: EffectFile, kept: KeptEffect) -> None:
         """It is kept in a file: what it holds of messages is no more needed in memory."""
-        self.file, self.number, self.keeper, self.held = file, number, None, 0
+        self.key, self.file, self.number, self.held = kept.key, file, kept.number, 0
         if messages_in(self.effect):
             release_messages(self.effect)
             self.effect = None
@@ -166,9 +166,7 @@ class Effects:
         )
         found = None if self._journal is None else self._journal.take(requested)
         if found is not None:
-            file, kept = found
-            waiting.key = kept.key
-            waiting.move_to(file, kept.number)
+            waiting.move_to(*found)
         else:
             waiting.held = len(messages_in(effect))
             if self._is_over or not self._has_room():
@@ -293,8 +291,7 @@ class Effects:
         """Begin to keep it, or to do it."""
         future: Future[Any]
         if waiting.keeper is not None:
-            keep = partial(self._keep, waiting.keeper)
-            future = perform_apart(keep, self._loop(), name="demyjpy-effect")
+            future = perform_apart(waiting.keeper.keep, self._loop(), name="demyjpy-effect")
         else:
             try:
                 effect = waiting.load()
@@ -307,11 +304,6 @@ class Effects:
                 loop, name = self._loop(), "demyjpy-effect"
                 future = perform_apart(performer, loop, effect, resources, name=name)
         future.add_done_callback(partial(self._ended, waiting))
-
-    def _keep(self, keeper: Keeper) -> tuple[EffectFile, KeptEffect] | None:
-        """Keep one before it is tried."""
-        keeper.keep()
-        return None if self._journal is None else self._journal.take(keeper.due[0])
 
     def _ended(self, waiting: _Waiting, done: "Future[Any]") -> None:
         with self._changed:
@@ -329,7 +321,7 @@ class Effects:
             error = "" if failure is None else why(failure)
         waiting.unload()
         if waiting.keeper is not None:
-            self._look_at_kept(waiting, error, None if error else done.result())
+            self._look_at_kept(waiting, waiting.keeper, error)
             return
         waiting.tries += 1
         is_over = not error or waiting.tries >= TRIES
@@ -346,9 +338,7 @@ class Effects:
         if is_over:
             waiting.opened.release()
 
-    def _look_at_kept(
-        self, waiting: _Waiting, error: str, found: tuple[EffectFile, KeptEffect] | None
-    ) -> None:
+    def _look_at_kept(self, waiting: _Waiting, keeper: Keeper, error: str) -> None:
         """It is on the disk now, or cannot be: then it is tried from memory all the same."""
         if error:
             self._log(waiting, f"cannot be kept, and is in memory only: {error}")
@@ -356,10 +346,9 @@ class Effects:
             self._running -= 1
             self._unkept -= 1
             waiting.keeper = None
-            if found is not None:
+            for file, kept in keeper.take():
                 self._held -= waiting.held
-                waiting.key = found[1].key
-                waiting.move_to(found[0], found[1].number)
+                waiting.move_to(file, kept)
             if self._queues[waiting.session][0] is waiting:
                 self._push(waiting.session, time.monotonic())
 

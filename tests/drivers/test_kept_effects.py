@@ -11,17 +11,26 @@ from attrs import frozen
 
 from demyjpy import (
     Continue,
+    HandlerError,
     Message,
     Reject,
     define_event_handlers,
     do,
     merge_handlers,
+    note,
     reject,
     running,
 )
+from demyjpy.drivers import effect_takeover
 from demyjpy.drivers import effects as effects_module
+from demyjpy.drivers.address import parse_address
+from demyjpy.drivers.effects import Effects
+from demyjpy.drivers.options import ServerOptions
+from demyjpy.drivers.resources import Opened
+from demyjpy.drivers.threads import ThreadServer
 from tests.drivers.filters import wait_until
 from tests.drivers.peer import WAIT, Peer
+from tests.drivers.test_effect_files import requested
 
 Told = "queue.SimpleQueue[Any]"
 
@@ -280,3 +289,59 @@ def test_a_filter_among_several_is_found_by_its_name(
     with running(lambda ctx: ctx, driver=driver, effects=directory):
         wait_until(log.records)
     assert "expected somebody who performs it" in log.take_one()
+
+
+def test_what_nobody_could_do_is_tried_again_with_a_new_filter(
+    told: Any, directory: Path, log: Any
+) -> None:
+    """As at SIGHUP; the resources of the old one are not held for it."""
+    refuse = {Nobody: lambda effect, resources: 1 / 0}
+    leave(directory, "threads", asking(told.put, ("accepted", Nobody("x")), asks=refuse), log)
+    able = {Nobody: lambda effect, resources: told.put(effect.text)}
+    ended: Any = queue.SimpleQueue()
+    options = ServerOptions(effects=directory)
+    with ThreadServer(parse_address("inet:0@127.0.0.1"), asking(told.put), options) as server:
+        wait_until(log.records)
+        log.take()
+        server.adopt(asking(told.put, asks=able), ended.put)
+        assert ended.get(timeout=WAIT) == ""
+        assert told.get(timeout=WAIT) == "x"
+        wait_until(lambda: not kept(directory))
+
+
+def test_what_a_process_leaves_is_taken_over_while_another_serves(
+    driver: str, told: Any, directory: Path, log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As what a worker leaves that has died."""
+    monkeypatch.setattr(effect_takeover, "LOOK", 0.01)
+    with running(asking(told.put), driver=driver, effects=directory):
+        other: Any = queue.SimpleQueue()
+        leave(directory, driver, asking(fail(other), ("accepted", Tell("x"))), log)
+        assert told.get(timeout=WAIT) == other.get()
+        wait_until(lambda: not kept(directory))
+
+
+def test_without_a_directory_nothing_is_kept() -> None:
+    """Nobody asks for it then."""
+    with pytest.raises(HandlerError, match="expected the directory of effects= to be open, got none"):
+        Effects(lambda: None, 1).keeper((), "s")  # type: ignore[arg-type,return-value]
+
+
+def test_what_is_no_effect_is_left_to_others(driver: str, told: Any, directory: Path) -> None:
+    """A note is for the log."""
+    handlers = asking(told.put, ("accepted", Tell("x")), decide=lambda ctx: note(ctx, "seen"))
+    with running(handlers, driver=driver, effects=directory) as address:
+        deliver(address)
+        assert told.get(timeout=WAIT)[0] == "x"
+
+
+def test_what_is_taken_after_the_end_stays_on_the_disk(directory: Path, told: Any, log: Any) -> None:
+    """The next process does it; what is not on the disk is lost."""
+    effects = Effects(lambda: None, 1, directory)  # type: ignore[arg-type,return-value]
+    effects.open()
+    due = requested(Tell("a"), Tell("b"))
+    effects.keeper(tuple(due[:1]), "s").keep()
+    effects.close()
+    effects.take(due, "s", Opened())
+    assert log.take_one() == "the effect Tell of archive is dropped: 0 wait already"
+    assert len(kept(directory)) == 1
