@@ -10,6 +10,7 @@ import pytest
 from demyjpy import (
     Continue,
     HandlerError,
+    Progress,
     Reject,
     TemporaryFailure,
     accept,
@@ -91,7 +92,7 @@ def test_what_cannot_be_kept_after_a_verdict_is_done_from_memory(
 def test_other_sessions_go_on_while_the_disk_is_slow(
     driver: str, told: Any, directory: Path, monkeypatch: pytest.MonkeyPatch, gate: Any
 ) -> None:
-    """Only the one whose effects are written waits for its verdict."""
+    """Only the one whose effects are written waits for its verdict, and gets signs of life."""
     is_at_it = threading.Event()
     keep = Journal.keep
 
@@ -105,11 +106,14 @@ def test_other_sessions_go_on_while_the_disk_is_slow(
     def handler(event: Any, ctx: Any) -> Any:
         return do(ctx, Tell("x")) if event.sender == "slow" else accept(ctx)
 
-    handlers = merge_handlers(asking(told.put), define_event_handlers({"mail": handler}, asks=PERFORMS))
+    slow_filter = define_event_handlers({"mail": handler}, asks=PERFORMS)
+    slow_filter.add("end_of_message", lambda event, ctx: ctx, progress=0.01)
+    handlers = merge_handlers(asking(told.put), slow_filter)
     with running(handlers, driver=driver, effects=directory) as address, Peer(address) as slow_one:
         slow_one.begin().ask(type(MESSAGE[0])("slow"))
         slow_one.say(*MESSAGE[1:])
         assert is_at_it.wait(WAIT)
+        assert slow_one.hear() == Progress()
         assert deliver(address, 2) == [Continue(), Continue()]
         gate.set()
         assert slow_one.hear_answer()[-1] == Continue()
