@@ -149,6 +149,7 @@ class AsyncServer(Server):
         """Accept no more, and say so when the last session has ended by itself."""
         self._retired = ended
         self._jobs.stop()
+        self.effects.stop()
         self._acceptor.close()
         if not self._sessions:
             ended()

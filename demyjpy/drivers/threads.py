@@ -158,6 +158,7 @@ class ThreadServer(Server):
     def retire(self, ended: Callable[[], None]) -> None:
         """Accept no more, and say so when the last session has ended by itself."""
         self._jobs.stop()
+        self.effects.stop()
         with self._changed:
             self._retired = ended
             self._changed.notify_all()
