@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from inspect import signature
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from attrs import field, fields_dict, frozen
+from attrs import converters, field, fields_dict, frozen
 from attrs import validators as v
 
 from demyjpy.context import check_mapping
 from demyjpy.drivers.spool import KEPT_IN_MEMORY, SpoolFile
-from demyjpy.engine.connection import Call, Observer, Setup
+from demyjpy.engine.connection import Call, EffectKeeper, Observer, Requested, Setup
 from demyjpy.engine.limits import Budget, Limits
 from demyjpy.engine.open_questions import Asked
 from demyjpy.engine.pipeline import as_on_connect
@@ -64,6 +65,8 @@ class ServerOptions:
     stops.
     ``spool``: the bytes of a message's body that are kept in memory; a larger body lies in a file
     without a name in the directory of TMPDIR. 0: each body lies in a file.
+    ``effects``: the directory in which effects are kept until they are done; None for memory, which the
+    process loses when it ends.
     ``settings``: a map that is given to the functions in ``resources=`` of a filter. ``load_timeout``:
     for opening these resources.
     ``blocking_threads``: for ``blocking=True`` handlers under asyncio. ``loop``: the event loop of the
@@ -88,6 +91,7 @@ class ServerOptions:
     write_timeout: float = field(converter=_seconds, default=300.0, validator=v.gt(0))
     grace: float = field(converter=_seconds, default=30.0, validator=v.ge(0))
     spool: int = field(default=KEPT_IN_MEMORY, validator=[v.instance_of(int), v.ge(0)])
+    effects: Path | None = field(default=None, converter=converters.optional(Path))
     settings: Mapping[str, Any] = field(factory=dict, converter=_settings)
     load_timeout: float = field(converter=_seconds, default=30.0, validator=v.gt(0))
     blocking_threads: int = field(default=64, validator=[v.instance_of(int), v.ge(1)])
@@ -123,6 +127,7 @@ class ServerOptions:
         *,
         defers_ends: bool = False,
         known_answer: Callable[[Asked], Outcome | None] = lambda asked: None,
+        keep_effects: Callable[[tuple[Requested, ...], str], EffectKeeper] | None = None,
     ) -> Setup:
         """The engine's part of it, checked; what else it takes is the driver's."""
         return Setup(
@@ -137,6 +142,7 @@ class ServerOptions:
             spool=Spooling(self.spool, SpoolFile.open),
             known_answer=known_answer,
             wall=time.time,
+            keep_effects=None if self.effects is None else keep_effects,
         )
 
 

@@ -11,6 +11,7 @@ from demyjpy.engine.chain_end import DONE, begin_end, edits_of, go_on_end
 from demyjpy.engine.chain_flow import keep_recipient, settle
 from demyjpy.engine.connection import Agreed, Job, Setup
 from demyjpy.engine.dispatch import ANSWERED, OF_CONNECTION, agreed_table
+from demyjpy.engine.effect_keeping import Ending, begin_keeping
 from demyjpy.engine.filter_view import FilterView, in_view, views_of
 from demyjpy.engine.handler_results import CONTINUE, verdict_of_one
 from demyjpy.engine.known_answers import at_once_for
@@ -111,7 +112,7 @@ def _agreed(
 
 
 def _settle(turn: Turn, job: Job) -> None:
-    """Decide the answer to an event, send it if one is due, and see what ends with it.
+    """Decide the answer to an event; effects that are due by it are kept before it is sent.
 
     Edits go out at end of message only: elsewhere both MTAs give up the filter (protocol file,
     section 8.4). What a verdict ends is in section 8.5.
@@ -137,14 +138,34 @@ def _settle(turn: Turn, job: Job) -> None:
             edits, verdict = _edits_of_all(turn, members, job, verdict)
         elif letter == RCPT and not refuses(verdict) and not is_rejected(turn):
             keep_recipient(turn, members, job.event)
-    sent = b""
+    keep = turn.setup.keep_effects
+    if keep is not None and _is_answered(job, verdict) and _ends_message(turn, job, verdict):
+        due = turn.due_by(verdict)
+        if due:
+            begin_keeping(turn, Ending(job, edits, verdict, due, keep(due, turn.session)))
+            return
+    answer_event(turn, job, edits, verdict)
+
+
+def _is_answered(job: Job, verdict: Verdict) -> bool:
+    """Whether an answer is sent now."""
     # libmilter answers a last chunk and its end each; the MTA waits for one answer (section 4.8)
     waits = job.last_chunk and not decides(verdict)
-    if job.dispatch.replies and not waits:
+    return job.dispatch.replies and not waits
+
+
+def _ends_message(turn: Turn, job: Job, verdict: Verdict) -> bool:
+    return turn.scope.phase in IN_MESSAGE and ends_message(job.dispatch.name, verdict)
+
+
+def answer_event(turn: Turn, job: Job, edits: tuple[Modification, ...], verdict: Verdict) -> None:
+    """Send an answer that is decided, if one is due, and see what ends with it."""
+    sent = b""
+    if _is_answered(job, verdict):
         sent = encode_answer(edits, verdict, turn.agreed.agreement.leading_space)
         turn.send(sent)
     turn.observe_job(job, (*edits, verdict) if sent else (), sent)
-    if sent and turn.scope.phase in IN_MESSAGE and ends_message(job.dispatch.name, verdict):
+    if sent and _ends_message(turn, job, verdict):
         if job.last_chunk:
             turn.intake.packets.popleft()  # its end has been answered
         turn.scope.show_macros()  # for abort handlers, if no other has looked

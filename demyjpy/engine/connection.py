@@ -4,7 +4,7 @@ All are frozen: `demyjpy.engine.pipeline` makes the next from the last. No decis
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from attrs import field, frozen
 from pyrsistent import pmap
@@ -105,6 +105,16 @@ class Step:
 Observer: TypeAlias = Callable[[Step], None]
 
 
+class EffectKeeper(Protocol):
+    """Keeps effects of one message; it is the driver's."""
+
+    def keep(self) -> None:
+        """Keep them, all or none; whatever stands in the way is raised. It may block."""
+
+    def leave(self) -> None:
+        """They are not to be done, although `keep` may still be at it."""
+
+
 @frozen(eq=False)
 class Setup:
     """What is the same for all connections of a server. Two are never the same.
@@ -117,7 +127,8 @@ class Setup:
     that it needs. ``spool`` is where large bodies are kept; None for memory. ``stand_in`` is called in
     place of each ``on_error`` that is a function, the server's or a filter's: so it is where a tape is
     played. ``wall`` is the clock of `demyjpy.now` (seconds since 1970). ``cache`` holds how connections
-    begin: it is the same for all, unless functions of the user's have a say in it.
+    begin: it is the same for all, unless functions of the user's have a say in it. ``keep_effects``
+    gives what keeps effects before the verdict on their message leaves; None if nobody keeps them.
     """
 
     on_connect: Callable[[Context], Context]
@@ -137,6 +148,9 @@ class Setup:
         default=own_questions, kw_only=True
     )
     wall: Callable[[], float] | None = field(default=None, kw_only=True)
+    keep_effects: "Callable[[tuple[Requested, ...], str], EffectKeeper] | None" = field(
+        default=None, kw_only=True
+    )
 
 
 @frozen

@@ -275,6 +275,12 @@ COMMAND: Final = Command(
                     "name in TMPDIR, which should be on a disk",
                 ),
                 argument(
+                    "--effects",
+                    metavar="DIRECTORY",
+                    help="where effects of filters are kept until they are done, so that they survive "
+                    "the process (default: in memory)",
+                ),
+                argument(
                     "--max-connections-per-peer",
                     metavar="N",
                     type=COUNT,
