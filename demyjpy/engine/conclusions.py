@@ -11,6 +11,7 @@ from demyjpy.engine.chain_end import DONE, begin_end, edits_of, go_on_end
 from demyjpy.engine.chain_flow import keep_recipient, settle
 from demyjpy.engine.connection import Agreed, Job, Setup
 from demyjpy.engine.dispatch import ANSWERED, OF_CONNECTION, agreed_table
+from demyjpy.engine.fact_keeping import first_facts, keepers_of
 from demyjpy.engine.filter_view import FilterView, in_view, views_of
 from demyjpy.engine.handler_results import CONTINUE, verdict_of_one
 from demyjpy.engine.known_answers import answered_at_once
@@ -78,6 +79,8 @@ def _agree(turn: Turn, job: Job) -> None:
         turn.note(error, "options")
         turn.hang_up()
         return
+    if turn.agreed.facts is not None:
+        scope.ctx = scope.ctx.set("facts", turn.agreed.facts)
     scope.initial = scope.ctx
     scope.phase = Phase.READY
     turn.send(packet)
@@ -103,10 +106,15 @@ def _agreed(
         )
     policies = policies_of(registry)
     tried = frozenset(number for number, one in enumerate(policies) if not one.is_enforced)
-    watched = make_routes(table, agreement, setup.defers, members, tried=tried)
+    facts = first_facts(registry, setup.trusted_relays)
+    keepers = {} if facts is None else keepers_of(facts.names)
+    plain = partial(make_routes, table, agreement, setup.defers, members, tried=tried, keepers=keepers)
     at_once = partial(answered_at_once, setup, registry, alone=not views)
-    routes = make_routes(table, agreement, setup.defers, members, at_once, tried=tried)
-    agreed = Agreed(agreement, table, routes, members, views, watched, policies, tried)
+    agreed = Agreed(
+        *(agreement, table, plain(at_once), members, views, plain(), policies, tried),
+        facts=facts,
+        keepers=keepers,
+    )
     return agreed, join_frame(*encode_action(reply))
 
 
@@ -135,8 +143,8 @@ def _settle(turn: Turn, job: Job) -> None:
         verdict = job.verdicts[-1][1] if is_known else _known(turn, settle(turn, members, job))
         if letter == BODYEOB:
             edits, verdict = _edits_of_all(turn, members, job, verdict)
-        elif letter == RCPT and not refuses(verdict) and not is_rejected(turn):
-            keep_recipient(turn, members, job.event)
+    if letter == RCPT and not refuses(verdict) and not is_rejected(turn):
+        keep_recipient(turn, job.event)
     sent = b""
     # libmilter answers a last chunk and its end each; the MTA waits for one answer (section 4.8)
     waits = job.last_chunk and not decides(verdict)

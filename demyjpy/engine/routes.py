@@ -1,12 +1,14 @@
 """What the hot path looks up: all that the negotiation decides about a command in a phase."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from attrs import frozen
 
 from demyjpy.context import Context
 from demyjpy.engine.dispatch import Dispatch, Table
+from demyjpy.engine.fact_keeping import Keep
 from demyjpy.engine.letters import (
     ABORT,
     BODY,
@@ -32,6 +34,7 @@ from demyjpy.wire.framing import join_frame
 _LETTERS: Final = (CONNECT, HELO, MAIL, RCPT, DATA, HEADER, EOH, BODY, BODYEOB, ABORT)
 
 _CONTINUE: Final = join_frame(Response.CONTINUE)
+_NO_KEEPERS: Final[Mapping[int, Keep]] = MappingProxyType({})
 
 
 @frozen
@@ -40,7 +43,8 @@ class Route:
 
     ``move`` is what it does to the session, ``weight`` what it counts; ``calls`` are the handlers to
     call: the place of each in their chain, its function, and itself. ``grants`` are the actions of each
-    place. It may end a message that was open (``leaves``).
+    place. It may end a message that was open (``leaves``). ``keep`` is what is kept of its event for
+    facts, None if nothing is.
     """
 
     dispatch: Dispatch
@@ -50,6 +54,7 @@ class Route:
     weight: Weight
     leaves: bool
     grants: tuple[frozenset[str], ...]
+    keep: Keep | None = None
 
 
 Routes: TypeAlias = dict[Phase, dict[int, Route]]
@@ -62,6 +67,7 @@ def make_routes(
     members: Members | None,
     at_once: Callable[[int, Handler[Any]], Callable[[Any, Context], Any]] | None = None,
     tried: frozenset[int] = frozenset(),
+    keepers: Mapping[int, Keep] = _NO_KEEPERS,
 ) -> Routes | None:
     """The routes of a negotiated connection; None if handlers see its macros, as for an observer.
 
@@ -69,7 +75,7 @@ def make_routes(
     is handled by one that waits for answers. ``at_once`` makes a function of one that has only questions
     about a recipient of its own, which may be answered at once (see `known_answers`). Nor has what
     several filters (``members``) do not all get as soon as it comes. What filters queue that are only
-    ``tried`` is for a turn to withhold.
+    ``tried`` is for a turn to withhold. ``keepers`` say what is kept for facts, by letter.
     """
     if table[MACRO].chain:
         return None
@@ -96,7 +102,8 @@ def make_routes(
         phase: {
             dispatch.letter: route
             for dispatch in plain
-            if (route := _route(dispatch, phase, agreement, members, at_once, tried)) is not None
+            if (route := _route(dispatch, phase, agreement, members, at_once, tried, keepers))
+            is not None
         }
         for phase in (Phase.READY, Phase.CONNECTED, *IN_MESSAGE)
     }
@@ -109,6 +116,7 @@ def _route(
     members: Members | None,
     at_once: Callable[[int, Handler[Any]], Callable[[Any, Context], Any]] | None,
     tried: frozenset[int],
+    keepers: Mapping[int, Keep],
 ) -> Route | None:
     letter, chain = dispatch.letter, dispatch.chain
     if letter == BODY and not chain and (members is None or not members.gives_messages):
@@ -140,4 +148,5 @@ def _route(
             else (agreement.actions if members is None else members.filters[number].actions)
             for number, _ in chain
         ),
+        keep=keepers.get(letter),
     )
