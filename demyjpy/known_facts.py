@@ -94,6 +94,7 @@ def is_trusted(address: object, relays: tuple[Network, ...]) -> bool:
 
 _TO_NOBODY: Final[PVector[ev.Recipient]] = pvector()
 _AT_CLIENT: Final = Way()
+_BEFORE_HEADER: Final = Way(None, "open")
 
 
 @frozen
@@ -129,9 +130,7 @@ class KnownFacts:
 
     def with_connect(self, event: ev.Connect) -> "KnownFacts":
         """A client has connected."""
-        is_relay = is_trusted(event.address, self.relays)
-        way = Way(None, "open") if is_relay else _AT_CLIENT
-        return KnownFacts(self.names, self.relays, event, way=way)
+        return KnownFacts(self.names, self.relays, event).before_header()
 
     def with_hello(self, event: ev.Hello) -> "KnownFacts":
         """It has greeted, perhaps once more."""
@@ -169,11 +168,27 @@ class KnownFacts:
             way,
         )
 
+    def before_header(self) -> "KnownFacts":
+        """The way of the mail before the first field has come: it goes on if the client is a relay."""
+        address = None if self.connect is None else self.connect.address
+        return self.on(_BEFORE_HEADER if is_trusted(address, self.relays) else _AT_CLIENT)
+
+    def with_fields(self, fields: Iterable[tuple[str, str]]) -> "KnownFacts":
+        """After a header of these fields, name and value each, in place of what has come before."""
+        known = self.before_header()
+        for name, value in fields:
+            known = known.with_field(name, value)
+        return known.with_end_of_headers(None)
+
+    def with_field(self, name: str, value: str) -> "KnownFacts":
+        """A header field has come."""
+        if self.way.state != "open" or name.lower() != "received":
+            return self
+        return self.on(self.way.after(value, self.relays))
+
     def with_header(self, event: ev.Header) -> "KnownFacts":
         """A header field has come."""
-        if self.way.state != "open" or event.name.lower() != "received":
-            return self
-        return self.on(self.way.after(event.value, self.relays))
+        return self.with_field(event.name, event.value)
 
     def with_end_of_headers(self, event: Any) -> "KnownFacts":
         """All of them have."""

@@ -4,12 +4,14 @@ It lies in the context, under the key ``facts``, which is there only if a filter
 ends with the message as the context does. What each filter may read is for `demyjpy.engine.filter_view`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from demyjpy.context import Context
 from demyjpy.engine.letters import CONNECT, EOH, HEADER, HELO, MAIL, RCPT
+from demyjpy.events import Header
 from demyjpy.known_facts import LISTENERS, KnownFacts, Network
+from demyjpy.message import Field
 from demyjpy.registry import Registry
 
 Keep: TypeAlias = Callable[[Context, Any], Context]
@@ -47,6 +49,24 @@ def keepers_of(names: frozenset[str]) -> Mapping[int, Keep]:
         for wanted, listen in (LISTENERS[name],)
         if wanted & names
     }
+
+
+def shown_again(ctx: Context, event: Any, fields: Sequence[Field], index: int) -> Context:
+    """The context for a filter that gets a message at its end, as the filters before it made it.
+
+    ``event`` is the one of that ``index`` of its kind, ``fields`` are those of the header. What can be
+    read from these is read anew.
+    """
+    known = ctx.get("facts")
+    if not isinstance(known, KnownFacts):
+        return ctx  # as below
+    if isinstance(event, Header):
+        after = (known if index else known.before_header()).with_header(event)
+    elif index:
+        return ctx
+    else:
+        after = known.with_fields((one.name, one.raw) for one in fields)
+    return ctx if after is known else ctx.set("facts", after)
 
 
 def _keeper(listen: Callable[[KnownFacts, Any], KnownFacts]) -> Keep:

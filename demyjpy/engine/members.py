@@ -5,7 +5,7 @@ the registries and from the negotiation alone is worked out here, once. What hap
 in `demyjpy.engine.chain_state`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from attrs import field, frozen
@@ -84,7 +84,8 @@ class Members:
     ``differs``: two or more may edit, so their edits become one plan.
 
     ``keeps_fields`` and ``keeps_recipients``: what that plan needs to know of the message. ``may_wait``:
-    some filter may have to wait for the end of those before it.
+    some filter may have to wait for the end of those before it. ``rereads``: the numbers of filters that
+    read facts from the header, which one before them may edit.
     """
 
     filters: tuple[Member, ...]
@@ -92,6 +93,7 @@ class Members:
     keeps_fields: bool
     keeps_recipients: bool
     may_wait: bool
+    rereads: frozenset[int] = frozenset()
     gives_messages: bool = field(init=False)
     waits_at_first: Waits = field(init=False, repr=False)
 
@@ -172,12 +174,14 @@ def members_of(
     if (edits_header and HEADER in off) or (edits_recipients and RCPT in off):
         differs = False
     waits = Members(filters, False, False, False, False).waits_at_first
+    rereads = _rereading(parts, filters)
     members = Members(
         filters,
         differs,
-        keeps_fields=differs and edits_header,
+        keeps_fields=(differs and edits_header) or bool(rereads),
         keeps_recipients=differs and edits_recipients,
-        may_wait=bool(waits),
+        may_wait=bool(waits or rereads),
+        rereads=rereads,
     )
     missing = sorted(_NAMES[one] for one in _OF_VALUES & off)
     if members.gives_messages and missing:
@@ -186,6 +190,16 @@ def members_of(
             "needs: leave these events switched on"
         )
     return members
+
+
+def _rereading(parts: Sequence[Registry], filters: Sequence[Member]) -> frozenset[int]:
+    """The filters that read facts from the header, behind one that may edit it."""
+    editors = [number for number, one in enumerate(filters) if one.actions & HEADER_EDITS]
+    return frozenset(
+        number
+        for number, part in enumerate(parts)
+        if "origin_client" in part.declarations.facts and any(one < number for one in editors)
+    )
 
 
 _OF_VALUES: Final = frozenset({MAIL, RCPT, HEADER, BODY})
