@@ -20,9 +20,10 @@ Network: TypeAlias = IPv4Network | IPv6Network
 def as_networks(given: str | Iterable[object]) -> tuple[Network, ...]:
     """Networks as people write them: ``"192.0.2.0/24"``, one or many; a single address is one, too.
 
-    `ValueError` for what is none.
+    In a text commas stand between them. `ValueError` for what is none.
     """
-    return tuple(ip_network(str(one)) for one in ((given,) if isinstance(given, str) else given))
+    several = given.split(",") if isinstance(given, str) else given
+    return tuple(ip_network(str(one).strip()) for one in several)
 
 
 @frozen
