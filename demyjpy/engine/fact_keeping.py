@@ -57,9 +57,7 @@ def shown_again(ctx: Context, event: Any, fields: Sequence[Field], index: int) -
     ``event`` is the one of that ``index`` of its kind, ``fields`` are those of the header. What can be
     read from these is read anew.
     """
-    known = ctx.get("facts")
-    if not isinstance(known, KnownFacts):
-        return ctx  # as below
+    known: KnownFacts = ctx["facts"]  # of several filters none can have spoilt it
     if isinstance(event, Header):
         after = (known if index else known.before_header()).with_header(event)
     elif index:

@@ -57,7 +57,7 @@ class FilterView:
     def enter(self, outer: Context) -> Context:
         """The context as the filter sees it: its own actions, and the facts and answers it may read."""
         seen = outer if self.actions is None else outer.set("actions", self.actions)
-        if self.facts is not None and "facts" in outer:
+        if self.facts is not None:
             seen = seen.set("facts", outer["facts"].of(self.facts))
         return self.show_answers(seen) if "answers" in outer else seen
 
@@ -83,7 +83,7 @@ class FilterView:
         after = after if self.actions is None else after.set("actions", outer["actions"])
         if self.has_answers and "answers" in outer:
             after = after.set("answers", outer["answers"])
-        if self.facts is not None and "facts" in outer:
+        if self.facts is not None:
             after = after.set("facts", outer["facts"])
         return after
 

@@ -61,7 +61,8 @@ class Member:
     ``actions``: what it declared and was granted. ``handled``: the letters of events for which it has
     handlers; ``answered``: those of them that it may answer. ``alternative``: see `Declarations`.
     ``limit``: the largest message, in bytes, that its message handler gets whole; None without such a
-    handler. ``beyond``: what it does with a larger one.
+    handler. ``beyond``: what it does with a larger one. ``reads_header``: it reads facts
+    from the header.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Member:
     alternative: str = ""
     limit: int | None = None
     beyond: Beyond = "headers"
+    reads_header: bool = False
 
     def has_more(self, letter: int) -> bool:
         """Whether it has a handler for this content or what comes after it in a message."""
@@ -126,11 +128,12 @@ class Members:
             if number in done:
                 continue
             waiting: set[int] = set()
+            is_reader = one.reads_header and header_edited  # as one with a header handler
             for letter in (*CONTENT, MESSAGE):
                 edited = (letter != BODY and header_edited) or (
                     letter in (BODY, MESSAGE) and body_edited
                 )
-                if letter in one.handled and (edited or waiting):
+                if letter in one.handled and (edited or waiting or is_reader):
                     waiting.add(letter)
             if waiting:
                 waits[number] = frozenset(waiting)
@@ -174,7 +177,7 @@ def members_of(
     if (edits_header and HEADER in off) or (edits_recipients and RCPT in off):
         differs = False
     waits = Members(filters, False, False, False, False).waits_at_first
-    rereads = _rereading(parts, filters)
+    rereads = _rereading(filters)
     members = Members(
         filters,
         differs,
@@ -192,14 +195,11 @@ def members_of(
     return members
 
 
-def _rereading(parts: Sequence[Registry], filters: Sequence[Member]) -> frozenset[int]:
+def _rereading(filters: Sequence[Member]) -> frozenset[int]:
     """The filters that read facts from the header, behind one that may edit it."""
     editors = [number for number, one in enumerate(filters) if one.actions & HEADER_EDITS]
-    return frozenset(
-        number
-        for number, part in enumerate(parts)
-        if "origin_client" in part.declarations.facts and any(one < number for one in editors)
-    )
+    first = min(editors, default=len(filters))
+    return frozenset(n for n, one in enumerate(filters) if one.reads_header and n > first)
 
 
 _OF_VALUES: Final = frozenset({MAIL, RCPT, HEADER, BODY})
@@ -220,6 +220,7 @@ def _member(part: Registry, granted: frozenset[str]) -> Member:
         part.declarations.alternative,
         handled[MESSAGE].limit if MESSAGE in handled else None,
         handled[MESSAGE].beyond if MESSAGE in handled else "headers",
+        "origin_client" in part.declarations.facts,
     )
 
 
