@@ -212,6 +212,7 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
     questions = scope.questions
     events: list[Any] = []  # events of the message that filters get as a value at its end
     keeps = members is not None and members.gives_messages
+    tells = agreed.facts is not None
     most = min(limits.message, most_kept(connection.setup, members)) if keeps else limits.message
     many = most_events(connection.setup) if keeps else 0
     earlier: list[bytes] = []  # answers to this read, but for the last
@@ -304,6 +305,8 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
                 phase = move.following
                 here = routes[phase]
             answer = route.answer
+            if tells and letter != RCPT and route.keep is not None:
+                ctx, is_changed = route.keep(ctx, event), True
             for place, function, handler in route.calls:
                 if shown is not macros:
                     if shown is not None or ctx.get("macros") is not macros:
@@ -351,6 +354,8 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
                 events.append(event)
                 if len(events) > many:
                     most = 0  # what comes next is for the turn, which writes them to a file
+            if tells and letter == RCPT and route.keep is not None:  # it stands
+                ctx, is_changed = route.keep(ctx, event), True
             if out and answer:
                 earlier.append(out)
             out = answer or out

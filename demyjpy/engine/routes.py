@@ -1,12 +1,14 @@
 """What the hot path looks up: all that the negotiation decides about a command in a phase."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from attrs import frozen
 
 from demyjpy.context import Context
 from demyjpy.engine.dispatch import Dispatch, Table
+from demyjpy.engine.fact_keeping import Keep
 from demyjpy.engine.letters import (
     ABORT,
     BODY,
@@ -49,6 +51,7 @@ def _wait_for_answers(event: Any, ctx: Context) -> Any:
 
 
 _CONTINUE: Final = join_frame(Response.CONTINUE)
+_NO_KEEPERS: Final[Mapping[int, Keep]] = MappingProxyType({})
 
 
 @frozen
@@ -58,7 +61,7 @@ class Route:
     ``move`` is what it does to the session, ``weight`` what it counts; ``calls`` are the handlers to
     call: the place of each in their chain, its function, and itself. ``grants`` are the actions of each
     place. It may end a message that was open (``leaves``). ``at_once`` asks questions whose answers are
-    known (see `known_answers`).
+    known (see `known_answers`). ``keep`` is what is kept of its event for facts, None if nothing is.
     """
 
     dispatch: Dispatch
@@ -69,6 +72,7 @@ class Route:
     leaves: bool
     grants: tuple[frozenset[str], ...]
     at_once: AtOnce | None = None
+    keep: Keep | None = None
 
 
 Routes: TypeAlias = dict[Phase, dict[int, Route]]
@@ -81,13 +85,15 @@ def make_routes(
     members: Members | None,
     at_once: Callable[[Dispatch], AtOnce | None] = lambda dispatch: None,
     tried: frozenset[int] = frozenset(),
+    keepers: Mapping[int, Keep] = _NO_KEEPERS,
 ) -> Routes | None:
     """The routes of a negotiated connection; None if handlers see its macros, as for an observer.
 
     ``defers`` says which handlers the driver calls itself: what those handle has no route. Nor has what
     is handled by one that waits for answers, if ``at_once`` gives nothing that finds those that are
     known (see `known_answers`). Nor has what several filters (``members``) do not all get as soon as it
-    comes. What filters queue that are only ``tried`` is for a turn to withhold.
+    comes. What filters queue that are only ``tried`` is for a turn to withhold. ``keepers`` say what is
+    kept for facts, by letter.
     """
     if table[MACRO].chain:
         return None
@@ -110,7 +116,7 @@ def make_routes(
         phase: {
             dispatch.letter: route
             for dispatch, asks in plain
-            if (route := _route(dispatch, phase, agreement, members, asks, tried)) is not None
+            if (route := _route(dispatch, phase, agreement, members, asks, tried, keepers)) is not None
         }
         for phase in (Phase.READY, Phase.CONNECTED, *IN_MESSAGE)
     }
@@ -123,6 +129,7 @@ def _route(
     members: Members | None,
     at_once: AtOnce | None,
     tried: frozenset[int],
+    keepers: Mapping[int, Keep],
 ) -> Route | None:
     letter, chain = dispatch.letter, dispatch.chain
     if letter == BODY and not chain and (members is None or not members.gives_messages):
@@ -155,4 +162,5 @@ def _route(
             for number, _ in chain
         ),
         at_once=at_once,
+        keep=keepers.get(letter),
     )
