@@ -90,7 +90,7 @@ async def _read(reader: Any, most: int) -> bytes:
 
 
 async def _write(writer: Any, given: bytes) -> None:
-    with suppress(ConnectionError):  # it need not read
+    with suppress(ConnectionError, RuntimeError):  # it need not read; uvloop raises the second
         writer.write(given)
         await writer.drain()
         writer.close()
