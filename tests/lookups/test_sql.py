@@ -214,7 +214,7 @@ def test_a_database_that_crashes_comes_back(server):
     read = SqlRead("select 1")
 
     async def main(database):
-        found = [await ask_once(read, {"sql": database})]
+        found = [await until(Answered, read, {"sql": database})]
         server.stop()
         found.append(await until(Failed, read, {"sql": database}))
         await asyncio.to_thread(server.start)
