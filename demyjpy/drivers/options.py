@@ -7,10 +7,10 @@ import itertools
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from inspect import signature
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -28,6 +28,7 @@ from demyjpy.engine.stock import Spooling
 from demyjpy.engine.tape import Watcher
 from demyjpy.errors import DeadlineError
 from demyjpy.filter_policy import OnError
+from demyjpy.known_facts import as_networks
 from demyjpy.questions import Outcome
 from demyjpy.registry import Handler
 
@@ -37,11 +38,6 @@ LOOPS: Final = ("asyncio", "uvloop")
 def _seconds(value: float) -> float:
     """As much as the system can wait: ``math.inf`` is for ever, nearly."""
     return min(value, threading.TIMEOUT_MAX)
-
-
-def _networks(given: str | Iterable[str]) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Networks as people write them: ``"192.0.2.0/24"``, one or many; a single address is one, too."""
-    return tuple(ip_network(str(one)) for one in ((given,) if isinstance(given, str) else given))
 
 
 def _settings(given: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -57,8 +53,10 @@ class ServerOptions:
     ``max_connections``: how many at once in each process; more wait in the backlog, or are answered
     tempfail at once, as ``when_full`` says. ``max_connections_per_peer``: how many of these from one
     IP address; more are answered tempfail. ``allow``: the networks that TCP peers may come from, all
-    if there are none. ``idle_timeout``: without a byte from the MTA (libmilter's MI_TIMEOUT, 7210: an
-    SMTP client may idle). ``negotiate_timeout``: from the connection to the end of the negotiation.
+    if there are none. ``trusted_relays``: the networks of relays whose ``Received`` fields are believed
+    when a filter reads ``facts(ctx).origin_client``. ``idle_timeout``: without a byte from the MTA
+    (libmilter's MI_TIMEOUT, 7210: an SMTP client may idle).
+    ``negotiate_timeout``: from the connection to the end of the negotiation.
     ``write_timeout``: with bytes that the MTA does not take. ``handler_timeout``: for one call of a
     handler that runs apart and has no ``timeout=`` of its own. ``warn_blocked``: what a handler may
     block the event loop before the log names it. ``grace``: for messages in flight when the milter
@@ -83,7 +81,8 @@ class ServerOptions:
         default=None, validator=v.optional([v.instance_of(int), v.ge(1)])
     )
     when_full: Literal["wait", "tempfail"] = field(default="wait", validator=v.in_(("wait", "tempfail")))
-    allow: tuple[IPv4Network | IPv6Network, ...] = field(converter=_networks, default=())
+    allow: tuple[IPv4Network | IPv6Network, ...] = field(converter=as_networks, default=())
+    trusted_relays: tuple[IPv4Network | IPv6Network, ...] = field(converter=as_networks, default=())
     negotiate_timeout: float = field(converter=_seconds, default=60.0, validator=v.gt(0))
     handler_timeout: float = field(converter=_seconds, default=600.0, validator=v.gt(0))
     warn_blocked: float = field(converter=_seconds, default=0.2, validator=v.gt(0))
@@ -143,6 +142,7 @@ class ServerOptions:
             known_answer=known_answer,
             wall=time.time,
             keep_effects=None if self.effects is None else keep_effects,
+            trusted_relays=self.trusted_relays,
         )
 
 

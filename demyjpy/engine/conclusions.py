@@ -12,9 +12,10 @@ from demyjpy.engine.chain_flow import keep_recipient, settle
 from demyjpy.engine.connection import Agreed, Job, Setup
 from demyjpy.engine.dispatch import ANSWERED, OF_CONNECTION, agreed_table
 from demyjpy.engine.effect_keeping import Ending, begin_keeping
+from demyjpy.engine.fact_keeping import first_facts, keepers_of
 from demyjpy.engine.filter_view import FilterView, in_view, views_of
 from demyjpy.engine.handler_results import CONTINUE, verdict_of_one
-from demyjpy.engine.known_answers import answered_at_once
+from demyjpy.engine.known_answers import at_once_for
 from demyjpy.engine.letters import ABORT, BODY, BODYEOB, MACRO, OPTNEG, QUIT, QUIT_NC, RCPT
 from demyjpy.engine.members import Members, members_of
 from demyjpy.engine.negotiation import Agreement, check_reply, with_data_size
@@ -79,6 +80,8 @@ def _agree(turn: Turn, job: Job) -> None:
         turn.note(error, "options")
         turn.hang_up()
         return
+    if turn.agreed.facts is not None:
+        scope.ctx = scope.ctx.set("facts", turn.agreed.facts)
     scope.initial = scope.ctx
     scope.phase = Phase.READY
     turn.send(packet)
@@ -104,10 +107,15 @@ def _agreed(
         )
     policies = policies_of(registry)
     tried = frozenset(number for number, one in enumerate(policies) if not one.is_enforced)
-    watched = make_routes(table, agreement, setup.defers, members, tried=tried)
-    at_once = partial(answered_at_once, setup, registry, alone=not views)
-    routes = make_routes(table, agreement, setup.defers, members, at_once, tried=tried)
-    agreed = Agreed(agreement, table, routes, members, views, watched, policies, tried)
+    facts = first_facts(registry, setup.trusted_relays)
+    keepers = {} if facts is None else keepers_of(facts.names)
+    plain = partial(make_routes, table, agreement, setup.defers, members, tried=tried, keepers=keepers)
+    at_once = partial(at_once_for, setup, registry, alone=not views)
+    agreed = Agreed(
+        *(agreement, table, plain(at_once), members, views, plain(), policies, tried),
+        facts=facts,
+        keepers=keepers,
+    )
     return agreed, join_frame(*encode_action(reply))
 
 
@@ -136,8 +144,8 @@ def _settle(turn: Turn, job: Job) -> None:
         verdict = job.verdicts[-1][1] if is_known else _known(turn, settle(turn, members, job))
         if letter == BODYEOB:
             edits, verdict = _edits_of_all(turn, members, job, verdict)
-        elif letter == RCPT and not refuses(verdict) and not is_rejected(turn):
-            keep_recipient(turn, members, job.event)
+    if letter == RCPT and not refuses(verdict) and not is_rejected(turn):
+        keep_recipient(turn, job.event)
     keep = turn.setup.keep_effects
     if keep is not None and _is_answered(job, verdict) and _ends_message(turn, job, verdict):
         due = turn.due_by(verdict)

@@ -17,6 +17,7 @@ from demyjpy.engine.cache import Cache, Caches
 from demyjpy.engine.chain_state import NEW_MESSAGE, ChainState
 from demyjpy.engine.decisions import NO_DECISIONS, Decisions
 from demyjpy.engine.dispatch import Chain, Dispatch, Table
+from demyjpy.engine.fact_keeping import Keep
 from demyjpy.engine.filter_view import FilterView
 from demyjpy.engine.letters import BODYEOB
 from demyjpy.engine.limits import NOTHING_COUNTED, Budget, Counts, Limits
@@ -35,6 +36,7 @@ from demyjpy.engine.phases import IN_MESSAGE, Phase
 from demyjpy.engine.routes import Routes
 from demyjpy.engine.stock import Spooling
 from demyjpy.filter_policy import NO_POLICY, OnError, Policy, check_on_error
+from demyjpy.known_facts import KnownFacts, Network
 from demyjpy.message import Message
 from demyjpy.questions import Ask, Outcome
 from demyjpy.registry import Handler
@@ -126,9 +128,11 @@ class Setup:
     ``budget`` is what a connection may use until `demyjpy.engine.pipeline.go_on` is called; None for all
     that it needs. ``spool`` is where large bodies are kept; None for memory. ``stand_in`` is called in
     place of each ``on_error`` that is a function, the server's or a filter's: so it is where a tape is
-    played. ``wall`` is the clock of `demyjpy.now` (seconds since 1970). ``cache`` holds how connections
-    begin: it is the same for all, unless functions of the user's have a say in it. ``keep_effects``
-    gives what keeps effects before the verdict on their message leaves; None if nobody keeps them.
+    played. ``wall`` is the clock of `demyjpy.now` (seconds since 1970). ``trusted_relays`` are the
+    networks of relays whose ``Received`` fields are believed (see `demyjpy.Facts`). ``cache`` holds how
+    connections begin: it is the same for all, unless functions of the user's have a say in it.
+    ``keep_effects`` gives what keeps effects before the verdict on their message leaves; None if nobody
+    keeps them.
     """
 
     on_connect: Callable[[Context], Context]
@@ -151,6 +155,7 @@ class Setup:
     keep_effects: "Callable[[tuple[Requested, ...], str], EffectKeeper] | None" = field(
         default=None, kw_only=True
     )
+    trusted_relays: tuple[Network, ...] = field(default=(), kw_only=True)
 
 
 @frozen
@@ -260,7 +265,8 @@ class Agreed:
     one that writes a tape. ``members`` are the filters of a merged one; None if it is one filter.
     ``views`` are how each of them sees the context. ``policies`` are those of the filters, by number;
     empty if none has one. ``tried`` are the numbers of filters that are only tried: what they say does
-    not count.
+    not count. ``facts``: what is known of a session when it begins, None if no filter reads any;
+    ``keepers``: what is kept of its events for these, by letter.
     """
 
     agreement: Agreement = NO_AGREEMENT
@@ -271,6 +277,8 @@ class Agreed:
     watched: Routes | None = None
     policies: tuple[Policy, ...] = ()
     tried: frozenset[int] = frozenset()
+    facts: KnownFacts | None = None
+    keepers: Mapping[int, Keep] = field(factory=dict)
 
     def policy_of(self, number: int) -> Policy:
         """The policy of the filter of that number."""

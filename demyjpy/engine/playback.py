@@ -97,6 +97,7 @@ class Stage:
                 lambda handler: False,
                 agreed.members,
                 tried=agreed.tried,
+                keepers=agreed.keepers,
             )
             keeps = agreed.members is not None and agreed.members.gives_messages
             routes = {
@@ -113,11 +114,12 @@ class Stage:
     def _replaying(self, route: Route, keeps: bool) -> Route:
         """``keeps``: the events of a message are kept for its end."""
         replies, decode_really = route.dispatch.replies, route.dispatch.decode
+        needs_event = keeps or route.keep is not None
 
         def decode(payload: bytes, leading_space: bool) -> Any:
             self._calls = []
             self._commands.append((self._calls, replies))
-            return decode_really(payload, leading_space) if keeps else None
+            return decode_really(payload, leading_space) if needs_event else None
 
         calls = tuple((place, self._returning(handler), handler) for place, _, handler in route.calls)
         return evolve(route, dispatch=evolve(route.dispatch, decode=decode), calls=calls)
@@ -189,6 +191,7 @@ class Player:
             known_answer=self._known_answer,
             own_questions=self._own_questions,
             keep_effects=known.keep_effects and (lambda due, session: _NothingKept()),
+            trusted_relays=known.trusted_relays,
         )
         self._connection = evolve(opened, setup=setup)
 

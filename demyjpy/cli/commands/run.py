@@ -18,6 +18,7 @@ from demyjpy.cli.arguments import (
     RECORDING,
     SECONDS,
     SECONDS_OR_0,
+    TRUSTED_RELAYS,
     Command,
     argument,
     checked,
@@ -249,6 +250,7 @@ COMMAND: Final = Command(
             needs="--http",
         ),
         ON_ERROR,
+        TRUSTED_RELAYS,
         *RECORDING,
         *OBSERVERS,
         *grouped(
