@@ -24,6 +24,7 @@ from demyjpy.cli.check_questions import (
     performers_of,
     question_rows,
 )
+from demyjpy.cli.check_settings import SettingEntry, setting_rows, settings_of
 from demyjpy.cli.loading import Loaded, LoadError, describe, explain, short_path, takes
 from demyjpy.codec import EVENTS, ROW_OF_NAME
 from demyjpy.context import ENGINE_KEYS, Context, new_context
@@ -83,6 +84,7 @@ class Report:
     the filters of a merged one, ``asked_for_edits`` the events that only the edits of several need,
     ``asked_for_messages`` those that only message handlers need. ``performers`` are those that filters
     declare for their questions, ``questions`` those that were asked in sessions of ``--play``.
+    ``settings`` are those that functions of settings were called with.
     """
 
     filter: str
@@ -103,6 +105,7 @@ class Report:
     asked_for_messages: tuple[str, ...] = ()
     performers: tuple[PerformerEntry, ...] = ()
     questions: tuple[QuestionEntry, ...] = ()
+    settings: tuple[SettingEntry, ...] = ()
 
     def as_json(self) -> str:
         """The same for programs."""
@@ -138,6 +141,7 @@ def examine(loaded: Loaded, driver: str) -> Report:
         asked_for_edits=asked_for_edits(registry),
         asked_for_messages=needed,
         performers=tuple(performers_of(registry)),
+        settings=tuple(settings_of(loaded)),
     )
 
 
@@ -347,6 +351,9 @@ def _lines(report: Report) -> Iterator[str]:
     if report.performers or report.questions:
         yield "\nQuestions"
         yield from _table(question_rows(report.performers, report.questions, report.filters > 1))
+    if report.settings:
+        yield "\nSettings"
+        yield from _table(setting_rows(report.settings))
     yield "\nMacros asked for"
     yield from _table((event, " ".join(names)) for event, names in report.macro_lists.items())
     if not report.macro_lists:

@@ -64,8 +64,9 @@ class ServerOptions:
     stops.
     ``spool``: the bytes of a message's body that are kept in memory; a larger body lies in a file
     without a name in the directory of TMPDIR. 0: each body lies in a file.
-    ``settings``: a map that is given to the functions in ``resources=`` of a filter. ``load_timeout``:
-    for opening these resources.
+    ``settings``: what a filter is made of that is a function of its settings, and what the functions in
+    ``resources=`` get; a map, but for `ServerOptions` itself also the name of a TOML file
+    (`demyjpy.settings.making.settle`). ``load_timeout``: for opening these resources.
     ``blocking_threads``: for ``blocking=True`` handlers under asyncio. ``loop``: the event loop of the
     asyncio driver, ``"asyncio"`` or ``"uvloop"``, which has to be installed. ``observer``: called with
     every `Step`, which sends each connection the long way, unless it is one of the ``watchers``: they
@@ -88,7 +89,7 @@ class ServerOptions:
     write_timeout: float = field(converter=_seconds, default=300.0, validator=v.gt(0))
     grace: float = field(converter=_seconds, default=30.0, validator=v.ge(0))
     spool: int = field(default=KEPT_IN_MEMORY, validator=[v.instance_of(int), v.ge(0)])
-    settings: Mapping[str, Any] = field(factory=dict, converter=_settings)
+    settings: Mapping[str, Any] = field(factory=dict, converter=_settings, repr=False)
     load_timeout: float = field(converter=_seconds, default=30.0, validator=v.gt(0))
     blocking_threads: int = field(default=64, validator=[v.instance_of(int), v.ge(1)])
     loop: str = field(default="asyncio", validator=v.in_(LOOPS))

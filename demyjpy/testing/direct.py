@@ -13,10 +13,17 @@ from demyjpy.engine.smallmap import small_map
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import as_registry
 from demyjpy.questions import Failed, Outcome, as_answer, check_key
+from demyjpy.settings.making import Settings, settle
 from demyjpy.testing.clocks import wall_of
 
 
-def context(handlers: Any, *, answers: Mapping[str, Any] | None = None, **values: Any) -> Context:
+def context(
+    handlers: Any,
+    *,
+    answers: Mapping[str, Any] | None = None,
+    settings: Settings = None,
+    **values: Any,
+) -> Context:
     """The context of a new connection with this filter, with some values in place of its state's.
 
     ``ctx = context(handlers, byte_count=3)``; ``handlers["body"](Body(b"x"), ctx)``. All events and
@@ -24,9 +31,10 @@ def context(handlers: Any, *, answers: Mapping[str, Any] | None = None, **values
     value under a key of the engine raises `HandlerError`.
 
     ``answers``: what `demyjpy.answer` gives, by key, as in ``answers={"spf": "pass"}``: a value, or an
-    outcome such as ``Late()``. `HandlerError` for what cannot be answered.
+    outcome such as ``Late()``. `HandlerError` for what cannot be answered. ``settings``, as for
+    `demyjpy.start_milter`, are for a filter that is a function of them.
     """
-    on_connect: Callable[[Context], Context] = as_on_connect(handlers)
+    on_connect: Callable[[Context], Context] = as_on_connect(settle(handlers, settings).on_connect)
     ctx = on_connect(new_context())
     agreed = {
         "events": frozenset(as_registry(ctx["handlers"])),
