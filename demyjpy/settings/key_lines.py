@@ -14,14 +14,15 @@ Place: TypeAlias = tuple[str | int, ...]
 """The way to a value: names of tables and keys, and numbers within lists."""
 
 _TOKEN: Final = re.compile(
-    r'"""(?:[^"\\]++|\\.|"(?!""))*+"{3,5}'  # up to two quotes may stand before the closing ones
-    r"|'''(?:[^']++|'(?!''))*+'{3,5}"
-    r'|"(?:[^"\\]++|\\.)*+"'
-    r"|'[^']*+'"
-    r"|#[^\n]*+"
+    # up to two quotes of a string may stand before the three that close it
+    r'"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*"{3,5}'
+    r"|'''[^']*(?:'(?!'')[^']*)*'{3,5}"
+    r'|"[^"\\]*(?:\\.[^"\\]*)*"'
+    r"|'[^']*'"
+    r"|#[^\n]*"
     r"|\n"
     r"|[\[\]{}=]"
-    r"|[^\"'#\n\[\]{}=]++",
+    r"|[^\"'#\n\[\]{}=]+",
     re.DOTALL,
 )
 _OPENING: Final = frozenset("[{")
