@@ -94,20 +94,17 @@ def make_filter(function: Callable[..., Any], table: Table) -> Made:
     taken, wrong = schema.take(table.values)
     if wrong:
         raise SettingsError(_what_is_wrong(table, schema, wrong))
-    who = f"{''.join(table.where([()]))}{name_of(function)}"
+    who = name_of(function) if table.file is None else f"{table.where([()])[0]}{name_of(function)}"
     try:
         made = function(**taken)
     except MilterError as error:
         raise SettingsError(f"{who}: {without_secrets(str(error), table.secrets)}") from error
     except (Exception, SystemExit) as error:
         said = without_secrets(f"{type(error).__name__}: {error}", table.secrets)
-        raise SettingsError(f"expected {who} to make a filter, got {said}") from error
+        raise SettingsError(f"{who}: expected a filter, got {said}") from error
     if not isinstance(made, Mapping):
-        raise SettingsError(
-            f"expected {who} to return a filter (define_event_handlers), got {describe(made)}"
-        )
-    defaults = {one.name: one.default for one in schema.settings if not one.is_required}
-    values = {**defaults, **taken}
+        raise SettingsError(f"{who}: expected a filter (define_event_handlers), got {describe(made)}")
+    values = {one.name: taken.get(one.name, one.default) for one in schema.settings} | taken
     return Made(give(as_registry(made), values), schema, values)
 
 

@@ -95,9 +95,9 @@ class Served:
 
 
 @contextmanager
-def served(directory: Path, *options: str) -> Iterator[Served]:
+def served(directory: Path, *options: str, kind: type[Served] = Served) -> Iterator[Served]:
     """One that has ended when the block is left."""
-    milter = Served(directory, *options)
+    milter = kind(directory, *options)
     try:
         yield milter
     finally:

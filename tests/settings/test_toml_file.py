@@ -89,22 +89,34 @@ def test_what_may_not_be_read_is_told(file):
 @pytest.mark.parametrize(
     ("content", "used", "said"),
     [
-        ("[make]\n[mke]\n", ["make"], "rules.toml:2: expected only tables of the filters ([make]), got "
-         "the table [mke]; did you mean [make]?"),
-        ("[a]\n[b]\n[c]", ["a", "b"], "rules.toml:3: expected only tables of the filters ([a], [b]), got "
-         "the table [c]"),
-        ("\nmake.a = 1\nx = 1", ["make"], "rules.toml:3: expected only tables of the filters ([make]), got "
-         "a whole number, x, outside of them"),
-        ('["a\\n\\u001b"]', [], "rules.toml:1: expected no settings, because none of the filters takes any, "
-         'got the table ["a\\n\\x1b"]'),
+        (
+            "[make]\n[mke]\n",
+            ["make"],
+            "2: expected only tables of the filters ([make]), got the table [mke]; did you mean [make]?",
+        ),
+        (
+            "[a]\n[b]\n[c]",
+            ["a", "b"],
+            "3: expected only tables of the filters ([a], [b]), got the table [c]",
+        ),
+        (
+            "\nmake.a = 1\nx = 1",
+            ["make"],
+            "3: expected only tables of the filters ([make]), got a whole number, x, outside of them",
+        ),
+        (
+            '["a\\u001b"]',
+            [],
+            '1: expected no settings, because none of the filters takes any, got the table ["a\\x1b"]',
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_table_that_nobody_uses_is_an_error(file, content, used, said):
     """It may be a name with a mistake in it."""
     found = read_settings(file(content))
     with pytest.raises(SettingsError) as raised:
         found.refuse_others(used)
-    assert str(raised.value) == said
+    assert str(raised.value) == f"rules.toml:{said}"
 
 
 def test_tables_that_are_used_are_no_error(file):

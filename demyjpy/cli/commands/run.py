@@ -175,7 +175,7 @@ _LIMITS: Final = (
 def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """The options for `start_milter` that were given, or their defaults."""
     limits = Limits(**{name: getattr(arguments, f"max_{name}") for name, _, _ in _LIMITS})
-    given = vars(arguments)
+    given = {name: value for name, value in vars(arguments).items() if name != "settings"}  # it has them
     return {
         "limits": limits,
         **{name: given[name] for name in fields_dict(ServerOptions) if name in given},
