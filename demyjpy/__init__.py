@@ -50,6 +50,7 @@ from demyjpy.errors import (
     MilterError,
     NegotiationError,
     RemoteProtocolError,
+    SettingsError,
 )
 from demyjpy.events import (
     Abort,
@@ -166,6 +167,7 @@ __all__ = [
     "RemoteProtocolError",
     "ReplaceBody",
     "ReplyCode",
+    "SettingsError",
     "Skip",
     "Step",
     "TemporaryFailure",

@@ -39,19 +39,13 @@ class WithSettings(Served):
         self.file.with_name("rules.toml").write_text(f"[handlers]\nversion = '{version}'\n{more}")
 
 
-@pytest.fixture(params=["asyncio", "threads"])
-def driver(request: pytest.FixtureRequest) -> str:
-    """Each in turn."""
-    return str(request.param)
-
-
 @pytest.fixture
 def options(tmp_path: Path) -> tuple[str, str]:
     """Which settings it has."""
     return "--settings", str(tmp_path / "rules.toml")
 
 
-@pytest.mark.parametrize("count", ["1", "2"])
+@pytest.mark.parametrize(("driver", "count"), [("asyncio", "1"), ("threads", "2")])
 def test_settings_are_read_again_at_sighup(tmp_path, driver, count, options):
     """With what is wrong in them, or a resource that does not open with them, all stays as it was."""
     with served(tmp_path, *options, "--driver", driver, "--workers", count, kind=WithSettings) as milter:
