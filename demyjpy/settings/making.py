@@ -51,10 +51,10 @@ class Table:
             return [f"{self.name}: " for _ in places]
         return [f"{one}: [{self.name}] " for one in self.file.places(places)]
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """The texts in it that are not to be shown, the longest first."""
-        return tuple(sorted(set(_secrets((), self.values)), key=len, reverse=True))
+
+def secrets_in(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The texts in settings that are not to be shown, the longest first."""
+    return tuple(sorted(set(_secrets((), settings)), key=len, reverse=True))
 
 
 def _secrets(place: Place, value: Any) -> Iterator[str]:
@@ -98,9 +98,9 @@ def make_filter(function: Callable[..., Any], table: Table) -> Made:
     try:
         made = function(**taken)
     except MilterError as error:
-        raise SettingsError(f"{who}: {without_secrets(str(error), table.secrets)}") from error
+        raise SettingsError(f"{who}: {without_secrets(str(error), secrets_in(table.values))}") from error
     except (Exception, SystemExit) as error:
-        said = without_secrets(f"{type(error).__name__}: {error}", table.secrets)
+        said = without_secrets(f"{type(error).__name__}: {error}", secrets_in(table.values))
         raise SettingsError(f"{who}: expected a filter, got {said}") from error
     if not isinstance(made, Mapping):
         raise SettingsError(f"{who}: expected a filter (define_event_handlers), got {describe(made)}")
@@ -129,6 +129,11 @@ class Opener:
 
     def __call__(self, others: object) -> Any:
         return self.function(self.settings)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no error shows of the settings."""
+        return secrets_in(self.settings)
 
 
 def has_resources(registry: Registry) -> bool:

@@ -19,7 +19,14 @@ from demyjpy import (
 )
 from demyjpy.errors import SettingsError
 from demyjpy.registry import Registry
-from demyjpy.settings.making import Table, give, make_filter, settle, without_secrets
+from demyjpy.settings.making import (
+    Table,
+    give,
+    make_filter,
+    secrets_in,
+    settle,
+    without_secrets,
+)
 from demyjpy.testing import Postfix, context, run, run_job, session
 from demyjpy.testing.strategies import check_filter
 from demyjpy.trace import shadow
@@ -266,5 +273,18 @@ def test_settings_are_in_no_repr():
     made = make_filter(make, Table("make", {"text": "hunter2"}))
     table = Table("make", {"api_key": "hunter2"})
     assert "hunter2" not in f"{made!r}{table!r}{settle(define_event_handlers(), {'a': 'hunter2'})!r}"
-    assert table.secrets == ("hunter2",)
-    assert without_secrets("is hunter2 it", table.secrets) == "is (not shown) it"
+    assert without_secrets("is hunter2 it", secrets_in(table.values)) == "is (not shown) it"
+
+
+def test_a_resource_that_does_not_open_tells_no_secret():
+    """Whatever it raises, and whoever made the filter."""
+
+    def refused(settings):
+        raise OSError(f"not with {settings['password']}")
+
+    def quota(*, password: str) -> Registry:
+        return define_event_handlers(name="quota", resources={"table": refused})
+
+    said = r"expected the resource 'table' of quota to open, got OSError: not with \(not shown\)$"
+    with pytest.raises(HandlerError, match=said), running(quota, settings={"password": "hunter2"}):
+        raise AssertionError
