@@ -29,10 +29,10 @@ class SettingEntry:
 
 def settings_of(loaded: Loaded) -> Iterator[SettingEntry]:
     """All settings of a filter, in the order of its functions' signatures."""
-    for one in loaded.settled:
-        table, schema = one.table, one.made.schema
+    for one in loaded.made:
+        table, schema = one.table, one.schema
         kinds = {known.name: known.kind for known in schema.settings}
-        for name, value in one.made.values.items():
+        for name, value in one.values.items():
             kind = kinds.get(name, schema.others)
             origin = "default"
             if table.file is not None and name in table.values:

@@ -72,24 +72,16 @@ class Wanted:
 
 
 @frozen
-class Settled:
-    """The settings that a filter of the command line was made of, and their ``table``."""
-
-    table: Table
-    made: Made
-
-
-@frozen
 class Loaded:
     """A filter, and the name it was loaded by: ``on_connect`` is what `start_milter` takes.
 
-    ``settled`` are those of it that were made of settings.
+    ``made`` are those of it that were made of settings.
     """
 
     name: str
     kind: Kind
     on_connect: Any
-    settled: tuple[Settled, ...] = ()
+    made: tuple[Made, ...] = ()
 
 
 @frozen
@@ -127,7 +119,8 @@ def load_filters(
 
     What is in files is loaded first. Then, in ``acting()``, settings are read and filters made of them.
     """
-    found = [_find(text) for text in wanted.filters]
+    modules: dict[str, ModuleType] = {}
+    found = [_find(text, modules) for text in wanted.filters]
     tables = [one.table for one in found if one.takes_settings]
     _check_tables([one for one in found if one.called or (wanted.settings and one.takes_settings)])
     with _in_time(wanted.name), acting():
@@ -152,10 +145,13 @@ def _split(text: str) -> tuple[str, str, str, str | None]:
     return source, name, called or name, called or None
 
 
-def _find(text: str) -> _Found:
+def _find(text: str, modules: dict[str, ModuleType]) -> _Found:
+    """What a name names; a file is loaded once for all names in it, and then is in ``modules``."""
     source, name, table, called = _split(text)
-    is_file = "/" in source or source.endswith(".py")
-    module = _load_file(source) if is_file else _load_module(source)
+    if source not in modules:
+        is_file = "/" in source or source.endswith(".py")
+        modules[source] = _load_file(source) if is_file else _load_module(source)
+    module = modules[source]
     if not hasattr(module, name):
         raise LoadError(f"expected {name!r} in {source}, got no such name; {_what_there_is(module)}")
     whole = f"{source}:{name}" if called is None else f"{source}:{name}={called}"
@@ -199,7 +195,7 @@ def _merged(loaded: Sequence[Loaded], found: Sequence[_Found]) -> Loaded:
         chain = merge_handlers(*parts)
     except HandlerError as error:
         raise LoadError(f"{names}: {error}") from error
-    return Loaded(names, "registry", chain, tuple(made for one in loaded for made in one.settled))
+    return Loaded(names, "registry", chain, tuple(made for one in loaded for made in one.made))
 
 
 def _what_there_is(module: ModuleType) -> str:
@@ -217,8 +213,8 @@ def _as_filter(found: _Found, file: SettingsFile | None) -> Loaded:
         registry = value if file is None else give(value, file.table(found.table))
         return Loaded(name, "registry", registry)
     if is_of_settings(value):
-        settled = _made(found, file)
-        return Loaded(name, "registry", settled.made.registry, (settled,))
+        made = _made(found, file)
+        return Loaded(name, "registry", made.registry, (made,))
     if callable(value) and not isinstance(value, type):
         if inspect.iscoroutinefunction(value) or not takes(value, new_context()):
             raise LoadError(
@@ -232,12 +228,12 @@ def _as_filter(found: _Found, file: SettingsFile | None) -> Loaded:
     )
 
 
-def _made(found: _Found, file: SettingsFile | None) -> Settled:
+def _made(found: _Found, file: SettingsFile | None) -> Made:
     advice = "" if file else f"give --settings FILE.toml with the table [{found.table}]"
     table = Table(found.table, file.table(found.table) if file else {}, file, advice)
     try:
         with being_loaded():
-            return Settled(table, make_filter(found.value, table))
+            return make_filter(found.value, table)
     except SettingsError as error:
         if error.__cause__ is None:
             raise

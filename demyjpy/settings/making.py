@@ -77,9 +77,13 @@ def without_secrets(text: str, secrets: Iterable[str]) -> str:
 
 @frozen
 class Made:
-    """A filter, and what it was made of: ``values`` are all of its settings, with the defaults."""
+    """A filter, and what it was made of: ``values`` are all of its settings, with the defaults.
+
+    ``table`` is where those that were given stood.
+    """
 
     registry: Registry
+    table: Table
     schema: Schema
     values: Mapping[str, Any] = field(repr=False)
 
@@ -105,7 +109,7 @@ def make_filter(function: Callable[..., Any], table: Table) -> Made:
     if not isinstance(made, Mapping):
         raise SettingsError(f"{who}: expected a filter (define_event_handlers), got {describe(made)}")
     values = {one.name: taken.get(one.name, one.default) for one in schema.settings} | taken
-    return Made(give(as_registry(made), values), schema, values)
+    return Made(give(as_registry(made), values), table, schema, values)
 
 
 def _what_is_wrong(table: Table, schema: Schema, wrong: tuple[Misfit, ...]) -> str:

@@ -88,12 +88,28 @@ def test_filters_are_merged_in_the_order_given_each_with_its_table(rules: Write)
     loaded = load_filters(Wanted(["rules.py:make=strict", "rules.py:make"], "rules.toml"))
     assert loaded.name == "rules.py:make=strict rules.py:make"
     assert [one.name for one in loaded.on_connect.leaves] == ["strict", None]
-    assert [(one.table.name, one.made.values["times"]) for one in loaded.settled] == [
+    assert [(one.table.name, one.values["times"]) for one in loaded.made] == [
         ("strict", 2),
         ("make", 1),
     ]
     rules("one.toml", '[strict]\ntext = "z"')
     assert texts_of("rules.py:make=strict", settings="one.toml") == ["z"]
+
+
+def test_a_file_is_loaded_once_for_all_filters_in_it(write: Write) -> None:
+    """Else each would have classes of its own, such as those of questions."""
+    write(
+        "twice.py",
+        """
+        from pathlib import Path
+        from demyjpy import define_event_handlers
+        with Path("loads").open("a") as loads:
+            loads.write("x")
+        def make(): return define_event_handlers()
+        """,
+    )
+    load_filters(Wanted(["twice.py:make", "twice.py:make=b", "./twice.py:make=c"]))
+    assert Path("loads").read_text() == "xx"
 
 
 @pytest.mark.usefixtures("rules")
