@@ -27,6 +27,7 @@ from demyjpy.actions import (
     TemporaryFailure,
     Verdict,
 )
+from demyjpy.clients import Client
 from demyjpy.conditions import only_if
 from demyjpy.context import (
     Context,
@@ -71,7 +72,7 @@ from demyjpy.events import (
     Recipient,
     Unknown,
 )
-from demyjpy.facts import now, recall
+from demyjpy.facts import Facts, Tls, facts, now, recall, recipients
 from demyjpy.filter_policy import OnError
 from demyjpy.findings import Finding, find, findings, total_score
 from demyjpy.handlers import (
@@ -119,6 +120,7 @@ __all__ = [
     "Body",
     "ChangeHeader",
     "ChangeSender",
+    "Client",
     "Connect",
     "Context",
     "Continue",
@@ -134,6 +136,7 @@ __all__ = [
     "EndOfHeaders",
     "EndOfMessage",
     "Event",
+    "Facts",
     "Failed",
     "Finding",
     "Handler",
@@ -171,6 +174,7 @@ __all__ = [
     "Skip",
     "Step",
     "TemporaryFailure",
+    "Tls",
     "Unasked",
     "Unknown",
     "Verdict",
@@ -190,6 +194,7 @@ __all__ = [
     "delete_recipient",
     "discard",
     "do",
+    "facts",
     "find",
     "findings",
     "get_macro",
@@ -202,6 +207,7 @@ __all__ = [
     "only_if",
     "quarantine",
     "recall",
+    "recipients",
     "reject",
     "remember",
     "replace_body",

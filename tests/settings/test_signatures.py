@@ -218,6 +218,7 @@ class Maker:
         (lambda: None, True),
         (lambda *, a: a, True),
         (lambda **others: others, True),
+        (lambda *, a, **others: others, True),
         (lambda *others: others, False),
         (functools.partial(make_all, 3), True),
         (functools.partial(on_connect), False),

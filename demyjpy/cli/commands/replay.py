@@ -16,6 +16,7 @@ from demyjpy.cli.arguments import (
     ON_ERROR,
     SETTINGS,
     TRACES,
+    TRUSTED_RELAYS,
     Command,
     argument,
     flag,
@@ -134,6 +135,7 @@ def replay(arguments: argparse.Namespace) -> int:
         arguments.on_error,
         arguments.queue_id,
         arguments.live,
+        arguments.trusted_relays,
     )
     tally = Tally(is_whole_wanted=new is None)
     page = ReportPage(_compared(arguments, old, new), tuple(traces))
@@ -273,6 +275,7 @@ COMMAND: Final = Command(
         ),
         flag("--once", "run each session once only; handlers that are not pure are not found then"),
         ON_ERROR,
+        TRUSTED_RELAYS,
         argument("--jobs", metavar="N", type=COUNT, help="processes (default: as many as processors)"),
         argument(
             "--show",
