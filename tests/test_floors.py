@@ -30,6 +30,7 @@ FLOORS = (
     ("trace",),
     ("metrics", "testing"),
     ("starting", ""),
+    ("lookups",),
     ("cli", "__main__"),
 )
 """The floors, from the lowest up. The package itself is the empty name.
