@@ -46,7 +46,7 @@ class _Pattern:
 
 
 @define(eq=False)
-class _Step:
+class _Rule:
     """A row, an if or an endif. After an if that fails it goes on at ``end``, -1 if that is the end."""
 
     number: int
@@ -61,31 +61,31 @@ class _Step:
 class PatternTable:
     """Results by pattern; the first that matches counts."""
 
-    steps: tuple[_Step, ...]
+    rules: tuple[_Rule, ...]
     rows: int
     has_patterns: bool = True
 
     def find(self, key: str, holds: Holds) -> Found:
         data, at = key.encode("utf-8", "surrogateescape"), 0
-        while at < len(self.steps):
-            step = self.steps[at]
+        while at < len(self.rules):
+            rule = self.rules[at]
             at += 1
-            if step.pattern is None:
+            if rule.pattern is None:
                 continue
-            if step.result is None:
-                at = at if step.pattern.matches(data) else step.end
+            if rule.result is None:
+                at = at if rule.pattern.matches(data) else rule.end
             else:
-                found = _found(step, step.pattern, data, step.result)
-                if found is not None and holds(step.terms):
+                found = _found(rule, rule.pattern, data, rule.result)
+                if found is not None and holds(rule.terms):
                     return found
         return None
 
 
-def _found(step: _Step, pattern: _Pattern, key: bytes, result: Result) -> Found:
+def _found(rule: _Rule, pattern: _Pattern, key: bytes, result: Result) -> Found:
     match = pattern.compiled.search(key)
     if (match is not None) is not pattern.is_match:
         return None
-    if step.unless is not None and not step.unless.matches(key):
+    if rule.unless is not None and not rule.unless.matches(key):
         return None
     pieces = [one if isinstance(one, str) else _text_of(match[one]) for one in result]
     return "".join(pieces)
@@ -100,41 +100,41 @@ def load_patterns(lines: Iterable[bytes]) -> PatternTable:
 
     `ImportError` without RE2, which the extra ``tables`` installs.
     """
-    steps: list[_Step] = []
+    rules: list[_Rule] = []
     ifs: list[int] = []
     rows = 0
     for number, text in logical_lines(lines):
         try:
-            step = _step(number, text.rstrip(SPACE), has_if=bool(ifs))
+            rule = _rule(number, text.rstrip(SPACE), has_if=bool(ifs))
         except PatternError as error:
             raise RowError(number, str(error)) from None
-        if step.pattern is None:
-            steps[ifs.pop()].end = len(steps)
-        elif step.result is None:
-            ifs.append(len(steps))
-        rows += step.result is not None
-        steps.append(step)
-        if len(steps) > MOST_ROWS:
+        if rule.pattern is None:
+            rules[ifs.pop()].end = len(rules)
+        elif rule.result is None:
+            ifs.append(len(rules))
+        rows += rule.result is not None
+        rules.append(rule)
+        if len(rules) > MOST_ROWS:
             raise RowError(number, f"expected at most {MOST_ROWS} rows, got more")
     if ifs:
-        raise RowError(steps[ifs[-1]].number, "expected an endif for this if, got none")
-    return PatternTable(tuple(steps), rows)
+        raise RowError(rules[ifs[-1]].number, "expected an endif for this if, got none")
+    return PatternTable(tuple(rules), rows)
 
 
-def _step(number: int, text: str, *, has_if: bool) -> _Step:
+def _rule(number: int, text: str, *, has_if: bool) -> _Rule:
     """dict_regexp.c: dict_regexp_parseline."""
     word = keyword(text)
     if word == "endif":
         if not has_if or text[len(word) :].strip(SPACE):
             raise PatternError("expected an if before endif, and nothing behind it")
-        return _Step(number)
+        return _Rule(number)
     if word == "if":
         pattern, rest = _take_pattern(text[len(word) :])
         if rest.strip(SPACE):
             raise PatternError(
                 "expected nothing behind the pattern of if: a row in it begins without a space"
             )
-        return _Step(number, pattern)
+        return _Rule(number, pattern)
     if text[0].isascii() and text[0].isalnum():
         raise PatternError("expected /pattern/ result, if, or endif")
     result, terms = "", Terms()
@@ -149,7 +149,7 @@ def _step(number: int, text: str, *, has_if: bool) -> _Step:
         raise PatternError("expected no $number in the result of a pattern that must not match")
     if highest > pattern.groups:
         raise PatternError(f"expected ${pattern.groups} at most, got ${highest}")
-    return _Step(number, pattern, unless, pieces, terms)
+    return _Rule(number, pattern, unless, pieces, terms)
 
 
 def _take_pattern(text: str) -> tuple[_Pattern, str]:

@@ -38,7 +38,7 @@ class PatternError(ValueError):
 
 
 @define
-class _Reader:
+class _Cursor:
     """Where we are in a pattern."""
 
     pattern: bytes
@@ -63,83 +63,83 @@ def for_re2(pattern: bytes, *, ignore_case: bool, newline: bool) -> tuple[bytes,
 
     ``newline``: REG_NEWLINE. `PatternError` if there is none.
     """
-    reader = _Reader(pattern, ignore_case, newline)
-    return _choices(reader), reader.groups
+    cursor = _Cursor(pattern, ignore_case, newline)
+    return _choices(cursor), cursor.groups
 
 
-def _choices(reader: _Reader) -> bytes:
-    found = [_branch(reader)]
-    while reader.sign() == b"|":
-        reader.at += 1
-        found.append(_branch(reader))
+def _choices(cursor: _Cursor) -> bytes:
+    found = [_branch(cursor)]
+    while cursor.sign() == b"|":
+        cursor.at += 1
+        found.append(_branch(cursor))
     return b"|".join(found)
 
 
-def _branch(reader: _Reader) -> bytes:
+def _branch(cursor: _Cursor) -> bytes:
     parts: list[bytes] = []
-    while (sign := reader.sign()) and sign != b"|" and not (sign == b")" and reader.depth):
-        atom, may_repeat = _atom(reader)
-        while may_repeat and (repeat := reader.sign()) and repeat in _REPEATS:
+    while (sign := cursor.sign()) and sign != b"|" and not (sign == b")" and cursor.depth):
+        atom, may_repeat = _atom(cursor)
+        while may_repeat and (repeat := cursor.sign()) and repeat in _REPEATS:
             # in brackets: RE2 takes a second sign for another thing, as in a+?
-            atom = b"(?:" + atom + b")" + _repeat(reader)
+            atom = b"(?:" + atom + b")" + _repeat(cursor)
         parts.append(atom)
     return b"".join(parts)
 
 
-def _repeat(reader: _Reader) -> bytes:
-    sign = bytes([reader.take()])
+def _repeat(cursor: _Cursor) -> bytes:
+    sign = bytes([cursor.take()])
     if sign != b"{":
         return sign
-    inside, brace, _ = reader.pattern[reader.at :].partition(b"}")
+    inside, brace, _ = cursor.pattern[cursor.at :].partition(b"}")
     low, comma, high = inside.partition(b",")
     are_numbers = all(len(one) < 6 and (one.isdigit() or not one) for one in (low, high))
     if not brace or not are_numbers or not (low or comma):
         raise PatternError("expected a number of times such as {2} or {2,5} after {")
-    reader.at += len(inside) + 1
+    cursor.at += len(inside) + 1
     low = low or b"0"
     if high and int(high) < int(low):
         raise PatternError("expected the second number in {} not to be less than the first")
     return b"{%d%s%s}" % (int(low), comma, b"%d" % int(high) if high else b"")
 
 
-def _atom(reader: _Reader) -> tuple[bytes, bool]:
+def _atom(cursor: _Cursor) -> tuple[bytes, bool]:
     """One part of a pattern, and whether a sign such as ``*`` may follow it."""
-    byte = reader.take()
+    byte = cursor.take()
     sign = bytes([byte])
     if sign in _REPEATS:
         raise PatternError(f"expected something before {sign.decode()} to repeat, got nothing")
     if sign == b"(":
-        return _group(reader), True
+        return _group(cursor), True
     if sign == b"[":
-        return _bracket(reader), True
+        return _bracket(cursor), True
     if sign == b".":
-        return _set(_ALL - {10} if reader.newline else _ALL), True
+        return _set(_ALL - {10} if cursor.newline else _ALL), True
     if sign == b"^":
-        return (b"(?m:^)" if reader.newline else b"\\A"), False
+        return (b"(?m:^)" if cursor.newline else b"\\A"), False
     if sign == b"$":
-        return (b"(?m:$)" if reader.newline else b"\\z"), False
+        return (b"(?m:$)" if cursor.newline else b"\\z"), False
     if sign == b"\\":
-        return _escape(reader)
-    return _set(_same_as(reader, {_as_read(reader, byte)})), True
+        return _escape(cursor)
+    return _set(_same_as(cursor, {_as_read(cursor, byte)})), True
 
 
-def _group(reader: _Reader) -> bytes:
-    reader.depth += 1
-    reader.groups += 1
-    if reader.depth > MOST_NESTED:
+def _group(cursor: _Cursor) -> bytes:
+    cursor.depth += 1
+    cursor.groups += 1
+    if cursor.depth > MOST_NESTED:
         raise PatternError(f"expected at most {MOST_NESTED} groups in each other, got more")
-    inside = _choices(reader)
-    if not reader.sign():
+    inside = _choices(cursor)
+    if not cursor.sign():
         raise PatternError("expected a closing parenthesis, got none")
-    reader.at += 1
-    reader.depth -= 1
+    cursor.at += 1
+    cursor.depth -= 1
     return b"(" + inside + b")"
 
 
-def _escape(reader: _Reader) -> tuple[bytes, bool]:
-    if not reader.sign():
+def _escape(cursor: _Cursor) -> tuple[bytes, bool]:
+    if not cursor.sign():
         raise PatternError("expected a character after the backslash at the end, got none")
-    byte = reader.take()
+    byte = cursor.take()
     sign = chr(byte)
     if sign in "wWsS":
         known = _WORD if sign in "wW" else _SPACES
@@ -151,64 +151,64 @@ def _escape(reader: _Reader) -> tuple[bytes, bool]:
     if sign in "<>123456789":
         raise PatternError(f"expected no \\{sign}, which RE2 does not have")
     # it is not made upper case, and what it is compared with is: \d matches no d, as in the C library
-    return _set(_same_as(reader, {byte})), True
+    return _set(_same_as(cursor, {byte})), True
 
 
 # ---------------------------------------------------------------------------------- sets of bytes
-def _bracket(reader: _Reader) -> bytes:
+def _bracket(cursor: _Cursor) -> bytes:
     """What stands in ``[]``: parse_bracket_exp of regcomp.c."""
-    is_not = reader.sign() == b"^"
-    reader.at += is_not
+    is_not = cursor.sign() == b"^"
+    cursor.at += is_not
     found: set[int] = set()
     is_first = True
-    while is_first or reader.sign() != b"]":
-        if not reader.sign():
+    while is_first or cursor.sign() != b"]":
+        if not cursor.sign():
             raise PatternError("expected a closing ], got none")
-        if reader.sign() == b"[" and reader.sign(1) == b":":
-            found |= _named(reader)
-        elif not is_first and reader.sign() == b"-" and reader.sign(1) != b"]":
+        if cursor.sign() == b"[" and cursor.sign(1) == b":":
+            found |= _named(cursor)
+        elif not is_first and cursor.sign() == b"-" and cursor.sign(1) != b"]":
             raise PatternError("expected a - in [] at the beginning, at the end, or between two others")
         else:
-            found |= _range(reader)
+            found |= _range(cursor)
         is_first = False
-    reader.at += 1
-    if is_not and reader.newline:
+    cursor.at += 1
+    if is_not and cursor.newline:
         found.add(10)
-    same = _same_as(reader, found)
+    same = _same_as(cursor, found)
     return _set(_ALL - same if is_not else same)
 
 
-def _range(reader: _Reader) -> set[int]:
-    first = _element(reader)
-    if reader.sign() != b"-" or reader.sign(1) in (b"]", b""):
-        return {_as_read(reader, first)}
-    reader.at += 1
-    if reader.sign() == b"[" and reader.sign(1) == b":":
+def _range(cursor: _Cursor) -> set[int]:
+    first = _element(cursor)
+    if cursor.sign() != b"-" or cursor.sign(1) in (b"]", b""):
+        return {_as_read(cursor, first)}
+    cursor.at += 1
+    if cursor.sign() == b"[" and cursor.sign(1) == b":":
         raise PatternError("expected a character after the - in [], got a class")
-    first, last = _as_read(reader, first), _as_read(reader, _element(reader))
+    first, last = _as_read(cursor, first), _as_read(cursor, _element(cursor))
     if first > last:
         raise PatternError("expected a range in [] from the lower to the higher character")
     return set(range(first, last + 1))
 
 
-def _element(reader: _Reader) -> int:
-    mark = reader.sign(1)
-    if reader.sign() != b"[" or mark not in (b".", b"="):
-        return reader.take()
-    end = reader.pattern.find(mark + b"]", reader.at + _TWO)
-    if end != reader.at + _TWO + 1:
+def _element(cursor: _Cursor) -> int:
+    mark = cursor.sign(1)
+    if cursor.sign() != b"[" or mark not in (b".", b"="):
+        return cursor.take()
+    end = cursor.pattern.find(mark + b"]", cursor.at + _TWO)
+    if end != cursor.at + _TWO + 1:
         raise PatternError("expected one character between [. and .], or [= and =]")
-    reader.at = end + _TWO
-    return reader.pattern[end - 1]
+    cursor.at = end + _TWO
+    return cursor.pattern[end - 1]
 
 
-def _named(reader: _Reader) -> set[int]:
-    end = reader.pattern.find(b":]", reader.at + _TWO)
-    name = reader.pattern[reader.at + _TWO : max(end, 0)].decode("latin-1")
+def _named(cursor: _Cursor) -> set[int]:
+    end = cursor.pattern.find(b":]", cursor.at + _TWO)
+    name = cursor.pattern[cursor.at + _TWO : max(end, 0)].decode("latin-1")
     if name not in _CLASSES:
         raise PatternError(f"expected one of {', '.join(_CLASSES)} in [: :]")
-    reader.at = end + _TWO
-    if reader.ignore_case and name in ("upper", "lower"):
+    cursor.at = end + _TWO
+    if cursor.ignore_case and name in ("upper", "lower"):
         name = "alpha"
     return set(_CLASSES[name])
 
@@ -217,14 +217,14 @@ def _upper(byte: int) -> int:
     return byte - 32 if 97 <= byte <= 122 else byte
 
 
-def _as_read(reader: _Reader, byte: int) -> int:
+def _as_read(cursor: _Cursor, byte: int) -> int:
     """A byte of the pattern: it is made upper case before it is looked at if case is ignored."""
-    return _upper(byte) if reader.ignore_case else byte
+    return _upper(byte) if cursor.ignore_case else byte
 
 
-def _same_as(reader: _Reader, found: set[int]) -> frozenset[int]:
+def _same_as(cursor: _Cursor, found: set[int]) -> frozenset[int]:
     """The bytes that match one of these, which are upper case if case is ignored."""
-    if not reader.ignore_case:
+    if not cursor.ignore_case:
         return frozenset(found)
     return frozenset(one for one in _ALL if _upper(one) in found)
 

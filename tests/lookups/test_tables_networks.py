@@ -79,6 +79,7 @@ BAD = [
     ("10.0.0.0/8 until=2027-01-31\n", 1, "got no result"),
     ("x y\n", 1, "an IP address or a network, got 'x'"),
     ("!\n", 1, "got ''"),
+    ("example.org x\n", 1, "got 'example.org'"),
     ("10.0.0.1/8 x\n", 1, "got 10.0.0.1/8: the network is 10.0.0.0/8"),
     ("2001:db8::1/32 x\n", 1, "the network is 2001:db8::/32"),
     ("10.0.0.0/33 x\n", 1, "from 0 to 32 after the /, got '33'"),
