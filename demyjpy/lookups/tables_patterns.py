@@ -47,14 +47,17 @@ class _Pattern:
 
 @define(eq=False)
 class _Rule:
-    """A row, an if or an endif. After an if that fails it goes on at ``end``, -1 if that is the end."""
+    """A row, an if, which has no result, or an endif, which has no pattern either.
+
+    After an if that fails it goes on at ``end``.
+    """
 
     number: int
     pattern: _Pattern | None = None
     unless: _Pattern | None = None
     result: Result | None = None
     terms: Terms = field(factory=Terms)
-    end: int = -1
+    end: int = 0
 
 
 @frozen(eq=False)
@@ -105,7 +108,7 @@ def load_patterns(lines: Iterable[bytes]) -> PatternTable:
     rows = 0
     for number, text in logical_lines(lines):
         try:
-            rule = _rule(number, text.rstrip(SPACE), has_if=bool(ifs))
+            rule = _parsed(number, text.rstrip(SPACE), has_if=bool(ifs))
         except PatternError as error:
             raise RowError(number, str(error)) from None
         if rule.pattern is None:
@@ -121,7 +124,7 @@ def load_patterns(lines: Iterable[bytes]) -> PatternTable:
     return PatternTable(tuple(rules), rows)
 
 
-def _rule(number: int, text: str, *, has_if: bool) -> _Rule:
+def _parsed(number: int, text: str, *, has_if: bool) -> _Rule:
     """dict_regexp.c: dict_regexp_parseline."""
     word = keyword(text)
     if word == "endif":
