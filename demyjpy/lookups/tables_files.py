@@ -1,8 +1,8 @@
 """Tables in files: loaded when they are opened, and again when their file changes.
 
-Who asks looks at the file, at most once a second, in his own thread. While he loads a new version,
-others get answers from the one before it. A version that cannot be loaded changes nothing, and the log
-says why.
+Who asks looks at the file, at most once a second, in his own thread. A small file he loads himself; a
+large one is loaded in a thread of its own, so that no mail waits for it. Until then all others get
+answers from the version before. One that cannot be loaded changes nothing, and the log says why.
 """
 
 import os
@@ -10,9 +10,10 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import BinaryIO, Final, TypeAlias
 
+from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.report import log
 from demyjpy.errors import TableError
 from demyjpy.lookups.tables_rows import Holds, RowError, Table
@@ -26,16 +27,20 @@ LOOK_EVERY: Final = 1.0
 SETTLED: Final = 1.0
 """Seconds for which a file must have stayed as it is before it is loaded again."""
 
+AT_ONCE: Final = 1 << 20
+"""Bytes of a file that who asks loads himself: that takes less than 0.2 s."""
+
 Load: TypeAlias = Callable[[Iterable[bytes]], Table]
 """Makes a table of lines; `RowError` for a bad one."""
 
-_Signature: TypeAlias = tuple[int, int, int, int]
+_Signature: TypeAlias = tuple[int, int, int, int, int]
 
 
 class FileTable:
     """A table that follows its file. It is loaded now; `TableError` says what is wrong with the file.
 
-    ``name`` is for the log. ``clock`` gives seconds, ``wall`` those since 1970. From any thread.
+    ``name`` is for the log. ``clock`` gives seconds, ``wall`` those since 1970, ``at_once`` bytes.
+    From any thread.
     """
 
     def __init__(
@@ -45,8 +50,9 @@ class FileTable:
         load: Load,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        at_once: int = AT_ONCE,
     ) -> None:
-        self._name, self._path, self._load = name, path, load
+        self._name, self._path, self._load, self._at_once = name, path, load, at_once
         self._clock, self._wall = clock, wall
         self._lock = Lock()
         self._told = ""
@@ -65,34 +71,60 @@ class FileTable:
 
     def _current(self) -> Table:
         if self._clock() - self._looked >= LOOK_EVERY and self._lock.acquire(blocking=False):
-            try:
-                self._look()
-                self._looked = self._clock()
-            finally:
-                self._lock.release()
+            self._look()
         return self._table
 
     def _look(self) -> None:
-        """Load the file if it has changed, and does so no more."""
+        """Load the file if it has changed; the lock is held until that is done."""
+        found = self._changed()
+        if found is not None and found.st_size > self._at_once:
+            thread = Thread(target=self._load_again, args=(found,), name="demyjpy-table", daemon=True)
+            try:
+                BIRTHS.start(thread)
+            except RuntimeError as error:
+                self._tell(f"there is no thread to load it: {error}")
+            else:
+                return
+        elif found is not None:
+            self._load_again(found)
+            return
+        self._end()
+
+    def _end(self) -> None:
+        self._looked = self._clock()
+        self._lock.release()
+
+    def _changed(self) -> os.stat_result | None:
+        """What the file is now, if it is to be loaded."""
         try:
             found = Path(self._path).stat()
-            signature = _signature(found)
-            if signature in (self._signature, self._refused):
-                return
-            if 0 <= self._wall() - found.st_mtime < SETTLED:
-                return  # it is perhaps still written
-            read, table = self._read()
-        except (OSError, TableError) as error:
-            why = str(error) if isinstance(error, TableError) else _why(self._path, error)
-            if isinstance(error, TableError):
-                self._refused = signature
-            if why != self._told:
-                self._told = why
-                log.error("the table %s was not loaded again and stays as it was: %s", self._name, why)
-            return
-        self._signature, self._table = read, table
-        self._refused, self._told = None, ""
-        log.info("the table %s was loaded again: %d rows", self._name, table.rows)
+        except OSError as error:
+            self._tell(_why(self._path, error))
+            return None
+        if _signature(found) in (self._signature, self._refused):
+            return None
+        # perhaps it is still written
+        return None if 0 <= self._wall() - found.st_mtime < SETTLED else found
+
+    def _load_again(self, found: os.stat_result) -> None:
+        try:
+            self._signature, self._table = self._read()
+        except Exception as error:  # noqa: BLE001  # whatever it is, the rows stay
+            self._refused = _signature(found)
+            self._tell(
+                str(error) if isinstance(error, TableError) else f"{type(error).__name__}: {error}"
+            )
+        else:
+            self._refused, self._told = None, ""
+            log.info("the table %s was loaded again: %d rows", self._name, self._table.rows)
+        finally:
+            self._end()
+
+    def _tell(self, why: str) -> None:
+        """Once for each reason."""
+        if why != self._told:
+            self._told = why
+            log.error("the table %s was not loaded again and stays as it was: %s", self._name, why)
 
     def _read(self) -> tuple[_Signature, Table]:
         path = Path(self._path)
@@ -116,7 +148,8 @@ def _why(path: str, error: OSError) -> str:
 
 
 def _signature(found: os.stat_result) -> _Signature:
-    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
+    # the fourth changes with each of the others, and with permissions
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns, found.st_dev
 
 
 def _bounded(file: BinaryIO) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from demyjpy.drivers.births import Births
 from demyjpy.errors import TableError
 from demyjpy.lookups import tables_files
 from demyjpy.lookups.tables_files import FileTable
@@ -120,17 +121,66 @@ def test_a_file_that_goes_away_changes_nothing(site, caplog):
     assert find(table) == "2"
 
 
-def test_a_version_back_to_the_one_in_use_is_not_read(site, caplog):
-    """What was refused is forgotten then."""
-    table = site.table()
-    good = site.path.stat()
-    site.write("a\n")
-    site.clock = 1
-    assert find(table) == "1"
-    site.path.write_text("a 1\n")
-    os.utime(site.path, ns=(good.st_mtime_ns, good.st_mtime_ns))
-    site.clock = 2
-    assert find(table) == "1"
+def test_a_large_file_is_loaded_in_a_thread_of_its_own(site):
+    """Who asks has an answer at once, from the rows before; one is loaded at a time."""
+    go_on, loads = threading.Event(), []
+
+    def load(lines):
+        assert not loads or go_on.wait(10)
+        loads.append(threading.current_thread())
+        return load_texts(lines)
+
+    table = FileTable("x", str(site.path), load, lambda: site.clock, lambda: site.wall, at_once=3)
+    site.write("a 2\n")
+    for site.clock in (1, 2, 3):
+        assert find(table) == "1"
+    go_on.set()
+    (thread,) = [one for one in threading.enumerate() if one.name == "demyjpy-table"]
+    thread.join(10)
+    assert (find(table), len(loads)) == ("2", 2)
+    site.write("a 3")  # three bytes are not large
+    site.clock = 4
+    assert find(table) == "3"
+    assert loads[2] is threading.current_thread()
+
+
+def test_without_a_thread_a_large_file_is_left_for_later(site, caplog, monkeypatch):
+    """The log says so, and the next time it is tried again."""
+    table = FileTable("x", str(site.path), load_texts, lambda: site.clock, lambda: site.wall, at_once=0)
+    site.write("a 2\n")
+    births = Births()
+    births.end()
+    with monkeypatch.context() as patched:
+        patched.setattr(tables_files, "BIRTHS", births)
+        for site.clock in (1, 2):
+            assert find(table) == "1"
+    assert [one.partition(": ")[2] for one in caplog.messages] == [
+        "there is no thread to load it: can't start new thread: the program ends"
+    ]
+    site.clock = 3
+    find(table)
+    for one in threading.enumerate():
+        if one.name == "demyjpy-table":
+            one.join(10)
+    assert find(table) == "2"
+
+
+def test_what_nobody_expects_while_it_loads_changes_nothing(site, caplog):
+    """Memory that is not there, or a fault of ours: the rows stay, and it is not tried each time."""
+    loads = []
+
+    def load(lines):
+        loads.append(1)
+        if len(loads) > 1:
+            raise MemoryError
+        return load_texts(lines)
+
+    table = site.table(load)
+    site.write("a 2\n")
+    for site.clock in range(1, 4):
+        assert find(table) == "1"
+    assert len(loads) == 2
+    assert "MemoryError" in caplog.text
 
 
 def test_while_one_loads_the_others_get_answers(site):
