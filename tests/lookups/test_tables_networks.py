@@ -55,6 +55,7 @@ def test_a_sign_turns_a_pattern():
     rows = "!10.0.0.0/8 a\n!!10.1.0.0/16 b\n! 10.1.0.0/16 c percent=5\n"
     assert answers(rows, "192.0.2.1", "10.1.0.1", "10.2.0.1", "::1") == ["a", "b", "c", None]
     assert answers(rows, "10.2.0.1", holds=lambda terms: terms == Terms()) == [None]
+    assert answers("10.0.0.0/8 a\n!10.0.0.0/8 b\n0.0.0.0/0 c\n", "10.0.0.1", "192.0.2.1") == ["a", "b"]
 
 
 def test_if_holds_for_what_is_in_it():
