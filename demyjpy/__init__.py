@@ -27,6 +27,7 @@ from demyjpy.actions import (
     TemporaryFailure,
     Verdict,
 )
+from demyjpy.clients import Client
 from demyjpy.conditions import only_if
 from demyjpy.context import (
     Context,
@@ -70,7 +71,7 @@ from demyjpy.events import (
     Recipient,
     Unknown,
 )
-from demyjpy.facts import now, recall
+from demyjpy.facts import Facts, Tls, facts, now, recall, recipients
 from demyjpy.filter_policy import OnError
 from demyjpy.findings import Finding, find, findings, total_score
 from demyjpy.handlers import (
@@ -118,6 +119,7 @@ __all__ = [
     "Body",
     "ChangeHeader",
     "ChangeSender",
+    "Client",
     "Connect",
     "Context",
     "Continue",
@@ -133,6 +135,7 @@ __all__ = [
     "EndOfHeaders",
     "EndOfMessage",
     "Event",
+    "Facts",
     "Failed",
     "Finding",
     "Handler",
@@ -169,6 +172,7 @@ __all__ = [
     "Skip",
     "Step",
     "TemporaryFailure",
+    "Tls",
     "Unasked",
     "Unknown",
     "Verdict",
@@ -188,6 +192,7 @@ __all__ = [
     "delete_recipient",
     "discard",
     "do",
+    "facts",
     "find",
     "findings",
     "get_macro",
@@ -200,6 +205,7 @@ __all__ = [
     "only_if",
     "quarantine",
     "recall",
+    "recipients",
     "reject",
     "remember",
     "replace_body",

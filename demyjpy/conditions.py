@@ -1,7 +1,7 @@
 """A filter for some mail only: a predicate says for which, while the envelope arrives."""
 
 import inspect
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import count
 from typing import Any, Final, TypeAlias
 
@@ -10,7 +10,7 @@ from pyrsistent import PMap, PVector, pvector
 
 from demyjpy import actions as act
 from demyjpy.actions import Verdict
-from demyjpy.context import Context, remember, send_action, take_actions
+from demyjpy.context import Context, remember, send_action, take_actions, update
 from demyjpy.declarations import CONDITION
 from demyjpy.engine.macros import Macros
 from demyjpy.errors import HandlerError, describe
@@ -33,11 +33,24 @@ _Asking: TypeAlias = Generator[_Asked, Context, Context]
 
 @frozen
 class _Kept:
-    """An event that the filter gets if it is chosen, with the macros in force at it."""
+    """An event that the filter gets if it is chosen, with what was in force at it.
+
+    ``then`` are the macros, and the facts if any are known, by their keys.
+    """
 
     name: str
     event: Any
-    macros: Any
+    then: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, name: str, event: Any, ctx: Context) -> "_Kept":
+        """As it is in this context."""
+        return cls(name, event, _in_force(ctx))
+
+
+def _in_force(ctx: Context) -> dict[str, Any]:
+    """Of the engine's keys those that are others at each event."""
+    return {key: ctx[key] for key in ("macros", "facts") if key in ctx}
 
 
 @frozen
@@ -58,9 +71,9 @@ class _Case:
         until = DECIDING.index(name)
         return pvector([one for one in self.kept if DECIDING.index(one.name) < until])
 
-    def keep(self, name: str, event: Any, macros: Any) -> "_Case":
+    def keep(self, name: str, event: Any, ctx: Context) -> "_Case":
         """With one more event."""
-        return evolve(self, kept=self.before(name).append(_Kept(name, event, macros)))
+        return evolve(self, kept=self.before(name).append(_Kept.of(name, event, ctx)))
 
 
 _UNDECIDED: Final = _Case()
@@ -208,7 +221,7 @@ class Conditional(Registry):
         if case.is_chosen is None:
             is_chosen = self._ask(name, event, ctx) if is_answered else None
             if is_chosen is None:
-                kept = case.keep(name, event, ctx["macros"]) if name in handlers else case
+                kept = case.keep(name, event, ctx) if name in handlers else case
                 return send_action(ctx.set(self._key, kept), *before)
             if not is_chosen:
                 return send_action(ctx.set(self._key, _Case(False)), *before, act.Accept())
@@ -255,15 +268,15 @@ class Conditional(Registry):
         self, handlers: dict[str, Handler[Any]], missed: Iterable[_Kept], ctx: Context
     ) -> Generator[_Asked, Context, tuple[Context, tuple[Any, ...], Verdict | None]]:
         """The filter gets what it has missed. What it queued, and its answer if it is done by it."""
-        macros = ctx["macros"]
+        now = _in_force(ctx)
         queued: list[Any] = []
         for kept in missed:
             handler = handlers[kept.name]
             if handler.waits:
                 raise _too_late(handler, kept.name)
-            then = ctx.set("macros", kept.macros)
+            then = update(ctx, kept.then)
             outcome = yield handler, kept.event, then
-            queue, ctx = take_actions(_checked(handler, outcome).set("macros", macros))
+            queue, ctx = take_actions(update(_checked(handler, outcome), now))
             _check_answer(handler, queue)
             queued += [
                 evolve(one, asked_at=kept.name) if isinstance(one, Ask) else one

@@ -30,11 +30,12 @@ ENGINE_KEYS: Final = frozenset(
         "findings",
         "owners",
         "answers",
+        "facts",
     }
 )
 """The keys that the engine owns."""
 
-USED_LATER: Final = frozenset({"answers", "owners"})
+USED_LATER: Final = frozenset({"answers", "facts", "owners"})
 """Those of them that are there from when something is under them: each key makes a context slower."""
 
 KEYS_FROM_THE_START: Final = ENGINE_KEYS - USED_LATER

@@ -8,9 +8,10 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from demyjpy.context import check_mapping, check_state
-from demyjpy.engine.negotiation import ACTION_FLAGS, EVENT_NAMES, MACRO_EVENTS
+from demyjpy.engine.negotiation import ACTION_FLAGS, DEFAULT_MACROS, EVENT_NAMES, MACRO_EVENTS
 from demyjpy.errors import HandlerError, describe
 from demyjpy.filter_policy import NO_POLICY, Policy
+from demyjpy.known_facts import SOURCES
 from demyjpy.wire.codes import MACROS_PER_STAGE
 from demyjpy.wire.fields import spell_macro
 
@@ -119,12 +120,8 @@ def _after(names: Iterable[str]) -> frozenset[str]:
     return frozenset([check_name("a name in after=", name) for name in given])
 
 
-FACTS: Final = ("client", "helo", "sender", "recipients", "user", "tls", "origin")
-"""Facts of which a filter may declare that it reads them. Only `with_policy` does so yet: ``origin``."""
-
-
 def _facts(names: Iterable[str]) -> frozenset[str]:
-    return _names("facts", names, FACTS)
+    return _names("facts", names, SOURCES)
 
 
 def _performers(asks: Mapping[type, Callable[..., Any]]) -> dict[type, Callable[..., Any]]:
@@ -202,3 +199,23 @@ class Declarations:
     every: Mapping[float, Any] = field(factory=dict, converter=_jobs)
     resources: Mapping[str, Callable[..., Any]] = field(factory=dict, converter=_resources)
     policy: Policy = NO_POLICY
+    asked_macros: Mapping[str, tuple[str, ...]] = field(init=False, eq=False, repr=False)
+
+    @asked_macros.default
+    def _with_those_of_facts(self) -> dict[str, tuple[str, ...]]:
+        """The macros that are asked for, by event: its own, and those that its facts are read from.
+
+        A list replaces that of the MTA. So if the filter itself asks for none at an event, the MTA's
+        own are in it.
+        """
+        asked = {event: tuple(names) for event, names in self.macros.items()}
+        for fact in sorted(self.facts):
+            for event, names in SOURCES[fact].macros.items():
+                known = asked.get(event, DEFAULT_MACROS[event])
+                asked[event] = tuple(dict.fromkeys((*known, *names)))
+                if len(asked[event]) > MACROS_PER_STAGE:
+                    raise HandlerError(
+                        f"expected at most {MACROS_PER_STAGE} macros for {event!r} with those that the "
+                        f"fact {fact!r} needs, got {len(asked[event])}: ask for fewer in macros="
+                    )
+        return asked

@@ -11,8 +11,7 @@ from attrs import frozen
 from demyjpy.actions import Verdict
 from demyjpy.context import Context, send_action
 from demyjpy.errors import HandlerError, describe
-from demyjpy.message import Message
-from demyjpy.questions import fault_of, values_of
+from demyjpy.questions import fault_of
 from demyjpy.requests import Request
 from demyjpy.verdicts import refuses
 
@@ -42,8 +41,10 @@ def do(ctx: Context, effect: Any, when: When = "accepted") -> Context:
 
     ``resources`` are those that the filter declares, and under the name ``effect_key`` a text that is
     the same whenever this effect is tried. It is tried again when it raises (docs/effects.md).
-    `HandlerError` for what is no effect, or holds a context or a `Message`. The handler fails if nobody
-    performs it, and at more than `MOST_EFFECTS` of a message.
+    It may hold the `Message` of this event, whose body can be read until the effect is done.
+
+    `HandlerError` for what is no effect, or holds a context. The handler fails if nobody performs it, if
+    it holds a message that has ended, and at more than `MOST_EFFECTS` of a message.
     """
     if when not in get_args(When):
         known = ", ".join(map(repr, get_args(When)))
@@ -52,11 +53,6 @@ def do(ctx: Context, effect: Any, when: When = "accepted") -> Context:
         raise HandlerError(
             "expected an effect, an instance of a frozen class with perform(self, resources), got "
             f"{describe(effect)}"
-        )
-    if any(isinstance(value, Message) for value in values_of(effect)):
-        raise HandlerError(
-            "expected an effect without a Message, whose body is gone when the effect is done: give it "
-            "what it needs, as in Archive(bytes(event))"
         )
     fault = fault_of(effect)
     if fault is not None:

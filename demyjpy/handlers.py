@@ -52,6 +52,7 @@ def define_event_handlers(
     macros: Mapping[str, Iterable[str]] | None = None,
     state: Mapping[str, Any] | None = None,
     after: Iterable[str] = (),
+    facts: Iterable[str] = (),
     asks: Mapping[type, Callable[..., Any]] | None = None,
     every: Mapping[float, Any] | None = None,
     resources: Mapping[str, Callable[..., Any]] | None = None,
@@ -63,7 +64,8 @@ def define_event_handlers(
     actions of a kind: ``"headers"``, ``"body"``, ``"envelope"`` or ``"all"``. ``optional_events`` may be
     missing from the MTA's offer. ``macros`` asks for macros by event, if the MTA can be asked. ``state``
     is what each connection's context starts with. ``after`` has the names of filters that may not stand
-    behind this one in `merge_handlers`. ``asks`` says by class who answers the questions of this filter:
+    behind this one in `merge_handlers`. ``facts`` are those that it reads with `demyjpy.facts` and
+    `demyjpy.recipients`. ``asks`` says by class who answers the questions of this filter:
     functions ``(question, resources)``.
     ``every`` are jobs by their period in seconds. ``resources`` are functions of the settings by name,
     each of which returns a context manager for performers. What cannot be right raises `HandlerError`.
@@ -77,6 +79,7 @@ def define_event_handlers(
         state or {},
         name,
         after,
+        facts=facts,
         asks=asks or {},
         every=every or {},
         resources=resources or {},

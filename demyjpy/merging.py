@@ -21,6 +21,7 @@ from demyjpy.engine.negotiation import unite_macros
 from demyjpy.engine.smallmap import small_map
 from demyjpy.errors import HandlerError, describe
 from demyjpy.findings import take_findings
+from demyjpy.known_facts import SOURCES
 from demyjpy.registry import Handler, Registry, as_registry, name_of_filter
 from demyjpy.scoping import in_corner
 from demyjpy.verdicts import fate_of, is_verdict, strictest, verdicts_in
@@ -125,12 +126,18 @@ _OF_VALUES: Final = frozenset({"mail", "recipient", "header", "body"})
 
 
 def watched_events(registry: Registry) -> frozenset[str]:
-    """The events that the engine itself needs, for messages as values and for the edits of several.
+    """The events that the engine itself needs, for messages as values, facts and the edits of several.
 
     It asks for them as observer. For one plan of the edits of several filters it needs none if at most
     one of them may edit.
     """
-    return watched_for_edits(registry) | watched_for_messages(registry)
+    return watched_for_edits(registry) | watched_for_messages(registry) | watched_for_facts(registry)
+
+
+def watched_for_facts(registry: Registry) -> frozenset[str]:
+    """The events that the engine needs for the facts that filters read."""
+    facts = [fact for part in registry.parts for fact in part.declarations.facts]
+    return frozenset([event for fact in facts for event in SOURCES[fact].events])
 
 
 def watched_for_messages(registry: Registry) -> frozenset[str]:

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from demyjpy.context import Context, get_macro
+from demyjpy.context import Context
 from demyjpy.errors import HandlerError
+from demyjpy.facts import origin_in
 from demyjpy.filter_policy import NO_POLICY, OnError, Policy
 from demyjpy.registry import ASKABLE, Handler, Registry, as_registry, name_of_filter
 
@@ -93,17 +94,8 @@ def on_error_for(policy: Policy, ctx: Context, usual: OnError) -> OnError:
     """What a filter's policy says of a failure in this context, else what is ``usual``."""
     given = policy.on_error
     if isinstance(given, Mapping):
-        return given.get(_origin_of(ctx), usual)
+        return given.get(origin_in(ctx), usual)
     return usual if given is None else given
-
-
-def _origin_of(ctx: Context) -> str:
-    """Where the message comes from, as far as macros tell it."""
-    if get_macro(ctx, "{auth_authen}"):
-        return "submission"
-    if get_macro(ctx, "{mail_addr}") == "":
-        return "bounce"
-    return "smtp" if get_macro(ctx, "{client_addr}") not in ("127.0.0.1", "::1") else "local"
 
 
 # -------------------------------------------------------------------------------- checked at start

@@ -314,8 +314,8 @@ class Registry(Mapping[str, Handler[Any]]):
 
     @property
     def macros(self) -> Mapping[str, tuple[str, ...]]:
-        """The macros asked for, by event."""
-        return self.declarations.macros
+        """The macros asked for, by event: those that are declared, and those that facts need."""
+        return self.declarations.asked_macros
 
     @property
     def state(self) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ What a handler does depends on its event and on the context of its filter alone,
 session means the same whenever it is played again. Each filter keeps its notes under a key of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import reduce
 from typing import Any
 from zlib import crc32
@@ -16,8 +16,11 @@ from pyrsistent import pmap
 from demyjpy import actions as act
 from demyjpy.conditions import only_if
 from demyjpy.context import ENGINE_KEYS, Context, get_macro, remember, send_action
+from demyjpy.engine.macros import Macros
+from demyjpy.facts import facts, recipients
 from demyjpy.findings import find
 from demyjpy.handlers import default_event_handler, define_event_handlers, scoped
+from demyjpy.known_facts import KnownFacts
 from demyjpy.message import Message
 from demyjpy.policies import with_policy
 from demyjpy.registry import QUIETABLE, Registry
@@ -27,6 +30,13 @@ MESSAGE_EVENTS = ("mail", "recipient", "data", "header", "end_of_headers", "body
 CONNECTION_EVENTS = ("connect", "hello", "unknown")
 UNANSWERED = ("abort", "quit", "disconnect")
 OVERRIDES = ("options", "define_macros")
+FACTS = (
+    frozenset[str](),
+    frozenset[str](),
+    frozenset({"sender", "recipients"}),
+    frozenset({"client", "helo", "sender", "recipients", "user", "origin", "origin_client"}),
+)
+"""Sets of facts that filters declare."""
 MACROS = ("i", "j", "auth_authen", "rcpt_mailer", "x")
 GRANTED = frozenset(
     {"add_header", "change_body", "add_recipient", "add_recipient_par", "delete_recipient", "quarantine"}
@@ -146,6 +156,8 @@ class AnyFilter:
     """One of `KINDS`: what stands around it."""
     got: dict[int, Message] = field(factory=dict, repr=False, eq=False)
     """The last message that it got as a value."""
+    facts: frozenset[str] = frozenset()
+    """Those that it reads at each event."""
 
     def registry(self, notebook: Notebook) -> Registry:
         """The filter, writing into this notebook."""
@@ -153,6 +165,7 @@ class AnyFilter:
             optional_actions=GRANTED,
             optional_events=(*QUIETABLE,),
             name=f"filter {self.number}" if self.kind else None,
+            facts=self.facts,
         )
         for name, (script, quiet) in self.handlers.items():
             options = {"reply": False} if quiet and name in QUIETABLE else {}
@@ -170,7 +183,7 @@ class AnyFilter:
         got = self.got
 
         def handle(event: Any, ctx: Context) -> Any:
-            view = look(ctx)
+            view = (*look(ctx), facts_seen(ctx, self.facts)) if self.facts else look(ctx)
             if isinstance(event, Message):
                 got[self.number] = event
                 event = evolve(event, content=event.body)  # as it is now
@@ -216,6 +229,20 @@ def look(ctx: Context) -> Any:
     return own, {name: get_macro(ctx, name) for name in MACROS}, ctx.get("connection"), ctx["queue"]
 
 
+def facts_seen(ctx: Context, names: Iterable[str]) -> dict[str, Any]:
+    """The facts of these names as a handler reads them; of a spoilt context nothing."""
+    if not all(isinstance(ctx.get(key), kind) for key, kind in _UNSPOILT.items()):
+        return {}
+    found = facts(ctx)
+    return {
+        name: tuple(recipients(ctx)) if name == "recipients" else getattr(found, name)
+        for name in sorted(names)
+    }
+
+
+_UNSPOILT = {"macros": Macros, "facts": KnownFacts}
+
+
 def scripts(names: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[tuple[str, ...], bool]]:
     """What one handler does."""
     return st.tuples(st.lists(names, min_size=1, max_size=3).map(tuple), st.booleans())
@@ -228,9 +255,10 @@ def filters_of(
     names = st.sampled_from(["continue", "note", *(name for kind in kinds for name in kind)])
     quiet = scripts(st.sampled_from(["continue", "raise", "none"]))
     return st.builds(
-        lambda answered, others: AnyFilter({**answered, **others}),
+        lambda answered, others, facts: AnyFilter({**answered, **others}, facts=facts),
         st.dictionaries(st.sampled_from(events), scripts(names), max_size=len(events)),
         st.dictionaries(st.sampled_from(UNANSWERED), quiet, max_size=3),
+        st.sampled_from(FACTS),
     )
 
 
@@ -246,7 +274,7 @@ any_filters = st.one_of(
 def several(filters: st.SearchStrategy[AnyFilter]) -> st.SearchStrategy[list[AnyFilter]]:
     """From one filter to three."""
     return st.lists(filters, min_size=1, max_size=3).map(
-        lambda found: [AnyFilter(one.handlers, number) for number, one in enumerate(found)]
+        lambda found: [evolve(one, number=number) for number, one in enumerate(found)]
     )
 
 
@@ -256,7 +284,7 @@ def chains(filters: st.SearchStrategy[AnyFilter]) -> st.SearchStrategy[list[AnyF
     found = st.lists(filters, min_size=2, max_size=3)
     return st.builds(
         lambda found, kinds: [
-            AnyFilter(one.handlers, number, kinds[number]) for number, one in enumerate(found)
+            evolve(one, number=number, kind=kinds[number]) for number, one in enumerate(found)
         ],
         found,
         kinds,

@@ -1,5 +1,6 @@
 """What holds for all tests: no deadlines; with ``DEMYJPY_NO_SKIPS``, as in CI, a skip is a failure."""
 
+import gc
 import os
 
 import pytest
@@ -16,3 +17,9 @@ def pytest_runtest_makereport(item, call):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid}: skipped where nothing may be: {report.longrepr}"
     return report
+
+
+def pytest_collection_finish() -> None:
+    """The tests themselves stay: what a test collects as garbage need not be looked for among them."""
+    gc.collect()
+    gc.freeze()

@@ -22,6 +22,7 @@ FLOORS = (
     (
         *("context", "declarations", "decorators", "registry", "shorthands", "findings", "wishes"),
         *("requests", "questions", "filter_policy", "effects", "facts", "reports"),
+        *("clients", "known_facts"),
     ),
     ("wrapping", "scoping", "merging", "conditions", "handlers", "policies"),
     ("engine",),

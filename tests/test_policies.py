@@ -433,9 +433,3 @@ def test_a_row_of_filters_has_what_each_withheld():
     other = with_policy(doing("data", reject), enforce=False)
     result = run([tried, doing("mail"), other], MAIL, mta=Postfix())
     assert result.withheld == (Reject(), Reject())
-
-
-def test_a_filter_cannot_declare_facts_itself():
-    """Nothing would read them yet, so nobody may believe that it does."""
-    with pytest.raises(TypeError, match="facts"):
-        define_event_handlers(facts={"client"})

@@ -115,7 +115,7 @@ def test_merging_is_associative(filters, steps, history):
         lambda a, b, c: merge_handlers(merge_handlers(a, b), c),
         lambda a, b, c: merge_handlers(a, merge_handlers(b, c)),
     ):
-        numbered = [AnyFilter(one.handlers, number) for number, one in enumerate(filters)]
+        numbered = [evolve(one, number=number) for number, one in enumerate(filters)]
         registries, notebook = with_notebook(numbered)
         merged = group(*registries)
         found.append(declared(merged))

@@ -16,6 +16,7 @@ from demyjpy.cli.errors import InputError
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.start import Driver
 from demyjpy.errors import AddressError
+from demyjpy.known_facts import as_networks
 from demyjpy.mta.milter_link import MAX_ANSWER, MAX_PACKETS
 
 T = TypeVar("T")
@@ -202,6 +203,14 @@ LOADING: Final = (
 """Which filter, and how it is loaded."""
 
 ON_ERROR: Final = choice("--on-error", FAILURES, "tempfail", "the answer where a handler fails")
+TRUSTED_RELAYS: Final = argument(
+    "--trusted-relays",
+    metavar="NETWORK[,NETWORK...]",
+    type=checked(as_networks, "expected networks such as 192.0.2.0/24,2001:db8::/32: "),
+    default=(),
+    help="relays whose Received fields are believed if a filter reads facts(ctx).origin_client "
+    "(default: none)",
+)
 COLOR: Final = choice(
     "--color", ("auto", "always", "never"), "auto", "colours: auto is on a terminal only"
 )

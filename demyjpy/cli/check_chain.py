@@ -9,7 +9,7 @@ from demyjpy.codec import EVENTS
 from demyjpy.declarations import BODY_EDITS, HEADER_EDITS
 from demyjpy.engine.letters import BODY, MESSAGE
 from demyjpy.engine.members import CONTENT, Members, members_of
-from demyjpy.merging import watched_for_edits, watched_for_messages
+from demyjpy.merging import watched_for_edits, watched_for_facts, watched_for_messages
 from demyjpy.registry import Registry
 
 _ALL: Final = frozenset[str]()
@@ -80,6 +80,11 @@ def asked_for_edits(registry: Registry) -> tuple[str, ...]:
 def asked_for_messages(registry: Registry) -> tuple[str, ...]:
     """The events that are asked for only because message handlers get whole messages."""
     return _only_asked_for(watched_for_messages(registry), registry)
+
+
+def asked_for_facts(registry: Registry) -> tuple[str, ...]:
+    """The events that are asked for only because filters read facts."""
+    return _only_asked_for(watched_for_facts(registry), registry)
 
 
 def _only_asked_for(wanted: frozenset[str], registry: Registry) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from pyrsistent import PMap
 from demyjpy.cli.check_chain import (
     Link,
     asked_for_edits,
+    asked_for_facts,
     asked_for_messages,
     chain_lines,
     links_of,
@@ -81,8 +82,9 @@ class Report:
 
     ``macros`` are those asked for by event as declared, ``macro_lists`` as they are sent. ``chain`` are
     the filters of a merged one, ``asked_for_edits`` the events that only the edits of several need,
-    ``asked_for_messages`` those that only message handlers need. ``performers`` are those that filters
-    declare for their questions, ``questions`` those that were asked in sessions of ``--play``.
+    ``asked_for_messages`` and ``asked_for_facts`` those that only message handlers and facts need.
+    ``performers`` are those that filters declare for their questions, ``questions`` those that were
+    asked in sessions of ``--play``.
     """
 
     filter: str
@@ -101,6 +103,7 @@ class Report:
     chain: tuple[Link, ...] = ()
     asked_for_edits: tuple[str, ...] = ()
     asked_for_messages: tuple[str, ...] = ()
+    asked_for_facts: tuple[str, ...] = ()
     performers: tuple[PerformerEntry, ...] = ()
     questions: tuple[QuestionEntry, ...] = ()
 
@@ -120,6 +123,7 @@ def examine(loaded: Loaded, driver: str) -> Report:
         failure = f"on_connect failed: {explain(error)}"
         wants, registry, state_notes = Wants(), Registry(), ()
     entries, needed = tuple(_entries(registry, driver)), asked_for_messages(registry)
+    read = asked_for_facts(registry)
     problems = [failure] if failure else list(_problems(wants, registry, driver))
     return Report(
         loaded.name,
@@ -127,7 +131,7 @@ def examine(loaded: Loaded, driver: str) -> Report:
         len(registry.parts),
         entries,
         tuple(row.name for row in EVENTS.values() if row.off and row.name not in wants.events),
-        _in_order(wants.optional_events.difference(needed)),
+        _in_order(wants.optional_events.difference(needed, read)),
         tuple(sorted(wants.actions)),
         tuple(sorted(wants.optional_actions)),
         {event: tuple(names) for event, names in wants.macros.items()},
@@ -137,6 +141,7 @@ def examine(loaded: Loaded, driver: str) -> Report:
         chain=links_of(registry),
         asked_for_edits=asked_for_edits(registry),
         asked_for_messages=needed,
+        asked_for_facts=read,
         performers=tuple(performers_of(registry)),
     )
 
@@ -337,6 +342,8 @@ def _lines(report: Report) -> Iterator[str]:
     if report.asked_for_messages:
         needed = " ".join(report.asked_for_messages)
         yield f"  asked for, as message handlers get whole messages: {needed}"
+    if report.asked_for_facts:
+        yield f"  asked for, as facts are read: {' '.join(report.asked_for_facts)}"
     yield f"  switched off: {' '.join(report.switched_off) or 'none'}"
     yield "\nActions"
     yield f"  required: {' '.join(report.actions) or 'none'}"

@@ -19,11 +19,11 @@ from demyjpy.trace.display.wording import (
     shorten,
     verdict_words,
 )
-from demyjpy.trace.format.json_bytes import dump_text
 from demyjpy.trace.format.json_lines import MOST_BYTES
 from demyjpy.trace.format.message_stories import MessageStory
 from demyjpy.trace.format.reading import Reading
 from demyjpy.trace.format.trace import Trace
+from demyjpy.wire.json_bytes import dump_text
 
 _MOST_KEPT: Final = 1000
 

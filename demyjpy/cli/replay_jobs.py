@@ -35,7 +35,7 @@ class Task:
     """What is to be done with each session. Filters by name: each process loads them itself.
 
     ``new`` is None for the recorded answers themselves, ``old`` for the recording. ``live``: questions
-    are asked now.
+    are asked now. ``trusted_relays`` as the milter was given them.
     """
 
     new: str | None
@@ -45,10 +45,11 @@ class Task:
     on_error: OnError = "tempfail"
     queue_id: str | None = None
     live: bool = False
+    trusted_relays: str | tuple[str, ...] = ()
 
     def filter_of(self, name: str) -> Filter:
         """The filter of that name, to be played so."""
-        found = filter_of(name, self.on_error)
+        found = evolve(filter_of(name, self.on_error), trusted_relays=self.trusted_relays)
         return evolve(found, ask=ask_now) if self.live else found
 
 

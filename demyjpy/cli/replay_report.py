@@ -18,12 +18,12 @@ from demyjpy.trace.display.wording import (
     verdict_words,
     words_of,
 )
-from demyjpy.trace.format.json_bytes import dump_text
 from demyjpy.trace.format.json_context import changes, load_value
 from demyjpy.trace.format.message_stories import MessageStory
 from demyjpy.trace.replay.comparing import KINDS, Compared, Difference, Impure, MessageDifference
 from demyjpy.trace.replay.outside_calls import OutsideCall
 from demyjpy.trace.replay.replaying import AskedAgain
+from demyjpy.wire.json_bytes import dump_text
 
 _MOST_MISSING = 5  # questions without an answer that are named with their session
 

@@ -64,6 +64,7 @@ class AsyncServer(Server):
             self._door.opened = await asyncio.wrap_future(opening, loop=self._loop)
         except BaseException:
             self._listener.close()
+            self.effects.close()
             await self._end_resources()
             raise
         self.poller = Poller(self._loop)
@@ -88,6 +89,7 @@ class AsyncServer(Server):
         """
         self.stopping = True
         self._jobs.stop()
+        self.effects.stop()
         seconds = self.options.grace if grace is None else grace
         end = monotonic() + seconds
         self._acceptor.close()
@@ -136,6 +138,7 @@ class AsyncServer(Server):
             lambda handler: handler.blocking or handler.is_async,
             Budget(clock=monotonic),
             known_answer=self.asker.known_answer,
+            keep_effects=self.effects.keeper,
         )
 
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -146,6 +149,7 @@ class AsyncServer(Server):
         """Accept no more, and say so when the last session has ended by itself."""
         self._retired = ended
         self._jobs.stop()
+        self.effects.stop()
         self._acceptor.close()
         if not self._sessions:
             ended()

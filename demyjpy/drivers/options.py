@@ -7,19 +7,20 @@ import itertools
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from inspect import signature
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from attrs import field, fields_dict, frozen
+from attrs import converters, field, fields_dict, frozen
 from attrs import validators as v
 
 from demyjpy.context import check_mapping
 from demyjpy.drivers.spool import KEPT_IN_MEMORY, SpoolFile
-from demyjpy.engine.connection import Call, Observer, Setup
+from demyjpy.engine.connection import Call, EffectKeeper, Observer, Requested, Setup
 from demyjpy.engine.limits import Budget, Limits
 from demyjpy.engine.open_questions import Asked
 from demyjpy.engine.pipeline import as_on_connect
@@ -27,6 +28,7 @@ from demyjpy.engine.stock import Spooling
 from demyjpy.engine.tape import Watcher
 from demyjpy.errors import DeadlineError
 from demyjpy.filter_policy import OnError
+from demyjpy.known_facts import as_networks
 from demyjpy.questions import Outcome
 from demyjpy.registry import Handler
 
@@ -36,11 +38,6 @@ LOOPS: Final = ("asyncio", "uvloop")
 def _seconds(value: float) -> float:
     """As much as the system can wait: ``math.inf`` is for ever, nearly."""
     return min(value, threading.TIMEOUT_MAX)
-
-
-def _networks(given: str | Iterable[str]) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Networks as people write them: ``"192.0.2.0/24"``, one or many; a single address is one, too."""
-    return tuple(ip_network(str(one)) for one in ((given,) if isinstance(given, str) else given))
 
 
 def _settings(given: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -56,14 +53,18 @@ class ServerOptions:
     ``max_connections``: how many at once in each process; more wait in the backlog, or are answered
     tempfail at once, as ``when_full`` says. ``max_connections_per_peer``: how many of these from one
     IP address; more are answered tempfail. ``allow``: the networks that TCP peers may come from, all
-    if there are none. ``idle_timeout``: without a byte from the MTA (libmilter's MI_TIMEOUT, 7210: an
-    SMTP client may idle). ``negotiate_timeout``: from the connection to the end of the negotiation.
+    if there are none. ``trusted_relays``: the networks of relays whose ``Received`` fields are believed
+    when a filter reads ``facts(ctx).origin_client``. ``idle_timeout``: without a byte from the MTA
+    (libmilter's MI_TIMEOUT, 7210: an SMTP client may idle).
+    ``negotiate_timeout``: from the connection to the end of the negotiation.
     ``write_timeout``: with bytes that the MTA does not take. ``handler_timeout``: for one call of a
     handler that runs apart and has no ``timeout=`` of its own. ``warn_blocked``: what a handler may
     block the event loop before the log names it. ``grace``: for messages in flight when the milter
     stops.
     ``spool``: the bytes of a message's body that are kept in memory; a larger body lies in a file
     without a name in the directory of TMPDIR. 0: each body lies in a file.
+    ``effects``: the directory in which effects are kept until they are done; None for memory, which the
+    process loses when it ends.
     ``settings``: a map that is given to the functions in ``resources=`` of a filter. ``load_timeout``:
     for opening these resources.
     ``blocking_threads``: for ``blocking=True`` handlers under asyncio. ``loop``: the event loop of the
@@ -80,7 +81,8 @@ class ServerOptions:
         default=None, validator=v.optional([v.instance_of(int), v.ge(1)])
     )
     when_full: Literal["wait", "tempfail"] = field(default="wait", validator=v.in_(("wait", "tempfail")))
-    allow: tuple[IPv4Network | IPv6Network, ...] = field(converter=_networks, default=())
+    allow: tuple[IPv4Network | IPv6Network, ...] = field(converter=as_networks, default=())
+    trusted_relays: tuple[IPv4Network | IPv6Network, ...] = field(converter=as_networks, default=())
     negotiate_timeout: float = field(converter=_seconds, default=60.0, validator=v.gt(0))
     handler_timeout: float = field(converter=_seconds, default=600.0, validator=v.gt(0))
     warn_blocked: float = field(converter=_seconds, default=0.2, validator=v.gt(0))
@@ -88,6 +90,7 @@ class ServerOptions:
     write_timeout: float = field(converter=_seconds, default=300.0, validator=v.gt(0))
     grace: float = field(converter=_seconds, default=30.0, validator=v.ge(0))
     spool: int = field(default=KEPT_IN_MEMORY, validator=[v.instance_of(int), v.ge(0)])
+    effects: Path | None = field(default=None, converter=converters.optional(Path))
     settings: Mapping[str, Any] = field(factory=dict, converter=_settings)
     load_timeout: float = field(converter=_seconds, default=30.0, validator=v.gt(0))
     blocking_threads: int = field(default=64, validator=[v.instance_of(int), v.ge(1)])
@@ -123,6 +126,7 @@ class ServerOptions:
         *,
         defers_ends: bool = False,
         known_answer: Callable[[Asked], Outcome | None] = lambda asked: None,
+        keep_effects: Callable[[tuple[Requested, ...], str], EffectKeeper] | None = None,
     ) -> Setup:
         """The engine's part of it, checked; what else it takes is the driver's."""
         return Setup(
@@ -137,6 +141,8 @@ class ServerOptions:
             spool=Spooling(self.spool, SpoolFile.open),
             known_answer=known_answer,
             wall=time.time,
+            keep_effects=None if self.effects is None else keep_effects,
+            trusted_relays=self.trusted_relays,
         )
 
 

@@ -36,7 +36,9 @@ class Server(ABC):
         self._where, self._on_connect = address, on_connect
         self.options = options or ServerOptions()
         self.asker = Asker(self.loop, self.resources_of, self.options.blocking_threads)
-        self.effects = Effects(lambda: self._loop_beside, self.options.blocking_threads)
+        self.effects = Effects(
+            lambda: self._loop_beside, self.options.blocking_threads, self.options.effects
+        )
         self._door = Door(self.options, self._setup(on_connect))
         self._names = SessionNames()
         self.tapes = Tapes(self.options.readers)
@@ -91,6 +93,7 @@ class Server(ABC):
     def _begin_jobs(self, on_connect: Any) -> None:
         self._jobs = Jobs(on_connect, self._door.opened, self._listener.role, self._loop_beside)
         self._jobs.start()
+        self.effects.begin(on_connect, self._door.opened)
 
     @abstractmethod
     def _soon(self, act: Callable[[], None]) -> None:
@@ -100,6 +103,7 @@ class Server(ABC):
         """Open what the filter declares."""
         self._loop_beside = loop
         self.resources = Resources(self.options.settings, loop)
+        self.effects.open()
         return self.resources.open(self._on_connect, self.options.load_timeout)
 
     def resources_of(self, declarations: Declarations) -> Mapping[str, Any]:

@@ -75,6 +75,7 @@ class ThreadServer(Server):
             self._door.opened = self._begin_resources(self._side_loop).result()
         except BaseException:
             self._listener.close()
+            self.effects.close()
             self._end_resources()
             raise
         self._sessions: set[ThreadSession] = set()
@@ -104,6 +105,7 @@ class ThreadServer(Server):
         seconds = self.options.grace if grace is None else grace
         end = time.monotonic() + seconds
         self._jobs.stop()
+        self.effects.stop()
         with self._changed:
             self.stopping = True
             self._changed.notify_all()
@@ -146,6 +148,7 @@ class ThreadServer(Server):
             BUDGET,
             defers_ends=True,
             known_answer=self.asker.known_answer,
+            keep_effects=self.effects.keeper,
         )
 
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -155,6 +158,7 @@ class ThreadServer(Server):
     def retire(self, ended: Callable[[], None]) -> None:
         """Accept no more, and say so when the last session has ended by itself."""
         self._jobs.stop()
+        self.effects.stop()
         with self._changed:
             self._retired = ended
             self._changed.notify_all()

@@ -159,6 +159,9 @@ def _schedule(
     scope, letter, may_answer = turn.scope, dispatch.letter, dispatch.replies
     if turn.tape is not None:
         turn.tape.receive(letter, payload)
+    keep = turn.agreed.keepers.get(letter)
+    if keep is not None and letter != RCPT:  # a recipient is kept when it stands
+        scope.ctx = keep(scope.ctx, event)
     chain = scope.decisions.due(dispatch)
     over = _over_limit(turn, letter, payload)
     if over is not None and not may_answer:

@@ -19,6 +19,7 @@ from demyjpy.engine.chain_state import AtEnd, ChainState
 from demyjpy.engine.chain_values import Said, edits_by, message_for, refusal_of
 from demyjpy.engine.connection import Happened, Job, Place
 from demyjpy.engine.dispatch import Chain
+from demyjpy.engine.fact_keeping import shown_again
 from demyjpy.engine.handler_results import CONTINUE
 from demyjpy.engine.letters import BODY, BODYEOB, EOH, HEADER, MESSAGE
 from demyjpy.engine.members import STEPS, Member, Members
@@ -168,6 +169,9 @@ def _refusal_for(turn: Turn, message: Message, member: Member) -> Verdict | None
 
 
 def _schedule(turn: Turn, job: Job, event: Happened, chain: Chain, place: Place) -> None:
+    scope, members = turn.scope, turn.agreed.members
+    if members is not None and place.number in members.rereads and scope.chain.end is not None:
+        scope.ctx = shown_again(scope.ctx, event, scope.chain.end.draft.fields, place.index)
     turn.jobs.append(
         Job(
             turn.agreed.table[STEPS[place.step]],

@@ -21,7 +21,7 @@ from demyjpy.engine.connection import Happened, Job
 from demyjpy.engine.decisions import Decisions
 from demyjpy.engine.dispatch import ANSWERED, OF_CONNECTION, Chain, Dispatch
 from demyjpy.engine.handler_results import CONTINUE
-from demyjpy.engine.letters import BODY, BODYEOB, HEADER, UNKNOWN
+from demyjpy.engine.letters import BODY, BODYEOB, HEADER, RCPT, UNKNOWN
 from demyjpy.engine.members import CONTENT, OF_MESSAGE, Members
 from demyjpy.engine.phases import IN_MESSAGE
 from demyjpy.engine.turn import Turn
@@ -114,11 +114,14 @@ def keep_content(turn: Turn, members: Members, event: Happened) -> None:
         scope.chain = evolve(state, mail=event)
 
 
-def keep_recipient(turn: Turn, members: Members, event: Happened) -> None:
-    """A recipient stands: no filter refused it."""
-    is_kept = members.keeps_recipients or members.gives_messages
+def keep_recipient(turn: Turn, event: Happened) -> None:
+    """A recipient stands: neither a filter nor the MTA refused it."""
+    scope, members = turn.scope, turn.agreed.members
+    keep = turn.agreed.keepers.get(RCPT)
+    if keep is not None:
+        scope.ctx = keep(scope.ctx, event)
+    is_kept = members is not None and (members.keeps_recipients or members.gives_messages)
     if is_kept and isinstance(event, ev.Recipient):
-        scope = turn.scope
         standing = scope.chain.recipients.append(event)
         scope.chain = evolve(scope.chain, recipients=standing)
 

@@ -11,9 +11,11 @@ from demyjpy.engine.chain_end import DONE, begin_end, edits_of, go_on_end
 from demyjpy.engine.chain_flow import keep_recipient, settle
 from demyjpy.engine.connection import Agreed, Job, Setup
 from demyjpy.engine.dispatch import ANSWERED, OF_CONNECTION, agreed_table
+from demyjpy.engine.effect_keeping import Ending, begin_keeping
+from demyjpy.engine.fact_keeping import first_facts, keepers_of
 from demyjpy.engine.filter_view import FilterView, in_view, views_of
 from demyjpy.engine.handler_results import CONTINUE, verdict_of_one
-from demyjpy.engine.known_answers import answered_at_once
+from demyjpy.engine.known_answers import at_once_for
 from demyjpy.engine.letters import ABORT, BODY, BODYEOB, MACRO, OPTNEG, QUIT, QUIT_NC, RCPT
 from demyjpy.engine.members import Members, members_of
 from demyjpy.engine.negotiation import Agreement, check_reply, with_data_size
@@ -78,6 +80,8 @@ def _agree(turn: Turn, job: Job) -> None:
         turn.note(error, "options")
         turn.hang_up()
         return
+    if turn.agreed.facts is not None:
+        scope.ctx = scope.ctx.set("facts", turn.agreed.facts)
     scope.initial = scope.ctx
     scope.phase = Phase.READY
     turn.send(packet)
@@ -103,15 +107,20 @@ def _agreed(
         )
     policies = policies_of(registry)
     tried = frozenset(number for number, one in enumerate(policies) if not one.is_enforced)
-    watched = make_routes(table, agreement, setup.defers, members, tried=tried)
-    at_once = partial(answered_at_once, setup, registry, alone=not views)
-    routes = make_routes(table, agreement, setup.defers, members, at_once, tried=tried)
-    agreed = Agreed(agreement, table, routes, members, views, watched, policies, tried)
+    facts = first_facts(registry, setup.trusted_relays)
+    keepers = {} if facts is None else keepers_of(facts.names)
+    plain = partial(make_routes, table, agreement, setup.defers, members, tried=tried, keepers=keepers)
+    at_once = partial(at_once_for, setup, registry, alone=not views)
+    agreed = Agreed(
+        *(agreement, table, plain(at_once), members, views, plain(), policies, tried),
+        facts=facts,
+        keepers=keepers,
+    )
     return agreed, join_frame(*encode_action(reply))
 
 
 def _settle(turn: Turn, job: Job) -> None:
-    """Decide the answer to an event, send it if one is due, and see what ends with it.
+    """Decide the answer to an event; effects that are due by it are kept before it is sent.
 
     Edits go out at end of message only: elsewhere both MTAs give up the filter (protocol file,
     section 8.4). What a verdict ends is in section 8.5.
@@ -135,16 +144,36 @@ def _settle(turn: Turn, job: Job) -> None:
         verdict = job.verdicts[-1][1] if is_known else _known(turn, settle(turn, members, job))
         if letter == BODYEOB:
             edits, verdict = _edits_of_all(turn, members, job, verdict)
-        elif letter == RCPT and not refuses(verdict) and not is_rejected(turn):
-            keep_recipient(turn, members, job.event)
-    sent = b""
+    if letter == RCPT and not refuses(verdict) and not is_rejected(turn):
+        keep_recipient(turn, job.event)
+    keep = turn.setup.keep_effects
+    if keep is not None and _is_answered(job, verdict) and _ends_message(turn, job, verdict):
+        due = turn.due_by(verdict)
+        if due:
+            begin_keeping(turn, Ending(job, edits, verdict, due, keep(due, turn.session)))
+            return
+    answer_event(turn, job, edits, verdict)
+
+
+def _is_answered(job: Job, verdict: Verdict) -> bool:
+    """Whether an answer is sent now."""
     # libmilter answers a last chunk and its end each; the MTA waits for one answer (section 4.8)
     waits = job.last_chunk and not decides(verdict)
-    if job.dispatch.replies and not waits:
+    return job.dispatch.replies and not waits
+
+
+def _ends_message(turn: Turn, job: Job, verdict: Verdict) -> bool:
+    return turn.scope.phase in IN_MESSAGE and ends_message(job.dispatch.name, verdict)
+
+
+def answer_event(turn: Turn, job: Job, edits: tuple[Modification, ...], verdict: Verdict) -> None:
+    """Send an answer that is decided, if one is due, and see what ends with it."""
+    sent = b""
+    if _is_answered(job, verdict):
         sent = encode_answer(edits, verdict, turn.agreed.agreement.leading_space)
         turn.send(sent)
     turn.observe_job(job, (*edits, verdict) if sent else (), sent)
-    if sent and turn.scope.phase in IN_MESSAGE and ends_message(job.dispatch.name, verdict):
+    if sent and _ends_message(turn, job, verdict):
         if job.last_chunk:
             turn.intake.packets.popleft()  # its end has been answered
         turn.scope.show_macros()  # for abort handlers, if no other has looked

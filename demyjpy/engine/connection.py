@@ -4,7 +4,7 @@ All are frozen: `demyjpy.engine.pipeline` makes the next from the last. No decis
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from attrs import field, frozen
 from pyrsistent import pmap
@@ -17,6 +17,7 @@ from demyjpy.engine.cache import Cache, Caches
 from demyjpy.engine.chain_state import NEW_MESSAGE, ChainState
 from demyjpy.engine.decisions import NO_DECISIONS, Decisions
 from demyjpy.engine.dispatch import Chain, Dispatch, Table
+from demyjpy.engine.fact_keeping import Keep
 from demyjpy.engine.filter_view import FilterView
 from demyjpy.engine.letters import BODYEOB
 from demyjpy.engine.limits import NOTHING_COUNTED, Budget, Counts, Limits
@@ -35,6 +36,7 @@ from demyjpy.engine.phases import IN_MESSAGE, Phase
 from demyjpy.engine.routes import Routes
 from demyjpy.engine.stock import Spooling
 from demyjpy.filter_policy import NO_POLICY, OnError, Policy, check_on_error
+from demyjpy.known_facts import KnownFacts, Network
 from demyjpy.message import Message
 from demyjpy.questions import Ask, Outcome
 from demyjpy.registry import Handler
@@ -105,6 +107,16 @@ class Step:
 Observer: TypeAlias = Callable[[Step], None]
 
 
+class EffectKeeper(Protocol):
+    """Keeps effects of one message; it is the driver's."""
+
+    def keep(self) -> None:
+        """Keep them, all or none; whatever stands in the way is raised. It may block."""
+
+    def leave(self) -> None:
+        """They are not to be done, although `keep` may still be at it."""
+
+
 @frozen(eq=False)
 class Setup:
     """What is the same for all connections of a server. Two are never the same.
@@ -116,8 +128,11 @@ class Setup:
     ``budget`` is what a connection may use until `demyjpy.engine.pipeline.go_on` is called; None for all
     that it needs. ``spool`` is where large bodies are kept; None for memory. ``stand_in`` is called in
     place of each ``on_error`` that is a function, the server's or a filter's: so it is where a tape is
-    played. ``wall`` is the clock of `demyjpy.now` (seconds since 1970). ``cache`` holds how connections
-    begin: it is the same for all, unless functions of the user's have a say in it.
+    played. ``wall`` is the clock of `demyjpy.now` (seconds since 1970). ``trusted_relays`` are the
+    networks of relays whose ``Received`` fields are believed (see `demyjpy.Facts`). ``cache`` holds how
+    connections begin: it is the same for all, unless functions of the user's have a say in it.
+    ``keep_effects`` gives what keeps effects before the verdict on their message leaves; None if nobody
+    keeps them.
     """
 
     on_connect: Callable[[Context], Context]
@@ -137,6 +152,10 @@ class Setup:
         default=own_questions, kw_only=True
     )
     wall: Callable[[], float] | None = field(default=None, kw_only=True)
+    keep_effects: "Callable[[tuple[Requested, ...], str], EffectKeeper] | None" = field(
+        default=None, kw_only=True
+    )
+    trusted_relays: tuple[Network, ...] = field(default=(), kw_only=True)
 
 
 @frozen
@@ -246,7 +265,8 @@ class Agreed:
     one that writes a tape. ``members`` are the filters of a merged one; None if it is one filter.
     ``views`` are how each of them sees the context. ``policies`` are those of the filters, by number;
     empty if none has one. ``tried`` are the numbers of filters that are only tried: what they say does
-    not count.
+    not count. ``facts``: what is known of a session when it begins, None if no filter reads any;
+    ``keepers``: what is kept of its events for these, by letter.
     """
 
     agreement: Agreement = NO_AGREEMENT
@@ -257,6 +277,8 @@ class Agreed:
     watched: Routes | None = None
     policies: tuple[Policy, ...] = ()
     tried: frozenset[int] = frozenset()
+    facts: KnownFacts | None = None
+    keepers: Mapping[int, Keep] = field(factory=dict)
 
     def policy_of(self, number: int) -> Policy:
         """The policy of the filter of that number."""

@@ -12,6 +12,7 @@ from attrs import evolve, frozen
 from pyrsistent import PMap
 
 from demyjpy.context import ENGINE_KEYS, Context
+from demyjpy.engine.fact_keeping import facts_of
 from demyjpy.engine.members import Members
 from demyjpy.engine.smallmap import changed_keys, small_map
 from demyjpy.errors import HandlerError
@@ -40,6 +41,7 @@ class FilterView:
     if it has one. ``names`` are the names of all filters. ``free`` are the keys of the context that it
     may change without a question whose they are. ``place`` is its own among several, also if it is there
     twice: its questions are apart. ``has_answers``: some filter may have answers in the context.
+    ``facts`` are those that it has declared, None if these are all that are known, or if none are.
     """
 
     number: int
@@ -50,10 +52,13 @@ class FilterView:
     free: frozenset[str]
     place: int
     has_answers: bool
+    facts: frozenset[str] | None = None
 
     def enter(self, outer: Context) -> Context:
-        """The context as the filter sees it: with its own actions, and the answers that it may read."""
+        """The context as the filter sees it: its own actions, and the facts and answers it may read."""
         seen = outer if self.actions is None else outer.set("actions", self.actions)
+        if self.facts is not None:
+            seen = seen.set("facts", outer["facts"].of(self.facts))
         return self.show_answers(seen) if "answers" in outer else seen
 
     def show_answers(self, outer: Context) -> Context:
@@ -76,8 +81,11 @@ class FilterView:
         if "queue" in changed:
             after = take_findings(after, self.names[self.number], event)
         after = after if self.actions is None else after.set("actions", outer["actions"])
-        is_shared = self.has_answers and "answers" in outer
-        return after.set("answers", outer["answers"]) if is_shared else after
+        if self.has_answers and "answers" in outer:
+            after = after.set("answers", outer["answers"])
+        if self.facts is not None:
+            after = after.set("facts", outer["facts"])
+        return after
 
     def around(self, event: str, answer: Callable[..., Any]) -> Callable[..., Any]:
         """An ``on_error`` function, as it answers for this filter at an event."""
@@ -176,6 +184,7 @@ def views_of(registry: Registry, members: Members, agreed: frozenset[str]) -> tu
             declared[place] = declared.get(place, frozenset()) | {number}
     names = tuple(one.name for one in members.filters)
     waits = any(handler.waits for part in parts for handler in part.values())
+    known = facts_of(registry)
     return tuple(
         FilterView(
             parts.index(part),  # a filter that is there twice has keys once
@@ -186,9 +195,15 @@ def views_of(registry: Registry, members: Members, agreed: frozenset[str]) -> tu
             _free_for(number, parts, declared),
             number,
             waits,
+            _facts_of(part, known),
         )
         for number, (one, part) in enumerate(zip(members.filters, parts, strict=True))
     )
+
+
+def _facts_of(part: Registry, known: frozenset[str]) -> frozenset[str] | None:
+    declared = part.declarations.facts
+    return None if declared == known else declared
 
 
 def _free_for(
@@ -215,6 +230,11 @@ def in_view(view: FilterView, handler: Handler[Any]) -> Handler[Any]:
         return handler
     own, enter, leave, has_answers = view.actions, view.enter, view.leave, view.has_answers
 
+    def call_entering(happened: Any, ctx: Context) -> Any:
+        seen = enter(ctx)
+        outcome = inner(happened, seen)
+        return ctx if outcome is seen else leave(event, ctx, seen, outcome)
+
     def call(happened: Any, ctx: Context) -> Any:
         seen = ctx if own is None else ctx.set("actions", own)  # as in `enter`, which takes longer
         if has_answers and "answers" in ctx:
@@ -227,7 +247,8 @@ def in_view(view: FilterView, handler: Handler[Any]) -> Handler[Any]:
         outcome = await inner(happened, seen)
         return ctx if outcome is seen else leave(event, ctx, seen, outcome)
 
-    function: Any = call_async if handler.is_async else call
+    plain = call if view.facts is None else call_entering
+    function: Any = call_async if handler.is_async else plain
     function.__wrapped__ = inner  # logs name the user's function
     asking = handler.asking
     if asking is None:

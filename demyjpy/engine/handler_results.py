@@ -83,6 +83,12 @@ def check_context(ctx: Any) -> Context:
     return ctx
 
 
+def queue_of(outcome: Any) -> Any:
+    """What a handler queued; None if it returned no context."""
+    is_context = isinstance(outcome, PMap) and "connection" in outcome
+    return outcome.get("queue") if is_context else None
+
+
 def take_outcome(outcome: Any, handler: Handler[Any], event: str) -> tuple[tuple[Any, ...], Context]:
     """What a handler queued, and its context without it; `HandlerError` if it returned neither.
 

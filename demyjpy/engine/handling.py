@@ -201,7 +201,7 @@ def _plan_of(turn: Turn, job: Job, actions: tuple[Any, ...]) -> Plan:
     number, handler = job.chain[0]
     members = turn.agreed.members
     whose = None if members is None else members.filters[number].name
-    plan = check_job(job, handler, actions, _granted(turn, number), whose)
+    plan = check_job(job, handler, actions, granted_to(turn, number), whose)
     if members is not None and (plan.modifications or plan.wished):
         take_edits(turn, members, job, plan)
     return plan
@@ -232,7 +232,7 @@ def _job_after(job: Job, plan: Plan, step: Step | None, *, is_chain: bool) -> Jo
     )
 
 
-def _granted(turn: Turn, number: int) -> frozenset[str]:
+def granted_to(turn: Turn, number: int) -> frozenset[str]:
     """The actions that a filter may use: of several each has its own."""
     agreed = turn.agreed
     return agreed.agreement.actions if agreed.members is None else agreed.members.filters[number].actions
@@ -269,7 +269,7 @@ def _wishing(on_error: Callable[..., Any], got: Message | None) -> Callable[...,
     return answer
 
 
-def _answering(turn: Turn, on_error: Any, event: str, number: int) -> Any:
+def answering(turn: Turn, on_error: Any, event: str, number: int) -> Any:
     """``on_error`` as it is called for this filter; on the tape is what comes of it."""
     if not callable(on_error):
         return on_error
@@ -290,9 +290,9 @@ def answer_failure(
     """
     scope, name, letter = turn.scope, job.dispatch.name, job.dispatch.letter
     turn.note(error, name, handler)
-    members, granted = turn.agreed.members, _granted(turn, number)
+    members, granted = turn.agreed.members, granted_to(turn, number)
     given = on_error_for(turn.agreed.policy_of(number), scope.ctx, turn.setup.on_error)
-    on_error = _answering(turn, given, name, number)
+    on_error = answering(turn, given, name, number)
     after, plan, second, requests = apply_policy(on_error, error, job, handler, scope.ctx, granted)
     if second:
         turn.note(second, name, handler)

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from attrs import evolve, frozen
-from pyrsistent import PMap
 
 from demyjpy import events as ev
 from demyjpy.actions import InsertHeader
@@ -39,12 +38,6 @@ class Handover:
     duration: float | None = None
     taken: int = 0
     is_spent: bool = False
-
-
-def queue_of(outcome: Any) -> Any:
-    """What a handler queued; None if it returned no context."""
-    is_context = isinstance(outcome, PMap) and "connection" in outcome
-    return outcome.get("queue") if is_context else None
 
 
 def edits_in(queue: Any, route: Route, place: int, members: Members | None) -> Plan | None:

@@ -20,7 +20,7 @@ from attrs import evolve
 
 from demyjpy.engine.chain_state import NEW_MESSAGE
 from demyjpy.engine.connection import Backlog, Connection, Job, Scope
-from demyjpy.engine.handler_results import CONTINUE, as_exception, forget_frames
+from demyjpy.engine.handler_results import CONTINUE, as_exception, forget_frames, queue_of
 from demyjpy.engine.handling import absorb
 from demyjpy.engine.hot_ends import (
     KEPT,
@@ -30,7 +30,6 @@ from demyjpy.engine.hot_ends import (
     most_events,
     most_kept,
     phase_before,
-    queue_of,
     seen_by,
     with_kept,
 )
@@ -213,6 +212,7 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
     questions = scope.questions
     events: list[Any] = []  # events of the message that filters get as a value at its end
     keeps = members is not None and members.gives_messages
+    tells = agreed.facts is not None
     most = min(limits.message, most_kept(connection.setup, members)) if keeps else limits.message
     many = most_events(connection.setup) if keeps else 0
     earlier: list[bytes] = []  # answers to this read, but for the last
@@ -305,6 +305,8 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
                 phase = move.following
                 here = routes[phase]
             answer = route.answer
+            if tells and letter != RCPT and route.keep is not None:
+                ctx, is_changed = route.keep(ctx, event), True
             for place, function, handler in route.calls:
                 if shown is not macros:
                     if shown is not None or ctx.get("macros") is not macros:
@@ -325,12 +327,18 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
                 queue = queue_of(outcome)
                 if queue is None or queue:
                     plan = edits_in(queue, route, place, members)
-                    if plan is None or edits:
+                    if plan is None and route.at_once is not None:
+                        outcome, queue, ctx, questions = route.at_once(
+                            place, outcome, event, ctx, questions
+                        )
+                        plan = edits_in(queue, route, place, members) if queue else None
+                    if queue is None or (queue and (plan is None or edits)):
                         exchanges += 1
                         job = job_from(route.dispatch, event, place, payload, exchanges, edits, editor)
                         break
-                    edits, editor = plan.modifications, place
-                    answer = encode_answer(edits, CONTINUE, leading_space)
+                    if plan is not None:
+                        edits, editor = plan.modifications, place
+                        answer = encode_answer(edits, CONTINUE, leading_space)
                 if tape is not None:
                     kept = outlined(handler, outcome) if is_lean else outcome
                     outcomes.append((handler, kept, duration))
@@ -346,6 +354,8 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
                 events.append(event)
                 if len(events) > many:
                     most = 0  # what comes next is for the turn, which writes them to a file
+            if tells and letter == RCPT and route.keep is not None:  # it stands
+                ctx, is_changed = route.keep(ctx, event), True
             if out and answer:
                 earlier.append(out)
             out = answer or out

@@ -5,7 +5,7 @@ the registries and from the negotiation alone is worked out here, once. What hap
 in `demyjpy.engine.chain_state`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from attrs import field, frozen
@@ -61,7 +61,8 @@ class Member:
     ``actions``: what it declared and was granted. ``handled``: the letters of events for which it has
     handlers; ``answered``: those of them that it may answer. ``alternative``: see `Declarations`.
     ``limit``: the largest message, in bytes, that its message handler gets whole; None without such a
-    handler. ``beyond``: what it does with a larger one.
+    handler. ``beyond``: what it does with a larger one. ``reads_header``: it reads facts
+    from the header.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Member:
     alternative: str = ""
     limit: int | None = None
     beyond: Beyond = "headers"
+    reads_header: bool = False
 
     def has_more(self, letter: int) -> bool:
         """Whether it has a handler for this content or what comes after it in a message."""
@@ -84,7 +86,8 @@ class Members:
     ``differs``: two or more may edit, so their edits become one plan.
 
     ``keeps_fields`` and ``keeps_recipients``: what that plan needs to know of the message. ``may_wait``:
-    some filter may have to wait for the end of those before it.
+    some filter may have to wait for the end of those before it. ``rereads``: the numbers of filters that
+    read facts from the header, which one before them may edit.
     """
 
     filters: tuple[Member, ...]
@@ -92,6 +95,7 @@ class Members:
     keeps_fields: bool
     keeps_recipients: bool
     may_wait: bool
+    rereads: frozenset[int] = frozenset()
     gives_messages: bool = field(init=False)
     waits_at_first: Waits = field(init=False, repr=False)
 
@@ -124,11 +128,12 @@ class Members:
             if number in done:
                 continue
             waiting: set[int] = set()
+            is_reader = one.reads_header and header_edited  # as one with a header handler
             for letter in (*CONTENT, MESSAGE):
                 edited = (letter != BODY and header_edited) or (
                     letter in (BODY, MESSAGE) and body_edited
                 )
-                if letter in one.handled and (edited or waiting):
+                if letter in one.handled and (edited or waiting or is_reader):
                     waiting.add(letter)
             if waiting:
                 waits[number] = frozenset(waiting)
@@ -172,12 +177,14 @@ def members_of(
     if (edits_header and HEADER in off) or (edits_recipients and RCPT in off):
         differs = False
     waits = Members(filters, False, False, False, False).waits_at_first
+    rereads = _rereading(filters)
     members = Members(
         filters,
         differs,
-        keeps_fields=differs and edits_header,
+        keeps_fields=(differs and edits_header) or bool(rereads),
         keeps_recipients=differs and edits_recipients,
-        may_wait=bool(waits),
+        may_wait=bool(waits or rereads),
+        rereads=rereads,
     )
     missing = sorted(_NAMES[one] for one in _OF_VALUES & off)
     if members.gives_messages and missing:
@@ -186,6 +193,13 @@ def members_of(
             "needs: leave these events switched on"
         )
     return members
+
+
+def _rereading(filters: Sequence[Member]) -> frozenset[int]:
+    """The filters that read facts from the header, behind one that may edit it."""
+    editors = [number for number, one in enumerate(filters) if one.actions & HEADER_EDITS]
+    first = min(editors, default=len(filters))
+    return frozenset(n for n, one in enumerate(filters) if one.reads_header and n > first)
 
 
 _OF_VALUES: Final = frozenset({MAIL, RCPT, HEADER, BODY})
@@ -206,6 +220,7 @@ def _member(part: Registry, granted: frozenset[str]) -> Member:
         part.declarations.alternative,
         handled[MESSAGE].limit if MESSAGE in handled else None,
         handled[MESSAGE].beyond if MESSAGE in handled else "headers",
+        "origin_client" in part.declarations.facts,
     )
 
 

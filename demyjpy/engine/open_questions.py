@@ -5,7 +5,7 @@ is cancelled by being dropped here, however its message ends. What handlers may 
 the context, under the engine's key ``answers``: it goes with the message, as all of the context does.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from attrs import evolve, field, frozen
@@ -88,27 +88,32 @@ class Questions:
         """
         return not (self.open or self.news or "greeting" in self.learned)
 
-    def begin(self, asks: Iterable[Ask], make: Callable[[int, Ask], Asked]) -> "Questions":
+    def begin(self, asks: Sequence[Ask], make: Callable[[int, Ask], Asked]) -> "Questions":
         """With these asked; ``make`` gives each its place. `HandlerError` if one may not be asked."""
-        open_, learned, last = self.open, self.learned, self.last
-        known = sum([len(layer) for layer in learned.values()])
-        for ask in asks:
-            asked = make(last + 1, ask)
+        open_, learned = self.open, self.learned
+        made = [make(number, ask) for number, ask in enumerate(asks, self.last + 1)]
+        if not self.has_room_for(len(made)):
+            raise HandlerError(
+                f"expected at most {MOST_OPEN} open questions and {MOST} answers on a connection, "
+                f"got one more from {made[0].name}: ask one question about many things"
+            )
+        for asked in made:
             if any(one.place == asked.place for one in open_.values()):
                 raise HandlerError(
-                    f"expected a key that is not in use, got {ask.key!r}, whose question is open: ask "
+                    f"expected a key that is not in use, got {asked.key!r}, whose question is open: ask "
                     "again when it is answered, or under another key"
-                )
-            if len(open_) >= MOST_OPEN or known + len(open_) >= MOST:
-                raise HandlerError(
-                    f"expected at most {MOST_OPEN} open questions and {MOST} answers on a connection, "
-                    f"got one more from {asked.name}: ask one question about many things"
                 )
             layer = learned.get(asked.lasts)
             if layer is not None:
                 learned = learned.set(asked.lasts, layer.discard(asked.place))
-            open_, last = open_.set(asked.number, asked), asked.number
-        return evolve(self, open=open_, learned=learned, last=last)
+            open_ = open_.set(asked.number, asked)
+        return evolve(self, open=open_, learned=learned, last=self.last + len(made))
+
+    def has_room_for(self, count: int) -> bool:
+        """Whether so many more may be asked."""
+        open_ = len(self.open) + count
+        known = sum(map(len, self.learned.values())) if self.learned else 0
+        return open_ <= MOST_OPEN and known + open_ <= MOST
 
     def learn(self, learned: Learned, told: Learned | None = None) -> "Questions":
         """After an answer to an open question; ``told`` is what is shown of it to who watches."""
@@ -121,6 +126,14 @@ class Questions:
             self.last,
             self.news if told is None else (*self.news, told),
         )
+
+    def know(self, known: Sequence[Learned]) -> "Questions":
+        """After questions that were asked, and answered at once."""
+        layers = self.learned
+        for one in known:
+            lasts = one.asked.lasts
+            layers = layers.set(lasts, layers.get(lasts, _NOTHING).set(one.asked.place, one))
+        return Questions(self.open, layers, self.waits, self.last + len(known), self.news)
 
     @property
     def awaited(self) -> tuple[Asked, ...]:
@@ -140,14 +153,16 @@ class Questions:
     def without(self, *lasts: Lasts) -> "Questions":
         """The same without those that last for so long."""
         open_, learned = self.open, self.learned
-        for number, asked in open_.items():
-            if asked.lasts in lasts:
-                open_ = open_.discard(number)
+        if open_:
+            for number, asked in open_.items():
+                if asked.lasts in lasts:
+                    open_ = open_.discard(number)
         for one in lasts:
-            learned = learned.discard(one)
+            if one in learned:
+                learned = learned.remove(one)
         if open_ is self.open and learned is self.learned:
             return self
-        return evolve(self, open=open_, learned=learned)
+        return Questions(open_, learned, self.waits, self.last, self.news)
 
     def end(self) -> "Questions":
         """No question counts any more, and nobody waits."""

@@ -6,12 +6,17 @@ A turn keeps them in its scope until the message ends (`demyjpy.engine.turn.Turn
 from collections.abc import Sequence
 from typing import Any
 
+from attrs import evolve
+
 from demyjpy.effects import MOST_EFFECTS, Do
 from demyjpy.engine.connection import Job, Requested
 from demyjpy.engine.phases import IN_MESSAGE
+from demyjpy.engine.stock import Held, hold
+from demyjpy.engine.told_questions import replace_messages
 from demyjpy.engine.turn import Turn
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import as_registry
+from demyjpy.message import Message
 from demyjpy.questions import performer_of
 
 
@@ -35,7 +40,10 @@ def owed_by(turn: Turn, job: Job, dos: Sequence[Do]) -> tuple[Requested, ...]:
             raise HandlerError(_nobody(one.effect))
         macros = scope.macros
         found.append(
-            Requested(one, handler, number, macros.get("i"), macros.client, f"{base}.{at}", declared)
+            Requested(
+                *(_holding(one), handler, number, macros.get("i"), macros.client),
+                *(f"{base}.{at}", declared),
+            )
         )
     return tuple(found)
 
@@ -46,6 +54,32 @@ def owe(turn: Turn, owed: tuple[Requested, ...]) -> None:
         turn.scope.owed = (*turn.scope.owed, *owed)
     else:
         turn.requests.extend(owed)
+
+
+def _holding(one: Do) -> Do:
+    """The same with messages whose bodies can be read until it is done: see `release_messages`."""
+    effect = replace_messages(one.effect, lambda found: evolve(found, content=hold(found.content)))
+    return one if effect is one.effect else Do(effect, one.when)
+
+
+def messages_in(effect: Any) -> tuple[Message, ...]:
+    """The messages that an effect holds."""
+    found: list[Message] = []
+
+    def take(message: Message) -> Message:
+        found.append(message)
+        return message
+
+    replace_messages(effect, take)
+    return tuple(found)
+
+
+def release_messages(effect: Any) -> None:
+    """It is done, or will not be: the bodies of its messages go."""
+    for message in messages_in(effect):
+        read = getattr(message.content, "read", None)
+        if isinstance(read, Held):
+            read.release()
 
 
 def _check(event: str, dos: Sequence[Do], *, is_in_message: bool, count: int) -> None:

@@ -13,9 +13,10 @@ from attrs import evolve, frozen
 
 from demyjpy.context import Context, new_context
 from demyjpy.engine.arrival import TEARDOWN, receive_packet
-from demyjpy.engine.conclusions import conclude
+from demyjpy.engine.conclusions import answer_event, conclude
 from demyjpy.engine.connection import Agreed, Call, Connection, Observer, Setup, Step
 from demyjpy.engine.dispatch import negotiates_by_default, opening_table
+from demyjpy.engine.effect_keeping import end_keeping, ending_of
 from demyjpy.engine.handler_results import as_exception, check_context
 from demyjpy.engine.handler_times import note_time
 from demyjpy.engine.handling import absorb, run_handlers
@@ -159,14 +160,17 @@ def resume(
 
     def come_back(turn: Turn) -> None:
         job = turn.call.job if turn.call else None
+        ending = ending_of(turn.call) if turn.call else None
         if job is None:
             raise LocalProtocolError("expected resume after a connection with a call, got no call")
         turn.call = None
         turn.intake.meter.taken = NO_END  # a handler that has run apart is enough for one turn
         letter = job.dispatch.letter
+        following = None
         if letter == SPOOL:
             end_spooling(turn, outcome)
-            following = None
+        elif ending is not None:  # it is decided, also if the peer has gone meanwhile
+            answer_event(turn, *end_keeping(turn, ending, outcome))
         else:
             note_time(turn, job, duration or 0.0)
             following = absorb(turn, job, outcome, duration)

@@ -17,6 +17,7 @@ from attrs import evolve, frozen
 
 from demyjpy.context import Context
 from demyjpy.engine.connection import Agreed, Call, Connection, Scope, Setup, Step
+from demyjpy.engine.effect_keeping import KEEPING, ending_of
 from demyjpy.engine.hot_ends import Handover
 from demyjpy.engine.hot_path import GOODBYE, run_hot_path
 from demyjpy.engine.letters import BODY, MACRO
@@ -96,6 +97,7 @@ class Stage:
                 lambda handler: False,
                 agreed.members,
                 tried=agreed.tried,
+                keepers=agreed.keepers,
             )
             keeps = agreed.members is not None and agreed.members.gives_messages
             routes = {
@@ -112,11 +114,12 @@ class Stage:
     def _replaying(self, route: Route, keeps: bool) -> Route:
         """``keeps``: the events of a message are kept for its end."""
         replies, decode_really = route.dispatch.replies, route.dispatch.decode
+        needs_event = keeps or route.keep is not None
 
         def decode(payload: bytes, leading_space: bool) -> Any:
             self._calls = []
             self._commands.append((self._calls, replies))
-            return decode_really(payload, leading_space) if keeps else None
+            return decode_really(payload, leading_space) if needs_event else None
 
         calls = tuple((place, self._returning(handler), handler) for place, _, handler in route.calls)
         return evolve(route, dispatch=evolve(route.dispatch, decode=decode), calls=calls)
@@ -187,6 +190,8 @@ class Player:
             spool=known.spool and Spooling(known.spool.size, lambda: _PlayedFile(self._outcomes)),
             known_answer=self._known_answer,
             own_questions=self._own_questions,
+            keep_effects=known.keep_effects and (lambda due, session: _NothingKept()),
+            trusted_relays=known.trusted_relays,
         )
         self._connection = evolve(opened, setup=setup)
 
@@ -278,8 +283,8 @@ class Player:
             if call is None:
                 return
             result, duration = self._take(_on_tape(call))
-            is_written = is_writing(call) and result is None
-            outcome = run_call(call) if is_written else _in_context(result, call.ctx)
+            is_done = result is None and _on_tape(call) is not call.handler  # it is the library's own
+            outcome = run_call(call) if is_done else _in_context(result, call.ctx)
             self._connection = resume(self._connection, outcome, duration)
 
     def _take(self, handler: Handler[Any] | None) -> tuple[Any, float | None]:
@@ -345,9 +350,21 @@ class _PlayedFile:
         return bytes(self._data[-begun : size - begun])
 
 
+class _NothingKept:
+    """Whether effects were kept is on the tape."""
+
+    def keep(self) -> None:
+        """They were kept then."""
+
+    def leave(self) -> None:
+        """There is nothing to leave."""
+
+
 def _on_tape(call: Call) -> Handler[Any]:
     """The handler that is on the tape for what was handed out."""
-    return SPOOLING if is_writing(call) else call.handler
+    if is_writing(call):
+        return SPOOLING
+    return call.handler if ending_of(call) is None else KEEPING
 
 
 def _is_same(one: Handler[Any] | None, other: Handler[Any] | None) -> bool:

@@ -3,7 +3,7 @@
 What is known of them is a value (`demyjpy.engine.open_questions`). Whoever performs them is outside.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Final
 
 from attrs import evolve
@@ -36,7 +36,7 @@ _LASTS_AT: Final[dict[str, Lasts]] = {"connect": "connection"}
 
 
 # ------------------------------------------------------------------------------------- asking
-def asked_by(turn: Turn, job: Job, asks: Iterable[Ask], *, is_own: bool = False) -> Questions:
+def asked_by(turn: Turn, job: Job, asks: Sequence[Ask], *, is_own: bool = False) -> Questions:
     """The questions after those of the next handler of an event; `HandlerError` if one is illegal.
 
     ``is_own``: they are asked for this event (``asking=``), so those of a recipient end with it.
@@ -45,7 +45,7 @@ def asked_by(turn: Turn, job: Job, asks: Iterable[Ask], *, is_own: bool = False)
     name = job.dispatch.name
     if name not in ASKABLE:
         raise HandlerError(
-            f"expected no question at {name}, got {next(iter(asks)).key!r}: nobody can wait for its "
+            f"expected no question at {name}, got {asks[0].key!r}: nobody can wait for its "
             f"answer. Ask at {', '.join(ASKABLE)}"
         )
     registry = as_registry(turn.scope.ctx["handlers"])

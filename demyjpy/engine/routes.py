@@ -1,12 +1,14 @@
 """What the hot path looks up: all that the negotiation decides about a command in a phase."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from attrs import frozen
 
 from demyjpy.context import Context
 from demyjpy.engine.dispatch import Dispatch, Table
+from demyjpy.engine.fact_keeping import Keep
 from demyjpy.engine.letters import (
     ABORT,
     BODY,
@@ -23,6 +25,7 @@ from demyjpy.engine.letters import (
 from demyjpy.engine.limits import NO_WEIGHT, WEIGHTS, Weight
 from demyjpy.engine.members import CONTENT, Members
 from demyjpy.engine.negotiation import Agreement
+from demyjpy.engine.open_questions import Questions
 from demyjpy.engine.phases import IN_MESSAGE, Move, Phase, move
 from demyjpy.errors import RemoteProtocolError
 from demyjpy.registry import Handler
@@ -31,7 +34,24 @@ from demyjpy.wire.framing import join_frame
 
 _LETTERS: Final = (CONNECT, HELO, MAIL, RCPT, DATA, HEADER, EOH, BODY, BODYEOB, ABORT)
 
+AtOnce: TypeAlias = Callable[[int, Any, Any, Context, Questions], tuple[Any, Any, Context, Questions]]
+"""What the hot path calls if the outcome of a handler is no context, or has something queued.
+
+It gets the place of the handler, its outcome, the event, the context before, and the questions. It
+returns the outcome, what is queued in it (None if it is no context), the context that the handler got,
+and the questions.
+"""
+
+NOT_CALLED: Final = object()
+"""Stands for the outcome of a handler that waits for answers: it is for `AtOnce` to call it."""
+
+
+def _wait_for_answers(event: Any, ctx: Context) -> Any:
+    return NOT_CALLED
+
+
 _CONTINUE: Final = join_frame(Response.CONTINUE)
+_NO_KEEPERS: Final[Mapping[int, Keep]] = MappingProxyType({})
 
 
 @frozen
@@ -40,7 +60,8 @@ class Route:
 
     ``move`` is what it does to the session, ``weight`` what it counts; ``calls`` are the handlers to
     call: the place of each in their chain, its function, and itself. ``grants`` are the actions of each
-    place. It may end a message that was open (``leaves``).
+    place. It may end a message that was open (``leaves``). ``at_once`` asks questions whose answers are
+    known (see `known_answers`). ``keep`` is what is kept of its event for facts, None if nothing is.
     """
 
     dispatch: Dispatch
@@ -50,6 +71,8 @@ class Route:
     weight: Weight
     leaves: bool
     grants: tuple[frozenset[str], ...]
+    at_once: AtOnce | None = None
+    keep: Keep | None = None
 
 
 Routes: TypeAlias = dict[Phase, dict[int, Route]]
@@ -60,16 +83,17 @@ def make_routes(
     agreement: Agreement,
     defers: Callable[[Handler[Any]], bool],
     members: Members | None,
-    at_once: Callable[[int, Handler[Any]], Callable[[Any, Context], Any]] | None = None,
+    at_once: Callable[[Dispatch], AtOnce | None] = lambda dispatch: None,
     tried: frozenset[int] = frozenset(),
+    keepers: Mapping[int, Keep] = _NO_KEEPERS,
 ) -> Routes | None:
     """The routes of a negotiated connection; None if handlers see its macros, as for an observer.
 
-    ``defers`` says which handlers the driver calls itself: what those handle has no route, nor has what
-    is handled by one that waits for answers. ``at_once`` makes a function of one that has only questions
-    about a recipient of its own, which may be answered at once (see `known_answers`). Nor has what
-    several filters (``members``) do not all get as soon as it comes. What filters queue that are only
-    ``tried`` is for a turn to withhold.
+    ``defers`` says which handlers the driver calls itself: what those handle has no route. Nor has what
+    is handled by one that waits for answers, if ``at_once`` gives nothing that finds those that are
+    known (see `known_answers`). Nor has what several filters (``members``) do not all get as soon as it
+    comes. What filters queue that are only ``tried`` is for a turn to withhold. ``keepers`` say what is
+    kept for facts, by letter.
     """
     if table[MACRO].chain:
         return None
@@ -81,22 +105,18 @@ def make_routes(
         turned.update(CONTENT)
     if members is not None and members.keeps_recipients:
         turned.add(RCPT)
-    letters = [one for one in _LETTERS if one not in turned]
-
-    def is_turned(letter: int, handler: Handler[Any]) -> bool:
-        may_be_known = at_once is not None and letter == RCPT and not handler.needs
-        return defers(handler) or (handler.waits and not may_be_known)
-
     plain = [
-        table[one]
-        for one in letters
-        if not any(is_turned(one, handler) for _, handler in table[one].chain)
+        (table[one], asks)
+        for one in _LETTERS
+        if one not in turned
+        and not any(defers(handler) for _, handler in table[one].chain)
+        and ((asks := at_once(table[one])) or not any(handler.waits for _, handler in table[one].chain))
     ]
     return {
         phase: {
             dispatch.letter: route
-            for dispatch in plain
-            if (route := _route(dispatch, phase, agreement, members, at_once, tried)) is not None
+            for dispatch, asks in plain
+            if (route := _route(dispatch, phase, agreement, members, asks, tried, keepers)) is not None
         }
         for phase in (Phase.READY, Phase.CONNECTED, *IN_MESSAGE)
     }
@@ -107,8 +127,9 @@ def _route(
     phase: Phase,
     agreement: Agreement,
     members: Members | None,
-    at_once: Callable[[int, Handler[Any]], Callable[[Any, Context], Any]] | None,
+    at_once: AtOnce | None,
     tried: frozenset[int],
+    keepers: Mapping[int, Keep],
 ) -> Route | None:
     letter, chain = dispatch.letter, dispatch.chain
     if letter == BODY and not chain and (members is None or not members.gives_messages):
@@ -126,8 +147,8 @@ def _route(
     return Route(
         dispatch,
         tuple(
-            (place, at_once(number, one) if at_once and one.waits else one.function, one)
-            for place, (number, one) in enumerate(chain)
+            (place, _wait_for_answers if one.waits else one.function, one)
+            for place, (_, one) in enumerate(chain)
             if is_handled
         ),
         _CONTINUE if dispatch.replies else b"",
@@ -140,4 +161,6 @@ def _route(
             else (agreement.actions if members is None else members.filters[number].actions)
             for number, _ in chain
         ),
+        at_once=at_once,
+        keep=keepers.get(letter),
     )

@@ -11,7 +11,9 @@ from weakref import ref
 from attrs import evolve, field, frozen
 from pyrsistent import PVector, pvector
 
+from demyjpy.errors import HandlerError
 from demyjpy.message import Kept
+from demyjpy.message.content import Content
 from demyjpy.wire.codes import CHUNK_SIZE
 
 _FEW_CHUNKS: Final = 10_000
@@ -104,12 +106,55 @@ EMPTY_STOCK: Final = Stock()
 
 def lend(stock: Stock) -> Kept:
     """The body as a filter gets it: to be read for as long as the engine holds the stock."""
-    if not stock.is_kept:
-        return Kept(stock.size)
-    held = ref(stock)
+    return Kept(stock.size, Lent(stock), stock.file is not None) if stock.is_kept else Kept(stock.size)
 
-    def read() -> Iterator[bytes] | None:
-        there = held()
-        return None if there is None else there.pieces()
 
-    return Kept(stock.size, read, stock.file is not None)
+class Lent:
+    """Reads a body while the engine holds it: None when it is gone."""
+
+    __slots__ = ("_stock",)
+
+    def __init__(self, stock: Stock) -> None:
+        self._stock = ref(stock)
+
+    def __call__(self) -> Iterator[bytes] | None:
+        """The body in pieces."""
+        stock = self._stock()
+        return None if stock is None else stock.pieces()
+
+    def hold(self) -> "Held | None":
+        """The same for longer; None if it is gone."""
+        stock = self._stock()
+        return None if stock is None else Held(stock)
+
+
+class Held:
+    """Reads a body until `release`, also after its message: an effect needs it until it is done."""
+
+    __slots__ = ("_stock",)
+
+    def __init__(self, stock: Stock) -> None:
+        self._stock: Stock | None = stock
+
+    def __call__(self) -> Iterator[bytes] | None:
+        """The body in pieces; None after `release`."""
+        return None if self._stock is None else self._stock.pieces()
+
+    def release(self) -> None:
+        """It is needed no more."""
+        self._stock = None
+
+
+def hold(content: Content) -> Content:
+    """A body that can be read when its message has ended; `HandlerError` if that one has ended before.
+
+    What does not lie with the engine stays as it is.
+    """
+    if not isinstance(content, Kept) or not isinstance(content.read, Lent):
+        return content
+    held = content.read.hold()
+    if held is None:
+        raise HandlerError(
+            "expected the Message of this event in an effect, got one whose body went with its message"
+        )
+    return Kept(content.size, held, content.is_in_file)

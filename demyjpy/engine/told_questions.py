@@ -3,7 +3,7 @@
 A question may hold a `Message`, as one for a scanner does. Who watches gets a digest in its place.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from attrs import evolve
@@ -27,29 +27,34 @@ def without_messages(value: Any) -> Any:
 
     It looks into the fields of attrs classes and dataclasses, and into collections.
     """
-    return _replaced(value, _DEEPEST, [_MOST])
+    return replace_messages(value, digest_of)
 
 
-def _replaced(value: Any, depth: int, left: list[int]) -> Any:
+def replace_messages(value: Any, change: Callable[[Message], Any]) -> Any:
+    """The same with what ``change`` gives in place of each message in it."""
+    return _replaced(value, _DEEPEST, [_MOST], change)
+
+
+def _replaced(value: Any, depth: int, left: list[int], change: Callable[[Message], Any]) -> Any:
     if type(value) in _PLAIN:
         return value
     if isinstance(value, Message):
-        return digest_of(value)
+        return change(value)
     left[0] -= 1
     if depth == 0 or left[0] < 0:
         return value
     if isinstance(value, tuple | list | PVector):
-        found = [_replaced(one, depth - 1, left) for one in value]
+        found = [_replaced(one, depth - 1, left, change) for one in value]
         return value if _are_same(found, value) else _collected(value, found)
     if isinstance(value, frozenset | set | PSet):
-        found = [_replaced(one, depth - 1, left) for one in value]
+        found = [_replaced(one, depth - 1, left, change) for one in value]
         return value if _are_same(found, value) else frozenset(found)
     if isinstance(value, Mapping):
-        found = [_replaced(one, depth - 1, left) for one in value.values()]
+        found = [_replaced(one, depth - 1, left, change) for one in value.values()]
         return value if _are_same(found, value.values()) else pmap(dict(zip(value, found, strict=True)))
     names = field_names(value)
     held = [getattr(value, name, None) for name in names]
-    found = [_replaced(one, depth - 1, left) for one in held]
+    found = [_replaced(one, depth - 1, left, change) for one in held]
     if _are_same(found, held):
         return value
     return _made_of(type(value), dict(zip(names, found, strict=True)))

@@ -293,10 +293,8 @@ class Turn:
     ) -> None:
         """No message is open any more, once the handlers in ``aborted`` have run."""
         self.scope.phase = Phase.CONNECTED
-        owed, self.scope.owed = self.scope.owed, ()
-        self.requests.extend(
-            one for one in owed if isinstance(one.request, Do) and is_due(one.request.when, verdict)
-        )
+        self.requests.extend(self.due_by(verdict))
+        self.scope.owed = ()
         self.scope.drop_questions()  # also those of a message whose abort handlers take their time
         if aborted or (given_up and self.is_watched):
             abort = self.agreed.table[ABORT]
@@ -304,6 +302,15 @@ class Turn:
             self.jobs.append(job)
         else:
             self.scope.leave_message()
+
+    def due_by(self, verdict: Verdict | None) -> tuple[Requested, ...]:
+        """The effects of the message that are to be done if this ends it; None: it is given up."""
+        owed = self.scope.owed
+        if not owed:
+            return ()
+        return tuple(
+            [one for one in owed if isinstance(one.request, Do) and is_due(one.request.when, verdict)]
+        )
 
     def surprised_by(self, job: Job) -> Chain:
         """Abort handlers of filters that neither ended this message themselves nor saw its end."""

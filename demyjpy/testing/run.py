@@ -21,6 +21,7 @@ from demyjpy.engine.open_questions import Asked
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import LocalProtocolError
 from demyjpy.filter_policy import OnError
+from demyjpy.known_facts import as_networks
 from demyjpy.mta import client_steps
 from demyjpy.mta.profile import AnyVerdict
 from demyjpy.mta.profiles import Postfix, Profile, Reply, Sendmail
@@ -49,6 +50,7 @@ def run(
     limits: Limits | None = None,
     answers: Answers | None = None,
     clock: Clock | None = None,
+    trusted_relays: str | Iterable[str] = (),
 ) -> Result:
     """Play a session at a filter, as an MTA would; or at several in a row.
 
@@ -58,7 +60,8 @@ def run(
     `Postfix()` or `Sendmail()`; without it both are played, and it is an `AssertionError` if they would
     not do the same with the messages, but for what they do without a filter, too; the result is then
     Postfix's. ``chunk``: cut bodies into pieces of so many bytes, or of these sizes one after the other,
-    the last one for the rest. ``on_error`` and ``limits`` as for `demyjpy.start_milter`.
+    the last one for the rest. ``on_error``, ``limits`` and ``trusted_relays`` as for
+    `demyjpy.start_milter`.
     ``clock`` is the time that `demyjpy.now` tells: a `datetime.datetime` or seconds since 1970, or a
     function that returns one, which is called once for each packet at which a handler asks; without it
     that is the real time. What goes wrong in the filter is logged as there, and in ``result.troubles``.
@@ -70,7 +73,11 @@ def run(
     """
     row = filters_of(handlers)
     wall = None if clock is None else wall_of(clock)
-    setups = [Setup(as_on_connect(one), on_error, limits or Limits(), wall=wall) for one in row]
+    relays = as_networks(trusted_relays)
+    setups = [
+        Setup(as_on_connect(one), on_error, limits or Limits(), wall=wall, trusted_relays=relays)
+        for one in row
+    ]
     answer = answering(answers)
     results = [play_row(setups, script, one, chunk=chunk, answer=answer) for one in profiles_of(mta)]
     for result in results:

@@ -5,6 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.chaos.effects import run as run_effects
 from tests.chaos.fairness import ATTACKERS, MOST, Case, measure
 from tests.chaos.run import Plan, run
 from tests.chaos.soak import plot, soak
@@ -17,6 +18,16 @@ def test_good_clients_are_served_whatever_happens(driver):
     outcome = asyncio.run(run(plan))
     assert outcome.problems == (), f"{plan}\n{outcome.as_text()}"
     assert outcome.answered >= 600
+
+
+@pytest.mark.parametrize(
+    ("driver", "count", "kills"), [("asyncio", 1, 2), ("threads", 1, 1), ("threads", 2, 1)]
+)
+def test_effects_survive_whatever_happens(driver, count, kills):
+    """Each of an accepted message is done, also if a worker dies; none of a refused one."""
+    found = run_effects(driver, 60, kills, 20_061, count=count)
+    assert found.problems == (), found.as_text()
+    assert (found.accepted, found.refused) == (40, 20)
 
 
 def test_what_is_noted_of_a_long_run():

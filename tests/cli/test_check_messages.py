@@ -186,3 +186,12 @@ def test_macros_of_the_end_are_there_for_a_message_handler(check: Check) -> None
     assert [one.partition(", not")[0] for one in reads] == [
         "message: tagger: played_filter.tag reads {x}"
     ]
+
+
+def test_what_facts_need_is_shown(run: Run, written: Callable[[str], Path]) -> None:
+    """The events that are asked for because of them, and the macros."""
+    path = written(_filter("facts={'sender', 'helo', 'user'}", "ctx", "(limit=1000)"))
+    status, output, _ = run("check", path)
+    assert status == 0
+    assert "  asked for, as facts are read: hello mail\n" in output
+    assert json.loads(run("check", path, "--json")[1])["asked_for_facts"] == ["hello", "mail"]

@@ -214,6 +214,21 @@ def test_an_async_one_that_is_cancelled_then_is_lost(driver, told, log):
     assert log.take_one() == "effects that were not done when the milter stopped, and are lost: 1"
 
 
+def test_an_async_one_that_cancels_itself_has_failed(driver, told, log):
+    """What comes after it is done all the same."""
+
+    @frozen
+    class Cancels:
+        async def perform(self, resources):
+            raise asyncio.CancelledError
+
+    due = [("accepted", Cancels()), ("accepted", Tell(told, "after"))]
+    with running(asking(*due), driver=driver) as address:
+        deliver(address)
+        assert told.get(timeout=WAIT)[0] == "after"
+    assert log.take()[0] == "the effect Cancels of acl failed: it was cancelled"
+
+
 def test_too_many_that_wait_are_dropped(driver, told, gate, log, monkeypatch):
     """The log says so."""
     monkeypatch.setattr(effects_module, "MOST_WAITING", 2)

@@ -25,6 +25,7 @@ from demyjpy.engine.pipeline import (
 )
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import define_event_handlers, merge_handlers, with_handlers
+from demyjpy.known_facts import as_networks
 from demyjpy.wire.framing import join_frame
 from tests.anyfilters import EDITS, GOOD, SABOTAGE, VERDICTS, AnyFilter, Notebook, filters_of, several
 from tests.engine.harness import (
@@ -80,6 +81,7 @@ odd = st.sampled_from(
         ),
         *(macros("x", i="5"), packet("D"), macros("\0", i="6")),
         *(packet("E", b"last"), packet("L", b"x"), packet("?")),
+        *(packet("L", b"Received\0from x (y [%b])\0" % one) for one in (b"192.0.2.9", b"10.0.0.1")),
     ]
 )
 
@@ -106,7 +108,12 @@ mild = several(
     )
 )
 tight = Limits(headers=3, recipients=2, message=90)
-setups = st.fixed_dictionaries({"limits": st.sampled_from([Limits(), tight])})
+setups = st.fixed_dictionaries(
+    {
+        "limits": st.sampled_from([Limits(), tight]),
+        "trusted_relays": st.sampled_from([(), as_networks("192.0.2.0/24")]),
+    }
+)
 
 
 class Fast(Line):

@@ -13,10 +13,10 @@ from demyjpy.trace.filter_connection import at_once
 class HotFilter(MemoryFilter):
     """One connection with a filter whose handlers are plain functions; it shows no steps."""
 
-    def __init__(self, handlers: Any, answers: Answers | None = None) -> None:
-        super().__init__(Setup(as_on_connect(handlers)))
+    def __init__(self, handlers: Any, answers: Answers | None = None, **options: Any) -> None:
+        super().__init__(Setup(as_on_connect(handlers), **options))
         self._answering = answering(answers)
-        self.line = Line(open_connection(Setup(as_on_connect(handlers)), "hot"))
+        self.line = Line(open_connection(Setup(as_on_connect(handlers), **options), "hot"))
 
     def say(self, data: bytes) -> bytes:
         """The MTA says this; what the filter says to it."""

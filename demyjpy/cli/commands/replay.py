@@ -9,7 +9,16 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Final
 
-from demyjpy.cli.arguments import COUNT, MAX_SESSION, ON_ERROR, TRACES, Command, argument, flag
+from demyjpy.cli.arguments import (
+    COUNT,
+    MAX_SESSION,
+    ON_ERROR,
+    TRACES,
+    TRUSTED_RELAYS,
+    Command,
+    argument,
+    flag,
+)
 from demyjpy.cli.errors import InputError
 from demyjpy.cli.output import complain, complain_of_all, paint_for, say
 from demyjpy.cli.recordings import FirstThousand, readings, report_problems
@@ -105,6 +114,7 @@ def replay(arguments: argparse.Namespace) -> int:
         arguments.on_error,
         arguments.queue_id,
         arguments.live,
+        arguments.trusted_relays,
     )
     tally = Tally(is_whole_wanted=new is None)
     page = ReportPage(_compared(arguments, old, new), tuple(traces))
@@ -242,6 +252,7 @@ COMMAND: Final = Command(
         ),
         flag("--once", "run each session once only; handlers that are not pure are not found then"),
         ON_ERROR,
+        TRUSTED_RELAYS,
         argument("--jobs", metavar="N", type=COUNT, help="processes (default: as many as processors)"),
         argument(
             "--show",

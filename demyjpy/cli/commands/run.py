@@ -18,6 +18,7 @@ from demyjpy.cli.arguments import (
     RECORDING,
     SECONDS,
     SECONDS_OR_0,
+    TRUSTED_RELAYS,
     Command,
     argument,
     checked,
@@ -249,6 +250,7 @@ COMMAND: Final = Command(
             needs="--http",
         ),
         ON_ERROR,
+        TRUSTED_RELAYS,
         *RECORDING,
         *OBSERVERS,
         *grouped(
@@ -273,6 +275,12 @@ COMMAND: Final = Command(
                     _default(ServerOptions, "spool"),
                     "body of a message that is kept in memory; a larger one lies in a file without a "
                     "name in TMPDIR, which should be on a disk",
+                ),
+                argument(
+                    "--effects",
+                    metavar="DIRECTORY",
+                    help="where effects of filters are kept until they are done, so that they survive "
+                    "the process (default: in memory)",
                 ),
                 argument(
                     "--max-connections-per-peer",

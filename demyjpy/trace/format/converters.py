@@ -17,7 +17,6 @@ from demyjpy.engine.connection import Step
 from demyjpy.engine.macros import NO_MACROS, Macros
 from demyjpy.findings import new_findings
 from demyjpy.handlers import default_event_handler
-from demyjpy.trace.format.json_bytes import dump_optional, dump_text
 from demyjpy.trace.format.json_context import changes, dump_finding
 from demyjpy.trace.format.json_events import dump_action
 from demyjpy.trace.format.json_questions import dump_learned
@@ -35,6 +34,7 @@ from demyjpy.trace.format.records import (
 from demyjpy.verdicts import LEGAL, is_verdict
 from demyjpy.wire.codes import Command, ProtocolFlag, Response
 from demyjpy.wire.framing import NOTHING_UNREAD, Unread, join_frame, split_frames
+from demyjpy.wire.json_bytes import dump_optional, dump_text
 
 AFTER_LOSS: Final = "after bytes that are no packet"
 """The problem of all bytes of a direction after the first that are no packet."""

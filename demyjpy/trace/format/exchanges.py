@@ -13,13 +13,13 @@ from demyjpy import actions as act
 from demyjpy import events as ev
 from demyjpy.codec import EVENTS, decode_action, decode_event, encode_action, encode_event
 from demyjpy.errors import MilterError, TraceError
-from demyjpy.trace.format.json_bytes import load_text
 from demyjpy.trace.format.json_events import load_action, load_event
 from demyjpy.trace.format.json_lines import number_of, seconds_of
 from demyjpy.trace.format.records import LONGEST_PACKET, Record
 from demyjpy.verdicts import verdicts_in
 from demyjpy.wire.codes import Command, ProtocolFlag, Response
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frames
+from demyjpy.wire.json_bytes import load_text
 
 _USUAL: Final[dict[bytes, act.Verdict | None]] = {b"": None, b"\0\0\0\1c": act.Continue()}
 

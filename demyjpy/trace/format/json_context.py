@@ -15,7 +15,7 @@ from pyrsistent import PMap, PSet, PVector, pmap, pset, pvector
 from demyjpy.context import ENGINE_KEYS, Context
 from demyjpy.errors import HandlerError, TraceError
 from demyjpy.findings import Finding
-from demyjpy.trace.format.json_bytes import dump_bytes, dump_text, load_bytes, load_text
+from demyjpy.wire.json_bytes import dump_bytes, dump_text, load_bytes, load_text
 
 LONGEST: Final = 4096  # characters, bytes or items of one value that are kept
 

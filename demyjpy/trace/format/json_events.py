@@ -13,7 +13,10 @@ from demyjpy.codec.responses import ROW_OF_ACTION
 from demyjpy.errors import MilterError, TraceError
 from demyjpy.reports import Count, Note
 from demyjpy.requests import Request
-from demyjpy.trace.format.json_bytes import (
+from demyjpy.trace.format.json_context import dump_value, load_value
+from demyjpy.trace.format.json_questions import dump_request, load_request
+from demyjpy.wire.fields import Parameters
+from demyjpy.wire.json_bytes import (
     dump_bytes,
     dump_optional,
     dump_text,
@@ -21,9 +24,6 @@ from demyjpy.trace.format.json_bytes import (
     load_optional,
     load_text,
 )
-from demyjpy.trace.format.json_context import dump_value, load_value
-from demyjpy.trace.format.json_questions import dump_request, load_request
-from demyjpy.wire.fields import Parameters
 
 _LARGEST: Final = (1 << 32) - 1  # no packet has a larger number
 

@@ -18,9 +18,9 @@ from demyjpy.errors import MilterError, TraceError
 from demyjpy.message.digest import MessageDigest
 from demyjpy.questions import Answered, Ask, Failed, Late, Outcome
 from demyjpy.requests import Request
-from demyjpy.trace.format.json_bytes import dump_bytes, dump_text, load_text
 from demyjpy.trace.format.json_context import LONGEST, dump_key, dump_value, load_value
 from demyjpy.trace.format.json_lines import seconds_of
+from demyjpy.wire.json_bytes import dump_bytes, dump_text, load_text
 
 LONGEST_WORDS: Final = 200
 """Characters of what a question says of itself that are kept."""

@@ -22,11 +22,11 @@ from demyjpy.findings import new_findings
 from demyjpy.handlers import default_event_handler
 from demyjpy.registry import Handler
 from demyjpy.trace.format.converters import StepConverter
-from demyjpy.trace.format.json_bytes import dump_text
 from demyjpy.trace.format.json_context import changes, dump_finding
 from demyjpy.trace.format.json_events import dump_action
 from demyjpy.trace.format.reading import as_line, dump_json
 from demyjpy.trace.format.records import Record, about_answer, about_event
+from demyjpy.wire.json_bytes import dump_text
 
 _MOST: Final = 1000  # texts of one kind that are kept; with one more, all are made anew
 _LONGEST: Final = 1000  # bytes of a packet whose text is kept

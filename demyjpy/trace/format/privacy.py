@@ -12,9 +12,9 @@ from typing import Any, Final, Literal, TypeAlias
 from attrs import field, frozen
 from attrs import validators as v
 
-from demyjpy.trace.format.json_bytes import dump_text, load_bytes, load_text
 from demyjpy.trace.format.records import Record
 from demyjpy.wire.fields import encode_text
+from demyjpy.wire.json_bytes import dump_text, load_bytes, load_text
 
 Keep: TypeAlias = Literal["envelope", "headers", "all"]
 

@@ -13,10 +13,10 @@ from demyjpy.codec import decode_action, decode_event, encode_action, encode_eve
 from demyjpy.context import Context
 from demyjpy.engine.macros import Macros
 from demyjpy.errors import MilterError
-from demyjpy.trace.format.json_bytes import dump_text
 from demyjpy.trace.format.json_events import dump_action, dump_event
 from demyjpy.verdicts import verdicts_in
 from demyjpy.wire.framing import NOTHING_UNREAD, Packet, join_frame, split_frames
+from demyjpy.wire.json_bytes import dump_text
 
 Record: TypeAlias = dict[str, Any]
 

@@ -28,7 +28,6 @@ from demyjpy.errors import TraceError
 from demyjpy.events import Disconnect
 from demyjpy.trace.format.converters import StepConverter
 from demyjpy.trace.format.files import damages, open_to_read, read_lines
-from demyjpy.trace.format.json_bytes import dump_optional, dump_text, load_optional, load_text
 from demyjpy.trace.format.json_context import apply_changes, changes
 from demyjpy.trace.format.json_lines import parse_line, seconds_of
 from demyjpy.trace.format.reading import dump_record, load
@@ -45,6 +44,7 @@ from demyjpy.trace.live.kept_sessions import (
     weight_of_outcomes,
 )
 from demyjpy.trace.live.shared_memory import RESERVE, SHARED
+from demyjpy.wire.json_bytes import dump_optional, dump_text, load_optional, load_text
 
 _LONGEST: Final = 8 << 20  # bytes of one session that are kept
 _RECENT: Final = 2  # stretches whose contexts are kept

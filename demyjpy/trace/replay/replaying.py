@@ -22,6 +22,8 @@ from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import MilterError
 from demyjpy.filter_policy import OnError
 from demyjpy.handlers import ENVELOPE, as_registry, merge_handlers, watch_envelope
+from demyjpy.known_facts import Network, as_networks
+from demyjpy.merging import watched_for_facts
 from demyjpy.questions import Outcome
 from demyjpy.registry import Registry
 from demyjpy.trace.filter_connection import FilterConnection
@@ -49,7 +51,8 @@ _ENDS: Final = {
 class Filter:
     """A filter as it is to be played: a registry or an ``on_connect`` function, and its options.
 
-    ``watch`` sees what its handlers reach outside of the session. ``ask`` answers its questions now; if
+    ``trusted_relays`` are those that the milter was given. ``watch`` sees what its handlers reach
+    outside of the session. ``ask`` answers its questions now; if
     there is none, they get the answers that were recorded, and nobody is asked.
     """
 
@@ -58,11 +61,13 @@ class Filter:
     limits: Limits = field(factory=Limits)
     watch: OutsideWatch | None = field(default=None, eq=False)
     ask: Callable[[Asked], Outcome] | None = field(default=None, eq=False)
+    trusted_relays: tuple[Network, ...] = field(default=(), converter=as_networks)
 
     def setup(self, trace: Trace, steps: list[Step] | None, gaps: list[str]) -> Setup:
         """For the engine; ``steps`` takes the steps, ``gaps`` the events that the trace cannot have.
 
-        The filter is played without handlers for those: the recorded one had declined them.
+        The filter is played without handlers for those, and knows no facts from them: the recorded one
+        had declined them.
         """
         on_connect = as_on_connect(self.on_connect)
         declined, watched = declined_in(trace), watched_in(trace)
@@ -73,7 +78,7 @@ class Filter:
             if watched:
                 ctx = ctx.set("optional_events", ctx["optional_events"] | watched)
                 registry = watch_envelope(registry, watched)
-            wanted = declined & frozenset(registry)
+            wanted = declined & (frozenset(registry) | watched_for_facts(registry))
             if wanted:
                 gaps[:] = sorted(wanted)
                 registry = _without(registry, wanted)
@@ -81,7 +86,8 @@ class Filter:
             return ctx if self.watch is None else self.watch.watched(ctx)
 
         observer = None if steps is None else steps.append
-        return Setup(connect, self.on_error, self.limits, observer)
+        relays = self.trusted_relays
+        return Setup(connect, self.on_error, self.limits, observer, trusted_relays=relays)
 
 
 def declined_in(trace: Trace) -> frozenset[str]:

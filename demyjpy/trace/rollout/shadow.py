@@ -8,7 +8,7 @@ sessions are left out, not mail held up.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -26,6 +26,7 @@ from demyjpy.engine.stock import Spooling
 from demyjpy.engine.told_questions import weight_of_told
 from demyjpy.filter_policy import OnError
 from demyjpy.handlers import as_registry
+from demyjpy.known_facts import Network, as_networks
 from demyjpy.registry import Registry
 from demyjpy.trace.display.wording import ending, envelope, safe
 from demyjpy.trace.filter_connection import FilterConnection
@@ -70,6 +71,7 @@ def shadow(
     on_error: OnError = "tempfail",
     outside: bool = False,
     memory: int = MEMORY,
+    trusted_relays: str | Iterable[str] = (),
 ) -> Registry:
     """The live filter, with a candidate in its shadow.
 
@@ -80,7 +82,8 @@ def shadow(
     ``report`` is called, in the thread, with each message that the candidate would have treated
     differently (a `demyjpy.trace.replay.comparing.MessageDifference`: ``old`` is the live filter's,
     ``new`` the candidate's). ``on_error``: what the candidate's failures count as. ``memory``: bytes of
-    events that may wait for the thread in each process; sessions with more are left out. Events that
+    events that may wait for the thread in each process; sessions with more are left out.
+    ``trusted_relays``: as for `demyjpy.start_milter`, for the facts of the candidate. Events that
     only the candidate wants are asked for where the MTA has them, without answers. What the live filter
     ends, by a verdict or SKIP, has ended for the candidate, too.
 
@@ -89,7 +92,8 @@ def shadow(
 
     Give it all filters, merged: what it returns cannot be merged with others.
     """
-    stage = _Stage(as_on_connect(candidate), on_error, report, memory, outside=outside)
+    relays = as_networks(trusted_relays)
+    stage = _Stage(as_on_connect(candidate), on_error, report, memory, relays, outside=outside)
     return Shadowed(as_registry(live), as_registry(candidate), stage.watch)
 
 
@@ -147,13 +151,15 @@ class _Stage:
         on_error: OnError,
         report: Callable[[MessageDifference], None],
         memory: int = MEMORY,
+        relays: tuple[Network, ...] = (),
         *,
         outside: bool = False,
     ) -> None:
         self._watch = OutsideWatch(self._reached, stops=True)
         begin = on_connect if outside else lambda ctx: self._watch.watched(on_connect(ctx))
         spool = Spooling(KEPT_IN_MEMORY, SpoolFile.open)
-        self._setup, self._report = Setup(begin, on_error, spool=spool), report
+        self._setup = Setup(begin, on_error, spool=spool, trusted_relays=relays)
+        self._report = report
         self._has_reached = False
         self._writer = BackgroundWriter("shadow", memory)
         self._sessions: dict[str, _ShadowedSession] = {}  # the thread's

@@ -128,11 +128,27 @@ def test_options_are_those_of_the_library_with_its_defaults() -> None:
     parse = build_parser().parse_args
     assert ServerOptions(**options_of(parse(["run", "x.py"]))) == ServerOptions()
     limits = ["--max-recipients", "7", "--max-macro-size", "9", "--max-command-size", "8"]
-    given = parse(["run", "x.py", "--on-error", "accept", "--grace", "0", "--spool", "0", *limits])
+    limits += ["--effects", "d"]
+    given = parse(
+        [
+            "run",
+            "x.py",
+            "--on-error",
+            "accept",
+            "--grace",
+            "0",
+            "--spool",
+            "0",
+            *limits,
+            "--effects",
+            "d",
+        ]
+    )
     assert ServerOptions(**options_of(given)) == ServerOptions(
         on_error="accept",
         grace=0.0,
         spool=0,
+        effects="d",
         limits=Limits(recipients=7, macro_size=9, command_size=8),
     )
 

@@ -11,9 +11,9 @@ from pyrsistent import pmap, pset, pvector
 
 from demyjpy.context import new_context, remember
 from demyjpy.trace import Cut, Other, TraceError
-from demyjpy.trace.format.json_bytes import dump_bytes, dump_text, load_bytes, load_text
 from demyjpy.trace.format.json_context import apply_changes, changes, dump_key, dump_value, load_value
 from demyjpy.wire.fields import decode_text
+from demyjpy.wire.json_bytes import dump_bytes, dump_text, load_bytes, load_text
 
 
 def through_json(value: Any) -> Any:

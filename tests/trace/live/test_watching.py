@@ -165,8 +165,15 @@ def be_gone(disk: Path) -> Callable[[], None]:
     return come_back
 
 
-@pytest.mark.parametrize("trouble", [be_full, be_read_only, be_gone])
-@pytest.mark.parametrize(("driver", "workers"), [("asyncio", 1), ("asyncio", 2), ("threads", 2)])
+@pytest.mark.parametrize(
+    ("trouble", "driver", "workers"),
+    [
+        (be_full, "asyncio", 1),
+        (be_full, "threads", 2),
+        (be_read_only, "asyncio", 2),
+        (be_gone, "threads", 2),
+    ],
+)
 def test_a_disk_that_fails_stops_no_mail_and_is_written_again(
     tmp_path: Path, trouble: Callable[[Path], Callable[[], None]], driver: str, workers: int
 ) -> None:
@@ -211,12 +218,13 @@ def test_recording_goes_on_when_there_are_descriptors_again(tmp_path: Path) -> N
             peer.begin().message()
             wait_until(lambda: milter.lines("has ended for now") > 0)
         resource.prlimit(milter.process.pid, resource.RLIMIT_NOFILE, before)
+        told = milter.lines("has ended for now")
 
         def is_written() -> bool:
             return milter.serves() and bool(traces(record))
 
         wait_until(is_written)
-        assert milter.lines("has ended for now") == 1
+        assert milter.lines("has ended for now") <= told + 1  # it may just have tried again
     assert {trace.how for trace in traces(record)} == {"mta"}
 
 
@@ -274,7 +282,7 @@ def test_thousands_of_failing_sessions_write_few_files(tmp_path: Path) -> None:
     directory = tmp_path / "watched"
     limits = ("--flight-rate", 20, "--flight-files", 10, "--capsules-files", 3, "--record-disk", 100_000)
     with serving(tmp_path, *watchers(directory), *limits) as milter:
-        for _ in range(2000):
+        for _ in range(500):
             milter.fails()
         assert milter.serves()
         wait_until(lambda: milter.lines("has ended for now") == 1)
@@ -325,15 +333,15 @@ def test_unknown_commands_without_end_are_not_kept(tmp_path: Path) -> None:
         peer.begin()
 
         def spam(start: int) -> None:
-            for number in range(start, start + 20_000, 100):
+            for number in range(start, start + 6_000, 100):
                 said = [Unknown(f"{one} " + "x" * 90) for one in range(number, number + 100)]
                 peer.say(*said)
                 peer.hear_answers(*said)
 
         spam(0)
         before = milter.status("VmRSS")
-        spam(20_000)
-        assert milter.status("VmRSS") - before < 2 << 10
+        spam(6_000)
+        assert milter.status("VmRSS") - before < 1 << 10
         assert peer.message() == (Continue(),)
 
 

@@ -1,0 +1,181 @@
+"""The file in which effects of a message are kept: all of it is read, or none."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve, frozen
+
+from demyjpy.drivers.effect_files import DONE, WAITS, Directory, EffectFile, read_effects, write_effects
+from demyjpy.drivers.effect_takeover import find_class
+from demyjpy.effects import Do
+from demyjpy.engine.connection import Requested
+from demyjpy.engine.effect_values import UnkeepableError, UnknownClassError, UnreadableError
+from demyjpy.events import Mail, Recipient
+from demyjpy.message import Kept, Message
+from demyjpy.registry import Handler
+from demyjpy.requests import Request
+
+
+@frozen
+class Effect:
+    """One with anything in it."""
+
+    value: Any
+
+    def perform(self, resources: Any) -> None:
+        """Never called here."""
+        raise AssertionError
+
+
+HANDLER: Handler[Any] = Handler("mail", lambda event, ctx: ctx, filter="archive")
+MESSAGE = Message.of(
+    [("Subject", " one\n\ttwo"), ("X-Odd", "no space \udcff")],
+    Kept(150_000, lambda: [b"x" * 65_536, b"y" * 65_536, b"z" * 18_928]),
+    Mail("ann@example.org", {"SIZE": "7", "BODY": None}),
+    [Recipient("bob@example.org", raw="<bob@example.org> ?"), "eve@example.org"],
+)
+
+
+def requested(*effects: Any) -> list[Requested]:
+    """Effects that a handler has asked for."""
+    return [
+        Requested(Do(one), HANDLER, 3, "4Q", key=f"s-1.{number}") for number, one in enumerate(effects)
+    ]
+
+
+def write(path: Path, *effects: Any) -> EffectFile:
+    """A file with these, as it is read again."""
+    directory = Directory("home", os.open(path, os.O_RDONLY))
+    with (path / "one").open("wb") as file:
+        write_effects(file, requested(*effects), lambda key: f"p-{key}", "s")
+    return read_effects(directory, "one")
+
+
+def test_effects_come_back_with_what_is_needed_to_do_them(tmp_path: Path) -> None:
+    """Their keys, their filter, their values."""
+    found = write(tmp_path, Effect(1), Effect({"a": b"\xff"}))
+    assert found.session == "s"
+    assert [one.key for one in found.waiting] == ["p-s-1.0", "p-s-1.1"]
+    first = found.effects[0]
+    assert (first.kind, first.whose, first.filter, first.place) == ("Effect", "archive", None, 3)
+    assert [found.load(number, find_class).effect for number in (0, 1)] == [
+        Effect(1),
+        Effect({"a": b"\xff"}),
+    ]
+
+
+def test_a_message_comes_back_as_it_was(tmp_path: Path) -> None:
+    """Its bytes are in the file as they are, once; they are read until the effect is done."""
+    found = write(tmp_path, Effect([MESSAGE, MESSAGE]), Effect(Message(sender="x")))
+    assert (tmp_path / "one").read_bytes().startswith(bytes(MESSAGE) + b"\r\n{")
+    loaded = found.load(0, find_class)
+    message = loaded.effect.value[0]
+    for got in loaded.effect.value:
+        assert bytes(got) == bytes(MESSAGE)
+        assert got.sender == "ann@example.org"
+        assert got.sender_parameters == MESSAGE.sender_parameters
+        assert got.recipients == MESSAGE.recipients
+        assert got.fields == MESSAGE.fields
+        assert got.size == MESSAGE.size
+    loaded.release()
+    with pytest.raises(Exception, match="this message has ended"):
+        bytes(message)
+    assert found.load(1, find_class).effect.value.sender == "x"
+
+
+def test_a_message_without_its_body_comes_back_without(tmp_path: Path) -> None:
+    """As the filter got it."""
+    large = evolve(MESSAGE, content=Kept(30_000_000))
+    message = write(tmp_path, Effect(large)).load(0, find_class).effect.value
+    assert not message.is_whole
+    assert (message.size, message.fields) == (large.size, large.fields)
+
+
+def test_what_became_of_them_is_written_in_place(tmp_path: Path) -> None:
+    """The rest of the file stays."""
+    found = write(tmp_path, Effect(1), Effect(2))
+    found.mark(0, DONE)
+    assert [one.number for one in found.waiting] == [1]
+    assert read_effects(found.directory, "one").marks == bytearray([WAITS, WAITS])
+    found.write_mark(0)
+    again = read_effects(found.directory, "one")
+    assert [one.number for one in again.waiting] == [1]
+    assert not again.has_failed
+    assert again.load(1, find_class).effect == Effect(2)
+
+
+def test_a_torn_file_is_none(tmp_path: Path) -> None:
+    """Wherever it was torn, and whatever follows."""
+    found = write(tmp_path, Effect("text"))
+    path = tmp_path / "one"
+    whole = path.read_bytes()
+    for torn in (*(whole[:end] for end in range(len(whole))), whole + b"x", b"x" + whole):
+        path.write_bytes(torn)
+        with pytest.raises(UnreadableError, match="got a damaged one"):
+            read_effects(found.directory, "one")
+
+
+def test_a_damaged_file_is_none(tmp_path: Path) -> None:
+    """Each byte but the marks is checked."""
+    found = write(tmp_path, Effect("text"))
+    path = tmp_path / "one"
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        if at == found.marks_at:
+            continue
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x40]) + whole[at + 1 :])
+        with pytest.raises(UnreadableError):
+            read_effects(found.directory, "one").load(0, find_class)
+
+
+DESCRIPTIONS = [
+    *(b"[]", b"{", b"{}", b'{"effects": [], "messages": [], "session": 5}'),
+    b'{"effects": [{}], "messages": [], "session": ""}',
+    b'{"effects": [], "messages": [], "session": ""}',
+    b'{"effects": 5, "messages": [], "session": ""}',
+]
+
+
+@pytest.mark.parametrize("data", DESCRIPTIONS)
+def test_another_description_is_none(data: bytes, tmp_path: Path) -> None:
+    """Though it has the right checksum."""
+    from demyjpy.drivers.effect_files import _MAGIC, _TRAILER, zlib  # noqa: PLC0415
+
+    found = write(tmp_path, Effect(1))
+    trailer = _TRAILER.pack(0, len(data), zlib.crc32(data), 1, _MAGIC)
+    (tmp_path / "one").write_bytes(data + b"." + trailer)
+    with pytest.raises(UnreadableError, match="got a damaged one"):
+        read_effects(found.directory, "one")
+    with pytest.raises(UnreadableError):
+        found.load(0, find_class)
+
+
+def test_a_damaged_body_fails_when_it_is_read(tmp_path: Path) -> None:
+    """At its end: nobody keeps a mail that is another one."""
+    message = write(tmp_path, Effect(MESSAGE)).load(0, find_class).effect.value
+    path = tmp_path / "one"
+    data = bytearray(path.read_bytes())
+    data[100_000] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(OSError, match="expected the body of a message as it was kept"):
+        bytes(message)
+
+
+def test_what_cannot_be_kept_is_refused(tmp_path: Path) -> None:
+    """Before anything is decided by it."""
+    with (tmp_path / "one").open("wb") as file:
+        for due in (requested(Effect(object())), [Requested(Request(), HANDLER, 0)]):
+            with pytest.raises(UnkeepableError):
+                write_effects(file, due, str, "s")
+
+
+@pytest.mark.parametrize(
+    "name", ["gone:Gone", "os:path", "demyjpy:Gone.Gone", "demyjpy", "demyjpy:do", ""]
+)
+def test_a_class_that_is_not_there_is_unknown(name: str) -> None:
+    """Nothing is imported, and nothing else is a class."""
+    with pytest.raises(UnknownClassError, match="got none"):
+        find_class(name)
+    assert find_class("demyjpy:Message") is Message
