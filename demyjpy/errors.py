@@ -128,3 +128,7 @@ class AddressError(MilterError, ValueError):
 
 class TraceError(MilterError):
     """A trace, or a record of one, that cannot be used."""
+
+
+class TableError(MilterError):
+    """A table that cannot be loaded or asked: which, where, and why."""

@@ -18,6 +18,7 @@ TREE = [
     (errors.AddressError("a"), errors.MilterError),
     (errors.AddressError("a"), ValueError),
     (errors.TraceError("a"), errors.MilterError),
+    (errors.TableError("a"), errors.MilterError),
 ]
 
 

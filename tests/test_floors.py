@@ -31,6 +31,7 @@ FLOORS = (
     ("trace",),
     ("metrics", "testing"),
     ("starting", ""),
+    ("lookups",),
     ("cli", "__main__"),
 )
 """The floors, from the lowest up. The package itself is the empty name.
