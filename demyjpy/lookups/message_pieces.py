@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator
 
 from demyjpy.message import Message
 
-__all__ = ["message_pieces"]
-
 
 async def message_pieces(message: Message) -> AsyncIterator[bytes]:
     """The pieces of a message, none of them empty; a body that is in a file is read in threads.

@@ -3,18 +3,17 @@
 Statements run in threads, so that a locked or slow file holds up nobody else.
 """
 
-import asyncio
 import sqlite3
-from collections.abc import Mapping
-from concurrent.futures import Future
-from contextlib import suppress
-from typing import Any, Final, Self
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final, Self, TypeAlias
 
-from demyjpy.drivers.pool import DaemonExecutor
 from demyjpy.lookups.guard import TIMEOUT, Guard, RefusedError, UnansweredError
+from demyjpy.lookups.thread_connections import ThreadConnections
 
 __all__ = ["Sqlite"]
 
+Found: TypeAlias = tuple[tuple[Any, ...], ...] | int
 POOL: Final = 5
 
 _OF_STATEMENT: Final = frozenset(
@@ -44,52 +43,32 @@ class Sqlite:
     ) -> None:
         self._path, self._setup = str(path), setup
         self._guard = Guard("sqlite", places=pool, timeout=timeout, **breaker)
-        self._pool = pool
-        self._idle: list[sqlite3.Connection] = []
+        self._connections = ThreadConnections(
+            pool, self._connect, sqlite3.Connection.close, sqlite3.Connection.interrupt
+        )
 
     async def __aenter__(self) -> Self:
-        self._threads = DaemonExecutor(self._pool)
-        self._idle.append(await self._in_thread(self._connect))
+        await self._connections.open_one()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         self._guard.close()
-        while self._idle:
-            self._idle.pop().close()
-        self._threads.shutdown()
+        self._connections.close()
 
     async def execute(
         self, statement: str, parameters: Mapping[str, Any], most: int, *, is_read: bool
-    ) -> tuple[tuple[Any, ...], ...] | int:
+    ) -> Found:
         """As `Database.execute` says."""
-        return await self._guard.ask(
-            self._path, lambda: self._execute(statement, dict(parameters), most, is_read)
-        )
+        run = partial(_run, statement, dict(parameters), most, is_read)
+        return await self._guard.ask(self._path, lambda: self._execute(run))
 
-    async def _execute(
-        self, statement: str, parameters: dict[str, Any], most: int, is_read: bool
-    ) -> tuple[tuple[Any, ...], ...] | int:
+    async def _execute(self, run: Callable[[sqlite3.Connection], Found]) -> Found:
         try:
-            connection = self._idle.pop() if self._idle else await self._in_thread(self._connect)
-            running = self._threads.submit(_run, connection, statement, parameters, most, is_read)
-            try:
-                found: tuple[tuple[Any, ...], ...] | int = await asyncio.wrap_future(running)
-            except asyncio.CancelledError:
-                connection.interrupt()
-                await _ended(running, connection)  # until then it has its place
-                raise
-            except BaseException:
-                connection.close()
-                raise
+            return await self._connections.call(run)
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
             kind = RefusedError if code in _OF_STATEMENT else UnansweredError
             raise kind(f"{type(error).__name__}: {error}") from None
-        self._idle.append(connection)
-        return found
-
-    async def _in_thread(self, function: Any, *arguments: Any) -> Any:
-        return await asyncio.wrap_future(self._threads.submit(function, *arguments))
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -106,25 +85,9 @@ class Sqlite:
         return connection
 
 
-async def _ended(running: "Future[Any]", connection: sqlite3.Connection) -> None:
-    """Wait until its thread has left a connection, and have that closed then, whoever waits.
-
-    To close one that is in use ends the process.
-    """
-    loop, has_ended = asyncio.get_running_loop(), asyncio.Event()
-
-    def end(done: "Future[Any]") -> None:  # in the thread, or at once
-        connection.close()
-        with suppress(RuntimeError):  # the loop has ended before it
-            loop.call_soon_threadsafe(has_ended.set)
-
-    running.add_done_callback(end)
-    await has_ended.wait()
-
-
 def _run(
-    connection: sqlite3.Connection, statement: str, parameters: dict[str, Any], most: int, is_read: bool
-) -> tuple[tuple[Any, ...], ...] | int:
+    statement: str, parameters: dict[str, Any], most: int, is_read: bool, connection: sqlite3.Connection
+) -> Found:
     """In a thread. A connection that comes back has no open transaction."""
     connection.execute("begin" if is_read else "begin immediate")
     try:

@@ -84,7 +84,6 @@ class Server:
 @contextmanager
 def running(name: str, *arguments: Any, address: int | Path, **options: Any) -> Iterator[Server]:
     """One of the servers that were unpacked."""
-    options.setdefault("env", fetch_servers.environment(name))
     server = Server([fetch_servers.program(name), *arguments], address, options)
     server.start()
     try:
@@ -179,14 +178,12 @@ def as_nobody() -> dict[str, Any]:
 def postgresql() -> Iterator[Server]:
     """A database server in which the user ``filter`` may do all."""
     programs = fetch_servers.program("postgresql").parent
-    environment = fetch_servers.environment("postgresql")
     port = free_port()
     with directory() as where:
         if os.geteuid() == 0:
             shutil.chown(where, "nobody", "nogroup")
         subprocess.run(
             [programs / "initdb", "-D", where / "data", "-A", "trust", "-U", "filter", "-N"],
-            env=environment,
             check=True,
             stdout=subprocess.DEVNULL,
             cwd=where,

@@ -1,16 +1,20 @@
 """Questions to DNS, against a real resolver: what is an answer, and what a failure."""
 
+import asyncio
 import socket
 import sys
 
+import dns.message
+import dns.rcode
 import pytest
 
-from demyjpy.drivers.breaker_log import BREAKERS, Reader
+from demyjpy.drivers.breaker_log import BREAKERS, Mark
 from demyjpy.errors import HandlerError
 from demyjpy.lookups.clients import library
 from demyjpy.lookups.dns import Dns, Dnsbl, Resolver, VerifiedNames, dnsbl_name
+from demyjpy.lookups.guard import UnansweredError
 from demyjpy.questions import Answered, Failed, Late
-from tests.lookups.servers import ask_once, need, unbound, with_client
+from tests.lookups.servers import ask_once, need, outcome, unbound, until, with_client
 
 pytestmark = need("unbound")
 
@@ -155,18 +159,18 @@ def test_a_block_list_that_does_not_answer_has_a_breaker_of_its_own(ask):
 
 def test_a_resolver_that_is_stopped_and_goes_on(server):
     """Questions fail in time, then at once; and it is found again when it is back."""
-    reader = Reader(BREAKERS)
+    reader = Mark(BREAKERS)
 
     async def main(resolver):
-        found = [await ask_once(Dns("a.example"), {"dns": resolver})]
+        found = [await until(Answered, Dns("a.example"), {"dns": resolver})]
         with server.held():
             found += [await ask_once(Dns("a.example"), {"dns": resolver}) for _ in range(2)]
-            while not (news := reader.take()):
+            for _ in range(200):
+                if news := reader.take():
+                    break
                 await ask_once(Dns("a.example"), {"dns": resolver}, within=0.05)
         assert news[0].is_open
-        while isinstance(last := await ask_once(Dns("a.example"), {"dns": resolver}), Failed):
-            pass
-        return [*found, last]
+        return [*found, await until(Answered, Dns("a.example"), {"dns": resolver})]
 
     options = {"timeout": 0.1, "most_failures": 2, "pause": 0.05}
     first, second, third, last = with_client(
@@ -185,8 +189,8 @@ def test_a_domain_whose_servers_are_silent_says_nothing_about_the_resolver(ask):
         zone = ('local-zone: "slow." always_transparent', "do-not-query-localhost: no", "forward-zone:")
         forward = ('name: "slow."', f"forward-addr: 127.0.0.1@{silent.getsockname()[1]}")
         with unbound(DATA, *zone, *forward) as other:
-            questions = [*[Dns("x.slow")] * 4, Dns("a.example")]
-            *slow, last = ask(*questions, port=other.address, timeout=0.05, most_failures=2)
+            questions = [*[Dns("x.slow")] * 3, Dns("a.example")]
+            *slow, last = ask(*questions, port=other.address, timeout=0.3, most_failures=2)
     assert {type(one) for one in slow} == {Failed}
     assert isinstance(last, Answered)
 
@@ -196,6 +200,62 @@ def test_no_resolver_at_all(ask):
     found = ask(Dns("a.example"), port=9, timeout=0.05)
     assert found.error.startswith("UnansweredError: dns 127.0.0.1: ")
     assert ask(Dns("a.example"), port=9, within=0.0001) == Late()
+
+
+def test_a_network_that_is_not_there():
+    """What the system says is the failure."""
+
+    async def main(resolver):
+        return await ask_once(Dns("a.example"), {"dns": resolver})
+
+    found = with_client(lambda: Resolver("255.255.255.255"), main)
+    assert found.error.startswith("UnansweredError: dns 255.255.255.255: ")
+    assert "a.example" not in found.error
+
+
+class Odd(asyncio.DatagramProtocol):
+    """A name server that answers all questions with a code that nobody knows what to do with."""
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, address):
+        answer = dns.message.make_response(dns.message.from_wire(data))
+        answer.set_rcode(dns.rcode.YXDOMAIN)
+        self.transport.sendto(answer.to_wire(), address)
+
+
+def test_an_odd_answer_is_a_refusal():
+    """Its kind is told, and the name is not."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(Odd, ("127.0.0.1", 0))
+        port = transport.get_extra_info("sockname")[1]
+        async with Resolver("127.0.0.1", port=port) as resolver:
+            found = await ask_once(Dns("a.example"), {"dns": resolver})
+        transport.close()
+        return found
+
+    assert asyncio.run(main()) == Failed(
+        "RefusedError: dns 127.0.0.1: no use of its answer for A: YXDOMAIN"
+    )
+
+
+def test_a_silent_name_server_is_not_waited_for_without_end():
+    """Also by what asks whether it is alive."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        with pytest.raises(UnansweredError, match=r"no answer within 0\.05 s"):
+            with_client(
+                lambda: Resolver("127.0.0.1", port=port, timeout=0.05), lambda one: one._is_alive()
+            )
+
+
+def test_without_a_resource_the_name_servers_of_the_system_are_asked():
+    """What is no name is answered without them."""
+    assert outcome(Dns("a b")) == Answered(())
 
 
 def test_addresses_of_name_servers_are_checked():

@@ -44,7 +44,7 @@ def test_a_service_that_crashes_comes_back(server):
 
     async def main(http):
         read, resources = HttpGet(("a b?",)), {"http": http}
-        found = [await ask_once(read, resources)]
+        found = [await until(Answered, read, resources)]
         server.stop()
         found.append(await until(Failed, read, resources))
         await asyncio.to_thread(server.start)

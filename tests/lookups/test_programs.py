@@ -74,15 +74,15 @@ def test_what_takes_too_long_is_killed_with_all_that_it_has_started(tmp_path):
 
     async def main(programs):
         return [
-            await ask_once(RunProgram(("sh", "-c", script), timeout=1), {"programs": programs}),
+            await ask_once(RunProgram(("sh", "-c", script), timeout=0.5), {"programs": programs}),
             await ask_once(
-                RunProgram(("sh", "-c", f"{script} & exit"), timeout=1), {"programs": programs}
+                RunProgram(("sh", "-c", f"{script} & exit"), timeout=0.5), {"programs": programs}
             ),
             await ask_once(RunProgram(("true",)), {"programs": programs}),
         ]
 
     *late, fine = with_client(lambda: Programs(pool=1), main)
-    assert late == [Failed("UnansweredError: program sh: no answer within 1 s")] * 2
+    assert late == [Failed("UnansweredError: program sh: no answer within 0.5 s")] * 2
     assert fine == said()
     for pid in pids.read_text(encoding="ascii").split():
         for _ in range(500):

@@ -116,7 +116,7 @@ def test_a_server_that_crashes_comes_back(server, client):
 
     async def main(redis):
         read, resources = RedisRead(("get", "a")), {"redis": redis}
-        found = [await ask_once(read, resources)]
+        found = [await until(Answered, read, resources)]
         server.stop()
         found.append(await until(Failed, read, resources))
         await asyncio.to_thread(server.start)
