@@ -44,7 +44,7 @@ class BreakerLog:
             self._changes.append(change)
             self.count += 1
 
-    def take(self, reader: "Reader") -> tuple[Change, ...]:
+    def take(self, reader: "Mark") -> tuple[Change, ...]:
         """What is new for one who reads; what is too old is lost."""
         with self._lock:
             new = min(self.count - reader.at, len(self._changes))
@@ -52,7 +52,7 @@ class BreakerLog:
             return tuple(itertools.islice(self._changes, len(self._changes) - new, None))
 
 
-class Reader:
+class Mark:
     """Who has read the changes until now; each of its changes is taken once, from any thread."""
 
     __slots__ = ("_log", "at")

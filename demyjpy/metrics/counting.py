@@ -11,7 +11,7 @@ from attrs import frozen
 from demyjpy import events as ev
 from demyjpy.actions import Negotiate, Quarantine
 from demyjpy.codec import name_of
-from demyjpy.drivers.breaker_log import BREAKERS, Reader
+from demyjpy.drivers.breaker_log import BREAKERS, Mark
 from demyjpy.engine.connection import Step
 from demyjpy.engine.open_questions import Learned
 from demyjpy.engine.tape import Stretch, learned_in
@@ -224,7 +224,7 @@ class Metrics:
         self._ended: deque[str] = deque()
         self._counted: set[Key] = set()
         """Labels of what filters count."""
-        self._breakers = Reader(BREAKERS)
+        self._breakers = Mark(BREAKERS)
         self._servers: set[Key] = set()
         self._refusals: dict[str, list[_Refusal]] = {}
         """By session: what filters refused with in the message that is open."""

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from demyjpy.drivers.asker import CANCELLED_LATE
-from demyjpy.drivers.breaker_log import BREAKERS, Reader
+from demyjpy.drivers.breaker_log import BREAKERS, Mark
 from demyjpy.errors import HandlerError
 from demyjpy.lookups import guard as module
 from demyjpy.lookups.breaker import Breaker
@@ -107,7 +107,7 @@ async def turns():
 
 def guarded(main, **options):
     """Run ``main(guard, clock)``; what the breaker log says of it."""
-    clock, reader = Clock(), Reader(BREAKERS)
+    clock, reader = Clock(), Mark(BREAKERS)
 
     async def run():
         guard = Guard("dns", **{"places": 9, "most_failures": 2, "clock": clock, **options})

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from demyjpy import define_event_handlers
 from demyjpy.drivers.asker import CANCELLED_LATE
-from demyjpy.drivers.breaker_log import BREAKERS, MOST_CHANGES, BreakerLog, Change, Reader
+from demyjpy.drivers.breaker_log import BREAKERS, MOST_CHANGES, BreakerLog, Change, Mark
 from demyjpy.errors import HandlerError
 from demyjpy.lookups.clients import DEFAULTS, Defaults, client_of
 from demyjpy.metrics import Metrics, counting
@@ -82,10 +82,10 @@ def test_an_async_performer_is_told_that_it_was_late():
 def test_each_reader_takes_each_change_once():
     """What is too old is lost, not repeated."""
     log = BreakerLog()
-    one = Reader(log)
+    one = Mark(log)
     change = Change("dns", "a", is_open=True)
     log.add(change)
-    other = Reader(log)
+    other = Mark(log)
     assert (one.take(), one.take(), other.take()) == ((change,), (), ())
     for _ in range(MOST_CHANGES + 1):
         log.add(change)

@@ -8,7 +8,7 @@ import dns.message
 import dns.rcode
 import pytest
 
-from demyjpy.drivers.breaker_log import BREAKERS, Reader
+from demyjpy.drivers.breaker_log import BREAKERS, Mark
 from demyjpy.errors import HandlerError
 from demyjpy.lookups.clients import library
 from demyjpy.lookups.dns import Dns, Dnsbl, Resolver, VerifiedNames, dnsbl_name
@@ -159,7 +159,7 @@ def test_a_block_list_that_does_not_answer_has_a_breaker_of_its_own(ask):
 
 def test_a_resolver_that_is_stopped_and_goes_on(server):
     """Questions fail in time, then at once; and it is found again when it is back."""
-    reader = Reader(BREAKERS)
+    reader = Mark(BREAKERS)
 
     async def main(resolver):
         found = [await until(Answered, Dns("a.example"), {"dns": resolver})]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from demyjpy import define_event_handlers, do
-from demyjpy.drivers.breaker_log import BREAKERS, Reader
+from demyjpy.drivers.breaker_log import BREAKERS, Mark
 from demyjpy.errors import HandlerError
 from demyjpy.lookups.databases import Databases
 from demyjpy.lookups.sql import SqlRead, SqlWrite
@@ -210,7 +210,7 @@ def test_dates_and_decimal_numbers_are_texts(server):
 @need("postgresql")
 def test_a_database_that_crashes_comes_back(server):
     """Killed, or stopped without a word: in both cases it is found again by itself."""
-    reader = Reader(BREAKERS)
+    reader = Mark(BREAKERS)
     read = SqlRead("select 1")
 
     async def main(database):
