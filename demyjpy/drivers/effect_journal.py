@@ -250,7 +250,7 @@ class Journal:
 
 
 class Keeper:
-    """Keeps the effects of one message: `demyjpy.engine.connection.EffectKeeper`."""
+    """Keeps the effects of one message: `demyjpy.effects.EffectKeeper`."""
 
     def __init__(self, journal: Journal, due: tuple[Requested, ...], session: str) -> None:
         self._journal, self._due, self._session = journal, due, session
