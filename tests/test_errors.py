@@ -14,9 +14,11 @@ TREE = [
     (errors.NegotiationError(["data"], []), errors.MilterError),
     (errors.DeadlineError("filter.check", 3.0, "it was cancelled"), errors.HandlerError),
     (errors.HandlerError("a"), errors.MilterError),
+    (errors.SettingsError("a"), errors.HandlerError),
     (errors.AddressError("a"), errors.MilterError),
     (errors.AddressError("a"), ValueError),
     (errors.TraceError("a"), errors.MilterError),
+    (errors.TableError("a"), errors.MilterError),
 ]
 
 
@@ -36,7 +38,7 @@ def test_every_class_in_the_module_is_in_the_tree():
         for one in vars(errors).values()
         if isinstance(one, type) and one.__module__ == errors.__name__
     ]
-    assert len(classes) == 9
+    assert len(classes) == 10
     assert all(issubclass(one, errors.MilterError) for one in classes)
 
 

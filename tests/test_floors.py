@@ -26,11 +26,12 @@ FLOORS = (
     ),
     ("wrapping", "scoping", "merging", "conditions", "handlers", "policies"),
     ("engine",),
-    ("drivers",),
+    ("drivers", "settings"),
     ("mta",),
     ("trace",),
     ("metrics", "testing"),
     ("starting", ""),
+    ("lookups",),
     ("cli", "__main__"),
 )
 """The floors, from the lowest up. The package itself is the empty name.
@@ -39,7 +40,7 @@ A module belongs to the longest of these names that it begins with. It imports f
 from its own, where no circle may come of it.
 """
 
-FIRST_WITH_IO = ("drivers",)
+FIRST_WITH_IO = ("drivers", "settings")
 TOUCHING = frozenset(
     {
         "_thread",

@@ -1,0 +1,187 @@
+"""Tables from files that are loaded again when they change: block lists, networks, access maps.
+
+A filter declares them as a resource, `Tables`, and asks with a question, `Lookup`. The kinds that there
+are stand in `demyjpy.lookups.postfix_maps`.
+"""
+
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
+from threading import Lock
+from typing import Any, Final, get_args
+
+from attrs import field, frozen
+
+from demyjpy.context import Context
+from demyjpy.errors import HandlerError, TableError, describe
+from demyjpy.facts import now
+from demyjpy.lookups.postfix_maps import POSTMAP, Command, Opened, check_table_name, open_table
+from demyjpy.lookups.tables_rows import Terms, share_of
+from demyjpy.lookups.tables_search import Search, keys_to_try
+from demyjpy.questions import Question
+
+__all__ = ["LONGEST_KEY", "RESOURCE", "Lookup", "OpenTables", "Tables", "look_up"]
+
+RESOURCE: Final = "tables"
+"""Under which name in ``resources=`` the question finds its tables."""
+
+LONGEST_KEY: Final = 10_000
+"""Characters of a key."""
+
+
+def _key(given: Any) -> str:
+    key = str(given) if isinstance(given, IPv4Address | IPv6Address) else given
+    if not isinstance(key, str):
+        raise HandlerError(f"expected a key as a text or an IP address, got {describe(given)}")
+    return key
+
+
+def _search(given: Any) -> Search:
+    if given not in get_args(Search):
+        known = ", ".join(map(repr, get_args(Search)))
+        raise HandlerError(f"expected search= as one of {known}, got {given!r:.80}")
+    found: Search = given
+    return found
+
+
+@frozen
+class Lookup(Question, pure=True):
+    """What does a table say about a key? The answer is the result of a row, as text, or None.
+
+    ``table``: its name in `Tables`. ``key``: text, or an IP address. ``search="address"`` looks for a
+    mail address and its parts, as access(5) does; ``"host"`` for the name or address of a client;
+    ``"virtual"`` for an address as virtual(5) does. ``dotted``: a parent domain stands in the table as
+    ``.example.org``. ``delimiter``: what begins an address extension, as ``+``. ``day``: today, for rows
+    with ``until=``; `look_up` fills it in.
+
+    It fails if the table is not declared, and for a key of more than `LONGEST_KEY` characters.
+    `HandlerError` for a field of another kind.
+    """
+
+    table: str
+    key: str = field(converter=_key)
+    search: Search = field(default="key", converter=_search, kw_only=True)
+    dotted: bool = field(default=False, kw_only=True)
+    delimiter: str = field(default="", kw_only=True)
+    day: str = field(default="", kw_only=True)
+    examples = (None, "OK", "REJECT")
+
+    def perform(self, resources: Mapping[str, Any]) -> str | None:
+        """Look into the table, and load it again first if its file has changed."""
+        tables = resources.get(RESOURCE)
+        if not isinstance(tables, OpenTables):
+            raise TableError(
+                f'expected the filter to declare resources={{"{RESOURCE}": Tables({{...}})}}, got '
+                f"{describe(tables)}"
+            )
+        return tables.find(self)
+
+
+def look_up(
+    ctx: Context,
+    table: str,
+    key: str | IPv4Address | IPv6Address,
+    *,
+    search: Search = "key",
+    dotted: bool = False,
+    delimiter: str = "",
+) -> Lookup:
+    """A `Lookup` with the day of the packet at hand, in UTC, by `now`."""
+    when: datetime = now(ctx)
+    return Lookup(
+        table,
+        key,
+        search=search,
+        dotted=dotted,
+        delimiter=delimiter,
+        day=when.date().isoformat(),
+    )
+
+
+class OpenTables:
+    """The tables of a filter while they are open. From any thread."""
+
+    def __init__(self, tables: Mapping[str, Opened]) -> None:
+        self._tables = dict(tables)
+
+    def find(self, lookup: Lookup) -> str | None:
+        """The answer to a question; `TableError` if there is none."""
+        table = self._tables.get(lookup.table)
+        if table is None:
+            raise TableError(
+                f"expected one of the tables {', '.join(self._tables)}, got {lookup.table!r:.80}"
+            )
+        if len(lookup.key) > LONGEST_KEY:
+            raise TableError(
+                f"expected a key of at most {LONGEST_KEY} characters, got {len(lookup.key)}"
+            )
+        keys = keys_to_try(lookup.key, lookup.search, lookup.delimiter, dotted=lookup.dotted)
+        return table.find(keys, lambda terms: _holds(terms, lookup)) if any(keys) else None
+
+
+def _holds(terms: Terms, lookup: Lookup) -> bool:
+    if terms.until and not lookup.day:
+        raise TableError(
+            f"expected the day with a question about {lookup.table}, which has rows with until=, got "
+            "none: ask with look_up(ctx, ...)"
+        )
+    if terms.until and lookup.day > terms.until:
+        return False
+    return terms.percent >= 100 or share_of(lookup.key) < terms.percent
+
+
+def _tables(given: Any) -> Mapping[str, str]:
+    if not isinstance(given, Mapping) or not given or not all(isinstance(one, str) for one in given):
+        raise HandlerError(
+            'expected tables as a map from names to KIND:FILE, as in Tables({"blocked": '
+            f'"list:/etc/blocked"}}), got {describe(given)}'
+        )
+    return {name: check_table_name(table) for name, table in given.items()}
+
+
+class _Shared:
+    """What is open for all filters that declare the same `Tables`."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.holders = 0
+        self.opened: OpenTables | None = None
+
+
+@frozen(eq=False)
+class Tables:
+    """Tables by name, as a resource of a filter: ``resources={"tables": Tables({...})}``.
+
+    ``tables``: a map from names to ``KIND:FILE``, such as ``{"clients": "cidr:/etc/postfix/clients"}``.
+    ``postmap``: the command for kinds that are not read here.
+
+    A filter is not loaded if one of its tables cannot be: `TableError` says file, line and why. Filters
+    of one process that declare the same object share its tables; they are loaded once.
+    """
+
+    tables: Mapping[str, str] = field(converter=_tables)
+    postmap: Command = (POSTMAP,)
+    _shared: _Shared = field(factory=_Shared, init=False, repr=False)
+
+    def __call__(self, settings: Mapping[str, Any]) -> AbstractContextManager[OpenTables]:
+        """Open them, if nobody has; the settings are not used."""
+        return self._open()
+
+    @contextmanager
+    def _open(self) -> Generator[OpenTables, None, None]:
+        shared = self._shared
+        with shared.lock:
+            if shared.opened is None:
+                shared.opened = OpenTables(
+                    {name: open_table(table, self.postmap) for name, table in self.tables.items()}
+                )
+            opened = shared.opened
+            shared.holders += 1
+        try:
+            yield opened
+        finally:
+            with shared.lock:
+                shared.holders -= 1
+                if not shared.holders:
+                    shared.opened = None
