@@ -41,9 +41,9 @@ def mail(event: Mail, ctx: Context) -> Context:
     "facts": """
 reading = define_event_handlers(facts={"client", "sender", "recipients"})
 reveal_type(facts(ctx).client)  # N: demyjpy.clients.Client | None
-reveal_type(facts(ctx).sender)  # N: builtins.str | None
+reveal_type(facts(ctx).sender)  # N: str | None
 reveal_type(facts(ctx).tls)  # N: demyjpy.facts.Tls | None
-reveal_type(recipients(ctx)[0].address)  # N: builtins.str
+reveal_type(recipients(ctx)[0].address)  # N: str
 facts(ctx).client = None  # E: misc
 facts(ctx).sendr  # E: attr-defined
 define_event_handlers(facts=5)  # E: argument
