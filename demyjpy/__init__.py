@@ -51,6 +51,7 @@ from demyjpy.errors import (
     MilterError,
     NegotiationError,
     RemoteProtocolError,
+    SettingsError,
 )
 from demyjpy.events import (
     Abort,
@@ -169,6 +170,7 @@ __all__ = [
     "RemoteProtocolError",
     "ReplaceBody",
     "ReplyCode",
+    "SettingsError",
     "Skip",
     "Step",
     "TemporaryFailure",

@@ -92,6 +92,13 @@ class HandlerError(MilterError):
     """A handler misbehaved: it returned no context, or the filter is put together wrongly."""
 
 
+class SettingsError(HandlerError):
+    """Settings that a filter cannot be made with; the message names file, line, table and key.
+
+    It shows no value whose key looks like that of a secret.
+    """
+
+
 class DeadlineError(HandlerError):
     """A handler took longer than it may; ``handler`` is its name, ``seconds`` is what it had.
 

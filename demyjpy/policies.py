@@ -3,7 +3,7 @@
 What a policy is stands in `demyjpy.filter_policy`; the engine acts on it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from attrs import evolve
@@ -12,7 +12,7 @@ from demyjpy.context import Context
 from demyjpy.errors import HandlerError
 from demyjpy.facts import origin_in
 from demyjpy.filter_policy import NO_POLICY, OnError, Policy
-from demyjpy.registry import ASKABLE, Handler, Registry, as_registry, name_of_filter
+from demyjpy.registry import ASKABLE, Redeclared, Registry, as_registry, name_of_filter
 
 MOST_AT_END: Final = 240.0
 """Seconds that all filters together may ask for at the end of a message.
@@ -47,40 +47,15 @@ def with_policy(
     it names. `HandlerError` for a value that cannot be meant.
     """
     policy = Policy(on_error, timeout, enforce)
-    return as_registry(handlers).with_parts(lambda part: Governed(policy, part))
+    facts = {"origin"} if isinstance(policy.on_error, Mapping) else set[str]()
 
-
-class Governed(Registry):
-    """One filter with a policy. The inner one is read when asked, so it may still grow."""
-
-    def __init__(self, policy: Policy, inner: Registry) -> None:
-        self._inner = inner
-        declared = inner.declarations
-        facts = {"origin"} if isinstance(policy.on_error, Mapping) else set[str]()
-        super().__init__(
-            None,
-            evolve(declared, policy=policy.over(declared.policy), facts=declared.facts | facts),
+    def governed(part: Registry) -> Registry:
+        declared = part.declarations
+        return Redeclared(
+            part, evolve(declared, policy=policy.over(declared.policy), facts=declared.facts | facts)
         )
 
-    @property
-    def optional_events(self) -> frozenset[str]:
-        return self._inner.optional_events
-
-    @property
-    def size(self) -> int:
-        return self._inner.size
-
-    def add(self, event: str, handler: Callable[..., Any], **options: Any) -> None:
-        self._inner.add(event, handler, **options)
-
-    def __getitem__(self, event: str) -> Handler[Any]:
-        return self._inner[event]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._inner)
-
-    def __len__(self) -> int:
-        return len(self._inner)
+    return as_registry(handlers).with_parts(governed)
 
 
 # ------------------------------------------------------------------------------ asked by the engine

@@ -394,3 +394,31 @@ class Registry(Mapping[str, Handler[Any]]):
             if name.startswith("_"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             raise AttributeError(f"expected one of {', '.join(HANDLER_NAMES)}, got {name!r}")
+
+
+class Redeclared(Registry):
+    """One filter with other declarations. The inner one is read when asked, so it may still grow."""
+
+    def __init__(self, inner: Registry, declarations: Declarations) -> None:
+        self._inner = inner
+        super().__init__(None, declarations)
+
+    @property
+    def optional_events(self) -> frozenset[str]:
+        return self._inner.optional_events
+
+    @property
+    def size(self) -> int:
+        return self._inner.size
+
+    def add(self, event: str, handler: Callable[..., Any], **options: Any) -> None:
+        self._inner.add(event, handler, **options)
+
+    def __getitem__(self, event: str) -> Handler[Any]:
+        return self._inner[event]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._inner)
+
+    def __len__(self) -> int:
+        return len(self._inner)

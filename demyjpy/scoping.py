@@ -1,6 +1,6 @@
 """A filter in a corner of its own: its keys are those of one map in the context."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 from attrs import evolve
@@ -10,7 +10,7 @@ from demyjpy.context import ENGINE_KEYS, KEYS_FROM_THE_START, USED_LATER, Contex
 from demyjpy.declarations import Corner
 from demyjpy.engine.smallmap import as_small_map, changed_keys, entries_of, small_map
 from demyjpy.errors import HandlerError
-from demyjpy.registry import Handler, Registry
+from demyjpy.registry import Handler, Redeclared, Registry
 
 _EMPTY: Final = small_map({})
 
@@ -41,15 +41,15 @@ def in_corner(name: str, registry: Registry, called: str | None = None) -> Regis
     return registry.with_parts(in_it)
 
 
-class Scoped(Registry):
-    """One filter in its corner. The inner one is read when asked, so it may still grow."""
+class Scoped(Redeclared):
+    """One filter in its corner."""
 
     def __init__(self, corner: Corner, inner: Registry, called: str | None = None) -> None:
-        self._corner, self._inner = corner, inner
+        self._corner = corner
         declared = inner.declarations
         policy = declared.policy.with_functions(lambda function: _on_error_in(corner.name, function))
         super().__init__(
-            None,
+            inner,
             evolve(
                 declared,
                 policy=policy,
@@ -59,26 +59,9 @@ class Scoped(Registry):
             ),
         )
 
-    @property
-    def optional_events(self) -> frozenset[str]:
-        return self._inner.optional_events
-
-    @property
-    def size(self) -> int:
-        return self._inner.size
-
-    def add(self, event: str, handler: Callable[..., Any], **options: Any) -> None:
-        self._inner.add(event, handler, **options)
-
     def __getitem__(self, event: str) -> Handler[Any]:
         inner = self._inner[event]
         return evolve(wrap_scope(self._corner.name, inner), filter=self.name or inner.filter)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._inner)
-
-    def __len__(self) -> int:
-        return len(self._inner)
 
 
 def wrap_scope(name: str, handler: Handler[Any]) -> Handler[Any]:

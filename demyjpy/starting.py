@@ -8,18 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import evolve
-
 from demyjpy.drivers.dumping import obeying
-from demyjpy.drivers.loading import Reload
+from demyjpy.drivers.loading import Reload, loading_to
 from demyjpy.drivers.privileges import acting_as
-from demyjpy.drivers.start import Driver, refuse_while_loading
+from demyjpy.drivers.start import Driver, refuse_while_loading, settled
 from demyjpy.drivers.start import start_milter as start_without
 from demyjpy.engine.cache import Cache
 from demyjpy.engine.connection import Observer, Step
 from demyjpy.engine.handler_results import check_context
 from demyjpy.engine.tape import Watcher
 from demyjpy.handlers import ENVELOPE, as_registry, watch_envelope
+from demyjpy.settings.making import Settings
 
 if TYPE_CHECKING:
     from demyjpy.trace.live.capsule import CapsuleMaker
@@ -39,6 +38,7 @@ def start_milter(
     load_timeout: float = 30.0,
     user: str | None = None,
     group: str | None = None,
+    settings: Settings = None,
     record: "str | Path | Recorder | None" = None,
     record_raw: bool = False,
     explain: "bool | Explainer" = False,
@@ -57,7 +57,9 @@ def start_milter(
     address once it listens. ``reload`` is called at SIGHUP and gives the filter for the sessions to
     come, as ``on_connect``; if it raises, or takes longer than ``load_timeout`` seconds, all stays as it
     was. It is called in a thread, with several workers in a process that the new workers come from.
-    ``user`` and ``group``: as whom to run once it listens. ``record``: a directory into which every
+    ``user`` and ``group``: as whom to run once it listens. ``settings``: a map, or the name of a TOML
+    file, for an ``on_connect`` that is a function of its settings, ``make(**settings) -> Registry``, and
+    for resources; a file is read again at SIGHUP. ``record``: a directory into which every
     session is recorded, or a `demyjpy.trace.Recorder`; ``record_raw``: with all packets as bytes.
     ``explain``: a line in the log for each message, or a `demyjpy.trace.Explainer`.
     ``flight``: a `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile, in each worker if there
@@ -67,11 +69,12 @@ def start_milter(
     It tells systemd its state. Other options are those of `demyjpy.drivers.options.ServerOptions`; a
     second signal ends at once. In a thread that is not the main one no signal is handled.
 
-    Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run,
-    `demyjpy.trace.TraceError` where it cannot record.
+    Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run (a
+    `SettingsError` if its settings are wrong), `demyjpy.trace.TraceError` where it cannot record.
     """
     refuse_while_loading()
     with acting_as(user, group):
+        on_connect, reload, settings = settled(on_connect, reload, settings)
         closed = _closing(record, record_raw, capsules)
     others: list[Observer | Watcher] = [observer] if observer else []
     if explain:
@@ -84,7 +87,7 @@ def start_milter(
             one.close()
 
     if see_envelope and (record is not None or explain or flight is not None):
-        on_connect, reload = seeing(on_connect), seeing_again(reload)
+        on_connect, reload = seeing(on_connect), loading_to(reload, seeing)
     watching = [*others, *closed]
     with obeying(partial(flight.dump, "signal") if flight is not None else None):
         start_without(
@@ -97,6 +100,7 @@ def start_milter(
             load_timeout=load_timeout,
             user=user,
             group=group,
+            settings=settings,
             on_end=end,
             observer=all_of([one for one in watching if not isinstance(one, Watcher)]),
             watchers=(*watchers, *(one for one in watching if isinstance(one, Watcher))),
@@ -121,16 +125,6 @@ def seeing(on_connect: Any) -> Any:
         )
 
     return connect
-
-
-def seeing_again(reload: Callable[[], Any] | Reload | None) -> Callable[[], Any] | Reload | None:
-    """The same for what is loaded at SIGHUP."""
-    if reload is None:
-        return None
-    if isinstance(reload, Reload):
-        load = reload.load
-        return evolve(reload, load=lambda: seeing(load()))
-    return lambda: seeing(reload())
 
 
 class Closing(Protocol):

@@ -152,9 +152,7 @@ def test_every_command_is_in_the_docs() -> None:
 def test_every_figure_has_a_row_in_the_page_about_metrics() -> None:
     """docs/metrics.md has a row for each figure, by the name that Prometheus has."""
     rows = {name for row in table_rows(ROOT / "docs/metrics.md") for name in CODE_SPAN.findall(row[0])}
-    names = {
-        name: f"`demyjpy_{name}{'' if one.is_histogram else '_total'}`" for name, one in FIGURES.items()
-    }
+    names = {name: f"`demyjpy_{name}{one.suffix}`" for name, one in FIGURES.items()}
     assert [name for name, told in names.items() if told not in rows] == []
 
 

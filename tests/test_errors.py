@@ -14,6 +14,7 @@ TREE = [
     (errors.NegotiationError(["data"], []), errors.MilterError),
     (errors.DeadlineError("filter.check", 3.0, "it was cancelled"), errors.HandlerError),
     (errors.HandlerError("a"), errors.MilterError),
+    (errors.SettingsError("a"), errors.HandlerError),
     (errors.AddressError("a"), errors.MilterError),
     (errors.AddressError("a"), ValueError),
     (errors.TraceError("a"), errors.MilterError),

@@ -26,7 +26,7 @@ FLOORS = (
     ),
     ("wrapping", "scoping", "merging", "conditions", "handlers", "policies"),
     ("engine",),
-    ("drivers",),
+    ("drivers", "settings"),
     ("mta",),
     ("trace",),
     ("metrics", "testing"),
@@ -40,7 +40,7 @@ A module belongs to the longest of these names that it begins with. It imports f
 from its own, where no circle may come of it.
 """
 
-FIRST_WITH_IO = ("drivers",)
+FIRST_WITH_IO = ("drivers", "settings")
 TOUCHING = frozenset(
     {
         "_thread",

@@ -1,6 +1,7 @@
 """The samples: each filter does what it says, and each file is a program that serves."""
 
 import base64
+import importlib
 import logging
 import os
 import signal
@@ -29,7 +30,8 @@ from demyjpy import (
     ReplaceBody,
     ReplyCode,
 )
-from demyjpy.cli.loading import load_filter
+from demyjpy.cli.loading import Wanted, load_filter, load_filters
+from demyjpy.testing import run, session
 from tests.engine.harness import join, offer
 from tests.play import CLIENT, answers_to, edits_of, mail
 
@@ -318,6 +320,37 @@ def test_replace_body_appends_to_html_and_leaves_attachments(load: Any) -> None:
 def test_replace_body_leaves_alone_what_it_would_break(load: Any, content: bytes) -> None:
     """Mail that is signed, encrypted, or too large to be kept: no modification is sent."""
     assert edits_of(load("replace_body").handlers, content) == [[]]
+
+
+# ------------------------------------------------------------------------------------ blocklist
+@pytest.mark.parametrize(
+    ("sender", "is_refused"),
+    [
+        ("Spammer@Example.org", True),
+        ("anybody@spam.example", True),
+        ("ann@example.org", False),
+        ("spam.example", False),
+        ("", False),
+    ],
+)
+def test_blocklist_refuses_whom_its_settings_name(sender: str, is_refused: bool) -> None:
+    """Those of the file beside it; no bounce is refused."""
+    wanted = Wanted([f"{ROOT}/samples/blocklist.py:make"], f"{ROOT}/samples/blocklist.toml")
+    handlers = load_filters(wanted).on_connect
+    told = dict(answers_to(handlers, *CLIENT, Mail(sender)))
+    refusal = ReplyCode(550, "5.7.1", "We have had enough of your mail")
+    assert told[Mail(sender)] == [refusal if is_refused else Continue()]
+
+
+def test_blocklist_may_ask_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its settings say."""
+    monkeypatch.setattr(sys, "path", [str(ROOT / "samples"), *sys.path])
+    make = importlib.import_module("blocklist").make
+    settings = {"senders": ["ann@example.org"], "answer": "tempfail"}
+    script = session().mail("ann@example.org").rcpt("bob@example.net").message()
+    assert run(make, script, settings=settings).verdict == ReplyCode(
+        451, "4.7.1", "You may not send mail here"
+    )
 
 
 # ------------------------------------------------------------------------------------- programs

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from demyjpy import HandlerError, define_event_handlers, merge_handlers, new_context, with_handlers
-from demyjpy.drivers.loading import Reload
+from demyjpy.drivers.loading import Reload, loading_to
 from demyjpy.handlers import watch_envelope, watch_only
-from demyjpy.starting import seeing, seeing_again
+from demyjpy.starting import seeing
 from demyjpy.testing import Postfix, run, session
 from demyjpy.trace import Trace
 from demyjpy.trace.replay.comparing import compare_bytes
@@ -46,14 +46,14 @@ def test_functions_and_what_is_loaded_again_are_watched_alike() -> None:
     """Whatever ``on_connect`` is; what is none is for the driver to refuse."""
     handlers = define_event_handlers({"body": keep})
     connect = seeing(lambda ctx: with_handlers(ctx, handlers))
-    again: Any = seeing_again(lambda: handlers)
-    reload: Any = seeing_again(Reload(lambda: handlers, ("true",)))
+    again: Any = loading_to(lambda: handlers, seeing)
+    reload: Any = loading_to(Reload(lambda: handlers, ("true",)), seeing)
     assert reload.probe == ("true",)
     for on_connect in (seeing(handlers), connect, again(), reload.load()):
         result = run(on_connect, LETTER, mta=Postfix())
         assert [type(step.event).__name__ for step in result.observed].count("Recipient") == 1
     assert connect(new_context())["handlers"] is connect(new_context())["handlers"]
-    assert seeing_again(None) is None
+    assert loading_to(None, seeing) is None
     assert seeing(3) == 3
     with pytest.raises(HandlerError, match="expected on_connect to return a context"):
         seeing(lambda ctx: None)(new_context())

@@ -22,6 +22,21 @@ ctx: Context
 """
 
 EXAMPLES = {
+    "settings": """
+from pathlib import Path
+from demyjpy.testing import context, run, run_job, session
+
+def make(*, text: str, most: int = 3) -> Registry:
+    return handlers
+
+start_milter("unix:/x", make, settings={"text": "a"})
+start_milter("unix:/x", make, settings=Path("rules.toml"))
+start_milter("unix:/x", make, settings=3)  # E: argument
+run(make, session(), settings="rules.toml")
+run(make, session(), settings=["rules.toml"])  # E: argument
+context(make, settings={"text": "a"}, text="b")
+run_job(make, 60, settings={"text": "a"})
+""",
     "policies": """
 from demyjpy import with_policy
 

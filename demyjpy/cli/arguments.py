@@ -189,14 +189,24 @@ def grouped(title: str, arguments: Iterable[Argument]) -> tuple[Argument, ...]:
 DRIVERS: Final = get_args(Driver)
 FAILURES: Final = ("tempfail", "accept", "reject")
 
+FILTER_NAME: Final = "FILE.py[:NAME[=TABLE]] or package.module[:NAME[=TABLE]]"
+SETTINGS: Final = argument(
+    "--settings",
+    metavar="FILE",
+    help="a TOML file with a table for each filter that takes settings: [NAME], or [TABLE]",
+    is_file=True,
+)
 LOADING: Final = (
     argument(
-        "filter",
+        "filters",
         metavar="FILTER",
-        help="FILE.py[:NAME] or package.module[:NAME]; NAME is handlers if not given: a registry, a "
-        "map of event names to handlers, or a function ctx -> ctx",
+        nargs="+",
+        help=f"{FILTER_NAME}; NAME is handlers if not given: a registry, a map of event names to "
+        "handlers, a function of settings (-> Registry), or a function ctx -> ctx; several are merged "
+        "in this order, and =TABLE also names a filter",
         is_file=True,
     ),
+    SETTINGS,
     choice("--driver", DRIVERS, "asyncio", "how connections are served"),
     limit("--load-timeout", "SECONDS", SECONDS, 30.0, "time for loading the filter, each time"),
 )

@@ -25,6 +25,7 @@ from demyjpy.cli.check_questions import (
     performers_of,
     question_rows,
 )
+from demyjpy.cli.check_settings import SettingEntry, setting_rows, settings_of
 from demyjpy.cli.loading import Loaded, LoadError, describe, explain, short_path, takes
 from demyjpy.codec import EVENTS, ROW_OF_NAME
 from demyjpy.context import ENGINE_KEYS, Context, new_context
@@ -85,6 +86,7 @@ class Report:
     ``asked_for_messages`` and ``asked_for_facts`` those that only message handlers and facts need.
     ``performers`` are those that filters declare for their questions, ``questions`` those that were
     asked in sessions of ``--play``.
+    ``settings`` are those that functions of settings were called with.
     """
 
     filter: str
@@ -106,6 +108,7 @@ class Report:
     asked_for_facts: tuple[str, ...] = ()
     performers: tuple[PerformerEntry, ...] = ()
     questions: tuple[QuestionEntry, ...] = ()
+    settings: tuple[SettingEntry, ...] = ()
 
     def as_json(self) -> str:
         """The same for programs."""
@@ -143,6 +146,7 @@ def examine(loaded: Loaded, driver: str) -> Report:
         asked_for_messages=needed,
         asked_for_facts=read,
         performers=tuple(performers_of(registry)),
+        settings=tuple(settings_of(loaded)),
     )
 
 
@@ -354,6 +358,9 @@ def _lines(report: Report) -> Iterator[str]:
     if report.performers or report.questions:
         yield "\nQuestions"
         yield from _table(question_rows(report.performers, report.questions, report.filters > 1))
+    if report.settings:
+        yield "\nSettings"
+        yield from _table(setting_rows(report.settings))
     yield "\nMacros asked for"
     yield from _table((event, " ".join(names)) for event, names in report.macro_lists.items())
     if not report.macro_lists:

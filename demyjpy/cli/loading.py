@@ -1,30 +1,35 @@
-"""From a filter's name on the command line to the filter: ``FILE.py:NAME``, ``package.module:NAME``.
+"""From the names of filters on the command line to a filter: ``FILE.py:NAME``, ``package.module:NAME``.
 
-Whatever is wrong with the name, the file or what is in it becomes a `LoadError`, which tells its user
-what to do. Nothing is printed here.
+Several are merged in the order given. A function of settings gets its table of a settings file.
+Whatever is wrong with a name, a file or what is in it becomes a `LoadError` or `SettingsError`,
+which tells its user what to do. Nothing is printed here.
 """
 
 import importlib
 import inspect
+import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Literal, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
 from demyjpy.cli.signals import alarm
 from demyjpy.context import new_context
 from demyjpy.drivers.start import being_loaded
-from demyjpy.errors import HandlerError, MilterError
-from demyjpy.handlers import as_registry
+from demyjpy.errors import HandlerError, MilterError, SettingsError
+from demyjpy.handlers import as_registry, merge_handlers
 from demyjpy.registry import Registry
+from demyjpy.settings.making import Made, Table, give, has_resources, make_filter
+from demyjpy.settings.signatures import is_of_settings
+from demyjpy.settings.toml_file import SettingsFile, read_settings
 
 Kind: TypeAlias = Literal["registry", "function"]
 
@@ -33,6 +38,8 @@ DEFAULT_NAME: Final = "handlers"
 
 SPELLINGS: Final = "FILE.py:NAME or package.module:NAME"
 """How a filter may be named."""
+
+_TABLE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 _AGAIN: Final = 1.0  # seconds
 
@@ -43,30 +50,152 @@ class LoadError(MilterError):
     """A filter that cannot be loaded. The message may have more lines than one: where it happened."""
 
 
+def _texts(given: Iterable[str]) -> tuple[str, ...]:
+    return tuple(given)
+
+
+@frozen
+class Wanted:
+    """What is to be loaded: ``filters`` by their names, with the ``settings`` file for all of them.
+
+    ``beside`` are filters that others load, with tables of their own in the same file.
+    """
+
+    filters: tuple[str, ...] = field(converter=_texts)
+    settings: str | None = None
+    beside: tuple[str, ...] = field(default=(), converter=_texts)
+
+    @property
+    def name(self) -> str:
+        """All of them as they were given, for people."""
+        return " ".join(self.filters)
+
+
 @frozen
 class Loaded:
-    """A filter, and the name it was loaded by: ``on_connect`` is what `start_milter` takes."""
+    """A filter, and the name it was loaded by: ``on_connect`` is what `start_milter` takes.
+
+    ``made`` are those of it that were made of settings.
+    """
 
     name: str
     kind: Kind
     on_connect: Any
+    made: tuple[Made, ...] = ()
+
+
+@frozen
+class _Found:
+    """What a name names, before it is a filter: ``table`` is that of its settings.
+
+    ``called`` is the name that it was given; None if it keeps its own.
+    """
+
+    name: str
+    table: str
+    called: str | None
+    value: Any
+
+    @property
+    def takes_settings(self) -> bool:
+        """Whether it has a use for a table."""
+        if isinstance(self.value, Registry):
+            return has_resources(self.value)
+        return is_of_settings(self.value)
 
 
 def load_filter(text: str) -> Loaded:
-    """The filter that ``text`` names (see `SPELLINGS`), or `LoadError`.
+    """The filter that ``text`` names (see `SPELLINGS`), or `LoadError`; without settings.
 
     The directory of a file, or for a module the current one, goes first on ``sys.path``.
     """
+    return load_filters(Wanted((text,)))
+
+
+def load_filters(
+    wanted: Wanted, acting: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> Loaded:
+    """The filters that are wanted, as one; `LoadError` or `SettingsError` if that cannot be.
+
+    What is in files is loaded first. Then, in ``acting()``, settings are read and filters made of them.
+    """
+    modules: dict[str, ModuleType] = {}
+    found = [_find(text, modules) for text in wanted.filters]
+    tables = [one.table for one in found if one.takes_settings]
+    _check_tables([one for one in found if one.called or (wanted.settings and one.takes_settings)])
+    with _in_time(wanted.name), acting():
+        file = None if wanted.settings is None else read_settings(wanted.settings)
+        if file is not None:
+            file.refuse_others([*tables, *(_split(one)[2] for one in wanted.beside)])
+        return _merged([_as_filter(one, file) for one in found], found)
+
+
+def _split(text: str) -> tuple[str, str, str, str | None]:
+    """File or module, name, table, and what the filter is to be called: ``FILE:NAME=CALLED``."""
     source, colon, name = text.rpartition(":")
     if not colon:
         source, name = text, DEFAULT_NAME
-    if not source or not name.isidentifier():
-        raise LoadError(f"expected a filter as {SPELLINGS}, got {text!r}")
-    is_file = "/" in source or source.endswith(".py")
-    module = _load_file(source) if is_file else _load_module(source)
+    name, equals, called = name.partition("=")
+    if not source or not name.isidentifier() or (equals and not _TABLE.fullmatch(called)):
+        raise LoadError(
+            f"expected a filter as {SPELLINGS}, or with =TABLE behind it, got {text!r}"
+            if equals
+            else f"expected a filter as {SPELLINGS}, got {text!r}"
+        )
+    return source, name, called or name, called or None
+
+
+def _find(text: str, modules: dict[str, ModuleType]) -> _Found:
+    """What a name names; a file is loaded once for all names in it, and then is in ``modules``."""
+    source, name, table, called = _split(text)
+    if source not in modules:
+        is_file = "/" in source or source.endswith(".py")
+        modules[source] = _load_file(source) if is_file else _load_module(source)
+    module = modules[source]
     if not hasattr(module, name):
         raise LoadError(f"expected {name!r} in {source}, got no such name; {_what_there_is(module)}")
-    return _as_filter(f"{source}:{name}", getattr(module, name))
+    whole = f"{source}:{name}" if called is None else f"{source}:{name}={called}"
+    value = getattr(module, name)
+    if isinstance(value, Mapping):
+        try:
+            value = as_registry(value)
+        except HandlerError as error:
+            raise LoadError(f"{whole} is no filter: {error}") from error
+    return _Found(whole, table, called, value)
+
+
+def _check_tables(found: Sequence[_Found]) -> None:
+    """`LoadError` if two of several filters have one table, or are called the same."""
+    taken: dict[str, _Found] = {}
+    for one in found:
+        other = taken.setdefault(one.table, one)
+        if other is not one:
+            raise LoadError(
+                f"expected filters with a table of their own, got [{one.table}] for {other.name} and "
+                f"for {one.name}: give one of them another, as in {one.name.partition('=')[0]}=other"
+            )
+
+
+def _merged(loaded: Sequence[Loaded], found: Sequence[_Found]) -> Loaded:
+    """Several filters as one, each by the name that it was given."""
+    if len(loaded) == 1 and found[0].called is None:
+        return loaded[0]
+    for one in loaded:
+        if one.kind == "function":
+            raise LoadError(
+                f"expected registries, or functions of settings, to merge or to name, got {one.name}, "
+                "which is called once for each connection"
+            )
+    names = " ".join(one.name for one in loaded)
+    try:
+        parts = [
+            one.on_connect if by.called is None else merge_handlers(**{by.called: one.on_connect})
+            for one, by in zip(loaded, found, strict=True)
+        ]
+        chain = merge_handlers(*parts)
+    except HandlerError as error:
+        raise LoadError(f"{names}: {error}") from error
+    return Loaded(names, "registry", chain, tuple(made for one in loaded for made in one.made))
 
 
 def _what_there_is(module: ModuleType) -> str:
@@ -77,24 +206,40 @@ def _what_there_is(module: ModuleType) -> str:
     return f"define one: {DEFAULT_NAME} = define_event_handlers()"
 
 
-def _as_filter(name: str, found: Any) -> Loaded:
-    """What was found under the name, if it is one of the three things that a filter may be."""
-    if isinstance(found, Mapping):
-        try:
-            return Loaded(name, "registry", as_registry(found))
-        except HandlerError as error:
-            raise LoadError(f"{name} is no filter: {error}") from error
-    if callable(found) and not isinstance(found, type):
-        if inspect.iscoroutinefunction(found) or not takes(found, new_context()):
+def _as_filter(found: _Found, file: SettingsFile | None) -> Loaded:
+    """What was found under the name, if it is one of the things that a filter may be."""
+    name, value = found.name, found.value
+    if isinstance(value, Registry):
+        registry = value if file is None else give(value, file.table(found.table))
+        return Loaded(name, "registry", registry)
+    if is_of_settings(value):
+        made = _made(found, file)
+        return Loaded(name, "registry", made.registry, (made,))
+    if callable(value) and not isinstance(value, type):
+        if inspect.iscoroutinefunction(value) or not takes(value, new_context()):
             raise LoadError(
                 f"expected {name} to be a plain function ctx -> ctx (what runs at each connection), "
-                f"got {describe(found)}; handlers belong in a registry: see define_event_handlers"
+                f"got {describe(value)}; handlers belong in a registry: see define_event_handlers"
             )
-        return Loaded(name, "function", found)
+        return Loaded(name, "function", value)
     raise LoadError(
-        f"expected {name} to be a registry (define_event_handlers), a map of event names to handlers "
-        f"or a function ctx -> ctx, got {found!r:.100}"
+        f"expected {name} to be a registry (define_event_handlers), a map of event names to handlers, "
+        f"a function of settings (-> Registry) or a function ctx -> ctx, got {value!r:.100}"
     )
+
+
+def _made(found: _Found, file: SettingsFile | None) -> Made:
+    advice = "" if file else f"give --settings FILE.toml with the table [{found.table}]"
+    table = Table(found.table, file.table(found.table) if file else {}, file, advice)
+    try:
+        with being_loaded():
+            return make_filter(found.value, table)
+    except SettingsError as error:
+        if error.__cause__ is None:
+            raise
+        raise LoadError("\n".join((str(error), *_place(error.__cause__)))) from error
+    except HandlerError as error:
+        raise LoadError(f"{found.name}: {error}") from error
 
 
 def takes(function: Callable[..., Any], *arguments: Any) -> bool:
@@ -182,13 +327,10 @@ def _import(source: str) -> ModuleType:
 def _guarded(source: str, load: Callable[[], ModuleType]) -> ModuleType:
     """Load, or `LoadError` that says what the filter did and where."""
     try:
-        with being_loaded():
+        with being_loaded(), _in_time(source):
             return load()
     except LoadError:
         raise
-    except _TooLongError as error:
-        late = f"expected {source} to load within {error.seconds:g} s (--load-timeout); it was still at"
-        raise LoadError("\n".join((late, *_place(error)))) from None
     except (Exception, SystemExit) as error:
         raise LoadError(f"expected {source} to load, got {explain(error)}") from error
 
@@ -199,6 +341,16 @@ class _TooLongError(BaseException):
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self.seconds = seconds
+
+
+@contextmanager
+def _in_time(source: str) -> Iterator[None]:
+    """What takes too long in the block is a `LoadError` that says where it was."""
+    try:
+        yield
+    except _TooLongError as error:
+        late = f"expected {source} to load within {error.seconds:g} s (--load-timeout); it was still at"
+        raise LoadError("\n".join((late, *_place(error)))) from None
 
 
 def within(seconds: float) -> AbstractContextManager[None]:

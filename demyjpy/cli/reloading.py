@@ -6,15 +6,19 @@ goes to standard error: standard output has what is wrong with it.
 
 import faulthandler
 import importlib
+import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+from attrs import asdict
+
 from demyjpy.cli.check_report import refuse_problems
-from demyjpy.cli.loading import Loaded, is_own, load_filter
+from demyjpy.cli.loading import Loaded, Wanted, is_own, load_filters
 from demyjpy.drivers.loading import LOADED, why
 
 _START: Final = (
@@ -24,22 +28,32 @@ _START: Final = (
 
 
 class Reloadable:
-    """A filter by its name. Its own modules are those that it imports and that are not installed."""
+    """Filters by their names, with their settings, all or nothing.
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    Their own modules are those that they import and that are not installed.
+    """
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
         self._others = frozenset(sys.modules)
         self._kept: dict[str, ModuleType] = {}
         self._turn = 0
 
-    def load(self, check: Callable[[Loaded], None] = lambda _: None) -> Loaded:
-        """The filter as it is on the disk; if that fails, or ``check`` raises, all is as it was."""
+    def load(
+        self,
+        check: Callable[[Loaded], None] = lambda _: None,
+        acting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> Loaded:
+        """The filter as it is on the disk; if that fails, or ``check`` raises, all is as it was.
+
+        ``acting``: see `load_filters`.
+        """
         self._turn += 1
         turn = self._turn
         self._remove()
         importlib.invalidate_caches()
         try:
-            loaded = load_filter(self._text)
+            loaded = load_filters(self._wanted, acting)
             check(loaded)
         except BaseException:
             if turn == self._turn:
@@ -73,21 +87,21 @@ def _is_own(module: ModuleType) -> bool:
 
 
 # ------------------------------------------------------------------------- in a program of its own
-def probe_command(filter_name: str, driver: str, seconds: float) -> tuple[str, ...]:
+def probe_command(wanted: Wanted, driver: str, seconds: float) -> tuple[str, ...]:
     """The command that tries, with the path for imports as it is here now."""
     if not sys.executable:
         return ()  # this is no Python that could be run
-    return (sys.executable, "-c", _START, filter_name, driver, str(seconds), *sys.path)
+    return (sys.executable, "-c", _START, json.dumps(asdict(wanted)), driver, str(seconds), *sys.path)
 
 
-def probe(filter_name: str, driver: str, seconds: str) -> None:
+def probe(wanted: str, driver: str, seconds: str) -> None:
     """Try. Whatever it hangs in, it ends in time, and says where that was."""
     said = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
     os.dup2(2, 1)
     faulthandler.dump_traceback_later(float(seconds), exit=True, file=said.fileno())
     status = 0
     try:
-        refuse_problems(load_filter(filter_name), driver)
+        refuse_problems(load_filters(Wanted(**json.loads(wanted))), driver)
         said.write(LOADED)
     except BaseException as error:  # noqa: BLE001  # whatever a filter raises
         said.write(why(error))

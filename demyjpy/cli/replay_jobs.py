@@ -14,7 +14,7 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from demyjpy.cli.loading import load_filter
+from demyjpy.cli.loading import Wanted, load_filters
 from demyjpy.cli.replay_report import SessionReport
 from demyjpy.drivers.ask_now import ask_now
 from demyjpy.errors import TraceError
@@ -32,14 +32,14 @@ _BATCH: Final = 1 << 20  # bytes of records that are worth a trip to another pro
 
 @frozen
 class Task:
-    """What is to be done with each session. Filters by name: each process loads them itself.
+    """What is to be done with each session. Filters by their names: each process loads them itself.
 
     ``new`` is None for the recorded answers themselves, ``old`` for the recording. ``live``: questions
     are asked now. ``trusted_relays`` as the milter was given them.
     """
 
-    new: str | None
-    old: str | None = None
+    new: Wanted | None
+    old: Wanted | None = None
     meaning: bool = False
     twice: bool = True
     on_error: OnError = "tempfail"
@@ -47,16 +47,16 @@ class Task:
     live: bool = False
     trusted_relays: str | tuple[str, ...] = ()
 
-    def filter_of(self, name: str) -> Filter:
+    def filter_of(self, wanted: Wanted) -> Filter:
         """The filter of that name, to be played so."""
-        found = evolve(filter_of(name, self.on_error), trusted_relays=self.trusted_relays)
+        found = evolve(filter_of(wanted, self.on_error), trusted_relays=self.trusted_relays)
         return evolve(found, ask=ask_now) if self.live else found
 
 
 @cache
-def filter_of(name: str, on_error: OnError) -> Filter:
-    """The filter of that name, loaded once in a process and those forked from it."""
-    return Filter(load_filter(name).on_connect, on_error)
+def filter_of(wanted: Wanted, on_error: OnError) -> Filter:
+    """The filter that is wanted, loaded once in a process and those forked from it."""
+    return Filter(load_filters(wanted).on_connect, on_error)
 
 
 def run_task(task: Task, batch: Iterable[Lines]) -> list[SessionReport]:

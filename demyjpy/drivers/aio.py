@@ -33,6 +33,7 @@ from demyjpy.engine.connection import Call, Setup
 from demyjpy.engine.limits import Budget
 from demyjpy.engine.pipeline import run_call, run_call_async
 from demyjpy.errors import HandlerError
+from demyjpy.settings.making import settle
 
 _ACCEPTS: Final = 64  # connections taken at one wake-up
 _PARTING: Final = 1.0  # seconds for the last handlers of sessions that were cut
@@ -241,7 +242,9 @@ def serve(address: str | int, on_connect: Any, **options: Any) -> AsyncServer:
             f"expected serve() to be used in a loop of your own, got loop={options['loop']!r}: "
             "that is an option of start_milter and running"
         )
-    return AsyncServer(parse_address(address), on_connect, make_options(serve, options))
+    ready = settle(on_connect, options.pop("settings", None))
+    chosen = make_options(serve, {**options, "settings": ready.settings})
+    return AsyncServer(parse_address(address), ready.on_connect, chosen)
 
 
 def run(listener: Listener, on_connect: Any, options: ServerOptions, started: Started) -> None:

@@ -46,6 +46,12 @@ MOST_REMEMBERED: Final = 10_000
 LARGEST_REMEMBERED: Final = 10_000
 """Characters and bytes of an answer that is remembered."""
 
+CANCELLED_LATE: Final = "late"
+"""What the cancellation of an async performer says if nobody waits any longer because it is late.
+
+If it says nothing, nobody wants the answer any more, and the performer was not slow.
+"""
+
 _MINUTE: Final = 60.0
 _MOST_CAUSES: Final = 1_000
 _LONGEST_WHY: Final = 200
@@ -80,7 +86,7 @@ class _Flight:
     def __init__(self, asked: Asked, key: _Key | None) -> None:
         self.asked, self.key = asked, key
         self.errands: dict[_Errand, None] = {}  # in the order in which they came
-        self.stop: Callable[[], object] = lambda: None
+        self.stop: Callable[[str | None], object] = lambda why: None
         self.begun = monotonic()
 
 
@@ -219,7 +225,7 @@ class Asker:
                 return
             future = loop.create_future()
             running.add_done_callback(lambda done: _pass_on(loop, future, done))
-            flight.stop = lambda: self._pool.leave(running)
+            flight.stop = lambda why: self._pool.leave(running)
         self._tasks.add(future)
         future.add_done_callback(lambda done: self._land(flight, done))
 
@@ -246,7 +252,7 @@ class Asker:
             self._loop().call_soon(errand.tell, outcome)  # who breaks then harms no other
 
     def _be_late(self, errand: _Errand, asked: Asked) -> None:
-        self._leave(errand)
+        self._leave(errand, CANCELLED_LATE)
         self._report(asked, LATE)
         errand.tell(LATE)
 
@@ -254,7 +260,7 @@ class Asker:
         errand.is_over = True
         self._leave(errand)
 
-    def _leave(self, errand: _Errand) -> None:
+    def _leave(self, errand: _Errand, why: str | None = None) -> None:
         """He waits no more; if nobody does, what is on its way is stopped."""
         _stop_timer(errand)
         flight = errand.flight
@@ -262,7 +268,7 @@ class Asker:
             del flight.errands[errand]
             if not flight.errands:
                 self._forget(flight)
-                flight.stop()
+                flight.stop(why)
 
     def _forget(self, flight: _Flight) -> None:
         if flight.key is not None and self._flights.get(flight.key) is flight:

@@ -124,7 +124,9 @@ class Effects:
         """Before something is served. `HandlerError` if the directory cannot be used."""
         if self._directory is not None:
             self._journal = Journal(self._directory, lambda: not self._has_room())
-            self._takeover = Takeover(self._journal, self._has_room, self._take_over)
+            # what others have left may not take the room of what comes
+            has_room = partial(self._has_room, 2)
+            self._takeover = Takeover(self._journal, has_room, self._take_over)
 
     def begin(self, on_connect: Any, opened: Opened) -> None:
         """This filter is served from now on."""
@@ -146,8 +148,9 @@ class Effects:
             is_due = bool(self._due) and self._due[0][0] <= time.monotonic()
             return bool(is_due or self._running or self._tried or self._unkept)
 
-    def _has_room(self) -> bool:
-        return self._count < MOST_WAITING
+    def _has_room(self, parts: int = 1) -> bool:
+        """Whether no more wait than may; ``parts``: than that part of it."""
+        return self._count < MOST_WAITING // parts
 
     # ------------------------------------------------------------------------------------- queueing
     def take(self, requests: Iterable[Requested], session: str, opened: Opened) -> None:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.errors import MilterError
@@ -41,6 +41,16 @@ class Reload:
     load: Callable[[], Any]
     probe: tuple[str, ...] = ()
     give_up: Callable[[], None] = lambda: None
+
+
+def loading_to(
+    reload: Callable[[], Any] | Reload | None, change: Callable[[Any], Any]
+) -> Callable[[], Any] | Reload | None:
+    """The same, but ``change`` makes of the filter what is served. None stays None."""
+    if isinstance(reload, Reload):
+        load = reload.load
+        return evolve(reload, load=lambda: change(load()))
+    return None if reload is None else lambda: change(reload())
 
 
 @frozen

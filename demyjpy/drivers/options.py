@@ -65,8 +65,9 @@ class ServerOptions:
     without a name in the directory of TMPDIR. 0: each body lies in a file.
     ``effects``: the directory in which effects are kept until they are done; None for memory, which the
     process loses when it ends.
-    ``settings``: a map that is given to the functions in ``resources=`` of a filter. ``load_timeout``:
-    for opening these resources.
+    ``settings``: what a filter is made of that is a function of its settings, and what the functions in
+    ``resources=`` get; a map, but for `ServerOptions` itself also the name of a TOML file
+    (`demyjpy.settings.making.settle`). ``load_timeout``: for opening these resources.
     ``blocking_threads``: for ``blocking=True`` handlers under asyncio. ``loop``: the event loop of the
     asyncio driver, ``"asyncio"`` or ``"uvloop"``, which has to be installed. ``observer``: called with
     every `Step`, which sends each connection the long way, unless it is one of the ``watchers``: they
@@ -91,7 +92,7 @@ class ServerOptions:
     grace: float = field(converter=_seconds, default=30.0, validator=v.ge(0))
     spool: int = field(default=KEPT_IN_MEMORY, validator=[v.instance_of(int), v.ge(0)])
     effects: Path | None = field(default=None, converter=converters.optional(Path))
-    settings: Mapping[str, Any] = field(factory=dict, converter=_settings)
+    settings: Mapping[str, Any] = field(factory=dict, converter=_settings, repr=False)
     load_timeout: float = field(converter=_seconds, default=30.0, validator=v.gt(0))
     blocking_threads: int = field(default=64, validator=[v.instance_of(int), v.ge(1)])
     loop: str = field(default="asyncio", validator=v.in_(LOOPS))

@@ -22,6 +22,7 @@ from demyjpy.drivers.report import log
 from demyjpy.drivers.side_loop import Loop
 from demyjpy.errors import HandlerError, describe
 from demyjpy.registry import Registry, as_registry, name_of_filter
+from demyjpy.settings.making import Opener, without_secrets
 
 NOTHING_OPEN: Final[Mapping[str, Any]] = MappingProxyType({})
 """What performers get of a filter without resources."""
@@ -219,15 +220,18 @@ class _Opening:
 
     def _open(self) -> None:
         opened = Opened([leaf.declarations for leaf in self._leaves])
+        secrets: tuple[str, ...] = ()
         try:
             for leaf in self._leaves:
                 for name, make in leaf.declarations.resources.items():
+                    secrets = make.secrets if isinstance(make, Opener) else ()
                     self._at = f"the resource {name!r} of {name_of_filter(leaf)}"
                     value, resource = self._open_one(self._at, make)
                     opened.add(leaf.declarations, name, value, resource)
         except BaseException as error:  # noqa: BLE001  # it is the user's code
             opened.release()
-            self._done.set_exception(HandlerError(f"expected {self._at} to open, got {why(error)}"))
+            said = without_secrets(why(error), secrets)
+            self._done.set_exception(HandlerError(f"expected {self._at} to open, got {said}"))
             return
         self._done.set_result(opened)
 

@@ -2,11 +2,12 @@
 
 import gc
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from attrs import evolve
@@ -15,7 +16,7 @@ from demyjpy.drivers import aio, threads
 from demyjpy.drivers.address import Listener, listen, parse_address
 from demyjpy.drivers.admission import warn_if_open
 from demyjpy.drivers.births import BIRTHS
-from demyjpy.drivers.loading import Reload
+from demyjpy.drivers.loading import Reload, loading_to
 from demyjpy.drivers.options import ServerOptions, make_options
 from demyjpy.drivers.privileges import become
 from demyjpy.drivers.report import log
@@ -25,6 +26,7 @@ from demyjpy.drivers.signals import Controls, Started, obeyed
 from demyjpy.drivers.spool import warn_of_spool
 from demyjpy.drivers.workers import Workers
 from demyjpy.errors import HandlerError
+from demyjpy.settings.making import Settings, settle
 
 Driver: TypeAlias = Literal["asyncio", "threads"]
 _Run: TypeAlias = Callable[[Listener, Any, ServerOptions, Started], None]
@@ -45,6 +47,7 @@ def start_milter(
     load_timeout: float = 30.0,
     user: str | None = None,
     group: str | None = None,
+    settings: Settings = None,
     on_end: Callable[[], object] = lambda: None,
     **options: Any,
 ) -> None:
@@ -54,6 +57,7 @@ def start_milter(
     cannot listen, `HandlerError` if the filter cannot run.
     """
     refuse_while_loading()
+    on_connect, reload, options["settings"] = settled(on_connect, reload, settings)
     options["load_timeout"] = load_timeout
     prepare = partial(_prepare, driver, options=options, who=start_milter)
     run, chosen = prepare(on_connect)
@@ -87,6 +91,23 @@ def start_milter(
                 return
             apart = partial(_run_and_end, run, on_end)
             _run_workers(workers, listener, apart, on_connect, chosen, service, started)
+
+
+def settled(
+    on_connect: Any, reload: Callable[[], Any] | Reload | None, settings: Settings
+) -> tuple[Any, Callable[[], Any] | Reload | None, Mapping[str, Any]]:
+    """The filter with its settings, how it is loaded again with them, and what resources get besides.
+
+    If ``settings`` is a file, that is read again at SIGHUP also if nothing else is loaded again.
+    """
+    first = settle(on_connect, settings)
+    if reload is None and isinstance(settings, str | Path):
+        reload = Reload(lambda: on_connect)
+    return (
+        first.on_connect,
+        loading_to(reload, lambda one: settle(one, settings).on_connect),
+        first.settings,
+    )
 
 
 def _run_workers(
@@ -198,13 +219,15 @@ def running(
     Without ``address`` it listens on a free port of 127.0.0.1. Options as for `start_milter`; the
     default grace period here is 1 second.
     """
-    run, chosen = _prepare(driver, on_connect, {"grace": 1.0, **options}, running)
+    ready = settle(on_connect, options.pop("settings", None))
+    options = {"grace": 1.0, **options, "settings": ready.settings}
+    run, chosen = _prepare(driver, ready.on_connect, options, running)
     with closing(listen(parse_address(address))) as listener:
         begun: Future[Controls] = Future()
 
         def serve() -> None:
             try:
-                run(listener, on_connect, chosen, begun.set_result)
+                run(listener, ready.on_connect, chosen, begun.set_result)
             except Exception as error:  # noqa: BLE001  # it is the caller's
                 begun.set_exception(error)
 

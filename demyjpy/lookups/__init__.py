@@ -1,5 +1,6 @@
-"""Questions to use, each in a module of its own: ``from demyjpy.lookups.tables import Tables``.
+"""Questions to use: what filters mostly want to know of the world (docs/lookups.md, docs/tables.md).
 
-What a filter asks the world, and the clients that answer it, live here. Handlers, engine and drivers
-know nothing of it. This module imports none of them, so that a filter loads only what it uses.
+Each kind of question lives in a module of its own, with the client that asks it, and is imported by
+that name. A module whose library is an extra imports it only when its client is made. Handlers, engine
+and drivers know nothing of it.
 """

@@ -11,7 +11,7 @@ import mmap
 import os
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -55,11 +55,13 @@ class Cell:
 class Board:
     """``processes``: how many may write at once. Made before they are forked.
 
+    ``gauges``: names of figures that a process which has ended says nothing of any more.
+
     `AddressError` if there is no memory for it.
     """
 
-    def __init__(self, processes: int) -> None:
-        self._count = processes
+    def __init__(self, processes: int, gauges: Collection[str] = ()) -> None:
+        self._count, self._gauges = processes, gauges
         try:
             self._memory = mmap.mmap(-1, processes * _PART)
             self._locks = os.memfd_create("demyjpy-metrics")  # it stays empty: only its locks are used
@@ -124,6 +126,9 @@ class Board:
             self._is_full = False
             records = {} if self._part is None else self._records(self._part)
             self._known = {key: place for key, (place, _) in records.items()}
+            for key, place in self._known.items():
+                if key[0] in self._gauges:  # it was that of a process that has ended
+                    self._numbers[place] = 0.0
             self._places = {}
         return self._part
 

@@ -11,6 +11,7 @@ from attrs import frozen
 from demyjpy import events as ev
 from demyjpy.actions import Negotiate, Quarantine
 from demyjpy.codec import name_of
+from demyjpy.drivers.breaker_log import BREAKERS, Mark
 from demyjpy.engine.connection import Step
 from demyjpy.engine.open_questions import Learned
 from demyjpy.engine.tape import Stretch, learned_in
@@ -60,11 +61,20 @@ _LONGEST_LABEL: Final = 100
 
 @frozen
 class Figure:
-    """One of the figures: what is counted, by which labels; of seconds it is a histogram."""
+    """One of the figures: what is counted, by which labels; of seconds it is a histogram.
+
+    ``is_gauge``: how it is now, in all processes together.
+    """
 
     help: str
     labels: tuple[str, ...] = ()
     is_histogram: bool = False
+    is_gauge: bool = False
+
+    @property
+    def suffix(self) -> str:
+        """What Prometheus puts behind its name."""
+        return "" if self.is_histogram or self.is_gauge else "_total"
 
 
 FIGURES: Final = {
@@ -80,12 +90,25 @@ FIGURES: Final = {
     "sent_bytes": Figure("Bytes of answers"),
     "questions": Figure("Questions by what became of them", ("filter", "question", "outcome")),
     "question_seconds": Figure("Time until an answer", ("filter", "question"), is_histogram=True),
+    "breaker_openings": Figure(
+        "How often a server was found not to answer questions", ("lookup", "server")
+    ),
+    "breakers_open": Figure(
+        "Processes in which a server counts as one that does not answer",
+        ("lookup", "server"),
+        is_gauge=True,
+    ),
     "filter_counts": Figure("What filters count themselves", ("filter", "name", "labels")),
     "handler_seconds": Figure("Time in handlers", ("event", "handler"), is_histogram=True),
     "loop_lag_seconds": Figure("How late the event loop was", is_histogram=True),
 }
 """All figures by name, without ``demyjpy_``."""
 
+GAUGES: Final = frozenset(name for name, one in FIGURES.items() if one.is_gauge)
+"""Those that say how it is now."""
+
+_MOST_SERVERS: Final = 200
+"""Servers of lookups that are told apart."""
 
 _Changes: TypeAlias = list[tuple[Any, Any]]
 _Refusal: TypeAlias = tuple[int, Any, str, bool]
@@ -129,7 +152,7 @@ class _Client:
         self._figures = {
             name: client.Histogram(name, one.help, one.labels, buckets=BUCKETS, **to)
             if one.is_histogram
-            else client.Counter(name, one.help, one.labels, **to)
+            else (client.Gauge if one.is_gauge else client.Counter)(name, one.help, one.labels, **to)
             for name, one in FIGURES.items()
         }
 
@@ -162,7 +185,8 @@ class Shared:
         core: Any = importlib.import_module("prometheus_client.core")
         found = self._board.figures()
         for name, one in FIGURES.items():
-            kind = core.HistogramMetricFamily if one.is_histogram else core.CounterMetricFamily
+            kind = core.GaugeMetricFamily if one.is_gauge else core.CounterMetricFamily
+            kind = core.HistogramMetricFamily if one.is_histogram else kind
             family = kind(f"demyjpy_{name}", one.help, labels=one.labels)
             if not one.labels:
                 found.setdefault((name,), [0.0] * self.cell(name).size)
@@ -200,6 +224,8 @@ class Metrics:
         self._ended: deque[str] = deque()
         self._counted: set[Key] = set()
         """Labels of what filters count."""
+        self._breakers = Mark(BREAKERS)
+        self._servers: set[Key] = set()
         self._refusals: dict[str, list[_Refusal]] = {}
         """By session: what filters refused with in the message that is open."""
 
@@ -216,6 +242,7 @@ class Metrics:
         if is_new and is_content and step.packet:
             size = len(step.packet[1]) + isinstance(step.event, ev.Header)
             changes.append((self._cell("received_bytes"), size))
+        self._take_breakers(changes)
         self._sink.add(changes)
 
     def read(self, stretch: Stretch) -> None:
@@ -233,6 +260,7 @@ class Metrics:
         if stretch.is_over:
             self._open.discard(stretch.session)
             self._last.pop(stretch.session, None)
+        self._take_breakers(changes)
         self._sink.add(changes)
 
     # --------------------------------------------------------------------------- what is counted
@@ -243,6 +271,16 @@ class Metrics:
             changes.append((self._cell("questions", *key, outcome), 1.0))
             if one.duration is not None:
                 changes.append((self._cell("question_seconds", *key), one.duration))
+
+    def _take_breakers(self, changes: _Changes) -> None:
+        for one in self._breakers.take():
+            key = one.lookup, one.server[:_LONGEST_LABEL]
+            if key not in self._servers and len(self._servers) >= _MOST_SERVERS:
+                key = one.lookup, "other"
+            self._servers.add(key)
+            changes.append((self._cell("breakers_open", *key), 1.0 if one.is_open else -1.0))
+            if one.is_open:
+                changes.append((self._cell("breaker_openings", *key), 1.0))
 
     def _times_in(self, stretch: Stretch) -> _Changes:
         times = self._times

@@ -27,7 +27,7 @@ from demyjpy.drivers.processes import fork, see_off
 from demyjpy.engine.tape import Stretch
 from demyjpy.events import Options
 from demyjpy.metrics.board import Board
-from demyjpy.metrics.counting import Metrics, Shared, prometheus
+from demyjpy.metrics.counting import GAUGES, Metrics, Shared, prometheus
 from demyjpy.metrics.notes import Notes, last_errors, negotiated
 from demyjpy.metrics.page import Moment, page
 from demyjpy.wire.codes import ActionFlag, ProtocolFlag
@@ -71,7 +71,7 @@ class StatusServer:
     ) -> None:
         prometheus()
         self._names = frozenset(name.lower() for name in names)
-        self._board = Board(processes)
+        self._board = Board(processes, GAUGES)
         self._socket = listen(http_address(http)).socket
         self._socket.setblocking(True)
         self.port: int = self._socket.getsockname()[1]

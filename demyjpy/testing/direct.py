@@ -20,6 +20,7 @@ from demyjpy.handlers import as_registry
 from demyjpy.known_facts import NO_FACTS, KnownFacts
 from demyjpy.questions import Failed, Outcome, as_answer, check_key
 from demyjpy.registry import Registry
+from demyjpy.settings.making import Settings, settle
 from demyjpy.testing.clocks import wall_of
 
 
@@ -27,6 +28,7 @@ def context(
     handlers: Any,
     *,
     answers: Mapping[str, Any] | None = None,
+    settings: Settings = None,
     facts: Mapping[str, Any] | None = None,
     **values: Any,
 ) -> Context:
@@ -42,9 +44,10 @@ def context(
     ``facts``: what `demyjpy.facts` and `demyjpy.recipients` give, by name, as in
     ``facts={"client": "192.0.2.1", "recipients": ["b@example.org"]}``. A client may be an IP address, a
     recipient an address. All else is None, and the origin ``"smtp"``. `HandlerError` for a fact that the
-    filter has not declared.
+    filter has not declared. ``settings``, as for `demyjpy.start_milter`, are for a filter that is a
+    function of them.
     """
-    on_connect: Callable[[Context], Context] = as_on_connect(handlers)
+    on_connect: Callable[[Context], Context] = as_on_connect(settle(handlers, settings).on_connect)
     ctx = on_connect(new_context())
     agreed = {
         "events": frozenset(as_registry(ctx["handlers"])),

@@ -9,6 +9,7 @@ from demyjpy.drivers.side_loop import SideLoop
 from demyjpy.errors import HandlerError, describe
 from demyjpy.handlers import as_registry
 from demyjpy.registry import Registry
+from demyjpy.settings.making import Settings, settle
 
 _OPENING: Final = 30.0  # seconds
 
@@ -18,17 +19,19 @@ def run_job(
     job: Any,
     *,
     resources: Mapping[str, Any] | None = None,
-    settings: Mapping[str, Any] | None = None,
+    settings: Settings = None,
 ) -> Any:
     """Do a job of a filter once, as a milter does it every so often; what it returns.
 
     ``job`` is its period in seconds, or the job itself. ``resources``: what it gets in place of those
-    that the filter declares, which else are opened with ``settings``, and closed after. What the job
-    raises is raised. `HandlerError` if the filter has no such job.
+    that the filter declares, which else are opened with ``settings``, and closed after. A function of
+    settings is called with them (see `demyjpy.start_milter`). What the job raises is raised.
+    `HandlerError` if the filter has no such job.
     """
-    part, found = _job_of(handlers, job)
+    ready = settle(handlers, settings)
+    part, found = _job_of(ready.on_connect, job)
     side = SideLoop()
-    opening = Resources(settings or {}, side)
+    opening = Resources(ready.settings, side)
     try:
         given = resources
         if given is None:

@@ -28,6 +28,7 @@ from demyjpy.mta.profiles import Postfix, Profile, Reply, Sendmail
 from demyjpy.mta.smtp import Carrier, play, take_step
 from demyjpy.mta.smtp_session import Outcome, SmtpSession, new_session
 from demyjpy.questions import Outcome as QuestionOutcome
+from demyjpy.settings.making import Settings, settle
 from demyjpy.testing.answers import Answers, AskedQuestion, answering, unanswered
 from demyjpy.testing.clocks import Clock, wall_of
 from demyjpy.testing.differences import compare_mtas
@@ -51,6 +52,7 @@ def run(
     answers: Answers | None = None,
     clock: Clock | None = None,
     trusted_relays: str | Iterable[str] = (),
+    settings: Settings = None,
 ) -> Result:
     """Play a session at a filter, as an MTA would; or at several in a row.
 
@@ -70,8 +72,11 @@ def run(
     to outcomes such as ``Late()``, or to functions of the question; or one function for all. Of the row
     they are for each filter, or under the name of one. `AssertionError` for a question that has no
     answer there. ``result.asked`` has what was asked.
+
+    ``settings``, as for `demyjpy.start_milter`, are for a filter that is a function of them; of the row
+    each such function gets them.
     """
-    row = filters_of(handlers)
+    row = [settle(one, settings).on_connect for one in filters_of(handlers)]
     wall = None if clock is None else wall_of(clock)
     relays = as_networks(trusted_relays)
     setups = [

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from demyjpy import AddHeader, Continue
+from demyjpy.cli.loading import Wanted
 from demyjpy.cli.reloading import Reloadable, probe_command
 from demyjpy.drivers.loading import too_long
 from tests.drivers.filters import wait_until
@@ -94,9 +95,9 @@ class Served:
 
 
 @contextmanager
-def served(directory: Path, *options: str) -> Iterator[Served]:
+def served(directory: Path, *options: str, kind: type[Served] = Served) -> Iterator[Served]:
     """One that has ended when the block is left."""
-    milter = Served(directory, *options)
+    milter = kind(directory, *options)
     try:
         yield milter
     finally:
@@ -374,7 +375,7 @@ def test_what_was_given_up_leaves_no_module(tmp_path, monkeypatch):
     known = set(sys.modules)
     path = tmp_path / "given_up_filter.py"
     path.write_text("handlers = {}")
-    source = Reloadable(str(path))
+    source = Reloadable(Wanted([str(path)]))
     try:
         first = source.load()
         module = sys.modules["given_up_filter"]
@@ -394,9 +395,9 @@ def test_what_was_given_up_leaves_no_module(tmp_path, monkeypatch):
 
 def test_where_no_python_can_be_run_nothing_tries(monkeypatch):
     """As in a program that embeds it: then a thread loads, without a trial."""
-    assert probe_command("filter.py", "asyncio", 5.0)[0] == sys.executable
+    assert probe_command(Wanted(["filter.py"]), "asyncio", 5.0)[0] == sys.executable
     monkeypatch.setattr(sys, "executable", "")
-    assert probe_command("filter.py", "asyncio", 5.0) == ()
+    assert probe_command(Wanted(["filter.py"]), "asyncio", 5.0) == ()
 
 
 def test_a_trial_says_what_is_wrong(tmp_path):
@@ -405,7 +406,7 @@ def test_a_trial_says_what_is_wrong(tmp_path):
 
     def said(text: str) -> tuple[int, str]:
         path.write_text(text)
-        command = probe_command(str(path), "asyncio", 50.0)
+        command = probe_command(Wanted([str(path)]), "asyncio", 50.0)
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
         return done.returncode, done.stdout
 

@@ -1,5 +1,6 @@
 """The directory of effects: who has which files, and where they go."""
 
+import os
 import stat
 import threading
 from pathlib import Path
@@ -56,6 +57,29 @@ def test_files_are_for_their_owner_only_and_have_numbers_as_names(directory: Pat
     assert files(directory) == ["000000000001.effects"]
     for path in (directory, *directory.rglob("*")):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
+    journal.close()
+
+
+def test_a_file_is_synced_before_it_has_its_name_and_its_directory_after(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is there after a loss of power, and whole."""
+    journal = Journal(directory)
+    done: list[str] = []
+    sync, rename = os.fsync, os.rename
+
+    def noted_sync(descriptor: int) -> None:
+        done.append("directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        sync(descriptor)
+
+    def noted_rename(name: str, new: str, **where: int) -> None:
+        done.append("rename")
+        rename(name, new, **where)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(os, "rename", noted_rename)
+    keep(journal, Effect(1))
+    assert done == ["file", "rename", "directory"]
     journal.close()
 
 

@@ -10,6 +10,7 @@ import pytest
 from demyjpy import (
     Continue,
     HandlerError,
+    LocalProtocolError,
     Progress,
     Reject,
     TemporaryFailure,
@@ -20,6 +21,7 @@ from demyjpy import (
     reject,
     running,
 )
+from demyjpy.drivers import effect_takeover
 from demyjpy.drivers import effects as effects_module
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.effect_files import Directory
@@ -27,6 +29,7 @@ from demyjpy.drivers.effect_journal import Journal
 from tests.disks import fill, small_disk
 from tests.drivers.filters import wait_until
 from tests.drivers.peer import MESSAGE, WAIT, Peer
+from tests.drivers.test_effect_files import requested
 from tests.drivers.test_kept_effects import Archive, Nobody, Tell, asking, deliver, kept
 
 
@@ -149,6 +152,34 @@ def test_more_than_may_wait_are_refused(
         assert deliver(address) == [Continue()]
 
 
+def test_what_was_left_leaves_room_for_what_comes(
+    driver: str, told: Any, directory: Path, gate: Any, log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes half of it, and waits in the directory."""
+    journal = Journal(directory)
+    for number in range(4):
+        journal.keeper(requested(Tell(str(number))), "s").keep()
+    journal.close()
+    monkeypatch.setattr(effects_module, "MOST_WAITING", 4)
+    monkeypatch.setattr(effect_takeover, "LOOK", 0.01)
+
+    def tell(what: Any) -> None:
+        told.put(what)
+        assert gate.wait(WAIT)
+
+    handlers = asking(tell, ("accepted", Tell("new")), name=None)
+    with running(handlers, driver=driver, effects=directory) as address:
+        assert told.get(timeout=WAIT)[0] == "0"
+        verdicts = deliver(address, 4)
+        assert verdicts[:2] == [Continue(), Continue()]
+        assert verdicts[3] == TemporaryFailure()
+        assert "expected fewer effects that wait" in log.take()[0]
+        gate.set()
+        heard = {told.get(timeout=WAIT)[0] for _ in range(4)}
+        wait_until(lambda: not kept(directory))
+    assert heard | {told.get()[0] for _ in range(told.qsize())} == {"1", "2", "3", "new"}
+
+
 def test_messages_in_memory_are_counted(
     driver: str, told: Any, log: Any, monkeypatch: pytest.MonkeyPatch, gate: Any
 ) -> None:
@@ -168,7 +199,11 @@ def test_messages_in_memory_are_counted(
         heard = [told.get(timeout=WAIT)[0] for _ in range(3)]
         assert heard == [b"Subject:hi\r\n\r\nhello\r\n", "x", "x"]
         deliver(address)
-        assert told.get(timeout=WAIT)[0] == b"Subject:hi\r\n\r\nhello\r\n"
+        data, message = told.get(timeout=WAIT)
+        assert data == b"Subject:hi\r\n\r\nhello\r\n"
+        assert told.get(timeout=WAIT)[0] == "x"
+    with pytest.raises(LocalProtocolError, match="this message has ended"):
+        bytes(message)
 
 
 def test_without_a_thread_what_is_left_has_to_wait(

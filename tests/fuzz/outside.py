@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from demyjpy.cli.commands.capsule import code_of_records, code_of_script, scripts_of
+from demyjpy.cli.loading import Wanted
 from demyjpy.cli.output import Paint, say
 from demyjpy.cli.recordings import message_json, message_line
 from demyjpy.cli.replay_steps import show_steps
@@ -145,8 +146,10 @@ def read_capsule(data: bytes) -> None:
 
 def codes_of(found: Capsule) -> list[str]:
     """All tests that may be made of a capsule."""
-    scripts = [code_of_script(found, "filter.py:handlers", one) for one in scripts_of(found.trace)]
-    return [*scripts, code_of_records(found, "filter.py:handlers")]
+    scripts = [
+        code_of_script(found, Wanted(["filter.py:handlers"]), one) for one in scripts_of(found.trace)
+    ]
+    return [*scripts, code_of_records(found, Wanted(["filter.py:handlers"]))]
 
 
 # ---------------------------------------------------------------------------- foreign milters

@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from demyjpy import events as ev
-from demyjpy.cli.arguments import Command, argument
+from demyjpy.cli.arguments import FILTER_NAME, SETTINGS, Command, argument
 from demyjpy.cli.capsule_answers import answer_from, answers_in, code_of_answers
 from demyjpy.cli.errors import InputError, failing_to
-from demyjpy.cli.loading import load_filter
+from demyjpy.cli.loading import Wanted, load_filters
 from demyjpy.cli.output import complain, say
 from demyjpy.cli.replay_report import context_words
 from demyjpy.cli.written_files import is_rewritable
@@ -46,12 +46,12 @@ Exit status: 0, 1 if the handler does not fail when it is played again, 2 if the
 _TEST: Final = '''"""Made by demyjpy capsule: {what}."""
 
 {imports}
-FILTER = {filter!r}
+FILTER = {filter}
 
 
 def test_{name}_does_not_fail():
     """Nor does any other handler in this session."""
-    handlers = load_filter(FILTER).on_connect
+    handlers = {load}(FILTER).on_connect
 {body}'''
 _MOST_STEPS: Final = 100  # calls of one another; more are too deep for Python's compiler
 _LONGEST_NAME: Final = 60
@@ -93,7 +93,7 @@ def capsule(arguments: argparse.Namespace) -> int:
             "expected --filter FILE.py:NAME: nothing is run because a capsule names it, for anybody may "
             f"have made that{named}"
         )
-    return _write_test(found, arguments.filter, path, has_test=has_test)
+    return _write_test(found, Wanted(arguments.filter, arguments.settings), path, has_test=has_test)
 
 
 def _show(found: Capsule) -> None:
@@ -107,10 +107,10 @@ def _show(found: Capsule) -> None:
     say(*found.traceback.rstrip("\n").split("\n"))
 
 
-def _write_test(found: Capsule, name: str, path: Path, *, has_test: bool) -> int:
+def _write_test(found: Capsule, name: Wanted, path: Path, *, has_test: bool) -> int:
     """Write the test; one that does not fail takes the place of no other (``has_test``)."""
     with redirect_stdout(sys.stderr):  # whatever a filter prints
-        handlers = load_filter(name).on_connect
+        handlers = load_filters(name).on_connect
         text = code_of(found, name, handlers)
         fails_again = text is not None or has_failed_again(found, found.trace.step(handlers))
     if fails_again or not has_test:
@@ -128,7 +128,7 @@ def _write_test(found: Capsule, name: str, path: Path, *, has_test: bool) -> int
     return 1
 
 
-def code_of(found: Capsule, name: str, handlers: Any) -> str | None:
+def code_of(found: Capsule, name: Wanted, handlers: Any) -> str | None:
     """A test with `demyjpy.testing`; None where that would not fail the same way."""
     answers = answers_in(found.trace)
     if answers is None:
@@ -147,12 +147,12 @@ def code_of(found: Capsule, name: str, handlers: Any) -> str | None:
     return None
 
 
-def code_of_script(found: Capsule, name: str, script: Script) -> str:
+def code_of_script(found: Capsule, name: Wanted, script: Script) -> str:
     """A test that plays this script, with the answers that were learned then."""
     answers = answers_in(found.trace) or {}
     code = code_of_answers(answers)
     imports = [f"from demyjpy import {name}" for name in ("Failed", "Late") if f": {name}(" in code]
-    imports.append("from demyjpy.cli.loading import load_filter")
+    imports.append(_loading(name)[1])
     answered = {
         "answers": code,
         "given": ", answers=lambda question: answers[repr(question)]" if code else "",
@@ -179,25 +179,44 @@ def _is_writable(script: Script) -> bool:
     )
 
 
-def code_of_records(found: Capsule, name: str) -> str:
+def code_of_records(found: Capsule, name: Wanted) -> str:
     """A test that plays the recorded session itself."""
     lines = "\n".join(f"    {json.dumps(record)!r}," for record in found.trace.records)
     imports = (
-        "import json\n\nfrom demyjpy.cli.loading import load_filter\nfrom demyjpy.trace import Trace\n\n"
+        f"import json\n\n{_loading(name)[1]}\nfrom demyjpy.trace import Trace\n\n"
         f"RECORDS = [\n{lines}\n]\n"
     )
     return _fill(found, name, imports, _RECORDS)
 
 
-def _fill(found: Capsule, name: str, imports: str, body: str) -> str:
+def _loading(name: Wanted) -> tuple[str, str]:
+    """What a test loads filters with, and the import of that."""
+    if len(name.filters) == 1 and name.settings is None:
+        return "load_filter", "from demyjpy.cli.loading import load_filter"
+    return "load_filters", "from demyjpy.cli.loading import Wanted, load_filters"
+
+
+def _fill(found: Capsule, name: Wanted, imports: str, body: str) -> str:
     short = re.sub(r"\W", "_", found.handler.rpartition(".")[2], flags=re.ASCII)[:_LONGEST_NAME]
     what = shorten(f"{found.handler} failed at {found.event} with {found.error}")
     what = what.replace("\\", "/").replace('"', "'")
+    load, _ = _loading(name)
+    filters = tuple(map(_anywhere, name.filters))
+    if load == "load_filter":
+        chosen = repr(filters[0])
+    else:
+        settings = name.settings and str(Path(name.settings).absolute())
+        chosen = f"Wanted({filters!r}, {settings!r})"
+    return _TEST.format(
+        what=what, imports=imports, filter=chosen, load=load, name=short or "it", body=body
+    )
+
+
+def _anywhere(name: str) -> str:
+    """The name of a filter, as it can be loaded from any directory."""
     source, colon, chosen = name.rpartition(":") if ":" in name else (name, ":", "handlers")
     where = str(Path(source).absolute()) if source.endswith(".py") else source
-    return _TEST.format(
-        what=what, imports=imports, filter=f"{where}{colon}{chosen}", name=short or "it", body=body
-    )
+    return f"{where}{colon}{chosen}"
 
 
 def scripts_of(trace: Trace) -> Iterator[Script]:
@@ -303,8 +322,10 @@ COMMAND: Final = Command(
         argument(
             "--filter",
             metavar="FILTER",
-            help="FILE.py[:NAME] or package.module[:NAME]; needed for --test, which runs it: nothing is "
-            "run because the capsule names it",
+            action="append",
+            help=f"{FILTER_NAME}; needed for --test, which runs it: nothing is run because the capsule "
+            "names it; may be repeated: several are merged in this order",
         ),
+        evolve(SETTINGS, needs="--filter"),
     ),
 )

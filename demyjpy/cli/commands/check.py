@@ -10,7 +10,7 @@ from attrs import evolve
 from demyjpy.cli.arguments import JSON, LOADING, Command, flag
 from demyjpy.cli.check_report import Report, as_text, examine
 from demyjpy.cli.errors import check_extra
-from demyjpy.cli.loading import Loaded, load_filter, within
+from demyjpy.cli.loading import Loaded, Wanted, load_filters, within
 from demyjpy.cli.output import say
 
 _EPILOG: Final = """\
@@ -19,6 +19,7 @@ examples:
   demyjpy check mycompany.filters --driver threads
   demyjpy check samples/bytecount.py --json | jq .problems
   demyjpy check samples/bytecount.py --play
+  demyjpy check rules.py:make=strict --settings rules.toml
 
 Exit status: 0 if nothing is wrong, 1 if something is, 2 if the filter cannot be loaded.
 """
@@ -28,7 +29,7 @@ def check(arguments: argparse.Namespace) -> int:
     """``demyjpy check``: 0, or 1 if something is wrong with the filter."""
     with redirect_stdout(sys.stderr):  # whatever a filter prints is not the report
         with within(arguments.load_timeout):
-            loaded = load_filter(arguments.filter)
+            loaded = load_filters(Wanted(arguments.filters, arguments.settings))
         report = examine(loaded, arguments.driver)
         if arguments.play:
             report = _played(report, loaded, arguments.driver)

@@ -19,8 +19,18 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, field
 
 from demyjpy.cli import demo_filter
-from demyjpy.cli.arguments import COLOR, DRIVERS, Command, argument, choice, flag
-from demyjpy.cli.loading import Loaded, load_filter
+from demyjpy.cli.arguments import (
+    COLOR,
+    DRIVERS,
+    FILTER_NAME,
+    SETTINGS,
+    Command,
+    argument,
+    choice,
+    flag,
+)
+from demyjpy.cli.errors import InputError
+from demyjpy.cli.loading import Loaded, Wanted, load_filters
 from demyjpy.cli.mail_diff import diff_lines
 from demyjpy.cli.mail_journal import Journal, open_store, smtp_server, swaks_line
 from demyjpy.cli.output import Paint, paint_for, say
@@ -75,7 +85,10 @@ class MailReports:
 def demo(arguments: argparse.Namespace) -> int:
     """``demyjpy demo``: 0, or 69 if the filter failed."""
     logging.basicConfig(format="%(levelname)s %(message)s", level="WARNING")
-    loaded = load_filter(arguments.filter) if arguments.filter else _OWN
+    wanted = Wanted(arguments.filters, arguments.settings)
+    if wanted.settings is not None and not wanted.filters:
+        raise InputError("--settings needs a FILTER")
+    loaded = load_filters(wanted) if wanted.filters else _OWN
     with ExitStack() as stack:
         stack.callback(logging.disable, logging.NOTSET)
         where = arguments.maildir or stack.enter_context(tempfile.TemporaryDirectory(prefix="demyjpy-"))
@@ -100,7 +113,7 @@ async def _demonstrate(
             "server asks the filter about it by the milter protocol, as Postfix would.",
             "",
             f"filter  {safe(loaded.name)} on {address}",
-            *([] if arguments.filter else [what]),
+            *([] if arguments.filters else [what]),
             f"server  SMTP on {smtp_server(box.address)}, mail to {store.path}{kept}",
             flush=True,
         )
@@ -117,13 +130,15 @@ async def _demonstrate(
             await told
             say(journal.summary(), flush=True)
         else:
-            say("", "next:", *_next_lines(arguments.filter), flush=True)
+            say("", "next:", *_next_lines(arguments.filters, arguments.settings), flush=True)
     return status
 
 
-def _next_lines(chosen: str | None) -> Iterator[str]:
+def _next_lines(chosen: Sequence[str], settings: str | None = None) -> Iterator[str]:
     """What a new user may do now, as it can be typed."""
-    words = f" {shlex.quote(chosen)}" if chosen else ""
+    words = "".join(
+        f" {shlex.quote(one)}" for one in (*chosen, *(("--settings", settings) if settings else ()))
+    )
     rows = [
         (f"demo{words} --stay", "stays up, for mail that you send"),
         ("demo FILE.py:NAME", "the same with a filter of yours (docs/tutorial.md makes one)"),
@@ -202,12 +217,13 @@ COMMAND: Final = Command(
     _EPILOG,
     (
         argument(
-            "filter",
+            "filters",
             metavar="FILTER",
-            nargs="?",
-            help="FILE.py[:NAME] or package.module[:NAME] (default: one that counts bytes)",
+            nargs="*",
+            help=f"{FILTER_NAME}, or several (default: one that counts bytes)",
             is_file=True,
         ),
+        SETTINGS,
         choice("--driver", DRIVERS, "asyncio", "how the filter is served"),
         flag("--stay", "stay up for more mail (swaks, a mail program) until Ctrl-C"),
         argument(

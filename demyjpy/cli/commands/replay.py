@@ -11,8 +11,10 @@ from typing import Final
 
 from demyjpy.cli.arguments import (
     COUNT,
+    FILTER_NAME,
     MAX_SESSION,
     ON_ERROR,
+    SETTINGS,
     TRACES,
     TRUSTED_RELAYS,
     Command,
@@ -20,6 +22,7 @@ from demyjpy.cli.arguments import (
     flag,
 )
 from demyjpy.cli.errors import InputError
+from demyjpy.cli.loading import Wanted
 from demyjpy.cli.output import complain, complain_of_all, paint_for, say
 from demyjpy.cli.recordings import FirstThousand, readings, report_problems
 from demyjpy.cli.replay_jobs import Task, filter_of, processors, run_all
@@ -42,6 +45,7 @@ examples:
   demyjpy replay traces/*.jsonl --diff old.py new.py --html report.html
   demyjpy replay trace.jsonl myfilter.py:handlers --step --queue-id 4F2A1B
   demyjpy replay trace.jsonl myfilter.py:handlers --step --queue-id 4F2A1B --html session.html
+  demyjpy replay traces/*.jsonl --diff rules.py:make=old rules.py:make=new --settings rules.toml
   demyjpy replay trace.jsonl
 
 Offline: no socket is opened. Answers are compared with the recorded ones; other bytes are a difference
@@ -62,21 +66,39 @@ _SUFFIXES: Final = frozenset({".jsonl", ".gz", ".zst", ".json", ".trace"})
 _MOST_PAGES: Final = 20
 
 
-def split_arguments(arguments: argparse.Namespace) -> tuple[list[str], str | None]:
-    """The traces, and the filter, if the last one is a filter."""
-    *traces, last = arguments.traces
-    path = Path(last)
-    is_filter = path.suffix == ".py" or not (path.exists() or path.suffix in _SUFFIXES)
-    if not is_filter:
-        return arguments.traces, None
+def split_arguments(arguments: argparse.Namespace) -> tuple[list[str], Wanted | None]:
+    """The traces, and what is named after them, if that is filters."""
+    traces = list(arguments.traces)
+    filters: list[str] = []
+    while traces and _is_filter(traces[-1]):
+        filters.insert(0, traces.pop())
+    if not filters:
+        return traces, None
     if arguments.diff is not None:
         raise InputError(
-            f"expected two filters, after --diff, got {last} before them, which is no trace: name it "
-            "after --diff only, or leave --diff out"
+            f"expected two filters, after --diff, got {filters[-1]} before them, which is no trace: "
+            "name it after --diff only, or leave --diff out"
         )
     if not traces:
-        raise InputError(f"expected a trace before the filter, got {last} only")
-    return traces, last
+        raise InputError(f"expected a trace before the filter, got {' '.join(filters)} only")
+    return traces, Wanted(filters, arguments.settings)
+
+
+def _is_filter(name: str) -> bool:
+    path = Path(name)
+    return path.suffix == ".py" or not (path.exists() or path.suffix in _SUFFIXES)
+
+
+def wanted_filters(arguments: argparse.Namespace) -> tuple[list[str], Wanted | None, Wanted | None]:
+    """The traces, and the filters that are compared, or the one that there is: old and new."""
+    traces, new = split_arguments(arguments)
+    if arguments.diff is None:
+        if new is None and arguments.settings is not None:
+            raise InputError("--settings needs a FILTER")
+        return traces, None, new
+    one, other = arguments.diff
+    settings = arguments.settings
+    return traces, Wanted((one,), settings, (other,)), Wanted((other,), settings, (one,))
 
 
 def _check_step(arguments: argparse.Namespace) -> None:
@@ -93,9 +115,8 @@ def _check_step(arguments: argparse.Namespace) -> None:
 def replay(arguments: argparse.Namespace) -> int:
     """``demyjpy replay``: see the exit statuses in its help."""
     _check_step(arguments)
-    traces, name = split_arguments(arguments)
+    traces, old, new = wanted_filters(arguments)
     found = readings(arguments, traces)
-    old, new = arguments.diff or (None, name)
     if arguments.html is not None:
         try_page(arguments.html, traces)
     with redirect_stdout(sys.stderr):  # whatever a filter prints is not the report
@@ -151,10 +172,11 @@ def _summarize(tally: Tally, untold: int, *, in_bytes: bool) -> None:
     say(*tally.lines(in_bytes=in_bytes), flush=True)
 
 
-def _compared(arguments: argparse.Namespace, old: str | None, new: str | None) -> str:
+def _compared(arguments: argparse.Namespace, old: Wanted | None, new: Wanted | None) -> str:
     """What is compared with what, in words."""
+    first, second = (None if one is None else one.name for one in (new, old))
     how = "by meaning" if arguments.meaning or old is not None else "byte for byte"
-    return f"{new or 'the recorded answers'}, compared with {old or 'the recording'}, {how}"
+    return f"{first or 'the recorded answers'}, compared with {second or 'the recording'}, {how}"
 
 
 def _nothing(arguments: argparse.Namespace) -> int:
@@ -236,9 +258,10 @@ COMMAND: Final = Command(
             nargs="?",
             action="append",
             default=argparse.SUPPRESS,
-            help="FILE.py[:NAME] or package.module[:NAME]; the recorded answers are played if not given",
+            help=f"{FILTER_NAME}, or several; the recorded answers are played if not given",
             is_file=True,
         ),
+        SETTINGS,
         argument(
             "--diff",
             nargs=2,

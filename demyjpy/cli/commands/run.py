@@ -29,7 +29,7 @@ from demyjpy.cli.arguments import (
 )
 from demyjpy.cli.check_report import refuse_problems
 from demyjpy.cli.errors import check_extra
-from demyjpy.cli.loading import within
+from demyjpy.cli.loading import Wanted, within
 from demyjpy.cli.logs import logging_to
 from demyjpy.cli.mta_configuration import mta_lines
 from demyjpy.cli.observers import OBSERVERS, observers_of
@@ -51,9 +51,11 @@ examples:
   demyjpy run samples/bytecount.py:handlers --listen inet:20025@localhost
   demyjpy run samples/bytecount.py --listen 'unix:/run/demyjpy/count.sock?mode=660&group=postfix'
   demyjpy run mycompany.filters:handlers --workers 4 --on-error accept --log-level warning
+  demyjpy run rules.py:make=greylist rules.py:make=strict --settings rules.toml
 
 The lines for Postfix's main.cf and Sendmail's .mc go to standard output, the log to standard error.
-SIGHUP loads the filter again for the sessions to come; what does not load changes nothing.
+SIGHUP loads the filters and their settings again for the sessions to come, all of them or none; what
+does not load changes nothing.
 SIGTERM and SIGINT end it once the messages in flight are through (see --grace), a second one at once.
 Exit status: 0 after a signal, 1 if it cannot listen, 2 if the arguments or the filter are wrong.
 """
@@ -74,15 +76,16 @@ def run(arguments: argparse.Namespace) -> int:
         ),
         obeying(),  # already while the filter is loaded, and until all is written
     ):
-        source = Reloadable(arguments.filter)
+        acting = partial(acting_as, arguments.user, arguments.group)
+        source = Reloadable(_wanted(arguments))
         with within(arguments.load_timeout):
-            loaded = source.load()
+            loaded = source.load(acting=acting)
         if is_root() and not (arguments.user or arguments.allow_root):
             raise HandlerError(
                 "it does not run handlers as root: give --user NAME (it listens as root, then becomes "
                 "that user), start it as another user, or give --allow-root"
             )
-        with acting_as(arguments.user, arguments.group):  # for on_connect is called
+        with acting():  # for on_connect is called
             refuse_problems(loaded, arguments.driver)
         with _status(arguments) as (observed, started):
             start_milter(
@@ -99,6 +102,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _wanted(arguments: argparse.Namespace) -> Wanted:
+    return Wanted(arguments.filters, arguments.settings)
+
+
 @contextmanager
 def _status(
     arguments: argparse.Namespace,
@@ -110,7 +117,11 @@ def _status(
     check_extra("--http", "metrics")
     from demyjpy.metrics.serving import StatusServer  # noqa: PLC0415  # so that others start fast
 
-    about = {"filter": arguments.filter, "driver": arguments.driver, "workers": str(arguments.workers)}
+    about = {
+        "filter": _wanted(arguments).name,
+        "driver": arguments.driver,
+        "workers": str(arguments.workers),
+    }
     with closing(
         StatusServer(arguments.http, about, most_at_once(arguments.workers), arguments.http_name)
     ) as server:
@@ -125,7 +136,7 @@ def _reload(arguments: argparse.Namespace, source: Reloadable) -> Reload:
     driver = arguments.driver
     return Reload(
         lambda: source.load(lambda loaded: refuse_problems(loaded, driver)).on_connect,
-        probe_command(arguments.filter, driver, arguments.load_timeout),
+        probe_command(_wanted(arguments), driver, arguments.load_timeout),
         source.give_up,
     )
 
@@ -165,7 +176,7 @@ _LIMITS: Final = (
 def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """The options for `start_milter` that were given, or their defaults."""
     limits = Limits(**{name: getattr(arguments, f"max_{name}") for name, _, _ in _LIMITS})
-    given = vars(arguments)
+    given = {name: value for name, value in vars(arguments).items() if name != "settings"}  # it has them
     return {
         "limits": limits,
         **{name: given[name] for name in fields_dict(ServerOptions) if name in given},

@@ -15,6 +15,7 @@ from demyjpy.errors import LocalProtocolError
 from demyjpy.filter_policy import OnError
 from demyjpy.mta.profiles import Profile
 from demyjpy.questions import Outcome
+from demyjpy.settings.making import Settings, settle
 from demyjpy.testing.answers import Answers, answering, as_code, by_example
 from demyjpy.testing.run import profiles_of
 from demyjpy.testing.strategies.classics import classics
@@ -35,6 +36,7 @@ def check_filter(
     skip: Collection[str] = (),
     seed: int = 0,
     answers: Answers | None = None,
+    settings: Settings = None,
 ) -> None:
     """Try a filter with generated sessions; `AssertionError` with the shortest one that goes wrong.
 
@@ -52,12 +54,14 @@ def check_filter(
     ``max_examples``: so many sessions by chance, after the classic ones; the same ``seed`` gives the
     same. ``answers``: what questions are answered with, as for `demyjpy.testing.run`. Without it a
     question gets one of the ``examples`` of its class, always the same, and fails if that has none.
+    ``settings``, as for `demyjpy.start_milter`, are for a filter that is a function of them.
     """
     unknown = sorted(set(skip) - set(PROPERTIES))
     if unknown:
         names = ", ".join(PROPERTIES)
         raise LocalProtocolError(f"expected skip= to hold names among {names}; got {', '.join(unknown)}")
     left_out = {*skip, *(() if on_error is None else ("errors",))}
+    handlers = settle(handlers, settings).on_connect
     setup = Setup(as_on_connect(handlers), on_error or "tempfail")
     answer = by_example() if answers is None else answering(answers)
     search = _Search(setup, profiles_of(mta), left_out, answer)

@@ -12,6 +12,7 @@ import pytest
 
 from demyjpy import define_event_handlers
 from demyjpy.cli.commands.capsule import code_of
+from demyjpy.cli.loading import Wanted
 from demyjpy.testing import Postfix, session
 from demyjpy.testing import run as play
 from demyjpy.trace import CapsuleMaker, TraceError, load, load_capsule
@@ -346,4 +347,4 @@ def test_run_writes_capsules(run: Run, mail: Path, tmp_path: Path, filter_path: 
 def test_what_the_kit_cannot_play_becomes_no_script(tmp_path: Path, filter_path: Path) -> None:
     """The recording is played then."""
     (path,) = capsules_of(tmp_path / "c", {"unknown": divmod}, *OPENING, UNKNOWN)
-    assert code_of(load_capsule(path), str(filter_path), "no filter") is None
+    assert code_of(load_capsule(path), Wanted([str(filter_path)]), "no filter") is None

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from demyjpy.cli.commands import capsule as command
 from demyjpy.cli.commands.capsule import code_of_records, code_of_script, script_of, scripts_of
+from demyjpy.cli.loading import Wanted
 from demyjpy.errors import TraceError
 from demyjpy.mta import client_steps
 from demyjpy.testing import Postfix
@@ -183,7 +184,7 @@ def test_a_long_session_is_no_deep_expression(tmp_path: Path) -> None:
     packets = (*OPENING, MAIL, *[RCPT] * 1000, *MESSAGE[2:5], body, EOM, QUIT)
     found = load_capsule(a_capsule(tmp_path, *packets))
     (script,) = scripts_of(found.trace)
-    code = code_of_script(found, "filter.py", script)
+    code = code_of_script(found, Wanted(["filter.py"]), script)
     assert script_in(code).steps == script.steps
 
 
@@ -240,12 +241,12 @@ def test_whatever_was_recorded_a_test_of_it_compiles_and_plays_the_same(
         )
     )
     for script in scripts_of(found.trace):
-        again = script_in(code_of_script(found, f"{name}.py:handlers", script))
+        again = script_in(code_of_script(found, Wanted([f"{name}.py:handlers"]), script))
         assert again.steps == script.steps
         assert again.raw == script.raw
         assert _results(again) == _results(script)
     namespace: dict[str, Any] = {}
-    exec(compile(code_of_records(found, "filter.py"), "made", "exec"), namespace)
+    exec(compile(code_of_records(found, Wanted(["filter.py"])), "made", "exec"), namespace)
     assert tuple(map(json.loads, namespace["RECORDS"])) == found.trace.records
 
 
@@ -294,5 +295,5 @@ def test_a_filter_is_named_as_it_was_given(tmp_path: Path) -> None:
         ("package.module:mine", "package.module:mine"),
         ("package.module", "package.module:handlers"),
     ):
-        assert f"FILTER = {written!r}\n" in code_of_records(found, given_name)
+        assert f"FILTER = {written!r}\n" in code_of_records(found, Wanted([given_name]))
     assert command.capsule.__module__ == "demyjpy.cli.commands.capsule"

@@ -11,7 +11,7 @@ from pyrsistent import pmap
 
 from demyjpy.cli.capsule_answers import MOST, answers_in, as_python, code_of_answers
 from demyjpy.cli.commands.capsule import code_of
-from demyjpy.cli.loading import load_filter
+from demyjpy.cli.loading import Wanted, load_filter
 from demyjpy.cli.program import main
 from demyjpy.engine.connection import Setup
 from demyjpy.engine.hot_path import Line
@@ -129,4 +129,4 @@ def test_too_many_answers_have_the_recording_played(tmp_path: Path) -> None:
     """As code, the filter is not even tried."""
     path, capsule = capsule_of(tmp_path, "'x'", "True", Answered("x"))
     found = evolve(load_capsule(capsule), trace=trace_of(*[{"outcome": "late"}] * (MOST + 1)))
-    assert code_of(found, str(path), load_filter(str(path)).on_connect) is None
+    assert code_of(found, Wanted([str(path)]), load_filter(str(path)).on_connect) is None

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from demyjpy.cli.loading import Wanted
 from demyjpy.cli.replay_jobs import Task, _batches, filter_of, run_all
 from demyjpy.cli.replay_report import (
     ImpureReport,
@@ -231,7 +232,7 @@ def test_values_that_were_left_out_count_as_equal(
     for name, (old, new) in changed.items():
         (filters / f"{name}_{keep}.py").write_text(text.replace(old, new))
     recorder = FlightRecorder(filters / "flight", privacy=Privacy(keep=keep))
-    for step in watched(filter_of(f"same_{keep}.py", "tempfail").on_connect, *WHOLE)[0]:
+    for step in watched(filter_of(Wanted([f"same_{keep}.py"]), "tempfail").on_connect, *WHOLE)[0]:
         recorder(step)
     path = recorder.dump()
     note = (
@@ -265,7 +266,7 @@ def test_texts_that_were_left_out_count_as_equal(
     for name, (old, new) in {"same": ("", ""), "text": texts, "other": others}.items():
         (filters / f"{name}.py").write_text(text.replace(old, new) if old else text)
     recorder = FlightRecorder(filters / "flight", privacy=Privacy(keep="envelope"))
-    for step in watched(filter_of("same.py", "tempfail").on_connect, *WHOLE)[0]:
+    for step in watched(filter_of(Wanted(["same.py"]), "tempfail").on_connect, *WHOLE)[0]:
         recorder(step)
     path = recorder.dump()
     assert b"one" not in Path(str(path)).read_bytes().replace(b"done", b"")
@@ -287,12 +288,12 @@ def test_many_sessions_go_to_many_processes(traces: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("demyjpy.cli.replay_jobs._BATCH", 3000)
     sessions = list(Reading(str(traces)).lines())
     assert len(list(_batches(sessions))) > 6
-    task = Task("new_filter.py")
+    task = Task(Wanted(["new_filter.py"]))
     alone = list(run_all(task, sessions, 1))
     assert list(run_all(task, sessions, 2)) == alone
     assert len(alone) == 20
     with pytest.raises(TraceError, match="got a process that it ended"):
-        list(run_all(Task("ending_filter.py"), sessions, 2))
+        list(run_all(Task(Wanted(["ending_filter.py"])), sessions, 2))
 
 
 def test_jobs_can_be_chosen(run: Run, traces: Path) -> None:

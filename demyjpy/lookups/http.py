@@ -1,0 +1,189 @@
+"""Questions to HTTP services, with httpx (the extra ``http``).
+
+The resource says where the service is. A question says what of it is wanted, in segments, so that
+nothing of a mail can lead elsewhere. It follows no redirect, and uses no proxy of the environment.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Self
+from urllib.parse import quote
+
+from attrs import field, frozen
+from pyrsistent import PMap, pmap
+
+from demyjpy.errors import HandlerError, describe
+from demyjpy.lookups.clients import client_of, library
+from demyjpy.lookups.guard import TIMEOUT, Guard, RefusedError, UnansweredError
+from demyjpy.lookups.message_pieces import message_pieces
+from demyjpy.message import Message
+from demyjpy.questions import Question
+
+__all__ = ["Http", "HttpGet", "HttpPost"]
+
+httpx: Final = library("httpx", "http", "httpx")
+
+POOL: Final = 20
+LARGEST: Final = 1 << 20
+"""Bytes of an answer."""
+
+_DOWN: Final = frozenset({502, 503, 504})
+"""What a proxy says if there is nobody behind it, and a server that cannot now (RFC 9110, 15.6)."""
+
+
+class Http:
+    """A service by its URL, as in ``resources={"http": lambda settings: Http("http://192.0.2.1:8080/v1")}``.
+
+    It connects when it is first asked. ``headers``: fields of each request, as for a password.
+    ``health``: segments of a path that answers as long as the service is alive; if it is given, no
+    question that takes long opens the circuit breaker by itself. ``pool``: connections, and questions at
+    once. ``timeout``: seconds for a question. The other options are those of
+    `demyjpy.lookups.guard.Guard`; the statuses 502, 503 and 504 count as no answer.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        health: tuple[str, ...] | None = None,
+        pool: int = POOL,
+        timeout: float = TIMEOUT,
+        **breaker: Any,
+    ) -> None:
+        self._guard = Guard("http", places=pool, timeout=timeout, **breaker)
+        found = httpx.URL(url)
+        if found.scheme not in ("http", "https") or not found.host or found.query:
+            raise HandlerError(f"expected a URL such as http://192.0.2.1:8080/v1, got {describe(url)}")
+        self._url = str(found).rstrip("/")
+        self._server = f"{found.scheme}://{found.netloc.decode('ascii')}"
+        self._client = httpx.AsyncClient(
+            headers=dict(headers or {}),
+            limits=httpx.Limits(max_connections=pool, max_keepalive_connections=pool),
+            timeout=None,  # the guard's holds
+            follow_redirects=False,
+            trust_env=False,
+        )
+        self._health = None if health is None else _as_segments(health)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._guard.close()
+        await self._client.aclose()
+
+    async def send(
+        self, method: str, segments: tuple[str, ...], query: Mapping[str, Any], **content: Any
+    ) -> dict[str, Any]:
+        """The status of an answer, its media type and its body. Errors as of `Guard.ask`."""
+
+        async def alive() -> None:
+            await self._send("GET", self._health or (), {})
+
+        return await self._guard.ask(
+            self._server,
+            lambda: self._send(method, segments, query, **content),
+            is_alive=None if self._health is None else alive,
+        )
+
+    async def _send(
+        self, method: str, segments: tuple[str, ...], query: Mapping[str, Any], **content: Any
+    ) -> dict[str, Any]:
+        path = "".join("/" + quote(one, safe="", errors="surrogateescape") for one in segments)
+        asked = "&".join(
+            f"{quote(name, safe='')}={quote(str(value), safe='', errors='surrogateescape')}"
+            for name, value in query.items()
+        )
+        url = f"{self._url}{path}{'?' if asked else ''}{asked}"
+        try:
+            async with self._client.stream(method, url, **content) as answer:
+                if answer.status_code in _DOWN:
+                    raise UnansweredError(f"status {answer.status_code}")
+                body = await _read(answer)
+        except httpx.TransportError as error:
+            raise UnansweredError(f"{type(error).__name__}: {error}") from None
+        except httpx.HTTPError as error:
+            raise RefusedError(f"{type(error).__name__}: {error}") from None
+        kind = answer.headers.get("content-type", "")
+        return {"status": answer.status_code, "type": kind, "body": body}
+
+
+async def _read(answer: Any) -> bytes:
+    parts, size = [], 0
+    async for part in answer.aiter_bytes():
+        size += len(part)
+        if size > LARGEST:
+            raise RefusedError(f"expected an answer of at most {LARGEST} bytes, got more")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _as_segments(given: Any) -> tuple[str, ...]:
+    if isinstance(given, str) or not isinstance(given, tuple | list):
+        raise HandlerError(
+            f'expected the segments of a path as in ("users", name), got {describe(given)}'
+        )
+    if not all(isinstance(one, str) and one not in ("", ".", "..") for one in given):
+        raise HandlerError("expected segments of a path that are texts, got an empty one, '.' or '..'")
+    return tuple(given)
+
+
+def _as_query(given: Mapping[str, Any]) -> PMap[str, Any]:
+    return pmap(dict(given))
+
+
+_EXAMPLES: Final = (
+    {"status": 200, "type": "application/json", "body": b"{}"},
+    {"status": 404, "type": "text/plain", "body": b""},
+    {"status": 500, "type": "text/plain", "body": b""},
+)
+
+
+@frozen
+class HttpGet(Question, pure=True):
+    """What a service answers to GET: a map of ``status``, media ``type`` and ``body`` (bytes).
+
+    ``segments`` of the path are below the URL of the resource. Each is one, whatever is in it; an empty
+    one, ``.`` and ``..`` are a `HandlerError`. ``query`` gives what follows ``?``. Any status but 502,
+    503 and 504 is an answer. A body of more than `LARGEST` bytes is a failure. ``using``: the name of
+    the resource.
+    """
+
+    segments: tuple[str, ...] = field(default=(), converter=_as_segments)
+    query: PMap[str, Any] = field(factory=pmap, converter=_as_query)
+    using: str = "http"
+    examples: ClassVar[tuple[Any, ...]] = _EXAMPLES
+
+    async def perform(self, resources: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask."""
+        return await _client(resources, self.using).send("GET", self.segments, self.query)
+
+
+@frozen
+class HttpPost(Question):
+    """What a service answers to POST; it may be an effect, too. See `HttpGet`.
+
+    ``content``: bytes, a text, or a `Message`, sent from where it lies. ``type``: its media type.
+    """
+
+    segments: tuple[str, ...] = field(default=(), converter=_as_segments)
+    content: bytes | str | Message = b""
+    type: str = "application/octet-stream"
+    query: PMap[str, Any] = field(factory=pmap, converter=_as_query)
+    using: str = "http"
+    examples: ClassVar[tuple[Any, ...]] = _EXAMPLES
+
+    async def perform(self, resources: Mapping[str, Any]) -> dict[str, Any]:
+        """Send it."""
+        content: Any = self.content
+        headers = {"Content-Type": self.type}
+        if isinstance(content, Message):
+            headers["Content-Length"] = str(content.size)
+            content = message_pieces(content)
+        return await _client(resources, self.using).send(
+            "POST", self.segments, self.query, content=content, headers=headers
+        )
+
+
+def _client(resources: Mapping[str, Any], name: str) -> Http:
+    return client_of(resources, name, Http, example='Http("http://localhost:8080")')

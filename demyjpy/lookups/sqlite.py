@@ -1,0 +1,102 @@
+"""A client for SQLite files, by the standard library: a few connections, each in one thread at a time.
+
+Statements run in threads, so that a locked or slow file holds up nobody else.
+"""
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final, Self, TypeAlias
+
+from demyjpy.lookups.guard import TIMEOUT, Guard, RefusedError, UnansweredError
+from demyjpy.lookups.thread_connections import ThreadConnections
+
+__all__ = ["Sqlite"]
+
+Found: TypeAlias = tuple[tuple[Any, ...], ...] | int
+POOL: Final = 5
+
+_OF_STATEMENT: Final = frozenset(
+    {
+        sqlite3.SQLITE_ERROR,
+        sqlite3.SQLITE_CONSTRAINT,
+        sqlite3.SQLITE_MISMATCH,
+        sqlite3.SQLITE_TOOBIG,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_RANGE,
+        sqlite3.SQLITE_MISUSE,
+    }
+)
+"""Errors that are the statement's, not the file's (sqlite.org/rescode.html)."""
+
+
+class Sqlite:
+    """The database in a file, as in ``resources={"sql": lambda settings: Sqlite(path)}``.
+
+    ``pool``: connections, and statements at once. ``timeout``: seconds for a statement; as long a locked
+    file is waited for. ``setup``: statements for each connection, as ``pragma journal_mode=wal``. The
+    other options are those of `demyjpy.lookups.guard.Guard`.
+    """
+
+    def __init__(
+        self, path: str, *, pool: int = POOL, timeout: float = TIMEOUT, setup: str = "", **breaker: Any
+    ) -> None:
+        self._path, self._setup = str(path), setup
+        self._guard = Guard("sqlite", places=pool, timeout=timeout, **breaker)
+        self._connections = ThreadConnections(
+            pool, self._connect, sqlite3.Connection.close, sqlite3.Connection.interrupt
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._connections.open_one()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._guard.close()
+        self._connections.close()
+
+    async def execute(
+        self, statement: str, parameters: Mapping[str, Any], most: int, *, is_read: bool
+    ) -> Found:
+        """As `Database.execute` says."""
+        run = partial(_run, statement, dict(parameters), most, is_read)
+        return await self._guard.ask(self._path, lambda: self._execute(run))
+
+    async def _execute(self, run: Callable[[sqlite3.Connection], Found]) -> Found:
+        try:
+            return await self._connections.call(run)
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
+            kind = RefusedError if code in _OF_STATEMENT else UnansweredError
+            raise kind(f"{type(error).__name__}: {error}") from None
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path,
+            timeout=self._guard.timeout,
+            isolation_level=None,  # transactions are begun here, by what is to be done
+            check_same_thread=False,
+        )
+        try:
+            connection.executescript(self._setup)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _run(
+    statement: str, parameters: dict[str, Any], most: int, is_read: bool, connection: sqlite3.Connection
+) -> Found:
+    """In a thread. A connection that comes back has no open transaction."""
+    connection.execute("begin" if is_read else "begin immediate")
+    try:
+        cursor = connection.execute(statement, parameters)
+        found = tuple(cursor.fetchmany(most + 1)) if cursor.description else max(0, cursor.rowcount)
+        cursor.close()
+        if not is_read:
+            connection.execute("commit")
+        return found
+    finally:
+        if connection.in_transaction:
+            connection.rollback()

@@ -1,0 +1,232 @@
+"""Real servers on loopback ports, for the tests of `demyjpy.lookups`: started, stopped, started again.
+
+Each is a child of the test and is stopped by its own pid. They are unpacked by
+``python -m tests.integration.fetch_servers``; without them the tests are skipped.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define, field
+
+from demyjpy.declarations import Declarations
+from demyjpy.drivers.asker import Asker
+from demyjpy.engine.open_questions import Asked
+from tests.integration import fetch_servers
+from tests.integration.ports import free_port, wait_until
+
+
+def need(name: str) -> pytest.MarkDecorator:
+    """Skips a module if the server is not there, which is a failure with ``DEMYJPY_NO_SKIPS``."""
+    reason = fetch_servers.what_is_missing(name)
+    told = f"{reason}: run `python -m tests.integration.fetch_servers`"
+    return pytest.mark.skipif(reason is not None, reason=told)
+
+
+@define
+class Server:
+    """A program that listens at ``address``: a port on loopback, or a Unix socket."""
+
+    command: list[Any]
+    address: int | Path
+    options: dict[str, Any] = field(factory=dict)
+    process: Any = None
+
+    def start(self) -> None:
+        """Begin, and wait until it listens."""
+        self.process = subprocess.Popen(
+            [*map(str, self.command)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **self.options,
+        )
+        wait_until(self.is_listening, f"{self.command[0]} listens")
+
+    def is_listening(self) -> bool:
+        """Whether one can connect."""
+        if self.process.poll() is not None:
+            raise RuntimeError(f"{self.command[0]} has ended with status {self.process.returncode}")
+        family = socket.AF_INET if isinstance(self.address, int) else socket.AF_UNIX
+        where: Any = ("127.0.0.1", self.address) if family == socket.AF_INET else str(self.address)
+        with socket.socket(family) as probe:
+            return probe.connect_ex(where) == 0
+
+    def stop(self) -> None:
+        """End it at once, as a crash does."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While this runs it accepts connections, and answers nothing."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        for one in (pid, *map(int, children)):
+            os.kill(one, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for one in (pid, *map(int, children)):
+                os.kill(one, signal.SIGCONT)
+
+
+@contextmanager
+def running(name: str, *arguments: Any, address: int | Path, **options: Any) -> Iterator[Server]:
+    """One of the servers that were unpacked."""
+    server = Server([fetch_servers.program(name), *arguments], address, options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def directory() -> Iterator[Path]:
+    """A directory with a short name, as a Unix socket needs."""
+    with tempfile.TemporaryDirectory(prefix="lk") as found:
+        Path(found).chmod(0o755)
+        yield Path(found)
+
+
+@contextmanager
+def unbound(data: str, *more: str) -> Iterator[Server]:
+    """A resolver that knows these records, a line each, and no others; ``more``: more settings."""
+    port = free_port()
+    records = "".join(f"local-data: '{line}'\n" for line in data.strip().splitlines())
+    with directory() as where:
+        text = f"""
+server:
+interface: 127.0.0.1
+port: {port}
+do-daemonize: no
+chroot: ""
+directory: "{where}"
+username: ""
+pidfile: ""
+use-syslog: no
+module-config: "iterator"
+do-not-query-address: 127.0.0.2
+local-zone: "." static
+{records}
+"""
+        (where / "conf").write_text(text + "\n".join(more), encoding="utf-8")
+        with running("unbound", "-d", "-c", where / "conf", address=port) as server:
+            yield server
+
+
+def outcome(question: Any, resources: dict[str, Any] | None = None, within: float = 5.0) -> Any:
+    """What becomes of a question with resources that are open already, in a loop of its own."""
+
+    async def main() -> Any:
+        return await ask_once(question, resources or {}, within)
+
+    return asyncio.run(main())
+
+
+async def ask_once(question: Any, resources: dict[str, Any], within: float = 5.0) -> Any:
+    """What becomes of a question that is asked as a driver asks it, in the running loop."""
+    loop = asyncio.get_running_loop()
+    asker = Asker(lambda: loop, lambda declared: resources)
+    told = loop.create_future()
+    declared = Declarations(name="f", asks={})
+    one = Asked(1, 0, "f", "k", question, within, declared=declared)
+    asker.begin(one, lambda outcome, seconds: told.set_result(outcome))
+    try:
+        return await told
+    finally:
+        asker.close()
+
+
+async def until(kind: type, question: Any, resources: dict[str, Any], within: float = 5.0) -> Any:
+    """What becomes of a question as soon as that is of this kind: it is asked again and again."""
+    for _ in range(1_000):
+        found = await ask_once(question, resources, within)
+        if isinstance(found, kind):
+            return found
+        await asyncio.sleep(0.005)
+    raise TimeoutError(f"expected {kind.__name__}, got {found!r}")
+
+
+def with_client(client: Callable[[], Any], main: Callable[[Any], Awaitable[Any]]) -> Any:
+    """Open a client as a resource, run ``main(client)``, close it."""
+
+    async def run() -> Any:
+        async with client() as opened:
+            return await main(opened)
+
+    return asyncio.run(run())
+
+
+def as_nobody() -> dict[str, Any]:
+    """Options of a program that refuses to run as root."""
+    return {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
+
+
+@contextmanager
+def postgresql() -> Iterator[Server]:
+    """A database server in which the user ``filter`` may do all."""
+    programs = fetch_servers.program("postgresql").parent
+    port = free_port()
+    with directory() as where:
+        if os.geteuid() == 0:
+            shutil.chown(where, "nobody", "nogroup")
+        subprocess.run(
+            [programs / "initdb", "-D", where / "data", "-A", "trust", "-U", "filter", "-N"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=where,
+            **as_nobody(),
+        )
+        settings = ("-F", "-c", "listen_addresses=127.0.0.1", "-c", "shared_buffers=1MB", "-k", where)
+        place = ("-D", where / "data", "-p", port)
+        with running("postgresql", *place, *settings, address=port, cwd=where, **as_nobody()) as server:
+            yield server
+
+
+@contextmanager
+def redis_server() -> Iterator[Server]:
+    """A Redis that keeps nothing on disk."""
+    port = free_port()
+    program = fetch_servers.program("redis")  # by its first argument it is the server
+    options = ("--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+    with directory() as where:
+        server = Server(
+            ["redis-server", *options, "--dir", where], port, {"executable": program, "cwd": where}
+        )
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextmanager
+def clamd(*signatures: str) -> Iterator[Server]:
+    """A virus scanner with these signatures (``name:kind:offset:hex``) on a Unix socket."""
+    with directory() as where:
+        socket_file = where / "clamd"
+        (where / "test.ndb").write_text("\n".join(signatures) + "\n", encoding="ascii")
+        settings = (
+            f"LocalSocket {socket_file}",
+            f"DatabaseDirectory {where}",
+            "Foreground yes",
+            "FixStaleSocket yes",
+            "StreamMaxLength 1M",
+            "MaxThreads 2",
+            f"TemporaryDirectory {where}",
+        )
+        (where / "conf").write_text("\n".join(settings) + "\n", encoding="utf-8")
+        with running("clamav", "-c", where / "conf", address=socket_file) as server:
+            yield server

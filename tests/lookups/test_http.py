@@ -1,0 +1,167 @@
+"""Questions to HTTP services: Python's own server as a program, and one here that shows what it gets."""
+
+import asyncio
+import sys
+
+import pytest
+
+from demyjpy.errors import HandlerError
+from demyjpy.lookups.http import Http, HttpGet, HttpPost
+from demyjpy.message import Message
+from demyjpy.message.content import Kept
+from demyjpy.questions import Answered, Failed
+from tests.integration.ports import free_port
+from tests.lookups.servers import Server, ask_once, directory, outcome, until, with_client
+from tests.lookups.test_streams import listening
+
+
+@pytest.fixture(scope="module")
+def server():
+    port = free_port()
+    with directory() as where:
+        (where / "a b?").write_bytes(b"found")
+        options = ("-m", "http.server", port, "--bind", "127.0.0.1", "--directory", where)
+        server = Server([sys.executable, *options], port)
+        server.start()
+        yield server
+        server.stop()
+
+
+def test_a_segment_is_one_whatever_is_in_it(server):
+    """What is not there is an answer."""
+
+    async def main(http):
+        questions = HttpGet(("a b?",)), HttpGet(("../../etc/passwd",))
+        return [await ask_once(one, {"http": http}) for one in questions]
+
+    found, other = with_client(lambda: Http(f"http://127.0.0.1:{server.address}/"), main)
+    assert found == Answered({"status": 200, "type": "application/octet-stream", "body": b"found"})
+    assert other.value["status"] == 404
+
+
+def test_a_service_that_crashes_comes_back(server):
+    """Killed, or stopped without a word: in both cases it is found again by itself."""
+
+    async def main(http):
+        read, resources = HttpGet(("a b?",)), {"http": http}
+        found = [await until(Answered, read, resources)]
+        server.stop()
+        found.append(await until(Failed, read, resources))
+        await asyncio.to_thread(server.start)
+        found.append(await until(Answered, read, resources))
+        with server.held():
+            found.append(await until(Failed, read, resources))
+        return [*found, await until(Answered, read, resources)]
+
+    options = {"timeout": 0.2, "most_failures": 2, "pause": 0.05}
+    url = f"http://127.0.0.1:{server.address}"
+    one, down, two, silent, three = with_client(lambda: Http(url, **options), main)
+    assert one == two == three
+    assert down.error.startswith(f"UnansweredError: http {url}: ConnectError: ")
+    assert "no answer within 0.2 s" in silent.error
+
+
+def answered(answer, *questions, **options):
+    """What becomes of questions to a service that answers with these bytes, and its requests."""
+    requests = []
+
+    async def meet(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
+        requests.append((head, fields, await reader.readexactly(int(fields.get(b"content-length", 0)))))
+        writer.write(answer(head) if callable(answer) else answer)
+        await writer.drain()
+
+    async def main():
+        async with listening(meet) as address:
+            port = address.partition(":")[2].partition("@")[0]
+            async with Http(f"http://127.0.0.1:{port}/v1", **options) as http:
+                return [await ask_once(one, {"http": http}) for one in questions]
+
+    return asyncio.run(main()), requests
+
+
+def status(line, body=b""):
+    return b"HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (line, len(body), body)
+
+
+def test_a_request_is_what_the_question_says():
+    """Any bytes are quoted, and the fields of the resource are in each request."""
+    question = HttpGet(("x\udcff/y",), {"q": "a&b=c d"})
+    found, ((head, fields, _),) = answered(status(b"204 No"), question, headers={"X-Key": "k"})
+    assert found == [Answered({"status": 204, "type": "", "body": b""})]
+    assert head.startswith(b"GET /v1/x%FF%2Fy?q=a%26b%3Dc%20d HTTP/1.1\r\n")
+    assert fields[b"x-key"] == b"k"
+
+
+def test_a_message_is_sent_from_where_it_lies():
+    """With its length, and not in chunks; bytes and texts as they are."""
+    small = Message.parse(b"Subject: a\r\n\r\nb\r\n")
+    large = Message(
+        fields=small.fields, content=Kept(200_000, lambda: (b"x" * 100_000, b"", b"x" * 100_000))
+    )
+    contents = small, large, "ü", b"\xff"
+    found, requests = answered(status(b"200 OK"), *(HttpPost(("c",), one) for one in contents))
+    assert {one.value["status"] for one in found} == {200}
+    assert [body for *_, body in requests] == [
+        *(bytes(small), bytes(large), "ü".encode(), b"\xff"),
+    ]
+    assert requests[0][1][b"content-type"] == b"application/octet-stream"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (status(b"503 No"), "UnansweredError: http http://127.0.0.1:"),
+        (b"nonsense\r\n\r\n", "UnansweredError: http http://127.0.0.1:"),
+        (status(b"200 OK", b"x" * 2_000_000), "of at most 1048576 bytes, got more"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nxxx",
+            "RefusedError: http http://127.0.0.1:",
+        ),
+    ],
+)
+def test_what_is_no_answer(answer, said):
+    """A proxy without its server, something else than HTTP, too much, what cannot be decoded."""
+    (found,), _ = answered(answer, HttpGet())
+    assert said in found.error
+
+
+def test_redirects_are_answers():
+    """They are not followed."""
+    (found,), requests = answered(
+        b"HTTP/1.1 302 x\r\nLocation: http://192.0.2.1/\r\n\r\n", HttpGet(("a",))
+    )
+    assert (found.value["status"], len(requests)) == (302, 1)
+
+
+def test_a_mail_that_makes_the_service_fail_does_not_close_it_for_others():
+    """If the service says how to see that it is alive."""
+
+    def answer(head):
+        return status(b"200 OK" if b"/ping" in head or b"/good" in head else b"504 Slow")
+
+    asked = [HttpGet(("bad",))] * 4 + [HttpGet(("good",))]
+    found, _ = answered(answer, *asked, health=("ping",), most_failures=1)
+    assert isinstance(found[-1], Answered)
+    found, _ = answered(answer, *asked, most_failures=1)
+    assert "was not asked" in found[-1].error
+
+
+@pytest.mark.parametrize("wrong", ["a/b", [""], ("..",), (".",), (3,)])
+def test_segments_are_checked(wrong):
+    """When the question is made."""
+    with pytest.raises(HandlerError, match="segments of a path"):
+        HttpGet(wrong)
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "http://", "http://x/?a=b", "x"])
+def test_a_url_is_checked(url):
+    """When the filter is loaded."""
+    with pytest.raises(HandlerError, match="expected a URL such as"):
+        Http(url)
+
+
+def test_a_filter_without_a_service_is_told_what_to_declare():
+    """With the line to write."""
+    assert 'lambda settings: Http("http://localhost:8080")' in outcome(HttpGet()).error
