@@ -136,6 +136,14 @@ def test_who_opens_a_shared_table_gets_it_as_its_file_is_now(tables, tmp_path):
         assert first.find(Lookup("clients", "10.0.0.1")) == "now"
 
 
+def test_a_table_that_does_not_open_is_held_by_nobody(tmp_path):
+    """Whoever comes next tries again."""
+    shared = SharedTables()
+    with pytest.raises(TableError):
+        shared.take(f"list:{tmp_path / 'no'}", TRUE)
+    assert shared._entries == {}
+
+
 def test_a_process_that_was_forked_opens_its_own():
     """What its parent held is not its own."""
     shared = SharedTables()
