@@ -16,7 +16,7 @@ from demyjpy.lookups.sql import SqlRead, SqlWrite
 from demyjpy.lookups.sqlite import Sqlite
 from demyjpy.lookups.streams import AskLine, ClamScan
 from demyjpy.questions import Answered, Question, as_answer, fault_of
-from demyjpy.testing import Postfix, session
+from demyjpy.testing import Postfix, check_filter, session
 from demyjpy.testing.server import serving
 from tests.lookups.servers import need, redis_server, unbound, with_client
 
@@ -106,6 +106,17 @@ def test_each_kind_has_examples_that_can_be_recorded():
     for kind in found:
         assert kind.examples
         assert all(isinstance(as_answer(one), Answered) for one in kind.examples)
+
+
+def test_a_filter_that_asks_can_be_checked():
+    """With the examples of its questions, and no server."""
+    handlers = define_event_handlers(name="f")
+
+    @handlers.recipient(asking=lambda event, ctx: {"mx": Dns(event.address, "MX")})
+    def recipient(event, ctx):
+        return ctx if answer(ctx, "mx", failed=(), late=()) else reject(ctx)
+
+    check_filter(handlers)
 
 
 QUESTIONS = [
