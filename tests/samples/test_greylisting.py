@@ -15,7 +15,7 @@ from demyjpy.testing import Postfix, run, run_job, session
 from demyjpy.testing.server import serving
 from samples.filters.greylisting import SETUP, FirstTry, in_redis, in_sqlite, make
 from tests.lookups.servers import need, redis_server
-from tests.samples.pages import check, filter_of_page
+from tests.samples.page_filters import check, filter_of_page
 
 START = datetime(2026, 11, 30, 12, tzinfo=UTC)
 AT = int(START.timestamp())

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 def filter_of_page(name: str, directory: Path) -> Registry:
     """``samples/filters/NAME.py`` with the first block of TOML of its page."""
-    (_, text), *_ = blocks(ROOT / f"docs/cookbook-{name.replace('_', '-')}.md", "toml")
+    (_, text), *_ = blocks(ROOT / f"docs/filter-{name.replace('_', '-')}.md", "toml")
     file = directory / "settings.toml"
     file.write_text(text, encoding="utf-8")
     return load_filters(Wanted([f"{ROOT}/samples/filters/{name}.py:make"], str(file))).on_connect
