@@ -69,14 +69,14 @@ def make(
         }
 
     def limit(event: Mail | Recipient, ctx: Context) -> Context:
-        for kind in limits:
+        for kind, most in limits.items():
             number = answer(ctx, kind, failed=None, late=None, unasked=0)
             if number is None and away == "tempfail":
                 return tempfail(ctx, "4.3.0", "Mails cannot be counted now")
-            if number is None or number <= limits[kind]:
+            if number is None or number <= most:
                 continue
-            if number == limits[kind] + 1:  # one line in the log for each window
-                ctx = note(ctx, "too many", kind=kind, limit=limits[kind])
+            if number == most + 1:  # one line in the log for each window
+                ctx = note(ctx, "too many", kind=kind, limit=most)
             text = f"Too many {counted} from this {kind}, please try again later"
             return tempfail(count(ctx, "limited", kind=kind), "4.7.1", text)
         return ctx
