@@ -329,9 +329,8 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
                 if queue is None or queue:
                     plan = edits_in(queue, route, place, members)
                     if plan is None and route.at_once is not None:
-                        outcome, queue, ctx, questions = route.at_once(
-                            place, outcome, event, ctx, questions
-                        )
+                        settled = route.at_once(place, outcome, event, ctx, questions)
+                        outcome, queue, ctx, questions = settled
                         plan = edits_in(queue, route, place, members) if queue else None
                     if queue is None or (queue and (plan is None or edits)):
                         exchanges += 1
