@@ -199,7 +199,7 @@ def test_quota_over_a_socket(load: Any, driver: Any, monkeypatch: pytest.MonkeyP
 )
 def test_spf_writes_down_what_it_learned(load: Any, outcome: Any, text: str) -> None:
     """A failure and a late answer are written down, too, and refuse nothing."""
-    module = load("spf")
+    module = load("sender_networks")
     question = module.MaySend("192.0.2.7", "example.org")
     result = run(module.handlers, TO_BOB.message(HELLO), answers={question: outcome})
     assert result.message.get("X-Sender-Network") == text
@@ -207,7 +207,9 @@ def test_spf_writes_down_what_it_learned(load: Any, outcome: Any, text: str) -> 
 
 def test_spf_refuses_a_client_that_may_not_send(load: Any) -> None:
     """At the end of the message, for this is where it waits."""
-    result = run(load("spf").handlers, TO_BOB.message(HELLO), answers=lambda question: "fail")
+    result = run(
+        load("sender_networks").handlers, TO_BOB.message(HELLO), answers=lambda question: "fail"
+    )
     assert isinstance(result.verdict, ReplyCode)
     assert codes(result) == [250, 250, 550]
 
@@ -215,7 +217,7 @@ def test_spf_refuses_a_client_that_may_not_send(load: Any) -> None:
 def test_spf_asks_nothing_about_mail_from_this_machine(load: Any) -> None:
     """Sendmail tells of a client without an address if it is on standard input; that has no networks."""
     script = session(client="").mail("alice@example.org").rcpt("bob@example.org")
-    result = run(load("spf").handlers, script.message(HELLO), mta=Sendmail())
+    result = run(load("sender_networks").handlers, script.message(HELLO), mta=Sendmail())
     assert result.message.get("X-Sender-Network") == "none"
 
 
@@ -232,7 +234,7 @@ def test_spf_asks_nothing_about_mail_from_this_machine(load: Any) -> None:
 )
 def test_the_table_of_networks(load: Any, client: str, domain: str, found: str) -> None:
     """Both families; a domain without networks sends nothing; of others nothing is known."""
-    module = load("spf")
+    module = load("sender_networks")
     assert module.TABLE(module.MaySend(client, domain), {}) == found
 
 
@@ -240,7 +242,7 @@ def test_the_table_of_networks(load: Any, client: str, domain: str, found: str) 
 def test_spf_over_a_socket(load: Any, driver: Any) -> None:
     """Two messages on one connection have answers of their own."""
     script = TO_BOB.message(HELLO).mail("x@no-mail.example").rcpt("bob@example.org").message(HELLO)
-    with serving(load("spf").handlers, driver=driver, mta=Postfix()) as server:
+    with serving(load("sender_networks").handlers, driver=driver, mta=Postfix()) as server:
         result = server.run(script)
     assert codes(result) == [250, 250, 250, 250, 250, 550]
     assert result.messages[0].message.get("X-Sender-Network") == "pass"

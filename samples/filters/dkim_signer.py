@@ -74,7 +74,7 @@ def make(*, keys: dict[str, Path], selector: str, limit: int = 25_000_000) -> Re
         authors = {one.domain for one in event.addresses("From")}
         if facts(ctx).origin not in ("submission", "local") or len(authors) != 1:
             return ""
-        labels = authors.pop().split(".")
+        labels = authors.pop()[-253:].split(".")
         names = (".".join(labels[at:]) for at in range(len(labels)))
         return next((name for name in names if name in domains), "")
 
