@@ -4,7 +4,7 @@ A handler asks for one with `do`. The engine keeps it until the message has ende
 performs it when the verdict has left (`demyjpy.drivers.effects`). Nothing here does I/O.
 """
 
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
 from attrs import frozen
 
@@ -28,6 +28,16 @@ class Do(Request):
 
     effect: Any
     when: When = "accepted"
+
+
+class EffectKeeper(Protocol):
+    """Keeps effects of one message; it is the driver's."""
+
+    def keep(self) -> None:
+        """Keep them, all or none; whatever stands in the way is raised. It may block."""
+
+    def leave(self) -> None:
+        """They are not to be done, although `keep` may still be at it."""
 
 
 def do(ctx: Context, effect: Any, when: When = "accepted") -> Context:

@@ -9,7 +9,16 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from demyjpy import Connect, Context, Mail, answer, define_event_handlers, reject, start_milter, tempfail
+from demyjpy import (
+    Context,
+    Mail,
+    answer,
+    define_event_handlers,
+    facts,
+    reject,
+    start_milter,
+    tempfail,
+)
 from demyjpy.lookups.tables import Lookup, Tables, look_up
 
 HERE: Final = Path(__file__).parent
@@ -20,19 +29,14 @@ TABLES: Final = Tables(
     }
 )
 
-handlers = define_event_handlers(name="access", state={"client": ""}, resources={"tables": TABLES})
-
-
-@handlers.connect(reply=False)
-def see_client(event: Connect, ctx: Context) -> Context:
-    """The address, or nothing for mail from this machine."""
-    return ctx.set("client", str(event.address or ""))
+handlers = define_event_handlers(name="access", facts={"client"}, resources={"tables": TABLES})
 
 
 def questions(event: Mail, ctx: Context) -> dict[str, Lookup]:
-    """Both are asked at the same time."""
+    """Both are asked at the same time. A client on this machine may have no address."""
+    client = facts(ctx).client
     return {
-        "client": look_up(ctx, "clients", ctx["client"]),
+        "client": look_up(ctx, "clients", str(client.address or "") if client else ""),
         "sender": look_up(ctx, "senders", event.sender, search="address"),
     }
 

@@ -15,13 +15,12 @@ from typing import Any
 from attrs import frozen
 
 from demyjpy import (
-    Connect,
     Context,
-    Mail,
     Question,
     Recipient,
     answer,
     define_event_handlers,
+    facts,
     start_milter,
     tempfail,
 )
@@ -63,26 +62,15 @@ class Attempts:
         return max(0.0, self._delay - waited)
 
 
-handlers = define_event_handlers(
-    name="greylist", state={"client": "", "sender": ""}, asks={Attempt: Attempts()}
-)
-
-
-@handlers.connect(reply=False)
-def see_client(event: Connect, ctx: Context) -> Context:
-    """The address, or nothing for mail from this machine."""
-    return ctx.set("client", str(event.address or ""))
-
-
-@handlers.mail(reply=False)
-def see_sender(event: Mail, ctx: Context) -> Context:
-    """Whom the mail says that it is from."""
-    return ctx.set("sender", event.sender.lower())
+handlers = define_event_handlers(name="greylist", facts={"client", "sender"}, asks={Attempt: Attempts()})
 
 
 def questions(event: Recipient, ctx: Context) -> dict[str, Attempt]:
     """What is asked at each recipient, before `judge` is called."""
-    return {"wait": Attempt(ctx["client"], ctx["sender"], event.address.lower())}
+    known = facts(ctx)
+    # mail from this machine may have no address
+    client = "" if known.client is None else str(known.client.address or "")
+    return {"wait": Attempt(client, (known.sender or "").lower(), event.address.lower())}
 
 
 @handlers.recipient(asking=questions)

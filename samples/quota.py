@@ -18,7 +18,7 @@ from demyjpy import (
     Recipient,
     answer,
     define_event_handlers,
-    get_macro,
+    facts,
     start_milter,
     tempfail,
 )
@@ -50,14 +50,12 @@ class Usage:
             return count
 
 
-handlers = define_event_handlers(
-    name="quota", macros={"mail": ("{auth_authen}",)}, asks={OneMore: Usage()}
-)
+handlers = define_event_handlers(name="quota", facts={"user"}, asks={OneMore: Usage()})
 
 
 def questions(event: Recipient, ctx: Context) -> dict[str, OneMore]:
     """Nothing is asked about mail from others: there the answer is `Unasked`."""
-    user = get_macro(ctx, "{auth_authen}")
+    user = facts(ctx).user
     return {"count": OneMore(user)} if user else {}
 
 

@@ -12,7 +12,6 @@ from typing import Any
 from attrs import frozen
 
 from demyjpy import (
-    Connect,
     Context,
     EndOfMessage,
     Mail,
@@ -21,6 +20,7 @@ from demyjpy import (
     answer,
     ask,
     define_event_handlers,
+    facts,
     reject,
     start_milter,
 )
@@ -55,22 +55,17 @@ TABLE = NetworkTable(
 )
 
 handlers = define_event_handlers(
-    name="spf", actions={"add_header"}, state={"client": None}, asks={MaySend: TABLE}
+    name="spf", actions={"add_header"}, facts={"client"}, asks={MaySend: TABLE}
 )
-
-
-@handlers.connect(reply=False)
-def see_client(event: Connect, ctx: Context) -> Context:
-    """Mail from this machine has no address."""
-    is_ip = isinstance(event.address, IPv4Address | IPv6Address)
-    return ctx.set("client", str(event.address) if is_ip else None)
 
 
 @handlers.mail(reply=False)
 def begin(event: Mail, ctx: Context) -> Context:
-    """Ask, and do not wait: the message comes meanwhile."""
-    domain = event.sender.rpartition("@")[2].lower()
-    return ask(ctx, "spf", MaySend(ctx["client"], domain), within=8) if ctx["client"] else ctx
+    """Ask, and do not wait: the message comes meanwhile. Mail from this machine may have no address."""
+    client, domain = facts(ctx).client, event.sender.rpartition("@")[2].lower()
+    if client is None or not isinstance(client.address, IPv4Address | IPv6Address):
+        return ctx
+    return ask(ctx, "spf", MaySend(str(client.address), domain), within=8)
 
 
 @handlers.end_of_message(needs={"spf"})

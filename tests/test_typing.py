@@ -53,6 +53,17 @@ with_policy(handlers, timeout="3")  # E: argument
 def mail(event: Mail, ctx: Context) -> Context:
     return ctx
 """,
+    "facts": """
+reading = define_event_handlers(facts={"client", "sender", "recipients"})
+reveal_type(facts(ctx).client)  # N: demyjpy.clients.Client | None
+reveal_type(facts(ctx).sender)  # N: str | None
+reveal_type(facts(ctx).tls)  # N: demyjpy.facts.Tls | None
+reveal_type(recipients(ctx)[0].address)  # N: str
+facts(ctx).client = None  # E: misc
+facts(ctx).sendr  # E: attr-defined
+define_event_handlers(facts=5)  # E: argument
+start_milter("inet:20025@localhost", reading, trusted_relays=["192.0.2.0/24"])
+""",
     "handlers of each event": """
 @handlers.connect
 def connect(event: Connect, ctx: Context) -> Context:

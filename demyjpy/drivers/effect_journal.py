@@ -107,7 +107,10 @@ class Journal:
     def keep(self, due: Sequence[Requested], session: str, name: str) -> str:
         """Keep these: they are on the disk. The name of their file; `OSError`, `HandlerError` if not."""
         if self._is_full():
-            raise HandlerError("expected fewer effects that wait to be done")
+            raise HandlerError(
+                "expected fewer effects that wait to be done, got as many as may: the log says why they "
+                "are not done"
+            )
         part, final = f"{name}.part", f"{name}.effects"
         try:
             descriptor = self._own.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
@@ -250,7 +253,7 @@ class Journal:
 
 
 class Keeper:
-    """Keeps the effects of one message: `demyjpy.engine.connection.EffectKeeper`."""
+    """Keeps the effects of one message: `demyjpy.effects.EffectKeeper`."""
 
     def __init__(self, journal: Journal, due: tuple[Requested, ...], session: str) -> None:
         self._journal, self._due, self._session = journal, due, session

@@ -53,7 +53,7 @@ def find_class(name: str) -> type[Any]:
     for part in path.split("."):
         found = getattr(found, part, None)
     if not isinstance(found, type):
-        raise UnknownClassError(f"the class {name}, got none")
+        raise UnknownClassError(f"expected the class {name}, got none")
     return found
 
 

@@ -28,8 +28,8 @@ from demyjpy.drivers.loading import why
 from demyjpy.drivers.report import Seldom, log
 from demyjpy.drivers.resources import Opened
 from demyjpy.drivers.side_loop import Loop
-from demyjpy.effects import Do
-from demyjpy.engine.connection import EffectKeeper, Requested
+from demyjpy.effects import Do, EffectKeeper
+from demyjpy.engine.connection import Requested
 from demyjpy.engine.effect_values import name_of_class
 from demyjpy.engine.owed_effects import messages_in, release_messages
 from demyjpy.errors import HandlerError

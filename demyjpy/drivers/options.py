@@ -20,7 +20,8 @@ from attrs import validators as v
 
 from demyjpy.context import check_mapping
 from demyjpy.drivers.spool import KEPT_IN_MEMORY, SpoolFile
-from demyjpy.engine.connection import Call, EffectKeeper, Observer, Requested, Setup
+from demyjpy.effects import EffectKeeper
+from demyjpy.engine.connection import Call, Observer, Requested, Setup
 from demyjpy.engine.limits import Budget, Limits
 from demyjpy.engine.open_questions import Asked
 from demyjpy.engine.pipeline import as_on_connect

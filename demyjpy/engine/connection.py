@@ -4,7 +4,7 @@ All are frozen: `demyjpy.engine.pipeline` makes the next from the last. No decis
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from attrs import field, frozen
 from pyrsistent import pmap
@@ -13,6 +13,7 @@ from demyjpy import events as ev
 from demyjpy.actions import Verdict
 from demyjpy.context import Context
 from demyjpy.declarations import Declarations
+from demyjpy.effects import EffectKeeper
 from demyjpy.engine.cache import Cache, Caches
 from demyjpy.engine.chain_state import NEW_MESSAGE, ChainState
 from demyjpy.engine.decisions import NO_DECISIONS, Decisions
@@ -105,16 +106,6 @@ class Step:
 
 
 Observer: TypeAlias = Callable[[Step], None]
-
-
-class EffectKeeper(Protocol):
-    """Keeps effects of one message; it is the driver's."""
-
-    def keep(self) -> None:
-        """Keep them, all or none; whatever stands in the way is raised. It may block."""
-
-    def leave(self) -> None:
-        """They are not to be done, although `keep` may still be at it."""
 
 
 @frozen(eq=False)

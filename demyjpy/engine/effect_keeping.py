@@ -11,7 +11,8 @@ from attrs import evolve, frozen
 from demyjpy import actions as act
 from demyjpy.actions import Modification, Verdict
 from demyjpy.context import Context
-from demyjpy.engine.connection import Call, EffectKeeper, Job, Requested
+from demyjpy.effects import EffectKeeper
+from demyjpy.engine.connection import Call, Job, Requested
 from demyjpy.engine.handler_results import apply_policy, forget_frames
 from demyjpy.engine.handling import answering, granted_to
 from demyjpy.engine.turn import Turn

@@ -193,7 +193,9 @@ def _made_of(kind: type[Any], fields: Mapping[str, Any], name: str) -> Any:
     known = [one.name for one in getattr(kind, "__attrs_attrs__", ())]
     known = known or [*getattr(kind, "__dataclass_fields__", ())]
     if set(known or fields) != set(fields):
-        raise UnknownClassError(f"the fields {', '.join(fields)} of {name}, got {', '.join(known)}")
+        raise UnknownClassError(
+            f"expected the fields {', '.join(fields)} of {name}, got {', '.join(known)}"
+        )
     made = object.__new__(kind)
     for key, value in fields.items():
         object.__setattr__(made, key, value)
@@ -202,5 +204,5 @@ def _made_of(kind: type[Any], fields: Mapping[str, Any], name: str) -> Any:
 
 def _member_of(kind: type[Any], member: str, name: str) -> Any:
     if not issubclass(kind, Enum) or member not in kind.__members__:
-        raise UnknownClassError(f"the member {member} of {name}, got none")
+        raise UnknownClassError(f"expected the member {member} of {name}, got none")
     return kind.__members__[member]

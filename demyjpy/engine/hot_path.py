@@ -213,6 +213,7 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
     events: list[Any] = []  # events of the message that filters get as a value at its end
     keeps = members is not None and members.gives_messages
     tells = agreed.facts is not None
+    notes = keeps or tells
     most = min(limits.message, most_kept(connection.setup, members)) if keeps else limits.message
     many = most_events(connection.setup) if keeps else 0
     earlier: list[bytes] = []  # answers to this read, but for the last
@@ -328,9 +329,8 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
                 if queue is None or queue:
                     plan = edits_in(queue, route, place, members)
                     if plan is None and route.at_once is not None:
-                        outcome, queue, ctx, questions = route.at_once(
-                            place, outcome, event, ctx, questions
-                        )
+                        settled = route.at_once(place, outcome, event, ctx, questions)
+                        outcome, queue, ctx, questions = settled
                         plan = edits_in(queue, route, place, members) if queue else None
                     if queue is None or (queue and (plan is None or edits)):
                         exchanges += 1
@@ -350,12 +350,13 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
                 if keeps and letter in KEPT and letter != RCPT:  # a recipient is kept when it stands
                     events.append(event)
                 break
-            if keeps and letter in KEPT and length > 1:  # no limit counts chunks without a byte
-                events.append(event)
-                if len(events) > many:
-                    most = 0  # what comes next is for the turn, which writes them to a file
-            if tells and letter == RCPT and route.keep is not None:  # it stands
-                ctx, is_changed = route.keep(ctx, event), True
+            if notes:
+                if keeps and letter in KEPT and length > 1:  # no limit counts chunks without a byte
+                    events.append(event)
+                    if len(events) > many:
+                        most = 0  # what comes next is for the turn, which writes them to a file
+                if tells and letter == RCPT and route.keep is not None:  # it stands
+                    ctx, is_changed = route.keep(ctx, event), True
             if out and answer:
                 earlier.append(out)
             out = answer or out

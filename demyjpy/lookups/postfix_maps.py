@@ -48,6 +48,9 @@ class Opened(Protocol):
     def find(self, keys: tuple[str, ...], holds: Holds) -> str | None:
         """The result for the first of these keys that has one, among rows whose terms hold."""
 
+    def renew(self) -> None:
+        """See that it can be used as it is now; `TableError` if it cannot."""
+
 
 def check_table_name(given: object) -> str:
     """The name of a table, as ``cidr:/etc/postfix/clients``; `HandlerError` for anything else."""
@@ -69,7 +72,7 @@ def open_table(name: str, postmap: Command = (POSTMAP,)) -> Opened:
     if load is not None and not rest.startswith("{"):  # with it: rows in the name itself
         return FileTable(name, rest, load)
     table = PostmapTable(rest if kind == POSTMAP else name, postmap)
-    table.find(("demyjpy.invalid",), lambda terms: True)  # so that it fails now, if it does
+    table.renew()
     return table
 
 
@@ -80,6 +83,9 @@ class PostmapTable:
     name: str
     command: Command = (POSTMAP,)
     patience: float = PATIENCE
+
+    def renew(self) -> None:
+        self._ask(("demyjpy.invalid",))
 
     def find(self, keys: tuple[str, ...], holds: Holds) -> str | None:
         if self.name.partition(":")[0] in _PATTERNS:

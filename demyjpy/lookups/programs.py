@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,7 +12,7 @@ from attrs import field, frozen
 
 from demyjpy.errors import HandlerError, describe
 from demyjpy.lookups.clients import client_of
-from demyjpy.lookups.guard import TIMEOUT, Guard, RefusedError
+from demyjpy.lookups.guard import TIMEOUT, Guard, RefusedError, UnansweredError
 from demyjpy.questions import Question, check_seconds
 
 __all__ = ["Programs", "RunProgram"]
@@ -29,7 +30,7 @@ class Programs:
 
     ``pool``: programs at once. ``timeout``: seconds for one that says nothing else. The other options
     are those of `demyjpy.lookups.guard.Guard`. Each program has a circuit breaker of its own, which
-    counts when it cannot be started, and when it does not end.
+    opens if it is not there: what hangs may do so because of one mail.
     """
 
     def __init__(self, *, pool: int = POOL, timeout: float = TIMEOUT, **breaker: Any) -> None:
@@ -45,7 +46,14 @@ class Programs:
         self, command: tuple[str, ...], given: bytes, seconds: float | None
     ) -> tuple[int, bytes, bytes]:
         """The exit status of a program, and what it wrote. Errors as of `Guard.ask`."""
-        return await self._guard.ask(command[0], lambda: _run(command, given), seconds=seconds)
+
+        async def is_there() -> None:
+            if shutil.which(command[0], path=_PATH) is None:
+                raise UnansweredError("no such program")
+
+        return await self._guard.ask(
+            command[0], lambda: _run(command, given), is_alive=is_there, seconds=seconds
+        )
 
 
 async def _run(command: tuple[str, ...], given: bytes) -> tuple[int, bytes, bytes]:

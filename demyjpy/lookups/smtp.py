@@ -62,7 +62,7 @@ class RecipientProbe(Question, pure=True, remember_for=REMEMBERED):
         _accepted("HELO", code, text)
         _accepted("MAIL FROM:<>", *await _say(reader, writer, "MAIL FROM:<>"))
         code, text = await _say(reader, writer, f"RCPT TO:<{self.address}>")
-        if not 500 <= code < 600:
+        if code < 500:
             _accepted("RCPT", code, text)
         writer.write(b"QUIT\r\n")
         return code, text

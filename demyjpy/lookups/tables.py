@@ -5,10 +5,9 @@ are stand in `demyjpy.lookups.postfix_maps`.
 """
 
 from collections.abc import Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
-from threading import Lock
 from typing import Any, Final, get_args
 
 from attrs import field, frozen
@@ -16,9 +15,11 @@ from attrs import field, frozen
 from demyjpy.context import Context
 from demyjpy.errors import HandlerError, TableError, describe
 from demyjpy.facts import now
-from demyjpy.lookups.postfix_maps import POSTMAP, Command, Opened, check_table_name, open_table
+from demyjpy.lookups.clients import client_of
+from demyjpy.lookups.postfix_maps import POSTMAP, Command, Opened, check_table_name
 from demyjpy.lookups.tables_rows import Terms, share_of
 from demyjpy.lookups.tables_search import Search, keys_to_try
+from demyjpy.lookups.tables_shared import SHARED
 from demyjpy.questions import Question
 
 __all__ = ["LONGEST_KEY", "RESOURCE", "Lookup", "OpenTables", "Tables", "look_up"]
@@ -28,6 +29,8 @@ RESOURCE: Final = "tables"
 
 LONGEST_KEY: Final = 10_000
 """Characters of a key."""
+
+_EXAMPLE: Final = 'Tables({"clients": "cidr:/etc/postfix/clients"})(settings)'
 
 
 def _key(given: Any) -> str:
@@ -53,10 +56,10 @@ class Lookup(Question, pure=True):
     mail address and its parts, as access(5) does; ``"host"`` for the name or address of a client;
     ``"virtual"`` for an address as virtual(5) does. ``dotted``: a parent domain stands in the table as
     ``.example.org``. ``delimiter``: what begins an address extension, as ``+``. ``day``: today, for rows
-    with ``until=``; `look_up` fills it in.
+    with ``until=``; `look_up` fills it in. ``using``: the name of the resource.
 
-    It fails if the table is not declared, and for a key of more than `LONGEST_KEY` characters.
-    `HandlerError` for a field of another kind.
+    `HandlerError` if the resource is not declared, and for a field of another kind. `TableError` if the
+    table is not in it, and for a key of more than `LONGEST_KEY` characters: then the answer is `Failed`.
     """
 
     table: str
@@ -65,17 +68,12 @@ class Lookup(Question, pure=True):
     dotted: bool = field(default=False, kw_only=True)
     delimiter: str = field(default="", kw_only=True)
     day: str = field(default="", kw_only=True)
+    using: str = field(default=RESOURCE, kw_only=True)
     examples = (None, "OK", "REJECT")
 
     def perform(self, resources: Mapping[str, Any]) -> str | None:
         """Look into the table, and load it again first if its file has changed."""
-        tables = resources.get(RESOURCE)
-        if not isinstance(tables, OpenTables):
-            raise TableError(
-                f'expected the filter to declare resources={{"{RESOURCE}": Tables({{...}})}}, got '
-                f"{describe(tables)}"
-            )
-        return tables.find(self)
+        return client_of(resources, self.using, OpenTables, example=_EXAMPLE).find(self)
 
 
 def look_up(
@@ -86,6 +84,7 @@ def look_up(
     search: Search = "key",
     dotted: bool = False,
     delimiter: str = "",
+    using: str = RESOURCE,
 ) -> Lookup:
     """A `Lookup` with the day of the packet at hand, in UTC, by `now`."""
     when: datetime = now(ctx)
@@ -96,6 +95,7 @@ def look_up(
         dotted=dotted,
         delimiter=delimiter,
         day=when.date().isoformat(),
+        using=using,
     )
 
 
@@ -140,15 +140,6 @@ def _tables(given: Any) -> Mapping[str, str]:
     return {name: check_table_name(table) for name, table in given.items()}
 
 
-class _Shared:
-    """What is open for all filters that declare the same `Tables`."""
-
-    def __init__(self) -> None:
-        self.lock = Lock()
-        self.holders = 0
-        self.opened: OpenTables | None = None
-
-
 @frozen(eq=False)
 class Tables:
     """Tables by name, as a resource of a filter: ``resources={"tables": Tables({...})}``.
@@ -157,31 +148,18 @@ class Tables:
     ``postmap``: the command for kinds that are not read here.
 
     A filter is not loaded if one of its tables cannot be: `TableError` says file, line and why. Filters
-    of one process that declare the same object share its tables; they are loaded once.
+    of one process that name the same file share the table; it is loaded once.
     """
 
     tables: Mapping[str, str] = field(converter=_tables)
-    postmap: Command = (POSTMAP,)
-    _shared: _Shared = field(factory=_Shared, init=False, repr=False)
-
-    def __call__(self, settings: Mapping[str, Any]) -> AbstractContextManager[OpenTables]:
-        """Open them, if nobody has; the settings are not used."""
-        return self._open()
+    postmap: Command = field(default=(POSTMAP,), converter=tuple)
 
     @contextmanager
-    def _open(self) -> Generator[OpenTables, None, None]:
-        shared = self._shared
-        with shared.lock:
-            if shared.opened is None:
-                shared.opened = OpenTables(
-                    {name: open_table(table, self.postmap) for name, table in self.tables.items()}
-                )
-            opened = shared.opened
-            shared.holders += 1
-        try:
-            yield opened
-        finally:
-            with shared.lock:
-                shared.holders -= 1
-                if not shared.holders:
-                    shared.opened = None
+    def __call__(self, settings: Mapping[str, Any]) -> Generator[OpenTables, None, None]:
+        """Open them; the settings are not used."""
+        with ExitStack() as stack:
+            opened = {}
+            for name, table in self.tables.items():
+                opened[name] = SHARED.take(table, self.postmap)
+                stack.callback(SHARED.give_back, table, self.postmap)
+            yield OpenTables(opened)

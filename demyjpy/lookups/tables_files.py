@@ -60,6 +60,17 @@ class FileTable:
         self._refused: _Signature | None = None
         self._looked = clock()
 
+    def renew(self) -> None:
+        """Load the file now if it is not the one that was loaded; `TableError` if it cannot be."""
+        with self._lock:
+            try:
+                found = Path(self._path).stat()
+            except OSError as error:
+                raise TableError(_why(self._path, error)) from error
+            if _signature(found) != self._signature:
+                self._signature, self._table = self._read()
+                self._refused, self._told = None, ""
+
     def find(self, keys: tuple[str, ...], holds: Holds) -> str | None:
         """The result for the first of these keys that has one."""
         table = self._current()
@@ -136,9 +147,7 @@ class FileTable:
         except RowError as error:
             raise TableError(f"{self._path}:{error.line}: {error.why}") from error
         except ImportError as error:
-            raise TableError(
-                f'expected RE2 for {self._path}, got none: pip install "demyjpy[tables]"'
-            ) from error
+            raise TableError(f"{path}: {error}") from error
         except OSError as error:
             raise TableError(_why(self._path, error)) from error
 

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from attrs import define, field, frozen
 
+from demyjpy.lookups.clients import library
 from demyjpy.lookups.tables_networks import keyword
 from demyjpy.lookups.tables_posix import PatternError, for_re2
 from demyjpy.lookups.tables_rows import (
@@ -183,8 +184,7 @@ def _take_pattern(text: str) -> tuple[_Pattern, str]:
 
 
 def _compiled(pattern: str, is_match: bool, *, ignore_case: bool, newline: bool) -> _Pattern:
-    import re2  # noqa: PLC0415  # an extra, and only this needs it
-
+    re2 = library("google-re2", "tables", "re2")
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
     options.longest_match, options.log_errors, options.max_mem = True, False, _MEMORY

@@ -1,6 +1,7 @@
 """Filters that are functions of settings, on the command line: ``FILE:make=TABLE --settings FILE``."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -325,3 +326,14 @@ def test_a_capsule_becomes_a_test_that_loads_the_settings(
     with pytest.raises(AssertionError):
         cast("Callable[[], None]", namespace[name])()
     assert run(*capsule, *settings)[::2] == (2, "demyjpy capsule: --settings needs --filter\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_run_reads_settings_as_the_user_that_it_becomes(run: Run, rules: Write) -> None:
+    """At the start, too: else SIGHUP could not read them again."""
+    Path("rules.toml").chmod(0o600)
+    options = ("--settings", "rules.toml", "--user", "nobody", "--listen", "inet:0@127.0.0.1")
+    status, output, errors = run("run", "rules.py:make", *options)
+    assert (status, output) == (2, "")
+    assert "expected settings in rules.toml, got: Permission denied" in errors
+    assert os.geteuid() == 0

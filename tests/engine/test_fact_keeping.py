@@ -135,3 +135,22 @@ def test_a_second_session_on_the_socket_knows_nothing_of_the_first():
         ("client.example [192.0.2.1]", "client.example", "alice@example.org", 0),
         ("localhost", None, "alice@example.org", 0),
     ]
+
+
+def test_on_the_hot_path_recipients_stand_when_their_event_is_over():
+    """Each read has its answer there, and the next message begins anew."""
+    seen: list[tuple[str, ...]] = []
+    handlers = define_event_handlers(facts={"recipients"})
+
+    def look(event: Any, ctx: Context) -> Context:
+        seen.append(tuple(one.address for one in recipients(ctx)))
+        return ctx
+
+    for name in ("mail", "recipient", "end_of_message"):
+        handlers.add(name, look)
+    line = Line(open_connection(Setup(as_on_connect(handlers)), "s"))
+    line.receive_data(join_frame(*offer()))
+    for one in (*MESSAGE, MAIL, RCPT):
+        assert line.receive_data(join_frame(*one)) is not None
+    both = ("bob@example.org", "carol@example.org")
+    assert seen == [(), (), both[:1], both, (), ()]

@@ -6,7 +6,6 @@ Each is a child of the test and is stopped by its own pid. They are unpacked by
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -29,6 +28,8 @@ from tests.integration.ports import free_port, wait_until
 def need(name: str) -> pytest.MarkDecorator:
     """Skips a module if the server is not there, which is a failure with ``DEMYJPY_NO_SKIPS``."""
     reason = fetch_servers.what_is_missing(name)
+    if name == "postgresql" and os.geteuid() != 0:
+        reason = "only root can start it as another user"
     told = f"{reason}: run `python -m tests.integration.fetch_servers`"
     return pytest.mark.skipif(reason is not None, reason=told)
 
@@ -169,29 +170,25 @@ def with_client(client: Callable[[], Any], main: Callable[[Any], Awaitable[Any]]
     return asyncio.run(run())
 
 
-def as_nobody() -> dict[str, Any]:
-    """Options of a program that refuses to run as root."""
-    return {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
-
-
 @contextmanager
 def postgresql() -> Iterator[Server]:
     """A database server in which the user ``filter`` may do all."""
-    programs = fetch_servers.program("postgresql").parent
     port = free_port()
     with directory() as where:
-        if os.geteuid() == 0:
-            shutil.chown(where, "nobody", "nogroup")
-        subprocess.run(
-            [programs / "initdb", "-D", where / "data", "-A", "trust", "-U", "filter", "-N"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            cwd=where,
-            **as_nobody(),
+        template = fetch_servers.database_template()
+        subprocess.run(["cp", "-a", template, where / "data"], check=True)  # with its owner
+        settings = (
+            "-F",
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "shared_buffers=1MB",
+            "-k",
+            where / "data",
         )
-        settings = ("-F", "-c", "listen_addresses=127.0.0.1", "-c", "shared_buffers=1MB", "-k", where)
         place = ("-D", where / "data", "-p", port)
-        with running("postgresql", *place, *settings, address=port, cwd=where, **as_nobody()) as server:
+        nobody = {"user": "nobody", "group": "nogroup"}
+        with running("postgresql", *place, *settings, address=port, cwd=where, **nobody) as server:
             yield server
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from demyjpy import Failed, Late
 from demyjpy.lookups.tables import Lookup
-from demyjpy.testing import Postfix, run, session
+from demyjpy.testing import Postfix, Sendmail, run, session
 from demyjpy.testing.server import serving
 from tests.test_samples import load
 
@@ -42,3 +42,12 @@ def test_access_puts_off_what_it_cannot_check(load: Any, outcome: Any) -> None:
     letter = session(client="192.0.2.7").mail("ann@example.org")
     result = run(load("access").handlers, letter, answers={Lookup: outcome})
     assert str(result.steps[2].outcome.reply) == "451 4.3.0 Access cannot be checked now"
+
+
+def test_access_knows_no_client_without_an_address(load: Any) -> None:
+    """Sendmail tells none for a program on its machine; the sender is looked up all the same."""
+    letter = session(client="").mail("ann@spam.example")
+    result = run(
+        load("access").handlers, letter, answers={Lookup: lambda one: one.key or None}, mta=Sendmail()
+    )
+    assert str(result.steps[2].outcome.reply) == "550 5.7.1 <ann@spam.example>... ann@spam.example"

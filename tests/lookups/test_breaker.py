@@ -237,8 +237,6 @@ def test_one_question_whether_it_is_alive_is_enough():
         await hang()
 
     async def main(guard, clock):
-        go = asyncio.Event()
-        old = asyncio.create_task(fails(guard, waits_then_fails(go)))
         await fails(guard, is_alive=hangs)
         for _ in range(3):
             late = asyncio.create_task(guard.ask("a", hang, is_alive=hangs))
@@ -249,13 +247,30 @@ def test_one_question_whether_it_is_alive_is_enough():
         guard.close()  # which is no failure
         await turns()
         assert not guard._of("a").is_open
+
+    assert guarded(main) == []
+
+
+def test_what_was_asked_before_it_opened_is_not_asked_about():
+    """It is known by then; and the probe alone is to say more."""
+    asked = []
+
+    async def alive():
+        asked.append(1)
+
+    async def main(guard, clock):
+        go = asyncio.Event()
+        old = asyncio.create_task(fails(guard, waits_then_fails(go), is_alive=alive))
+        await turns()
         await fails(guard)
         await fails(guard)
         go.set()
         await old
-        assert guard._of("a").failures == 2
+        await turns()
+        assert guard._of("a").is_open
 
     assert len(guarded(main)) == 2
+    assert asked == []
 
 
 def test_work_within_work_takes_no_second_place():

@@ -92,6 +92,17 @@ def test_what_takes_too_long_is_killed_with_all_that_it_has_started(tmp_path):
         assert not is_running(pid)
 
 
+def test_a_mail_that_makes_a_program_hang_does_not_close_it_for_others():
+    """But one that is not there is not looked for again and again."""
+    hangs, missing = RunProgram(("sleep", "9"), timeout=0.01), RunProgram(("/no/such",))
+
+    async def main(programs):
+        return [await ask_once(one, {"programs": programs}) for one in (hangs, hangs, missing, missing)]
+
+    found = with_client(lambda: Programs(most_failures=1), main)
+    assert ["was not asked" in one.error for one in found] == [False, False, False, True]
+
+
 def test_too_much_output_is_a_failure():
     """The program is killed, and the memory is not filled."""
     found = outcome(RunProgram(("cat", "/dev/zero")))

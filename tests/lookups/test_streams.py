@@ -249,6 +249,24 @@ def test_clamd_that_hangs_up_or_talks_nonsense():
     assert "expected OK or FOUND of clamd at inet:" in asked(nonsense).error
 
 
+def test_nothing_more_is_sent_when_clamd_has_answered():
+    """Also if it reads on."""
+    message, read = spooled(20_000_000)
+
+    async def meet(reader, writer):
+        await reader.readexactly(9)
+        writer.write(b"stream: OK\0")
+        while await reader.read(1 << 20):
+            pass
+
+    async def main():
+        async with listening(meet) as address:
+            return await ask_once(ClamScan(message, address), {})
+
+    assert asyncio.run(main()) == Answered(None)
+    assert len(read) < 300
+
+
 # ------------------------------------------------------------------------------------------- sleep
 def test_a_tarpit_ties_up_nobody():
     """A thousand wait at the same time, in one thread; who goes away sooner is late."""

@@ -9,6 +9,7 @@ import pytest
 from demyjpy import answer, define_event_handlers, reject
 from demyjpy.errors import HandlerError, TableError
 from demyjpy.lookups.tables import LONGEST_KEY, Lookup, Tables, look_up
+from demyjpy.lookups.tables_shared import SharedTables
 from demyjpy.testing import Postfix, at_time, context, run, session
 from demyjpy.testing.server import serving
 
@@ -19,6 +20,7 @@ SCRIPT = (
     .message("Subject: x\n\n")
 )
 
+TRUE = ("true",)
 NIGHT = datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC)
 
 
@@ -71,7 +73,7 @@ def test_a_row_counts_until_its_day_is_over(tables):
         assert look_up(ctx, "blocked", key) == Lookup("blocked", key, day="2026-11-30")
     with pytest.raises(TableError, match=r"which has rows with until=, got none: ask with look_up"):
         ask(tables, "blocked", "new.example")
-    given = {"search": "host", "dotted": True, "delimiter": "+"}
+    given = {"search": "host", "dotted": True, "delimiter": "+", "using": "x"}
     assert look_up(ctx, "a", "b", **given) == Lookup("a", "b", day="2026-11-30", **given)
 
 
@@ -89,8 +91,8 @@ def test_a_question_that_cannot_be_answered_fails(tables):
         ask(tables, "x", "secret")
     with pytest.raises(TableError, match="a key of at most 10000 characters, got 10001"):
         ask(tables, "access", "x" * (LONGEST_KEY + 1))
-    with pytest.raises(TableError, match=r'resources=\{"tables": Tables\(\{...\}\)\}, got None'):
-        Lookup("access", "x").perform({})
+    with pytest.raises(HandlerError, match="the resource 'x' of the filter to be a OpenTables"):
+        Lookup("access", "x", using="x").perform({})
 
 
 @pytest.mark.parametrize(
@@ -110,12 +112,45 @@ def test_what_makes_no_sense_is_refused_when_it_is_made(make, why):
         make()
 
 
-def test_filters_share_the_tables_of_one_object(tables):
-    """They are loaded once, and dropped after the last filter; then they are loaded anew."""
-    with tables({}) as first, tables({}) as second:
-        assert first is second
-    with tables({}) as third:
-        assert third is not first
+def test_filters_share_a_table_of_the_same_name(tables):
+    """It is loaded once in a process, and ends after the last of them; then it is loaded anew."""
+    other = Tables({"mine": tables.tables["access"]})
+    with tables({}) as first, other({}) as second:
+        assert second._tables["mine"] is first._tables["access"]
+    with other({}) as third:
+        assert third._tables["mine"] is not first._tables["access"]
+    postmap = Tables(other.tables, postmap=["/usr/sbin/postmap"])
+    with other({}) as fourth, postmap({}) as fifth:
+        assert fourth._tables["mine"] is not fifth._tables["mine"]
+
+
+def test_who_opens_a_shared_table_gets_it_as_its_file_is_now(tables, tmp_path):
+    """So that a filter that is loaded again is not with rows from before; else it is not loaded."""
+    with tables({}) as first:
+        (tmp_path / "clients").write_text("10.0.0.0/8 now\n")
+        with tables({}) as second:
+            assert second.find(Lookup("clients", "10.0.0.1")) == "now"
+            (tmp_path / "clients").write_text("10.0.0.1/8 x\n")
+            with pytest.raises(TableError, match="clients:1"), tables({}):
+                pass
+        assert first.find(Lookup("clients", "10.0.0.1")) == "now"
+
+
+def test_a_table_that_does_not_open_is_held_by_nobody(tmp_path):
+    """Whoever comes next tries again."""
+    shared = SharedTables()
+    with pytest.raises(TableError):
+        shared.take(f"list:{tmp_path / 'no'}", TRUE)
+    assert shared._entries == {}
+
+
+def test_a_process_that_was_forked_opens_its_own():
+    """What its parent held is not its own."""
+    shared = SharedTables()
+    shared.take("inline:{a=b}", TRUE)
+    shared.renew()
+    with pytest.raises(KeyError):
+        shared.give_back("inline:{a=b}", TRUE)
 
 
 def test_a_table_that_cannot_be_loaded_is_an_error_that_harms_no_later_one(tables, tmp_path):

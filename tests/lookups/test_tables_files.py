@@ -252,5 +252,22 @@ def test_without_re2_the_error_says_what_to_install(site):
     def load(lines):
         raise ImportError("no module named re2")
 
-    with pytest.raises(TableError, match=r'expected RE2 for .*: pip install "demyjpy\[tables\]"'):
+    with pytest.raises(TableError, match=f"^{site.path}: no module named re2"):
         site.table(load)
+
+
+def test_a_table_is_renewed_at_once(site, caplog):
+    """Without waiting for a second, if its file has changed; one that cannot be loaded is an error."""
+    table = site.table()
+    table.renew()
+    site.write("a 2\n", age=0.1)
+    table.renew()
+    assert find(table) == "2"
+    site.write("a\n")
+    with pytest.raises(TableError, match=rf"^{site.path}:1: expected a key"):
+        table.renew()
+    site.path.unlink()
+    with pytest.raises(TableError, match="FileNotFoundError"):
+        table.renew()
+    assert find(table) == "2"
+    assert not caplog.messages

@@ -223,3 +223,10 @@ def test_a_network_that_is_none(run: Any) -> None:
     status, _, errors = run("run", BYTECOUNT, "--allow", "192.0.2.1/24")
     assert status == 2
     assert "expected a network such as 192.0.2.0/24: 192.0.2.1/24 has host bits set" in errors
+
+
+def test_relays_that_are_no_networks(run: Any) -> None:
+    """Are refused in one line, as one of several, too."""
+    status, _, errors = run("run", BYTECOUNT, "--trusted-relays", "192.0.2.0/24,relay.example")
+    assert status == 2
+    assert "expected networks such as 192.0.2.0/24,2001:db8::/32: 'relay.example'" in errors
