@@ -90,6 +90,11 @@ def network(client: Client | None) -> str:
     return str(ip_network((address, 24 if address.version == 4 else 64), strict=False))
 
 
+def keys_of(client: Client) -> dict[str, Any]:
+    """Under what a client may stand in the table; a name that is not verified is anybody's."""
+    return {"address": client.address, "name": client.name if client.is_verified else None}
+
+
 def make(
     *,
     dsn: str,
@@ -114,8 +119,7 @@ def make(
     )
 
     def in_table(event: Mail, ctx: Context) -> dict[str, Lookup]:
-        client = facts(ctx).client if clients else None
-        keys = {"address": client.address, "name": client.is_verified and client.name} if client else {}
+        keys = keys_of(facts(ctx).client or Client()) if clients else {}
         return {by: look_up(ctx, "clients", str(key), search="host") for by, key in keys.items() if key}
 
     @handlers.mail(asking=in_table, needs={"address", "name"})

@@ -39,9 +39,8 @@ BODIES = ["Hello Bob\n", "", "\n\n", "a \t b  \nx" + " " * 30 + "\n\n\n", "no en
 @pytest.mark.parametrize("body", BODIES)
 def test_what_it_signs_holds(settings: dict[str, Any], body: str) -> None:
     """The mail as it is delivered: any body, folded fields, spaces after the colon or none."""
-    head = (
-        "From: <ann@example.org>\nTo:bob@example.net,\n\tcarol@example.net\nSubject:  =?utf-8?q?x?=\n y"
-    )
+    head = "From: Ann <ann@example.org>\nTo:bob@example.net,\n\tcarol@example.net\n"
+    head += "Subject:  =?utf-8?q?x?= \n y"
     result = played(settings, sent(USER, f"{head}\nDate: now\n\n{body}".encode("latin-1")))
     assert is_good(result.delivered)
     assert not is_good(result.delivered.replace(b"Subject:", b"Subject: Money"))

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from demyjpy import Count, Failed, Late, SettingsError
+from demyjpy import Client, Count, Failed, Late, SettingsError
 from demyjpy.lookups.redis import Redis, RedisRead
 from demyjpy.lookups.sqlite import Sqlite
 from demyjpy.lookups.tables import Lookup
 from demyjpy.testing import Postfix, run, run_job, session
 from demyjpy.testing.server import serving
-from samples.filters.greylisting import SETUP, FirstTry, in_redis, in_sqlite, make
+from samples.filters.greylisting import SETUP, FirstTry, in_redis, in_sqlite, keys_of, make
 from tests.lookups.servers import need, redis_server
 from tests.samples.page_filters import check, filter_of_page
 
@@ -122,6 +122,12 @@ def test_known_clients_do_not_wait():
     for outcome in (Failed("no file"), Late()):
         answers = {FirstTry: AT, Lookup: outcome}
         assert not run(make, named, answers=answers, settings=FILTER | known, clock=START).is_delivered
+
+
+def test_a_name_that_is_not_verified_is_none():
+    """Whoever owns an address can give it the name of another."""
+    assert keys_of(Client("x", "outlook.com", True)) == {"address": "x", "name": "outlook.com"}
+    assert keys_of(Client("x", "outlook.com", False)) == {"address": "x", "name": None}
 
 
 def test_it_can_be_tried():
