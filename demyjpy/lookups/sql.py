@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 from attrs import field, frozen
 from pyrsistent import PMap, pmap
 
+from demyjpy.declarations import EFFECT_KEY
 from demyjpy.lookups.clients import client_of
 from demyjpy.lookups.guard import RefusedError
 from demyjpy.questions import Question
@@ -61,8 +62,8 @@ async def _execute(
         example='Sqlite("/var/lib/filter.db")',
     )
     parameters = question.parameters
-    if ":effect_key" in question.statement and "effect_key" in resources:
-        parameters = parameters.set("effect_key", resources["effect_key"])
+    if f":{EFFECT_KEY}" in question.statement and EFFECT_KEY in resources:
+        parameters = parameters.set(EFFECT_KEY, resources[EFFECT_KEY])
     found = await database.execute(question.statement, parameters, question.most, is_read=is_read)
     if isinstance(found, int):
         return found
