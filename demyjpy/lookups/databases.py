@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 from demyjpy.errors import HandlerError
 from demyjpy.lookups.clients import library
 from demyjpy.lookups.guard import TIMEOUT, Guard, RefusedError, UnansweredError
+from demyjpy.lookups.sql import check_rows
 
 __all__ = ["Databases"]
 
@@ -72,9 +73,10 @@ class Databases:
             async with self._engine.connect() as connection:
                 if is_read:  # what is not committed is rolled back
                     async with connection.stream(text, parameters) as result:
-                        return tuple(map(tuple, await result.fetchmany(most + 1)))
+                        return check_rows(await result.fetchmany(most + 1), most)
                 result = await connection.execute(text, parameters)
-                changed = tuple(map(tuple, result.fetchmany(most + 1))) if result.returns_rows else None
+                has_rows = result.returns_rows
+                changed = check_rows(result.fetchmany(most + 1), most) if has_rows else None
                 await connection.commit()
                 return max(0, result.rowcount) if changed is None else changed
         except Exception as error:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from attrs import field, frozen
 from pyrsistent import PMap, pmap
 
+from demyjpy.declarations import EFFECT_KEY
 from demyjpy.errors import HandlerError, describe
 from demyjpy.lookups.clients import client_of, library
 from demyjpy.lookups.guard import TIMEOUT, Guard, RefusedError, UnansweredError
@@ -73,18 +74,29 @@ class Http:
         await self._client.aclose()
 
     async def send(
-        self, method: str, segments: tuple[str, ...], query: Mapping[str, Any], **content: Any
+        self,
+        method: str,
+        segments: tuple[str, ...],
+        query: Mapping[str, Any],
+        *,
+        must_succeed: bool = False,
+        **content: Any,
     ) -> dict[str, Any]:
-        """The status of an answer, its media type and its body. Errors as of `Guard.ask`."""
+        """The status of an answer, its media type and its body. Errors as of `Guard.ask`.
+
+        ``must_succeed``: `RefusedError` for any status but 2xx.
+        """
+
+        async def ask() -> dict[str, Any]:
+            found = await self._send(method, segments, query, **content)
+            if must_succeed and found["status"] // 100 != 2:  # RFC 9110, 15.3
+                raise RefusedError(f"expected a status of 2xx, got {found['status']}")
+            return found
 
         async def alive() -> None:
             await self._send("GET", self._health or (), {})
 
-        return await self._guard.ask(
-            self._server,
-            lambda: self._send(method, segments, query, **content),
-            is_alive=None if self._health is None else alive,
-        )
+        return await self._guard.ask(self._server, ask, is_alive=None if self._health is None else alive)
 
     async def _send(
         self, method: str, segments: tuple[str, ...], query: Mapping[str, Any], **content: Any
@@ -164,6 +176,8 @@ class HttpPost(Question):
     """What a service answers to POST; it may be an effect, too. See `HttpGet`.
 
     ``content``: bytes, a text, or a `Message`, sent from where it lies. ``type``: its media type.
+    As an effect, any status but 2xx is a failure, and the key of the effect is sent in the field
+    ``Idempotency-Key``, in quotes (draft-ietf-httpapi-idempotency-key-header).
     """
 
     segments: tuple[str, ...] = field(default=(), converter=_as_segments)
@@ -180,8 +194,14 @@ class HttpPost(Question):
         if isinstance(content, Message):
             headers["Content-Length"] = str(content.size)
             content = message_pieces(content)
+        is_effect = EFFECT_KEY in resources
+        if is_effect:
+            headers["Idempotency-Key"] = f'"{resources[EFFECT_KEY]}"'
         return await _client(resources, self.using).send(
-            "POST", self.segments, self.query, content=content, headers=headers
+            *("POST", self.segments, self.query),
+            must_succeed=is_effect,
+            content=content,
+            headers=headers,
         )
 
 

@@ -128,9 +128,28 @@ class PostmapTable:
         if fatal or done.returncode not in (0, 1) or len(done.stdout) > _LARGEST:
             got = fatal[1][:200] if fatal else f"exit status {done.returncode}"
             raise TableError(f"expected an answer from {self.command[0]} for {self.name}, got: {got}")
+        return self._results(keys, done.stdout.decode("utf-8", "surrogateescape"))
+
+    def _results(self, keys: tuple[str, ...], shown: str) -> dict[str, str]:
+        """The results by their keys, of lines of key, tab and result. Key and result may have tabs, too.
+
+        `TableError` if a line may answer two keys: who sends a mail could choose the wrong one.
+        """
+        tabs, asked = {key.count("\t") for key in keys}, frozenset(keys)
         found: dict[str, str] = {}
-        for line in done.stdout.decode("utf-8", "surrogateescape").split("\n"):
-            key, tab, result = line.partition("\t")
-            if tab:
+        for line in shown.split("\n"):
+            cuts = [parts for n in tabs if len(parts := _cut(line, n)) == 2 and parts[0] in asked]
+            if len(cuts) > 1:
+                raise TableError(
+                    f"expected keys for {self.name} of which none begins with another and a tab, got "
+                    "such keys: what postmap prints for them cannot be told apart"
+                )
+            for key, result in cuts:
                 found.setdefault(key, result)
         return found
+
+
+def _cut(line: str, tabs: int) -> tuple[str, ...]:
+    """What stands before and behind the tab that follows so many tabs; one text if there is none."""
+    parts = line.split("\t", tabs + 1)
+    return ("\t".join(parts[:-1]), parts[-1]) if len(parts) == tabs + 2 else (line,)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final, Self
 
 from attrs import field, frozen
 
+from demyjpy.declarations import EFFECT_KEY
 from demyjpy.errors import HandlerError, describe
 from demyjpy.lookups.clients import client_of
 from demyjpy.lookups.guard import TIMEOUT, Guard, RefusedError, UnansweredError
@@ -132,7 +133,7 @@ class RunProgram(Question):
     may be of a mail: without ``--`` before them, one that begins with ``-`` is an error. There is no
     shell. ``given``: its standard input. Output is bytes, at most `MOST_OUTPUT`. After ``timeout``
     seconds it is killed, with all that it has started. Its environment is ``PATH`` and ``LANG``.
-    ``using``: the name of the resource.
+    ``using``: the name of the resource. It may be an effect, too: then any status but 0 is a failure.
     """
 
     command: tuple[str, ...] = field(converter=_command)
@@ -154,10 +155,12 @@ class RunProgram(Question):
             )
 
     async def perform(self, resources: Mapping[str, Any]) -> dict[str, Any]:
-        """Run it. `RefusedError` if a signal has ended it."""
+        """Run it. `RefusedError` if a signal has ended it, or an effect has another status than 0."""
         programs = client_of(resources, self.using, Programs, Programs)
         command = (*self.command, *self.arguments)
         status, output, errors = await programs.run(command, self.given, self.timeout)
         if status < 0:
             raise RefusedError(f"{command[0]} was ended by signal {-status}")
+        if status and EFFECT_KEY in resources:
+            raise RefusedError(f"expected {command[0]} to end with status 0, got {status}")
         return {"status": status, "output": output, "errors": errors}

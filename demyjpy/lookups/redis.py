@@ -122,7 +122,12 @@ def _command(given: Any) -> tuple[Any, ...]:
             raise HandlerError(
                 f"expected arguments that are texts, bytes or numbers, got {describe(one)}"
             )
-    name = str(given[0]).upper()
+    name = given[0].upper() if isinstance(given[0], str) else ""
+    if name.split() != [name]:  # redis-py would make several words of it: a name and arguments
+        raise HandlerError(
+            'expected the name of a command in one word, and its arguments behind it, as in ("get", '
+            f"key), got {describe(given[0])}"
+        )
     if name in REFUSED:
         raise HandlerError(f"expected a command that leaves its connection as it was, got {name}")
     return (name, *given[1:])

@@ -4,12 +4,13 @@ Parameters are always bound, never pasted into a statement. Who writes a questio
 whether it changes something: what `SqlRead` has done is rolled back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 from attrs import field, frozen
 from pyrsistent import PMap, pmap
 
+from demyjpy.declarations import EFFECT_KEY
 from demyjpy.lookups.clients import client_of
 from demyjpy.lookups.guard import RefusedError
 from demyjpy.questions import Question
@@ -28,9 +29,16 @@ class Database(Protocol):
     ) -> tuple[tuple[Any, ...], ...] | int:
         """The rows of a statement, or how many it has changed if it has none.
 
-        One more than ``most`` rows are not fetched. `UnansweredError` if the database cannot be asked
-        now, `RefusedError` if it refuses the statement.
+        `UnansweredError` if the database cannot be asked now, `RefusedError` if it refuses the statement
+        or if there are more than ``most`` rows (`check_rows`). After an error nothing of it is kept.
         """
+
+
+def check_rows(rows: Sequence[Any], most: int) -> tuple[tuple[Any, ...], ...]:
+    """These rows as tuples; `RefusedError` if they are more than ``most``. Call it before the commit."""
+    if len(rows) > most:
+        raise RefusedError(f"expected at most {most} rows (most=), got more: give the statement a limit")
+    return tuple(map(tuple, rows))
 
 
 def _frozen(parameters: Mapping[str, Any]) -> PMap[str, Any]:
@@ -54,15 +62,11 @@ async def _execute(
         example='Sqlite("/var/lib/filter.db")',
     )
     parameters = question.parameters
-    if ":effect_key" in question.statement and "effect_key" in resources:
-        parameters = parameters.set("effect_key", resources["effect_key"])
+    if f":{EFFECT_KEY}" in question.statement and EFFECT_KEY in resources:
+        parameters = parameters.set(EFFECT_KEY, resources[EFFECT_KEY])
     found = await database.execute(question.statement, parameters, question.most, is_read=is_read)
     if isinstance(found, int):
         return found
-    if len(found) > question.most:
-        raise RefusedError(
-            f"expected at most {question.most} rows (most=), got more: give the statement a limit"
-        )
     return tuple(tuple(map(plain, row)) for row in found)
 
 
@@ -90,7 +94,8 @@ class SqlRead(Question, pure=True):
 class SqlWrite(Question):
     """A statement that changes something: a question, or an effect (``do(ctx, SqlWrite(...))``).
 
-    The answer is what it returns (``returning``), as of `SqlRead`, else how many rows it has changed.
+    The answer is what it returns (``returning``), as of `SqlRead`, else how many rows it has changed. If
+    it returns more than ``most`` rows it fails, and what it has changed is rolled back.
     In an effect ``:effect_key`` is bound to the key of that effect (docs/effects.md).
     """
 

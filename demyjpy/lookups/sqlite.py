@@ -5,10 +5,12 @@ Statements run in threads, so that a locked or slow file holds up nobody else.
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from functools import partial
 from typing import Any, Final, Self, TypeAlias
 
 from demyjpy.lookups.guard import TIMEOUT, Guard, RefusedError, UnansweredError
+from demyjpy.lookups.sql import check_rows
 from demyjpy.lookups.thread_connections import ThreadConnections
 
 __all__ = ["Sqlite"]
@@ -91,9 +93,9 @@ def _run(
     """In a thread. A connection that comes back has no open transaction."""
     connection.execute("begin" if is_read else "begin immediate")
     try:
-        cursor = connection.execute(statement, parameters)
-        found = tuple(cursor.fetchmany(most + 1)) if cursor.description else max(0, cursor.rowcount)
-        cursor.close()
+        with closing(connection.execute(statement, parameters)) as cursor:
+            has_rows = cursor.description is not None
+            found = check_rows(cursor.fetchmany(most + 1), most) if has_rows else max(0, cursor.rowcount)
         if not is_read:
             connection.execute("commit")
         return found

@@ -258,5 +258,7 @@ def test_postmap_answers_for_other_kinds(site):
     assert find(inline, "ann@example.org") == "a b"
     assert find(inline, "-q") == "x"
     assert find(inline, "carol") is None
+    site.path.write_text("/@evil/ REJECT\n")
+    assert find(f"regexp:{site.path}", '"a\tb"@evil') == "REJECT"
     with pytest.raises(TableError, match="expected an answer from env for nokind:/x, got: "):
         find("nokind:/x", "x")

@@ -61,7 +61,7 @@ def test_a_service_that_crashes_comes_back(server):
     assert "no answer within 0.2 s" in silent.error
 
 
-def answered(answer, *questions, **options):
+def answered(answer, *questions, more=None, **options):
     """What becomes of questions to a service that answers with these bytes, and its requests."""
     requests = []
 
@@ -76,7 +76,7 @@ def answered(answer, *questions, **options):
         async with listening(meet) as address:
             port = address.partition(":")[2].partition("@")[0]
             async with Http(f"http://127.0.0.1:{port}/v1", **options) as http:
-                return [await ask_once(one, {"http": http}) for one in questions]
+                return [await ask_once(one, {"http": http, **(more or {})}) for one in questions]
 
     return asyncio.run(main()), requests
 
@@ -125,6 +125,27 @@ def test_what_is_no_answer(answer, said):
     """A proxy without its server, something else than HTTP, too much, what cannot be decoded."""
     (found,), _ = answered(answer, HttpGet())
     assert said in found.error
+
+
+def test_an_effect_is_done_when_the_service_says_so():
+    """Any other status is a failure, which says nothing against the service; each try has the key."""
+
+    def answer(head):
+        line = head.partition(b" HTTP")[0].rpartition(b"/")[2]
+        return status(line + b" x")
+
+    posts = [HttpPost((str(one),), "private") for one in (200, 204, 302, 401, 404, 429, 500)]
+    found, requests = answered(answer, *posts, most_failures=1, more={"effect_key": "7f.1"})
+    assert [one.value["status"] for one in found[:2]] == [200, 204]
+    for one, code in zip(found[2:], (302, 401, 404, 429, 500), strict=True):
+        assert one.error.startswith("RefusedError: http http://127.0.0.1:")
+        assert one.error.endswith(f": expected a status of 2xx, got {code}")
+    assert [fields[b"idempotency-key"] for _, fields, _ in requests] == [b'"7f.1"'] * 7
+    (found,), ((_, fields, _),) = answered(answer, posts[3])
+    assert found.value["status"] == 401
+    assert b"idempotency-key" not in fields
+    (found,), _ = answered(answer, HttpGet(("404",)), more={"effect_key": "7f.1"})
+    assert found.value["status"] == 404  # an effect may look something up
 
 
 def test_redirects_are_answers():

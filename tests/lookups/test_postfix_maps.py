@@ -123,3 +123,23 @@ def test_a_key_is_one_line(key):
     """Else it would be two questions."""
     with pytest.raises(TableError, match="a key for postmap in one line"):
         PostmapTable("ldap:/x", ("/no/postmap",)).find((key,), always)
+
+
+def test_a_key_may_have_tabs():
+    """Else a sender with one would get past a table of patterns."""
+    rejects = program(
+        "import sys; [print(f'{key}\\tREJECT\\tx') for key in sys.stdin.read().split('\\n') if key]"
+    )
+    table = PostmapTable("pcre:/x", rejects)
+    assert table.find(('"a\tb"@x',), always) == table.find(("a",), always) == "REJECT\tx"
+    table = PostmapTable("ldap:/x", program(ANSWERS))
+    assert table.find(('"a\tb"@x', "a\t", "b"), always) == "1"
+
+
+def test_a_line_that_answers_two_keys_is_a_failure():
+    """A sender could choose which: the first part has a result, or the longer key has another."""
+    says = program("import sys; 'b' in sys.stdin.read() and print('a', 'b', 'OK', sep='\\t')")
+    table = PostmapTable("ldap:/x", says)
+    with pytest.raises(TableError, match="keys for ldap:/x of which none begins with another and a tab"):
+        table.find(("a\tb", "a"), always)
+    assert table.find(("a\tb", "c"), always) == "OK"

@@ -26,6 +26,14 @@ def test_a_program_says_what_it_has_to_say():
     ]
 
 
+def test_an_effect_that_fails_is_not_done():
+    """So that it is tried again; what the program wrote may be of a mail, and stays out of the log."""
+    fails, resources = RunProgram(("sh", "-c", "echo private >&2; exit 3")), {"effect_key": "7f.1"}
+    found = outcome(fails, resources)
+    assert found == Failed("RefusedError: expected sh to end with status 0, got 3")
+    assert outcome(RunProgram(("true",)), resources) == said()
+
+
 def test_it_need_not_read_its_input():
     """That it ends before is no failure."""
     assert outcome(RunProgram(("true",), given=b"x" * 1_000_000)) == said()

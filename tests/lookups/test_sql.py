@@ -116,6 +116,15 @@ def test_more_rows_than_wanted_are_a_failure(client):
     assert found[1] == Answered(((1,), (2,), (3,)))
 
 
+def test_what_returns_too_many_rows_changes_nothing(client):
+    """Else an effect would be done each time that it is tried again."""
+    twice = "insert into t (name) values ('a'), ('b') returning name"
+    found = answers(client, SqlWrite(twice, most=1), SqlRead("select * from t"), SqlWrite(twice, most=2))
+    assert "RefusedError: sql" in found[0].error
+    assert "expected at most 1 rows (most=), got more" in found[0].error
+    assert found[1:] == [Answered(()), Answered((("a",), ("b",)))]
+
+
 def test_questions_at_once_have_connections_of_their_own(client):
     """As many as the pool has; the others wait their turn, and none is lost."""
 
