@@ -6,7 +6,7 @@ import pytest
 
 from demyjpy import Failed, Late
 from demyjpy.lookups.dns import Dns
-from demyjpy.testing import Postfix, Sendmail, check_filter, run, session
+from demyjpy.testing import Postfix, run, session
 from demyjpy.testing.server import serving
 from tests.lookups.servers import need, unbound
 from tests.samples.keys import PUBLIC, sign
@@ -156,11 +156,6 @@ def test_a_server_has_a_name() -> None:
     """It goes into the field as it is."""
     with pytest.raises(ValueError, match="the name of a host"):
         filters.make(server="mx; dkim=pass")
-
-
-def test_it_keeps_the_promises_of_a_filter() -> None:
-    """Nothing leaks, merging changes nothing, no answer breaks it."""
-    check_filter(filters.make, settings=SETTINGS, mta=Sendmail(), max_examples=1)
 
 
 @need("unbound")

@@ -6,7 +6,7 @@ import pytest
 
 from demyjpy import Failed, Late
 from demyjpy.lookups.streams import ClamScan
-from demyjpy.testing import Postfix, Sendmail, check_filter, run
+from demyjpy.testing import Postfix, run
 from demyjpy.testing.server import serving
 from tests.lookups.servers import clamd, need
 from tests.samples.pages import CLIENT, HELLO, sample, sent, settings_of
@@ -46,11 +46,6 @@ def test_what_is_too_large() -> None:
     large = played("x", limit=50)
     assert (large.reply.code, large.asked) == (552, ())
     assert played("x", limit=50, unscanned="accept").is_delivered
-
-
-def test_it_keeps_the_promises_of_a_filter() -> None:
-    """Nothing leaks, merging changes nothing, no answer breaks it."""
-    check_filter(make, settings=SETTINGS, mta=Sendmail(), max_examples=1)
 
 
 @need("clamav")

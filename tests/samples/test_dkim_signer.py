@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from demyjpy import Failed, HandlerError, Late, Message, become, define_event_handlers, merge_handlers
-from demyjpy.testing import Postfix, Sendmail, check_filter, run, session
+from demyjpy.testing import Postfix, Sendmail, run, session
 from demyjpy.testing.server import serving
 from tests.samples.keys import PRIVATE, is_good
 from tests.samples.pages import CLIENT, HELLO, USER, sample, sent, settings_of
@@ -137,8 +137,3 @@ def test_it_serves(settings: dict[str, Any], driver: Any) -> None:
     options = {"driver": driver, "mta": Postfix(), "settings": settings, "spool": 1000}
     with serving(filters.make, **options) as server:
         assert is_good(server.run(sent(USER, content)).delivered)
-
-
-def test_it_keeps_the_promises_of_a_filter(settings: dict[str, Any]) -> None:
-    """Nothing leaks, merging changes nothing, no answer breaks it."""
-    check_filter(filters.make, settings=settings, mta=Postfix(), max_examples=1)

@@ -1,0 +1,49 @@
+"""The filters of `samples/filters/` in one chain, as a postmaster runs them."""
+
+from typing import Any
+
+import pytest
+
+from demyjpy import Late, merge_handlers
+from demyjpy.lookups.dns import Dns
+from demyjpy.lookups.streams import ClamScan
+from demyjpy.testing import Postfix, check_filter, run
+from tests.samples.keys import PRIVATE, is_good
+from tests.samples.pages import CLIENT, USER, sample, sent, settings_of
+
+NAMES = ("authentication_results", "attachments", "clamd_scanner", "disclaimer", "dkim_signer")
+MODULES = {name: sample(name) for name in NAMES}
+PAGES = {name: "filter-" + name.replace("_", "-") for name in NAMES}
+
+
+def chain() -> Any:
+    """All of them, with the settings of their pages: what signs stands last."""
+    return merge_handlers(
+        **{name: one.make(**settings_of(PAGES[name])) for name, one in MODULES.items()}
+    )
+
+
+def test_each_does_its_part() -> None:
+    """Mail of a user is signed with the disclaimer in it, that from outside is checked."""
+    keys = {"keys": {"example.org": PRIVATE.encode()}}
+    answers = {
+        MODULES["dkim_signer"].Sign: lambda question: question.perform(keys),
+        MODULES["authentication_results"].CheckSpf: "pass",
+        MODULES["authentication_results"].CheckDkim: Late(),
+        Dns: ("v=DMARC1; p=none",),
+        ClamScan: None,
+    }
+    own = run(chain(), sent(USER), mta=Postfix(), answers=answers)
+    assert b"registered in Exampletown" in own.delivered
+    assert is_good(own.delivered, "s2026._domainkey.example.org.")
+    other = run(chain(), sent(CLIENT), mta=Postfix(), answers=answers)
+    told = other.message.authentication_results()[0]
+    assert [told.get(one) for one in ("spf", "dkim", "dmarc")] == ["pass", "temperror", "pass"]
+    assert not other.message.is_signed
+
+
+@pytest.mark.parametrize("name", ["attachments", "clamd_scanner", "disclaimer"])
+def test_they_keep_the_promises_of_a_filter(name: str) -> None:
+    """Of those that are checked within seconds; so `demyjpy check --play` checks each of them."""
+    settings, slow = settings_of(PAGES[name]), ("chunks", "leaks", "order")
+    check_filter(MODULES[name].make, settings=settings, mta=Postfix(), max_examples=1, skip=slow)
