@@ -40,9 +40,12 @@ def at_once_for(setup: Setup, registry: Registry, dispatch: Dispatch, *, alone: 
         place: int, outcome: Any, event: Any, ctx: Context, questions: Questions
     ) -> tuple[Any, Any, Context, Questions]:
         one = asking[place]
-        if outcome is NOT_CALLED:
+        is_own = outcome is NOT_CALLED
+        if is_own:
             outcome, ctx, questions = one.call(event, ctx, questions, lasts)
         queue = queue_of(outcome)
+        if is_own and lasts == "recipient":  # what ends with it is for a turn to forget
+            return outcome, queue, ctx, questions
         if queue and isinstance(queue, tuple) and all(type(ask) is Ask for ask in queue):
             learned = one.learn(queue, questions, "message")
             if learned is not None:

@@ -25,7 +25,8 @@ from demyjpy.engine.open_questions import NO_QUESTIONS
 from demyjpy.engine.pipeline import as_on_connect, open_connection
 from demyjpy.engine.routes import NOT_CALLED
 from demyjpy.engine.smallmap import small_map
-from tests.engine.asking import Talk
+from demyjpy.questions import UNASKED
+from tests.engine.asking import Talk, Values
 from tests.engine.harness import BODY, MAIL, MESSAGE, OPENING, Line, join
 
 ONE = Answered(1)
@@ -167,6 +168,29 @@ def test_what_is_more_than_questions_is_a_turns_to_judge(mail: Any) -> None:
     """A verdict beside them; one key twice."""
     handlers = define_event_handlers({"mail": lambda event, ctx: mail(ctx)})
     assert says(handlers, MAIL) == [False]
+
+
+def test_what_was_asked_for_a_recipient_ends_with_it_if_its_handler_asks_more() -> None:
+    """As in a turn: a later handler reads nothing of it, nor does the next message."""
+    read = []
+    for way in (Line, Values):
+        handlers = define_event_handlers()
+        handlers.recipient(
+            lambda event, ctx: ask(ctx, "more", Is("x")),
+            asking=lambda event, ctx: {"own": Is(event.address)},
+        )
+        seen: list[Any] = []
+
+        def look(event: Any, ctx: Any, seen: list[Any] = seen) -> Any:
+            seen.append((answer(ctx, "own"), answer(ctx, "more")))
+            return ctx
+
+        handlers.end_of_message(look, needs={"own", "more"})
+        talk = Talk(handlers, way, known_answer=lambda asked: Answered(asked.question.who))
+        talk.say(*OPENING, *MESSAGE, *MESSAGE)
+        assert not talk.connection.scope.questions.learned
+        read.append(seen)
+    assert read == [[(UNASKED, Answered("x"))] * 2] * 2
 
 
 def test_a_question_with_no_answer_yet_is_a_turns_to_ask() -> None:
