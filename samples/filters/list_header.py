@@ -32,7 +32,8 @@ ADDRESS: Final = re.compile(r"[a-z0-9][a-z0-9._-]*@[a-z0-9][a-z0-9.-]*")
 def filled(template: str, address: str, text: str) -> str:
     """The value of a field; ``text`` is that of the row, encoded if it is not ASCII."""
     local, _, domain = address.partition("@")
-    return template.format(address=address, local=local, domain=domain, text=Header(text).encode())
+    words = Header(text).encode()
+    return template.format(address=address, local=local, domain=domain, text=words).strip()
 
 
 def make(*, lists: str, fields: dict[str, str], enforce: bool = True) -> Registry:

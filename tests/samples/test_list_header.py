@@ -89,6 +89,11 @@ def test_a_text_that_is_not_ascii_is_encoded():
     assert result.message.decoded("List-Id") == "Büro für alle <news.example.org>"
 
 
+def test_a_list_without_a_text_has_a_name():
+    """Its row holds only the address; no space stands where the text would be."""
+    assert played(["talk@example.org"], rows="").message.get("List-Id") == "<talk.example.org>"
+
+
 @pytest.mark.parametrize("outcome", [Failed("no file"), Late(), None])
 def test_a_table_that_does_not_answer_names_no_list(outcome):
     """The mail goes on as it came."""
