@@ -52,11 +52,11 @@ def _named(text: str | None) -> str | None:
 
 
 # ------------------------------------------------------------------------------ fields of a relay
-_LONGEST: Final = 1_000
+_LONGEST: Final = 5_000
 """Characters of a field that are looked at: who handed over the mail stands at its beginning."""
 
 _FROM: Final = re.compile(
-    r"\s*from\s+[^\s()]+\s+"  # what the client called itself, which may be anything
+    r"\s*from\s+[^()]+"  # what the client called itself, which may be anything, with spaces, too
     r"\((?:(?P<name>[^\s()\[\]]+)\s+)?"
     r"\[(?:IPv6:)?(?P<address>[0-9a-f:.]{2,45})\](?P<forged>\s+\(may be forged\))?",
     re.IGNORECASE,

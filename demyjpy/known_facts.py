@@ -90,6 +90,8 @@ def is_trusted(address: object, relays: tuple[Network, ...]) -> bool:
     """Whether an address is that of a trusted relay."""
     if not isinstance(address, IPv4Address | IPv6Address):
         return False
+    if isinstance(address, IPv6Address):  # an MTA that listens on both may write IPv4 as IPv6
+        address = address.ipv4_mapped or address
     return any(address in network for network in relays)
 
 

@@ -52,6 +52,8 @@ AFTER = "\n\tby relay.test (Postfix) with ESMTPS id 4Q1\n\tfor <b@test>; Sat, 21
         ("FROM x (mx.example [ipv6:::ffff:192.0.2.1])", Client(V4, "mx.example", True)),
         # what the client calls itself is not where its address is read from
         ("from x[10.0.0.1] (mx.example [192.0.2.1])", Client(V4, "mx.example", True)),
+        ("from a b c (mx.example [192.0.2.1])", Client(V4, "mx.example", True)),  # EHLO a b c
+        ("from " + "x" * 2_000 + " (mx.example [192.0.2.1])", Client(V4, "mx.example", True)),
         # forms that nobody writes who is named in the docstring
         ("from x (y) (mx.example [192.0.2.1])", None),
         ("from mx.example by relay.test", None),
@@ -61,7 +63,7 @@ AFTER = "\n\tby relay.test (Postfix) with ESMTPS id 4Q1\n\tfor <b@test>; Sat, 21
         ("(qmail 1 invoked from network)", None),
         ("", None),
         ("by relay.test (Postfix, from userid 0)", None),
-        ("from " + "x" * 2_000 + " (mx.example [192.0.2.1])", None),
+        ("from " + "x" * 5_000 + " (mx.example [192.0.2.1])", None),
         ("from x" + " " * 5_000 + "(", None),
     ],
 )

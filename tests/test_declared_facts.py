@@ -422,6 +422,7 @@ def test_networks_as_people_write_them():
     networks = as_networks("192.0.2.0/24, 2001:db8::/32")
     assert as_networks(RELAYS) == networks == as_networks(networks)
     assert is_trusted(ip_address("2001:db8::1"), networks)
+    assert is_trusted(ip_address("::ffff:192.0.2.1"), networks)
     assert not is_trusted(ip_address("192.0.3.1"), networks)
     assert not is_trusted("/run/socket", networks)
     with pytest.raises(ValueError, match="IPv4 or IPv6"):

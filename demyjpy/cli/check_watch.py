@@ -177,6 +177,11 @@ class Watch:
                 outcome = yield ctx.set("macros", _seen(macros, seen.macros))
             except (Exception, SystemExit) as error:
                 raise self._failed(seen, error) from error
+            except GeneratorExit:  # it was the turn of its asking=
+                if self.running is seen:
+                    self.end()
+                    seen.runs -= 1
+                raise
             return self._ended(seen, outcome, macros)
 
         limited = evolve(handler, limit=1) if self.is_beyond and takes_headers(handler) else handler

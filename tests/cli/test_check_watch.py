@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from demyjpy import Accept, send_action
+from demyjpy import Accept, Connect, define_event_handlers, send_action
 from demyjpy.cli import check_watch
+from demyjpy.context import new_context
+from demyjpy.engine.macros import NO_MACROS
 from demyjpy.registry import Handler
 
 Run = Callable[..., tuple[int, str, str]]
@@ -191,3 +193,17 @@ def test_sleep_is_stopped_on_any_python() -> None:
     with pytest.raises(check_watch.StoppedError):
         watch.hear("socket.connect", ())
     assert watch.running.waits == set()
+
+
+def test_a_handler_whose_questions_were_asked_does_not_run_yet() -> None:
+    """While its answers are awaited, or the next session is made, no alarm stops anybody."""
+    watch = check_watch.Watch()
+    handlers = define_event_handlers()
+    handlers.connect(lambda event, ctx: ctx, asking=lambda event, ctx: {})
+    handler = watch._wrapped(0, handlers["connect"])
+    assert handler.asking is not None
+    for one in (handler.asking, handler.function):
+        one(Connect("host"), new_context().set("macros", NO_MACROS))
+        assert watch.running is None
+        watch.ring()
+    assert watch.seen[0, "connect"].runs == 1
