@@ -46,6 +46,7 @@ def test_what_it_signs_holds(settings: dict[str, Any], body: str) -> None:
     assert not is_good(result.delivered.replace(b"Subject:", b"Subject: Money"))
     assert not is_good(b"From: eve@example.org\r\n" + result.delivered)
     (signature,) = result.message.get_all("DKIM-Signature")
+    assert b"\r\nFrom:" in result.delivered.partition(b"DKIM-Signature:")[2]  # it stands on top
     assert " d=example.org;" in signature
 
 
