@@ -261,3 +261,56 @@ def test_a_file_that_goes_before_its_effect_is_done(
     assert "the effect Tell of acl cannot be written down as done, and may be done again" in lines[0]
     assert lines[1].startswith("the effect Archive of acl failed: FileNotFoundError")
     assert "it was tried 8 times" in lines[2]
+
+
+@pytest.mark.parametrize("what", ["log", "load", "settle"])
+def test_what_nobody_has_foreseen_stops_nobody(
+    what: str, driver: str, told: Any, directory: Path, monkeypatch: pytest.MonkeyPatch, log: Any
+) -> None:
+    """A logging that raises, a performer that cannot be found, a settling that fails."""
+
+    def fail(*_: Any) -> Any:
+        if what != "log":
+            raise ZeroDivisionError("odd")
+        return {}
+
+    if what == "log":
+        monkeypatch.setattr(effects_module.log, "error", lambda *_: 1 / 0)
+        monkeypatch.setattr(Journal, "settle", lambda *_: 1 / 0)
+    elif what == "load":
+        monkeypatch.setattr(effects_module, "performer_of", fail)
+    else:
+        monkeypatch.setattr(Journal, "settle", fail)
+    due = [("accepted", Tell("a")), ("accepted", Tell("b"))]
+    with running(asking(told.put, *due), driver=driver, effects=directory) as address:
+        deliver(address)
+        if what == "load":
+            wait_until(lambda: kept(directory, "failed/*.effects"))
+        else:
+            assert [told.get(timeout=WAIT)[0] for _ in range(2)] == ["a", "b"]
+    lines = log.take()
+    said = "failed: ZeroDivisionError: odd" if what == "load" else "may be done again: ZeroDivisionErr"
+    assert what == "log" or said in lines[0]
+
+
+def test_what_is_done_while_the_milter_stops_is_not_left(
+    driver: str, told: Any, directory: Path, gate: Any, log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next process does not do it again, and has what comes after it."""
+    stops = effect_takeover.Takeover.wait
+
+    def wait(takeover: Any, seconds: float) -> None:
+        gate.set()
+        wait_until(lambda: not kept(directory))
+        stops(takeover, seconds)
+
+    monkeypatch.setattr(effect_takeover.Takeover, "wait", wait)
+
+    def tell(what: Any) -> None:
+        told.put(what)
+        assert gate.wait(WAIT)
+
+    with running(asking(tell, ("accepted", Tell("a"))), driver=driver, effects=directory, grace=0.01) as address:
+        deliver(address)
+        told.get(timeout=WAIT)
+    assert list(directory.iterdir()) == []
