@@ -263,11 +263,13 @@ def test_what_nobody_can_do_is_kept(driver: str, told: Any, directory: Path, log
     leave(directory, driver, asking(told.put, *due, asks=refuse), log, 3)
     for handlers, said in (
         (asking(told.put), "expected somebody who performs it, got nobody"),
-        (asking(told.put, name="other"), "expected its filter to be served, got another one"),
+        (asking(told.put, name="other"), "the filter 'acl' is not served: serve it again, or remove "),
     ):
+        (first, *_) = kept(directory)
         with running(handlers, driver=driver, effects=directory):
             wait_until(log.records)
-        assert log.take() == [f"the effect Nobody of acl is kept, and not done: {said}"]
+        expected = f"{said}{first}" if "remove" in said else said
+        assert log.take() == [f"the effect Nobody of acl is kept, and not done: {expected}"]
         assert len(kept(directory)) == 3
     with running(asking(told.put, asks=perform), driver=driver, effects=directory):
         assert [told.get(timeout=WAIT) for _ in range(3)] == ["x"] * 3
@@ -289,6 +291,46 @@ def test_a_filter_among_several_is_found_by_its_name(
     with running(lambda ctx: ctx, driver=driver, effects=directory):
         wait_until(log.records)
     assert "expected somebody who performs it" in log.take_one()
+
+
+def test_one_without_a_name_is_found_by_the_handler_that_asked(
+    driver: str, told: Any, directory: Path, log: Any
+) -> None:
+    """Beside a filter that has jobs only; not if that is not certain."""
+
+    def ask(event: Any, ctx: Any) -> Any:
+        return do(ctx, Nobody("x"))
+
+    def other(event: Any, ctx: Any) -> Any:
+        return ctx
+
+    def filters(of_other: Any, of_asking: Any) -> Any:
+        jobs = define_event_handlers(every={3600: Tell("never")})
+        asks = [{Nobody: one} for one in (of_other, of_asking)]
+        return merge_handlers(
+            jobs,
+            define_event_handlers({"end_of_message": other}, asks=asks[0]),
+            define_event_handlers({"mail": ask}, asks=asks[1]),
+        )
+
+    def fail(effect: Any, resources: Any) -> None:
+        raise OSError("no route")
+
+    def right(effect: Any, resources: Any) -> None:
+        told.put("right")
+
+    leave(directory, driver, filters(fail, fail), log)
+    twice = define_event_handlers({"mail": ask})
+    alone = filters(fail, right).merged[1]
+    for uncertain in (alone, merge_handlers(twice, alone, define_event_handlers(twice))):
+        with running(uncertain, driver=driver, effects=directory):
+            wait_until(log.records)
+        said = f"the filter with {__name__}.{ask.__qualname__} is not served: serve it again, or remove "
+        assert said in log.take_one()
+    certain = merge_handlers(*filters(fail, right).merged, twice)
+    with running(certain, driver=driver, effects=directory):
+        assert told.get(timeout=WAIT) == "right"
+        wait_until(lambda: not kept(directory))
 
 
 def test_what_nobody_could_do_is_tried_again_with_a_new_filter(

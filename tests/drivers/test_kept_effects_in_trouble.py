@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from demyjpy import (
     Continue,
@@ -21,10 +22,11 @@ from demyjpy import (
     reject,
     running,
 )
+from demyjpy.declarations import Declarations
 from demyjpy.drivers import effect_takeover
 from demyjpy.drivers import effects as effects_module
 from demyjpy.drivers.births import BIRTHS
-from demyjpy.drivers.effect_files import Directory
+from demyjpy.drivers.effect_files import Directory, EffectFile
 from demyjpy.drivers.effect_journal import Journal
 from tests.disks import fill, small_disk
 from tests.drivers.filters import wait_until
@@ -158,7 +160,8 @@ def test_what_was_left_leaves_room_for_what_comes(
     """It takes half of it, and waits in the directory."""
     journal = Journal(directory)
     for number in range(4):
-        journal.keeper(requested(Tell(str(number))), "s").keep()
+        due = [evolve(one, declared=Declarations(name="acl")) for one in requested(Tell(str(number)))]
+        journal.keeper(due, "s").keep()
     journal.close()
     monkeypatch.setattr(effects_module, "MOST_WAITING", 4)
     monkeypatch.setattr(effect_takeover, "LOOK", 0.01)
@@ -167,7 +170,7 @@ def test_what_was_left_leaves_room_for_what_comes(
         told.put(what)
         assert gate.wait(WAIT)
 
-    handlers = asking(tell, ("accepted", Tell("new")), name=None)
+    handlers = asking(tell, ("accepted", Tell("new")))
     with running(handlers, driver=driver, effects=directory) as address:
         assert told.get(timeout=WAIT)[0] == "0"
         verdicts = deliver(address, 4)
@@ -240,6 +243,29 @@ def test_a_directory_that_cannot_be_read_is_told_once(
     assert log.take_one() == "effects that were left before have to wait: [Errno 5] Input/output error"
 
 
+def test_a_file_that_cannot_be_read_for_a_moment_is_done_later(
+    driver: str, told: Any, directory: Path, log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if there is no descriptor left just then; no other filter has to come."""
+    monkeypatch.setattr(effect_takeover, "LOOK", 0.01)
+    journal = Journal(directory)
+    due = [evolve(one, declared=Declarations(name="acl")) for one in requested(Tell("x"))]
+    journal.keeper(due, "s").keep()
+    journal.close()
+    load, troubles = EffectFile.load, [1, 1]
+
+    def fail(file: EffectFile, *arguments: Any) -> Any:
+        if troubles:
+            troubles.pop()
+            raise OSError(24, "Too many open files")
+        return load(file, *arguments)
+
+    monkeypatch.setattr(EffectFile, "load", fail)
+    with running(asking(told.put), driver=driver, effects=directory):
+        assert told.get(timeout=WAIT)[0] == "x"
+    assert "is kept, and not done: [Errno 24] Too many open files" in log.take_one()
+
+
 def test_a_file_that_goes_before_its_effect_is_done(
     driver: str, told: Any, directory: Path, log: Any, gate: Any
 ) -> None:
@@ -310,7 +336,9 @@ def test_what_is_done_while_the_milter_stops_is_not_left(
         told.put(what)
         assert gate.wait(WAIT)
 
-    with running(asking(tell, ("accepted", Tell("a"))), driver=driver, effects=directory, grace=0.01) as address:
+    with running(
+        asking(tell, ("accepted", Tell("a"))), driver=driver, effects=directory, grace=0.01
+    ) as address:
         deliver(address)
         told.get(timeout=WAIT)
     assert list(directory.iterdir()) == []
