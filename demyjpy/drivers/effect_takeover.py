@@ -123,7 +123,10 @@ class Takeover:
                 self._served = self._next.popleft()
             try:
                 for file in self._journal.left(lambda: not self._is_over and self._has_room()):
-                    self._take(file)
+                    found = self._able_to_do(file)
+                    file.lay_down()
+                    if found is not None:
+                        self._queue(file, *found)
             except OSError as error:
                 self._log("effects that were left before have to wait", f": {error}")
             self._look.wait(LOOK)
@@ -139,7 +142,10 @@ class Takeover:
         if count:
             log.error("%s%s%s", words, more, f" ({count} times)" if count > 1 else "")
 
-    def _take(self, file: EffectFile) -> None:
+    def _able_to_do(
+        self, file: EffectFile
+    ) -> tuple[list[tuple[KeptEffect, Declarations]], Opened] | None:
+        """Its effects, if all can be done, and what is open for them; else the file is put off."""
         served = self._served or Served(None, Opened())
         found: list[tuple[KeptEffect, Declarations]] = []
         for effect in file.waiting:
@@ -153,8 +159,8 @@ class Takeover:
                     else "",
                 )
                 self._journal.put_off(file, is_passing=isinstance(error, OSError))
-                return
-        self._queue(file, found, served.opened)
+                return None
+        return found, served.opened
 
 
 class _NotServedError(HandlerError):

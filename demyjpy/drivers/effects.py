@@ -21,7 +21,14 @@ from attrs import define
 
 from demyjpy.declarations import EFFECT_KEY, Declarations
 from demyjpy.drivers.births import BIRTHS
-from demyjpy.drivers.effect_files import DONE, FAILED, EffectFile, KeptEffect, LoadedEffect
+from demyjpy.drivers.effect_files import (
+    DONE,
+    FAILED,
+    EffectFile,
+    FilesInHand,
+    KeptEffect,
+    LoadedEffect,
+)
 from demyjpy.drivers.effect_journal import Journal, Keeper
 from demyjpy.drivers.effect_takeover import Takeover, find_class
 from demyjpy.drivers.jobs import LOOK, perform_apart
@@ -120,6 +127,7 @@ class Effects:
         self._count = self._running = self._number = self._held = self._unkept = 0
         self._is_over = self._is_closed = False
         self._thread: threading.Thread | None = None
+        self._in_hand = FilesInHand(threads)
         self._seldom = Seldom(_SELDOM)
 
     def open(self) -> None:
@@ -313,6 +321,8 @@ class Effects:
                 future = perform_apart(waiting.keeper.keep, self._loop(), name="demyjpy-effect")
             else:
                 effect = waiting.load()
+                if waiting.file is not None:
+                    self._in_hand.take(waiting.file)
                 performer = performer_of(effect, waiting.declared.asks)
                 resources = {**(waiting.opened.of(waiting.declared) or {}), EFFECT_KEY: waiting.key}
                 loop, name = self._loop(), "demyjpy-effect"
@@ -355,6 +365,8 @@ class Effects:
             self._log(waiting, f"failed: {error}{self._last_words(waiting) if is_over else ''}", is_over)
         if is_over:
             self._settle(waiting, FAILED if error else DONE)
+            if waiting.file is not None and not waiting.file.waiting:
+                self._in_hand.lay_down(waiting.file)
         with self._changed:
             self._running -= 1
             if is_over:

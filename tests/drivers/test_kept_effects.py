@@ -2,6 +2,8 @@
 
 import logging
 import queue
+import threading
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from demyjpy import (
 from demyjpy.drivers import effect_takeover
 from demyjpy.drivers import effects as effects_module
 from demyjpy.drivers.address import parse_address
+from demyjpy.drivers.effect_journal import Journal
 from demyjpy.drivers.effects import Effects
 from demyjpy.drivers.options import ServerOptions
 from demyjpy.drivers.resources import Opened
@@ -375,6 +378,36 @@ def test_what_is_no_effect_is_left_to_others(driver: str, told: Any, directory: 
     with running(handlers, driver=driver, effects=directory) as address:
         deliver(address)
         assert told.get(timeout=WAIT)[0] == "x"
+
+
+def test_tries_that_have_ended_when_the_milter_stops_are_looked_at(
+    directory: Path, told: Any, caplog: Any
+) -> None:
+    """What is done goes; what has just been kept is not lost; what has failed the next process does."""
+    caplog.set_level(logging.INFO)
+    effects = Effects(lambda: None, 1, directory)  # type: ignore[arg-type,return-value]
+    effects.open()
+    due = requested(*[Tell(text) for text in "abc"])
+    effects.keeper(tuple(due[:2]), "s").keep()
+    effects._thread = threading.current_thread()  # nobody looks before it stops
+    for one in due:
+        effects.take([one], one.key, Opened())
+    done, failed = Future[None](), Future[None]()
+    done.set_result(None)
+    failed.set_exception(OSError())
+    first, second, third = [queued[0] for queued in effects._queues.values()]
+    assert third.keeper is not None
+    third.keeper.keep()
+    for waiting, future in ((first, done), (second, failed), (third, done)):
+        effects._ended(waiting, future)
+    effects._thread = None
+    effects.close()
+    effects._ended(second, done)
+    said = f"effects that were not done when the milter stopped, and are in {directory}: 2"
+    assert [record.getMessage() for record in caplog.records] == [said]
+    other = Journal(directory)
+    assert [one.number for file in other.left(lambda: True) for one in file.waiting] == [1, 0]
+    other.close()
 
 
 def test_what_is_taken_after_the_end_stays_on_the_disk(directory: Path, told: Any, log: Any) -> None:
