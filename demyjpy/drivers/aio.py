@@ -17,7 +17,7 @@ from demyjpy.drivers.accepting import Acceptor
 from demyjpy.drivers.address import Listener, parse_address
 from demyjpy.drivers.aio_session import AsyncSession
 from demyjpy.drivers.births import BIRTHS
-from demyjpy.drivers.jobs import LOOK
+from demyjpy.drivers.jobs import LOOK, perform_apart
 from demyjpy.drivers.options import ServerOptions, make_options
 from demyjpy.drivers.pool import DaemonExecutor, Pool
 from demyjpy.drivers.report import log
@@ -105,7 +105,7 @@ class AsyncServer(Server):
             for session in tuple(self._sessions):
                 session.abandon()
             await self._wait_empty(_PARTING)
-            self.effects.close()
+            await self._end_effects()
             await self._end_resources()
         finally:
             self._cut()  # if closing itself is cancelled
@@ -123,6 +123,14 @@ class AsyncServer(Server):
         ):
             await asyncio.sleep(LOOK)
         self._jobs.cancel()
+
+    async def _end_effects(self) -> None:
+        """In a thread: it may have to wait for others."""
+        ending = perform_apart(self.effects.close, self._loop_beside, name="demyjpy-effects-end")
+        closing = asyncio.wrap_future(ending)
+        await asyncio.wait([closing], timeout=CLOSING)
+        if closing.done() and closing.exception() is not None:  # there is no thread
+            self.effects.close()
 
     async def _end_resources(self) -> None:
         closing = [asyncio.wrap_future(one) for one in self.resources.end() if not one.done()]

@@ -28,6 +28,7 @@ from demyjpy.engine.effect_values import (
     dump_effect,
     load_effect,
 )
+from demyjpy.engine.stock import origin_of
 from demyjpy.events import Mail, Recipient
 from demyjpy.message import Kept, Message
 from demyjpy.message.content import is_there, size_of
@@ -92,6 +93,8 @@ class EffectFile:
     effects: tuple[KeptEffect, ...]
     marks: bytearray
     marks_at: int
+    described: dict[str, Any] | None = None
+    """What was read from it, while it is in hand."""
 
     @property
     def waiting(self) -> tuple[KeptEffect, ...]:
@@ -115,10 +118,20 @@ class EffectFile:
         finally:
             os.close(descriptor)
 
+    def lay_down(self) -> None:
+        """What was read from it is not kept in memory any more."""
+        self.described = None
+
     def load(self, number: int, find: FindClass) -> "LoadedEffect":
-        """An effect. Its messages are read from the file until it is released."""
-        with _opened(self.directory, self.name) as file:
-            described, _ = _describe(file)
+        """An effect. Its messages are read from the file until it is released.
+
+        The file is read once, until `lay_down`.
+        """
+        described = self.described
+        if described is None:
+            with _opened(self.directory, self.name) as file:
+                described, _ = _describe(file)
+            self.described = described
         bodies: list[_Body] = []
 
         def message(at: int) -> Message:
@@ -146,6 +159,27 @@ class LoadedEffect:
             one.release()
 
 
+class FilesInHand:
+    """Those whose effects are done now: what was read from them stays in memory, of so many at most."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._files: dict[EffectFile, None] = {}
+        """The one that was not used for the longest time first."""
+
+    def take(self, file: EffectFile) -> None:
+        """An effect of it is done."""
+        self._files.pop(file, None)
+        self._files[file] = None
+        if len(self._files) > self._most:
+            self.lay_down(next(iter(self._files)))
+
+    def lay_down(self, file: EffectFile) -> None:
+        """It is read again if another effect of it is done."""
+        self._files.pop(file, None)
+        file.lay_down()
+
+
 # ------------------------------------------------------------------------------------------ writing
 def write_effects(
     file: BinaryIO, due: Sequence[Requested], key_of: Callable[[str], str], session: str
@@ -155,13 +189,14 @@ def write_effects(
     `UnkeepableError` for what is no data, `OSError` if there is no room.
     """
     messages: list[dict[str, Any]] = []
-    known: dict[int, int] = {}
+    known: dict[tuple[int, ...], int] = {}
 
     def keep(message: Message) -> int:
-        if id(message) not in known:
-            known[id(message)] = len(messages)
+        same = _identity_of(message)
+        if same not in known:
+            known[same] = len(messages)
             messages.append(_write_message(file, message))
-        return known[id(message)]
+        return known[same]
 
     effects, found = [], []
     for number, one in enumerate(due):
@@ -186,11 +221,22 @@ def write_effects(
         )
     described = {"session": session, "effects": effects, "messages": messages}
     data = json.dumps(described, ensure_ascii=True, allow_nan=False).encode("ascii")
+    if len(data) > _LARGEST:
+        raise UnkeepableError(
+            f"expected effects of a message to take at most {_LARGEST} bytes beside its body, "
+            f"got {len(data)}"
+        )
     at = file.tell()
     file.write(data)
     file.write(bytes([WAITS] * len(found)))
     file.write(_TRAILER.pack(at, len(data), zlib.crc32(data), len(found), _MAGIC))
     return tuple(found), at + len(data)
+
+
+def _identity_of(message: Message) -> tuple[int, ...]:
+    """The same for one message, which each effect holds as an object of its own. All are there still."""
+    envelope = (message.sender, message.sender_parameters, message.recipients)
+    return tuple([id(one) for one in (*envelope, message.fields, origin_of(message.content))])
 
 
 def _write_message(file: BinaryIO, message: Message) -> dict[str, Any]:
@@ -249,7 +295,7 @@ def read_effects(directory: Directory, name: str) -> EffectFile:
         raise _damaged(error) from None
     if len(effects) != trailer[3] or any(end > trailer[0] for end in ends):
         raise _damaged("what is there does not fit together")
-    return EffectFile(directory, name, session, effects, marks, marks_at)
+    return EffectFile(directory, name, session, effects, marks, marks_at, described)
 
 
 def _text(value: Any) -> str:

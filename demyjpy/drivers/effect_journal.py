@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import stat
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -39,6 +40,8 @@ from demyjpy.errors import HandlerError
 
 _HOME: Final = re.compile(r"[0-9a-f]{16}")
 _FILE: Final = re.compile(r"[0-9]{12}\.effects")
+_NEW: Final = re.compile(r"\.[0-9a-f]{16}\.new")
+_ATTEMPTS: Final = 5  # to make a directory of our own: another that starts may take one for left
 _PART: Final = re.compile(r"[0-9]{12}\.part")
 _FREED: Final = re.compile(r"[0-9A-Za-z-]{1,80}\.effects")
 """A file in the directory itself: somebody has moved it there to have it done again."""
@@ -53,6 +56,8 @@ class _Left:
     names: "deque[str]"
     put_off: list[str] = field(factory=list)
     """Files that nobody here can do."""
+    later: list[str] = field(factory=list)
+    """Files that could not be read just now: for the next look."""
 
 
 class Journal:
@@ -78,15 +83,34 @@ class Journal:
         self._numbers = itertools.count(1)
         self._kept: dict[str, tuple[EffectFile, KeptEffect]] = {}
         """Those that were kept, and whose verdict has not left yet, by their key."""
+        self._publishing = threading.Lock()
         self._left: dict[str, _Left] = {}
 
     def _make_home(self) -> Directory:
+        with suppress(OSError):  # it is read again when something is looked for
+            for name in self._root.names():
+                if _NEW.fullmatch(name):
+                    self._remove_stale(name)
+        for _ in range(_ATTEMPTS - 1):
+            with suppress(FileNotFoundError, BlockingIOError):
+                return self._try_home()
+        return self._try_home()
+
+    def _remove_stale(self, name: str) -> None:
+        """A directory whose process has ended before it was done with it."""
+        with suppress(OSError):  # another has it, or it has gone
+            home = Directory(name, self._root.open(name, os.O_RDONLY | os.O_DIRECTORY))
+            fcntl.flock(home.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.rmdir(name, dir_fd=self._root.descriptor)
+
+    def _try_home(self) -> Directory:
         name = secrets.token_hex(8)
         new = f".{name}.new"  # no other process looks at it before it is locked
         os.mkdir(new, 0o700, dir_fd=self._root.descriptor)
         home = Directory(name, self._root.open(new, os.O_RDONLY | os.O_DIRECTORY))
         fcntl.flock(home.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._rename(self._root, new, self._root, name)
+        os.fsync(self._root.descriptor)  # or all that is in it goes with a loss of power
         return home
 
     def close(self) -> None:
@@ -104,8 +128,17 @@ class Journal:
         """A name for a file, after all before it."""
         return f"{next(self._numbers):012d}"
 
-    def keep(self, due: Sequence[Requested], session: str, name: str) -> str:
-        """Keep these: they are on the disk. The name of their file; `OSError`, `HandlerError` if not."""
+    def keep(
+        self,
+        due: Sequence[Requested],
+        session: str,
+        name: str,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Keep these: they are on the disk. `OSError`, `HandlerError` if not.
+
+        ``is_wanted``: whether nobody has given that up meanwhile. Then nothing is kept.
+        """
         if self._is_full():
             raise HandlerError(
                 "expected fewer effects that wait to be done, got as many as may: the log says why they "
@@ -128,18 +161,26 @@ class Journal:
             raise
         marks = bytearray([WAITS] * len(effects))
         kept = EffectFile(self._own, final, session, effects, marks, marks_at)
-        self._kept.update((one.key, (kept, effect)) for one, effect in zip(due, effects, strict=True))
-        return final
+        with self._publishing:
+            if is_wanted():
+                pairs = zip(due, effects, strict=True)
+                self._kept.update((one.key, (kept, effect)) for one, effect in pairs)
+                return
+        self._remove(final)
 
     def forget(self, due: Sequence[Requested], name: str) -> None:
-        """What was kept under this name is not to be done."""
-        for one in due:
-            self._kept.pop(one.key, None)
-        self._remove(name)
+        """What was kept under this name is not to be done; what another keeper has kept stays."""
+        final = f"{name}.effects"
+        with self._publishing:
+            for one in due:
+                if one.key in self._kept and self._kept[one.key][0].name == final:
+                    del self._kept[one.key]
+        self._remove(final)
 
     def take(self, requested: Requested) -> tuple[EffectFile, KeptEffect] | None:
         """Where an effect was kept, now that it is to be done; None if it was not."""
-        return self._kept.pop(requested.key, None)
+        with self._publishing:
+            return self._kept.pop(requested.key, None)
 
     def _remove(self, name: str) -> None:
         with suppress(OSError):  # it is not there, or nothing can be done about it
@@ -162,25 +203,50 @@ class Journal:
     def left(self, has_room: Callable[[], bool]) -> Iterator[EffectFile]:
         """The files that others have left and nobody does, in their order; while there is room.
 
-        `put_off` is for those that cannot be done here. `OSError` if the directory cannot be read.
+        `put_off` is for those that cannot be done here. `OSError` if the directory cannot be read, or,
+        after all others, if a file cannot: it comes again at the next look.
         """
         self._claim_freed()
+        trouble: OSError | None = None
+        for left in self._left.values():
+            left.names.extend(left.later)
+            left.later.clear()
         for name in self._root.names():
             if _HOME.fullmatch(name) and name != self._own.name and name not in self._left:
                 self._claim(name)
         for name, left in tuple(self._left.items()):
             while left.names and has_room():
-                found = self._read(left.directory, left.names.popleft())
+                one = left.names.popleft()
+                try:
+                    found = self._read(left.directory, one)
+                except FileNotFoundError:  # somebody has removed it
+                    continue
+                except OSError as error:
+                    # there may be no descriptors: the others of this process have to wait, too
+                    left.later.append(one)
+                    path = self.path / left.directory.name / one
+                    trouble = OSError(f"{path} cannot be read: {error}")
+                    break
                 if found is not None:
                     yield found
-            if not left.names and not left.put_off and self._is_gone(left.directory):
+            is_empty = not (left.names or left.put_off or left.later)
+            if is_empty and self._is_gone(left.directory):
                 del self._left[name]
+        if trouble is not None:
+            raise trouble
 
-    def put_off(self, file: EffectFile) -> None:
-        """Nobody can do it here, until another filter is served: see `try_again`."""
+    def path_of(self, file: EffectFile) -> Path:
+        """Where a file is, for people."""
+        return self.path / file.directory.name / file.name
+
+    def put_off(self, file: EffectFile, *, is_passing: bool = False) -> None:
+        """Nobody can do it here, until another filter is served: see `try_again`.
+
+        ``is_passing``: it could not be read just now, so it comes again at the next look.
+        """
         left = self._left.get(file.directory.name)
         if left is not None:
-            left.put_off.append(file.name)
+            (left.later if is_passing else left.put_off).append(file.name)
 
     def try_again(self) -> None:
         """Give those that were put off once more."""
@@ -213,7 +279,7 @@ class Journal:
                 own.names.append(new)
 
     def _read(self, home: Directory, name: str) -> EffectFile | None:
-        """A file; what is damaged is set aside, and the log says so."""
+        """A file; what is damaged is set aside, and the log says so. `OSError` if it cannot be read."""
         try:
             found = read_effects(home, name)
         except UnreadableError as error:
@@ -221,9 +287,6 @@ class Journal:
             log.error("effects are not done, and set aside as %s: %s", self.path / aside, error)
             with suppress(OSError):
                 self._rename(home, name, self._root, aside)
-            return None
-        except OSError as error:
-            log.error("effects in %s cannot be read: %s", self.path / home.name / name, error)
             return None
         for effect in found.effects:
             if found.marks[effect.number] == FAILED:
@@ -258,14 +321,11 @@ class Keeper:
     def __init__(self, journal: Journal, due: tuple[Requested, ...], session: str) -> None:
         self._journal, self._due, self._session = journal, due, session
         self._number = journal.next_name()  # the order is that in which they were asked for
-        self._name = ""
         self._is_left = False
 
     def keep(self) -> None:
         """Keep them, all or none: they are on the disk when this returns. It blocks."""
-        self._name = self._journal.keep(self._due, self._session, self._number)
-        if self._is_left:  # `leave` may have come before there was a name
-            self._journal.forget(self._due, self._name)
+        self._journal.keep(self._due, self._session, self._number, lambda: not self._is_left)
 
     def take(self) -> list[tuple[EffectFile, KeptEffect]]:
         """Where those are that were kept."""
@@ -275,5 +335,4 @@ class Keeper:
     def leave(self) -> None:
         """They are not to be done, although `keep` may still be at it."""
         self._is_left = True
-        if self._name:
-            self._journal.forget(self._due, self._name)
+        self._journal.forget(self._due, self._number)

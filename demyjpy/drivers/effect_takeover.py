@@ -21,7 +21,9 @@ from demyjpy.drivers.report import Seldom, log
 from demyjpy.drivers.resources import Opened, leaves_of
 from demyjpy.engine.effect_values import UnknownClassError, UnreadableError
 from demyjpy.errors import HandlerError
+from demyjpy.handlers import as_registry
 from demyjpy.questions import performer_of
+from demyjpy.registry import Registry
 
 LOOK: Final = 2.0
 """Seconds between two looks for what a process has left that has died."""
@@ -38,12 +40,21 @@ class Served:
 
     def declared_by(self, effect: KeptEffect) -> Declarations | None:
         """What the filter of an effect declares now; None if that filter is not there."""
-        known = [leaf.declarations for leaf in leaves_of(self.on_connect)]
-        if not known:  # a function that makes a filter for each connection
+        if not leaves_of(self.on_connect):  # a function that makes a filter for each connection
             return Declarations(name=effect.filter)
-        if effect.place < len(known) and known[effect.place].name == effect.filter:
-            return known[effect.place]
-        return next((one for one in known if one.name == effect.filter), None)
+        parts = as_registry(self.on_connect).parts
+        at_place = parts[effect.place : effect.place + 1]
+        if effect.filter is not None:
+            known = (*at_place, *parts, *leaves_of(self.on_connect))
+            return next((one.declarations for one in known if one.name == effect.filter), None)
+        able = [one for one in parts if _has_asked(one, effect)]
+        found = [one for one in at_place if one in able] or able
+        return found[0].declarations if len(found) == 1 else None
+
+
+def _has_asked(part: Registry, effect: KeptEffect) -> bool:
+    """Whether a filter without a name has the handler that has asked for an effect."""
+    return part.name is None and any((one.filter or one.name) == effect.whose for one in part.values())
 
 
 def find_class(name: str) -> type[Any]:
@@ -112,9 +123,12 @@ class Takeover:
                 self._served = self._next.popleft()
             try:
                 for file in self._journal.left(lambda: not self._is_over and self._has_room()):
-                    self._take(file)
+                    found = self._able_to_do(file)
+                    file.lay_down()
+                    if found is not None:
+                        self._queue(file, *found)
             except OSError as error:
-                self._log(f"effects that were left before have to wait: {error}")
+                self._log("effects that were left before have to wait", f": {error}")
             self._look.wait(LOOK)
         self._release()
 
@@ -122,29 +136,43 @@ class Takeover:
         if self._served is not None:
             self._served.opened.release()
 
-    def _log(self, words: str) -> None:
+    def _log(self, words: str, more: str = "") -> None:
+        """One line a minute for the same words."""
         count = self._seldom.count(words, time.monotonic())
         if count:
-            log.error("%s%s", words, f" ({count} times)" if count > 1 else "")
+            log.error("%s%s%s", words, more, f" ({count} times)" if count > 1 else "")
 
-    def _take(self, file: EffectFile) -> None:
+    def _able_to_do(
+        self, file: EffectFile
+    ) -> tuple[list[tuple[KeptEffect, Declarations]], Opened] | None:
+        """Its effects, if all can be done, and what is open for them; else the file is put off."""
         served = self._served or Served(None, Opened())
         found: list[tuple[KeptEffect, Declarations]] = []
         for effect in file.waiting:
             try:
                 found.append((effect, _able(served, file, effect)))
             except (HandlerError, UnknownClassError, UnreadableError, OSError) as error:
-                self._log(f"the effect {effect.kind} of {effect.whose} is kept, and not done: {error}")
-                self._journal.put_off(file)
-                return
-        self._queue(file, found, served.opened)
+                self._log(
+                    f"the effect {effect.kind} of {effect.whose} is kept, and not done: {error}",
+                    f": serve it again, or remove {self._journal.path_of(file)}"
+                    if isinstance(error, _NotServedError)
+                    else "",
+                )
+                self._journal.put_off(file, is_passing=isinstance(error, OSError))
+                return None
+        return found, served.opened
+
+
+class _NotServedError(HandlerError):
+    """The filter of an effect is not there."""
 
 
 def _able(served: Served, file: EffectFile, effect: KeptEffect) -> Declarations:
     """What the filter of an effect declares; an error if nobody here can do it."""
     declared = served.declared_by(effect)
     if declared is None:
-        raise HandlerError("expected its filter to be served, got another one")
+        name = f"the filter {effect.filter!r}" if effect.filter else f"the filter with {effect.whose}"
+        raise _NotServedError(f"{name} is not served")
     loaded = file.load(effect.number, find_class)
     loaded.release()
     if performer_of(loaded.effect, declared.asks) is None:

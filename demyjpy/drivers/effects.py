@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +21,14 @@ from attrs import define
 
 from demyjpy.declarations import EFFECT_KEY, Declarations
 from demyjpy.drivers.births import BIRTHS
-from demyjpy.drivers.effect_files import DONE, FAILED, EffectFile, KeptEffect, LoadedEffect
+from demyjpy.drivers.effect_files import (
+    DONE,
+    FAILED,
+    EffectFile,
+    FilesInHand,
+    KeptEffect,
+    LoadedEffect,
+)
 from demyjpy.drivers.effect_journal import Journal, Keeper
 from demyjpy.drivers.effect_takeover import Takeover, find_class
 from demyjpy.drivers.jobs import LOOK, perform_apart
@@ -117,7 +125,9 @@ class Effects:
         self._tried: deque[tuple[_Waiting, Future[Any]]] = deque()
         """Tries that have ended, and are not looked at yet."""
         self._count = self._running = self._number = self._held = self._unkept = 0
-        self._is_over = self._has_begun = False
+        self._is_over = self._is_closed = False
+        self._thread: threading.Thread | None = None
+        self._in_hand = FilesInHand(threads)
         self._seldom = Seldom(_SELDOM)
 
     def open(self) -> None:
@@ -222,12 +232,27 @@ class Effects:
             time.sleep(LOOK)
 
     def close(self) -> None:
-        """Begin no more. What is left in memory is lost, and the log says how many. Again nothing."""
+        """Begin no more. What is left in memory is lost, and the log says how many. Again nothing.
+
+        What is done by then is settled. It may block, as long as a thread needs to notice.
+        """
         with self._changed:
             is_over, self._is_over = self._is_over, True
+            tried, self._tried = self._tried, deque()
             self._changed.notify_all()
         if is_over:
             return
+        for waiting, done in tried:
+            self._part(waiting, done)
+        self.stop()
+        if self._thread is not None:
+            self._thread.join(_PARTING)
+        if self._takeover is not None:
+            self._takeover.wait(_PARTING)
+        with self._changed:  # from now on others may do what is in the directory
+            self._is_closed = True
+            if self._journal is not None:
+                self._journal.close()
         lost = self._count if self._journal is None else self._unkept
         if lost:
             log.error("effects that were not done when the milter stopped, and are lost: %d", lost)
@@ -236,22 +261,20 @@ class Effects:
             log.info(
                 "effects that were not done when the milter stopped, and are in %s: %d", where, kept
             )
-        self.stop()
-        if self._takeover is not None and self._journal is not None:
-            self._takeover.wait(_PARTING)
-            self._journal.close()
 
     # ---------------------------------------------------------------------------------- performing
     def _begin(self) -> None:
         """There is something to do."""
         self._changed.notify_all()
-        if self._has_begun or not self._count:
+        if self._thread is not None or not self._count:
             return
+        thread = threading.Thread(target=self._run, name="demyjpy-effects", daemon=True)
         try:
-            BIRTHS.start(threading.Thread(target=self._run, name="demyjpy-effects", daemon=True))
-            self._has_begun = True
+            BIRTHS.start(thread)
         except RuntimeError as error:  # the next that comes tries again
             log.error("effects have to wait: %s", error)
+        else:
+            self._thread = thread
 
     def _push(self, session: str, at: float) -> None:
         """The next one of a session is due then, unless it has yet to be kept."""
@@ -293,19 +316,20 @@ class Effects:
     def _perform(self, waiting: _Waiting) -> None:
         """Begin to keep it, or to do it."""
         future: Future[Any]
-        if waiting.keeper is not None:
-            future = perform_apart(waiting.keeper.keep, self._loop(), name="demyjpy-effect")
-        else:
-            try:
-                effect = waiting.load()
-            except Exception as error:  # noqa: BLE001  # its file is damaged, or its class has changed
-                future = Future()
-                future.set_exception(error)
+        try:
+            if waiting.keeper is not None:
+                future = perform_apart(waiting.keeper.keep, self._loop(), name="demyjpy-effect")
             else:
+                effect = waiting.load()
+                if waiting.file is not None:
+                    self._in_hand.take(waiting.file)
                 performer = performer_of(effect, waiting.declared.asks)
                 resources = {**(waiting.opened.of(waiting.declared) or {}), EFFECT_KEY: waiting.key}
                 loop, name = self._loop(), "demyjpy-effect"
                 future = perform_apart(performer, loop, effect, resources, name=name)
+        except Exception as error:  # noqa: BLE001  # its file is damaged, its class has changed, ...
+            future = Future()
+            future.set_exception(error)
         future.add_done_callback(partial(self._ended, waiting))
 
     def _ended(self, waiting: _Waiting, done: "Future[Any]") -> None:
@@ -314,14 +338,23 @@ class Effects:
                 self._tried.append((waiting, done))
                 self._changed.notify_all()
                 return
+        self._part(waiting, done)
+
+    def _part(self, waiting: _Waiting, done: "Future[Any]") -> None:
+        """A try has ended while the milter stops: what is done is not left to the next process."""
+        with self._changed:
+            if not self._is_closed and not _error_of(done):
+                if waiting.keeper is not None:
+                    self._unkept -= 1
+                else:
+                    self._settle(waiting, DONE)
+                    self._forget(waiting)
+        waiting.unload()
         waiting.opened.release()
 
     def _look_at(self, waiting: _Waiting, done: "Future[Any]") -> None:
         """A try has ended."""
-        error = "it was cancelled"
-        if not done.cancelled():
-            failure = done.exception()
-            error = "" if failure is None else why(failure)
+        error = _error_of(done)
         waiting.unload()
         if waiting.keeper is not None:
             self._look_at_kept(waiting, waiting.keeper, error)
@@ -332,6 +365,8 @@ class Effects:
             self._log(waiting, f"failed: {error}{self._last_words(waiting) if is_over else ''}", is_over)
         if is_over:
             self._settle(waiting, FAILED if error else DONE)
+            if waiting.file is not None and not waiting.file.waiting:
+                self._in_hand.lay_down(waiting.file)
         with self._changed:
             self._running -= 1
             if is_over:
@@ -366,8 +401,9 @@ class Effects:
             return
         try:
             self._journal.settle(waiting.file, waiting.number, what)
-        except OSError as error:
-            self._log(waiting, f"cannot be written down as done, and may be done again: {error}")
+        except Exception as error:  # noqa: BLE001  # others have their turn, whatever it is
+            said = why(error) if not isinstance(error, OSError) else error
+            self._log(waiting, f"cannot be written down as done, and may be done again: {said}")
 
     def _forget(self, waiting: _Waiting) -> None:
         queue = self._queues[waiting.session]
@@ -383,4 +419,13 @@ class Effects:
         count = self._seldom.count(cause, time.monotonic())
         if count:
             times = f" ({count} times)" if count > 1 else ""
-            log.error("%s %s%s", waiting.name, what, times)
+            with suppress(Exception):  # a filter of the program's logging raises
+                log.error("%s %s%s", waiting.name, what, times)
+
+
+def _error_of(done: "Future[Any]") -> str:
+    """What went wrong in a try; empty if nothing did."""
+    if done.cancelled():
+        return "it was cancelled"
+    failure = done.exception()
+    return "" if failure is None else why(failure)

@@ -63,7 +63,11 @@ class Outcome:
 
 def why(error: BaseException) -> str:
     """An error of the user's code in a line; ours say what they are about themselves."""
-    return str(error) if isinstance(error, MilterError) else f"{type(error).__name__}: {error}"
+    try:
+        words = str(error)
+    except Exception as second:  # noqa: BLE001  # the user's __str__
+        words = f"no text, for its __str__ raised {type(second).__name__}"
+    return words if isinstance(error, MilterError) else f"{type(error).__name__}: {words}"
 
 
 def too_long(seconds: float, stacks: str = "") -> str:

@@ -20,7 +20,8 @@ from typing import Any, Final, TypeAlias
 
 from pyrsistent import PMap, PSet, PVector, pmap, pset, pvector
 
-from demyjpy.engine.told_questions import field_names
+from demyjpy.engine.stock import is_lent
+from demyjpy.engine.told_questions import DEEPEST, field_names
 from demyjpy.errors import HandlerError, MilterError, describe
 from demyjpy.message import Message
 from demyjpy.wire.fields import Definitions, Parameters
@@ -29,7 +30,6 @@ from demyjpy.wire.json_bytes import dump_bytes, dump_text, load_bytes, load_text
 FindClass: TypeAlias = Callable[[str], type[Any]]
 """Gives the class of a name, ``module:qualified name``; `UnknownClassError` if there is none."""
 
-_DEEPEST: Final = 20
 _MOST: Final = 100_000  # values of one effect
 _COLLECTIONS: Final[dict[str, tuple[type[Any], Callable[[Iterable[Any]], Any]]]] = {
     "tuple": (tuple, tuple),
@@ -96,12 +96,17 @@ class _Dumping:
 
 def _dump(value: Any, dumping: _Dumping, depth: int) -> Any:
     dumping.left -= 1
-    if depth > _DEEPEST or dumping.left < 0:
-        raise dumping.wrong(f"more than {_MOST} values, or {_DEEPEST} levels of them")
+    if depth > DEEPEST or dumping.left < 0:
+        raise dumping.wrong(f"more than {_MOST} values, or {DEEPEST} levels of them")
+    is_time = type(value) is datetime
+    if is_time and repr(datetime.fromisoformat(value.isoformat())) != repr(value):
+        raise dumping.wrong("a datetime that is more than a time and an offset from UTC: use UTC")
     plain = _dump_plain(value)
     if plain is not None or value is None:
         return plain
     if isinstance(value, Message):
+        if is_lent(value.content):  # it could be written, and not be done from memory
+            raise dumping.wrong("a Message as a key of a map, or behind 10,000 other values")
         return {"message": dumping.keep_message(value)}
     kind = type(value)
     for name, (klass, _) in _COLLECTIONS.items():
@@ -113,6 +118,8 @@ def _dump(value: Any, dumping: _Dumping, depth: int) -> Any:
             pairs = [[_dump(one, dumping, depth + 1) for one in pair] for pair in known]
             return {name: pairs}
     if isinstance(value, Enum):
+        if value.name not in kind.__members__:
+            raise dumping.wrong(f"a {kind.__name__} that is no single member: keep the members apart")
         return {"enum": name_of_class(kind), "name": value.name}
     names = field_names(value)
     is_known = hasattr(kind, "__attrs_attrs__") or hasattr(kind, "__dataclass_fields__")

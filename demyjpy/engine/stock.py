@@ -140,9 +140,25 @@ class Held:
         """The body in pieces; None after `release`."""
         return None if self._stock is None else self._stock.pieces()
 
+    @property
+    def stock(self) -> Stock | None:
+        """What it holds."""
+        return self._stock
+
     def release(self) -> None:
         """It is needed no more."""
         self._stock = None
+
+
+def is_lent(content: Content) -> bool:
+    """Whether it goes with its message: see `hold`."""
+    return isinstance(content, Kept) and isinstance(content.read, Lent)
+
+
+def origin_of(content: Content) -> object:
+    """The same object for the same body, however often it is held."""
+    held = content.read if isinstance(content, Kept) else None
+    return held.stock if isinstance(held, Held) else content
 
 
 def hold(content: Content) -> Content:

@@ -4,6 +4,7 @@ A question may hold a `Message`, as one for a scanner does. Who watches gets a d
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
 from typing import Any, Final
 
 from attrs import evolve
@@ -15,7 +16,8 @@ from demyjpy.message.digest import digest_of
 from demyjpy.questions import Ask
 from demyjpy.requests import Request
 
-_DEEPEST: Final = 6  # levels of a question at which a message is looked for
+DEEPEST: Final = 20
+"""Levels of a question, or an effect, at which a message is looked for."""
 _DEEPEST_ANSWER: Final = 25
 _MOST: Final = 10_000  # values of one question that are looked at
 _PLAIN: Final = frozenset({str, bytes, int, float, bool, type(None)})
@@ -32,7 +34,7 @@ def without_messages(value: Any) -> Any:
 
 def replace_messages(value: Any, change: Callable[[Message], Any]) -> Any:
     """The same with what ``change`` gives in place of each message in it."""
-    return _replaced(value, _DEEPEST, [_MOST], change)
+    return _replaced(value, DEEPEST, [_MOST], change)
 
 
 def _replaced(value: Any, depth: int, left: list[int], change: Callable[[Message], Any]) -> Any:
@@ -73,6 +75,8 @@ def _collected(value: Any, found: list[Any]) -> Any:
 
 def field_names(value: Any) -> list[str]:
     """The names of the fields of an attrs class, a dataclass, or a plain object."""
+    if isinstance(value, Enum | type):
+        return []
     kind = type(value)
     known = [one.name for one in getattr(kind, "__attrs_attrs__", ())]
     return known or [*getattr(kind, "__dataclass_fields__", getattr(value, "__dict__", ()))]

@@ -7,11 +7,21 @@ from typing import Any
 import pytest
 from attrs import evolve, frozen
 
-from demyjpy.drivers.effect_files import DONE, WAITS, Directory, EffectFile, read_effects, write_effects
+from demyjpy.drivers import effect_files
+from demyjpy.drivers.effect_files import (
+    DONE,
+    WAITS,
+    Directory,
+    EffectFile,
+    FilesInHand,
+    read_effects,
+    write_effects,
+)
 from demyjpy.drivers.effect_takeover import find_class
 from demyjpy.effects import Do
 from demyjpy.engine.connection import Requested
 from demyjpy.engine.effect_values import UnkeepableError, UnknownClassError, UnreadableError
+from demyjpy.engine.stock import Stock, hold, lend
 from demyjpy.events import Mail, Recipient
 from demyjpy.message import Kept, Message
 from demyjpy.registry import Handler
@@ -106,6 +116,52 @@ def test_what_became_of_them_is_written_in_place(tmp_path: Path) -> None:
     assert again.load(1, find_class).effect == Effect(2)
 
 
+def test_each_message_is_written_once(tmp_path: Path) -> None:
+    """Though each effect holds it as an object of its own; one that was changed is another."""
+    stock = Stock.of(b"body")
+    message = evolve(MESSAGE, content=lend(stock))
+    held = [evolve(message, content=hold(message.content)) for _ in range(3)]
+    changed = held[2].with_sender("other@example.org")
+    found = write(tmp_path, *[Effect([one]) for one in held[:2]], Effect([changed, held[2]]))
+    assert (tmp_path / "one").read_bytes().count(b"body\r\n") == 0
+    assert (tmp_path / "one").read_bytes().count(b"\r\n\r\nbody") == 2
+    loaded = [found.load(number, find_class).effect.value for number in range(3)]
+    assert [one.sender for group in loaded for one in group] == [
+        *["ann@example.org"] * 2,
+        *("other@example.org", "ann@example.org"),
+    ]
+    assert {bytes(one) for group in loaded for one in group} == {bytes(held[0])}
+
+
+def test_a_file_is_read_once_while_it_is_in_hand(tmp_path: Path) -> None:
+    """And of few files what was read stays in memory: the one that was used last goes last."""
+    files = []
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        files.append(write(tmp_path / name, Effect(name)))
+    in_hand = FilesInHand(2)
+    for file in (files[0], files[1], files[0], files[2]):
+        assert file.load(0, find_class).effect.value in "abc"
+        in_hand.take(file)
+    assert [file.described is None for file in files] == [False, True, False]
+    in_hand.lay_down(files[0])
+    assert files[0].described is None
+    assert files[0].load(0, find_class).effect == Effect("a")
+    (tmp_path / "c" / "one").unlink()
+    assert files[2].load(0, find_class).effect == Effect("c")
+    in_hand.lay_down(files[2])
+    with pytest.raises(FileNotFoundError):
+        files[2].load(0, find_class)
+
+
+def test_more_than_is_read_again_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message is deferred then; else its effects would be lost."""
+    monkeypatch.setattr(effect_files, "_LARGEST", 500)
+    assert write(tmp_path, Effect("x")).load(0, find_class).effect == Effect("x")
+    with pytest.raises(UnkeepableError, match="to take at most 500 bytes beside its body, got 7"):
+        write(tmp_path, Effect("x" * 500))
+
+
 def test_a_torn_file_is_none(tmp_path: Path) -> None:
     """Wherever it was torn, and whatever follows."""
     found = write(tmp_path, Effect("text"))
@@ -148,6 +204,7 @@ def test_another_description_is_none(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "one").write_bytes(data + b"." + trailer)
     with pytest.raises(UnreadableError, match="got a damaged one"):
         read_effects(found.directory, "one")
+    found.lay_down()
     with pytest.raises(UnreadableError):
         found.load(0, find_class)
 

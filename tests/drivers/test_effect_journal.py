@@ -1,5 +1,6 @@
 """The directory of effects: who has which files, and where they go."""
 
+import fcntl
 import os
 import stat
 import threading
@@ -80,7 +81,47 @@ def test_a_file_is_synced_before_it_has_its_name_and_its_directory_after(
     monkeypatch.setattr(os, "rename", noted_rename)
     keep(journal, Effect(1))
     assert done == ["file", "rename", "directory"]
+    done.clear()
+    other = Journal(directory)
+    assert done == ["rename", "directory"]
+    other.close()
     journal.close()
+
+
+def test_a_directory_that_was_never_finished_goes(directory: Path) -> None:
+    """Its process has ended; one that is being made stays."""
+    Journal(directory).close()
+    stale, held = directory / f".{'0' * 16}.new", directory / f".{'1' * 16}.new"
+    for path in (stale, held):
+        path.mkdir()
+    descriptor = os.open(held, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    Journal(directory).close()
+    assert list(directory.iterdir()) == [held]
+    os.close(descriptor)
+    Journal(directory).close()
+    assert list(directory.iterdir()) == []
+
+
+def test_one_whose_directory_another_takes_for_left_makes_a_new_one(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for ever."""
+    rename, left_to_fail = os.rename, [1] * 2
+
+    def fail(name: str, new: str, **where: int) -> None:
+        if left_to_fail:
+            left_to_fail.pop()
+            os.rmdir(name, dir_fd=where["src_dir_fd"])
+        rename(name, new, **where)
+
+    monkeypatch.setattr(os, "rename", fail)
+    Journal(directory).close()
+    assert list(directory.iterdir()) == []
+    left_to_fail.extend([1] * 10)
+    with pytest.raises(HandlerError, match="No such file"):
+        Journal(directory)
+    assert len(left_to_fail) == 5
 
 
 @pytest.mark.parametrize("mode", [0o750, 0o705, 0o777])
@@ -210,6 +251,20 @@ def test_what_is_left_early_is_not_kept(directory: Path) -> None:
     journal.close()
 
 
+def test_what_is_left_late_leaves_to_others_what_they_have_kept(directory: Path) -> None:
+    """Under the same key: another keeper was quicker."""
+    journal = Journal(directory)
+    due = requested(Effect(1))
+    slow, quick = (journal.keeper(due, "s") for _ in range(2))
+    slow.leave()
+    quick.keep()
+    slow.keep()
+    slow.leave()
+    ((file, _),) = quick.take()
+    assert files(directory) == [file.name]
+    journal.close()
+
+
 def test_what_was_never_finished_goes_and_what_is_unknown_stays(directory: Path) -> None:
     """A part was of a message that was never answered."""
     first, second = Journal(directory), Journal(directory)
@@ -241,16 +296,37 @@ def test_a_damaged_file_is_set_aside(directory: Path, log: Any) -> None:
     second.close()
 
 
-def test_a_file_that_cannot_be_read_is_left(directory: Path, log: Any) -> None:
-    """As one that is a link: nobody follows it."""
-    first, second = Journal(directory), Journal(directory)
-    file = keep(first, Effect(1))
-    path = directory / file.directory.name / file.name
+def test_a_file_that_cannot_be_read_comes_again_and_stops_no_other(directory: Path) -> None:
+    """As one that is a link: nobody follows it. One that has gone is forgotten."""
+    journals = [Journal(directory) for _ in range(3)]
+    first, second, other = journals
+    kept = [keep(first, Effect(number)) for number in range(3)] + [keep(second, Effect(3))]
+    path, gone = (directory / one.directory.name / one.name for one in kept[:2])
     path.rename(directory / "moved")
     path.symlink_to(directory / "moved")
     first.close()
+    second.close()
+    found: list[EffectFile] = []
+    for _ in range(2):
+        with pytest.raises(OSError, match=f"{path} cannot be read: "):
+            found.extend(other.left(room))
+        gone.unlink(missing_ok=True)
+    assert {one.effects[0].key for one in found} == {one.effects[0].key for one in kept[2:]}
+    (directory / "moved").rename(path)
+    assert [other.path_of(one) for one in left(other)] == [path]
+    other.close()
+
+
+def test_a_file_that_could_not_be_read_just_now_comes_again(directory: Path) -> None:
+    """At the next look, and not in the same one."""
+    first, second = Journal(directory), Journal(directory)
+    keep(first, Effect(1))
+    first.close()
+    for _ in range(2):
+        (file,) = left(second)
+        second.put_off(file, is_passing=True)
+    assert [one.name for one in left(second)] == [file.name]
     assert left(second) == []
-    assert log.take_one().startswith(f"effects in {path} cannot be read: ")
     second.close()
 
 

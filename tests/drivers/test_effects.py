@@ -341,3 +341,24 @@ def test_a_plain_performer_that_returns_an_awaitable_has_failed(make, driver, to
         assert told.get(timeout=WAIT)[0] == "after"
     expected = "expected a plain perform to have done it, got an awaitable: use async def"
     assert log.take()[0] == f"the effect Fails of acl failed: {expected}"
+
+
+class MuteError(Exception):
+    """An error that says nothing."""
+
+    def __str__(self):
+        raise ValueError
+
+
+def test_an_error_without_words_stops_nobody(driver, told, log):
+    """What comes after it is done all the same."""
+
+    def mute(effect, resources):
+        raise MuteError
+
+    due = [("accepted", Fails(told, 0)), ("accepted", Tell(told, "after"))]
+    with running(asking(*due, asks={Fails: mute}), driver=driver) as address:
+        deliver(address)
+        assert told.get(timeout=WAIT)[0] == "after"
+    said = "MuteError: no text, for its __str__ raised ValueError"
+    assert log.take()[0] == f"the effect Fails of acl failed: {said}"

@@ -2,6 +2,8 @@
 
 import logging
 import queue
+import threading
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from demyjpy import (
 from demyjpy.drivers import effect_takeover
 from demyjpy.drivers import effects as effects_module
 from demyjpy.drivers.address import parse_address
+from demyjpy.drivers.effect_journal import Journal
 from demyjpy.drivers.effects import Effects
 from demyjpy.drivers.options import ServerOptions
 from demyjpy.drivers.resources import Opened
@@ -263,11 +266,13 @@ def test_what_nobody_can_do_is_kept(driver: str, told: Any, directory: Path, log
     leave(directory, driver, asking(told.put, *due, asks=refuse), log, 3)
     for handlers, said in (
         (asking(told.put), "expected somebody who performs it, got nobody"),
-        (asking(told.put, name="other"), "expected its filter to be served, got another one"),
+        (asking(told.put, name="other"), "the filter 'acl' is not served: serve it again, or remove "),
     ):
+        (first, *_) = kept(directory)
         with running(handlers, driver=driver, effects=directory):
             wait_until(log.records)
-        assert log.take() == [f"the effect Nobody of acl is kept, and not done: {said}"]
+        expected = f"{said}{first}" if "remove" in said else said
+        assert log.take() == [f"the effect Nobody of acl is kept, and not done: {expected}"]
         assert len(kept(directory)) == 3
     with running(asking(told.put, asks=perform), driver=driver, effects=directory):
         assert [told.get(timeout=WAIT) for _ in range(3)] == ["x"] * 3
@@ -289,6 +294,46 @@ def test_a_filter_among_several_is_found_by_its_name(
     with running(lambda ctx: ctx, driver=driver, effects=directory):
         wait_until(log.records)
     assert "expected somebody who performs it" in log.take_one()
+
+
+def test_one_without_a_name_is_found_by_the_handler_that_asked(
+    driver: str, told: Any, directory: Path, log: Any
+) -> None:
+    """Beside a filter that has jobs only; not if that is not certain."""
+
+    def ask(event: Any, ctx: Any) -> Any:
+        return do(ctx, Nobody("x"))
+
+    def other(event: Any, ctx: Any) -> Any:
+        return ctx
+
+    def filters(of_other: Any, of_asking: Any) -> Any:
+        jobs = define_event_handlers(every={3600: Tell("never")})
+        asks = [{Nobody: one} for one in (of_other, of_asking)]
+        return merge_handlers(
+            jobs,
+            define_event_handlers({"end_of_message": other}, asks=asks[0]),
+            define_event_handlers({"mail": ask}, asks=asks[1]),
+        )
+
+    def fail(effect: Any, resources: Any) -> None:
+        raise OSError("no route")
+
+    def right(effect: Any, resources: Any) -> None:
+        told.put("right")
+
+    leave(directory, driver, filters(fail, fail), log)
+    twice = define_event_handlers({"mail": ask})
+    alone = filters(fail, right).merged[1]
+    for uncertain in (alone, merge_handlers(twice, alone, define_event_handlers(twice))):
+        with running(uncertain, driver=driver, effects=directory):
+            wait_until(log.records)
+        said = f"the filter with {__name__}.{ask.__qualname__} is not served: serve it again, or remove "
+        assert said in log.take_one()
+    certain = merge_handlers(*filters(fail, right).merged, twice)
+    with running(certain, driver=driver, effects=directory):
+        assert told.get(timeout=WAIT) == "right"
+        wait_until(lambda: not kept(directory))
 
 
 def test_what_nobody_could_do_is_tried_again_with_a_new_filter(
@@ -333,6 +378,36 @@ def test_what_is_no_effect_is_left_to_others(driver: str, told: Any, directory: 
     with running(handlers, driver=driver, effects=directory) as address:
         deliver(address)
         assert told.get(timeout=WAIT)[0] == "x"
+
+
+def test_tries_that_have_ended_when_the_milter_stops_are_looked_at(
+    directory: Path, told: Any, caplog: Any
+) -> None:
+    """What is done goes; what has just been kept is not lost; what has failed the next process does."""
+    caplog.set_level(logging.INFO)
+    effects = Effects(lambda: None, 1, directory)  # type: ignore[arg-type,return-value]
+    effects.open()
+    due = requested(*[Tell(text) for text in "abc"])
+    effects.keeper(tuple(due[:2]), "s").keep()
+    effects._thread = threading.current_thread()  # nobody looks before it stops
+    for one in due:
+        effects.take([one], one.key, Opened())
+    done, failed = Future[None](), Future[None]()
+    done.set_result(None)
+    failed.set_exception(OSError())
+    first, second, third = [queued[0] for queued in effects._queues.values()]
+    assert third.keeper is not None
+    third.keeper.keep()
+    for waiting, future in ((first, done), (second, failed), (third, done)):
+        effects._ended(waiting, future)
+    effects._thread = None
+    effects.close()
+    effects._ended(second, done)
+    said = f"effects that were not done when the milter stopped, and are in {directory}: 2"
+    assert [record.getMessage() for record in caplog.records] == [said]
+    other = Journal(directory)
+    assert [one.number for file in other.left(lambda: True) for one in file.waiting] == [1, 0]
+    other.close()
 
 
 def test_what_is_taken_after_the_end_stays_on_the_disk(directory: Path, told: Any, log: Any) -> None:

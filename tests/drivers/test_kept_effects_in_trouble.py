@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from demyjpy import (
     Continue,
@@ -21,10 +22,11 @@ from demyjpy import (
     reject,
     running,
 )
+from demyjpy.declarations import Declarations
 from demyjpy.drivers import effect_takeover
 from demyjpy.drivers import effects as effects_module
 from demyjpy.drivers.births import BIRTHS
-from demyjpy.drivers.effect_files import Directory
+from demyjpy.drivers.effect_files import Directory, EffectFile
 from demyjpy.drivers.effect_journal import Journal
 from tests.disks import fill, small_disk
 from tests.drivers.filters import wait_until
@@ -158,7 +160,8 @@ def test_what_was_left_leaves_room_for_what_comes(
     """It takes half of it, and waits in the directory."""
     journal = Journal(directory)
     for number in range(4):
-        journal.keeper(requested(Tell(str(number))), "s").keep()
+        due = [evolve(one, declared=Declarations(name="acl")) for one in requested(Tell(str(number)))]
+        journal.keeper(due, "s").keep()
     journal.close()
     monkeypatch.setattr(effects_module, "MOST_WAITING", 4)
     monkeypatch.setattr(effect_takeover, "LOOK", 0.01)
@@ -167,7 +170,7 @@ def test_what_was_left_leaves_room_for_what_comes(
         told.put(what)
         assert gate.wait(WAIT)
 
-    handlers = asking(tell, ("accepted", Tell("new")), name=None)
+    handlers = asking(tell, ("accepted", Tell("new")))
     with running(handlers, driver=driver, effects=directory) as address:
         assert told.get(timeout=WAIT)[0] == "0"
         verdicts = deliver(address, 4)
@@ -224,6 +227,23 @@ def test_without_a_thread_what_is_left_has_to_wait(
     assert log.take_one() == "effects that were left before have to wait: can't start new thread"
 
 
+def test_without_a_thread_the_loop_itself_ends_them(
+    told: Any, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was in the directory goes all the same."""
+    start = BIRTHS.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "demyjpy-effects-end":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(BIRTHS, "start", refuse)
+    with running(asking(told.put), driver="asyncio", effects=directory):
+        assert len(list(directory.iterdir())) == 1
+    assert list(directory.iterdir()) == []
+
+
 def test_a_directory_that_cannot_be_read_is_told_once(
     driver: str, told: Any, directory: Path, log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +258,29 @@ def test_a_directory_that_cannot_be_read_is_told_once(
         assert told.get(timeout=WAIT)[0] == "x"
         wait_until(log.records)
     assert log.take_one() == "effects that were left before have to wait: [Errno 5] Input/output error"
+
+
+def test_a_file_that_cannot_be_read_for_a_moment_is_done_later(
+    driver: str, told: Any, directory: Path, log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if there is no descriptor left just then; no other filter has to come."""
+    monkeypatch.setattr(effect_takeover, "LOOK", 0.01)
+    journal = Journal(directory)
+    due = [evolve(one, declared=Declarations(name="acl")) for one in requested(Tell("x"))]
+    journal.keeper(due, "s").keep()
+    journal.close()
+    load, troubles = EffectFile.load, [1, 1]
+
+    def fail(file: EffectFile, *arguments: Any) -> Any:
+        if troubles:
+            troubles.pop()
+            raise OSError(24, "Too many open files")
+        return load(file, *arguments)
+
+    monkeypatch.setattr(EffectFile, "load", fail)
+    with running(asking(told.put), driver=driver, effects=directory):
+        assert told.get(timeout=WAIT)[0] == "x"
+    assert "is kept, and not done: [Errno 24] Too many open files" in log.take_one()
 
 
 def test_a_file_that_goes_before_its_effect_is_done(
@@ -261,3 +304,58 @@ def test_a_file_that_goes_before_its_effect_is_done(
     assert "the effect Tell of acl cannot be written down as done, and may be done again" in lines[0]
     assert lines[1].startswith("the effect Archive of acl failed: FileNotFoundError")
     assert "it was tried 8 times" in lines[2]
+
+
+@pytest.mark.parametrize("what", ["log", "load", "settle"])
+def test_what_nobody_has_foreseen_stops_nobody(
+    what: str, driver: str, told: Any, directory: Path, monkeypatch: pytest.MonkeyPatch, log: Any
+) -> None:
+    """A logging that raises, a performer that cannot be found, a settling that fails."""
+
+    def fail(*_: Any) -> Any:
+        if what != "log":
+            raise ZeroDivisionError("odd")
+        return {}
+
+    if what == "log":
+        monkeypatch.setattr(effects_module.log, "error", lambda *_: 1 / 0)
+        monkeypatch.setattr(Journal, "settle", lambda *_: 1 / 0)
+    elif what == "load":
+        monkeypatch.setattr(effects_module, "performer_of", fail)
+    else:
+        monkeypatch.setattr(Journal, "settle", fail)
+    due = [("accepted", Tell("a")), ("accepted", Tell("b"))]
+    with running(asking(told.put, *due), driver=driver, effects=directory) as address:
+        deliver(address)
+        if what == "load":
+            wait_until(lambda: kept(directory, "failed/*.effects"))
+        else:
+            assert [told.get(timeout=WAIT)[0] for _ in range(2)] == ["a", "b"]
+    lines = log.take()
+    said = "failed: ZeroDivisionError: odd" if what == "load" else "may be done again: ZeroDivisionErr"
+    assert what == "log" or said in lines[0]
+
+
+def test_what_is_done_while_the_milter_stops_is_not_left(
+    driver: str, told: Any, directory: Path, gate: Any, log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next process does not do it again, and has what comes after it."""
+    stops = effect_takeover.Takeover.wait
+
+    def wait(takeover: Any, seconds: float) -> None:
+        gate.set()
+        wait_until(lambda: not kept(directory))
+        stops(takeover, seconds)
+
+    monkeypatch.setattr(effect_takeover.Takeover, "wait", wait)
+
+    def tell(what: Any) -> None:
+        told.put(what)
+        assert gate.wait(WAIT)
+
+    with running(
+        asking(tell, ("accepted", Tell("a"))), driver=driver, effects=directory, grace=0.01
+    ) as address:
+        deliver(address)
+        told.get(timeout=WAIT)
+    assert list(directory.iterdir()) == []

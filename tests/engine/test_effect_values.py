@@ -3,10 +3,11 @@
 import json
 import math
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from enum import Enum
+from datetime import UTC, date, datetime, timedelta, timezone
+from enum import Enum, Flag
 from ipaddress import ip_address, ip_network
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from attrs import frozen
@@ -21,6 +22,8 @@ from demyjpy.engine.effect_values import (
     dump_effect,
     load_effect,
 )
+from demyjpy.engine.owed_effects import messages_in
+from demyjpy.engine.stock import Stock, lend
 from demyjpy.errors import HandlerError
 from demyjpy.events import Recipient
 from demyjpy.message import Message
@@ -31,6 +34,13 @@ class Colour(Enum):
     """A choice."""
 
     RED = 1
+
+
+class Right(Flag):
+    """Choices that can be joined."""
+
+    READ = 1
+    WRITE = 2
 
 
 @frozen
@@ -72,7 +82,7 @@ class Plain:
 
 CLASSES: dict[str, Any] = {
     f"{one.__module__}:{one.__qualname__}": one
-    for one in (Holds, Nothing, Data, Empty, Plain, Colour, Recipient)
+    for one in (Holds, Nothing, Data, Empty, Plain, Colour, Right, Recipient)
 }
 MESSAGES = [Message(sender="a"), Message(sender="b")]
 
@@ -94,6 +104,11 @@ def again(effect: Any) -> Any:
 SAMPLES = (
     *(Colour.RED, Nothing(), Empty(), Data("x"), Plain("x"), *MESSAGES, 1 << 70, -(1 << 70)),
     *(ip_address("192.0.2.1"), ip_address("::1"), ip_network("10.0.0.0/8"), date(2026, 1, 2)),
+    *(
+        Right.READ,
+        datetime.fromisoformat("2026-01-02"),
+        datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=2))),
+    ),
     *(ip_network("fe80::/10"), datetime(2026, 1, 2, 3, 4, 5, 6, UTC), 1 << 9000, -(1 << 9000)),
     *(Parameters([("SIZE", "1"), ("X", None)]), Definitions([("{a}", "b")])),
     Recipient("bob@example.org", {"NOTIFY": "NEVER"}, raw="<bob@example.org>"),
@@ -156,16 +171,44 @@ def local() -> Any:
     return Local(1)
 
 
+STOCK = Stock.of(b"body")
+ODD = (
+    datetime(2026, 7, 1, tzinfo=ZoneInfo("UTC")),
+    datetime.fromisoformat("2026-07-01").replace(fold=1),
+    datetime(2026, 7, 1, tzinfo=timezone(timedelta(hours=2), "here")),
+)
 BAD: list[tuple[Any, str]] = [
     (Holds(object()), "expected the effect Holds to hold data only, got an object"),
     (Holds(print), "expected the effect Holds to hold data only, got"),
     (Holds(lambda: 1), "to hold data only"),
     (Holds(Colour), "to hold data only"),
+    (Holds(Right.READ | Right.WRITE), "got a Right that is no single member"),
+    (Holds(Right(0)), "got a Right that is no single member"),
+    (Holds({Message(content=lend(STOCK)): 1}), "got a Message as a key of a map, or behind"),
+    *[
+        (Holds(one), "a datetime that is more than a time and an offset from UTC: use UTC")
+        for one in ODD
+    ],
     (Holds(deep(30)), "more than 100000 values, or 20 levels of them"),
     (Holds([0] * 100_001), "more than 100000 values"),
     (local(), "got local.<locals>.Local, which was made in a function: define it in the module"),
     (Holds([local()]), "define it in the module"),
 ]
+
+
+def test_a_message_is_held_as_deep_as_it_is_kept() -> None:
+    """Twenty levels; what is deeper is refused. A member of an Enum is no way to more values."""
+    for levels in (1, 7, 19, 20):
+        effect: Any = Holds(MESSAGES[0])
+        for _ in range(levels):
+            effect = Holds((Colour.RED, effect)) if levels < 19 else (effect,)
+        if levels < 20:
+            assert messages_in(effect) == (MESSAGES[0],)
+            assert messages_in(again(effect)) == (MESSAGES[0],)
+        else:
+            assert messages_in(effect) == ()
+            with pytest.raises(UnkeepableError, match="20 levels"):
+                dump_effect(effect, MESSAGES.index)
 
 
 @pytest.mark.parametrize(("effect", "said"), BAD)
