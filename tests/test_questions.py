@@ -173,9 +173,7 @@ def test_an_answer_that_nobody_waited_for_cannot_be_read() -> None:
 def test_the_error_names_what_may_be_read_instead() -> None:
     """Keys that are names, no more than ten, and the nearest one; what else is in a key is private."""
     seen = {"seen": Late(), "ann@example.org": Late(), 7: Late()}
-    with pytest.raises(
-        HandlerError, match=r"; what may be read here is 'seen' \(did you mean 'seen'\?\)"
-    ):
+    with pytest.raises(HandlerError, match=r"may be read here is 'seen' \(did you mean 'seen'\?\)"):
         answer(new_context().set("answers", pmap(seen)), "sen")
     many = pmap({f"key{number}": Late() for number in range(20)})
     with pytest.raises(HandlerError, match=r"'key0', 'key1', .*'key17': declare needs=\{'zzz'\}"):

@@ -210,6 +210,7 @@ def _what_there_is(source: str, module: ModuleType) -> str:
         name
         for name, value in vars(module).items()
         if is_of_settings(value)
+        and inspect.signature(value).parameters
         and getattr(value, "__module__", None) == module.__name__
         and not name.startswith("_")
     ]
