@@ -70,7 +70,7 @@ def test_filter_is_loaded_from_a_module_of_the_current_directory(write: Callable
         ("makes.py", "got no such name; there is make: write makes.py:make"),
         (
             "makes.py:plain",
-            "define_event_handlers; is plain a function of settings? write def plain(*, ...) -> Registry",
+            "handlers; is plain a function of settings? write def plain(*, ...) -> Registry",
         ),
         ("bad.py:nope", "got no such name; define one: handlers = define_event_handlers()"),
         ("bad.py:number", "expected bad.py:number to be a registry (define_event_handlers), a map"),
