@@ -291,6 +291,9 @@ def _notes(loaded: Loaded, wants: Wants, registry: Registry, driver: str) -> Ite
             "add_recipient_par without add_recipient: recipients can be added with ESMTP parameters only"
         )
     yield from _macro_notes(wants)
+    resources = {name: None for leaf in registry.leaves for name in leaf.declarations.resources}
+    if resources:
+        yield f"resources are not opened: {', '.join(resources)}"
 
 
 def _all_handlers(registry: Registry) -> Iterator[tuple[str, Handler[Any]]]:
