@@ -40,8 +40,8 @@ class Sqlite:
 
     ``pool``: connections, and statements at once. ``timeout``: seconds for a statement; as long a locked
     file is waited for. ``setup``: statements for each connection, as ``pragma journal_mode=wal``. The
-    file is opened when the filter is loaded, and made if it is not there: `HandlerError` if that fails. The
-    other options are those of `demyjpy.lookups.guard.Guard`.
+    file is opened when the filter is loaded, and made if it is not there: `HandlerError` if that
+    fails. The other options are those of `demyjpy.lookups.guard.Guard`.
     """
 
     def __init__(
