@@ -7,6 +7,8 @@ or ``asking=``, and reads it with `answer`. The driver performs questions, the e
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
+from difflib import get_close_matches
+from itertools import islice
 from typing import Any, ClassVar, Final, TypeAlias, overload
 
 from attrs import field, frozen
@@ -28,6 +30,8 @@ MOST_OPEN: Final = 100
 
 _LONGEST_KEY: Final = 200
 _LONGEST_ERROR: Final = 1_000
+_MOST_NAMED: Final = 10
+_MOST_COMPARED: Final = 100
 _MOST_VALUES: Final = 10_000
 _MOST_BYTES: Final = 1 << 20
 _DEEPEST: Final = 20
@@ -162,7 +166,8 @@ def answer(
     outcome: Outcome | None = known.get(key) if isinstance(known, PMap) else None
     if outcome is None:
         raise HandlerError(
-            f"expected answer(ctx, {key!r}) in a handler that waits for it, or after one: declare "
+            f"expected answer(ctx, {key!r}) in a handler that waits for it, or after one"
+            f"{_other_keys(key, known)}: declare "
             f"needs={{{key!r}}}, as in @handlers.end_of_message(needs={{{key!r}}})"
         )
     if failed is late is unasked is _RAISES:
@@ -182,6 +187,20 @@ def answer(
             "answer() if the filter can do without"
         )
     return value
+
+
+def _other_keys(key: str, known: Any) -> str:
+    """The keys that may be read in place of one, for an error that is logged.
+
+    Only names: what else is in a key may be about a person.
+    """
+    some = islice(known, _MOST_COMPARED) if isinstance(known, PMap) else ()
+    names = sorted(one for one in some if isinstance(one, str) and one.isidentifier())
+    if not names:
+        return ""
+    near = get_close_matches(key[:_LONGEST_KEY], names, 1)
+    meant = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"; what may be read here is {', '.join(map(repr, names[:_MOST_NAMED]))}{meant}"
 
 
 # ----------------------------------------------------------------------------------- declarations

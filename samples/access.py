@@ -36,7 +36,7 @@ def questions(event: Mail, ctx: Context) -> dict[str, Lookup]:
     """Both are asked at the same time. A client on this machine may have no address."""
     client = facts(ctx).client
     return {
-        "client": look_up(ctx, "clients", str(client.address or "") if client else ""),
+        "client": look_up(ctx, "clients", client.address if client else None),
         "sender": look_up(ctx, "senders", event.sender, search="address"),
     }
 

@@ -80,6 +80,15 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(
         exec(compile("\n" * (line - 1) + code, str(page), "exec"), namespace)
 
 
+def test_the_archive_of_the_cookbook_is_a_whole_file() -> None:
+    """Its block needs none before it, so it can be copied."""
+    page = ROOT / "docs/cookbook.md"
+    (code,) = (code for _, code in blocks(page, "python") if "class Archive" in code)
+    namespace = {"__name__": "archive"}
+    exec(compile(code, str(page), "exec"), namespace)
+    assert isinstance(namespace["archive"], Registry)
+
+
 def test_the_readme_tells_the_commands_that_ci_runs() -> None:
     """Both commands of README.md stand in .ci/run as they are, the tests first, for Debian's Python."""
     demo, test = (line for line in commands(README) if line.startswith("python3 -m venv"))

@@ -170,6 +170,16 @@ def test_an_answer_that_nobody_waited_for_cannot_be_read() -> None:
         answer(new_context(), "spf", failed=1, late=1, unasked=1)
 
 
+def test_the_error_names_what_may_be_read_instead() -> None:
+    """Keys that are names, no more than ten, and the nearest one; what else is in a key is private."""
+    seen = {"seen": Late(), "ann@example.org": Late(), 7: Late()}
+    with pytest.raises(HandlerError, match=r"may be read here is 'seen' \(did you mean 'seen'\?\)"):
+        answer(new_context().set("answers", pmap(seen)), "sen")
+    many = pmap({f"key{number}": Late() for number in range(20)})
+    with pytest.raises(HandlerError, match=r"'key0', 'key1', .*'key17': declare needs=\{'zzz'\}"):
+        answer(new_context().set("answers", many), "zzz")
+
+
 def test_an_error_is_kept_short() -> None:
     """What a performer raised may be long: no more than 1,000 characters of it are kept."""
     assert Failed(ValueError("x" * 5_000)).error == "x" * 1_000  # type: ignore[arg-type]

@@ -35,6 +35,7 @@ from demyjpy.errors import HandlerError
 from demyjpy.handlers import as_registry, chain_of, wants_of, with_handlers
 from demyjpy.policies import check_timeouts
 from demyjpy.registry import Handler, Registry, name_of_function
+from demyjpy.settings.signatures import advice_for
 
 SENDMAIL_REPLY_TIME: Final = 10.0
 """Seconds that Sendmail waits for a sign of life, unless ``T=R:`` says otherwise."""
@@ -123,7 +124,8 @@ def examine(loaded: Loaded, driver: str) -> Report:
         wants, registry = _take(ctx)
         state_notes = tuple(_state_notes(ctx))
     except (Exception, SystemExit) as error:  # noqa: BLE001  # it is the user's function
-        failure = f"on_connect failed: {explain(error)}"
+        advice = advice_for(loaded.on_connect)
+        failure = "\n".join(filter(None, (f"on_connect failed: {explain(error)}", advice)))
         wants, registry, state_notes = Wants(), Registry(), ()
     entries, needed = tuple(_entries(registry, driver)), asked_for_messages(registry)
     read = asked_for_facts(registry)
@@ -289,6 +291,9 @@ def _notes(loaded: Loaded, wants: Wants, registry: Registry, driver: str) -> Ite
             "add_recipient_par without add_recipient: recipients can be added with ESMTP parameters only"
         )
     yield from _macro_notes(wants)
+    resources = {name: None for leaf in registry.leaves for name in leaf.declarations.resources}
+    if resources:
+        yield f"resources are not opened: {', '.join(resources)}"
 
 
 def _all_handlers(registry: Registry) -> Iterator[tuple[str, Handler[Any]]]:

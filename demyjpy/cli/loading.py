@@ -28,7 +28,7 @@ from demyjpy.errors import HandlerError, MilterError, SettingsError
 from demyjpy.handlers import as_registry, merge_handlers
 from demyjpy.registry import Registry
 from demyjpy.settings.making import Made, Table, give, has_resources, make_filter
-from demyjpy.settings.signatures import is_of_settings
+from demyjpy.settings.signatures import advice_for, is_of_settings
 from demyjpy.settings.toml_file import SettingsFile, read_settings
 
 Kind: TypeAlias = Literal["registry", "function"]
@@ -126,7 +126,8 @@ def load_filters(
     with _in_time(wanted.name), acting():
         file = None if wanted.settings is None else read_settings(wanted.settings)
         if file is not None:
-            file.refuse_others([*tables, *(_split(one)[2] for one in wanted.beside)])
+            advice = next(filter(None, (advice_for(one.value) for one in found)), "")
+            file.refuse_others([*tables, *(_split(one)[2] for one in wanted.beside)], advice)
         return _merged([_as_filter(one, file) for one in found], found)
 
 
@@ -153,7 +154,9 @@ def _find(text: str, modules: dict[str, ModuleType]) -> _Found:
         modules[source] = _load_file(source) if is_file else _load_module(source)
     module = modules[source]
     if not hasattr(module, name):
-        raise LoadError(f"expected {name!r} in {source}, got no such name; {_what_there_is(module)}")
+        raise LoadError(
+            f"expected {name!r} in {source}, got no such name; {_what_there_is(source, module)}"
+        )
     whole = f"{source}:{name}" if called is None else f"{source}:{name}={called}"
     value = getattr(module, name)
     if isinstance(value, Mapping):
@@ -198,11 +201,21 @@ def _merged(loaded: Sequence[Loaded], found: Sequence[_Found]) -> Loaded:
     return Loaded(names, "registry", chain, tuple(made for one in loaded for made in one.made))
 
 
-def _what_there_is(module: ModuleType) -> str:
+def _what_there_is(source: str, module: ModuleType) -> str:
     """Advice for someone who gave the wrong name."""
     names = [name for name, value in vars(module).items() if isinstance(value, Registry)]
     if names:
         return f"filters there: {', '.join(names)}"
+    own = [
+        name
+        for name, value in vars(module).items()
+        if is_of_settings(value)
+        and inspect.signature(value).parameters
+        and getattr(value, "__module__", None) == module.__name__
+        and not name.startswith("_")
+    ]
+    if own:
+        return f"there is {own[0]}: write {source}:{own[0]}"
     return f"define one: {DEFAULT_NAME} = define_event_handlers()"
 
 
@@ -217,9 +230,10 @@ def _as_filter(found: _Found, file: SettingsFile | None) -> Loaded:
         return Loaded(name, "registry", made.registry, (made,))
     if callable(value) and not isinstance(value, type):
         if inspect.iscoroutinefunction(value) or not takes(value, new_context()):
+            advice = "handlers belong in a registry: see define_event_handlers"
             raise LoadError(
                 f"expected {name} to be a plain function ctx -> ctx (what runs at each connection), "
-                f"got {describe(value)}; handlers belong in a registry: see define_event_handlers"
+                f"got {describe(value)}; {'; '.join(filter(None, (advice, advice_for(value))))}"
             )
         return Loaded(name, "function", value)
     raise LoadError(

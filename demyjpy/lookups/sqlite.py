@@ -3,15 +3,18 @@
 Statements run in threads, so that a locked or slow file holds up nobody else.
 """
 
+import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from functools import partial
 from typing import Any, Final, Self, TypeAlias
 
+from demyjpy.errors import HandlerError
 from demyjpy.lookups.guard import TIMEOUT, Guard, RefusedError, UnansweredError
 from demyjpy.lookups.sql import check_rows
 from demyjpy.lookups.thread_connections import ThreadConnections
+from demyjpy.shown import safe
 
 __all__ = ["Sqlite"]
 
@@ -37,7 +40,8 @@ class Sqlite:
 
     ``pool``: connections, and statements at once. ``timeout``: seconds for a statement; as long a locked
     file is waited for. ``setup``: statements for each connection, as ``pragma journal_mode=wal``. The
-    other options are those of `demyjpy.lookups.guard.Guard`.
+    file is opened when the filter is loaded, and made if it is not there: `HandlerError` if that
+    fails. The other options are those of `demyjpy.lookups.guard.Guard`.
     """
 
     def __init__(
@@ -50,7 +54,15 @@ class Sqlite:
         )
 
     async def __aenter__(self) -> Self:
-        await self._connections.open_one()
+        try:
+            await self._connections.open_one()
+        except sqlite3.Error as error:
+            self._guard.close()
+            self._connections.close()
+            raise HandlerError(
+                f"expected SQLite to open {_place(self._path)}, got {type(error).__name__}: {error}; "
+                "its directory must exist, and the user of the milter must be able to write there"
+            ) from error
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -85,6 +97,17 @@ class Sqlite:
             connection.close()
             raise
         return connection
+
+
+def _place(path: str) -> str:
+    """Where the file is, in parts: errors do not show a setting called dsn as it stands there.
+
+    Nothing of a URL, for it may have a password.
+    """
+    if "://" in path:
+        return "a file, not a URL"
+    directory, name = os.path.split(path)
+    return f"the file {safe(name)!r} in {safe(directory or os.curdir)!r}"
 
 
 def _run(

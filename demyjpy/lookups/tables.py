@@ -33,10 +33,10 @@ LONGEST_KEY: Final = 10_000
 _EXAMPLE: Final = 'Tables({"clients": "cidr:/etc/postfix/clients"})(settings)'
 
 
-def _key(given: Any) -> str:
+def _key(given: Any) -> str | None:
     key = str(given) if isinstance(given, IPv4Address | IPv6Address) else given
-    if not isinstance(key, str):
-        raise HandlerError(f"expected a key as a text or an IP address, got {describe(given)}")
+    if key is not None and not isinstance(key, str):
+        raise HandlerError(f"expected a key as a text, an IP address or None, got {describe(given)}")
     return key
 
 
@@ -52,7 +52,8 @@ def _search(given: Any) -> Search:
 class Lookup(Question, pure=True):
     """What does a table say about a key? The answer is the result of a row, as text, or None.
 
-    ``table``: its name in `Tables`. ``key``: text, or an IP address. ``search="address"`` looks for a
+    ``table``: its name in `Tables`. ``key``: text, or an IP address; None, as the address of a client
+    that has none, is in no row. ``search="address"`` looks for a
     mail address and its parts, as access(5) does; ``"host"`` for the name or address of a client;
     ``"virtual"`` for an address as virtual(5) does. ``dotted``: a parent domain stands in the table as
     ``.example.org``. ``delimiter``: what begins an address extension, as ``+``. ``day``: today, for rows
@@ -63,7 +64,7 @@ class Lookup(Question, pure=True):
     """
 
     table: str
-    key: str = field(converter=_key)
+    key: str | None = field(converter=_key)
     search: Search = field(default="key", converter=_search, kw_only=True)
     dotted: bool = field(default=False, kw_only=True)
     delimiter: str = field(default="", kw_only=True)
@@ -79,7 +80,7 @@ class Lookup(Question, pure=True):
 def look_up(
     ctx: Context,
     table: str,
-    key: str | IPv4Address | IPv6Address,
+    key: str | IPv4Address | IPv6Address | None,
     *,
     search: Search = "key",
     dotted: bool = False,
@@ -112,15 +113,16 @@ class OpenTables:
             raise TableError(
                 f"expected one of the tables {', '.join(self._tables)}, got {lookup.table!r:.80}"
             )
-        if len(lookup.key) > LONGEST_KEY:
-            raise TableError(
-                f"expected a key of at most {LONGEST_KEY} characters, got {len(lookup.key)}"
-            )
-        keys = keys_to_try(lookup.key, lookup.search, lookup.delimiter, dotted=lookup.dotted)
-        return table.find(keys, lambda terms: _holds(terms, lookup)) if any(keys) else None
+        key = lookup.key
+        if key is None:
+            return None
+        if len(key) > LONGEST_KEY:
+            raise TableError(f"expected a key of at most {LONGEST_KEY} characters, got {len(key)}")
+        keys = keys_to_try(key, lookup.search, lookup.delimiter, dotted=lookup.dotted)
+        return table.find(keys, lambda terms: _holds(terms, lookup, key)) if any(keys) else None
 
 
-def _holds(terms: Terms, lookup: Lookup) -> bool:
+def _holds(terms: Terms, lookup: Lookup, key: str) -> bool:
     if terms.until and not lookup.day:
         raise TableError(
             f"expected the day with a question about {lookup.table}, which has rows with until=, got "
@@ -128,7 +130,7 @@ def _holds(terms: Terms, lookup: Lookup) -> bool:
         )
     if terms.until and lookup.day > terms.until:
         return False
-    return terms.percent >= 100 or share_of(lookup.key) < terms.percent
+    return terms.percent >= 100 or share_of(key) < terms.percent
 
 
 def _tables(given: Any) -> Mapping[str, str]:

@@ -13,6 +13,7 @@ from demyjpy.settings.key_lines import Place
 from demyjpy.settings.signatures import (
     Misfit,
     Schema,
+    advice_for,
     is_of_settings,
     is_secret,
     name_of,
@@ -193,5 +194,5 @@ def settle(on_connect: Any, settings: Settings = None) -> Settled:
         return Settled(on_connect, given)
     registry = as_registry(on_connect) if isinstance(on_connect, Mapping) else Registry()
     name = registry.name or NO_NAME
-    file.refuse_others([name] if has_resources(registry) else [])
+    file.refuse_others([name] if has_resources(registry) else [], advice_for(on_connect))
     return Settled(give(registry, file.table(name)) if isinstance(on_connect, Mapping) else on_connect)

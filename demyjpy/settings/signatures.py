@@ -17,6 +17,7 @@ from demyjpy.shown import safe
 _SECRET: Final = re.compile(r"pass|pwd|secret|token|key|credential|dsn|auth", re.IGNORECASE)
 _KEYWORDS: Final = frozenset({inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD})
 _BY_KEYWORD: Final = _KEYWORDS | {inspect.Parameter.POSITIONAL_OR_KEYWORD}
+_CONTEXTS: Final = ("ctx", "context", "_")
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _LONGEST_KEY: Final = 60
 
@@ -57,6 +58,25 @@ def is_of_settings(function: Any) -> bool:
     if returned == Registry.__name__ or (isinstance(returned, type) and issubclass(returned, Registry)):
         return True
     return {one.kind for one in signature.parameters.values()} <= _KEYWORDS
+
+
+def advice_for(function: Any) -> str:
+    """What to do with a function that may be meant as one of settings, and is none by `is_of_settings`.
+
+    Empty for anything else, and for a function whose first argument is called as a context is.
+    """
+    if not callable(function) or isinstance(function, Mapping | type) or is_of_settings(function):
+        return ""
+    try:
+        first = next(iter(inspect.signature(function).parameters))
+    except (TypeError, ValueError):  # a builtin without signature
+        return ""
+    name = name_of(function)
+    return (
+        ""
+        if first in _CONTEXTS
+        else f"is {name} a function of settings? write def {name}(*, ...) -> Registry"
+    )
 
 
 @frozen

@@ -48,8 +48,11 @@ class SettingsFile:
             )
         return found
 
-    def refuse_others(self, used: Collection[str]) -> None:
-        """`SettingsError` for what is in no table that is used: a name with a mistake in it, perhaps."""
+    def refuse_others(self, used: Collection[str], advice: str = "") -> None:
+        """`SettingsError` for what is in no table that is used: a name with a mistake in it, perhaps.
+
+        ``advice`` says how a filter would take settings.
+        """
         for name, found in self.tables.items():
             if name in used:
                 continue
@@ -58,6 +61,7 @@ class SettingsFile:
                 got = f"{noun_of(found)}, {spell_key(name)}, outside of them"
             near = get_close_matches(name[:100], used, 1)
             meant = f"; did you mean [{near[0]}]?" if near else ""
+            meant += f"; {advice}" if advice else ""
             expected = f"only tables of the filters ({', '.join(f'[{one}]' for one in used)})"
             if not used:
                 expected = "no settings, because none of the filters takes any"

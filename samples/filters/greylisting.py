@@ -4,6 +4,7 @@ The table is in Redis or in a file of SQLite, as ``dsn`` says. Of client, sender
 only a hash: so a key is short whatever a client sends, and nobody reads there who writes to whom.
 """
 
+import re
 from collections.abc import Mapping
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address, ip_network
@@ -48,6 +49,7 @@ if not first then redis.call('set', KEYS[1], ARGV[1], 'ex', ARGV[3]) return ARGV
 if first + ARGV[2] <= ARGV[1] + 0 then redis.call('expire', KEYS[1], ARGV[4]) end
 return first
 """
+SCHEMES: Final = ("redis", "rediss", "unix")
 EXPIRE: Final = SqlWrite(
     "delete from greylist where triplet in "
     "(select triplet from greylist where until < unixepoch() limit 20000)",
@@ -95,6 +97,18 @@ def keys_of(client: Client) -> dict[str, Any]:
     return {"address": client.address, "name": client.name if client.is_verified else None}
 
 
+def is_redis(dsn: str) -> bool:
+    """Whether a ``dsn`` is a URL of Redis, and not the path of a file; `ValueError` if it is neither."""
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", dsn)
+    if not dsn.strip() or (scheme and scheme[1] not in SCHEMES):
+        got = f"{scheme[1]}:" if scheme else "an empty text"
+        raise ValueError(
+            "expected dsn as the path of a file for SQLite, or as redis://, rediss:// or unix://, got "
+            f"{got}"
+        )
+    return scheme is not None
+
+
 def make(
     *,
     dsn: str,
@@ -107,14 +121,14 @@ def make(
     """``clients``: a table of those who are let in at once, by address or verified name."""
     if not 0 < delay < window <= keep:
         raise ValueError(f"expected delay < window <= keep, got {delay}, {window}, {keep} seconds")
-    is_redis = dsn.startswith(("redis:", "rediss:", "unix:"))
-    resources = {"store": lambda settings: Redis(dsn) if is_redis else Sqlite(dsn, setup=SETUP)}
+    redis = is_redis(dsn)
+    resources = {"store": lambda settings: Redis(dsn) if redis else Sqlite(dsn, setup=SETUP)}
     handlers = define_event_handlers(
         name="greylisting",
         state={"is_known": False},
         facts={"client", "sender", "origin"},
-        asks={FirstTry: in_redis if is_redis else in_sqlite},
-        every={} if is_redis else {60: EXPIRE},
+        asks={FirstTry: in_redis if redis else in_sqlite},
+        every={} if redis else {60: EXPIRE},
         resources=resources | ({"tables": Tables({"clients": clients})} if clients else {}),
     )
 

@@ -67,6 +67,11 @@ def test_filter_is_loaded_from_a_module_of_the_current_directory(write: Callable
         ("email.py", "expected a file that hides no other module, got email.py: rename it"),
         ("pyrsistent.py", "expected a file that hides no other module, got pyrsistent.py: rename it"),
         ("good.py:nope", "expected 'nope' in good.py, got no such name; filters there: handlers"),
+        ("makes.py", "got no such name; there is make: write makes.py:make"),
+        (
+            "makes.py:plain",
+            "handlers; is plain a function of settings? write def plain(*, ...) -> Registry",
+        ),
         ("bad.py:nope", "got no such name; define one: handlers = define_event_handlers()"),
         ("bad.py:number", "expected bad.py:number to be a registry (define_event_handlers), a map"),
         ("bad.py:Class", "got <class 'bad.Class'>"),
@@ -101,6 +106,16 @@ def test_what_cannot_be_loaded_is_told_with_status_2(
         def handler(event, ctx): return ctx
         async def later(ctx): return ctx
         typo = {"bodyy": handler}
+        """,
+    )
+    write(
+        "makes.py",
+        """
+        from demyjpy import Registry
+        def _own(*, a: int = 1) -> Registry: ...
+        def main(): ...
+        def make(*, a: int = 1) -> Registry: ...
+        def plain(a, b): ...
         """,
     )
     write("broken.py", "# the bracket\nx = (\n")

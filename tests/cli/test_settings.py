@@ -219,6 +219,30 @@ def test_files_are_loaded_first_and_filters_made_as_the_user(rules: Write) -> No
     assert len(seen) == 3
 
 
+@pytest.mark.usefixtures("rules")
+def test_check_says_that_it_opens_no_resources(run: Run) -> None:
+    """Whether a database or a table can be opened, only serving the filter tells."""
+    _, output, _ = run("check", "rules.py:handlers")
+    assert "  - resources are not opened: db\n" in output
+    _, output, _ = run("check", "rules.py:make", "--settings", "rules.toml")
+    assert "resources" not in output
+
+
+@pytest.mark.usefixtures("rules")
+def test_a_function_that_may_be_of_settings_is_told_how_it_is_one(run: Run, write: Write) -> None:
+    """Its def line does not say so: it is taken for one that is called for each connection."""
+    write("plain.py", "import rules\ndef make(text: str, times: int = 5): return rules.handlers")
+    write("plain.toml", "[make]\ntext = 'a'\n")
+    advice = "is make a function of settings? write def make(*, ...) -> Registry"
+    _, _, errors = run("check", "plain.py:make", "--settings", "plain.toml")
+    assert f"none of the filters takes any, got the table [make]; {advice}" in errors
+    _, output, _ = run("check", "plain.py:make")
+    assert "on_connect failed: " in output
+    assert advice in output
+    _, _, errors = run("check", "rules.py:connect", "--settings", "plain.toml")
+    assert errors.endswith("got the table [make]\n")
+
+
 # ------------------------------------------------------------------------------------- commands
 @pytest.mark.usefixtures("rules")
 def test_check_reports_what_a_file_makes_of_filters(run: Run) -> None:

@@ -201,10 +201,19 @@ def test_a_statement_that_takes_too_long_is_interrupted(tmp_path):
 
 
 def test_a_file_that_cannot_be_opened_is_an_error_when_the_filter_is_loaded(tmp_path):
-    """As with any resource; a wrong setup, too."""
-    for path, setup in ((tmp_path / "none" / "db", ""), (tmp_path / "db", "nonsense")):
-        with pytest.raises(sqlite3.OperationalError):
+    """As with any resource; a wrong setup, too. It says which file, and nothing of a URL."""
+    for path, setup, said in (
+        (tmp_path / "none" / "db", "", f"'db' in '{tmp_path}/none', got OperationalError: unable to"),
+        (tmp_path / "db", "nonsense", f"the file 'db' in '{tmp_path}', got OperationalError: near"),
+        ("none/db", "", "the file 'db' in 'none', got"),
+        ("pg://u:secret@host/db", "", "open a file, not a URL, got"),
+    ):
+        with pytest.raises(HandlerError, match="expected SQLite to open") as raised:
             with_client(lambda path=path, setup=setup: Sqlite(path, setup=setup), lambda database: None)
+        assert said in str(raised.value)
+        assert "secret" not in str(raised.value)
+    with pytest.raises(HandlerError, match=r"the file '' in '\.', got"):
+        with_client(lambda: Sqlite("", setup="nonsense"), lambda database: None)
 
 
 # -------------------------------------------------------------------------------------- PostgreSQL

@@ -65,6 +65,15 @@ def test_a_question_may_search_for_the_parts_of_its_key(tables):
     assert ask(tables, "clients", "192.0.2.7", search="host") == "REJECT"
 
 
+def test_none_is_in_no_row(tables):
+    """A client without an address is in no table; the null sender, an empty text, may be in one."""
+    ctx = at_time(context(guarded(tables)), NIGHT)
+    assert look_up(ctx, "clients", None) == Lookup("clients", None, day="2026-11-30")
+    assert ask(tables, "access", None, search="address") is None
+    with pytest.raises(TableError, match="one of the tables"):
+        ask(tables, "x", None)
+
+
 def test_a_row_counts_until_its_day_is_over(tables):
     """By the day that stands in the question, and `look_up` writes there what `now` says."""
     ctx = at_time(context(guarded(tables)), NIGHT)
@@ -98,7 +107,7 @@ def test_a_question_that_cannot_be_answered_fails(tables):
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda: Lookup("a", None), "a key as a text or an IP address, got None"),
+        (lambda: Lookup("a", 7), "a key as a text, an IP address or None, got 7"),
         (lambda: Lookup("a", "b", search="domain"), "search= as one of 'key', 'address'"),
         (lambda: Tables("cidr:/x"), "expected tables as a map"),
         (lambda: Tables({}), "expected tables as a map"),

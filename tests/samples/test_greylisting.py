@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from demyjpy import Client, Count, Failed, Late, SettingsError
+from demyjpy import Client, Count, Failed, HandlerError, Late, SettingsError
 from demyjpy.lookups.redis import Redis, RedisRead
 from demyjpy.lookups.sqlite import Sqlite
 from demyjpy.lookups.tables import Lookup
@@ -141,6 +141,31 @@ def test_times_that_let_nobody_in():
     """They are an error when the filter is loaded."""
     with pytest.raises(SettingsError, match="expected delay < window <= keep, got 300, 200, 3110400"):
         played(MAIL, AT, window=200)
+
+
+@pytest.mark.parametrize(
+    ("dsn", "got"),
+    [
+        ("", "an empty text"),
+        (" ", "an empty text"),
+        ("mysql://u:secret@h/d", "mysql:"),
+        ("sqlite:x", "sqlite:"),
+    ],
+)
+def test_a_store_that_nobody_knows(dsn, got):
+    """It is an error when the filter is loaded, which shows nothing of a password."""
+    with pytest.raises(SettingsError, match=f"path of a file for SQLite, or as redis://.*got {got}$"):
+        played(MAIL, AT, dsn=dsn)
+
+
+def test_a_directory_that_is_not_there(tmp_path):
+    """The filter is not served; the error says which, though the dsn may not be shown."""
+    settings = {"dsn": f"{tmp_path}/none/table.db"}
+    with (
+        pytest.raises(HandlerError, match=f"'store' of greylisting.*db' in '{tmp_path}/none', got"),
+        serving(make, driver="asyncio", mta=Postfix(), settings=settings),
+    ):
+        pass
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from demyjpy import HandlerError, define_event_handlers
 from demyjpy.registry import Registry
 from demyjpy.settings.annotations import kind_of, noun_of, show
 from demyjpy.settings.signatures import (
+    advice_for,
     is_of_settings,
     is_secret,
     name_of,
@@ -283,6 +284,20 @@ def test_a_signature_that_says_too_little_is_an_error(function, said):
     with pytest.raises(HandlerError) as raised:
         schema_of(function)
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "value", [make_all, 3, {}, dict, lambda ctx: ctx, lambda context, more: context, max]
+)
+def test_there_is_no_advice_for_what_cannot_be_meant_as_one_of_settings(value):
+    """It is one, or is called with a context, or nobody can tell what with."""
+    assert advice_for(value) == ""
+
+
+def test_a_function_without_its_annotation_is_told_what_is_missing():
+    """If the name of its first argument is not that of a context."""
+    said = "is <lambda> a function of settings? write def <lambda>(*, ...) -> Registry"
+    assert advice_for(lambda database, delay=5: ()) == said
 
 
 def test_a_function_has_a_name_for_errors():
