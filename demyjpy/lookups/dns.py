@@ -29,6 +29,12 @@ POOL: Final = 200
 MOST_NAMES: Final = 10
 """PTR records of a client that are verified (RFC 7208, section 4.6.4)."""
 
+LONGEST_NAME: Final = 254
+"""Characters of a name with a dot at its end (RFC 1035, section 2.3.4). A longer text is never parsed.
+
+That would take seconds in the event loop, before anybody is asked.
+"""
+
 _LISTED: Final = IPv4Network("127.0.0.0/8")
 _CANNOT_SAY: Final = IPv4Network("127.255.255.0/24")
 
@@ -146,7 +152,12 @@ def _fault(errors: list[Any], kind: str) -> UnansweredError | RefusedError:
 
 def _as_name(text: str) -> Any:
     """A name, from its root; None for what cannot be one. Nothing in it is taken for an escape."""
-    if not text.isprintable() or not text or any(one in '\\@" ' for one in text):
+    if (
+        not text
+        or len(text) > LONGEST_NAME
+        or not text.isprintable()
+        or any(one in '\\@" ' for one in text)
+    ):
         return None
     try:
         return dns.name.from_text(text.removesuffix(".") + ".")
@@ -247,6 +258,8 @@ def dnsbl_name(what: str, zone: str) -> str:
 
 def _pointer(text: str) -> str:
     """The name that has the PTR records of an IP address; any other text stays as it is."""
+    if len(text) > LONGEST_NAME:  # no address is; and what parses it may take long
+        return text
     try:
         return ip_address(text).reverse_pointer
     except ValueError:

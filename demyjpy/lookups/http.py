@@ -2,8 +2,10 @@
 
 The resource says where the service is. A question says what of it is wanted, in segments, so that
 nothing of a mail can lead elsewhere. It follows no redirect, and uses no proxy of the environment.
+An answer is taken as it comes, never unpacked: a few bytes could become gigabytes.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Self
 from urllib.parse import quote
@@ -18,6 +20,7 @@ from demyjpy.lookups.guard import TIMEOUT, Guard, RefusedError, UnansweredError
 from demyjpy.lookups.message_pieces import message_pieces
 from demyjpy.message import Message
 from demyjpy.questions import Question
+from demyjpy.shown import safe
 
 __all__ = ["Http", "HttpGet", "HttpPost"]
 
@@ -26,6 +29,13 @@ httpx: Final = library("httpx", "http", "httpx")
 POOL: Final = 20
 LARGEST: Final = 1 << 20
 """Bytes of an answer."""
+
+LONGEST_TYPE: Final = 998
+"""Characters of a media type."""
+
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE: Final = re.compile(r"[!-~](?:[\t -~]*[!-~])?|")
+"""A field's name and value (RFC 9110, sections 5.6.2 and 5.5), of ASCII."""
 
 _DOWN: Final = frozenset({502, 503, 504})
 """What a proxy says if there is nobody behind it, and a server that cannot now (RFC 9110, 15.6)."""
@@ -58,7 +68,7 @@ class Http:
         self._url = str(found).rstrip("/")
         self._server = f"{found.scheme}://{found.netloc.decode('ascii')}"
         self._client = httpx.AsyncClient(
-            headers=dict(headers or {}),
+            headers=_as_headers(headers or {}),
             limits=httpx.Limits(max_connections=pool, max_keepalive_connections=pool),
             timeout=None,  # the guard's holds
             follow_redirects=False,
@@ -112,22 +122,54 @@ class Http:
                 if answer.status_code in _DOWN:
                     raise UnansweredError(f"status {answer.status_code}")
                 body = await _read(answer)
+        except (httpx.LocalProtocolError, httpx.InvalidURL) as error:  # nothing was sent
+            raise RefusedError(
+                f"expected a request that HTTP can carry, got one that it cannot: {type(error).__name__}"
+            ) from None
+        except httpx.ProtocolError as error:  # its text quotes what the server sent
+            raise UnansweredError(f"{type(error).__name__}: no answer in HTTP") from None
         except httpx.TransportError as error:
             raise UnansweredError(f"{type(error).__name__}: {error}") from None
-        except httpx.HTTPError as error:
-            raise RefusedError(f"{type(error).__name__}: {error}") from None
-        kind = answer.headers.get("content-type", "")
+        kind = _shown(answer.headers.get("content-type", ""))
         return {"status": answer.status_code, "type": kind, "body": body}
 
 
 async def _read(answer: Any) -> bytes:
     parts, size = [], 0
-    async for part in answer.aiter_bytes():
+    encoding = answer.headers.get("content-encoding", "")
+    if encoding.lower() not in ("", "identity"):
+        raise RefusedError(
+            f"expected an answer that is not compressed, as asked for, got the encoding {_shown(encoding)}"
+        )
+    async for part in answer.aiter_raw():
         size += len(part)
         if size > LARGEST:
             raise RefusedError(f"expected an answer of at most {LARGEST} bytes, got more")
         parts.append(part)
     return b"".join(parts)
+
+
+def _shown(text: str) -> str:
+    return safe(text[:LONGEST_TYPE])
+
+
+def _as_headers(given: Mapping[str, str]) -> dict[str, str]:
+    for name, value in given.items():
+        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise HandlerError(
+                f"expected headers= with names and values that HTTP can carry, got {describe(name)} with "
+                f"{describe(value)}"
+            )
+    return {**{name.lower(): value for name, value in given.items()}, "accept-encoding": "identity"}
+
+
+def _as_type(given: Any) -> str:
+    if not isinstance(given, str) or len(given) > LONGEST_TYPE or not _VALUE.fullmatch(given):
+        raise HandlerError(
+            f"expected a media type such as text/plain, in ASCII, without a space before or after it, of "
+            f"at most {LONGEST_TYPE} characters, got {describe(given)}"
+        )
+    return given
 
 
 def _as_segments(given: Any) -> tuple[str, ...]:
@@ -157,8 +199,8 @@ class HttpGet(Question, pure=True):
 
     ``segments`` of the path are below the URL of the resource. Each is one, whatever is in it; an empty
     one, ``.`` and ``..`` are a `HandlerError`. ``query`` gives what follows ``?``. Any status but 502,
-    503 and 504 is an answer. A body of more than `LARGEST` bytes is a failure. ``using``: the name of
-    the resource.
+    503 and 504 is an answer. A body of more than `LARGEST` bytes is a failure, and so is a compressed one,
+    which is not asked for. ``using``: the name of the resource.
     """
 
     segments: tuple[str, ...] = field(default=(), converter=_as_segments)
@@ -175,14 +217,15 @@ class HttpGet(Question, pure=True):
 class HttpPost(Question):
     """What a service answers to POST; it may be an effect, too. See `HttpGet`.
 
-    ``content``: bytes, a text, or a `Message`, sent from where it lies. ``type``: its media type.
+    ``content``: bytes, a text, or a `Message`, sent from where it lies. ``type``: its media type;
+    `HandlerError` if a field of HTTP cannot carry it (RFC 9110, section 5.5).
     As an effect, any status but 2xx is a failure, and the key of the effect is sent in the field
     ``Idempotency-Key``, in quotes (draft-ietf-httpapi-idempotency-key-header).
     """
 
     segments: tuple[str, ...] = field(default=(), converter=_as_segments)
     content: bytes | str | Message = b""
-    type: str = "application/octet-stream"
+    type: str = field(default="application/octet-stream", converter=_as_type)
     query: PMap[str, Any] = field(factory=pmap, converter=_as_query)
     using: str = "http"
     examples: ClassVar[tuple[Any, ...]] = _EXAMPLES

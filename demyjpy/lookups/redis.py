@@ -3,6 +3,7 @@
 A command goes out as a list of arguments with their lengths, so no key can become another command.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Final, Self
 
@@ -52,6 +53,14 @@ _DOWN: Final = (
     redis.exceptions.ReadOnlyError,
     redis.exceptions.OutOfMemoryError,
 )
+
+_OURS: Final = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
+"""Errors, themselves and not what derives from them, whose text is redis-py's own."""
+
+_KNOWN: Final = re.compile(
+    r"[A-Z]{2,20}(?= )|syntax error|unknown command|value is not an integer|wrong number of arguments"
+)
+"""How the refusals of Redis begin: a code, or for the code ERR, which redis-py takes away, a text."""
 
 
 class Redis:
@@ -106,12 +115,19 @@ class Redis:
             try:
                 return await work()
             except redis.exceptions.RedisError as error:
-                # what was sent may be of a mail: it stays out
-                why = str(error).partition(", with args")[0].partition("\n")[0]
                 kind = UnansweredError if isinstance(error, _DOWN) else RefusedError
-                raise kind(f"{type(error).__name__}: {why}") from None
+                raise kind(_reason(error)) from None
 
         return await self._guard.ask(self._server, ask)
+
+
+def _reason(error: Exception) -> str:
+    """What an error is. A server may quote what was sent, which may be of a mail: only known words stay."""
+    name = type(error).__name__
+    if type(error) in _OURS:
+        return f"{name}: {error}"
+    known = _KNOWN.match(str(error))
+    return f"{name}: {known[0]}" if known else name
 
 
 def _command(given: Any) -> tuple[Any, ...]:

@@ -8,9 +8,11 @@ from typing import Any, ClassVar, Final
 
 from attrs import field, frozen
 
+from demyjpy.errors import describe
 from demyjpy.lookups.guard import RefusedError, UnansweredError
 from demyjpy.lookups.streams import read_until, server_address, streams_of
 from demyjpy.questions import Question
+from demyjpy.shown import safe
 
 __all__ = ["RecipientProbe"]
 
@@ -19,6 +21,9 @@ REMEMBERED: Final = 600.0
 
 _MOST_LINES: Final = 100
 _LONGEST_TEXT: Final = 1_000
+LONGEST_ADDRESS: Final = 320
+"""Characters of an address: 64, the sign ``@``, and 255 (RFC 5321, section 4.5.3.1)."""
+
 _ADDRESS: Final = re.compile(r"[!-;=?-~]+")
 """Printable ASCII without a space, ``<`` and ``>``."""
 
@@ -32,8 +37,8 @@ class RecipientProbe(Question, pure=True, remember_for=REMEMBERED):
 
     ``server``: where the mail is to go, as ``inet:25@192.0.2.1``; do not probe servers of strangers, who
     count that as abuse. The sender is the null sender, and no mail is sent. A reply of class 4 is a
-    failure, and so is an address with a space, a line end or a character that is no ASCII. ``helo``: our
-    name; by default that of this machine. ``using``: the name of a resource that is a
+    failure, and so is an address with a space, a line end or a character that is no ASCII, or with more
+    than `LONGEST_ADDRESS` characters. What is not printable in ``text`` is escaped. ``helo``: our name; by default that of this machine. ``using``: the name of a resource that is a
     `demyjpy.lookups.streams.Streams`.
     """
 
@@ -48,8 +53,12 @@ class RecipientProbe(Question, pure=True, remember_for=REMEMBERED):
 
     async def perform(self, resources: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the server."""
-        if not _ADDRESS.fullmatch(self.address) or not _ADDRESS.fullmatch(self.helo or "x"):
-            raise RefusedError("expected an address of printable ASCII without a space, got another")
+        for what, text in (("an address", self.address), ("helo=", self.helo or "x")):
+            if len(text) > LONGEST_ADDRESS or not _ADDRESS.fullmatch(text):
+                raise RefusedError(
+                    f"expected {what} of printable ASCII without a space, of at most {LONGEST_ADDRESS} "
+                    f"characters, got {describe(text)}"
+                )
         code, text = await streams_of(resources, self.using).talk(self.server, self._talk)
         return {"is_known": code < 300, "code": code, "text": text}
 
@@ -82,7 +91,7 @@ async def _reply(reader: _Reader) -> tuple[int, str]:
             break
         texts.append(line[4:])
         if line[3:4] != "-":
-            return int(line[:3]), " ".join(texts)[:_LONGEST_TEXT]
+            return int(line[:3]), safe(" ".join(texts)[:_LONGEST_TEXT])
     raise RefusedError("expected a reply of SMTP, got something else")
 
 

@@ -17,12 +17,16 @@ from demyjpy.lookups.guard import TIMEOUT, Guard, RefusedError
 from demyjpy.lookups.message_pieces import message_pieces
 from demyjpy.message import Message
 from demyjpy.questions import Question, check_seconds
+from demyjpy.shown import safe
 
 __all__ = ["AskLine", "ClamScan", "Streams"]
 
 POOL: Final = 100
 LONGEST_LINE: Final = 65_536
 """Bytes of an answer."""
+
+_LONGEST_TEXT: Final = 200
+"""Characters of what clamd says that are kept."""
 
 SCANNING: Final = 30.0
 """Seconds for a virus scanner, by default."""
@@ -169,7 +173,7 @@ def _seconds(value: Any) -> float:
 
 @frozen
 class ClamScan(Question):
-    """The name of what clamd has found in a message, or None.
+    """The name of what clamd has found in a message, or None. What is not printable in it is escaped.
 
     The message is sent from where it lies, in pieces (``INSTREAM``). ``timeout``: seconds; give
     ``within=`` as many. A message that is larger than clamd's ``StreamMaxLength`` is a failure, and so
@@ -190,8 +194,9 @@ class ClamScan(Question):
         if text == "OK":
             return None
         if text.endswith(" FOUND"):
-            return text.removesuffix(" FOUND")
-        raise RefusedError(f"expected OK or FOUND of clamd at {self.server}, got: {text[:200]}")
+            return safe(text.removesuffix(" FOUND")[:_LONGEST_TEXT])
+        got = safe(text[:_LONGEST_TEXT])
+        raise RefusedError(f"expected OK or FOUND of clamd at {self.server}, got: {got}")
 
 
 def streams_of(resources: Mapping[str, Any], name: str) -> Streams:

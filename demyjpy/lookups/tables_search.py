@@ -39,15 +39,24 @@ def keys_to_try(key: str, search: Search, delimiter: str, *, dotted: bool) -> tu
 
 def _host(host: str, *, dotted: bool) -> Iterator[str]:
     """smtpd_check.c: check_domain_access and check_addr_access."""
-    try:
-        ip_address(host)
-    except ValueError:
+    if not _is_address(host):
         yield from _domains(host, dotted=dotted)
         return
     sign = ":" if ":" in host else "."
     while host:
         yield host
         host = host.rpartition(sign)[0]
+
+
+def _is_address(host: str) -> bool:
+    """Whether it is an IP address, without a scope: Python takes any text for that, of any length."""
+    if len(host) > _LONGEST_DOMAIN or "%" in host:
+        return False
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _domains(domain: str, *, dotted: bool) -> Iterator[str]:

@@ -102,11 +102,19 @@ def test_the_records_of_a_name(ask, name, kind, expected):
 
 @pytest.mark.parametrize(
     "name",
-    ["", "a..example", "x" * 64 + ".example", "a\\.example", "@", "a\nb", "\udcff.example", "a b"],
+    [
+        *("", "a..example", "x" * 64 + ".example", "a\\.example", "@", "a\nb", "\udcff.example", "a b"),
+        ".".join(["e\u0301" * 20] * 7),  # too long to be parsed: it would be shorter than it looks
+    ],
 )
 def test_what_cannot_be_a_name_does_not_exist(ask, name):
     """It is what a client wrote, so it is no failure; nobody is asked."""
     assert ask(Dns(name), port=9) == Answered(())
+
+
+def test_a_text_that_is_too_long_for_an_address_is_not_parsed(ask):
+    """It is a name at most, and one that cannot be."""
+    assert ask(Dns("::1%" + ":" * 9_990, "PTR"), port=9) == Answered(())
 
 
 def test_a_kind_that_is_not_known_is_an_error():

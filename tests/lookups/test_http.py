@@ -116,15 +116,61 @@ def test_a_message_is_sent_from_where_it_lies():
         (b"nonsense\r\n\r\n", "UnansweredError: http http://127.0.0.1:"),
         (status(b"200 OK", b"x" * 2_000_000), "of at most 1048576 bytes, got more"),
         (
-            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nxxx",
-            "RefusedError: http http://127.0.0.1:",
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip, x\x80\r\nContent-Length: 3\r\n\r\nxxx",
+            "expected an answer that is not compressed, as asked for, got the encoding gzip, x\\",
         ),
     ],
 )
 def test_what_is_no_answer(answer, said):
-    """A proxy without its server, something else than HTTP, too much, what cannot be decoded."""
+    """A proxy without its server, something else than HTTP, too much, what is compressed."""
     (found,), _ = answered(answer, HttpGet())
     assert said in found.error
+    assert "nonsense" not in found.error  # a server may quote the mail
+
+
+def test_nothing_is_unpacked():
+    """It is not asked for, whatever the filter's author says; what is not compressed may be named so."""
+    answer = status(b"200 OK", b"x").replace(b"Connection", b"Content-Encoding: Identity\r\nConnection")
+    (found,), ((_, fields, _),) = answered(answer, HttpGet(), headers={"Accept-Encoding": "gzip"})
+    assert found.value["body"] == b"x"
+    assert fields[b"accept-encoding"] == b"identity"
+
+
+def test_a_media_type_of_a_server_is_harmless():
+    """As text that a filter may log or show."""
+    answer = status(b"200 OK").replace(b"Connection", b"Content-Type: \x9b" + b"x" * 5_000 + b"\r\nC")
+    (found,), _ = answered(answer, HttpGet())
+    assert found.value["type"].isprintable()
+    assert len(found.value["type"]) < 1_100
+
+
+@pytest.mark.parametrize("wrong", ["a\r\nX: y", "a\0", " a", "a ", "a\udcff", "ü", "a" * 999, 3])
+def test_a_media_type_that_http_cannot_carry_is_an_error(wrong):
+    """When the question is made, and without the type, which may be of a mail."""
+    with pytest.raises(HandlerError, match="expected a media type such as text/plain") as error:
+        HttpPost(type=wrong)
+    assert str(wrong) not in str(error.value).partition(" got ")[2] or wrong == 3
+    assert HttpPost(type="text/plain;\tq=1").type
+    assert HttpPost(type="").type == ""
+
+
+def test_a_request_that_cannot_be_sent_says_nothing_against_the_service():
+    """A sender's long word must not close it for others, nor stand in the log."""
+    asked = [HttpGet(("private" * 10_000,)), HttpGet(("a",))]
+    (found, good), _ = answered(status(b"200 OK"), *asked, most_failures=1)
+    assert found.error.endswith(
+        "expected a request that HTTP can carry, got one that it cannot: InvalidURL"
+    )
+    assert isinstance(good, Answered)
+
+
+@pytest.mark.parametrize("wrong", [{"X-Key": "a\nb"}, {"X Key": "a"}])
+def test_the_headers_of_a_service_are_checked(wrong):
+    """When the filter is loaded, and without the value, which may be secret."""
+    with pytest.raises(
+        HandlerError, match="expected headers= with names and values that HTTP can carry"
+    ):
+        Http("http://localhost", headers=wrong)
 
 
 def test_an_effect_is_done_when_the_service_says_so():

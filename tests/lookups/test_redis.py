@@ -1,6 +1,7 @@
 """Questions and effects for Redis, against a real server."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -8,6 +9,7 @@ from demyjpy.errors import HandlerError
 from demyjpy.lookups.redis import Redis, RedisCount, RedisRead, RedisWrite
 from demyjpy.questions import Answered, Failed, Late
 from tests.lookups.servers import ask_once, need, outcome, redis_server, until, with_client
+from tests.lookups.test_streams import listening
 
 pytestmark = need("redis")
 
@@ -95,8 +97,49 @@ def test_a_refusal_holds_nothing_of_a_mail(client):
         most_failures=1,
     )
     assert found[0].error.startswith("RefusedError: redis 127.0.0.1:")
-    assert "private" not in found[0].error
+    assert found[0].error.endswith(": ResponseError: unknown command")
     assert "WRONGTYPE" in found[2].error
+
+
+def said(reply, question, **options):
+    """What becomes of a question if a server answers everything but the greeting with this line."""
+
+    async def meet(reader, writer):
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                count = int((await reader.readuntil(b"\n"))[1:])
+                words = []
+                for _ in range(count):
+                    size = int((await reader.readuntil(b"\n"))[1:])
+                    words.append(await reader.readexactly(size + 2))
+                writer.write(b"+OK\r\n" if words[0] in (b"HELLO\r\n", b"CLIENT\r\n") else reply)
+
+    async def main():
+        async with listening(meet) as address:
+            port = address.partition(":")[2].partition("@")[0]
+            async with Redis(f"redis://127.0.0.1:{port}", **options) as redis:
+                return [await ask_once(question, {"redis": redis}) for _ in range(2)]
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (b"-READONLY no SET k private\r\n", "ReadOnlyError"),
+        (b"-LOADING \x1b[31m\rprivate\r\n", "BusyLoadingError"),
+        (b"-private\r\n", "ResponseError"),
+        (b"-OOM private\r\n", "OutOfMemoryError"),
+        (b"?private\r\n", "InvalidResponse"),
+    ],
+)
+def test_what_a_server_quotes_is_not_shown(reply, kind, caplog):
+    """Neither in an answer nor in the log: it may be of a mail, or harm a terminal."""
+    found = said(reply, RedisWrite(("set", "k", "private")), most_failures=1)
+    assert kind in found[0].error
+    for text in (*(one.error for one in found), caplog.text):
+        assert "private" not in text
+        assert "\x1b" not in text
 
 
 def test_counting_in_a_window(client):

@@ -66,7 +66,7 @@ def test_a_real_server_is_asked_and_gets_no_mail():
     ]
 
 
-@pytest.mark.parametrize("address", ["a@b>\r\nDATA", "a b@x", "ü@x", "", "a@b>", "a\udcff@x"])
+@pytest.mark.parametrize("address", ["a@b>\r\nDATA", "a b@x", "ü@x", "", "a@b>", "a\udcff@x", "a" * 321])
 def test_an_address_cannot_become_a_second_command(address):
     """Nobody is asked."""
     found = outcome(RecipientProbe(address, "unix:/nowhere/s"))
@@ -97,6 +97,12 @@ def test_a_server_that_knows_no_ehlo():
     assert found == Answered({"is_known": True, "code": 250, "text": ""})
     assert [one.split()[0] for one in commands[:2]] == [b"EHLO", b"HELO"]
     assert commands[2:] == [b"MAIL FROM:<>\r\n", b"RCPT TO:<bob@x>\r\n", b"QUIT\r\n"]
+
+
+def test_the_text_of_a_reply_is_harmless():
+    """A server may send anything, and a filter may log it or send it to a client."""
+    replies = [b"220 a\r\n", b"250 a\r\n", b"250 a\r\n", b"550-\x1b[31m\rno\r\n550 \xc2\x9b\0\xff\r\n"]
+    assert told(*replies)[0].value["text"] == "\\x1b[31m\\rno \\x9b\\x00\ufffd"
 
 
 @pytest.mark.parametrize(

@@ -225,13 +225,17 @@ def test_messages_that_hold_up_clamd_do_not_close_it_for_others(scanner):
 
 
 def test_clamd_that_hangs_up_or_talks_nonsense():
-    """Nothing of that is taken for a clean message."""
+    """Nothing of that is taken for a clean message, nor is it harmful where it is shown."""
 
     async def hang_up(line, writer):
         writer.transport.abort()
 
     async def nonsense(line, writer):
-        writer.write(b"stream: perhaps\0")
+        writer.write(b"stream: perhaps\x1b[31m\0")
+        await asyncio.sleep(0.01)
+
+    async def forged(line, writer):
+        writer.write(b"stream: \x1b[31m\r\nX\xff" + b"x" * 1_000 + b" FOUND\0")
         await asyncio.sleep(0.01)
 
     def asked(answer):
@@ -247,6 +251,10 @@ def test_clamd_that_hangs_up_or_talks_nonsense():
 
     assert asked(hang_up).error.startswith("UnansweredError: stream inet:")
     assert "expected OK or FOUND of clamd at inet:" in asked(nonsense).error
+    assert asked(nonsense).error.endswith("got: perhaps\\x1b[31m")
+    name = asked(forged).value
+    assert name.startswith("\\x1b[31m\\r\\nX\ufffdx")
+    assert len(name) < 220
 
 
 def test_nothing_more_is_sent_when_clamd_has_answered():

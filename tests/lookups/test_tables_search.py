@@ -18,6 +18,7 @@ KEYS = [
         *("host", "2001:db8::7", "", False),
         ["2001:db8::7", "2001:db8:", "2001:db8", "2001"],
     ),
+    ("host", "fe80::1%a:b.c", "", False, ["fe80::1%a:b.c", "c"]),  # no address: Postfix sends no scope
     (
         "address",
         "ann@mx.example.org",
@@ -63,5 +64,7 @@ def test_a_domain_that_none_can_have_has_no_parents():
     """So that nobody makes a table be asked thousands of times."""
     domain = "a." * 128 + "org"
     assert keys_to_try(domain, "host", "", dotted=False) == (domain,)
+    scoped = "::1%" + ":" * 9_990
+    assert keys_to_try(scoped, "host", "", dotted=False) == (scoped,)
     assert len(keys_to_try(f"x@{domain}", "address", "", dotted=False)) == 3
     assert len(keys_to_try(domain[4:], "host", "", dotted=False)) == 127
