@@ -70,13 +70,8 @@ class Journal:
         self.path, self._is_full = path, is_full
         try:
             path.mkdir(mode=0o700, exist_ok=True)
-            mode = stat.S_IMODE(path.stat().st_mode)
-            if mode & 0o077:
-                raise HandlerError(
-                    f"expected the directory of effects= to be of its owner only, for it holds mail; "
-                    f"got mode {mode:o}: chmod 700 {path}"
-                )
             self._root = Directory(".", os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            self._check_owner(os.fstat(self._root.descriptor))
             self._own = self._make_home()
         except OSError as error:
             raise HandlerError(f"expected a directory for effects=, got {error}") from None
@@ -85,6 +80,20 @@ class Journal:
         """Those that were kept, and whose verdict has not left yet, by their key."""
         self._publishing = threading.Lock()
         self._left: dict[str, _Left] = {}
+
+    def _check_owner(self, found: os.stat_result) -> None:
+        """Whoever writes here says what is done, and whoever reads here reads mail."""
+        user, mode = os.geteuid(), stat.S_IMODE(found.st_mode)
+        if found.st_uid != user:
+            raise HandlerError(
+                f"expected the directory of effects= to belong to the user id that serves, {user}, got "
+                f"{found.st_uid}: if what is in it can be trusted, chown -R {user} {self.path}"
+            )
+        if mode & 0o077:
+            raise HandlerError(
+                f"expected the directory of effects= to be of its owner only, for it holds mail; "
+                f"got mode {mode:o}: chmod 700 {self.path}"
+            )
 
     def _make_home(self) -> Directory:
         with suppress(OSError):  # it is read again when something is looked for

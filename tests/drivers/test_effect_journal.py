@@ -133,6 +133,20 @@ def test_a_directory_that_others_read_is_refused(mode: int, directory: Path) -> 
         Journal(directory)
 
 
+def test_a_directory_of_another_user_is_refused(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who writes there says what is done. A link to it is no way around."""
+    directory.mkdir(0o700)
+    (tmp_path / "link").symlink_to(directory)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    for path in (directory, tmp_path / "link"):
+        with pytest.raises(HandlerError, match=f"got {owner}: if .*, chown -R {owner + 1} {path}"):
+            Journal(path)
+    assert list(directory.iterdir()) == []
+
+
 def test_one_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     """With what the system said."""
     with pytest.raises(HandlerError, match="expected a directory for effects=, got "):
