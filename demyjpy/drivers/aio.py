@@ -126,9 +126,11 @@ class AsyncServer(Server):
 
     async def _end_effects(self) -> None:
         """In a thread: it may have to wait for others."""
-        closing = perform_apart(self.effects.close, self._loop_beside, name="demyjpy-effects-end")
-        await asyncio.wait([asyncio.wrap_future(closing)], timeout=CLOSING)
-        self.effects.close()  # if there was no thread; else this does nothing
+        ending = perform_apart(self.effects.close, self._loop_beside, name="demyjpy-effects-end")
+        closing = asyncio.wrap_future(ending)
+        await asyncio.wait([closing], timeout=CLOSING)
+        if closing.done() and closing.exception() is not None:  # there is no thread
+            self.effects.close()
 
     async def _end_resources(self) -> None:
         closing = [asyncio.wrap_future(one) for one in self.resources.end() if not one.done()]

@@ -230,9 +230,8 @@ class Journal:
                     found = self._read(left.directory, one)
                 except FileNotFoundError:  # somebody has removed it
                     continue
-                except (
-                    OSError
-                ) as error:  # perhaps there are no descriptors: the others have to wait, too
+                except OSError as error:
+                    # there may be no descriptors: the others of this process have to wait, too
                     left.later.append(one)
                     path = self.path / left.directory.name / one
                     trouble = OSError(f"{path} cannot be read: {error}")

@@ -227,6 +227,23 @@ def test_without_a_thread_what_is_left_has_to_wait(
     assert log.take_one() == "effects that were left before have to wait: can't start new thread"
 
 
+def test_without_a_thread_the_loop_itself_ends_them(
+    told: Any, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was in the directory goes all the same."""
+    start = BIRTHS.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "demyjpy-effects-end":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(BIRTHS, "start", refuse)
+    with running(asking(told.put), driver="asyncio", effects=directory):
+        assert len(list(directory.iterdir())) == 1
+    assert list(directory.iterdir()) == []
+
+
 def test_a_directory_that_cannot_be_read_is_told_once(
     driver: str, told: Any, directory: Path, log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
