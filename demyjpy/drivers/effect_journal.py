@@ -33,9 +33,9 @@ from demyjpy.drivers.effect_files import (
     read_effects,
     write_effects,
 )
+from demyjpy.drivers.loading import why
 from demyjpy.drivers.report import log
 from demyjpy.engine.connection import Requested
-from demyjpy.engine.effect_values import UnreadableError
 from demyjpy.errors import HandlerError
 
 _HOME: Final = re.compile(r"[0-9a-f]{16}")
@@ -230,7 +230,7 @@ class Journal:
                     found = self._read(left.directory, one)
                 except FileNotFoundError:  # somebody has removed it
                     continue
-                except OSError as error:
+                except (OSError, MemoryError) as error:
                     # there may be no descriptors: the others of this process have to wait, too
                     left.later.append(one)
                     path = self.path / left.directory.name / one
@@ -273,7 +273,10 @@ class Journal:
             return  # another has it, or it has gone meanwhile
         for one in names:
             if _PART.fullmatch(one):  # it was never finished, and its message never answered
-                os.unlink(one, dir_fd=home.descriptor)
+                try:
+                    os.unlink(one, dir_fd=home.descriptor)
+                except OSError as error:  # it is a directory
+                    self._set_aside(home, one, error)
         self._left[name] = _Left(home, deque(one for one in names if _FILE.fullmatch(one)))
 
     def _claim_freed(self) -> None:
@@ -291,16 +294,21 @@ class Journal:
         """A file; what is damaged is set aside, and the log says so. `OSError` if it cannot be read."""
         try:
             found = read_effects(home, name)
-        except UnreadableError as error:
-            aside = f"{home.name}-{name}.bad"
-            log.error("effects are not done, and set aside as %s: %s", self.path / aside, error)
-            with suppress(OSError):
-                self._rename(home, name, self._root, aside)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001  # nobody knows what somebody has put there
+            self._set_aside(home, name, error)
             return None
         for effect in found.effects:
             if found.marks[effect.number] == FAILED:
                 found.mark(effect.number, WAITS)
         return found
+
+    def _set_aside(self, home: Directory, name: str, error: Exception) -> None:
+        aside = f"{home.name}-{name}.bad"
+        with suppress(OSError):
+            self._rename(home, name, self._root, aside)
+        log.error("effects are not done, and set aside as %s: %s", self.path / aside, why(error))
 
     @staticmethod
     def _rename(where: Directory, name: str, to: Directory, new: str) -> None:

@@ -173,7 +173,14 @@ def load_effect(record: Any, find: FindClass, message: Callable[[int], Message])
         if isinstance(error, UnknownClassError):
             raise
         raise UnreadableError(str(error)) from None
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError) as error:
+    except (
+        TypeError,
+        ValueError,
+        LookupError,
+        ArithmeticError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise UnreadableError(f"{type(error).__name__}: {error}") from None
 
 
