@@ -11,6 +11,7 @@ message are is checked as they are read. Nothing here knows which files there ar
 
 import json
 import os
+import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -29,6 +30,7 @@ from demyjpy.engine.effect_values import (
     load_effect,
 )
 from demyjpy.engine.stock import origin_of
+from demyjpy.errors import MilterError
 from demyjpy.events import Mail, Recipient
 from demyjpy.message import Kept, Message
 from demyjpy.message.content import is_there, size_of
@@ -70,8 +72,11 @@ class Directory:
         self.name, self.descriptor = name, descriptor
 
     def open(self, name: str, flags: int) -> int:
-        """The descriptor of a file in it, which is not inherited; no link is followed."""
-        flags |= os.O_CLOEXEC | os.O_NOFOLLOW
+        """The descriptor of a file in it, which is not inherited.
+
+        No link is followed, and no writer of a pipe waited for.
+        """
+        flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         return os.open(name, flags, 0o600, dir_fd=self.descriptor)
 
     def names(self) -> list[str]:
@@ -281,19 +286,16 @@ def read_effects(directory: Directory, name: str) -> EffectFile:
         effects = tuple(
             KeptEffect(
                 *(number, _text(one["key"]), _text(one["kind"]), load_text(one["whose"])),
-                *(load_optional(one["filter"]), int(one["place"])),
+                *(load_optional(one["filter"]), _number(one["place"])),
             )
             for number, one in enumerate(described["effects"])
         )
         session = _text(described["session"])
-        ends = [
-            one["at"] + one["head"] + (one["body"] or 0)
-            for one in described["messages"]
-            if one["crc"] is not None
-        ]
-    except (LookupError, TypeError, ValueError) as error:
+        fits = len(effects) == trailer[3]
+        fits = fits and all(_end_of(one) <= trailer[0] for one in described["messages"])
+    except (LookupError, TypeError, ValueError, MilterError) as error:
         raise _damaged(error) from None
-    if len(effects) != trailer[3] or any(end > trailer[0] for end in ends):
+    if not fits:
         raise _damaged("what is there does not fit together")
     return EffectFile(directory, name, session, effects, marks, marks_at, described)
 
@@ -304,12 +306,28 @@ def _text(value: Any) -> str:
     return value
 
 
+def _number(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise TypeError(f"expected a number from 0, got {value!r:.60}")
+    return value
+
+
+def _end_of(message: Any) -> int:
+    """Where the bytes of a message end in the file."""
+    head, body = _number(message["at"]) + _number(message["head"]), _number(message["body"])
+    return head if message["crc"] is None else head + body
+
+
 def _damaged(error: object) -> UnreadableError:
     return UnreadableError(f"expected a file of effects, got a damaged one: {error}")
 
 
 def _opened(directory: Directory, name: str) -> BinaryIO:
-    return os.fdopen(directory.open(name, os.O_RDONLY), "rb")
+    descriptor = directory.open(name, os.O_RDONLY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _damaged("no regular file")
+    return os.fdopen(descriptor, "rb")
 
 
 def _describe(file: BinaryIO) -> tuple[dict[str, Any], tuple[int, int, int, int]]:

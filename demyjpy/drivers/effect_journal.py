@@ -33,9 +33,9 @@ from demyjpy.drivers.effect_files import (
     read_effects,
     write_effects,
 )
+from demyjpy.drivers.loading import why
 from demyjpy.drivers.report import log
 from demyjpy.engine.connection import Requested
-from demyjpy.engine.effect_values import UnreadableError
 from demyjpy.errors import HandlerError
 
 _HOME: Final = re.compile(r"[0-9a-f]{16}")
@@ -70,13 +70,8 @@ class Journal:
         self.path, self._is_full = path, is_full
         try:
             path.mkdir(mode=0o700, exist_ok=True)
-            mode = stat.S_IMODE(path.stat().st_mode)
-            if mode & 0o077:
-                raise HandlerError(
-                    f"expected the directory of effects= to be of its owner only, for it holds mail; "
-                    f"got mode {mode:o}: chmod 700 {path}"
-                )
             self._root = Directory(".", os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            self._check_owner(os.fstat(self._root.descriptor))
             self._own = self._make_home()
         except OSError as error:
             raise HandlerError(f"expected a directory for effects=, got {error}") from None
@@ -85,6 +80,20 @@ class Journal:
         """Those that were kept, and whose verdict has not left yet, by their key."""
         self._publishing = threading.Lock()
         self._left: dict[str, _Left] = {}
+
+    def _check_owner(self, found: os.stat_result) -> None:
+        """Whoever writes here says what is done, and whoever reads here reads mail."""
+        user, mode = os.geteuid(), stat.S_IMODE(found.st_mode)
+        if found.st_uid != user:
+            raise HandlerError(
+                f"expected the directory of effects= to belong to the user id that serves, {user}, got "
+                f"{found.st_uid}: if what is in it can be trusted, chown -R {user} {self.path}"
+            )
+        if mode & 0o077:
+            raise HandlerError(
+                f"expected the directory of effects= to be of its owner only, for it holds mail; "
+                f"got mode {mode:o}: chmod 700 {self.path}"
+            )
 
     def _make_home(self) -> Directory:
         with suppress(OSError):  # it is read again when something is looked for
@@ -221,7 +230,7 @@ class Journal:
                     found = self._read(left.directory, one)
                 except FileNotFoundError:  # somebody has removed it
                     continue
-                except OSError as error:
+                except (OSError, MemoryError) as error:
                     # there may be no descriptors: the others of this process have to wait, too
                     left.later.append(one)
                     path = self.path / left.directory.name / one
@@ -264,7 +273,10 @@ class Journal:
             return  # another has it, or it has gone meanwhile
         for one in names:
             if _PART.fullmatch(one):  # it was never finished, and its message never answered
-                os.unlink(one, dir_fd=home.descriptor)
+                try:
+                    os.unlink(one, dir_fd=home.descriptor)
+                except OSError as error:  # it is a directory
+                    self._set_aside(home, one, error)
         self._left[name] = _Left(home, deque(one for one in names if _FILE.fullmatch(one)))
 
     def _claim_freed(self) -> None:
@@ -282,16 +294,21 @@ class Journal:
         """A file; what is damaged is set aside, and the log says so. `OSError` if it cannot be read."""
         try:
             found = read_effects(home, name)
-        except UnreadableError as error:
-            aside = f"{home.name}-{name}.bad"
-            log.error("effects are not done, and set aside as %s: %s", self.path / aside, error)
-            with suppress(OSError):
-                self._rename(home, name, self._root, aside)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001  # nobody knows what somebody has put there
+            self._set_aside(home, name, error)
             return None
         for effect in found.effects:
             if found.marks[effect.number] == FAILED:
                 found.mark(effect.number, WAITS)
         return found
+
+    def _set_aside(self, home: Directory, name: str, error: Exception) -> None:
+        aside = f"{home.name}-{name}.bad"
+        with suppress(OSError):
+            self._rename(home, name, self._root, aside)
+        log.error("effects are not done, and set aside as %s: %s", self.path / aside, why(error))
 
     @staticmethod
     def _rename(where: Directory, name: str, to: Directory, new: str) -> None:

@@ -17,9 +17,10 @@ from demyjpy.declarations import Declarations
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.effect_files import EffectFile, KeptEffect
 from demyjpy.drivers.effect_journal import Journal
+from demyjpy.drivers.loading import why
 from demyjpy.drivers.report import Seldom, log
 from demyjpy.drivers.resources import Opened, leaves_of
-from demyjpy.engine.effect_values import UnknownClassError, UnreadableError
+from demyjpy.engine.effect_values import UnknownClassError
 from demyjpy.errors import HandlerError
 from demyjpy.handlers import as_registry
 from demyjpy.questions import performer_of
@@ -151,9 +152,10 @@ class Takeover:
         for effect in file.waiting:
             try:
                 found.append((effect, _able(served, file, effect)))
-            except (HandlerError, UnknownClassError, UnreadableError, OSError) as error:
+            except Exception as error:  # noqa: BLE001  # the other files have their turn
+                said = error if isinstance(error, OSError) else why(error)
                 self._log(
-                    f"the effect {effect.kind} of {effect.whose} is kept, and not done: {error}",
+                    f"the effect {effect.kind} of {effect.whose} is kept, and not done: {said}",
                     f": serve it again, or remove {self._journal.path_of(file)}"
                     if isinstance(error, _NotServedError)
                     else "",

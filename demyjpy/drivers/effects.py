@@ -33,6 +33,7 @@ from demyjpy.drivers.effect_journal import Journal, Keeper
 from demyjpy.drivers.effect_takeover import Takeover, find_class
 from demyjpy.drivers.jobs import LOOK, perform_apart
 from demyjpy.drivers.loading import why
+from demyjpy.drivers.logtext import told
 from demyjpy.drivers.report import Seldom, log
 from demyjpy.drivers.resources import Opened
 from demyjpy.drivers.side_loop import Loop
@@ -428,4 +429,4 @@ def _error_of(done: "Future[Any]") -> str:
     if done.cancelled():
         return "it was cancelled"
     failure = done.exception()
-    return "" if failure is None else why(failure)
+    return "" if failure is None else told(failure)

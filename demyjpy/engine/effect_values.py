@@ -6,6 +6,7 @@ imported or called to read it: a class is one that is there already, and an obje
 ``__init__``. Unlike a trace, which shows what was (`demyjpy.trace.format`), nothing is cut.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
@@ -18,6 +19,7 @@ from ipaddress import (
 )
 from typing import Any, Final, TypeAlias
 
+import attrs
 from pyrsistent import PMap, PSet, PVector, pmap, pset, pvector
 
 from demyjpy.engine.stock import is_lent
@@ -74,6 +76,17 @@ def name_of_class(kind: type[Any]) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
+def is_made_of_fields(kind: type[Any]) -> bool:
+    """Whether the fields of an object say all about it: of an attrs class, or a dataclass.
+
+    No other object is made when a file is read, for its methods may do harm (``__del__`` above all).
+    One with a ``__new__`` of its own, as an exception has, is more than its fields.
+    """
+    is_known = attrs.has(kind) or dataclasses.is_dataclass(kind)
+    makes = getattr(kind, "__new__", None)
+    return is_known and makes is object.__new__ and not issubclass(kind, Enum)
+
+
 # ------------------------------------------------------------------------------------------ to JSON
 def dump_effect(effect: Any, keep_message: Callable[[Message], int]) -> Any:
     """An effect as JSON; ``keep_message`` gives the number under which a message in it is kept.
@@ -121,11 +134,9 @@ def _dump(value: Any, dumping: _Dumping, depth: int) -> Any:
         if value.name not in kind.__members__:
             raise dumping.wrong(f"a {kind.__name__} that is no single member: keep the members apart")
         return {"enum": name_of_class(kind), "name": value.name}
-    names = field_names(value)
-    is_known = hasattr(kind, "__attrs_attrs__") or hasattr(kind, "__dataclass_fields__")
-    if callable(value) or not (names or is_known):
+    if not is_made_of_fields(kind) or callable(value):
         raise dumping.wrong(describe(value))
-    fields = {one: _dump(getattr(value, one), dumping, depth + 1) for one in names}
+    fields = {one: _dump(getattr(value, one), dumping, depth + 1) for one in field_names(value)}
     return {"object": name_of_class(kind), "fields": fields}
 
 
@@ -162,7 +173,14 @@ def load_effect(record: Any, find: FindClass, message: Callable[[int], Message])
         if isinstance(error, UnknownClassError):
             raise
         raise UnreadableError(str(error)) from None
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError) as error:
+    except (
+        TypeError,
+        ValueError,
+        LookupError,
+        ArithmeticError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise UnreadableError(f"{type(error).__name__}: {error}") from None
 
 
@@ -197,9 +215,13 @@ _PLAIN: Final[Mapping[str, Callable[[Any], Any]]] = {
 
 
 def _made_of(kind: type[Any], fields: Mapping[str, Any], name: str) -> Any:
+    if not is_made_of_fields(kind):
+        raise UnknownClassError(
+            f"expected {name} to be an attrs class or a dataclass, got another class"
+        )
     known = [one.name for one in getattr(kind, "__attrs_attrs__", ())]
     known = known or [*getattr(kind, "__dataclass_fields__", ())]
-    if set(known or fields) != set(fields):
+    if set(known) != set(fields):
         raise UnknownClassError(
             f"expected the fields {', '.join(fields)} of {name}, got {', '.join(known)}"
         )

@@ -1,6 +1,9 @@
 """The file in which effects of a message are kept: all of it is read, or none."""
 
+import json
+import math
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +189,24 @@ def test_a_damaged_file_is_none(tmp_path: Path) -> None:
             read_effects(found.directory, "one").load(0, find_class)
 
 
+def described(path: Path, data: bytes) -> None:
+    """A file with this description, and the right checksum."""
+    trailer = effect_files._TRAILER.pack(0, len(data), zlib.crc32(data), 1, effect_files._MAGIC)
+    path.write_bytes(data + b"." + trailer)
+
+
+def kept_with(**changed: Any) -> bytes:
+    """The description of one effect and one message, in which this is another one."""
+    effect = {"key": "k", "kind": "K", "whose": "w", "filter": None, "place": 0, "effect": None}
+    message = {"at": 0, "head": 0, "body": 0, "crc": 0}
+    given = {"effects": [effect | changed], "messages": [message | changed], "session": "s"}
+    return json.dumps(given).encode()
+
+
 DESCRIPTIONS = [
+    *[kept_with(place=one) for one in (math.inf, True, -1, "0")],
+    *[kept_with(**{key: one}) for key in ("at", "head", "body") for one in (math.inf, "0", None, -1)],
+    *(kept_with(whose={"base64": "?"}), kept_with(kind=5), kept_with(at=1)),
     *(b"[]", b"{", b"{}", b'{"effects": [], "messages": [], "session": 5}'),
     b'{"effects": [{}], "messages": [], "session": ""}',
     b'{"effects": [], "messages": [], "session": ""}',
@@ -197,16 +217,37 @@ DESCRIPTIONS = [
 @pytest.mark.parametrize("data", DESCRIPTIONS)
 def test_another_description_is_none(data: bytes, tmp_path: Path) -> None:
     """Though it has the right checksum."""
-    from demyjpy.drivers.effect_files import _MAGIC, _TRAILER, zlib  # noqa: PLC0415
-
     found = write(tmp_path, Effect(1))
-    trailer = _TRAILER.pack(0, len(data), zlib.crc32(data), 1, _MAGIC)
-    (tmp_path / "one").write_bytes(data + b"." + trailer)
+    described(tmp_path / "one", data)
     with pytest.raises(UnreadableError, match="got a damaged one"):
         read_effects(found.directory, "one")
+
+
+@pytest.mark.parametrize("data", [b"[]", b"{}", b'{"effects": 5}'])
+def test_a_description_that_another_has_written_meanwhile_is_none(data: bytes, tmp_path: Path) -> None:
+    """The file is read again when its effect is done."""
+    found = write(tmp_path, Effect(1))
+    described(tmp_path / "one", data)
     found.lay_down()
     with pytest.raises(UnreadableError):
         found.load(0, find_class)
+
+
+def test_a_message_whose_size_is_no_number_is_none(tmp_path: Path) -> None:
+    """Whoever has written that meanwhile."""
+    found = write(tmp_path, Effect(MESSAGE))
+    assert found.described is not None
+    found.described["messages"][0]["body"] = math.inf
+    with pytest.raises(UnreadableError, match="OverflowError"):
+        found.load(0, find_class)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_regular_file_is_none(make: Any, tmp_path: Path) -> None:
+    """Nobody waits until somebody writes to a pipe."""
+    make(tmp_path / "one")
+    with pytest.raises(UnreadableError, match="no regular file"):
+        read_effects(Directory("home", os.open(tmp_path, os.O_RDONLY)), "one")
 
 
 def test_a_damaged_body_fails_when_it_is_read(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from demyjpy.drivers import effect_journal
 from demyjpy.drivers.effect_files import DONE, FAILED, EffectFile
 from demyjpy.drivers.effect_journal import Journal, Keeper
 from demyjpy.errors import HandlerError
@@ -131,6 +132,20 @@ def test_a_directory_that_others_read_is_refused(mode: int, directory: Path) -> 
     directory.chmod(mode)
     with pytest.raises(HandlerError, match=f"got mode {mode:o}: chmod 700 {directory}"):
         Journal(directory)
+
+
+def test_a_directory_of_another_user_is_refused(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who writes there says what is done. A link to it is no way around."""
+    directory.mkdir(0o700)
+    (tmp_path / "link").symlink_to(directory)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    for path in (directory, tmp_path / "link"):
+        with pytest.raises(HandlerError, match=f"got {owner}: if .*, chown -R {owner + 1} {path}"):
+            Journal(path)
+    assert list(directory.iterdir()) == []
 
 
 def test_one_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
@@ -293,6 +308,48 @@ def test_a_damaged_file_is_set_aside(directory: Path, log: Any) -> None:
     assert aside.read_bytes() == b"torn"
     said = "expected a file of effects, got a damaged one: 4 bytes"
     assert log.take_one() == f"effects are not done, and set aside as {aside}: {said}"
+    second.close()
+
+
+def test_what_is_no_file_of_effects_stops_no_other(directory: Path, log: Any) -> None:
+    """A pipe and directories, also where somebody moves files: each is set aside."""
+    first, second = Journal(directory), Journal(directory)
+    kept = keep(first, Effect(1))
+    home = directory / kept.directory.name
+    os.mkfifo(home / "000000000000.effects")
+    os.mkfifo(directory / "x.effects")
+    for path in (home / "000000000009.part", home / "000000000009.effects"):
+        path.mkdir()
+    first.close()
+    assert [one.name for one in left(second)] == [kept.name]
+    lines = sorted(line.rpartition(".bad: ")[2] for line in log.take())
+    assert lines[0].startswith("IsADirectoryError: [Errno 21]")
+    assert lines[1:] == ["expected a file of effects, got a damaged one: no regular file"] * 3
+    assert len(list(directory.glob("*.bad"))) == 4
+    second.close()
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, MemoryError])
+def test_an_error_that_nobody_has_foreseen_stops_no_other(
+    error: type[Exception], directory: Path, log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is set aside; for want of memory it is tried again."""
+
+    def fail(*_: Any) -> EffectFile:
+        monkeypatch.undo()
+        raise error("odd")
+
+    first, second = Journal(directory), Journal(directory)
+    kept = [keep(first, Effect(number)) for number in range(2)]
+    first.close()
+    monkeypatch.setattr(effect_journal, "read_effects", fail)
+    if error is MemoryError:
+        with pytest.raises(OSError, match="cannot be read: odd"):
+            left(second)
+        assert {one.name for one in left(second)} == {one.name for one in kept}
+    else:
+        assert [one.name for one in left(second)] == [kept[1].name]
+        assert log.take_one().endswith(f"{kept[0].name}.bad: ZeroDivisionError: odd")
     second.close()
 
 

@@ -340,7 +340,7 @@ def test_a_plain_performer_that_returns_an_awaitable_has_failed(make, driver, to
         deliver(address)
         assert told.get(timeout=WAIT)[0] == "after"
     expected = "expected a plain perform to have done it, got an awaitable: use async def"
-    assert log.take()[0] == f"the effect Fails of acl failed: {expected}"
+    assert log.take()[0] == f"the effect Fails of acl failed: HandlerError: {expected}"
 
 
 class MuteError(Exception):
@@ -360,5 +360,19 @@ def test_an_error_without_words_stops_nobody(driver, told, log):
     with running(asking(*due, asks={Fails: mute}), driver=driver) as address:
         deliver(address)
         assert told.get(timeout=WAIT)[0] == "after"
-    said = "MuteError: no text, for its __str__ raised ValueError"
+    said = "MuteError: (no text: its __str__ raises ValueError)"
     assert log.take()[0] == f"the effect Fails of acl failed: {said}"
+
+
+def test_the_text_of_an_error_is_cut_in_the_log(driver, told, log):
+    """Its author may have put a whole mail into it."""
+
+    def fail(effect, resources):
+        raise ValueError("M" * 20_000)
+
+    due = [("accepted", Fails(told, 0)), ("accepted", Tell(told, "after"))]
+    with running(asking(*due, asks={Fails: fail}), driver=driver) as address:
+        deliver(address)
+        assert told.get(timeout=WAIT)[0] == "after"
+    found = log.take()[0].removeprefix("the effect Fails of acl failed: ValueError: ")
+    assert found == "M" * 190 + " ... (cut)"

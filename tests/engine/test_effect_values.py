@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from attrs import frozen
+from attrs import define, field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 from pyrsistent import pmap, pset, pvector
@@ -70,19 +70,33 @@ class Empty:
 class Plain:
     """An object with attributes."""
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
+    def __init__(self) -> None:
+        self.value = 1
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Plain) and other.value == self.value
 
-    def __hash__(self) -> int:
-        return hash(self.value)
+@define
+class FailedError(Exception):
+    """One that is more than its fields."""
+
+    value: Any = 0
+
+
+@dataclass
+class Sized:
+    """Fields of an Enum."""
+
+    size: int
+
+
+class Size(Sized, Enum):
+    """A choice with fields."""
+
+    BIG = 1
 
 
 CLASSES: dict[str, Any] = {
     f"{one.__module__}:{one.__qualname__}": one
-    for one in (Holds, Nothing, Data, Empty, Plain, Colour, Right, Recipient)
+    for one in (Holds, Nothing, Data, Empty, Colour, Right, Recipient, Size, Plain, FailedError)
 }
 MESSAGES = [Message(sender="a"), Message(sender="b")]
 
@@ -102,7 +116,7 @@ def again(effect: Any) -> Any:
 
 
 SAMPLES = (
-    *(Colour.RED, Nothing(), Empty(), Data("x"), Plain("x"), *MESSAGES, 1 << 70, -(1 << 70)),
+    *(Colour.RED, Nothing(), Empty(), Data("x"), Size.BIG, *MESSAGES, 1 << 70, -(1 << 70)),
     *(ip_address("192.0.2.1"), ip_address("::1"), ip_network("10.0.0.0/8"), date(2026, 1, 2)),
     *(
         Right.READ,
@@ -179,6 +193,7 @@ ODD = (
 )
 BAD: list[tuple[Any, str]] = [
     (Holds(object()), "expected the effect Holds to hold data only, got an object"),
+    *[(Holds(one), "to hold data only, got") for one in (Plain(), FailedError(1))],
     (Holds(print), "expected the effect Holds to hold data only, got"),
     (Holds(lambda: 1), "to hold data only"),
     (Holds(Colour), "to hold data only"),
@@ -226,6 +241,10 @@ CHANGED: list[tuple[Any, str]] = [
     ({"object": HOLDS, "fields": {"other": 1}}, f"the fields other of {HOLDS}, got value"),
     ({"object": HOLDS, "fields": {"value": 1, "more": 1}}, f"the fields value, more of {HOLDS}"),
     ({"enum": COLOUR, "name": "BLUE"}, f"the member BLUE of {COLOUR}, got none"),
+    *[
+        ({"object": f"{__name__}:{name}", "fields": {"value": 1}}, f"{name} to be an attrs class or a")
+        for name in ("Plain", "FailedError", "Size")
+    ],
     ({"enum": HOLDS, "name": "RED"}, f"the member RED of {HOLDS}, got none"),
 ]
 
@@ -255,8 +274,11 @@ def test_an_object_is_made_without_its_own_code() -> None:
     """No ``__init__`` and no validator runs: what it would do now is nobody's wish."""
     ran = []
 
+    @define
     class Runs:
-        def __init__(self) -> None:
+        a: int = field(validator=lambda *_: ran.append(1))
+
+        def __attrs_post_init__(self) -> None:
             ran.append(1)
 
     found = load_effect({"object": "x", "fields": {"a": 1}}, lambda name: Runs, MESSAGES.__getitem__)
