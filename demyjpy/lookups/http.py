@@ -139,7 +139,8 @@ async def _read(answer: Any) -> bytes:
     encoding = answer.headers.get("content-encoding", "")
     if encoding.lower() not in ("", "identity"):
         raise RefusedError(
-            f"expected an answer that is not compressed, as asked for, got the encoding {_shown(encoding)}"
+            "expected an answer that is not compressed, as asked for, got one with the encoding "
+            f"{_shown(encoding)}"
         )
     async for part in answer.aiter_raw():
         size += len(part)
@@ -157,8 +158,8 @@ def _as_headers(given: Mapping[str, str]) -> dict[str, str]:
     for name, value in given.items():
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
             raise HandlerError(
-                f"expected headers= with names and values that HTTP can carry, got {describe(name)} with "
-                f"{describe(value)}"
+                "expected headers= with names and values that HTTP can carry, got "
+                f"{describe(name)} with {describe(value)}"
             )
     return {**{name.lower(): value for name, value in given.items()}, "accept-encoding": "identity"}
 
@@ -166,8 +167,8 @@ def _as_headers(given: Mapping[str, str]) -> dict[str, str]:
 def _as_type(given: Any) -> str:
     if not isinstance(given, str) or len(given) > LONGEST_TYPE or not _VALUE.fullmatch(given):
         raise HandlerError(
-            f"expected a media type such as text/plain, in ASCII, without a space before or after it, of "
-            f"at most {LONGEST_TYPE} characters, got {describe(given)}"
+            "expected a media type such as text/plain, in ASCII, without a space before or after it, "
+            f"of at most {LONGEST_TYPE} characters, got {describe(given)}"
         )
     return given
 
@@ -199,8 +200,8 @@ class HttpGet(Question, pure=True):
 
     ``segments`` of the path are below the URL of the resource. Each is one, whatever is in it; an empty
     one, ``.`` and ``..`` are a `HandlerError`. ``query`` gives what follows ``?``. Any status but 502,
-    503 and 504 is an answer. A body of more than `LARGEST` bytes is a failure, and so is a compressed one,
-    which is not asked for. ``using``: the name of the resource.
+    503 and 504 is an answer. A body of more than `LARGEST` bytes is a failure, and so is a compressed
+    one, which is not asked for. ``using``: the name of the resource.
     """
 
     segments: tuple[str, ...] = field(default=(), converter=_as_segments)

@@ -122,7 +122,7 @@ class Redis:
 
 
 def _reason(error: Exception) -> str:
-    """What an error is. A server may quote what was sent, which may be of a mail: only known words stay."""
+    """What an error is, in known words: a server may quote what was sent, which may be of a mail."""
     name = type(error).__name__
     if type(error) in _OURS:
         return f"{name}: {error}"

@@ -38,7 +38,8 @@ class RecipientProbe(Question, pure=True, remember_for=REMEMBERED):
     ``server``: where the mail is to go, as ``inet:25@192.0.2.1``; do not probe servers of strangers, who
     count that as abuse. The sender is the null sender, and no mail is sent. A reply of class 4 is a
     failure, and so is an address with a space, a line end or a character that is no ASCII, or with more
-    than `LONGEST_ADDRESS` characters. What is not printable in ``text`` is escaped. ``helo``: our name; by default that of this machine. ``using``: the name of a resource that is a
+    than `LONGEST_ADDRESS` characters. What is not printable in ``text`` is escaped. ``helo``: our name;
+    by default that of this machine. ``using``: the name of a resource that is a
     `demyjpy.lookups.streams.Streams`.
     """
 
