@@ -150,6 +150,8 @@ def test_a_file_is_read_once_while_it_is_in_hand(tmp_path: Path) -> None:
     in_hand.lay_down(files[0])
     assert files[0].described is None
     assert files[0].load(0, find_class).effect == Effect("a")
+    (tmp_path / "a" / "one").unlink()
+    assert files[0].load(0, find_class).effect == Effect("a")
     (tmp_path / "c" / "one").unlink()
     assert files[2].load(0, find_class).effect == Effect("c")
     in_hand.lay_down(files[2])
