@@ -30,6 +30,7 @@ from demyjpy.drivers.effect_files import (
     LoadedEffect,
 )
 from demyjpy.drivers.effect_journal import Journal, Keeper
+from demyjpy.drivers.effect_lateness import Lateness
 from demyjpy.drivers.effect_takeover import Takeover, find_class
 from demyjpy.drivers.jobs import LOOK, perform_apart
 from demyjpy.drivers.loading import why
@@ -130,6 +131,7 @@ class Effects:
         self._thread: threading.Thread | None = None
         self._in_hand = FilesInHand(threads)
         self._seldom = Seldom(_SELDOM)
+        self._lateness = Lateness(threads)
 
     def open(self) -> None:
         """Before something is served. `HandlerError` if the directory cannot be used."""
@@ -286,9 +288,11 @@ class Effects:
 
     def _run(self) -> None:
         while True:
+            self._lateness.tell(time.monotonic())
             with self._changed:
-                while not (self._is_over or self._tried) and (seconds := self._pause()) != 0:
-                    self._changed.wait(seconds)
+                if not (self._is_over or self._tried) and (seconds := self._pause()) != 0:
+                    self._changed.wait(self._lateness.pause(time.monotonic(), seconds))
+                    continue
                 if self._is_over:
                     return
                 tried = self._tried.popleft() if self._tried else None
@@ -316,6 +320,7 @@ class Effects:
 
     def _perform(self, waiting: _Waiting) -> None:
         """Begin to keep it, or to do it."""
+        self._lateness.begin(waiting, waiting.name, time.monotonic())
         future: Future[Any]
         try:
             if waiting.keeper is not None:
@@ -356,6 +361,7 @@ class Effects:
     def _look_at(self, waiting: _Waiting, done: "Future[Any]") -> None:
         """A try has ended."""
         error = _error_of(done)
+        self._lateness.end(waiting)
         waiting.unload()
         if waiting.keeper is not None:
             self._look_at_kept(waiting, waiting.keeper, error)

@@ -27,7 +27,7 @@ from demyjpy.engine.told_questions import DEEPEST, field_names
 from demyjpy.errors import HandlerError, MilterError, describe
 from demyjpy.message import Message
 from demyjpy.wire.fields import Definitions, Parameters
-from demyjpy.wire.json_bytes import dump_bytes, dump_text, load_bytes, load_text
+from demyjpy.wire.json_bytes import dump_bytes, dump_text, load_bytes
 
 FindClass: TypeAlias = Callable[[str], type[Any]]
 """Gives the class of a name, ``module:qualified name``; `UnknownClassError` if there is none."""
@@ -150,8 +150,10 @@ def _dump_plain(value: Any) -> Any:
     if kind is float:
         return value if math.isfinite(value) else {"float": repr(value)}
     if kind is str:
-        found = dump_text(value)
-        return found if isinstance(found, str) else {"text": found}
+        if isinstance(dump_text(value), str):
+            return value
+        # each surrogate by itself: two of them may be the bytes of another text for `dump_text`
+        return {"text": dump_bytes(value.encode("utf-8", "surrogatepass"))}
     if kind is bytes:
         return {"bytes": dump_bytes(value)}
     for name, (klass, dump, _) in _TEXTS.items():
@@ -209,7 +211,7 @@ def _load(record: Any, find: FindClass, message: Callable[[int], Message]) -> An
 _PLAIN: Final[Mapping[str, Callable[[Any], Any]]] = {
     "int": lambda text: int(text, 16),
     "float": float,
-    "text": load_text,
+    "text": lambda record: load_bytes(record).decode("utf-8", "surrogatepass"),
     "bytes": load_bytes,
 }
 

@@ -125,6 +125,7 @@ SAMPLES = (
     ),
     *(ip_network("fe80::/10"), datetime(2026, 1, 2, 3, 4, 5, 6, UTC), 1 << 9000, -(1 << 9000)),
     *(Parameters([("SIZE", "1"), ("X", None)]), Definitions([("{a}", "b")])),
+    *("\udcc3\udca4", "\ud83d\ude00", "\udce4\ud800", "a\udce4ö", "ä"),
     Recipient("bob@example.org", {"NOTIFY": "NEVER"}, raw="<bob@example.org>"),
 )
 leaves = st.one_of(
@@ -134,6 +135,7 @@ leaves = st.one_of(
     st.floats(allow_nan=False),
     st.text(),
     st.binary().map(lambda data: data.decode("utf-8", "surrogateescape")),
+    st.text(st.characters()),
     st.binary(),
     st.sampled_from(SAMPLES),
 )
@@ -163,7 +165,7 @@ def test_what_is_kept_comes_back(value: Any) -> None:
     assert type(found.value) is type(value)
 
 
-def test_numbers_that_json_does_not_have() -> None:
+def test_numbers_and_texts_that_json_does_not_have() -> None:
     """They come back all the same."""
     assert again(Holds(SAMPLES)).value == SAMPLES
     assert math.isnan(again(Holds(float("nan"))).value)
@@ -261,7 +263,12 @@ def test_a_class_that_has_changed_is_unknown(record: Any, said: str) -> None:
     [
         *([], [1], {}, {"tuple": 5}, {"dict": [1]}, {"float": "x"}, {"bytes": 5}, {"other": 1}),
         *({"a": 1, "b": 2}, {"message": 7}, {"datetime": "x"}, {"IPv4Address": "x"}, {"int": "x"}),
-        *({"object": HOLDS}, {"set": [{"list": []}]}, {"text": "\udcff\ud800"}),
+        *(
+            {"object": HOLDS},
+            {"set": [{"list": []}]},
+            {"text": "\udcff\ud800"},
+            {"text": {"base64": "/w=="}},
+        ),
     ],
 )
 def test_what_is_no_record_says_so(record: Any) -> None:
