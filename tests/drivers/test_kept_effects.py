@@ -214,7 +214,7 @@ def test_a_message_is_read_from_the_file(driver: str, told: Any, directory: Path
     assert {one.sender for _, one in messages} == {"from@example.org"}
     for _, message in messages:
         # its file goes first, a moment before the message knows
-        with pytest.raises(Exception, match="this message has ended|No such file"):
+        with pytest.raises(Exception, match=r"this message has ended|No such file"):
             bytes(message)
 
 
