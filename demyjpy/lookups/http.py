@@ -5,6 +5,7 @@ nothing of a mail can lead elsewhere. It follows no redirect, and uses no proxy 
 An answer is taken as it comes, never unpacked: a few bytes could become gigabytes.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Self
@@ -32,6 +33,9 @@ LARGEST: Final = 1 << 20
 
 LONGEST_TYPE: Final = 998
 """Characters of a media type."""
+
+_PARTS_AT_ONCE: Final = 100
+"""Then the others have their turn: thousands of chunks of one byte may have come in one piece."""
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[!-~](?:[\t -~]*[!-~])?|")
@@ -135,19 +139,22 @@ class Http:
 
 
 async def _read(answer: Any) -> bytes:
-    parts, size = [], 0
+    body = bytearray()
     encoding = answer.headers.get("content-encoding", "")
     if encoding.lower() not in ("", "identity"):
         raise RefusedError(
             "expected an answer that is not compressed, as asked for, got one with the encoding "
             f"{_shown(encoding)}"
         )
+    count = 0
     async for part in answer.aiter_raw():
-        size += len(part)
-        if size > LARGEST:
+        count += 1
+        if count % _PARTS_AT_ONCE == 0:
+            await asyncio.sleep(0)
+        if len(body) + len(part) > LARGEST:
             raise RefusedError(f"expected an answer of at most {LARGEST} bytes, got more")
-        parts.append(part)
-    return b"".join(parts)
+        body += part
+    return bytes(body)
 
 
 def _shown(text: str) -> str:

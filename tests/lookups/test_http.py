@@ -2,11 +2,12 @@
 
 import asyncio
 import sys
+from typing import ClassVar
 
 import pytest
 
 from demyjpy.errors import HandlerError
-from demyjpy.lookups.http import Http, HttpGet, HttpPost
+from demyjpy.lookups.http import Http, HttpGet, HttpPost, _read
 from demyjpy.message import Message
 from demyjpy.message.content import Kept
 from demyjpy.questions import Answered, Failed
@@ -134,6 +135,34 @@ def test_nothing_is_unpacked():
     (found,), ((_, fields, _),) = answered(answer, HttpGet(), headers={"Accept-Encoding": "gzip"})
     assert found.value["body"] == b"x"
     assert fields[b"accept-encoding"] == b"identity"
+
+
+def test_many_small_chunks_do_not_hold_up_the_others():
+    """Also if all of them are here already: the loop has its turn between them."""
+
+    class Chunks:
+        headers: ClassVar = {}
+
+        async def aiter_raw(self):
+            for _ in range(1_000):
+                yield b"x"
+
+    async def main():
+        turns = []
+
+        async def other():
+            while True:
+                turns.append(1)
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        body = await _read(Chunks())
+        task.cancel()
+        return body, len(turns)
+
+    body, turns = asyncio.run(main())
+    assert body == b"x" * 1_000
+    assert turns >= 5
 
 
 def test_a_media_type_of_a_server_is_harmless():
