@@ -263,9 +263,11 @@ def run(listener: Listener, on_connect: Any, options: ServerOptions, started: St
             bell.ring()
 
         def close() -> None:
-            server.close()
-            closed.set()
-            bell.ring()
+            try:
+                server.close()
+            finally:  # whatever happens, nobody waits for ever
+                closed.set()
+                bell.ring()
 
         ended = partial(stop, False)
         started(

@@ -19,6 +19,7 @@ from demyjpy import (
     replace_body,
     running,
 )
+from demyjpy.drivers.threads import ThreadServer
 from tests.drivers.filters import noting, wait_until, without
 from tests.drivers.peer import CONNECT, ENVELOPE, MESSAGE, WAIT, EndedError, Peer, packet
 
@@ -285,3 +286,19 @@ def test_nothing_is_left(driver):
     with running({}, driver=driver) as address, Peer(address) as peer:
         peer.begin().message()
     assert set(threading.enumerate()) - before == set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_failure_while_it_closes_does_not_keep_it_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for ever for what has failed."""
+    close = ThreadServer.close
+
+    def fail(self: ThreadServer) -> None:
+        close(self)
+        raise OSError("unforeseen")
+
+    monkeypatch.setattr(ThreadServer, "close", fail)
+    milter = Milter({}, tmp_path / "milter", driver="threads")
+    milter.join()
