@@ -93,16 +93,20 @@ def with_each_handler(ctx: Context, wrapped: Callable[[int, Handler[Any]], Handl
     ``wrapped`` gets the number of the filter, and a handler. What answers the negotiation, and what
     keeps macros, stays as it is.
     """
+    numbers = itertools.count()
 
-    def of_part(number: int, part: Registry) -> Registry:
+    def of_leaf(leaf: Registry) -> Registry:
+        if not leaf:
+            return leaf  # it asks for macros at most
+        number = next(numbers)
         handlers = {
-            event: part[event] if event in ("options", "define_macros") else wrapped(number, part[event])
-            for event in part
+            event: leaf[event] if event in ("options", "define_macros") else wrapped(number, leaf[event])
+            for event in leaf
         }
-        return Registry(handlers, part.declarations)
+        return Registry(handlers, leaf.declarations)
 
-    parts = as_registry(ctx["handlers"]).parts
-    return ctx.set("handlers", merge_handlers(*map(of_part, itertools.count(), parts)))
+    leaves = as_registry(ctx["handlers"]).leaves
+    return ctx.set("handlers", merge_handlers(*map(of_leaf, leaves)))
 
 
 class OutsideWatch:

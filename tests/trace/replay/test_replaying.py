@@ -113,6 +113,13 @@ def test_any_chain_replays(chain: Any, packets: list[Any]) -> None:
     assert compare_filters(trace, Filter(made()), Filter(made())).is_same
 
 
+def test_a_watched_filter_without_handlers_asks_for_the_same_macros() -> None:
+    """Facts that nobody reads are asked for all the same."""
+    handlers = merge_handlers(define_event_handlers(), define_event_handlers(facts={"user"}))
+    trace = recorded(handlers, *OPENING, QUIT)
+    assert compare_bytes(trace, Filter(handlers, watch=OutsideWatch(lambda reach: None))).is_same
+
+
 def test_header_values_are_said_as_they_were_agreed() -> None:
     """With the space where the filter negotiates it; what cannot be read is said as it was."""
     without = [
