@@ -78,7 +78,7 @@ HIDDEN = [
 ]
 
 
-@pytest.mark.parametrize(("data", "why"), HIDDEN)
+@pytest.mark.parametrize(("data", "why"), HIDDEN, ids=range(len(HIDDEN)))  # they hold the time
 def test_it_looks_into_zip_files(data: bytes, why: str) -> None:
     """Whatever they are named, and in each other. What it cannot look into does not come in."""
     assert told(named("invoice.dat", data)) == REFUSED + why
