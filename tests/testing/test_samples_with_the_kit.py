@@ -103,7 +103,7 @@ def test_replace_body(sample):
     "name",
     [
         *("bytecount", "gnutp", "macros", "pipeline", "quarantine", "replace_body"),
-        *("greylist", "recipients", "quota", "spf", "scanner"),
+        *("greylist", "recipients", "quota", "sender_networks", "scanner"),
     ],
 )
 def test_what_holds_for_every_filter(sample, name):
