@@ -108,7 +108,7 @@ GAUGES: Final = frozenset(name for name, one in FIGURES.items() if one.is_gauge)
 """Those that say how it is now."""
 
 _MOST_SERVERS: Final = 200
-"""Servers of lookups that are told apart."""
+"""Servers of lookups that have figures of their own."""
 
 _Changes: TypeAlias = list[tuple[Any, Any]]
 _Refusal: TypeAlias = tuple[int, Any, str, bool]

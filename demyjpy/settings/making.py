@@ -29,7 +29,7 @@ NO_NAME: Final = "handlers"
 """The table of a registry that has no name."""
 
 _MOST: Final = 5
-"""What is wrong is told of so many keys."""
+"""An error names at most so many keys that are wrong."""
 _SHORTEST_SECRET: Final = 4
 
 

@@ -1,4 +1,4 @@
-"""A function of settings: how it is told from others, and what its signature says that it takes."""
+"""A function of settings: how it differs from others, and what its signature says that it takes."""
 
 import inspect
 import re
