@@ -2,6 +2,9 @@
 
 import gc
 import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -23,3 +26,15 @@ def pytest_collection_finish() -> None:
     """The tests themselves stay: what a test collects as garbage need not be looked for among them."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def no_module_stays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a test imports from its own directory is gone after it: others have files of that name."""
+    known = len(sys.modules)
+    yield
+    if len(sys.modules) > known:
+        below = tmp_path_factory.getbasetemp()
+        for name, module in tuple(sys.modules.items()):
+            if below in Path(getattr(module, "__file__", None) or "/").parents:
+                del sys.modules[name]

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
@@ -46,26 +46,23 @@ def maildir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Writes files into the current directory; what loads from there is forgotten afterwards."""
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Writes files into the current directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    known = set(sys.modules)
 
     def write(name: str, text: str) -> None:
         path = Path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(dedent(text))
 
-    yield write
-    for name in set(sys.modules) - known:
-        del sys.modules[name]
+    return write
 
 
 @pytest.fixture
 def check(
     run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., tuple[int, list[str], list[str]]]]:
+) -> Callable[..., tuple[int, list[str], list[str]]]:
     """Checks a filter of that text: exit status, problems, notes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -77,5 +74,4 @@ def check(
         found = json.loads(output)
         return status, found["problems"], found["notes"]
 
-    yield check
-    sys.modules.pop("played_filter", None)
+    return check

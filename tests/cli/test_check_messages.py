@@ -1,8 +1,7 @@
 """`demyjpy check` and `check --play` of filters that get messages as values."""
 
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,7 @@ def _filter(options: str, what: str, decorator: str = "") -> str:
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+def written(tmp_path: Path) -> Callable[[str], Path]:
     """Write a filter."""
 
     def write(code: str) -> Path:
@@ -35,8 +34,7 @@ def written(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         path.write_text(HEAD + code)
         return path
 
-    yield write
-    sys.modules.pop("tagging", None)
+    return write
 
 
 def test_a_message_handler_is_shown_with_what_the_engine_asks_for(

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
@@ -65,9 +65,7 @@ def much_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def report(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., list[str]]]:
+def report(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """The lines of a report about a filter of that text."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -77,8 +75,7 @@ def report(
         (tmp_path / "asking_filter.py").write_text(HEAD + CLASSES + dedent(text))
         return run("check", "asking_filter.py", *options)[1].splitlines()
 
-    yield report
-    sys.modules.pop("asking_filter", None)
+    return report
 
 
 def test_check_says_who_waits_and_who_answers(report: Callable[..., list[str]]) -> None:

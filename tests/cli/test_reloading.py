@@ -372,25 +372,20 @@ Thread 0x00007f (most recent call first):
 def test_what_was_given_up_leaves_no_module(tmp_path, monkeypatch):
     """A load that ends after it was given up changes nothing."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    known = set(sys.modules)
     path = tmp_path / "given_up_filter.py"
     path.write_text("handlers = {}")
     source = Reloadable(Wanted([str(path)]))
-    try:
-        first = source.load()
-        module = sys.modules["given_up_filter"]
+    first = source.load()
+    module = sys.modules["given_up_filter"]
 
-        def give_up(_: object) -> None:
-            source.give_up()
+    def give_up(_: object) -> None:
+        source.give_up()
 
-        assert source.load(give_up).on_connect is not first.on_connect
-        assert sys.modules["given_up_filter"] is module
-        with pytest.raises(ZeroDivisionError):
-            source.load(lambda _: (source.give_up(), 1 / 0))
-        assert sys.modules["given_up_filter"] is module
-    finally:
-        for name in set(sys.modules) - known:
-            del sys.modules[name]
+    assert source.load(give_up).on_connect is not first.on_connect
+    assert sys.modules["given_up_filter"] is module
+    with pytest.raises(ZeroDivisionError):
+        source.load(lambda _: (source.give_up(), 1 / 0))
+    assert sys.modules["given_up_filter"] is module
 
 
 def test_where_no_python_can_be_run_nothing_tries(monkeypatch):

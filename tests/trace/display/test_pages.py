@@ -98,7 +98,6 @@ def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Three sessions, one of them hostile, one refused; and filters beside them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    known = set(sys.modules)
     values = {"old": "'1'", "new": "'<b>' + str(ctx['count'])", "chance": "str(random.random())"}
     for name, value in values.items():
         made = dedent(FILTER).replace("VALUE", value)
@@ -115,8 +114,6 @@ def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     write(tmp_path / "t.jsonl", found)
     yield tmp_path / "t.jsonl"
     filter_of.cache_clear()
-    for name in set(sys.modules) - known:
-        del sys.modules[name]
 
 
 # ------------------------------------------------------------------------------------ template

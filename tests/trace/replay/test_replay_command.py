@@ -51,7 +51,6 @@ def filters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory with filters: old, new (one verdict, one header), chance, failing, ending."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    known = set(sys.modules)
     made = {
         "first_filter": ("reject", "str(ctx['count'])"),
         "new_filter": ("lambda ctx: ctx", "'many' if ctx['count'] > 1 else '1'"),
@@ -64,8 +63,6 @@ def filters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / f"{name}.py").write_text(text)
     yield tmp_path
     filter_of.cache_clear()
-    for name in set(sys.modules) - known:
-        del sys.modules[name]
 
 
 def traced(handlers: Any, name: str, sender: str, count: int) -> Trace:
