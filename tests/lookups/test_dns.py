@@ -261,6 +261,26 @@ def test_a_silent_name_server_is_not_waited_for_without_end():
             )
 
 
+def test_a_thread_can_ask(server):
+    """While the loop serves others; not a resolver that is not open, and not for longer than it says."""
+
+    async def main(resolver):
+        def ask(name, seconds=5.0):
+            return asyncio.to_thread(resolver.find_in_thread, name, "A", seconds)
+
+        found = await ask("a.example")
+        with server.held(), pytest.raises(UnansweredError, match=r"no answer within 0\.05 s"):
+            await ask("a.example", 0.05)
+        return found, resolver
+
+    found, resolver = with_client(lambda: Resolver("127.0.0.1", port=server.address), main)
+    assert found == ("192.0.2.1", "192.0.2.2")
+    with pytest.raises(UnansweredError, match="nobody can ask any more: Event loop is closed"):
+        resolver.find_in_thread("a.example", "A", 5)
+    with pytest.raises(HandlerError, match="got one that nobody has opened: declare"):
+        Resolver("127.0.0.1").find_in_thread("a.example", "A", 5)
+
+
 def test_without_a_resource_the_name_servers_of_the_system_are_asked():
     """What is no name is answered without them."""
     assert outcome(Dns("a b")) == Answered(())
