@@ -96,9 +96,12 @@ class Resolver:
     async def __aexit__(self, *exc: object) -> None:
         self._guard.close()
 
-    async def find(self, name: str, kind: str) -> tuple[Any, ...]:
-        """The records of a name, in order; none if there is no such name. Errors as of `Guard.ask`."""
-        wanted = _as_name(name)
+    async def find(self, name: str, kind: str, *, spaces: bool = False) -> tuple[Any, ...]:
+        """The records of a name, in order; none if there is no such name. Errors as of `Guard.ask`.
+
+        ``spaces``: a space may stand in it, as a macro of SPF writes one (RFC 7208, section 7.2).
+        """
+        wanted = _as_name(name, '\\@"' if spaces else '\\@" ')
         if wanted is None:
             return ()
         return await self._guard.ask(
@@ -106,7 +109,7 @@ class Resolver:
         )
 
     def find_in_thread(self, name: str, kind: str, seconds: float) -> tuple[Any, ...]:
-        """As `find`, for a performer that is no ``async def``: it waits in its own thread.
+        """As `find` with ``spaces``, for a performer that is no ``async def``: its thread waits.
 
         `UnansweredError` also if there is no answer within so many ``seconds``. The resolver must have
         been opened, as a resource of a filter is.
@@ -116,7 +119,7 @@ class Resolver:
                 "expected a resolver that is a resource of the filter, got one that nobody has opened: "
                 'declare resources={"dns": lambda settings: Resolver()}'
             )
-        finding = self.find(name, kind)
+        finding = self.find(name, kind, spaces=True)
         try:
             asked = asyncio.run_coroutine_threadsafe(finding, self._loop)
         except RuntimeError as error:  # the loop has ended, and nobody waits for this performer
@@ -175,13 +178,13 @@ def _fault(errors: list[Any], kind: str) -> UnansweredError | RefusedError:
     return UnansweredError(str(error))
 
 
-def _as_name(text: str) -> Any:
+def _as_name(text: str, refused: str) -> Any:
     """A name, from its root; None for what cannot be one. Nothing in it is taken for an escape."""
     if (
         not text
         or len(text) > LONGEST_NAME
         or not text.isprintable()
-        or any(one in '\\@" ' for one in text)
+        or any(one in refused for one in text)
     ):
         return None
     try:
