@@ -21,7 +21,7 @@ from demyjpy.questions import Question, check_seconds
 
 __all__ = ["CheckDkim", "DkimKeys", "SignDkim"]
 
-dkim: Final = library("dkimpy", "dkim", "dkim", "dkim.crypto", "dkim.util")
+dkim: Final = library("dkimpy", "dkim", *("dkim", "dkim.canonicalization", "dkim.crypto", "dkim.util"))
 
 MOST_SIGNATURES: Final = 5
 MOST_FIELDS: Final = 1_000
@@ -63,6 +63,7 @@ class _Verifier:
         self.signatures = [value for name, value in self._dkim.headers if name.lower() == _SIGNATURE]
         self._body = message.body if self.signatures else b""
         self._relaxed = _relaxed(self._body)
+        self._tags: Mapping[bytes, bytes] = {}
 
     def check(self, at: int) -> tuple[str, str, str]:
         """Result, domain and selector of a signature."""
@@ -78,23 +79,47 @@ class _Verifier:
         if len(value) > LONGEST_SIGNATURE or len(self._dkim.headers) > MOST_FIELDS:
             return "policy"
         try:
-            tags = dkim.util.parse_tag_value(value)
-            self._dkim.body = self._relaxed if tags.get(b"c") in _RELAXED else self._body
-            result = ("fail", "pass")[self._dkim.verify(at, self._key)]
-        except dkim.ValidationError:
-            result = "fail"
+            tags = self._tags = dkim.util.parse_tag_value(value)
+            dkim.validate_signature_fields(tags)
+        except (dkim.ValidationError, dkim.util.InvalidTagValueList):
+            return "permerror"
+        if tags[b"a"] == b"rsa-sha1":  # RFC 8301, section 3.1
+            return "policy"
+        self._dkim.body = self._relaxed if tags.get(b"c") in _RELAXED else self._body
+        try:
+            is_good = self._dkim.verify(at, self._key) and self._has_length()
+        except dkim.ValidationError:  # the body is another
+            return "fail"
         except (dkim.DKIMException, dkim.util.InvalidTagValueList):
             return "permerror"
         except Exception:  # noqa: BLE001  # DNS does not answer, or what dkimpy did not think of
             return "temperror"
-        return "policy" if tags.get(b"a") == b"rsa-sha1" else result  # RFC 8301, section 3.1
+        return "pass" if is_good else "fail"
+
+    def _has_length(self) -> bool:
+        """Whether the body is as long as ``l=`` says, or longer (RFC 6376, section 3.5)."""
+        if b"l" not in self._tags:
+            return True
+        policy = dkim.canonicalization.CanonicalizationPolicy.from_c_value(self._tags.get(b"c"))
+        return int(self._tags[b"l"]) <= len(policy.canonicalize_body(self._dkim.body))
 
     def _key(self, name: bytes, timeout: float) -> bytes:
         left = max(0.0, self._until - monotonic())
         found = self._resolver.find_in_thread(name.decode("utf-8", "replace").rstrip("."), "TXT", left)
         if len(found) != 1 or len(found[0]) > LONGEST_KEY:
             raise dkim.ParameterError("no key, or no usable one")
-        return str(found[0]).encode("ascii", "replace")
+        record = str(found[0]).encode("ascii", "replace")
+        _check_key(dkim.util.parse_tag_value(record), self._tags)
+        return record
+
+
+def _check_key(key: Mapping[bytes, bytes], signature: Mapping[bytes, bytes]) -> None:
+    """What dkimpy does not look at in a key record (RFC 6376, section 3.6.1): ``h=`` and ``t=s``."""
+    hashes = [one.strip() for one in key.get(b"h", b"sha256").split(b":")]
+    flags = [one.strip() for one in key.get(b"t", b"").split(b":")]
+    of_user = signature.get(b"i", b"").rpartition(b"@")[2].lower()
+    if b"sha256" not in hashes or (b"s" in flags and of_user not in (b"", signature[b"d"].lower())):
+        raise dkim.ParameterError("the key is not for such signatures")
 
 
 def _seconds(value: Any) -> float:
@@ -105,11 +130,11 @@ def _seconds(value: Any) -> float:
 class CheckDkim(Question, pure=True):
     """The signatures of a message from the top: a tuple of result, domain and selector for each.
 
-    Results are those of RFC 8601: ``pass``, ``fail``, ``permerror`` (no key, or no signature that can be
-    read), ``temperror`` (DNS does not answer), ``policy`` (what is not checked: SHA-1, a signature of
-    more than 3,000 characters, a message with more than 1,000 header fields). The first ``most`` are
-    checked, the others left out. ``timeout``: seconds for the keys together. ``using``: the name of the
-    resource, a `Resolver`. A message without its body is a failure.
+    Results are those of RFC 8601: ``pass``, ``fail``, ``permerror`` (no key, or no signature that is
+    right in itself, as one that is past), ``temperror`` (DNS does not answer), ``policy`` (not checked:
+    SHA-1, a signature of more than 3,000 characters, a message with more than 1,000 header fields).
+    The first ``most`` are checked, the others left out. ``timeout``: seconds for the keys together.
+    ``using``: the name of the resource, a `Resolver`. A message without its body is a failure.
     """
 
     message: Message

@@ -11,6 +11,7 @@ from demyjpy.message import Message
 from tests.lookups.records import Records
 from tests.samples.keys import PUBLIC, good_keys, is_good, sign
 from tests.samples.pages import HELLO
+from tests.samples.signed_kinds import ByDkimpy
 
 MAIL = HELLO.replace("\n", "\r\n").encode()
 KEY = {("s1._domainkey.example.org", "TXT"): (PUBLIC,)}
@@ -44,7 +45,7 @@ def test_what_is_no_good_signature() -> None:
     signed = sign(MAIL)
     assert checked(MAIL) == ()
     assert len(checked(signed[: signed.index(b"From: ")] * 9 + MAIL)) == 5
-    assert result(b"DKIM-Signature: v=1\r\n" + MAIL) == "fail"
+    assert result(b"DKIM-Signature: v=1\r\n" + MAIL) == "permerror"
     assert result(b"DKIM-Signature: \xff=\xff; b\r\n" + MAIL) == "permerror"
     assert result(signed.replace(b"relaxed/relaxed", b"relaxed/none")) == "permerror"
     assert result(sign(MAIL, signature_algorithm=b"rsa-sha1")) == "policy"
@@ -53,6 +54,37 @@ def test_what_is_no_good_signature() -> None:
         assert result(signed, {("s1._domainkey.example.org", "TXT"): record}) == "permerror"
     assert result(signed, {("s1._domainkey.example.org", "TXT"): ("v=DKIM1; p=",)}) == "fail"
     assert result(signed, {("s1._domainkey.example.org", "TXT"): OSError("away")}) == "temperror"
+
+
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        ("h=sha256", "pass"),
+        ("h=sha1 : sha256; t=y", "pass"),
+        ("h=sha1", "permerror"),
+        ("t=y:s", "permerror"),
+        ("h", "permerror"),
+    ],
+)
+def test_what_a_key_is_for(tags: str, told: str) -> None:
+    """Its hashes, and whether it is for users of subdomains, too."""
+    signed = sign(MAIL, identity=b"ann@mail.example.org")
+    record = PUBLIC.replace("k=rsa;", f"k=rsa; {tags};")
+    assert result(signed, {("s1._domainkey.example.org", "TXT"): (record,)}) == told
+    assert result(
+        sign(MAIL), {("s1._domainkey.example.org", "TXT"): (record.replace("t=y:s", "t=s"),)}
+    ) == ("pass" if "s" in tags.partition("t=")[2] else told)
+
+
+def test_a_body_that_may_be_longer() -> None:
+    """What ``l=`` covers must be there; that text was appended does not matter."""
+    signed = sign(MAIL, length=True)
+    assert result(signed) == result(signed + b"more\r\n") == "pass"
+    longer = f"l={len('Hello Bob') + 2}".encode()
+    assert signed.count(longer) == 1
+    assert result(signed.replace(longer, b"l=999")) == "fail"
+    by_hand = ByDkimpy((b"relaxed", b"relaxed"), {b"l": b"999", b"d": b"example.org"}).sign(MAIL)
+    assert result(by_hand) == "fail"
 
 
 def test_only_the_body_of_a_relaxed_form_is_relaxed() -> None:
@@ -110,5 +142,9 @@ def test_a_domain_without_a_key_is_a_failure() -> None:
     assert keys.key_of("EXAMPLE.org") == keys.key_of("example.net")
     with pytest.raises(RefusedError, match="a key of one of 2 domains"):
         SignDkim(Message.parse(MAIL), "example.com", "s1").perform({"keys": keys})
+    with keys:
+        assert keys.key_of("example.net").startswith(b"-----BEGIN")
+    with pytest.raises(RefusedError, match="a key of one of 0 domains"):
+        keys.key_of("example.net")
     with pytest.raises(HandlerError, match=r"declare resources=\{'keys': lambda settings: DkimKeys"):
         SignDkim(Message.parse(MAIL), "example.com", "s1").perform({})
