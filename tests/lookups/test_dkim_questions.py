@@ -142,8 +142,7 @@ def test_a_domain_without_a_key_is_a_failure() -> None:
     assert keys.key_of("EXAMPLE.org") == keys.key_of("example.net")
     with pytest.raises(RefusedError, match="a key of one of 2 domains"):
         SignDkim(Message.parse(MAIL), "example.com", "s1").perform({"keys": keys})
-    with keys:
-        assert keys.key_of("example.net").startswith(b"-----BEGIN")
+    keys.__exit__()  # as a driver does when nobody needs it any more
     with pytest.raises(RefusedError, match="a key of one of 0 domains"):
         keys.key_of("example.net")
     with pytest.raises(HandlerError, match=r"declare resources=\{'keys': lambda settings: DkimKeys"):
