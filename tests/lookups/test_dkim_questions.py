@@ -143,6 +143,17 @@ def test_signing_needs_no_square_time() -> None:
     assert is_good(b"DKIM-Signature: " + found.replace("\n", "\r\n").encode() + b"\r\n" + same)
 
 
+def test_nobody_can_add_a_second_field() -> None:
+    """Of those that people see; others may be added."""
+    found = SignDkim(Message.parse(MAIL), "example.org", "s1").perform(
+        {"keys": good_keys("example.org")}
+    )
+    signed = b"DKIM-Signature: " + found.replace("\n", "\r\n").encode() + b"\r\n" + MAIL
+    assert is_good(b"X-Spam: no\r\n" + signed)
+    for more in (b"From: eve@example.org", b"Subject: money", b"To: eve@example.org"):
+        assert not is_good(more + b"\r\n" + signed)
+
+
 def test_a_domain_without_a_key_is_a_failure() -> None:
     """It says how many there are; a domain has one in upper and lower case."""
     keys = good_keys("Example.org", "example.net")

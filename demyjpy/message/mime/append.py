@@ -55,9 +55,7 @@ def has_text(parts: tuple[Part, ...], text: str, html: str | None) -> bool:
             text if html is None else html, "text/plain" if html is None else "text/html"
         ),
     }
-    return any(
-        mark and mark in _words(part.text, part.type) for part in parts if (mark := marks.get(part.type))
-    )
+    return any(mark in _words(part.text, part.type) for part in parts if (mark := marks.get(part.type)))
 
 
 def _words(text: str, kind: str) -> str:
