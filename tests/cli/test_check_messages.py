@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from demyjpy.cli import check_play
 from tests.cli.filters import HEAD
 
 Run = Callable[..., tuple[int, str, str]]
@@ -26,8 +27,9 @@ def _filter(options: str, what: str, decorator: str = "") -> str:
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Callable[[str], Path]:
-    """Write a filter."""
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Write a filter, at which few sessions are played."""
+    monkeypatch.setattr(check_play, "_GENERATED", 3)
 
     def write(code: str) -> Path:
         path = tmp_path / "tagging.py"

@@ -209,7 +209,7 @@ class Counter:
         return self._trace
 
 
-SIZES: Final = (16, 32, 64)
+SIZES: Final = (8, 16, 32)
 
 
 def count(name: str, size: int) -> tuple[int, int]:

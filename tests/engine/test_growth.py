@@ -17,7 +17,7 @@ _MOST = 1.1
 def counted() -> dict[str, list[list[int]]]:
     """Lines and bytes of each case, for N, 2 N and 4 N packets."""
     program = [sys.executable, "-m", "tests.engine.growth"]
-    return json.loads(subprocess.run(program, check=True, capture_output=True, timeout=300).stdout)
+    return json.loads(subprocess.run(program, check=True, capture_output=True, timeout=900).stdout)
 
 
 @pytest.mark.parametrize("case", CASES)

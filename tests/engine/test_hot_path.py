@@ -53,6 +53,7 @@ from tests.engine.harness import (
     offer,
     packet,
 )
+from tests.examples import share_of
 from tests.polite import offered_steps
 from tests.strategies import chunks_of
 
@@ -175,7 +176,7 @@ def record(way: Any, filters: list[AnyFilter], chunks: list[bytes], **setup: Any
     return play(way, registry, chunks, **setup), notebook.calls
 
 
-@settings(max_examples=400)
+@settings(max_examples=share_of(400))
 @given(mild, offered_steps, sessions(), setups, st.data())
 def test_the_hot_path_and_the_turn_say_the_same(filters, steps, told, setup, data):
     """Same bytes out, same contexts at handlers, same log, read by read, wherever the stream is cut."""
@@ -183,7 +184,7 @@ def test_the_hot_path_and_the_turn_say_the_same(filters, steps, told, setup, dat
     assert record(Fast, filters, chunks, **setup) == record(Slow, filters, chunks, **setup)
 
 
-@settings(max_examples=100)
+@settings(max_examples=share_of(100))
 @given(mild, offered_steps, sessions())
 def test_being_watched_keeps_out_of_the_hot_path_and_changes_nothing(filters, steps, told):
     """With an observer every packet takes the turn, and all comes to the same."""
@@ -192,7 +193,7 @@ def test_being_watched_keeps_out_of_the_hot_path_and_changes_nothing(filters, st
     assert watched == record(Fast, filters, chunks)
 
 
-@settings(max_examples=100)
+@settings(max_examples=share_of(100))
 @given(mild, sessions(), st.data())
 def test_handlers_that_are_handed_out_leave_the_hot_path(filters, told, data):
     """Some for the engine, some for the driver: the same."""
@@ -202,7 +203,7 @@ def test_handlers_that_are_handed_out_leave_the_hot_path(filters, told, data):
     assert deferring == record(Slow, filters, chunks)
 
 
-@settings(max_examples=200)
+@settings(max_examples=share_of(200))
 @given(mild, offered_steps, sessions(), st.sampled_from(["tried", "own policy"]), st.data())
 def test_filters_with_policies_on_both_ways(filters, steps, told, kind, data):
     """What a policy makes of an answer or a failure is the same, and so is all that is withheld."""
@@ -222,7 +223,7 @@ budgets = st.builds(
 """Small ones; their clocks go on by a second each time that somebody looks."""
 
 
-@settings(max_examples=300)
+@settings(max_examples=share_of(300))
 @given(mild, offered_steps, sessions(), setups, budgets, st.data())
 def test_any_budget_comes_to_the_same(filters, steps, told, setup, budget, data):
     """However a read is divided up: same bytes out, same contexts at handlers, same log."""

@@ -38,6 +38,7 @@ from tests.engine.harness import (
     offer,
     packet,
 )
+from tests.examples import share_of
 
 OF_MESSAGE = ("mail", "recipient", "data", "header", "end_of_headers", "body", "end_of_message")
 FAILURES = ("raise", "return nothing", "plan what is not legal", "late")
@@ -145,7 +146,7 @@ policies = st.sampled_from(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=share_of(300))
 @given(
     st.lists(filters, min_size=1, max_size=3),
     streams,

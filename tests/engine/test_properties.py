@@ -36,6 +36,7 @@ from tests.engine.harness import (
     packet,
     split,
 )
+from tests.examples import share_of
 from tests.polite import Message, Mta, check_answers, messages, offered_steps
 from tests.strategies import chunks_of, packets
 
@@ -112,7 +113,7 @@ def log_of(session: Session) -> list[tuple[Any, ...]]:
     ]
 
 
-@settings(max_examples=150)
+@settings(max_examples=share_of(150))
 @given(several_filters, offers, streams, setups)
 def test_whatever_comes_each_command_gets_what_is_due(filters, opening, stream, setup):
     """After any packets and any handlers: one verdict to each command that waits for one, else none."""
@@ -136,7 +137,7 @@ def test_whatever_comes_each_command_gets_what_is_due(filters, opening, stream, 
     assert session.connection.data_to_send == b""
 
 
-@settings(max_examples=100)
+@settings(max_examples=share_of(100))
 @given(several_filters, st.binary(max_size=60), offers, streams, ways)
 def test_garbage_is_survived(filters, garbage, opening, stream, way):
     """Raw bytes in place of packets close a connection at most; nothing is raised."""
@@ -147,7 +148,7 @@ def test_garbage_is_survived(filters, garbage, opening, stream, way):
         assert session.is_closed
 
 
-@settings(max_examples=100)
+@settings(max_examples=share_of(100))
 @given(several_filters, offers, streams, setups)
 def test_ends_are_told_once(filters, opening, stream, setup):
     """Each connection ends with one disconnect for each filter; each message has at most one abort."""
@@ -280,7 +281,7 @@ def after(
     return told
 
 
-@settings(max_examples=150)
+@settings(max_examples=share_of(150))
 @given(tidy_filters, offered_steps, histories, messages(whole=True), setups, st.booleans())
 def test_nothing_leaks_from_one_message_to_the_next(filters, steps, history, message, setup, is_watched):
     """A message after any others is answered, and seen by handlers, as if it were the first."""

@@ -34,6 +34,7 @@ from tests.engine.harness import (
     join,
     offer,
 )
+from tests.examples import share_of
 
 WAYS = pytest.mark.parametrize("way", [Line, Values])
 EVENTS = {
@@ -364,7 +365,7 @@ def one_by_one(said: Any) -> list[bytes]:
     return [join([one]) for one in said]
 
 
-@settings(max_examples=100)
+@settings(max_examples=share_of(100))
 @given(st.lists(behaviours, min_size=1, max_size=3), outcomes, st.data(), st.integers(1, 40))
 def test_order_and_luck_change_nothing(drawn: Any, known: Any, data: Any, size: int) -> None:
     """However answers and bytes come, handlers and MTA see the same."""
@@ -380,7 +381,7 @@ def test_order_and_luck_change_nothing(drawn: Any, known: Any, data: Any, size: 
     assert play(drawn, SESSION, known, lambda: luck.randrange(4), Line, cut) == plain
 
 
-@settings(max_examples=100)
+@settings(max_examples=share_of(100))
 @given(st.lists(behaviours, min_size=1, max_size=3), st.lists(packets, max_size=20), outcomes, st.data())
 def test_any_session_ends_without_a_question(drawn: Any, said: Any, known: Any, data: Any) -> None:
     """Nothing is raised out of the engine, and nothing is open at the end."""

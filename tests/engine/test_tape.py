@@ -23,6 +23,7 @@ from demyjpy.shorthands import reject
 from tests.anyfilters import AnyFilter, FailureError, Notebook, finding_chains, several_filters
 from tests.engine.harness import ABORT, BODY, EOM, HEADER, MAIL, OPENING, RCPT, join, keep, offer
 from tests.engine.test_hot_path import mild, sessions, setups
+from tests.examples import share_of
 from tests.polite import offered_steps
 from tests.strategies import chunks_of
 
@@ -111,7 +112,7 @@ def played(stretches: list[Stretch]) -> list[Step]:
 watched = st.one_of(mild, several_filters, finding_chains)
 
 
-@settings(max_examples=500)
+@settings(max_examples=share_of(500))
 @given(watched, offered_steps, sessions(), setups, st.data())
 def test_a_tape_has_all_that_an_observer_sees(filters, steps, told, setup, data):
     """The same bytes, on the hot path with a tape and with an observer: the same steps."""
@@ -146,7 +147,7 @@ def leave_early(line: Line, chunks: list[bytes], waits: int) -> None:
         line.resume(run_call(call))
 
 
-@settings(max_examples=300)
+@settings(max_examples=share_of(300))
 @given(several_filters, sessions(), st.integers(2, 4), st.integers(0, 9), st.data())
 def test_a_peer_that_goes_while_something_waits_is_on_the_tape(filters, told, packets, waits, data):
     """Whether a handler is out or the budget is used up: what did not run then does not run again."""

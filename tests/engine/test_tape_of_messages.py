@@ -20,6 +20,7 @@ from demyjpy.wishes import Wish
 from tests.engine.harness import ABORT, BODY, EOM, HEADER, MAIL, OPENING, QUIT, RCPT, join, packet
 from tests.engine.test_message_spool import Disk
 from tests.engine.test_tape import play, played, seen
+from tests.examples import share_of
 from tests.strategies import chunks_of
 from tests.trace.live.test_tapes import of
 
@@ -77,7 +78,7 @@ def without_body(step: Step) -> Any:
     return found
 
 
-@settings(max_examples=300)
+@settings(max_examples=share_of(300))
 @given(kinds, st.lists(st.sampled_from(MESSAGES), min_size=1, max_size=3), st.data())
 def test_a_tape_of_messages_gives_the_steps_that_were(kinds: Any, told: Any, data: Any) -> None:
     """With the edits that wishes mean, whether or not handlers are called by the driver."""
@@ -103,7 +104,7 @@ def _played_quickly(stretches: list[Stretch]) -> Any:
     return [one for stretch in stretches for one in player.play_quickly(stretch, stage).steps]
 
 
-@settings(max_examples=200)
+@settings(max_examples=share_of(200))
 @given(kinds, st.lists(st.sampled_from(MESSAGES), min_size=1, max_size=3))
 def test_a_tape_without_bodies_gives_the_same_answers(kinds: Any, told: Any) -> None:
     """Bodies are zeros there, of the same size; what handlers made of them is what they made then."""

@@ -20,6 +20,7 @@ from tests.engine.filters_that_ask import Look, Scan, asking_filters, chain, fee
 from tests.engine.harness import ABORT, BODY, EOM, HEADER, HELO, MAIL, OPENING, QUIT, RCPT, join
 from tests.engine.test_tape import played, seen
 from tests.engine.test_tape_of_messages import without_body
+from tests.examples import share_of
 
 MESSAGES = (
     (MAIL, RCPT, RCPT, HEADER, HEADER, BODY, EOM),
@@ -69,7 +70,7 @@ def values_in(value: Any, depth: int = 8) -> Any:
             yield from values_in(one, depth - 1)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=share_of(150), deadline=None)
 @given(asking_filters, told, turns, st.integers(3, 60), st.sampled_from([0, 3000, 1 << 16]))
 def test_a_tape_of_questions_gives_the_steps_that_were(
     kinds: Any, messages: Any, choices: Any, end: int, share: int

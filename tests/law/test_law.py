@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from demyjpy import AddHeader, ChangeHeader, DeleteHeader, InsertHeader, ReplaceBody
+from tests.examples import share_of
 from tests.law.combinations import Combination, pairwise
 from tests.law.draws import OF_CLIENT, SENT, Draw, draws
 from tests.law.filters import CONTENT, REFUSALS, Plan
@@ -19,7 +20,7 @@ _EVERY = 13
 """Each so many of the combinations are played here; `python -m tests.law` plays all on the real MTAs."""
 
 
-@settings(max_examples=350, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=share_of(350), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(draws())
 def test_merged_filters_do_what_the_row_does(draw: Draw) -> None:
     """Replies, mail, aborts and what each filter sees; where the MTAs differ, what the contract says."""

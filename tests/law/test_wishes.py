@@ -11,6 +11,7 @@ from demyjpy.mta.profile import Profile
 from demyjpy.mta.smtp_session import new_session
 from demyjpy.testing import Postfix, Sendmail, run, session
 from demyjpy.testing.run import play_steps
+from tests.examples import share_of
 from tests.law.hot import HotFilter
 from tests.law.wishes import (
     SENDER,
@@ -27,7 +28,9 @@ from tests.message.drafts import RECIPIENTS
 from tests.message.edits import Call
 
 BOTH = pytest.mark.parametrize("mta", [Postfix(), Sendmail()], ids=lambda one: one.name)
-SETTINGS = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(
+    max_examples=share_of(300), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 def script_of(draw: WishDraw) -> Any:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from demyjpy.message import Message
 from demyjpy.message.mime.part import type_of
+from tests.examples import share_of
 from tests.message.torture import mail
 
 MAILS = range(300)
@@ -183,7 +184,7 @@ TOKENS = [
 ]
 
 
-@settings(max_examples=200)
+@settings(max_examples=share_of(200))
 @given(
     st.sampled_from(["multipart/mixed; boundary=a", "multipart/mixed; boundary=b", "message/rfc822"]),
     st.lists(st.sampled_from(TOKENS), max_size=25).map(b"".join),

@@ -14,6 +14,7 @@ from demyjpy.mta.profile import Origin
 from demyjpy.mta.sendmail import Sendmail
 from demyjpy.mta.stored_mail import Envelope, StoredMail
 from demyjpy.wire.fields import Parameters
+from tests.examples import share_of
 from tests.message.drafts import FILTERS, RECIPIENTS, after, headers, lines_of
 from tests.message.drafts import draft_of as first_draft
 from tests.message.edits import BODIES, EDITS, data_of
@@ -46,7 +47,7 @@ def queued(mail_in_mta):
 
 
 @pytest.mark.parametrize("mta", MTAS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=share_of(150), deadline=None)
 @given(headers(), BODIES, st.lists(EDITS, max_size=6))
 def test_the_bytes_are_what_is_queued(mta, lines, body, edits):
     """Header, body, sender and recipients are those of the last value."""
@@ -69,7 +70,7 @@ def test_the_bytes_are_what_is_queued(mta, lines, body, edits):
         assert plan == ()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=share_of(150), deadline=None)
 @given(headers(), FILTERS, st.lists(EDITS, max_size=4))
 def test_a_wish_in_a_chain(lines, filters, edits):
     """Its modifications, as those of one filter, make of the earlier filters' draft what it wished."""

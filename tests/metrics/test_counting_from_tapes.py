@@ -33,6 +33,7 @@ from tests.engine.harness import (
 )
 from tests.engine.test_hot_path import AS_POSTFIX, sessions, setups
 from tests.engine.test_tape import play, watched
+from tests.examples import share_of
 from tests.polite import offered_steps
 from tests.strategies import chunks_of
 
@@ -45,7 +46,7 @@ def figures_of(board: Board) -> dict[Any, float]:
     }
 
 
-@settings(max_examples=500)
+@settings(max_examples=share_of(500))
 @given(watched, offered_steps, sessions(), setups, st.data())
 def test_a_tape_is_counted_as_its_steps_are(filters, steps, told, setup, data):
     """The same bytes, read from a tape and seen by an observer: the same figures, but for times."""

@@ -31,6 +31,7 @@ from demyjpy.mta.smtp import play, take_step
 from demyjpy.mta.smtp_session import new_session
 from demyjpy.testing.memory_filter import MemoryFilter
 from demyjpy.wire.fields import decode_text
+from tests.examples import share_of
 from tests.integration.scenario import Mta
 from tests.model.playing import PROFILES
 
@@ -162,7 +163,7 @@ def test_edits_are_made(mta: Mta, subject: str, sender: str, recipient: str, sen
     assert mail.envelope.sender == profile.address(recipient)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=share_of(150), deadline=None)
 @given(st.binary(max_size=60).map(lambda data: decode_text(data.replace(b"\0", b""))))
 def test_any_text_of_a_packet_makes_a_reply_and_a_reason(text: str) -> None:
     """What is sent is one well-formed reply; once cleaned it stays as it is."""

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demyjpy.settings.key_lines import line_of, lines_of
+from tests.examples import share_of
 
 TEXT = '''\
 # make = 1
@@ -91,7 +92,7 @@ STATEMENTS = st.tuples(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=share_of(100), deadline=None)
 @given(st.lists(st.lists(STATEMENTS, max_size=4), max_size=3))
 def test_the_line_of_a_key_is_that_on_which_its_statement_begins(tables):
     """Of any keys and values; each is in a table of its own number, so that none is there twice."""

@@ -47,6 +47,7 @@ from tests.engine.harness import (
 from tests.engine.test_hot_path import AS_POSTFIX, mild, setups
 from tests.engine.test_hot_path import sessions as usual_sessions
 from tests.engine.test_tape import play
+from tests.examples import share_of
 from tests.polite import offered_steps
 from tests.strategies import chunks_of
 
@@ -114,7 +115,7 @@ many = st.one_of(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=share_of(500))
 @given(many, offered_steps, st.one_of(sessions(), usual_sessions()), setups, st.data())
 def test_the_tape_gives_the_lines_that_an_observer_gives(filters, steps, told, setup, data):
     """The same bytes, on the hot path with a tape and with an observer: the same lines but for times."""

@@ -39,6 +39,7 @@ from tests.engine.harness import (
 )
 from tests.engine.test_hot_path import sessions, setups
 from tests.engine.test_tape import play, watched
+from tests.examples import share_of
 from tests.polite import offered_steps
 from tests.strategies import chunks_of
 
@@ -67,7 +68,7 @@ def recorded(filters: Any, chunks: list[bytes], *, by_tape: bool, raw: bool, **s
         return records_in(Path(directory))
 
 
-@settings(max_examples=500)
+@settings(max_examples=share_of(500))
 @given(watched, offered_steps, sessions(), setups, st.booleans(), st.data())
 def test_a_tape_is_recorded_as_steps_are(filters, steps, told, setup, raw, data):
     """The traces recorded from the tape and by an observer are equal but for times."""

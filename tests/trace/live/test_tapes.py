@@ -55,6 +55,7 @@ from tests.engine.harness import (
 )
 from tests.engine.test_hot_path import sessions, setups
 from tests.engine.test_tape import play
+from tests.examples import share_of
 from tests.polite import offered_steps
 from tests.strategies import chunks_of
 from tests.trace.sessions import WHOLE, tagger
@@ -212,7 +213,7 @@ def capsules(maker: CapsuleMaker, directory: Path) -> list[tuple[dict[str, Any],
     return found
 
 
-@settings(max_examples=500)
+@settings(max_examples=share_of(500))
 @given(watched, offered_steps, sessions(), setups, st.data())
 def test_a_capsule_from_the_tape_is_that_from_steps(directories, filters, steps, told, setup, data):
     """But for times, and the contexts of messages that have ended.
