@@ -77,6 +77,7 @@ class Redis:
                 url,
                 max_connections=pool,
                 decode_responses=True,
+                protocol=2,  # with 3, redis-py does not see that a kept connection was closed (8.1)
                 encoding_errors="surrogateescape",  # any bytes survive, as in what events hold
                 retry=redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),  # it may have counted
             )
