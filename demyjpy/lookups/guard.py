@@ -88,7 +88,9 @@ class Guard:
         """
         if self._of(server).admit(self._clock()) is None:
             raise self._unasked(server)  # those who hold places may take long to be stopped
+        asked = self._clock()
         await self._places.take(server)
+        waited = self._clock() - asked
         try:
             task, is_probe = self._begin(server, work)
         except BaseException:
@@ -96,12 +98,12 @@ class Guard:
             raise
         task.add_done_callback(lambda done: self._places.give_back())  # not before it has really ended
         limit = self.timeout if seconds is None else seconds
-        return await self._watch(server, task, is_alive, limit, is_probe=is_probe)
+        return await self._watch(server, task, is_alive, limit, waited, is_probe=is_probe)
 
     async def watch(self, server: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """As `ask`, for work that asks in this way itself: it takes no place."""
         task, is_probe = self._begin(server, work)
-        return await self._watch(server, task, None, self.timeout, is_probe=is_probe)
+        return await self._watch(server, task, None, self.timeout, 0.0, is_probe=is_probe)
 
     def close(self) -> None:
         """Stop what is still on its way, and forget what is known."""
@@ -141,10 +143,12 @@ class Guard:
         task: "asyncio.Task[T]",
         is_alive: Callable[[], Awaitable[object]] | None,
         seconds: float,
+        waited: float,
         *,
         is_probe: bool,
     ) -> T:
-        failure = None
+        """``waited``: seconds for a place, of which the server knows nothing."""
+        failure, begun = None, self._clock()
         change: Callable[[Breaker], Breaker] = partial(Breaker.give_up, is_probe=is_probe)
         try:
             found = await _result(task, seconds)
@@ -153,7 +157,8 @@ class Guard:
             change = Breaker.succeed
             raise RefusedError(f"{self.what} {server}: {error}") from error
         except asyncio.CancelledError as error:
-            failure = "nobody waited any longer" if CANCELLED_LATE in error.args else None
+            if CANCELLED_LATE in error.args and self._clock() - begun >= waited:
+                failure = "nobody waited any longer"
             raise
         except (UnansweredError, OSError, EOFError) as error:
             failure = str(error) or type(error).__name__

@@ -16,6 +16,7 @@ import time
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
+from random import Random
 
 from attrs import Factory, define, frozen
 
@@ -33,8 +34,11 @@ from tests.lookups.servers import Server, directory, postgresql, redis_server, u
 MARGIN = 1.0
 """Seconds beyond ``within=`` that an answer may take, on a machine that is busy with 100 connections."""
 
-GROWTH = 10_000
-"""Kilobytes by which the filter may be larger in the end than when all servers were there first."""
+GROWTH = 20_000
+"""Kilobytes by which the filter may be larger in the end than when all servers were there first.
+
+It remembers up to 10,000 answers of DNS, of which each mail asks a new one: about 10,000 kB.
+"""
 
 DATA = "mail.example. MX 10 mx.example."
 ZONE = 'server:\nlocal-zone: "mail.example." redirect'
@@ -49,6 +53,7 @@ class Plan:
     connections: int
     away: float
     pause: float
+    gap: float
     timeout: float = 3.0
     within: float = 5.0
 
@@ -120,12 +125,13 @@ def _heard(text: str) -> dict[str, str]:
 
 async def send_all(watched: Watched, number: int) -> None:
     """Mails in a row on one connection."""
-    client, count = await Client.connect(watched.address), 0
+    client, count, chance = await Client.connect(watched.address), 0, Random(number)
     try:
         await client.begin()
         while not watched.is_over:
             count += 1
             watched.mails.append(await send(client, f"m{count}.c{number}"))
+            await asyncio.sleep(chance.uniform(0, 2 * watched.plan.gap))
     except Exception as error:  # noqa: BLE001  # whatever it is, it must not be
         watched.problems.append(f"connection {number}, mail {count}: {type(error).__name__}: {error}")
     finally:
@@ -240,7 +246,7 @@ def run(plan: Plan) -> tuple[Watched, list[Row]]:
         watched.problems += problems_in_log(text)
         watched.warnings += [f"log: {line:.300}" for line in text.splitlines() if " INFO " not in line]
         watched.problems += growth(watched.sizes)
-    rows = [row_of(one, watched.mails, plan.timeout + MARGIN) for one in watched.outages]
+    rows = [row_of(one, watched.mails, 2 * plan.timeout + MARGIN) for one in watched.outages]
     return watched, rows
 
 
@@ -273,10 +279,11 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=100)
     parser.add_argument("--away", type=float, default=15.0, help="seconds for which a server is away")
     parser.add_argument("--pause", type=float, default=10.0, help="the pause= of each client")
+    parser.add_argument("--gap", type=float, default=1.0, help="seconds between two mails, on average")
     given = parser.parse_args()
     status = 0
     for driver in given.driver or ("asyncio", "threads"):
-        plan = Plan(driver, given.connections, given.away, given.pause)
+        plan = Plan(driver, given.connections, given.away, given.pause, given.gap)
         print(plan, flush=True)
         watched, rows = run(plan)
         for row in rows:

@@ -375,3 +375,20 @@ def test_a_place_that_comes_too_late_goes_to_the_next():
         return [one.cancelled() for one in takers]
 
     assert asyncio.run(main()) == [True] * 3
+
+
+def test_who_is_late_because_he_waited_for_a_place_says_nothing_of_the_server():
+    """It may answer well, only not as many at once."""
+
+    async def main(guard, clock):
+        first, second = (asyncio.create_task(guard.ask("a", hang)) for _ in range(2))
+        await turns()
+        clock.now += 4
+        first.cancel()
+        await turns()
+        clock.now += 1
+        second.cancel(CANCELLED_LATE)
+        await asyncio.wait((first, second))
+        assert not guard._of("a").is_open
+
+    assert guarded(main, places=1, most_failures=1) == []
