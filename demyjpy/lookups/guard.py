@@ -45,7 +45,9 @@ class Guard:
     """Asks the servers of one client; ``what`` names the client in errors, log and metrics.
 
     ``places``: questions that are asked at once; others wait their turn. ``timeout``: seconds for each.
-    ``most_failures`` and ``pause``: see `demyjpy.lookups.breaker.Breaker`. ``clock`` gives seconds.
+    ``most_failures`` and ``pause``: see `demyjpy.lookups.breaker.Breaker`. ``finishes``: what was begun
+    has its ``timeout``, also if nobody waits any longer; for a client to which stopping it costs a
+    connection: a server that is only slow would have to make new ones as well. ``clock`` gives seconds.
     """
 
     def __init__(
@@ -56,11 +58,13 @@ class Guard:
         timeout: float = TIMEOUT,
         most_failures: int = MOST_FAILURES,
         pause: float = PAUSE,
+        finishes: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.what = what
         self.timeout = check_seconds("timeout=", timeout)
         self._places = Places(_count("pool=", places))
+        self._finishes = finishes
         self._new = Breaker(_count("most_failures=", most_failures), pause)
         self._clock = clock
         self._breakers: OrderedDict[str, Breaker] = OrderedDict()
@@ -88,9 +92,7 @@ class Guard:
         """
         if self._of(server).admit(self._clock()) is None:
             raise self._unasked(server)  # those who hold places may take long to be stopped
-        asked = self._clock()
         await self._places.take(server)
-        waited = self._clock() - asked
         try:
             task, is_probe = self._begin(server, work)
         except BaseException:
@@ -98,12 +100,17 @@ class Guard:
             raise
         task.add_done_callback(lambda done: self._places.give_back())  # not before it has really ended
         limit = self.timeout if seconds is None else seconds
-        return await self._watch(server, task, is_alive, limit, waited, is_probe=is_probe)
+        watching = self._watch(server, task, is_alive, limit, is_probe=is_probe)
+        if not self._finishes:
+            return await watching
+        watcher = asyncio.get_running_loop().create_task(watching)
+        self._keep(watcher)
+        return await asyncio.shield(watcher)
 
     async def watch(self, server: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """As `ask`, for work that asks in this way itself: it takes no place."""
         task, is_probe = self._begin(server, work)
-        return await self._watch(server, task, None, self.timeout, 0.0, is_probe=is_probe)
+        return await self._watch(server, task, None, self.timeout, is_probe=is_probe)
 
     def close(self) -> None:
         """Stop what is still on its way, and forget what is known."""
@@ -143,12 +150,10 @@ class Guard:
         task: "asyncio.Task[T]",
         is_alive: Callable[[], Awaitable[object]] | None,
         seconds: float,
-        waited: float,
         *,
         is_probe: bool,
     ) -> T:
-        """``waited``: seconds for a place, of which the server knows nothing."""
-        failure, begun = None, self._clock()
+        failure = None
         change: Callable[[Breaker], Breaker] = partial(Breaker.give_up, is_probe=is_probe)
         try:
             found = await _result(task, seconds)
@@ -157,8 +162,7 @@ class Guard:
             change = Breaker.succeed
             raise RefusedError(f"{self.what} {server}: {error}") from error
         except asyncio.CancelledError as error:
-            if CANCELLED_LATE in error.args and self._clock() - begun >= waited:
-                failure = "nobody waited any longer"
+            failure = "nobody waited any longer" if CANCELLED_LATE in error.args else None
             raise
         except (UnansweredError, OSError, EOFError) as error:
             failure = str(error) or type(error).__name__

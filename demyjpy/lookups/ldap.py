@@ -134,7 +134,7 @@ class Ldap:
     ) -> None:
         if bool(user) != bool(password):  # a name alone would be accepted as nobody (RFC 4513, 5.1.2)
             raise HandlerError("expected user= and password= together, got one of them")
-        self._guard = Guard("ldap", places=pool, timeout=timeout, **breaker)
+        self._guard = Guard("ldap", places=pool, timeout=timeout, finishes=True, **breaker)
         self._user, self._password = user, password
         self._place, self._server = _place(url)
         is_safe = self._server.startswith("ldaps:")
@@ -279,9 +279,10 @@ class LdapSearch(Question, pure=True):
     """The entries that a filter finds, as a tuple of maps of ``dn`` and ``attributes``; empty if none.
 
     ``filter`` is written by the author of the filter (RFC 4515), with ``{name}`` for each of ``values``:
-    ``LdapSearch(base, "(mail={address})", {"address": event.address}, ("mail", "memberOf"))``. Nothing in
-    a value has a meaning there. ``attributes``: which ones come; none if it is left out. In an answer it
-    is a map from the names that were asked for to tuples of texts, empty if the entry has none.
+    ``LdapSearch(base, "(mail={address})", {"address": event.address}, ("mail", "memberOf"))``. No
+    character of a value has a meaning there. ``attributes``: which ones come; none if it is left out. In
+    an answer it is a map from the names that were asked for to tuples of texts, empty if the entry has
+    none.
     ``scope``: ``base``, ``one`` or ``subtree``. More than ``most`` entries are a failure, and so is an
     answer of more than 1 MiB. References to other servers are left out. ``using``: the name of the
     resource. `HandlerError` for a filter that is none, and if ``values`` are not those that it names.

@@ -71,7 +71,7 @@ class Redis:
     """
 
     def __init__(self, url: str, *, pool: int = POOL, timeout: float = TIMEOUT, **breaker: Any) -> None:
-        self._guard = Guard("redis", places=pool, timeout=timeout, **breaker)
+        self._guard = Guard("redis", places=pool, timeout=timeout, finishes=True, **breaker)
         try:
             self._client = redis.asyncio.Redis.from_url(
                 url,

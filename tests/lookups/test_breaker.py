@@ -377,18 +377,42 @@ def test_a_place_that_comes_too_late_goes_to_the_next():
     assert asyncio.run(main()) == [True] * 3
 
 
-def test_who_is_late_because_he_waited_for_a_place_says_nothing_of_the_server():
-    """It may answer well, only not as many at once."""
+def test_what_was_begun_is_finished_if_stopping_it_would_cost_a_connection():
+    """Whoever is late or goes away: the server is judged by what comes, and keeps its place until then."""
 
     async def main(guard, clock):
-        first, second = (asyncio.create_task(guard.ask("a", hang)) for _ in range(2))
+        gates = [asyncio.Event() for _ in range(2)]
+        first, second = (asyncio.create_task(guard.ask("a", waits_then_fails(one))) for one in gates)
         await turns()
-        clock.now += 4
-        first.cancel()
-        await turns()
-        clock.now += 1
-        second.cancel(CANCELLED_LATE)
+        first.cancel(CANCELLED_LATE)
+        second.cancel()
         await asyncio.wait((first, second))
-        assert not guard._of("a").is_open
+        assert first.cancelled()
+        assert not guard._of("a").failures
+        waiting = asyncio.create_task(guard.ask("b", answer))
+        await turns()
+        assert not waiting.done()
+        for gate in gates:
+            gate.set()
+        assert await waiting == "answer"
+        await turns()
+        assert guard._of("a").is_open
 
-    assert guarded(main, places=1, most_failures=1) == []
+    assert len(guarded(main, places=2, finishes=True)) == 2
+
+
+def test_a_place_is_given_back_if_the_breaker_opens_just_then():
+    """Who gets it does not ask, and the next has it."""
+
+    async def main(guard, clock):
+        first = asyncio.create_task(guard.ask("a", hang))
+        await turns()
+        second = asyncio.create_task(fails(guard, answer))
+        await turns()
+        first.cancel()
+        guard._places.give_back()  # to the second, in the same turn of the loop in which it opens
+        guard._set("a", guard._of("a").fail(clock(), is_probe=False))
+        assert (await second).startswith("dns a was not asked")
+        assert await guard.ask("b", answer) == "answer"
+
+    assert len(guarded(main, places=1, most_failures=1)) == 2

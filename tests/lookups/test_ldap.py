@@ -318,3 +318,27 @@ def test_what_cannot_be_asked_is_an_error_when_it_is_made(make, said):
 def test_a_filter_without_a_directory_is_told_what_to_declare():
     """With the line to write."""
     assert 'lambda settings: Ldap("ldap://localhost")' in outcome(by_mail("x")).error
+
+
+def test_an_idle_connection_that_has_ended_is_passed_over():
+    """Also if that is seen only as it is taken; and one that nobody takes after all is closed."""
+    closed = []
+
+    class Ending:
+        def abort(self):
+            closed.append(self)
+
+    async def main(ldap):
+        ldap._idle[Ending()] = ended = asyncio.create_task(asyncio.sleep(0))
+        await ended
+        assert await ldap._idle_one() is None
+        good, hanging = Ending(), asyncio.create_task(asyncio.Event().wait())
+        await asyncio.sleep(0)
+        ldap._idle[good] = hanging
+        taking = asyncio.create_task(ldap._idle_one())
+        await asyncio.sleep(0)
+        taking.cancel()
+        await asyncio.wait((taking,))
+        assert closed == [good]
+
+    with_client(lambda: Ldap("ldap://127.0.0.1"), main)
