@@ -378,7 +378,7 @@ def test_a_place_that_comes_too_late_goes_to_the_next():
 
 
 def test_what_was_begun_is_finished_if_stopping_it_would_cost_a_connection():
-    """Whoever is late or goes away: the server is judged by what comes, and keeps its place until then."""
+    """Whoever is late or goes away: the server is judged by what comes. Until then it has its place."""
 
     async def main(guard, clock):
         gates = [asyncio.Event() for _ in range(2)]

@@ -8,6 +8,7 @@ import pytest
 from demyjpy import Message, answer, define_event_handlers, do, reject
 from demyjpy import lookups as package
 from demyjpy.lookups.dns import Dns, Resolver
+from demyjpy.lookups.ldap import LdapSearch
 from demyjpy.lookups.programs import RunProgram
 from demyjpy.lookups.redis import Redis, RedisCount, RedisRead
 from demyjpy.lookups.sleep import Sleep
@@ -113,6 +114,7 @@ QUESTIONS = [
     SqlRead("select :a", {"a": 1}),
     SqlWrite("delete from t where a = :a", {"a": "x"}),
     RedisRead(["get", "a"]),
+    LdapSearch("dc=a", "(mail={a})", {"a": "x"}, ["cn"]),
     RunProgram(["true"], ["a"]),
     AskLine("unix:/run/x", "a"),
     ClamScan(Message.parse(b"A: b\r\n\r\n")),
