@@ -11,30 +11,9 @@ from demyjpy.lookups import ldap_encoding as encoding
 from demyjpy.lookups.ldap import Ldap, LdapSearch
 from demyjpy.questions import Answered, Failed, Late
 from tests.integration.ports import free_port
+from tests.lookups.certificate import CERTIFICATE, KEY
 from tests.lookups.servers import ask_once, need, outcome, slapd, until, with_client
 from tests.lookups.test_streams import listening
-
-KEY = """\
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgc1dpEQjBlq5QwICB
-Fz0EjadiWQjmjskgCZAHA1BrnVuhRANCAASvnwGKQBx4zjF0b+8bn9/54WJs2EHn
-hv01ybqsLz1gDvXx39WriVPO/t4WeCdLrXeZEDfJtShUo+djWdR+abtg
------END PRIVATE KEY-----
-"""
-CERTIFICATE = """\
------BEGIN CERTIFICATE-----
-MIIBnDCCAUGgAwIBAgIUWJytrOsZKDnKhqOKFIn0ifRNI/cwCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEzMDE1Mzg0NloYDzIxMjYxMTA2
-MTUzODQ2WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAASvnwGKQBx4zjF0b+8bn9/54WJs2EHnhv01ybqsLz1gDvXx39WriVPO
-/t4WeCdLrXeZEDfJtShUo+djWdR+abtgo28wbTAdBgNVHQ4EFgQULCX2WkjF/X6i
-aXTs1eNeAG9sVkYwHwYDVR0jBBgwFoAULCX2WkjF/X6iaXTs1eNeAG9sVkYwDwYD
-VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwCgYIKoZI
-zj0EAwIDSQAwRgIhAJUHyFvOLivq27o+f5KYmmFy8ZWxp7GS9ye0VGQwthXkAiEA
-ijy4/VkqSHJLOlkAArRlbKoqqbibIYEJyNXehLwBkl0=
------END CERTIFICATE-----
-"""
-"""Of localhost and 127.0.0.1, for tests and nothing else."""
 
 PERSON = """
 dn: uid={0},dc=example,dc=org
