@@ -51,9 +51,9 @@ class _Connection:
         self._reader, self._writer, self._number = reader, writer, 0
 
     def close(self) -> None:
-        """Say goodbye, and do not wait."""
+        """Say goodbye, and do not wait, as a proper end of TLS would."""
         self._writer.write(encoding.unbind_request(self._next()))
-        self._writer.close()
+        self.abort()
 
     def abort(self) -> None:
         """Go without a word: what a silent server has not read must not stay in memory."""

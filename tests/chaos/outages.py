@@ -32,6 +32,14 @@ class Outage:
     ended: float
 
 
+HEAD = (
+    f"{'server':6}{' fault':6}{'away s':>7}{'mails':>7}{'failed':>7}{'late':>6}{'slowest s':>10}"
+    f"{'then s':>8}{'first s':>9}{'last s':>9}"
+)
+"""The slowest answer of all, and of the mails that came later; when it was back: the first answer of the
+server, and the last failure."""
+
+
 @frozen
 class Row:
     """The figures of one outage."""
@@ -47,6 +55,13 @@ class Row:
     """The slowest answer without those of the first seconds, in which the breaker is still closed."""
     first_back: float
     all_back: float
+
+    def as_text(self) -> str:
+        """In a line, below `HEAD`."""
+        return (
+            f"{self.kind:6}{self.fault:6}{self.away:7.1f}{self.mails:7}{self.failed:7}{self.late:6}"
+            f"{self.slowest:9.2f}{self.rest:9.2f}{self.first_back:9.1f}{self.all_back:9.1f}"
+        )
 
 
 def row_of(outage: Outage, mails: Iterable[Mail], settled: float) -> Row:

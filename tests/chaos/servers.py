@@ -25,7 +25,7 @@ from demyjpy.events import Abort, Body, EndOfHeaders, EndOfMessage, Header, Mail
 from demyjpy.lookups.databases import Databases
 from demyjpy.lookups.sql import SqlWrite
 from tests.chaos.clients import Client
-from tests.chaos.outages import KINDS, Outage, Row, problems_of, row_of
+from tests.chaos.outages import HEAD, KINDS, Outage, Row, problems_of, row_of
 from tests.chaos.outages import Mail as Seen
 from tests.chaos.run import ROOT, descriptors, kilobytes
 from tests.integration.ports import free_port, wait_until
@@ -286,10 +286,11 @@ def main() -> int:
         plan = Plan(driver, given.connections, given.away, given.pause, given.gap)
         print(plan, flush=True)
         watched, rows = run(plan)
+        print(HEAD)
         for row in rows:
-            print(row)
+            print(row.as_text())
         print(f"{len(watched.mails)} mails; kB and descriptors: {watched.sizes}")
-        print(*watched.warnings, *watched.problems[:20], sep="\n", flush=True)
+        print(*watched.warnings[:100], *watched.problems[:20], sep="\n", flush=True)
         status |= bool(watched.problems)
     return status
 
