@@ -279,7 +279,7 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=100)
     parser.add_argument("--away", type=float, default=15.0, help="seconds for which a server is away")
     parser.add_argument("--pause", type=float, default=10.0, help="the pause= of each client")
-    parser.add_argument("--gap", type=float, default=1.0, help="seconds between two mails, on average")
+    parser.add_argument("--gap", type=float, default=2.0, help="seconds between two mails, on average")
     given = parser.parse_args()
     status = 0
     for driver in given.driver or ("asyncio", "threads"):
