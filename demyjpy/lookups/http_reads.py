@@ -9,8 +9,6 @@ from typing import Any, Final
 
 from demyjpy.lookups.clients import library
 
-__all__ = ["small_reads"]
-
 httpx: Final = library("httpx", "http", "httpx")
 httpcore: Final = library("httpx", "http", "httpcore")
 
