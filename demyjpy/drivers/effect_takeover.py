@@ -122,14 +122,18 @@ class Takeover:
             while self._next:
                 self._release()
                 self._served = self._next.popleft()
+            taken = 0
             try:
                 for file in self._journal.left(lambda: not self._is_over and self._has_room()):
                     found = self._able_to_do(file)
                     file.lay_down()
                     if found is not None:
+                        taken += len(found[0])
                         self._queue(file, *found)
             except OSError as error:
                 self._log("effects that were left before have to wait", f": {error}")
+            if taken:
+                log.info("effects that another process has left, and that are done now: %d", taken)
             self._look.wait(LOOK)
         self._release()
 

@@ -37,7 +37,7 @@ class Databases:
     """
 
     def __init__(self, url: str, *, pool: int = POOL, timeout: float = TIMEOUT, **breaker: Any) -> None:
-        self._guard = Guard("sql", places=pool, timeout=timeout, **breaker)
+        self._guard = Guard("sql", places=pool, timeout=timeout, finishes=True, **breaker)
         try:
             self._engine = sqlalchemy.ext.asyncio.create_async_engine(
                 url,

@@ -15,6 +15,7 @@ from demyjpy.drivers.breaker_log import BREAKERS, Change
 from demyjpy.drivers.report import log
 from demyjpy.errors import HandlerError, MilterError, describe
 from demyjpy.lookups.breaker import MOST_FAILURES, PAUSE, Breaker
+from demyjpy.lookups.places import Places
 from demyjpy.questions import check_seconds
 from demyjpy.shown import safe
 
@@ -44,7 +45,9 @@ class Guard:
     """Asks the servers of one client; ``what`` names the client in errors, log and metrics.
 
     ``places``: questions that are asked at once; others wait their turn. ``timeout``: seconds for each.
-    ``most_failures`` and ``pause``: see `demyjpy.lookups.breaker.Breaker`. ``clock`` gives seconds.
+    ``most_failures`` and ``pause``: see `demyjpy.lookups.breaker.Breaker`. ``finishes``: what was begun
+    has its ``timeout``, also if nobody waits any longer; for a client to which stopping it costs a
+    connection: a server that is only slow would have to make new ones as well. ``clock`` gives seconds.
     """
 
     def __init__(
@@ -55,11 +58,13 @@ class Guard:
         timeout: float = TIMEOUT,
         most_failures: int = MOST_FAILURES,
         pause: float = PAUSE,
+        finishes: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.what = what
         self.timeout = check_seconds("timeout=", timeout)
-        self._places = asyncio.Semaphore(_count("pool=", places))
+        self._places = Places(_count("pool=", places))
+        self._finishes = finishes
         self._new = Breaker(_count("most_failures=", most_failures), pause)
         self._clock = clock
         self._breakers: OrderedDict[str, Breaker] = OrderedDict()
@@ -85,15 +90,22 @@ class Guard:
         `UnansweredError` if there is no answer, or the breaker is open. What else ``work`` raises goes
         on; a `RefusedError` is an answer of the server.
         """
-        await self._places.acquire()
+        if self._of(server).admit(self._clock()) is None:
+            raise self._unasked(server)  # those who hold places may take long to be stopped
+        await self._places.take(server)
         try:
             task, is_probe = self._begin(server, work)
         except BaseException:
-            self._places.release()
+            self._places.give_back()
             raise
-        task.add_done_callback(lambda done: self._places.release())  # not before it has really ended
+        task.add_done_callback(lambda done: self._places.give_back())  # not before it has really ended
         limit = self.timeout if seconds is None else seconds
-        return await self._watch(server, task, is_alive, limit, is_probe=is_probe)
+        watching = self._watch(server, task, is_alive, limit, is_probe=is_probe)
+        if not self._finishes:
+            return await watching
+        watcher = asyncio.get_running_loop().create_task(watching)
+        self._keep(watcher)
+        return await asyncio.shield(watcher)
 
     async def watch(self, server: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """As `ask`, for work that asks in this way itself: it takes no place."""
@@ -115,19 +127,22 @@ class Guard:
 
         And whether it is the probe.
         """
-        now, before = self._clock(), self._of(server)
-        breaker = before.admit(now)
+        before = self._of(server)
+        breaker = before.admit(self._clock())
         if breaker is None:
-            seconds = max(0.0, (before.asked_again_at or now) - now)
-            raise UnansweredError(
-                f"{self.what} {server} was not asked: it did not answer {before.failures} times in a "
-                f"row, the last time: {self._causes.get(server, '')}; it is asked again in "
-                f"{seconds:.0f} s"
-            )
+            raise self._unasked(server)
         self._set(server, breaker)
         task = asyncio.get_running_loop().create_task(work())
         self._keep(task)
         return task, breaker is not before
+
+    def _unasked(self, server: str) -> UnansweredError:
+        now, breaker = self._clock(), self._of(server)
+        seconds = max(0.0, (breaker.asked_again_at or now) - now)
+        return UnansweredError(
+            f"{self.what} {server} was not asked: it did not answer {breaker.failures} times in a row, "
+            f"the last time: {self._causes.get(server, '')}; it is asked again in {seconds:.0f} s"
+        )
 
     async def _watch(
         self,
@@ -224,6 +239,8 @@ class Guard:
             return
         self._breakers[server] = breaker
         self._breakers.move_to_end(server)
+        if breaker.admit(self._clock()) is None:
+            self._places.send_away(server, lambda: self._unasked(server))
         if len(self._breakers) > MOST_SERVERS:
             self._drop(next(iter(self._breakers)))
 

@@ -18,6 +18,7 @@ from demyjpy.declarations import EFFECT_KEY
 from demyjpy.errors import HandlerError, describe
 from demyjpy.lookups.clients import client_of, library
 from demyjpy.lookups.guard import TIMEOUT, Guard, RefusedError, UnansweredError
+from demyjpy.lookups.http_reads import small_reads
 from demyjpy.lookups.message_pieces import message_pieces
 from demyjpy.message import Message
 from demyjpy.questions import Question
@@ -73,7 +74,7 @@ class Http:
         self._server = f"{found.scheme}://{found.netloc.decode('ascii')}"
         self._client = httpx.AsyncClient(
             headers=_as_headers(headers or {}),
-            limits=httpx.Limits(max_connections=pool, max_keepalive_connections=pool),
+            transport=small_reads(pool),
             timeout=None,  # the guard's holds
             follow_redirects=False,
             trust_env=False,

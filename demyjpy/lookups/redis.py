@@ -71,12 +71,13 @@ class Redis:
     """
 
     def __init__(self, url: str, *, pool: int = POOL, timeout: float = TIMEOUT, **breaker: Any) -> None:
-        self._guard = Guard("redis", places=pool, timeout=timeout, **breaker)
+        self._guard = Guard("redis", places=pool, timeout=timeout, finishes=True, **breaker)
         try:
             self._client = redis.asyncio.Redis.from_url(
                 url,
                 max_connections=pool,
                 decode_responses=True,
+                protocol=2,  # with 3, redis-py does not see that a kept connection was closed (8.1)
                 encoding_errors="surrogateescape",  # any bytes survive, as in what events hold
                 retry=redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),  # it may have counted
             )

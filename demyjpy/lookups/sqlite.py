@@ -5,6 +5,7 @@ Statements run in threads, so that a locked or slow file holds up nobody else.
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from functools import partial
@@ -20,6 +21,7 @@ __all__ = ["Sqlite"]
 
 Found: TypeAlias = tuple[tuple[Any, ...], ...] | int
 POOL: Final = 5
+_BUSY: Final = 0.02  # seconds until what was locked is tried again
 
 _OF_STATEMENT: Final = frozenset(
     {
@@ -92,11 +94,25 @@ class Sqlite:
             check_same_thread=False,
         )
         try:
-            connection.executescript(self._setup)
+            self._set_up(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        """In a thread. SQLite does not wait for a lock to change the mode of the journal; this does."""
+        end = time.monotonic() + self._guard.timeout
+        while True:
+            try:
+                connection.executescript(self._setup)
+            except sqlite3.OperationalError as error:
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                if code != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise
+                time.sleep(_BUSY)
+            else:
+                return
 
 
 def _place(path: str) -> str:

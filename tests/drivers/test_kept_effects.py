@@ -157,9 +157,10 @@ def test_what_is_done_was_on_the_disk_and_goes(driver: str, told: Any, directory
 
 
 def test_what_is_left_is_done_by_the_next_with_the_same_key(
-    driver: str, told: Any, directory: Path, log: Any
+    driver: str, told: Any, directory: Path, log: Any, caplog: Any
 ) -> None:
-    """In the order of the session; what was done is not done again."""
+    """In the order of the session; what was done is not done again. A line says how many there were."""
+    caplog.set_level(logging.INFO)
     again: Any = queue.SimpleQueue()
 
     def tell(what: Any) -> None:
@@ -174,6 +175,8 @@ def test_what_is_left_is_done_by_the_next_with_the_same_key(
     with running(asking(again.put, *due), driver=driver, effects=directory):
         heard = [again.get(timeout=WAIT) for _ in range(5)]
         wait_until(lambda: not kept(directory))
+        said = "effects that another process has left, and that are done now: 5"
+        wait_until(lambda: said in [record.getMessage() for record in caplog.records])
     assert [text for text, _ in heard] == [*"bcabc"]
     assert heard[0] == ("b", first["b"])
     assert len({key for _, key in heard}) == 5

@@ -22,6 +22,7 @@ PROGRAMS: Final = {
     "unbound": ("unbound", "usr/sbin/unbound"),
     "clamav": ("clamav-daemon", "usr/sbin/clamd"),
     "postgresql": ("postgresql-15", "usr/lib/postgresql/15/bin/postgres"),
+    "openldap": ("slapd", "usr/sbin/slapd"),
 }
 """By directory: the package, and the program in it."""
 
@@ -29,6 +30,12 @@ PROGRAMS: Final = {
 def program(name: str, prefix: Path = PREFIX) -> Path:
     """The program of a server."""
     return prefix / name / PROGRAMS[name][1]
+
+
+def environment(name: str, prefix: Path = PREFIX) -> dict[str, str]:
+    """What a server is started with: it finds the libraries that came with it."""
+    own = (prefix / name / "usr/lib").glob("*-linux-gnu")
+    return {**os.environ, "LD_LIBRARY_PATH": ":".join(map(str, own))}
 
 
 def database_template(prefix: Path = PREFIX) -> Path:
@@ -52,7 +59,13 @@ def what_is_missing(name: str, prefix: Path = PREFIX) -> str | None:
     """Why a server cannot run from ``prefix``, or None if it can."""
     if not (prefix / name / ".complete").exists():
         return f"no {name} below {prefix}"
-    done = subprocess.run(["ldd", program(name, prefix)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["ldd", program(name, prefix)],
+        env=environment(name, prefix),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     absent = re.findall(r"(\S+) => not found", done.stdout)
     return f"{name} lacks the libraries {', '.join(absent)}" if absent else None
 

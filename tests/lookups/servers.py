@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from attrs import define, field
@@ -207,6 +208,55 @@ def redis_server() -> Iterator[Server]:
             yield server
         finally:
             server.stop()
+
+
+SLAPD = """
+include {root}/etc/ldap/schema/core.schema
+include {root}/etc/ldap/schema/cosine.schema
+include {root}/etc/ldap/schema/inetorgperson.schema
+modulepath {root}/usr/lib/ldap
+moduleload back_mdb
+TLSCertificateFile {where}/certificate
+TLSCertificateKeyFile {where}/key
+sizelimit 5
+database mdb
+suffix "dc=example,dc=org"
+rootdn "cn=admin,dc=example,dc=org"
+rootpw secret
+directory {where}
+dbnosync
+access to attrs=title by users read by * none
+access to * by * read
+"""
+"""The title is shown only to those who have logged in; it gives at most 5 entries."""
+
+
+@contextmanager
+def slapd(entries: str, *urls: str, tls: tuple[str, str] | None = None) -> Iterator[Server]:
+    """A directory with these entries (LDIF) on a port, and at more URLs.
+
+    ``{where}`` in a URL is its own directory. ``tls``: a certificate and its key, in PEM.
+    """
+    port, root = free_port(), fetch_servers.PREFIX / "openldap"
+    program, options = fetch_servers.program("openldap"), {"env": fetch_servers.environment("openldap")}
+    with directory() as where:
+        text = SLAPD.format(root=root, where=where)
+        if tls is None:
+            text = "\n".join(line for line in text.splitlines() if not line.startswith("TLS"))
+        else:
+            (where / "certificate").write_text(tls[0], encoding="ascii")
+            (where / "key").write_text(tls[1], encoding="ascii")
+        (where / "conf").write_text(text, encoding="utf-8")
+        (where / "entries").write_text(entries, encoding="utf-8")
+        filling = [program, "-T", "add", "-q", "-f", where / "conf", "-l", where / "entries"]
+        subprocess.run(filling, check=True, **options)
+        listening = [
+            f"ldap://127.0.0.1:{port}",
+            *(one.format(where=quote(str(where), "")) for one in urls),
+        ]
+        command = ("-f", where / "conf", "-h", " ".join(listening), "-d", "0")
+        with running("openldap", *command, address=port, **options) as server:
+            yield server
 
 
 @contextmanager

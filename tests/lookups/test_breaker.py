@@ -11,6 +11,7 @@ from demyjpy.errors import HandlerError
 from demyjpy.lookups import guard as module
 from demyjpy.lookups.breaker import Breaker
 from demyjpy.lookups.guard import Guard, RefusedError, UnansweredError
+from demyjpy.lookups.places import Places
 
 TWO = Breaker(most_failures=2, pause=10)
 
@@ -328,3 +329,90 @@ def test_a_pool_without_a_free_place_waits_its_turn():
         assert guard._of("a") == guard._new
 
     assert guarded(main, places=1, most_failures=1) == []
+
+
+def test_who_waits_for_a_place_does_not_wait_for_a_server_that_does_not_answer():
+    """A library may take long to give up: nobody waits for that once the breaker is open."""
+
+    async def main(guard, clock):
+        is_over = asyncio.Event()
+
+        async def stubborn():
+            try:
+                await hang()
+            finally:
+                await is_over.wait()
+
+        first = asyncio.create_task(fails(guard, stubborn))
+        await turns()
+        waiting = asyncio.create_task(fails(guard, answer))
+        other = asyncio.create_task(guard.ask("b", answer))
+        assert await first == "dns a: no answer within 0.01 s"
+        assert (await asyncio.wait_for(waiting, 5)).startswith("dns a was not asked")
+        assert (await fails(guard, answer)).startswith("dns a was not asked")
+        assert not other.done()
+        is_over.set()
+        assert await other == "answer"
+
+    assert len(guarded(main, timeout=0.01, places=1, most_failures=1)) == 2
+
+
+def test_a_place_that_comes_too_late_goes_to_the_next():
+    """The one for whom it was has gone away in the same moment, or was sent away."""
+
+    async def main():
+        places = Places(1)
+        await places.take("a")
+        takers = [asyncio.create_task(places.take(name)) for name in "abc"]
+        await turns()
+        takers[0].cancel()  # it waits no more, and is still in the row
+        places.give_back()
+        takers[1].cancel()  # it has just been given the place
+        places.send_away("c", lambda: OSError("never seen"))
+        takers[2].cancel()
+        await asyncio.wait(takers)
+        await asyncio.wait_for(places.take("d"), 1)
+        return [one.cancelled() for one in takers]
+
+    assert asyncio.run(main()) == [True] * 3
+
+
+def test_what_was_begun_is_finished_if_stopping_it_would_cost_a_connection():
+    """Whoever is late or goes away: the server is judged by what comes. Until then it has its place."""
+
+    async def main(guard, clock):
+        gates = [asyncio.Event() for _ in range(2)]
+        first, second = (asyncio.create_task(guard.ask("a", waits_then_fails(one))) for one in gates)
+        await turns()
+        first.cancel(CANCELLED_LATE)
+        second.cancel()
+        await asyncio.wait((first, second))
+        assert first.cancelled()
+        assert not guard._of("a").failures
+        waiting = asyncio.create_task(guard.ask("b", answer))
+        await turns()
+        assert not waiting.done()
+        for gate in gates:
+            gate.set()
+        assert await waiting == "answer"
+        await turns()
+        assert guard._of("a").is_open
+
+    assert len(guarded(main, places=2, finishes=True)) == 2
+
+
+def test_a_place_is_given_back_if_the_breaker_opens_just_then():
+    """Who gets it does not ask, and the next has it."""
+
+    async def main(guard, clock):
+        first = asyncio.create_task(guard.ask("a", hang))
+        await turns()
+        second = asyncio.create_task(fails(guard, answer))
+        await turns()
+        first.cancel()
+        guard._places.give_back()  # to the second, in the same turn of the loop in which it opens
+        guard._set("a", guard._of("a").fail(clock(), is_probe=False))
+        assert (await second).startswith("dns a was not asked")
+        assert await guard.ask("b", answer) == "answer"
+
+    assert len(guarded(main, places=1, most_failures=1)) == 2

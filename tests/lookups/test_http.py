@@ -1,6 +1,7 @@
 """Questions to HTTP services: Python's own server as a program, and one here that shows what it gets."""
 
 import asyncio
+import ssl
 import sys
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from demyjpy.message import Message
 from demyjpy.message.content import Kept
 from demyjpy.questions import Answered, Failed
 from tests.integration.ports import free_port
+from tests.lookups.certificate import CERTIFICATE, KEY
 from tests.lookups.servers import Server, ask_once, directory, outcome, until, with_client
 from tests.lookups.test_streams import listening
 
@@ -163,6 +165,58 @@ def test_many_small_chunks_do_not_hold_up_the_others():
     body, turns = asyncio.run(main())
     assert body == b"x" * 1_000
     assert turns >= 5
+
+
+def test_interim_responses_do_not_hold_up_the_others():
+    """Thousands of them (RFC 9110, section 15.2) may be here already: others have turns between them."""
+    flood = 5_000 * b"HTTP/1.1 100 Go on\r\n\r\n"
+    turns = []
+
+    async def other():
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    async def main(http):
+        resources = {"http": http}
+        watching = asyncio.create_task(other())
+        found = await ask_once(HttpGet(), resources, 20)
+        watching.cancel()
+        return found
+
+    async def meet(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(flood + status(b"200 OK", b"x"))
+        await writer.drain()
+        turns.clear()
+
+    async def play():
+        async with listening(meet) as address:
+            port = address.partition(":")[2].partition("@")[0]
+            async with Http(f"http://127.0.0.1:{port}", timeout=20) as http:
+                return await main(http)
+
+    assert asyncio.run(play()).value["body"] == b"x"
+    assert len(turns) >= len(flood) // 4_096
+
+
+def test_a_certificate_that_nobody_has_signed_is_refused(tmp_path):
+    """Nothing is sent then."""
+    (tmp_path / "pem").write_text(KEY + CERTIFICATE, encoding="ascii")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "pem")
+
+    async def main():
+        heard = []
+        server = await asyncio.start_server(
+            lambda reader, writer: heard.append(1), "127.0.0.1", 0, ssl=context
+        )
+        async with server, Http(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}") as http:
+            return await ask_once(HttpGet(), {"http": http}), heard
+
+    found, heard = asyncio.run(main())
+    assert "CERTIFICATE_VERIFY_FAILED" in found.error
+    assert heard == []
 
 
 def test_a_media_type_of_a_server_is_harmless():

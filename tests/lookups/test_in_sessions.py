@@ -8,6 +8,7 @@ import pytest
 from demyjpy import Message, answer, define_event_handlers, do, reject
 from demyjpy import lookups as package
 from demyjpy.lookups.dns import Dns, Resolver
+from demyjpy.lookups.ldap import Ldap, LdapSearch
 from demyjpy.lookups.programs import RunProgram
 from demyjpy.lookups.redis import Redis, RedisCount, RedisRead
 from demyjpy.lookups.sleep import Sleep
@@ -18,13 +19,14 @@ from demyjpy.lookups.streams import AskLine, ClamScan
 from demyjpy.questions import Answered, Question, as_answer, fault_of
 from demyjpy.testing import Postfix, session
 from demyjpy.testing.server import serving
-from tests.lookups.servers import need, redis_server, unbound, with_client
+from tests.lookups.servers import need, redis_server, slapd, unbound, with_client
+from tests.lookups.test_ldap import BASE, ENTRIES
 
 TABLE = "create table if not exists seen (key text primary key, sender text)"
 SEEN = "insert into seen values (:effect_key, :sender)"
 
 
-def filter_of(dns, redis, path):
+def filter_of(dns, redis, directory, path):
     """One that asks all kinds of clients, and keeps what it has seen."""
     handlers = define_event_handlers(
         name="f",
@@ -32,6 +34,7 @@ def filter_of(dns, redis, path):
             "dns": lambda settings: Resolver("127.0.0.1", port=dns.address),
             "redis": lambda settings: Redis(f"redis://127.0.0.1:{redis.address}"),
             "sql": lambda settings: Sqlite(path, setup=TABLE),
+            "ldap": lambda settings: Ldap(f"ldap://127.0.0.1:{directory.address}"),
         },
     )
 
@@ -42,11 +45,12 @@ def filter_of(dns, redis, path):
             "rows": SqlRead("select count(*) from seen"),
             "program": RunProgram(("echo", "--"), (event.address,)),
             "slept": Sleep(0.01),
+            "entries": LdapSearch(BASE, "(mail={address})", {"address": "u1@example.org"}, ("sn",)),
         }
 
     @handlers.recipient(asking=questions)
     def recipient(event, ctx):
-        found = {key: answer(ctx, key) for key in ("mx", "count", "rows", "program", "slept")}
+        found = {key: answer(ctx, key) for key in questions(event, ctx)}
         assert all(isinstance(one, Answered) for one in found.values()), found
         return ctx if found["mx"].value else reject(ctx, "5.1.2", f"{found['count'].value} times")
 
@@ -59,6 +63,7 @@ def filter_of(dns, redis, path):
 
 @need("unbound")
 @need("redis")
+@need("openldap")
 @pytest.mark.parametrize(
     "options",
     [
@@ -75,8 +80,9 @@ def test_a_filter_asks_them_while_it_serves(options, tmp_path, monkeypatch):
     script = (
         session().mail("ann@example.org").rcpt("bob@here.example").rcpt("eve@none.example").message()
     )
-    with unbound("here.example. MX 10 mx.here.example.") as dns, redis_server() as redis:
-        handlers = filter_of(dns, redis, path)
+    record = "here.example. MX 10 mx.here.example."
+    with unbound(record) as dns, redis_server() as redis, slapd(ENTRIES) as directory:
+        handlers = filter_of(dns, redis, directory, path)
         for _ in range(2):
             with serving(handlers, mta=Postfix(), **options) as server:
                 result = server.run(script)
@@ -113,6 +119,7 @@ QUESTIONS = [
     SqlRead("select :a", {"a": 1}),
     SqlWrite("delete from t where a = :a", {"a": "x"}),
     RedisRead(["get", "a"]),
+    LdapSearch("dc=a", "(mail={a})", {"a": "x"}, ["cn"]),
     RunProgram(["true"], ["a"]),
     AskLine("unix:/run/x", "a"),
     ClamScan(Message.parse(b"A: b\r\n\r\n")),

@@ -181,6 +181,22 @@ def test_a_server_that_crashes_comes_back(server, client):
     assert "no answer within 0.1 s" in silent.error
 
 
+def test_a_restart_between_questions_is_not_felt(server, client):
+    """Kept connections that it has closed are opened again, before anything is sent."""
+
+    async def main(redis):
+        async def ask_all():
+            asking = (ask_once(RedisRead(("get", str(one))), {"redis": redis}) for one in range(6))
+            return await asyncio.gather(*asking)
+
+        await ask_all()
+        server.stop()
+        await asyncio.to_thread(server.start)
+        return await ask_all()
+
+    assert with_client(client, main) == [Answered(None)] * 6
+
+
 def test_a_filter_without_a_server_is_told_what_to_declare():
     """With the line to write."""
     assert 'lambda settings: Redis("redis://localhost/0")' in outcome(RedisRead(("get", "a"))).error

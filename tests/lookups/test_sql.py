@@ -216,6 +216,29 @@ def test_a_file_that_cannot_be_opened_is_an_error_when_the_filter_is_loaded(tmp_
         with_client(lambda: Sqlite("", setup="nonsense"), lambda database: None)
 
 
+def test_a_setup_waits_for_a_lock_as_long_as_a_statement_does(tmp_path):
+    """SQLite itself does not, before it changes the journal's mode; then the filter would not load."""
+    path = tmp_path / "db"
+    other = sqlite3.connect(path, isolation_level=None)
+
+    def opened(timeout):
+        return Sqlite(path, setup="pragma journal_mode=wal", timeout=timeout)
+
+    async def main():
+        opening = asyncio.create_task(opened(20).__aenter__())
+        await asyncio.sleep(0.05)
+        other.execute("rollback")
+        return await (await opening).execute("pragma journal_mode", {}, 1, is_read=True)
+
+    other.execute("create table t (a)")
+    other.execute("begin immediate")
+    other.execute("insert into t values (1)")
+    with pytest.raises(HandlerError, match="database is locked"):
+        with_client(lambda: opened(0.05), lambda database: None)
+    assert asyncio.run(main()) == (("wal",),)
+    other.close()
+
+
 # -------------------------------------------------------------------------------------- PostgreSQL
 @need("postgresql")
 def test_dates_and_decimal_numbers_are_texts(server):
