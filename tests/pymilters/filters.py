@@ -35,12 +35,18 @@ class Filter:
     @property
     def place(self) -> str:
         """The directory of its packages, which several rows may share."""
-        return self.packages[0].rpartition(":")[2].replace("==", "-")
+        return self.packages[0].rpartition(":")[2].replace("==", "-") if self.packages else "nothing"
 
     @property
     def directory(self) -> Path:
         """Where it is installed."""
         return directory_of(self.place)
+
+
+def script_of(path: str) -> Filter:
+    """A script of the user's, which gets its address from outside."""
+    command = [str(Path(path).resolve())]
+    return Filter(path, (), lambda where, address: command, has_own_address=True)
 
 
 def _write(path: Path, text: str) -> str:

@@ -4,10 +4,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from demyjpy.mta.channel import Channel, Timeouts
 from demyjpy.mta.profiles import Postfix, Profile, Sendmail
@@ -20,6 +20,9 @@ from tests.integration.ports import free_port, wait_until
 from tests.pymilters.filters import Filter
 from tests.pymilters.outcomes import Outcome, outcome_of
 from tests.pymilters.place import environment
+
+Outcomes: TypeAlias = dict[tuple[str, str], Outcome]
+"""What came of each session, by its name and the MTA's."""
 
 MTAS: Final = (Postfix(), Sendmail())
 TIMEOUTS: Final = Timeouts(2.0, 2.0, 2.0)
@@ -40,7 +43,7 @@ def command_of(one: Filter, script: list[str], address: str, is_ours: bool) -> l
     """How a filter is started."""
     if is_ours:
         listen = ["--listen", address] if one.has_own_address else []
-        run = [sys.executable, "-m", "demyjpy", "run", "--pymilter", script[0], *listen]
+        run = [sys.executable, "-m", "demyjpy", "run", "--allow-root", "--pymilter", script[0], *listen]
         return [*run, "--", *script[1:]]
     python = str(fetch_milters.pymilter_python())
     return [python, "-c", AT_ADDRESS, address, *script] if one.has_own_address else [python, *script]
@@ -90,7 +93,7 @@ def listens(address: str) -> bool:
         return not probe.connect_ex(where)
 
 
-def outcomes(address: str, sessions: dict[str, Script]) -> dict[tuple[str, str], Outcome]:
+def outcomes(address: str, sessions: Mapping[str, Script]) -> Outcomes:
     """What comes of each session, played as each MTA would."""
     return {
         (name, mta.name): outcome_of(_played(address, script, mta))
