@@ -91,7 +91,7 @@ def filter_of(
     found = {callback: _overridden(klass, callback) for callback in _EVENTS}
     registry = define_event_handlers(
         name=called,
-        optional_actions=_ANY_EDIT,
+        optional_actions=_ANY_EDIT if found["eom"] else (),
         optional_events={_EVENTS[one] for one, is_there in found.items() if is_there} - {"disconnect"},
         macros={
             _EVENTS[one]: getattr(klass, one).milter_symlist
@@ -109,8 +109,7 @@ def filter_of(
             registry.add(_EVENTS[callback], _handler(maker, callback), **options)
     if klass.negotiate is not Base.negotiate:
         registry.add("options", _negotiating(maker))
-    quiet = {_EVENTS[one] for one in found if not _is_answered(klass, one)}
-    return with_policy(registry, on_error=_on_error(maker, called, policy, quiet))
+    return with_policy(registry, on_error=_on_error(maker, called, policy))
 
 
 def _class_of(factory: Callable[[], Any]) -> type[Any]:
@@ -273,9 +272,12 @@ _POLICIES: Final[Mapping[int, tuple[int, str] | Verdict | None]] = {
 
 
 def _on_error(
-    maker: _Maker, name: str, policy: int, quiet: set[str]
+    maker: _Maker, name: str, policy: int
 ) -> Callable[[Exception, Any, Context], Context]:
-    """What is answered if a callback raises. The edits that it had asked for before it count."""
+    """What is answered if a callback raises. The edits that it had asked for before it count.
+
+    Where no answer is due, it is the answer to the next event that has one.
+    """
     found = _POLICIES[policy]
     if isinstance(found, tuple):
         answer: Any = ReplyCode(*found, f"pymilter: untrapped exception in {name}")
@@ -295,7 +297,7 @@ def _on_error(
             link.is_message_over = ends_message(event_name, verdict)
             if isinstance(answer, ReplyCode):
                 link.forget_reply()
-        if answer is None or event_name in quiet or _is_unanswered(event_name, ctx):
+        if answer is None or _is_unanswered(event_name, ctx):
             return ctx
         return send_action(ctx, answer)
 

@@ -27,8 +27,12 @@ from tests.pymilters.sessions import SESSIONS
 def try_filter(one: Filter, sessions: Mapping[str, Script], *, is_real_only: bool, unix: bool) -> bool:
     """Play all sessions at it on both; print its row and what differs. Whether nothing is worse."""
     place.install(one.place, one.packages)
-    real = _on(one, sessions, is_ours=False, unix=unix)
-    ours = real if is_real_only else _on(one, sessions, is_ours=True, unix=unix)
+    try:
+        real = _on(one, sessions, is_ours=False, unix=unix)
+        ours = real if is_real_only else _on(one, sessions, is_ours=True, unix=unix)
+    except RuntimeError as error:
+        print("|", one.name, "| does not run | | | |", f"    {error}", sep="\n", flush=True)
+        return False
     unlike = {key: differences(real[key], ours[key]) for key in real if differences(real[key], ours[key])}
     better = [key for key in unlike if is_in_our_favour(real[key], ours[key])]
     figures = (
@@ -40,7 +44,7 @@ def try_filter(one: Filter, sessions: Mapping[str, Script], *, is_real_only: boo
     print("|", one.name, "|", " | ".join(figures), "|", flush=True)
     for key, lines in unlike.items():
         if key not in better:
-            print(f"    {key[0]} ({key[1]}):", *(f"        {line}" for line in lines), sep="\n", flush=True)
+            print(f"    {key[0]} ({key[1]}):", *(f"        {line:.300}" for line in lines[:8]), sep="\n", flush=True)
     return len(better) == len(unlike)
 
 

@@ -75,10 +75,11 @@ def verifying(where: Path, address: str) -> list[str]:
 
 def signing(where: Path, address: str) -> list[str]:
     """dkimpy-milter signs what clients in 192.0.2.0/24 send."""
-    key = where / "key"
-    command = ["openssl", "genrsa", "-traditional", "-out", str(key), "2048"]
-    subprocess.run(command, check=True, capture_output=True)
-    key.chmod(0o600)
+    key = directory_of(DKIM[0].replace("==", "-")) / "key"
+    if not key.exists():
+        command = ["openssl", "genrsa", "-traditional", "-out", str(key), "2048"]
+        subprocess.run(command, check=True, capture_output=True)
+        key.chmod(0o600)
     return _dkimpy(
         where,
         address,

@@ -13,11 +13,12 @@ from demyjpy.testing.differences import mail_lines
 
 _VOLATILE: Final = (
     (re.compile(r"\b(t|x)=\d{10}"), r"\1=TIME"),
-    (re.compile(r"\bb=[A-Za-z0-9+/=\s\\nrt]+(?=['\";]|$)"), "b=SIGNATURE"),
+    (re.compile(r"\bb=[A-Za-z0-9+/=]*(?:(?:\n|\\n)[ \t]+[A-Za-z0-9+/=]+)*"), "b=SIGNATURE"),
     (re.compile(r"\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \d{4}"), "DATE"),
+    (re.compile(r"/\S+/tmp\w{8}"), "FILE"),
     (re.compile(r"SRS0=\w+=\w+="), "SRS0=HASH="),
 )
-"""What differs from one time to the next: signatures and times."""
+"""What differs from one time to the next: signatures, times, names of files."""
 
 _IS_LATER: Final = re.compile(r"TemporaryFailure|ReplyCode\(code=4").search
 
@@ -51,12 +52,12 @@ def outcome_of(result: Result) -> Outcome:
             edits += [_plain(repr(edit)) for edit in heard.answer.modifications]
             if not isinstance(heard.answer.verdict, Continue):
                 answers.append(f"step {number}, {heard.event}: {_plain(repr(heard.answer.verdict))}")
-    mails = [line for one in result.messages if one.mail for line in mail_lines(one.mail)]
+    mails = "\n".join(line for one in result.messages if one.mail for line in mail_lines(one.mail))
     return Outcome(
         tuple(answers),
         tuple(edits),
         tuple(_plain(reply) for reply in result.replies),
-        tuple(_plain(line) for line in mails),
+        tuple(_plain(mails).splitlines()),
         tuple(str(failure) for failure in result.failures),
     )
 

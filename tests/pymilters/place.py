@@ -88,4 +88,5 @@ def environment(directory: Path, is_ours: bool) -> dict[str, str]:
     debian = directory / "usr/lib/python3/dist-packages"
     paths = [directory, debian, *((PROJECT, PURE) if is_ours else ())]
     path = ":".join(str(one) for one in paths)
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore"}
+    settings = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore"}
+    return {**os.environ, **settings, "PYTHONHASHSEED": "0"}  # some add fields in the order of a set

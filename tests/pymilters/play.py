@@ -62,7 +62,7 @@ def running(one: Filter, is_ours: bool, *, unix: bool = False) -> Iterator[str]:
         process = subprocess.Popen(
             in_its_own_world(command, where),
             cwd=where,
-            env=environment(one.directory, is_ours),
+            env={**environment(one.directory, is_ours), "TMPDIR": str(where)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
