@@ -77,6 +77,9 @@ class MilterContext:
         "macro_lists",
     )
 
+    is_of_one_connection: Final = True
+    """It is not what a filter remembers on purpose: `check_filter` finds what its instance lets leak."""
+
     def __init__(self, *, is_raw: bool = False) -> None:
         self.filter: Any = None
         """The instance."""
