@@ -186,7 +186,7 @@ def _run_script(text: str, arguments: Sequence[str]) -> _Found:
     source, equals, called = text.removeprefix(OF_PYMILTER).partition("=")
     if not source or (equals and not _TABLE.fullmatch(called)):
         raise LoadError(f"expected a script as {OF_PYMILTER}FILE, or with =NAME behind it, got {text!r}")
-    _check_readable(Path(source))
+    _check_readable(source)
     _search_first(Path(source).parent)
     script = Script(source, arguments)
     registry = _guarded(source, script.start)
@@ -308,18 +308,19 @@ def describe(function: Callable[..., Any]) -> str:
 # -------------------------------------------------------------------------------------- loading
 def _load_file(source: str) -> ModuleType:
     path = Path(source)
-    _check_readable(path)
+    _check_readable(source)
     _check_stem(path)
     _search_first(path.parent)
     return _guarded(source, lambda: _run(path.stem, path.absolute()))
 
 
-def _check_readable(path: Path) -> None:
+def _check_readable(source: str) -> None:
+    path = Path(source)
     try:
         path.open("rb").close()
     except OSError as error:
         raise LoadError(
-            f"expected a filter in {path}, got: {error.strerror}; {_other_file(path)}"
+            f"expected a filter in {source}, got: {error.strerror}; {_other_file(path)}"
         ) from error
 
 

@@ -169,6 +169,8 @@ def _handler(maker: _Maker, callback: str) -> Callable[[Any, Context], Context]:
     def handle(event: Any, ctx: Context) -> Context:
         link: MilterContext | None = ctx["connection"].get(key)
         if link is None or link.is_busy:
+            if event_name == "disconnect" and not (ctx["events"] or ctx["actions"]):
+                return ctx  # nothing was negotiated, as with a probe: nobody has begun
             link, ctx = maker.of(ctx)
         if event_name == "abort" and link.is_message_over:
             return ctx
