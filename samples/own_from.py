@@ -28,9 +28,7 @@ TABLE = os.environ.get("DOMAINS", str(Path(__file__).with_name("own_from.txt")))
 REASON: Final = "From has a domain that is not ours"
 
 
-def make(
-    *, table: str = TABLE, action: Literal["reject", "quarantine", "fix"] = "reject"
-) -> Registry:
+def make(*, table: str = TABLE, action: Literal["reject", "quarantine", "fix"] = "reject") -> Registry:
     """The filter. ``fix``: From becomes the sender, and what stood there goes to Reply-To."""
     words = map(str.split, Path(table).read_text(encoding="utf-8").lower().splitlines())
     domains = {line[0] for line in words if line and not line[0].startswith("#")}

@@ -154,5 +154,5 @@ def cut(body: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
 
 
 def _is_its_own(value: Any) -> bool:
-    """Whether it belongs to the one connection that made it: an instance of a pymilter filter's class."""
+    """Whether it belongs to the connection that made it, as an instance of a pymilter filter does."""
     return getattr(value, "is_of_one_connection", False) is True

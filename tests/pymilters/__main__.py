@@ -16,12 +16,16 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from demyjpy.testing import Script
 from tests.pymilters import place, play, resolver
 from tests.pymilters.filters import FILTERS, Filter, script_of
 from tests.pymilters.outcomes import differences, is_in_our_favour
 from tests.pymilters.sessions import SESSIONS
+
+MOST: Final = 8
+"""Lines about one session that are printed."""
 
 
 def try_filter(one: Filter, sessions: Mapping[str, Script], *, is_real_only: bool, unix: bool) -> bool:
@@ -33,7 +37,8 @@ def try_filter(one: Filter, sessions: Mapping[str, Script], *, is_real_only: boo
     except RuntimeError as error:
         print("|", one.name, "| does not run | | | |", f"    {error}", sep="\n", flush=True)
         return False
-    unlike = {key: differences(real[key], ours[key]) for key in real if differences(real[key], ours[key])}
+    found = {key: differences(real[key], ours[key]) for key in real}
+    unlike = {key: lines for key, lines in found.items() if lines}
     better = [key for key in unlike if is_in_our_favour(real[key], ours[key])]
     figures = (
         "-" if is_real_only else f"{len(real) - len(unlike)} of {len(real)}",
@@ -44,7 +49,8 @@ def try_filter(one: Filter, sessions: Mapping[str, Script], *, is_real_only: boo
     print("|", one.name, "|", " | ".join(figures), "|", flush=True)
     for key, lines in unlike.items():
         if key not in better:
-            print(f"    {key[0]} ({key[1]}):", *(f"        {line:.300}" for line in lines[:8]), sep="\n", flush=True)
+            shown = (f"        {line:.300}" for line in lines[:MOST])
+            print(f"    {key[0]} ({key[1]}):", *shown, sep="\n", flush=True)
     return len(better) == len(unlike)
 
 

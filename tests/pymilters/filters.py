@@ -14,6 +14,7 @@ from tests.pymilters.place import directory_of
 
 SPF: Final = ("spf-engine==3.1.0", "pyspf==2.0.14", "authres==1.2.0", "dnspython==2.7.0")
 DKIM: Final = ("dkimpy-milter==1.2.3", "dkimpy==1.1.8", "authres==1.2.0", "dnspython==2.7.0")
+SCHEMA: Final = ("jsonschema<4.18", "attrs", "pyrsistent")
 SOUP: Final = ("beautifulsoup4==4.12.3", "soupsieve==2.6", "netaddr==1.3.0", "peewee==3.17.8", "lxml")
 
 
@@ -121,18 +122,18 @@ def _vrfydmn(where: Path, address: str, *options: str) -> list[str]:
 
 
 def rejecting(where: Path, address: str) -> list[str]:
-    """vrfydmn refuses a foreign From."""
+    """Vrfydmn refuses a foreign From."""
     return _vrfydmn(where, address)
 
 
 def fixing(where: Path, address: str) -> list[str]:
-    """vrfydmn writes the sender over a foreign From."""
+    """Vrfydmn writes the sender over a foreign From."""
     return _vrfydmn(where, address, "-F")
 
 
 # ------------------------------------------------------------------------------------ pyquarantine
 def quarantine_rules(where: Path, address: str) -> list[str]:
-    """pyquarantine 2: two quarantines and some edits."""
+    """Pyquarantine 2: two quarantines and some edits."""
     (where / "store").mkdir()
     disclaimer = _write(where / "text", "Sent by nobody.\n")
     page = _write(where / "html", "<p>Sent by nobody.</p>\n")
@@ -169,7 +170,7 @@ def quarantine_rules(where: Path, address: str) -> list[str]:
 
 
 def old_quarantine(where: Path, address: str) -> list[str]:
-    """pyquarantine 1, which was another program."""
+    """Pyquarantine 1, which was another program."""
     text = f"""[global]
 quarantines = virus,spam
 preferred_quarantine_action = first
@@ -222,9 +223,14 @@ miltersrs = true
     return [str(directory_of("python3-srs") / "usr/share/doc/python3-srs/examples/srsmilter.py")]
 
 
-def example(archive: str, name: str) -> Callable[[Path, str], list[str]]:
+def example(archive: str, name: str, note: str = "") -> Filter:
     """An example of pymilter's documentation, in a source archive of it."""
-    return lambda where, address: [str(directory_of(archive) / archive / name)]
+    place = archive.replace("==", "-")
+
+    def prepare(where: Path, address: str) -> list[str]:
+        return [str(directory_of(place) / place / name)]
+
+    return Filter(name, (f"sdist:{archive}",), prepare, has_own_address=True, note=note)
 
 
 def nomix(where: Path, address: str) -> list[str]:
@@ -237,21 +243,21 @@ def nomix(where: Path, address: str) -> list[str]:
     return [_write(where / "nomix.py", "\n".join(code) + "\n")]
 
 
-FILTERS: Final = {
-    one.name: one
-    for one in (
-        Filter("dkimpy-milter, verifying", DKIM, verifying),
-        Filter("dkimpy-milter, signing", DKIM, signing),
-        Filter("pyspf-milter", SPF, spf),
-        Filter("vrfydmn", ("debian:vrfydmn",), rejecting),
-        Filter("vrfydmn --fix", ("debian:vrfydmn",), fixing),
-        Filter("pyquarantine 2", ("pyquarantine==2.1.0", "jsonschema<4.18", "attrs", "pyrsistent", *SOUP), quarantine_rules),
-        Filter("pyquarantine 1", ("pyquarantine==1.0.9", *SOUP), old_quarantine),
-        Filter("no-ppap-milter", ("no-ppap-milter==0.2.5",), ppap),
-        Filter("dspam-milter", ("dspam-milter==0.3.4.post0", "setuptools==66.1.1"), dspam, note="for Python 2.7: many of its handlers raise"),
-        Filter("srsmilter", ("debian:python3-srs",), srs),
-        Filter("pymilter's sample.py", ("sdist:pymilter==1.0.5",), example("pymilter-1.0.5", "sample.py"), has_own_address=True),
-        Filter("pymilter's milter-template.py", ("sdist:pymilter==1.0.4",), example("pymilter-1.0.4", "milter-template.py"), has_own_address=True),
-        Filter("pymilter's milter-nomix.py", ("debian:python-milter-doc",), nomix, has_own_address=True, note="for Python 2.7: its envrcpt raises"),
-    )
-}
+TEMPLATE: Final = "milter-template.py"
+PYTHON_2: Final = "for Python 2.7: it raises"
+ROWS: Final = (
+    Filter("dkimpy-milter, verifying", DKIM, verifying),
+    Filter("dkimpy-milter, signing", DKIM, signing),
+    Filter("pyspf-milter", SPF, spf),
+    Filter("vrfydmn", ("debian:vrfydmn",), rejecting),
+    Filter("vrfydmn --fix", ("debian:vrfydmn",), fixing),
+    Filter("pyquarantine 2", ("pyquarantine==2.1.0", *SCHEMA, *SOUP), quarantine_rules),
+    Filter("pyquarantine 1", ("pyquarantine==1.0.9", *SOUP), old_quarantine),
+    Filter("no-ppap-milter", ("no-ppap-milter==0.2.5",), ppap),
+    Filter("dspam-milter", ("dspam-milter==0.3.4.post0", "setuptools==66.1.1"), dspam, note=PYTHON_2),
+    Filter("srsmilter", ("debian:python3-srs",), srs),
+    example("pymilter==1.0.5", "sample.py"),
+    example("pymilter==1.0.4", TEMPLATE, PYTHON_2),
+    Filter("milter-nomix.py", ("debian:python-milter-doc",), nomix, has_own_address=True, note=PYTHON_2),
+)
+FILTERS: Final = {one.name: one for one in ROWS}

@@ -51,7 +51,7 @@ def command_of(one: Filter, script: list[str], address: str, is_ours: bool) -> l
 
 @contextmanager
 def running(one: Filter, is_ours: bool, *, unix: bool = False) -> Iterator[str]:
-    """The filter while the block runs; its address. What it printed is in the error if it does not start."""
+    """The filter while the block runs; its address. `RuntimeError` with its words if it ends at once."""
     with ExitStack() as stack:
         where = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pm", dir="/run")))
         where.chmod(0o755)

@@ -9,6 +9,7 @@ from demyjpy.testing import Script, session
 
 CLIENT: Final = session(client="192.0.2.7", name="mx.example.net", helo="mx.example.net")
 STRANGER: Final = session(client="203.0.113.9", helo="odd.example.com")
+ODD: Final = "x@odd.example.com"
 HEADER: Final = "From: Ann <ann@example.net>\nTo: bob@example.org\nSubject: hello\nDate: today\n"
 PLAIN: Final = f"{HEADER}\nHello Bob\n"
 
@@ -45,7 +46,7 @@ SIGNED: Final = (
 
 SESSIONS: Final = {
     "a plain mail": _sent(CLIENT, PLAIN),
-    "from a stranger": _sent(STRANGER, PLAIN.replace("ann@example.net", "x@odd.example.com"), "x@odd.example.com"),
+    "from a stranger": _sent(STRANGER, PLAIN.replace("ann@example.net", ODD), ODD),
     "a foreign From": _sent(CLIENT, PLAIN.replace("ann@example.net", "boss@bank.example")),
     "a foreign From with Reply-To, then one without": _sent(
         _sent(CLIENT, f"Reply-To: c@d.example\n{PLAIN}".replace("ann@example.net", "boss@bank.example")),
@@ -56,7 +57,7 @@ SESSIONS: Final = {
     .rcpt("SRS0=abcde=AB=example.com=user@example.org")
     .rcpt("bob@example.org")
     .message(PLAIN),
-    "three recipients, one refused by the MTA": CLIENT.mail("ann@example.net", SIZE="100", BODY="8BITMIME")
+    "three recipients, one refused": CLIENT.mail("ann@example.net", SIZE="100", BODY="8BITMIME")
     .rcpt("bob@example.org", NOTIFY="NEVER")
     .rcpt("no@example.org", refused="5.1.1 User unknown")
     .rcpt("cid@host.corp")
@@ -69,7 +70,8 @@ SESSIONS: Final = {
     "8-bit and folded fields": _sent(
         CLIENT,
         HEADER.encode().replace(b"\n", b"\r\n")
-        + b"X-Latin: caf\xe9\r\nX-Folded: one\r\n two\r\n\tthree\r\nX-Space:  two\r\nX-None:x\r\nX-Empty:\r\n"
+        + b"X-Latin: caf\xe9\r\nX-Folded: one\r\n two\r\n\tthree\r\n"
+        + b"X-Space:  two\r\nX-None:x\r\nX-Empty:\r\n"
         + "X-Utf8: käse\r\n\r\ncaf\xe9 käse\r\n".encode()
         + b"\xff\xfe\r\n",
     ),

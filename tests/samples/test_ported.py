@@ -99,7 +99,7 @@ def test_own_from_begins_anew_with_each_message():
     """What ``vrfydmn`` does not: a Reply-To of the message before is forgotten."""
     script = CLIENT.message("Reply-To: c@d.example\n" + FOREIGN)
     script = script.mail("ann@example.net").rcpt("bob@example.com").message(FOREIGN)
-    first, second = run(own_from.make(action="fix"), script, mta=Postfix()).messages
+    _, second = run(own_from.make(action="fix"), script, mta=Postfix()).messages
     assert second.message.get("Reply-To") == "Boss <boss@bank.example>"
 
 

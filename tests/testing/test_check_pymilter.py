@@ -2,7 +2,7 @@
 
 import pytest
 
-import demyjpy.pymilter as Milter
+from demyjpy import pymilter as Milter  # noqa: N812  # as a script says it
 from demyjpy.testing import Postfix
 from demyjpy.testing.strategies import check_filter
 from demyjpy.testing.strategies.properties import PROPERTIES
