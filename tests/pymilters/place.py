@@ -87,6 +87,6 @@ def environment(directory: Path, is_ours: bool) -> dict[str, str]:
     """What a filter's process gets: where its modules are."""
     debian = directory / "usr/lib/python3/dist-packages"
     paths = [directory, debian, *((PROJECT, PURE) if is_ours else ())]
-    path = ":".join(str(one) for one in paths)
+    path = ":".join([*(str(one) for one in paths), os.environ.get("PYTHONPATH", "")])
     settings = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore"}
     return {**os.environ, **settings, "PYTHONHASHSEED": "0"}  # some add fields in the order of a set

@@ -6,9 +6,11 @@ from attrs import evolve
 
 from demyjpy import add_header, define_event_handlers, discard, reject, replace_body
 from demyjpy.testing import Postfix, run
+from tests.pymilters.filters import FILTERS
 from tests.pymilters.outcomes import Outcome, differences, is_in_our_favour, outcome_of
 from tests.pymilters.resolver import answer_to
 from tests.pymilters.sessions import SESSIONS
+from tests.test_docs import ROOT, table_rows
 
 PLAIN = SESSIONS["a plain mail"]
 edits = define_event_handlers(actions={"add_header", "change_body"})
@@ -26,6 +28,12 @@ def outcome(handlers: object) -> Outcome:
 def test_there_are_twenty_sessions():
     """As many as the table says."""
     assert len(SESSIONS) == 20
+
+
+def test_the_page_has_a_row_for_each_filter():
+    """What came of the last whole run; see docs/coming-from-pymilter.md."""
+    rows = table_rows(ROOT / "docs/coming-from-pymilter.md")
+    assert [row[0] for row in rows if " of 40" in row[-2]] == [*FILTERS]
 
 
 def test_the_same_outcome_differs_in_nothing():
