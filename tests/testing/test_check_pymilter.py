@@ -10,7 +10,7 @@ from demyjpy.testing.strategies.properties import PROPERTIES
 LEAKS = {"mta": Postfix(), "max_examples": 1, "skip": set(PROPERTIES) - {"leaks", "errors"}}
 
 
-class Counting(Milter.Base):
+class Naming(Milter.Base):
     """It begins anew with each message."""
 
     def connect(self, host, family, address):
@@ -18,30 +18,30 @@ class Counting(Milter.Base):
         return Milter.CONTINUE
 
     def envfrom(self, sender, *parameters):
-        self.recipients = 0
+        self.subject = ""
         return Milter.CONTINUE
 
-    def envrcpt(self, recipient, *parameters):
-        self.recipients += 1
+    def header(self, name, value):
+        if name.lower() == "subject":
+            self.subject = self.subject or value
         return Milter.CONTINUE
 
     def eom(self):
-        self.addheader("X-Recipients", f"{self.recipients} of {self.host}")
+        self.addheader("X-Said", f"{ascii(self.subject)} to {self.host}")
         return Milter.CONTINUE
 
 
-class Leaking(Counting):
+class Leaking(Naming):
     """It begins anew with each connection only."""
 
-    def __init__(self):
-        self.recipients = 0
+    subject = ""
 
     def envfrom(self, sender, *parameters):
         return Milter.CONTINUE
 
 
 def test_an_instance_that_keeps_something_of_a_message_is_found():
-    """The second message on a connection counts the recipients of the first."""
+    """The second message on a connection has the Subject of the first."""
     with pytest.raises(AssertionError) as caught:
         check_filter(Milter.filter_of(Leaking), **LEAKS)
     assert "nothing leaks between messages; got: message 2 comes to something else" in str(caught.value)
@@ -49,4 +49,4 @@ def test_an_instance_that_keeps_something_of_a_message_is_found():
 
 def test_what_an_instance_keeps_of_its_connection_is_no_leak():
     """A message alone has an instance of its own, which was told of the client."""
-    check_filter(Milter.filter_of(Counting), **LEAKS)
+    check_filter(Milter.filter_of(Naming), **LEAKS)
