@@ -81,10 +81,11 @@ def filter_of(
     """A filter of pymilter's as a registry, with the callbacks that it overrides and no others.
 
     ``factory`` is what pymilter has under ``Milter.factory``: a class derived from `Base`, or a function
-    that makes an instance. ``name`` is that of the filter, the class's if it is None. ``flags`` are those
-    of ``set_flags``: the edits that the MTA has to grant, all if it is None. Others may be used if they
-    are granted, as with pymilter. ``policy`` is what is answered if a callback raises: ``TEMPFAIL`` (451 4.3.0), ``REJECT`` (554 5.3.0), ``CONTINUE`` or
-    ``ACCEPT``. `HandlerError` for a factory that makes no such instance, or a policy that is none.
+    that makes an instance. ``name`` is that of the filter, the class's if it is None. ``flags`` are
+    those of ``set_flags``: the edits that the MTA has to grant, all if it is None. Others may be used if
+    they are granted, as with pymilter. ``policy`` is what is answered if a callback raises:
+    ``TEMPFAIL`` (451 4.3.0), ``REJECT`` (554 5.3.0), ``CONTINUE`` or ``ACCEPT``. `HandlerError` for a
+    factory that makes no such instance, or a policy that is none.
     """
     klass = _class_of(factory)
     called = klass.__name__ if name is None else name
@@ -157,14 +158,8 @@ class _Maker:
     def wants(self, protocol: int) -> bool:
         return bool(getattr(self.klass, WANTED, 0) & protocol)
 
-    def of(self, ctx: Context) -> tuple[MilterContext, Context]:
-        """That of the connection, and the context with it: one is made if there is none.
-
-        Nor is there one if a callback took too long and still runs: its instance is left to it.
-        """
-        link: MilterContext | None = ctx["connection"].get(self.key)
-        if link is not None and not link.is_busy:
-            return link, ctx
+    def new(self, ctx: Context) -> tuple[MilterContext, Context]:
+        """Another for the connection, and the context with it."""
         link = MilterContext(is_raw=self.wants(P_HDR_LEADSPC))
         link.filter = self.factory()
         link.filter._setctx(link)  # noqa: SLF001  # pymilter's name for it
@@ -179,10 +174,10 @@ def _handler(maker: _Maker, callback: str) -> Callable[[Any, Context], Context]:
     @wraps(getattr(maker.klass, callback))  # whose name logs say
     def handle(event: Any, ctx: Context) -> Context:
         link: MilterContext | None = ctx["connection"].get(key)
-        if link is None or link.is_busy:
+        if link is None or link.is_busy:  # one in which a late callback still runs is left to that
             if event_name == "disconnect" and maker.has_events and not ctx["events"]:
                 return ctx  # nothing was negotiated, as with a probe: nobody has begun
-            link, ctx = maker.of(ctx)
+            link, ctx = maker.new(ctx)
         if event_name == "abort" and link.is_message_over:
             return ctx
         link.begin(event_name, ctx)
@@ -320,7 +315,7 @@ def _negotiating(maker: _Maker) -> Callable[[ev.Options, Context], Context]:
 
     @wraps(maker.klass.negotiate)
     def negotiate(event: ev.Options, ctx: Context) -> Context:
-        link, ctx = maker.of(ctx)
+        link, ctx = maker.new(ctx)
         opts = [int(event.actions), int(event.protocol), 0, 0]
         link.macro_lists = {}
         link.begin("options", ctx)

@@ -78,8 +78,8 @@ def test_an_edit(link: MilterContext, ask: Callable[[Any], None], edit: Any) -> 
 @pytest.mark.parametrize(
     ("ask", "error", "words"),
     [
-        (lambda one: one.addheader("A B", "c"), Milter.error, "cannot add header: AddHeader: expected name"),
-        (lambda one: one.addheader("A", None), TypeError, r"addheader\(\) argument 2 must be str, got None"),
+        (lambda one: one.addheader("A B", "c"), Milter.error, "cannot add header: .*expected name"),
+        (lambda one: one.addheader("A", None), TypeError, r"addheader\(\) argument 2 must be str, got"),
         (lambda one: one.addheader(b"A", "b"), TypeError, "argument 1 must be str"),
         (lambda one: one.chgheader("A", "1", "b"), TypeError, r"chgheader\(\) argument 2 must be int"),
         (lambda one: one.chgheader("A", 1, 0), TypeError, r"chgheader\(\) argument 3 must be str"),
