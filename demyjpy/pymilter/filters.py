@@ -72,26 +72,34 @@ Arguments: TypeAlias = Callable[[Any], tuple[Any, ...]]
 
 
 def filter_of(
-    factory: Callable[[], Any], *, name: str | None = None, policy: int = TEMPFAIL
+    factory: Callable[[], Any],
+    *,
+    name: str | None = None,
+    flags: int | None = None,
+    policy: int = TEMPFAIL,
 ) -> Registry:
     """A filter of pymilter's as a registry, with the callbacks that it overrides and no others.
 
     ``factory`` is what pymilter has under ``Milter.factory``: a class derived from `Base`, or a function
-    that makes an instance. ``name`` is that of the filter, the class's if it is None. ``policy`` is what
-    is answered if a callback raises: ``TEMPFAIL`` (451 4.3.0), ``REJECT`` (554 5.3.0), ``CONTINUE`` or
-    ``ACCEPT``. `HandlerError` for a factory that makes no such instance, or a policy that is none.
-
-    All edits are asked for that the MTA grants, as pymilter does, whatever ``set_flags`` says.
+    that makes an instance. ``name`` is that of the filter, the class's if it is None. ``flags`` are
+    those of ``set_flags``: the edits that the MTA has to grant, all if it is None. Others may be used if
+    they are granted, as with pymilter. ``policy`` is what is answered if a callback raises:
+    ``TEMPFAIL`` (451 4.3.0), ``REJECT`` (554 5.3.0), ``CONTINUE`` or ``ACCEPT``. `HandlerError` for a
+    factory that makes no such instance, or a policy that is none.
     """
     klass = _class_of(factory)
     called = klass.__name__ if name is None else name
     if policy not in _POLICIES:
         raise HandlerError(f"expected policy= as TEMPFAIL, REJECT, CONTINUE or ACCEPT, got {policy!r}")
-    maker = _Maker(factory, klass, f"pymilter: {called}")
     found = {callback: _overridden(klass, callback) for callback in _EVENTS}
+    possible = _ANY_EDIT if found["eom"] else frozenset()  # without eom there is no place for an edit
+    needed = possible if flags is None else possible & action_names(ActionFlag(flags))
+    has_events = any(is_there for callback, is_there in found.items() if callback != "close")
+    maker = _Maker(factory, klass, f"pymilter: {called}", has_events)
     registry = define_event_handlers(
         name=called,
-        optional_actions=_ANY_EDIT if found["eom"] else (),
+        actions=needed,
+        optional_actions=possible - needed,
         optional_events={_EVENTS[one] for one, is_there in found.items() if is_there} - {"disconnect"},
         macros={
             _EVENTS[one]: getattr(klass, one).milter_symlist
@@ -137,23 +145,21 @@ def _is_answered(klass: type[Any], callback: str) -> bool:
 # ------------------------------------------------------------------------------- the instance
 @frozen(eq=False)
 class _Maker:
-    """How a connection gets its instance. ``key`` is where that lies."""
+    """How a connection gets its instance. ``key`` is where that lies.
+
+    ``has_events``: the MTA is asked for some.
+    """
 
     factory: Callable[[], Any]
     klass: type[Any]
     key: str
+    has_events: bool
 
     def wants(self, protocol: int) -> bool:
         return bool(getattr(self.klass, WANTED, 0) & protocol)
 
-    def of(self, ctx: Context) -> tuple[MilterContext, Context]:
-        """That of the connection, and the context with it: one is made if there is none.
-
-        Nor is there one if a callback took too long and still runs: its instance is left to it.
-        """
-        link: MilterContext | None = ctx["connection"].get(self.key)
-        if link is not None and not link.is_busy:
-            return link, ctx
+    def new(self, ctx: Context) -> tuple[MilterContext, Context]:
+        """Another for the connection, and the context with it."""
         link = MilterContext(is_raw=self.wants(P_HDR_LEADSPC))
         link.filter = self.factory()
         link.filter._setctx(link)  # noqa: SLF001  # pymilter's name for it
@@ -168,10 +174,10 @@ def _handler(maker: _Maker, callback: str) -> Callable[[Any, Context], Context]:
     @wraps(getattr(maker.klass, callback))  # whose name logs say
     def handle(event: Any, ctx: Context) -> Context:
         link: MilterContext | None = ctx["connection"].get(key)
-        if link is None or link.is_busy:
-            if event_name == "disconnect" and not (ctx["events"] or ctx["actions"]):
+        if link is None or link.is_busy:  # one in which a late callback still runs is left to that
+            if event_name == "disconnect" and maker.has_events and not ctx["events"]:
                 return ctx  # nothing was negotiated, as with a probe: nobody has begun
-            link, ctx = maker.of(ctx)
+            link, ctx = maker.new(ctx)
         if event_name == "abort" and link.is_message_over:
             return ctx
         link.begin(event_name, ctx)
@@ -310,7 +316,7 @@ def _negotiating(maker: _Maker) -> Callable[[ev.Options, Context], Context]:
 
     @wraps(maker.klass.negotiate)
     def negotiate(event: ev.Options, ctx: Context) -> Context:
-        link, ctx = maker.of(ctx)
+        link, ctx = maker.new(ctx)
         opts = [int(event.actions), int(event.protocol), 0, 0]
         link.macro_lists = {}
         link.begin("options", ctx)

@@ -86,7 +86,7 @@ class Registration:
             self._take = before
 
     def set_flags(self, flags: int) -> None:
-        """What the filter may do to messages. Nothing follows: it may do what the MTA grants."""
+        """What the filter does to messages, which the MTA has to grant."""
         self.flags = int(flags)
 
     def set_exception_policy(self, i: int) -> None:
@@ -99,7 +99,8 @@ class Registration:
             address = address_of(socketname)
         except AddressError as problem:
             raise error(f"cannot set socket: {problem}") from problem
-        self._take(Registered(name, address, filter_of(factory, name=name, policy=self.policy)))
+        registry = filter_of(factory, name=name, flags=self.flags or None, policy=self.policy)
+        self._take(Registered(name, address, registry))
 
 
 REGISTRATION: Final = Registration()
