@@ -77,15 +77,17 @@ def test_an_exception_at_the_first_callback_keeps_the_instance() -> None:
     assert ours.aborted == ["abort", "abort"]  # the first: with that policy the message went on
 
 
-def test_nobody_hears_of_an_exception_in_a_callback_without_reply() -> None:
-    """Nor of a refusal, which is one."""
+def test_an_exception_in_a_callback_without_reply_refuses_at_the_next_answer() -> None:
+    """So does a refusal, which is one. With libmilter the MTA would wait for that answer in vain."""
 
     class Quiet(Failing):
         def eom(self):
             return Milter.CONTINUE
 
     for field in ("X-Fail", "X-Reject"):
-        assert run(filter_of(Quiet), ONE.message(f"{field}: 1\n\n")).verdict == Accept()
+        found = run(filter_of(Quiet), ONE.message(f"{field}: 1\n\n"))
+        text = "pymilter: untrapped exception in Quiet"
+        assert found.verdict == ReplyCode(451, "4.3.0", text)
 
 
 def test_an_instance_in_which_a_callback_still_runs_is_left_to_it() -> None:

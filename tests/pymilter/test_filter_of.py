@@ -82,9 +82,15 @@ def test_what_makes_no_instance_is_refused(factory: Any) -> None:
 
 def test_the_mta_has_to_grant_what_set_flags_says() -> None:
     """All edits if nothing is said. What is used besides is used if it is granted."""
-    found = filter_of(Milter.Base, flags=Milter.ADDHDRS | Milter.SETSYMLIST)
+    found = filter_of(Milter.Milter, flags=Milter.ADDHDRS | Milter.SETSYMLIST)
     assert found.actions == {"add_header"}
-    assert filter_of(Milter.Base).actions == found.actions | found.optional_actions
+    assert filter_of(Milter.Milter).actions == found.actions | found.optional_actions
+
+
+def test_a_filter_without_eom_asks_for_no_edits() -> None:
+    """It has no place for any."""
+    found = filter_of(Milter.Base, flags=Milter.ADDHDRS)
+    assert not found.actions | found.optional_actions
 
 
 def test_a_policy_that_is_none_is_refused() -> None:

@@ -27,7 +27,7 @@ class Naming(Milter.Base):
         return Milter.CONTINUE
 
     def eom(self):
-        self.addheader("X-Said", f"{ascii(self.subject)} to {self.host}")
+        self.addheader("X-Said", f"{self.subject!a} to {self.host}")
         return Milter.CONTINUE
 
 
