@@ -55,8 +55,9 @@ def is_ours(domain: str, domains: set[str]) -> bool:
 
 def fixed(message: Message) -> Message:
     """The message with a From that is the sender's; who answers it reaches who was named there."""
-    if not message.sender:
-        return message  # a bounce: there is nobody to name
+    named_already = [one.address for one in message.addresses("From")] == [message.sender]
+    if not message.sender or named_already:  # of a bounce there is nobody to name
+        return message
     named = message.get("From", "")
     changed = message.set_only("From", f"<{message.sender}>")
     return changed if message.get("Reply-To") is not None else changed.add("Reply-To", named)

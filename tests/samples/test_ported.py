@@ -10,6 +10,7 @@ from demyjpy.testing import Postfix, run, session
 from demyjpy.testing.strategies import check_filter
 from demyjpy.testing.strategies.properties import PROPERTIES
 from samples import encrypted_zip, own_from
+from tests.test_docs import ROOT
 
 CLIENT = session(client="192.0.2.7").auth("ann").mail("ann@example.net").rcpt("bob@example.com")
 FOREIGN = "From: Boss <boss@bank.example>\nSubject: hi\n\nhello\n"
@@ -33,6 +34,14 @@ def with_file(data: bytes) -> bytes:
     head = b'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="cut"\r\n\r\n--cut\r\n'
     kind = b'Content-Type: text/plain; name="a.txt"\r\nContent-Transfer-Encoding: 8bit\r\n\r\n'
     return head + kind + data + b"\r\n--cut--\r\n"
+
+
+@pytest.mark.parametrize("name", ["encrypted_zip", "own_from"])
+def test_the_page_counts_the_lines(name: str):
+    """Beside those of the old filter, in docs/coming-from-pymilter.md."""
+    lines = (ROOT / f"samples/{name}.py").read_text(encoding="utf-8").count("\n")
+    page = (ROOT / "docs/coming-from-pymilter.md").read_text(encoding="utf-8")
+    assert f"| {lines}: [`{name}.py`]" in page
 
 
 # -------------------------------------------------------------------------------- encrypted_zip
@@ -89,9 +98,10 @@ def test_own_from_can_mend_the_mail(content: str, answers_to: str):
     assert message.get_all("Reply-To") == (answers_to,)
 
 
-def test_own_from_leaves_a_bounce_as_it_is():
-    """There is no sender to write into it."""
-    script = session().mail("").rcpt("bob@example.com").message(FOREIGN)
+@pytest.mark.parametrize("sender", ["", "boss@bank.example"])
+def test_own_from_mends_only_what_has_another_sender(sender: str):
+    """A bounce has no sender to write into it."""
+    script = session().mail(sender).rcpt("bob@example.com").message(FOREIGN)
     assert run(own_from.make(action="fix"), script).message.get("From") == "Boss <boss@bank.example>"
 
 
