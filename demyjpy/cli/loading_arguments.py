@@ -14,7 +14,9 @@ def wanted_of(arguments: argparse.Namespace) -> Wanted:
         script = f"{OF_PYMILTER}{arguments.pymilter}"
         return Wanted((script,), arguments.settings, arguments=arguments.filters)
     if not arguments.filters:
-        raise InputError("expected a FILTER, or --pymilter FILE")
+        raise InputError(
+            f"expected a FILTER, or --pymilter FILE; see demyjpy {arguments.command} --help"
+        )
     return Wanted(arguments.filters, arguments.settings)
 
 

@@ -58,6 +58,11 @@ _EVENTS: Final = {
 }
 """pymilter's callbacks, and the events at which they are called."""
 
+_OF_MESSAGE: Final = frozenset(
+    {"recipient", "data", "header", "end_of_headers", "body", "end_of_message"}
+)
+"""The events whose macros are still found when the message has ended."""
+
 _ANY_EDIT: Final = EDITS["all"] | {"add_recipient_par"}
 
 _OFF: Final = reduce(or_, (ProtocolFlag(off) for _, off in OPTIONAL_CALLBACKS.values()))
@@ -160,7 +165,7 @@ class _Maker:
 
     def new(self, ctx: Context) -> tuple[MilterContext, Context]:
         """Another for the connection, and the context with it."""
-        link = MilterContext(is_raw=self.wants(P_HDR_LEADSPC))
+        link = MilterContext(is_raw=self.wants(P_HDR_LEADSPC), recipient=f"{self.key} recipient")
         link.filter = self.factory()
         link.filter._setctx(link)  # noqa: SLF001  # pymilter's name for it
         return link, remember(ctx, {self.key: link})
@@ -171,28 +176,35 @@ def _handler(maker: _Maker, callback: str) -> Callable[[Any, Context], Context]:
     event_name, key = _EVENTS[callback], maker.key
     method, arguments = _method_of(maker, callback)
 
+    is_of_message = event_name in _OF_MESSAGE
+
     @wraps(getattr(maker.klass, callback))  # whose name logs say
     def handle(event: Any, ctx: Context) -> Context:
         link: MilterContext | None = ctx["connection"].get(key)
-        if link is None or link.is_busy:  # one in which a late callback still runs is left to that
+        if (
+            link is None or link.ctx is not None
+        ):  # one in which a late callback still runs is left to that
             if event_name == "disconnect" and maker.has_events and not ctx["events"]:
                 return ctx  # nothing was negotiated, as with a probe: nobody has begun
             link, ctx = maker.new(ctx)
         if event_name == "abort" and link.is_message_over:
+            link.is_message_over = False
             return ctx
-        link.begin(event_name, ctx)
+        link.event, link.ctx = event_name, ctx  # as `MilterContext.begin`, without the call
         try:
             said = getattr(link.filter, method)(*arguments(event))
-            link.end()
-            if said == CONTINUE and type(said) is int and not link.has_edits:
+            if is_of_message:
+                link.macros = ctx["macros"]
+                if event_name == "recipient":
+                    ctx = ctx.set(link.recipient, link.macros)
+            if said == CONTINUE and type(said) is int and not link.edits:
                 return ctx
-            if _is_unanswered(event_name, ctx):
-                return ctx
-            return link.answered(ctx, said, callback)
+            return ctx if _is_unanswered(event_name, ctx) else link.answered(ctx, said, callback)
         except BaseException as error:
-            link.end()
             error.__dict__[_CALL] = link
             raise
+        finally:
+            link.ctx = None
 
     return _as_handler(handle)
 
@@ -298,7 +310,7 @@ def _on_error(maker: _Maker, name: str, policy: int) -> Callable[[Exception, Any
         if link is None:
             cause = error if error.__cause__ is None else error.__cause__
             link = getattr(error, _CALL, getattr(cause, _CALL, None))
-        if link is not None and not link.is_busy:
+        if link is not None and link.ctx is None:
             ctx = link.edited(remember(ctx, {maker.key: link}))
             link.is_message_over = ends_message(event_name, verdict)
             if isinstance(answer, ReplyCode):
@@ -323,7 +335,7 @@ def _negotiating(maker: _Maker) -> Callable[[ev.Options, Context], Context]:
         try:
             said = link.filter.negotiate(opts)
         finally:
-            link.end()
+            link.ctx = None
             lists, link.macro_lists = link.macro_lists, None
         if said not in (CONTINUE, ALL_OPTS):
             raise HandlerError(f"expected negotiate to return CONTINUE or ALL_OPTS, got {said!r:.80}")

@@ -12,7 +12,7 @@ from typing import Any, Final
 from demyjpy import actions as act
 from demyjpy.actions import Action, ReplyCode, Verdict
 from demyjpy.context import Context, send_action
-from demyjpy.engine.macros import Macros
+from demyjpy.engine.macros import NO_MACROS, Macros
 from demyjpy.errors import LocalProtocolError, describe
 from demyjpy.pymilter.constants import (
     ACCEPT,
@@ -54,10 +54,8 @@ _LONGEST_LINE: Final = 980  # bytes: MAXREPLYLEN of libmilter
 _MOST_LINES: Final = 32  # MAXREPLIES
 _UNFOLDED: Final = re.compile(r"\r?\n(?![ \t])")
 
-_KEPT: Final = ("end_of_message", "body", "end_of_headers", "header", "data", "recipient")
-"""The events whose macros libmilter still finds after them, in the order in which it looks."""
-_CLEARING: Final = frozenset({"connect", "hello", "mail"})
-"""The events at which libmilter forgets the macros of the message before."""
+_AFTER_MESSAGE: Final = frozenset({"unknown", "disconnect"})
+"""The events at which libmilter still finds the macros of the last message."""
 
 
 class MilterContext:
@@ -65,67 +63,58 @@ class MilterContext:
 
     __slots__ = (
         "__weakref__",
-        "_ctx",
-        "_edits",
-        "_event",
-        "_older",
         "_private",
         "_reply",
+        "ctx",
+        "edits",
+        "event",
         "filter",
         "is_message_over",
         "is_raw",
         "macro_lists",
+        "macros",
+        "recipient",
     )
 
     is_of_one_connection: Final = True
     """It is not what a filter remembers on purpose: `check_filter` finds what its instance lets leak."""
 
-    def __init__(self, *, is_raw: bool = False) -> None:
+    def __init__(self, *, is_raw: bool = False, recipient: str = "pymilter recipient") -> None:
         self.filter: Any = None
         """The instance."""
         self.is_raw = is_raw
         """Whether header values begin right after the colon."""
         self.is_message_over = False
         """Whether a callback has failed, which ended the message: libmilter does not call ``abort``."""
+        self.recipient = recipient
+        """Under which key a message keeps the macros of its last recipient."""
         self.macro_lists: dict[int, str] | None = None
         """What ``setsymlist`` asked for, while that can be asked."""
-        self._ctx: Context | None = None
-        self._event = ""
-        self._edits: list[Action] = []
-        self._older: dict[str, Macros] = {}
+        self.ctx: Context | None = None
+        """The context of the callback that runs."""
+        self.event = ""
+        """Its event, or that of the last one."""
+        self.edits: list[Action] = []
+        """What was asked for and is not in a context yet."""
+        self.macros: Macros = NO_MACROS
+        """Those that were in force at the last event of a message."""
         self._reply: ReplyCode | None = None
         self._private: Any = None
 
     def __repr__(self) -> str:
         return f"<{type(self.filter).__name__} on this connection>"  # the same in each trace
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether a callback runs: one that took too long, if another is to be called."""
-        return self._ctx is not None
-
-    @property
-    def has_edits(self) -> bool:
-        """Whether an edit was asked for that is not in a context yet."""
-        return bool(self._edits)
-
     # ------------------------------------------------------------------------- around a callback
     def begin(self, event: str, ctx: Context) -> None:
-        """A callback for this event is to be called."""
-        self._event, self._ctx = event, ctx
-        self.is_message_over = False
-        if event in _CLEARING:
-            self._older.clear()
+        """A callback for this event is to be called.
 
-    def end(self) -> None:
-        """The callback has returned, or raised. What it had asked for is still here."""
-        if self._ctx is not None and self._event in _KEPT:
-            self._older[self._event] = self._ctx["macros"]
-        self._ctx = None
+        While ``ctx`` is there it runs: one that took too long, if another is to be called.
+        """
+        self.event, self.ctx = event, ctx
 
     def edited(self, ctx: Context) -> Context:
         """The context with the edits that were asked for, which are forgotten here."""
-        edits, self._edits = self._edits, []
+        edits, self.edits = self.edits, []
         return send_action(ctx, *edits) if edits else ctx
 
     def answered(self, ctx: Context, said: Any, callback: str) -> Context:
@@ -143,7 +132,7 @@ class MilterContext:
             )
         ctx = self.edited(ctx)
         verdict = _VERDICTS[said]
-        if verdict is None or (said == SKIP and self._event != "body"):
+        if verdict is None or (said == SKIP and self.event != "body"):
             return ctx
         if self._reply is not None and said == (TEMPFAIL if self._reply.is_temporary else REJECT):
             verdict, self._reply = self._reply, None
@@ -157,13 +146,14 @@ class MilterContext:
     def getsymval(self, name: str) -> str | None:
         """The value of a macro, None if it has none. A name of more than one letter has braces."""
         _check_text("getsymval", 1, name)
-        if self._ctx is None or (len(name) > 1 and name[0] != "{"):
+        if self.ctx is None or (len(name) > 1 and name[0] != "{"):
             return None
-        for macros in (self._ctx["macros"], *map(self._older.get, _KEPT)):
-            value = None if macros is None else macros.get(name)
-            if value is not None:
-                return str(value)
-        return None
+        value = self.ctx["macros"].get(name)
+        if value is None and self.recipient in self.ctx:
+            value = self.ctx[self.recipient].get(name)
+        if value is None and self.event in _AFTER_MESSAGE:
+            value = self.macros.get(name)
+        return None if value is None else str(value)
 
     def setreply(self, rcode: str, xcode: str | None = None, *lines: str | None) -> None:
         """The SMTP reply of the next REJECT (a code of class 5) or TEMPFAIL (class 4).
@@ -284,14 +274,14 @@ class MilterContext:
     # ------------------------------------------------------------------------------------- within
     def _check(self, permission: str, what: str) -> None:
         """`DisabledAction` for what the MTA does not grant, `error` for an edit at another time."""
-        if self._ctx is not None and permission not in self._ctx["actions"]:
+        if self.ctx is not None and permission not in self.ctx["actions"]:
             raise DisabledAction(_PERMISSIONS[permission])
-        if self._ctx is None or self._event != _EDITED:
+        if self.ctx is None or self.event != _EDITED:
             raise error(f"cannot {what}: expected it in eom, got it elsewhere")
 
     def _edit(self, what: str, make: Callable[[], Action]) -> None:
         try:
-            self._edits.append(make())
+            self.edits.append(make())
         except LocalProtocolError as problem:
             raise error(f"cannot {what}: {problem}") from problem
 

@@ -99,7 +99,7 @@ class Registration:
             address = address_of(socketname)
         except AddressError as problem:
             raise error(f"cannot set socket: {problem}") from problem
-        registry = filter_of(factory, name=name, flags=self.flags or None, policy=self.policy)
+        registry = filter_of(factory, name=name, flags=self.flags, policy=self.policy)
         self._take(Registered(name, address, registry))
 
 

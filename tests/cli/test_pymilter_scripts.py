@@ -176,4 +176,5 @@ def test_without_a_filter_and_without_a_script_there_is_nothing_to_do(
     run: Callable[..., Any], command: str
 ) -> None:
     status, _, errors = run(command)
-    assert (status, errors) == (2, f"demyjpy {command}: expected a FILTER, or --pymilter FILE\n")
+    told = f"demyjpy {command}: expected a FILTER, or --pymilter FILE; see demyjpy {command} --help\n"
+    assert (status, errors) == (2, told)

@@ -137,11 +137,14 @@ def test_old_and_new_filters_are_merged() -> None:
     """The second gets what the first has made of the message."""
 
     class First(Milter.Base):
+        def envrcpt(self, to, *parameters):
+            return Milter.CONTINUE
+
         def eom(self):
             self.chgheader("Subject", 1, "changed")
             return Milter.CONTINUE
 
-    class Second(Milter.Base):
+    class Second(First):
         def header(self, name, value):
             self.found = getattr(self, "found", "") + value
             return Milter.CONTINUE

@@ -3,7 +3,7 @@
 import gc
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -23,6 +23,7 @@ from demyjpy import (
 )
 from demyjpy import pymilter as Milter  # noqa: N812  # as filters spell it
 from demyjpy.pymilter.milter_context import MilterContext
+from demyjpy.testing import Postfix, run, session
 
 GRANTED = frozenset(
     {"add_header", "change_header", "change_body", "add_recipient", "add_recipient_par"}
@@ -70,9 +71,9 @@ def asked(link: MilterContext) -> list[Any]:
 def test_an_edit(link: MilterContext, ask: Callable[[Any], None], edit: Any) -> None:
     """By pymilter's name for it."""
     ask(link)
-    assert link.has_edits
+    assert link.edits
     assert asked(link) == [edit]
-    assert not link.has_edits
+    assert not link.edits
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_what_cannot_be_is_refused_where_it_is_asked_for(
     """With the exceptions that filters catch."""
     with pytest.raises(error, match=words):
         ask(link)
-    assert not link.has_edits
+    assert not link.edits
 
 
 @pytest.mark.parametrize(
@@ -133,7 +134,7 @@ def test_an_edit_at_another_time_or_without_permission(
     link.begin("end_of_message", EMPTY.set("actions", frozenset()))
     with pytest.raises(Milter.DisabledAction, match=flag):
         ask(link)
-    link.end()
+    link.ctx = None
     with pytest.raises(Milter.error, match=what):
         ask(link)
 
@@ -152,24 +153,37 @@ def with_macros(ctx: Any, event: str, **macros: str) -> Any:
 
 
 def test_macros_are_found_as_libmilter_finds_them() -> None:
-    """A long name has braces; those of an event are there until a later message begins."""
+    """A long name has braces."""
     link = MilterContext()
-    recipient = with_macros(with_macros(EMPTY, "mail", i="Q1"), "recipient", rcpt_mailer="local")
-    link.begin("recipient", recipient)
-    assert [link.getsymval(name) for name in ("i", "{i}", "{rcpt_mailer}", "rcpt_mailer", "", "x")] == [
-        *("Q1", "Q1", "local"),
-        *(None, None, None),
-    ]
-    link.end()
+    link.begin(
+        "recipient", with_macros(with_macros(EMPTY, "mail", i="Q1"), "recipient", rcpt_mailer="x")
+    )
+    names = ("i", "{i}", "{rcpt_mailer}", "rcpt_mailer", "", "x")
+    assert [link.getsymval(name) for name in names] == ["Q1", "Q1", "x", None, None, None]
+    link.ctx = None
     assert link.getsymval("i") is None
-    link.begin("end_of_message", with_macros(EMPTY, "end_of_message", i="Q2"))
-    assert (link.getsymval("{rcpt_mailer}"), link.getsymval("i")) == ("local", "Q2")
-    link.end()
-    link.begin("disconnect", EMPTY)
-    assert (link.getsymval("{rcpt_mailer}"), link.getsymval("i")) == ("local", "Q2")
-    link.end()
-    link.begin("mail", EMPTY)
-    assert (link.getsymval("{rcpt_mailer}"), link.getsymval("i")) == (None, None)
+
+
+def test_macros_of_a_message_are_found_until_another_begins() -> None:
+    """Those of its last recipient as long as it lasts, the others after it, too."""
+
+    class Asking(Milter.Base):
+        seen: ClassVar[list[Any]] = []
+
+        def ask(self, *given: Any) -> int:
+            self.seen.append((self.getsymval("i") is None, self.getsymval("{rcpt_mailer}")))
+            return Milter.CONTINUE
+
+        hello = envfrom = envrcpt = eom = close = ask
+
+    letter = session().mail("a@b.example").rcpt("c@d.example").message("Subject: hi\n\n")
+    run(Milter.filter_of(Asking), letter.mail("e@f.example").rset(), mta=Postfix())
+    assert Asking.seen == [
+        *[(True, None)] * 2,
+        *[(True, "smtp"), (False, "smtp")],
+        (True, None),
+        (False, None),
+    ]
 
 
 # ------------------------------------------------------------------------------- and the rest
