@@ -21,7 +21,7 @@ def test_a_callback_that_blocks_the_event_loop_is_named(log: Log) -> None:
         assert peer.begin().message() == (Continue(),)
     message = log.take_one()
     assert "Blocking.envfrom (" in message
-    assert "test_served.py:" in message
+    assert "test_pymilter_served.py:" in message
 
 
 def test_a_callback_that_takes_too_long_has_failed(log: Log) -> None:
