@@ -8,6 +8,7 @@ which tells its user what to do. Nothing is printed here.
 import importlib
 import inspect
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -180,15 +181,23 @@ def _find(text: str, modules: dict[str, ModuleType]) -> _Found:
 
 
 def _run_script(text: str, arguments: Sequence[str]) -> _Found:
-    """The filter of a script of pymilter's: ``pymilter:FILE``, or with ``=NAME`` behind it."""
+    """The filter of a script of pymilter's: ``pymilter:FILE``, ``pymilter:FILE=NAME``.
+
+    Behind it may be the script's arguments, as a shell has them.
+    """
     from demyjpy.cli.pymilter_scripts import Script  # noqa: PLC0415  # others start fast
 
-    source, equals, called = text.removeprefix(OF_PYMILTER).partition("=")
+    spelled = f"{OF_PYMILTER}FILE, with =NAME or ARGUMENTS behind it"
+    try:
+        first, *others = shlex.split(text.removeprefix(OF_PYMILTER)) or [""]
+    except ValueError as error:
+        raise LoadError(f"expected a script as {spelled}, got {text!r}: {error}") from error
+    source, equals, called = first.partition("=")
     if not source or (equals and not _TABLE.fullmatch(called)):
-        raise LoadError(f"expected a script as {OF_PYMILTER}FILE, or with =NAME behind it, got {text!r}")
+        raise LoadError(f"expected a script as {spelled}, got {text!r}")
     _check_readable(source)
     _search_first(Path(source).parent)
-    script = Script(source, arguments)
+    script = Script(source, others or arguments)
     registry = _guarded(source, script.start)
     return _Found(text, called or Path(source).stem, called or None, registry, script)
 

@@ -1,6 +1,7 @@
 """What the arguments in `demyjpy.cli.arguments.LOADING` mean: which filter, under which driver."""
 
 import argparse
+import shlex
 from typing import cast
 
 from demyjpy.cli.errors import InputError
@@ -11,7 +12,7 @@ from demyjpy.drivers.start import Driver
 def wanted_of(arguments: argparse.Namespace) -> Wanted:
     """The filters that were named, or the script of pymilter's with its arguments."""
     if arguments.pymilter is not None:
-        script = f"{OF_PYMILTER}{arguments.pymilter}"
+        script = f"{OF_PYMILTER}{shlex.quote(arguments.pymilter)}"
         return Wanted((script,), arguments.settings, arguments=arguments.filters)
     if not arguments.filters:
         raise InputError(

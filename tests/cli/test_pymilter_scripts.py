@@ -89,7 +89,7 @@ def test_a_script_is_one_filter_among_others(
     """Under a name, if it is given one."""
     name, log = script
     write("other.py", "from demyjpy import define_event_handlers\nhandlers = define_event_handlers()\n")
-    loaded = load_filters(Wanted([f"pymilter:{name}=old", "other.py"], arguments=["one", log]))
+    loaded = load_filters(Wanted([f"pymilter:{name}=old one '{log}'", "other.py"]))
     assert [one.name for one in loaded.on_connect.leaves] == ["old", None]
     assert len(loaded.scripts) == 1
     assert play(loaded.on_connect, LETTER).message.get("X-Stamp") == "one"
@@ -122,7 +122,9 @@ def test_a_script_that_does_not_come_so_far_is_told(
     assert Script("script.py", ()).address == ""
 
 
-@pytest.mark.parametrize("name", ["pymilter:", "pymilter:x.py=a b", "pymilter:no_such_file"])
+@pytest.mark.parametrize(
+    "name", ["pymilter:", "pymilter:x.py=a.b", "pymilter:no_such_file", "pymilter:'x"]
+)
 def test_what_names_no_script(name: str, write: Callable[..., None]) -> None:
     with pytest.raises(LoadError, match=r"expected a script as pymilter:FILE|No such file"):
         load_filters(Wanted([name]))
