@@ -6,7 +6,7 @@ For root on Debian; the first time it installs them, below the directory of the 
 played over a socket as Postfix and as Sendmail would. What must be equal: verdicts, edits in order,
 replies, and each mail. What differs is printed, and the exit status is 1. In our favour is a message
 that this library refuses for the moment, and about which the MTA waits in vain with pymilter.
-``--script FILE`` plays at a script of your own.
+``--script "FILE ARGUMENT ..."`` plays at a script of your own.
 """
 
 # ruff: noqa: T201  (a program that prints)
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     """0 if nothing differs."""
     parser = argparse.ArgumentParser("python -m tests.pymilters", description=__doc__)
     parser.add_argument("filters", nargs="*", metavar="FILTER", help=f"of: {'; '.join(FILTERS)}")
-    parser.add_argument("--script", metavar="FILE", help="a script of yours that uses pymilter")
+    parser.add_argument("--script", metavar="FILE ...", help="a script of yours, with its arguments")
     parser.add_argument("--only", default="", help="sessions with this in their names")
     parser.add_argument("--real", action="store_true", help="only on pymilter")
     parser.add_argument("--unix", action="store_true", help="on Unix sockets")

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -44,10 +45,11 @@ class Filter:
         return directory_of(self.place)
 
 
-def script_of(path: str) -> Filter:
-    """A script of the user's, which gets its address from outside."""
-    command = [str(Path(path).resolve())]
-    return Filter(path, (), lambda where, address: command, has_own_address=True)
+def script_of(command: str) -> Filter:
+    """A script of the user's with its arguments, which gets its address from outside."""
+    path, *arguments = shlex.split(command)
+    script = [str(Path(path).resolve()), *arguments]
+    return Filter(command, (), lambda where, address: script, has_own_address=True)
 
 
 def _write(path: Path, text: str) -> str:

@@ -1,13 +1,13 @@
 """What came of a session, as values to compare: verdicts, edits in order, replies, the mail. Pure."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Final
 
 from attrs import frozen
 
-from demyjpy.actions import Continue
+from demyjpy.actions import Continue, Modification, ReplaceBody
 from demyjpy.testing import Result
 from demyjpy.testing.differences import mail_lines
 
@@ -49,7 +49,7 @@ def outcome_of(result: Result) -> Outcome:
         for heard in played.outcome.heard:
             if heard.event == "options":
                 continue
-            edits += [_plain(repr(edit)) for edit in heard.answer.modifications]
+            edits += [_plain(repr(edit)) for edit in _with_whole_body(heard.answer.modifications)]
             if not isinstance(heard.answer.verdict, Continue):
                 answers.append(f"step {number}, {heard.event}: {_plain(repr(heard.answer.verdict))}")
     mails = "\n".join(line for one in result.messages if one.mail for line in mail_lines(one.mail))
@@ -60,6 +60,18 @@ def outcome_of(result: Result) -> Outcome:
         tuple(_plain(mails).splitlines()),
         tuple(str(failure) for failure in result.failures),
     )
+
+
+def _with_whole_body(edits: Iterable[Modification]) -> Iterator[Modification]:
+    """The edits, with the pieces of a new body as one, behind the others."""
+    pieces: list[bytes] = []
+    for edit in edits:
+        if isinstance(edit, ReplaceBody):
+            pieces.append(edit.data)
+        else:
+            yield edit
+    if pieces:
+        yield ReplaceBody(b"".join(pieces))
 
 
 def _plain(text: str) -> str:
@@ -95,7 +107,7 @@ def _unlike(what: str, real: Sequence[str], ours: Sequence[str]) -> list[str]:
 
 
 def by_kind(edits: Iterable[str]) -> list[str]:
-    """The edits of each kind in order, one kind after another; the pieces of a body are one."""
+    """The edits of each kind in order, one kind after another."""
     return sorted(edits, key=_kind)
 
 

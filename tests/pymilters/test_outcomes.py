@@ -67,6 +67,16 @@ def test_edits_may_come_in_another_order_if_they_are_of_different_kinds():
     assert len(differences(two, evolve(two, edits=two.edits[::-1]))) == 2
 
 
+def test_a_body_may_come_in_other_pieces():
+    """What counts is the new body."""
+    pieces = define_event_handlers(
+        {"end_of_message": lambda event, ctx: replace_body(replace_body(ctx, b"ne"), b"w\r\n")},
+        actions={"change_body"},
+    )
+    whole = Outcome((), ("ReplaceBody(data=b'new\\r\\n')",), (), ())
+    assert outcome(pieces).edits == whole.edits
+
+
 def test_signatures_and_times_are_no_difference():
     """They are another each time."""
     signed = define_event_handlers(
