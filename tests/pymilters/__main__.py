@@ -11,15 +11,12 @@ that this library refuses for the moment, and about which the MTA waits in vain 
 
 # ruff: noqa: T201  (a program that prints)
 import argparse
-import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from demyjpy.testing import Script
-from tests.pymilters import place, play, resolver
+from tests.pymilters import place, play, surroundings
 from tests.pymilters.filters import FILTERS, Filter, script_of
 from tests.pymilters.outcomes import differences, is_in_our_favour
 from tests.pymilters.sessions import SESSIONS
@@ -59,20 +56,6 @@ def _on(one: Filter, sessions: Mapping[str, Script], *, is_ours: bool, unix: boo
         return play.outcomes(address, sessions)
 
 
-@contextmanager
-def log_socket(path: Path = Path("/dev/log")) -> Iterator[None]:
-    """A place for syslog messages, where the machine has none: filters do not start without."""
-    if path.exists():
-        yield
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
-        log.bind(str(path))
-        try:
-            yield
-        finally:
-            path.unlink()
-
-
 def main(arguments: Sequence[str]) -> int:
     """0 if nothing differs."""
     parser = argparse.ArgumentParser("python -m tests.pymilters", description=__doc__)
@@ -88,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     place.install_pymilter()
     sessions = {name: script for name, script in SESSIONS.items() if given.only in name}
     print("| filter | equal | in our favour | with an answer | |", "| --- " * 5 + "|", sep="\n")
-    with resolver.serving(play.RESOLVER), log_socket():
+    with surroundings.serving(play.RESOLVER), surroundings.log_socket():
         chosen = [FILTERS[name] for name in given.filters or FILTERS]
         if given.script:
             chosen = [script_of(given.script)]

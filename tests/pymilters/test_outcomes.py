@@ -1,5 +1,7 @@
 """What `python -m tests.pymilters` compares: equal outcomes are equal, and each other one is seen."""
 
+import socket
+
 import dns.message
 import pytest
 from attrs import evolve
@@ -8,8 +10,8 @@ from demyjpy import add_header, define_event_handlers, discard, reject, replace_
 from demyjpy.testing import Postfix, run
 from tests.pymilters.filters import FILTERS
 from tests.pymilters.outcomes import Outcome, differences, is_in_our_favour, outcome_of
-from tests.pymilters.resolver import answer_to
 from tests.pymilters.sessions import SESSIONS
+from tests.pymilters.surroundings import answer_to, log_socket
 from tests.test_docs import ROOT, table_rows
 
 PLAIN = SESSIONS["a plain mail"]
@@ -107,3 +109,15 @@ def test_the_resolver_knows_its_records_and_no_others(name, kind, answers, rcode
     found = dns.message.from_wire(answer_to(query.to_wire()))
     assert len(found.answer) == answers
     assert found.rcode() == (0 if name == "example.net" else rcode)
+
+
+def test_who_logs_does_not_wait(tmp_path):
+    """A hundred messages are taken, and the place is free again after them, or if nobody reads there."""
+    path = tmp_path / "log"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as dead:
+        dead.bind(str(path))
+    with log_socket(path), log_socket(path), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.settimeout(10)
+        client.connect(str(path))
+        assert [client.send(b"<22>hello") for _ in range(100)] == [9] * 100
+    assert not path.exists()
