@@ -141,7 +141,7 @@ def test_a_script_is_run_again_when_it_is_loaded_again(script: tuple[str, str]) 
     assert play(second.on_connect, LETTER).message.get("X-Stamp") == "two"
     assert Path(log).read_text() == "begun\nbegun\n"
     source.load()
-    first.scripts[0].finish()
+    first.scripts[0]._thread.join(60)
     assert Path(log).read_text() == "begun\nbegun\nbegun\nended\n"
     source.finish()
     assert Path(log).read_text().count("ended") == 3
