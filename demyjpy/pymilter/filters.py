@@ -293,22 +293,19 @@ def _on_error(
     else:
         answer = found
 
-    verdict = answer or act.Continue()
-
     def on_error(error: Exception, event: Any, ctx: Context) -> Context:
         event_name = name_of(event)
         link = ctx["connection"].get(maker.key)
         if link is None:
             cause = error if error.__cause__ is None else error.__cause__
             link = getattr(error, _CALL, getattr(cause, _CALL, None))
+        is_heard = answer is not None and event_name not in quiet and not _is_unanswered(event_name, ctx)
         if link is not None and link.ctx is None:
             ctx = link.edited(remember(ctx, {maker.key: link}))
-            link.is_message_over = ends_message(event_name, verdict)
+            link.is_message_over = ends_message(event_name, answer if is_heard else act.Continue())
             if isinstance(answer, ReplyCode):
                 link.forget_reply()
-        if answer is None or event_name in quiet or _is_unanswered(event_name, ctx):
-            return ctx
-        return send_action(ctx, answer)
+        return send_action(ctx, answer) if is_heard else ctx
 
     return on_error
 

@@ -88,6 +88,19 @@ def test_nobody_hears_of_an_exception_in_a_callback_without_reply() -> None:
         assert run(filter_of(Quiet), ONE.message(f"{field}: 1\n\n")).verdict == Accept()
 
 
+def test_a_message_goes_on_after_an_exception_that_nobody_hears_of() -> None:
+    """So its abort is called if it is given up."""
+
+    class Quiet(Failing):
+        @Milter.noreply
+        def envrcpt(self, to, *parameters):
+            raise ValueError("asked for")
+
+    ours = type("Ours", (Quiet,), {"aborted": []})
+    run(filter_of(ours), session().mail("a@b.example").rcpt("c@d.example").rset(), mta=Postfix())
+    assert ours.aborted == ["abort"]
+
+
 def test_an_instance_in_which_a_callback_still_runs_is_left_to_it() -> None:
     """As when it took too long: what it does is lost, and the connection gets another."""
     ours = type("Ours", (Logging,), {"seen": []})
