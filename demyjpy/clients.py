@@ -5,7 +5,7 @@ Only values and how they are read. Which relays are trusted is for `demyjpy.know
 
 import re
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
 from attrs import frozen
@@ -30,6 +30,16 @@ class Client:
     def __str__(self) -> str:
         where = "" if self.address is None else f"[{self.address}]"
         return " ".join(one for one in (self.name, where) if one)
+
+    def network(self, ipv4: int = 24, ipv6: int = 64) -> str:
+        """The network of its address, as ``"192.0.2.0/24"``: a key under which neighbours are one.
+
+        ``ipv4``, ``ipv6``: bits of it. Empty for this machine, and if it has no IP address.
+        """
+        address = self.address
+        if not isinstance(address, IPv4Address | IPv6Address) or address.is_loopback:
+            return ""
+        return str(ip_network((address, ipv4 if address.version == 4 else ipv6), strict=False))
 
 
 def client_of(event: Connect, macro: Callable[[str], str | None]) -> Client:

@@ -36,6 +36,24 @@ def test_a_client_as_text():
     assert str(Client(None, "localhost")) == "localhost"
 
 
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.77", "192.0.2.0/24"),
+        ("2001:db8::1:2:3:4", "2001:db8::/64"),
+        ("127.0.0.1", ""),
+        ("::1", ""),
+    ],
+)
+def test_the_network_of_a_client(address: str, network: str):
+    """Neighbours are one; this machine, and who has no IP address, has none."""
+    client = Client(ip_address(address))
+    assert client.network() == network
+    assert Client("/run/x").network() == Client().network() == ""
+    if network:
+        assert client.network(32, 128) == f"{address}/{32 if client.address.version == 4 else 128}"
+
+
 AFTER = "\n\tby relay.test (Postfix) with ESMTPS id 4Q1\n\tfor <b@test>; Sat, 21 Nov 2026 10:00:00 +0000"
 
 

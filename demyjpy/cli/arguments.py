@@ -305,4 +305,10 @@ MAX_SESSION: Final = argument(
     help="what is kept of one session; the rest of a longer one is left out, and told "
     "(default: 67108864; each list and object in it counts as 64 bytes more)",
 )
-TRACES: Final = argument("traces", metavar="TRACE", nargs="+", help="a file with sessions", is_file=True)
+TRACES: Final = argument(
+    "traces",
+    metavar="TRACE",
+    nargs="+",
+    help="a file with sessions, or a directory of such files",
+    is_file=True,
+)

@@ -6,8 +6,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from demyjpy.cli.arguments import COUNT, SECONDS, Argument, argument, flag, grouped, value_of
+from demyjpy.cli.arguments import (
+    COUNT,
+    SECONDS,
+    Argument,
+    argument,
+    checked,
+    flag,
+    grouped,
+    value_of,
+)
+from demyjpy.cli.chosen_messages import OUTCOMES, outcomes
 from demyjpy.drivers.privileges import acting_as
+from demyjpy.verdicts import ENDINGS
 
 
 def _limit(
@@ -63,6 +74,13 @@ OBSERVERS: Final = (
                 "all of them at SIGUSR1",
             ),
             argument(
+                "--flight-when",
+                metavar=OUTCOMES,
+                type=checked(outcomes),
+                help=f"write a session there also if a message was {', '.join(ENDINGS)}",
+                needs="--flight",
+            ),
+            argument(
                 "--flight-keep",
                 choices=("envelope", "headers", "all"),
                 help="what is kept of a mail (default: envelope)",
@@ -93,8 +111,15 @@ def observers_of(arguments: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {"see_envelope": arguments.see_envelope}
     if all(value_of(arguments, f"--{name}") in (None, False) for name in LIMITS):
         return found
-    from demyjpy.trace import CapsuleMaker, FlightRecorder, Privacy, Recorder  # noqa: PLC0415  # so
-    from demyjpy.trace.live.explain_line import Explainer  # noqa: PLC0415  # that others start fast
+    # so that others start fast
+    from demyjpy.trace import (  # noqa: PLC0415
+        CapsuleMaker,
+        FlightRecorder,
+        Privacy,
+        Recorder,
+        Triggers,
+    )
+    from demyjpy.trace.live.explain_line import Explainer  # noqa: PLC0415
 
     limits = partial(_limits, arguments)
     with acting_as(arguments.user, arguments.group):
@@ -105,7 +130,13 @@ def observers_of(arguments: argparse.Namespace) -> dict[str, Any]:
             privacy = Privacy(
                 keep=keep, hash_addresses=arguments.flight_hash, salt=secrets.token_bytes(16)
             )
-            found["flight"] = FlightRecorder(arguments.flight, privacy=privacy, **limits("flight"))
+            wanted = outcomes(arguments.flight_when) if arguments.flight_when else frozenset[str]()
+            found["flight"] = FlightRecorder(
+                arguments.flight,
+                triggers=Triggers(outcomes=wanted),
+                privacy=privacy,
+                **limits("flight"),
+            )
         if arguments.capsules is not None:
             found["capsules"] = CapsuleMaker(arguments.capsules, **limits("capsules"))
     if arguments.explain:

@@ -15,6 +15,8 @@ from types import ModuleType
 from typing import Any, Final
 
 from demyjpy.drivers.births import BIRTHS
+from demyjpy.drivers.loading import why
+from demyjpy.drivers.report import log
 from demyjpy.errors import MilterError
 from demyjpy.pymilter.installing import install
 from demyjpy.pymilter.registration import REGISTRATION, Registered
@@ -70,6 +72,8 @@ class Script:
             run_as_main(self._path, self._arguments)
         except BaseException as error:  # noqa: BLE001  # whatever a script raises
             self._error = error
+            if self._found is not None and not isinstance(error, SystemExit):
+                log.warning("%s failed after its runmilter had returned: %s", self._path, why(error))
         finally:
             self._is_there.set()
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from demyjpy.cli.errors import failing_to
+from demyjpy.cli.errors import InputError, failing_to
 from demyjpy.cli.output import complain_of_all
 from demyjpy.trace.display.wording import (
     change_words,
@@ -26,16 +26,30 @@ from demyjpy.trace.format.trace import Trace
 from demyjpy.wire.json_bytes import dump_text
 
 _MOST_KEPT: Final = 1000
+_TRACE_FILES: Final = ("*.jsonl", "*.jsonl.gz", "*.jsonl.zst")
 
 
 def readings(arguments: argparse.Namespace, paths: Iterable[str]) -> list[Reading]:
-    """The files, each to be read once; `InputError` for one that cannot be opened."""
-    found = list(paths)
+    """The files, each to be read once; `InputError` for one that cannot be opened.
+
+    A directory stands for the traces in it, in the order of their names.
+    """
+    found = [file for path in paths for file in _files_of(path)]
     for path in found:
         with failing_to(f"read {path}"):
             if not Path(path).is_fifo():  # who writes into a pipe would see it closed
                 Path(path).open("rb").close()
     return [Reading(path, arguments.max_session or MOST_BYTES) for path in found]
+
+
+def _files_of(path: str) -> list[str]:
+    if not Path(path).is_dir():
+        return [path]
+    with failing_to(f"read {path}"):
+        found = sorted(str(file) for pattern in _TRACE_FILES for file in Path(path).glob(pattern))
+    if not found:
+        raise InputError(f"expected traces ({', '.join(_TRACE_FILES)}) in {path}, found none")
+    return found
 
 
 def report_problems(command: str, found: Iterable[Reading], sessions: Iterable[str] = ()) -> int:

@@ -87,21 +87,49 @@ class Resolver:
         self._resolver.timeout = self._timeout / max(2, len(self._resolver.nameservers))
         self._server = ", ".join(map(str, self._resolver.nameservers))
         self._backend = dns.asyncbackend.get_backend("asyncio")
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         self._guard.close()
 
-    async def find(self, name: str, kind: str) -> tuple[Any, ...]:
-        """The records of a name, in order; none if there is no such name. Errors as of `Guard.ask`."""
-        wanted = _as_name(name)
+    async def find(self, name: str, kind: str, *, spaces: bool = False) -> tuple[Any, ...]:
+        """The records of a name, in order; none if there is no such name. Errors as of `Guard.ask`.
+
+        ``spaces``: a space may stand in it, as a macro of SPF writes one (RFC 7208, section 7.2).
+        """
+        wanted = _as_name(name, '\\@"' if spaces else '\\@" ')
         if wanted is None:
             return ()
         return await self._guard.ask(
             self._server, lambda: self._resolve(wanted, kind), is_alive=self._is_alive
         )
+
+    def find_in_thread(self, name: str, kind: str, seconds: float) -> tuple[Any, ...]:
+        """As `find` with ``spaces``, for a performer that is no ``async def``: its thread waits.
+
+        `UnansweredError` also if there is no answer within so many ``seconds``. The resolver must have
+        been opened, as a resource of a filter is.
+        """
+        if self._loop is None:
+            raise HandlerError(
+                "expected a resolver that is a resource of the filter, got one that nobody has opened: "
+                'declare resources={"dns": lambda settings: Resolver()}'
+            )
+        finding = self.find(name, kind, spaces=True)
+        try:
+            asked = asyncio.run_coroutine_threadsafe(finding, self._loop)
+        except RuntimeError as error:  # the loop has ended, and nobody waits for this performer
+            finding.close()
+            raise UnansweredError(f"nobody can ask any more: {error}") from None
+        try:
+            return asked.result(seconds)
+        except TimeoutError:
+            asked.cancel()
+            raise UnansweredError(f"no answer within {seconds:g} s") from None
 
     async def find_in_zone(self, name: str, zone: str) -> tuple[Any, ...]:
         """The addresses of a name in a zone whose servers have a circuit breaker of their own."""
@@ -150,13 +178,13 @@ def _fault(errors: list[Any], kind: str) -> UnansweredError | RefusedError:
     return UnansweredError(str(error))
 
 
-def _as_name(text: str) -> Any:
+def _as_name(text: str, refused: str) -> Any:
     """A name, from its root; None for what cannot be one. Nothing in it is taken for an escape."""
     if (
         not text
         or len(text) > LONGEST_NAME
         or not text.isprintable()
-        or any(one in '\\@" ' for one in text)
+        or any(one in refused for one in text)
     ):
         return None
     try:
@@ -185,7 +213,7 @@ class Dns(Question, pure=True, remember_for=30):
     async def perform(self, resources: Mapping[str, Any]) -> tuple[Any, ...]:
         """Ask for them."""
         name = _pointer(self.name) if self.kind == "PTR" else self.name
-        return await _resolver(resources, self.using).find(name, self.kind)
+        return await resolver_of(resources, self.using).find(name, self.kind)
 
 
 @frozen
@@ -202,7 +230,7 @@ class VerifiedNames(Question, pure=True, remember_for=30):
 
     async def perform(self, resources: Mapping[str, Any]) -> tuple[str, ...]:
         """Ask for its names, then for the addresses of each, at once."""
-        resolver = _resolver(resources, self.using)
+        resolver = resolver_of(resources, self.using)
         client = ip_address(self.client)
         names = (await resolver.find(_pointer(self.client), "PTR"))[:MOST_NAMES]
         kind = "A" if client.version == 4 else "AAAA"
@@ -234,7 +262,7 @@ class Dnsbl(Question, pure=True, remember_for=60):
 
     async def perform(self, resources: Mapping[str, Any]) -> tuple[str, ...]:
         """Ask the list."""
-        resolver = _resolver(resources, self.using)
+        resolver = resolver_of(resources, self.using)
         codes = await resolver.find_in_zone(dnsbl_name(self.what, self.zone), self.zone)
         for code in map(ip_address, codes):
             if code not in _LISTED or code in _CANNOT_SAY:
@@ -266,5 +294,6 @@ def _pointer(text: str) -> str:
         return text
 
 
-def _resolver(resources: Mapping[str, Any], name: str) -> Resolver:
+def resolver_of(resources: Mapping[str, Any], name: str) -> Resolver:
+    """The resource of this name, or the default."""
     return client_of(resources, name, Resolver, Resolver)

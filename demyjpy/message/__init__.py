@@ -25,7 +25,7 @@ from demyjpy.message.difference import (
 )
 from demyjpy.message.draft import Draft, apply_edits, shown_body
 from demyjpy.message.fields import Field, Place
-from demyjpy.message.mime import Part, Protection
+from demyjpy.message.mime import FileNames, Part, Protection
 from demyjpy.message.value import Message, draft_of
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "DropField",
     "Edit",
     "Field",
+    "FileNames",
     "Hold",
     "Kept",
     "MailAddress",

@@ -1,4 +1,4 @@
-"""The header field Authentication-Results, read as its writers write it (RFC 8601).
+"""The header field Authentication-Results, read as its writers write it, and written (RFC 8601).
 
 Some large senders leave the name of the server out or repeat a method. Nothing here raises, and what
 cannot be read is left out.
@@ -13,6 +13,10 @@ from demyjpy.message.comments import without_comments
 from demyjpy.message.mime.parameters import split_pieces, unquote
 from demyjpy.message.text import cleaned
 
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9._@+-]")
+_LONGEST: Final = 253
+"""Characters of a name or a value that is written: as many as a domain may have."""
+
 _WORD: Final = re.compile(r'(?>[^\s"]+|"(?>[^"\\]+|\\.?)*+"?)++')
 
 
@@ -21,17 +25,28 @@ class AuthenticationResult:
     """What one method found.
 
     ``method``: like ``"spf"``; ``result``: like ``"pass"``, both in lower case. ``properties`` are pairs
-    like ``("smtp.mailfrom", "example.org")``.
+    like ``("smtp.mailfrom", "example.org")``. ``comment`` is for people: it is written, and not read.
     """
 
     method: str
     result: str
     reason: str | None = None
     properties: tuple[tuple[str, str], ...] = ()
+    comment: str | None = None
 
     def get(self, name: str) -> str | None:
         """The first property of a name, or None."""
         return next((value for key, value in self.properties if key == name.lower()), None)
+
+    def text(self) -> str:
+        """As it stands in the field; see `AuthenticationResults.text`."""
+        words = [f"{_written(self.method)}={_written(self.result)}"]
+        if self.comment:
+            words.append(f"({_written(self.comment, '=')})")
+        if self.reason:
+            words.append(f"reason={_written(self.reason)}")
+        words += (f"{_written(name)}={_written(value)}" for name, value in self.properties if value)
+        return " ".join(words)
 
 
 @frozen
@@ -45,6 +60,16 @@ class AuthenticationResults:
         """The first result of a method, or None."""
         return next((one.result for one in self.results if one.method == method.lower()), None)
 
+    def text(self) -> str:
+        """The value of a field that says so, a line for each result.
+
+        What is written may be of a mail: of each name and value 253 characters count, and a character
+        that is no letter, digit or one of ``._@+-`` becomes ``_``. So nobody writes results but you.
+        Properties without a value are left out.
+        """
+        results = [one.text() for one in self.results] or ["none"]
+        return ";\n\t".join([_written(self.server), *results])
+
 
 def parse_authentication_results(value: str) -> AuthenticationResults:
     """What the value of a field Authentication-Results says."""
@@ -52,6 +77,11 @@ def parse_authentication_results(value: str) -> AuthenticationResults:
     server = "" if any(text for _, text in pieces[0]) or not pieces[0] else unquote(pieces[0][0][0])
     results = (_result(pairs) for pairs in pieces if pairs and pairs[0][1])
     return AuthenticationResults(server.lower(), tuple(results))
+
+
+def _written(text: str, others: str = "") -> str:
+    """A text without what could end it; ``others`` may stand in it, too."""
+    return "".join(one if one in others else _UNSAFE.sub("_", one) for one in text[:_LONGEST])
 
 
 def _pairs(piece: str) -> list[tuple[str, str]]:

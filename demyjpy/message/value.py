@@ -40,6 +40,7 @@ from demyjpy.texts import bare_address
 from demyjpy.wire.fields import Parameters
 
 _T = TypeVar("_T")
+_LONGEST_DOMAIN: Final = 253
 _ADDRESS_FIELDS: Final = frozenset(
     prefix + name
     for prefix in ("", "resent-")
@@ -226,6 +227,17 @@ class Message:
         """The addresses in all fields of a name, from the top."""
         return tuple(one for value in self.get_all(name) for one in addresses_in(value))
 
+    @property
+    def author_domain(self) -> str:
+        """The domain of the author, as in DNS: of all addresses in From, if they have only one.
+
+        It is empty if they have none, or several, and if it is no domain that can be in DNS, as one of
+        more than 253 characters. DKIM and DMARC go by it.
+        """
+        domains = {one.domain for one in self.addresses("From")}
+        found = domains.pop() if len(domains) == 1 else ""
+        return found if len(found) <= _LONGEST_DOMAIN else ""
+
     def authentication_results(self) -> tuple[AuthenticationResults, ...]:
         """What the fields Authentication-Results say, from the top (RFC 8601).
 
@@ -245,6 +257,15 @@ class Message:
         first part have ``"PartsNotSeen"``.
         """
         return mime.scan(self.fields, self.content, most, depth, unpacked)
+
+    def file_names(self) -> mime.FileNames:
+        """The names of all files in the message, also in zip files, and in zip files in these.
+
+        It looks at 5,000 names, four zip files in each other, and 50 MB that are unpacked; ``unseen``
+        of the result says if there may be more. It may take some tenths of a second: give a handler
+        that uses it ``blocking=True``.
+        """
+        return mime.file_names(self.parts())
 
     @property
     def protection(self) -> frozenset[mime.Protection]:
@@ -287,14 +308,18 @@ class Message:
         html: str | None = None,
         *,
         despite: mime.Protection | Iterable[mime.Protection] = (),
+        once: bool = False,
     ) -> Self:
         """With a text at the end of the text that people read, in plain text and in HTML.
 
         ``html`` is made of ``text`` if it is not given. A message that is signed or encrypted stays
-        as it is, except if ``despite`` names all of its `protection`.
+        as it is, except if ``despite`` names all of its `protection`. With ``once`` so does one that
+        has the text already, also if it is quoted there, as in an answer.
         """
         parts = self.parts()
         if mime.protection_of(self.fields, parts) - mime.kinds_of_protection(despite):
+            return self
+        if once and mime.has_text(parts, text, html):
             return self
         return self._with_mime(mime.append_text(self._mime, parts, text, html))
 

@@ -37,6 +37,13 @@ def decoded(data: bytes, strategy: str) -> str | bytes:
         return data
 
 
+def all_decoded(given: Iterable[bytes], strategy: str) -> list[Any]:
+    """All of them as text, or all of them as bytes: see `decoded`."""
+    data = list(given)
+    found = [decoded(one, strategy) for one in data]
+    return found if all(isinstance(one, str) for one in found) else data
+
+
 def strategy_of(method: Any) -> str:
     """How a callback wants text that is no UTF-8."""
     return str(getattr(method, "milter_decode", "surrogateescape"))
@@ -69,7 +76,7 @@ class Base:
 
     def envfrom_bytes(self, *b: bytes) -> Any:
         """``envfrom`` with bytes, which it decodes."""
-        return self.envfrom(*_all_decoded(b, strategy_of(self.envfrom)))
+        return self.envfrom(*all_decoded(b, strategy_of(self.envfrom)))
 
     @nocallback
     def envfrom(self, f: str, *s: str) -> int:
@@ -78,7 +85,7 @@ class Base:
 
     def envrcpt_bytes(self, *b: bytes) -> Any:
         """``envrcpt`` with bytes, which it decodes."""
-        return self.envrcpt(*_all_decoded(b, strategy_of(self.envrcpt)))
+        return self.envrcpt(*all_decoded(b, strategy_of(self.envrcpt)))
 
     @nocallback
     def envrcpt(self, to: str, *str: str) -> int:  # noqa: A002  # pymilter's name
@@ -188,12 +195,6 @@ class Base:
     def progress(self) -> None:
         """Tell the MTA that it is still at work, which happens in any case."""
         self._ctx.progress()
-
-
-def _all_decoded(given: Iterable[bytes], strategy: str) -> list[Any]:
-    """All of them as text, or all of them as bytes."""
-    found = [decoded(one, strategy) for one in given]
-    return found if all(isinstance(one, str) for one in found) else list(given)
 
 
 class Milter(Base):

@@ -1,4 +1,4 @@
-"""The decorators of pymilter: what a filter says beside its callbacks of what it wants of the MTA.
+"""The decorators of pymilter: what a filter asks of the MTA besides its callbacks.
 
 They mark functions and classes with attributes, some of which pymilter's documentation names, and
 change nothing else. What follows from the marks is known in `demyjpy.pymilter.filters`.

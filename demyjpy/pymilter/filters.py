@@ -24,7 +24,7 @@ from demyjpy.engine.negotiation import action_names, offered_flags
 from demyjpy.errors import HandlerError, describe
 from demyjpy.handlers import default_event_handler, define_event_handlers
 from demyjpy.policies import with_policy
-from demyjpy.pymilter.base import Base, decoded, strategy_of
+from demyjpy.pymilter.base import Base, all_decoded, decoded, strategy_of
 from demyjpy.pymilter.constants import (
     ACCEPT,
     ALL_OPTS,
@@ -181,9 +181,8 @@ def _handler(maker: _Maker, callback: str) -> Callable[[Any, Context], Context]:
     @wraps(getattr(maker.klass, callback))  # whose name logs say
     def handle(event: Any, ctx: Context) -> Context:
         link: MilterContext | None = ctx["connection"].get(key)
-        if (
-            link is None or link.ctx is not None
-        ):  # one in which a late callback still runs is left to that
+        # if its callback still runs, it is late: the instance is left to that
+        if link is None or link.ctx is not None:
             if event_name == "disconnect" and maker.has_events and not ctx["events"]:
                 return ctx  # nothing was negotiated, as with a probe: nobody has begun
             link, ctx = maker.new(ctx)
@@ -234,14 +233,7 @@ def _method_of(maker: _Maker, callback: str) -> tuple[str, Arguments]:
         return method, texts
     if callback == "header":
         return method, lambda event: (event.name, decoded(encode_text(texts(event)[1]), strategy))
-    return method, lambda event: _all_as(texts(event), strategy)
-
-
-def _all_as(texts: tuple[str, ...], strategy: str) -> tuple[Any, ...]:
-    """All as text, or all as bytes."""
-    given = [encode_text(one) for one in texts]
-    found = [decoded(one, strategy) for one in given]
-    return tuple(found if all(isinstance(one, str) for one in found) else given)
+    return method, lambda event: tuple(all_decoded(map(encode_text, texts(event)), strategy))
 
 
 def _texts_of(callback: str, *, is_raw: bool) -> Arguments:
@@ -302,22 +294,19 @@ def _on_error(maker: _Maker, name: str, policy: int) -> Callable[[Exception, Any
     else:
         answer = found
 
-    verdict = answer or act.Continue()
-
     def on_error(error: Exception, event: Any, ctx: Context) -> Context:
         event_name = name_of(event)
         link = ctx["connection"].get(maker.key)
         if link is None:
             cause = error if error.__cause__ is None else error.__cause__
             link = getattr(error, _CALL, getattr(cause, _CALL, None))
+        is_heard = answer is not None and not _is_unanswered(event_name, ctx)
         if link is not None and link.ctx is None:
             ctx = link.edited(remember(ctx, {maker.key: link}))
-            link.is_message_over = ends_message(event_name, verdict)
+            link.is_message_over = ends_message(event_name, answer if is_heard else act.Continue())
             if isinstance(answer, ReplyCode):
                 link.forget_reply()
-        if answer is None or _is_unanswered(event_name, ctx):
-            return ctx
-        return send_action(ctx, answer)
+        return send_action(ctx, answer) if is_heard else ctx
 
     return on_error
 

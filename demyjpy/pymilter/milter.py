@@ -102,7 +102,8 @@ def main() -> None:
     """Serve until told to stop."""
     if not _SAID.name:
         raise error("cannot run: expected register(name) before main()")
-    REGISTRATION.run(_SAID.name, _SAID.address, _class_of(_SAID.callbacks))
+    callbacks, _SAID.callbacks = _SAID.callbacks, {}  # a script that is run again sets its own
+    REGISTRATION.run(_SAID.name, _SAID.address, _class_of(callbacks))
 
 
 def _class_of(callbacks: dict[str, Callable[..., Any]]) -> type[Base]:

@@ -1,8 +1,7 @@
 """What a script says before it serves: flags, policy, address, callbacks; and ``runmilter``.
 
-pymilter's functions say it to the process, so there is one `Registration` for each of the two modules
-that a script may say it to. Who takes the filter over is told with `Registration.taking`; else it is
-served here.
+pymilter's functions say it to the process, so there is one `Registration` in it. Whoever wants to take
+the filter over says so with `Registration.taking`; else it is served here.
 """
 
 import os

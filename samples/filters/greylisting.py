@@ -7,7 +7,6 @@ only a hash: so a key is short whatever a client sends, and nobody reads there w
 import re
 from collections.abc import Mapping
 from hashlib import sha256
-from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any, Final
 
 from attrs import asdict, frozen
@@ -84,14 +83,6 @@ async def in_redis(question: FirstTry, resources: Mapping[str, Any]) -> int:
     return int(await RedisWrite(command, using="store").perform(resources))
 
 
-def network(client: Client | None) -> str:
-    """A large sender tries again from another machine of its network; ``""`` for this machine."""
-    address = client and client.address
-    if not isinstance(address, IPv4Address | IPv6Address) or address.is_loopback:
-        return ""
-    return str(ip_network((address, 24 if address.version == 4 else 64), strict=False))
-
-
 def keys_of(client: Client) -> dict[str, Any]:
     """Under what a client may stand in the table; a name that is not verified is anybody's."""
     return {"address": client.address, "name": client.name if client.is_verified else None}
@@ -142,7 +133,9 @@ def make(
         return ctx.set("is_known", any(row is not None for row in rows))
 
     def first_try(event: Recipient, ctx: Context) -> dict[str, FirstTry]:
-        known, place = facts(ctx), network(facts(ctx).client)
+        """A large sender tries again from another machine of its network."""
+        known = facts(ctx)
+        place = known.client.network() if known.client else ""
         if ctx["is_known"] or known.origin in ("submission", "local") or not place:
             return {}
         triplet = f"{place} <{known.sender}> <{event.address}>".lower()

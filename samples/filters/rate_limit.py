@@ -3,11 +3,9 @@
 Who has logged in is counted as this user only: nobody uses up the mails of others by their address.
 """
 
-from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Literal
 
 from demyjpy import (
-    Client,
     Context,
     Mail,
     Recipient,
@@ -21,14 +19,6 @@ from demyjpy import (
     with_policy,
 )
 from demyjpy.lookups.redis import Redis, RedisCount
-
-
-def place(client: Client | None) -> str:
-    """The address of a client, for IPv6 its network; ``""`` for this machine."""
-    address = client and client.address
-    if not isinstance(address, IPv4Address | IPv6Address) or address.is_loopback:
-        return ""
-    return str(ip_network((address, 32 if address.version == 4 else 64), strict=False))
 
 
 def make(
@@ -57,7 +47,8 @@ def make(
 
     def counts(event: Mail | Recipient, ctx: Context) -> dict[str, RedisCount]:
         """It counts also what is refused later."""
-        known, where = facts(ctx), place(facts(ctx).client)
+        known, client = facts(ctx), facts(ctx).client
+        where = client.network(32, 64) if client else ""  # of IPv6 a network is one client
         user, sender = (known.user or "").lower(), (known.sender or "").lower()
         who = {"user": user}
         if not user:  # a sender is what a client says, so he counts by client

@@ -130,6 +130,17 @@ def test_what_names_no_script(name: str, write: Callable[..., None]) -> None:
         load_filters(Wanted([name]))
 
 
+@pytest.mark.parametrize(("end", "said"), [("1 / 0", 1), ("sys.exit(1)", 0)])
+def test_a_script_that_fails_at_its_end_is_in_the_log(
+    write: Callable[..., None], caplog: pytest.LogCaptureFixture, end: str, said: int
+) -> None:
+    """Its filter was served: it does not matter any more."""
+    write("script.py", f"import Milter, sys\nMilter.runmilter('x', 'inet:1@localhost')\n{end}\n")
+    load_filters(Wanted(["pymilter:script.py"])).scripts[0].finish()
+    told = "script.py failed after its runmilter had returned: ZeroDivisionError: division by zero"
+    assert [one.getMessage() for one in caplog.records] == [told] * said
+
+
 def test_a_script_is_run_again_when_it_is_loaded_again(script: tuple[str, str]) -> None:
     """The one before stands still, for its last sessions; the one before that goes on."""
     name, log = script
@@ -141,7 +152,7 @@ def test_a_script_is_run_again_when_it_is_loaded_again(script: tuple[str, str]) 
     assert play(second.on_connect, LETTER).message.get("X-Stamp") == "two"
     assert Path(log).read_text() == "begun\nbegun\n"
     source.load()
-    first.scripts[0].finish()
+    first.scripts[0]._thread.join(60)
     assert Path(log).read_text() == "begun\nbegun\nbegun\nended\n"
     source.finish()
     assert Path(log).read_text().count("ended") == 3

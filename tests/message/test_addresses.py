@@ -149,3 +149,21 @@ def test_many_addresses_are_folded():
     value = Message().set_decoded("To", text).get("To")
     assert value.replace("\n", "") == text
     assert max(map(len, value.split("\n"))) <= 76
+
+
+@pytest.mark.parametrize(
+    ("header", "domain"),
+    [
+        ("From: Ann <ann@EXAMPLE.org>", "example.org"),
+        ("From: ann@b\u00fccher.example, bob@xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("From: ann@example.org\r\nFrom: eve@example.net", ""),
+        ("From: ann@example.org, eve@example.net", ""),
+        ("From: ann", ""),
+        ("From: ann@example.org, ann", ""),
+        (f"From: ann@{'a' * 254}", ""),
+        ("Subject: x", ""),
+    ],
+)
+def test_the_domain_of_the_author(header: str, domain: str):
+    """It is one only if all addresses have it."""
+    assert Message.parse(f"{header}\r\n\r\n".encode()).author_domain == domain

@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demyjpy.message import Message, parse_authentication_results
+from demyjpy.message import (
+    AuthenticationResult,
+    AuthenticationResults,
+    Message,
+    parse_authentication_results,
+)
 
 OWN = (
     "mx.example; spf=pass (client (1) is ok) smtp.mailfrom=a.example; "
@@ -76,3 +81,41 @@ def test_a_long_field_takes_no_longer_for_each_word():
     """Each of these takes seconds if time is quadratic."""
     for piece in ("(", '"', ";", "a=b ", "a", " ", "\\", "=", "(a)", 'a="'):
         parse_authentication_results(piece * 20_000)
+
+
+def test_a_field_is_written():
+    """A line for each result; properties without a value are left out, comments are not read again."""
+    results = (
+        AuthenticationResult("spf", "pass", properties=(("smtp.mailfrom", "a@b.example"), ("x.y", ""))),
+        AuthenticationResult("dmarc", "fail", "109", (("header.from", "b.example"),), "p=reject"),
+    )
+    value = AuthenticationResults("mx.example", results).text()
+    assert value == (
+        "mx.example;\n\tspf=pass smtp.mailfrom=a@b.example;"
+        "\n\tdmarc=fail (p=reject) reason=109 header.from=b.example"
+    )
+    spf, dmarc = parse_authentication_results(value).results
+    assert (spf.properties, dmarc.reason) == ((("smtp.mailfrom", "a@b.example"),), "109")
+    assert AuthenticationResults("mx.example").text() == "mx.example;\n\tnone"
+
+
+@given(st.lists(st.text('ab=;"\\() /.,:\n\r\t\0<>@-\udcfcß'), min_size=6, max_size=6))
+def test_nothing_that_is_written_can_say_more(texts):
+    """Whatever a mail has in its names: one server, one method, one result, and a legal field."""
+    server, method, result, comment, reason, value = texts
+    one = AuthenticationResult(
+        f"m{method}", f"r{result}", reason, (("header.d", value), (f"x.{value}", "y")), comment
+    )
+    text = AuthenticationResults(f"s{server}", (one,)).text()
+    message = Message.parse(b"\r\nhello\r\n").prepend("Authentication-Results", text)
+    (found,) = message.authentication_results()
+    assert found.server.startswith("s")
+    ((method, result),) = [(one.method, one.result) for one in found.results]
+    assert (method[0], result[0]) == ("m", "r")
+    assert text.count(";") == 1
+
+
+def test_what_is_written_is_short():
+    """Of a name or value 253 characters."""
+    one = AuthenticationResult("a" * 999, "b" * 999, properties=(("c" * 999, "d" * 999),))
+    assert len(one.text()) == 4 * 253 + 3

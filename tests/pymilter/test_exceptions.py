@@ -90,6 +90,19 @@ def test_an_exception_in_a_callback_without_reply_refuses_at_the_next_answer() -
         assert found.verdict == ReplyCode(451, "4.3.0", text)
 
 
+def test_a_message_goes_on_after_an_exception_that_nobody_hears_of() -> None:
+    """So its abort is called if it is given up."""
+
+    class Quiet(Failing):
+        @Milter.noreply
+        def envrcpt(self, to, *parameters):
+            raise ValueError("asked for")
+
+    ours = type("Ours", (Quiet,), {"aborted": []})
+    run(filter_of(ours), session().mail("a@b.example").rcpt("c@d.example").rset(), mta=Postfix())
+    assert ours.aborted == ["abort"]
+
+
 def test_an_instance_in_which_a_callback_still_runs_is_left_to_it() -> None:
     """As when it took too long: what it does is lost, and the connection gets another."""
     ours = type("Ours", (Logging,), {"seen": []})

@@ -1,8 +1,12 @@
 """A key pair that signs and verifies mails in tests, and nothing else; short, so that it is fast."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dkim
+
+from demyjpy.lookups.dkim import DkimKeys
 
 PRIVATE = """\
 -----BEGIN RSA PRIVATE KEY-----
@@ -35,6 +39,14 @@ def sign(content: bytes, domain: bytes = b"example.org", **how: Any) -> bytes:
     how.setdefault("canonicalize", (b"relaxed", b"relaxed"))
     line: bytes = signer.sign(b"s1", domain, PRIVATE.encode(), **how)
     return line + content
+
+
+def good_keys(*domains: str) -> DkimKeys:
+    """The key as that of these domains, opened."""
+    with TemporaryDirectory() as place:
+        path = Path(place, "key")
+        path.write_text(PRIVATE, encoding="ascii")
+        return DkimKeys(dict.fromkeys(domains, path)).__enter__()
 
 
 def is_good(content: bytes, at: str = "s1._domainkey.example.org.") -> bool:

@@ -2,7 +2,6 @@
 
 import sys
 import tomllib
-import warnings
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
 from typing import Any
@@ -22,10 +21,7 @@ def sample(name: str) -> ModuleType:
     assert spec.loader is not None
     module = module_from_spec(spec)
     sys.modules[name] = module
-    with warnings.catch_warnings():
-        # pyspf has escapes in texts that newer Pythons warn of when they compile it
-        warnings.filterwarnings("ignore", "invalid escape sequence")
-        spec.loader.exec_module(module)
+    spec.loader.exec_module(module)
     return module
 
 

@@ -115,8 +115,9 @@ def _check_step(arguments: argparse.Namespace) -> None:
 def replay(arguments: argparse.Namespace) -> int:
     """``demyjpy replay``: see the exit statuses in its help."""
     _check_step(arguments)
-    traces, old, new = wanted_filters(arguments)
-    found = readings(arguments, traces)
+    named, old, new = wanted_filters(arguments)
+    found = readings(arguments, named)
+    traces = [one.path for one in found]
     if arguments.html is not None:
         try_page(arguments.html, traces)
     with redirect_stdout(sys.stderr):  # whatever a filter prints is not the report

@@ -59,7 +59,7 @@ def trace(arguments: argparse.Namespace) -> int:
         deque(sessions(), maxlen=0)
     else:
         with failing_to(f"write {arguments.to}", failures=(OSError, TraceError)):
-            if is_any_of(Path(arguments.to), arguments.traces):
+            if is_any_of(Path(arguments.to), (one.path for one in found)):
                 raise InputError(f"expected a new file for --to, got the trace {arguments.to} itself")
             write(arguments.to, sessions(), "demyjpy trace")
     report_problems("trace", found, [*told, *cut])

@@ -1,6 +1,7 @@
 """A text at the end of the text that people read, in each form in which the message has it."""
 
-from html import escape
+import re
+from html import escape, unescape
 from typing import Final
 
 from demyjpy.message.fields import Fields
@@ -17,6 +18,8 @@ from demyjpy.message.mime.written import (
 
 _READABLE: Final = frozenset({"7bit", "8bit", "binary", "quoted-printable", "base64"})
 _TEXTS: Final = frozenset({"text/plain", "text/html"})
+_TAG: Final = re.compile(r"<[^<>]*>")
+_SPACE: Final = re.compile(r"[>\s]+")
 
 
 def append_text(entity: Entity, parts: tuple[Part, ...], text: str, html: str | None) -> Entity:
@@ -39,6 +42,26 @@ def append_text(entity: Entity, parts: tuple[Part, ...], text: str, html: str | 
             fields, raw = _longer_text(part, fields, plain)
         entity = put(entity, part, fields, raw)
     return entity
+
+
+def has_text(parts: tuple[Part, ...], text: str, html: str | None) -> bool:
+    """Whether a text stands in one of these parts already, as plain text or HTML, also quoted.
+
+    Line breaks, marks of quoting and tags do not count. A text without words stands nowhere.
+    """
+    marks = {
+        "text/plain": _words(text, "text/plain"),
+        "text/html": _words(
+            text if html is None else html, "text/plain" if html is None else "text/html"
+        ),
+    }
+    return any(mark in _words(part.text, part.type) for part in parts if (mark := marks.get(part.type)))
+
+
+def _words(text: str, kind: str) -> str:
+    if kind == "text/html":
+        text = unescape(_TAG.sub(" ", text))
+    return _SPACE.sub(" ", text).strip()
 
 
 def _texts(part: Part, children: dict[tuple[int, ...], list[Part]]) -> list[Part]:

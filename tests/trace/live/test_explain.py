@@ -368,7 +368,7 @@ def test_the_command_explains(run: Run, tmp_path: Path) -> None:
     assert (status, output.count("Message ")) == (0, 1)
     assert run("explain", path, "--queue-id", "none")[::2] == (
         1,
-        "demyjpy explain: expected a message with queue id none, got none\n",
+        "demyjpy explain: expected a message with queue id none, got none among 2 recorded messages\n",
     )
     (tmp_path / "empty").touch()
     status, _, errors = run("explain", tmp_path / "empty")

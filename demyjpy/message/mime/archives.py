@@ -1,0 +1,99 @@
+"""The names of the files in a message: of its parts, and of what is in zip files, also in each other.
+
+All work is bounded, however a zip file was made: names, levels and bytes that are unpacked. What was
+not looked into is said, because a filter that looks for something must not let that pass.
+"""
+
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Final
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo, is_zipfile
+
+from attrs import frozen
+
+from demyjpy.message.mime.part import Part
+
+MOST_MEMBERS: Final = 5_000
+"""Names in the zip files of a message that are looked at."""
+
+UNPACKED: Final = 50_000_000
+"""Bytes of zip files in zip files that are unpacked for a message."""
+
+DEEPEST: Final = 4
+"""Zip files in each other that are looked into."""
+
+_MEMBER: Final = b"PK\1\2"
+"""Each member has it in the directory of a zip file (APPNOTE.TXT, section 4.3.12)."""
+
+_ENCRYPTED: Final = 1
+
+
+@frozen
+class FileNames:
+    """The names of the files in a message, as the sender wrote them: never use one as a path.
+
+    ``names`` are in order, those in a zip file after its own. ``unseen`` says why there may be others
+    that were not looked at, as ``"a broken zip file"``; None if all were. ``has_encrypted``: there is a
+    zip file with encrypted files. Their names are known, but not what is in them.
+    """
+
+    names: tuple[str, ...] = ()
+    unseen: str | None = None
+    has_encrypted: bool = False
+
+
+class _UnseenError(Exception):
+    """Why something cannot be looked into."""
+
+
+def file_names(parts: tuple[Part, ...]) -> FileNames:
+    """The names of the files in these parts. Nothing is raised because of a mail."""
+    look = _Look()
+    names: list[str] = []
+    try:
+        for name in look.names(parts):
+            names.append(name)  # noqa: PERF402  # what was found before an error counts
+    except _UnseenError as error:
+        return FileNames(tuple(names), str(error), look.has_encrypted)
+    except Exception:  # noqa: BLE001  # zipfile raises ten kinds of errors for a broken file
+        return FileNames(tuple(names), "a broken zip file", look.has_encrypted)
+    return FileNames(tuple(names), None, look.has_encrypted)
+
+
+class _Look:
+    """One look into a message, and how much of it may still be looked at."""
+
+    def __init__(self) -> None:
+        self.has_encrypted = False
+        self._members, self._bytes = MOST_MEMBERS, UNPACKED
+
+    def names(self, parts: tuple[Part, ...]) -> Iterator[str]:
+        for part in parts:
+            if not part.is_container:
+                yield from filter(None, dict.fromkeys((part.file_name, part.parameter("name"))))
+                yield from self._names_in(part.content, DEEPEST)
+        if "PartsNotSeen" in parts[0].defects:
+            raise _UnseenError("too many parts")
+
+    def _names_in(self, data: bytes, depth: int) -> Iterator[str]:
+        """Of a zip file, and of those in it; whatever its own name is."""
+        if not is_zipfile(BytesIO(data)):
+            if data.startswith(b"PK\3\4"):
+                raise _UnseenError("a broken zip file")
+            return
+        self._members -= data.count(_MEMBER)  # `ZipFile` would read them all first
+        if depth == 0 or self._members < 0:
+            raise _UnseenError("too much in a zip file")
+        with ZipFile(BytesIO(data)) as archive:
+            for one in archive.infolist():
+                yield one.filename
+                if one.flag_bits & _ENCRYPTED:
+                    self.has_encrypted = True
+                elif one.filename.rstrip(" .").lower().endswith(".zip"):
+                    yield from self._names_in(self._unpacked(archive, one), depth - 1)
+
+    def _unpacked(self, archive: ZipFile, one: ZipInfo) -> bytes:
+        self._bytes -= one.file_size  # `read` gives no more, whatever is packed
+        if self._bytes < 0 or one.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+            raise _UnseenError("too much in a zip file")
+        return archive.read(one)
