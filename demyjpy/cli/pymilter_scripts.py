@@ -18,6 +18,7 @@ from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.loading import why
 from demyjpy.drivers.report import log
 from demyjpy.errors import MilterError
+from demyjpy.pymilter.base import Milter
 from demyjpy.pymilter.installing import install
 from demyjpy.pymilter.registration import REGISTRATION, Registered
 from demyjpy.registry import Registry
@@ -47,7 +48,7 @@ class Script:
 
     def start(self) -> Registry:
         """Run it up to ``runmilter``; the filter, what the script has raised, or `ScriptError`."""
-        install()
+        vars(install())["factory"] = Milter  # a script before it may have set another
         with _signals_left_alone(self._thread), REGISTRATION.taking(self._take):
             BIRTHS.start(self._thread)
             self._is_there.wait()
