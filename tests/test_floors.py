@@ -31,7 +31,7 @@ FLOORS = (
     ("trace",),
     ("metrics", "testing"),
     ("starting", ""),
-    ("lookups",),
+    ("lookups", "pymilter"),
     ("cli", "__main__"),
 )
 """The floors, from the lowest up. The package itself is the empty name.

@@ -200,14 +200,25 @@ LOADING: Final = (
     argument(
         "filters",
         metavar="FILTER",
-        nargs="+",
+        nargs="*",
         help=f"{FILTER_NAME}; NAME is handlers if not given: a registry, a map of event names to "
         "handlers, a function of settings (-> Registry), or a function ctx -> ctx; several are merged "
-        "in this order, and =TABLE also names a filter",
+        "in this order, and =TABLE also names a filter; pymilter:FILE is a script of pymilter's. With "
+        "--pymilter these are the arguments of the script: --pymilter FILE -- ARGUMENT ...",
+        is_file=True,
+    ),
+    argument(
+        "--pymilter",
+        metavar="FILE",
+        help="a script of pymilter's: it is run up to Milter.runmilter, and its filter is taken over",
         is_file=True,
     ),
     SETTINGS,
-    choice("--driver", DRIVERS, "asyncio", "how connections are served"),
+    argument(
+        "--driver",
+        choices=DRIVERS,
+        help="how connections are served (default: asyncio, with --pymilter threads)",
+    ),
     limit("--load-timeout", "SECONDS", SECONDS, 30.0, "time for loading the filter, each time"),
 )
 """Which filter, and how it is loaded."""

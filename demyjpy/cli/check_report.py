@@ -26,7 +26,8 @@ from demyjpy.cli.check_questions import (
     question_rows,
 )
 from demyjpy.cli.check_settings import SettingEntry, setting_rows, settings_of
-from demyjpy.cli.loading import Loaded, LoadError, describe, explain, short_path, takes
+from demyjpy.cli.loading import Loaded, LoadError, describe, takes
+from demyjpy.cli.places import explain, short_path
 from demyjpy.codec import EVENTS, ROW_OF_NAME
 from demyjpy.context import ENGINE_KEYS, Context, new_context
 from demyjpy.engine.negotiation import Wants, macro_lists

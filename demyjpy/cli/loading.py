@@ -8,19 +8,19 @@ which tells its user what to do. Nothing is printed here.
 import importlib
 import inspect
 import re
+import shlex
 import sys
-import sysconfig
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 from attrs import field, frozen
 
+from demyjpy.cli.places import explain, place_of
 from demyjpy.cli.signals import alarm
 from demyjpy.context import new_context
 from demyjpy.drivers.start import being_loaded
@@ -31,6 +31,10 @@ from demyjpy.settings.making import Made, Table, give, has_resources, make_filte
 from demyjpy.settings.signatures import advice_for, is_of_settings
 from demyjpy.settings.toml_file import SettingsFile, read_settings
 
+if TYPE_CHECKING:
+    from demyjpy.cli.pymilter_scripts import Script
+
+T = TypeVar("T")
 Kind: TypeAlias = Literal["registry", "function"]
 
 DEFAULT_NAME: Final = "handlers"
@@ -39,11 +43,12 @@ DEFAULT_NAME: Final = "handlers"
 SPELLINGS: Final = "FILE.py:NAME or package.module:NAME"
 """How a filter may be named."""
 
+OF_PYMILTER: Final = "pymilter:"
+"""What the name of a filter begins with that is a script of pymilter's; its file follows."""
+
 _TABLE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 _AGAIN: Final = 1.0  # seconds
-
-_PACKAGE: Final = Path(__file__).parent.parent
 
 
 class LoadError(MilterError):
@@ -58,12 +63,14 @@ def _texts(given: Iterable[str]) -> tuple[str, ...]:
 class Wanted:
     """What is to be loaded: ``filters`` by their names, with the ``settings`` file for all of them.
 
-    ``beside`` are filters that others load, with tables of their own in the same file.
+    ``beside`` are filters that others load, with tables of their own in the same file. ``arguments`` are
+    those of scripts of pymilter's.
     """
 
     filters: tuple[str, ...] = field(converter=_texts)
     settings: str | None = None
     beside: tuple[str, ...] = field(default=(), converter=_texts)
+    arguments: tuple[str, ...] = field(default=(), converter=_texts)
 
     @property
     def name(self) -> str:
@@ -75,26 +82,29 @@ class Wanted:
 class Loaded:
     """A filter, and the name it was loaded by: ``on_connect`` is what `start_milter` takes.
 
-    ``made`` are those of it that were made of settings.
+    ``made`` are those of it that were made of settings. ``scripts`` are pymilter's, which stand still
+    while it is served.
     """
 
     name: str
     kind: Kind
     on_connect: Any
     made: tuple[Made, ...] = ()
+    scripts: "tuple[Script, ...]" = ()
 
 
 @frozen
 class _Found:
     """What a name names, before it is a filter: ``table`` is that of its settings.
 
-    ``called`` is the name that it was given; None if it keeps its own.
+    ``called`` is the name that it was given; None if it keeps its own. ``script``: whose filter it is.
     """
 
     name: str
     table: str
     called: str | None
     value: Any
+    script: "Script | None" = None
 
     @property
     def takes_settings(self) -> bool:
@@ -120,7 +130,10 @@ def load_filters(
     What is in files is loaded first. Then, in ``acting()``, settings are read and filters made of them.
     """
     modules: dict[str, ModuleType] = {}
-    found = [_find(text, modules) for text in wanted.filters]
+    found = [
+        _run_script(text, wanted.arguments) if text.startswith(OF_PYMILTER) else _find(text, modules)
+        for text in wanted.filters
+    ]
     tables = [one.table for one in found if one.takes_settings]
     _check_tables([one for one in found if one.called or (wanted.settings and one.takes_settings)])
     with _in_time(wanted.name), acting():
@@ -167,6 +180,28 @@ def _find(text: str, modules: dict[str, ModuleType]) -> _Found:
     return _Found(whole, table, called, value)
 
 
+def _run_script(text: str, arguments: Sequence[str]) -> _Found:
+    """The filter of a script of pymilter's: ``pymilter:FILE``, ``pymilter:FILE=NAME``.
+
+    Behind it may be the script's arguments, as a shell has them.
+    """
+    from demyjpy.cli.pymilter_scripts import Script  # noqa: PLC0415  # others start fast
+
+    spelled = f"{OF_PYMILTER}FILE, with =NAME or ARGUMENTS behind it"
+    try:
+        first, *others = shlex.split(text.removeprefix(OF_PYMILTER)) or [""]
+    except ValueError as error:
+        raise LoadError(f"expected a script as {spelled}, got {text!r}: {error}") from error
+    source, equals, called = first.partition("=")
+    if not source or (equals and not _TABLE.fullmatch(called)):
+        raise LoadError(f"expected a script as {spelled}, got {text!r}")
+    _check_readable(source)
+    _search_first(Path(source).parent)
+    script = Script(source, others or arguments)
+    registry = _guarded(source, script.start)
+    return _Found(text, called or Path(source).stem, called or None, registry, script)
+
+
 def _check_tables(found: Sequence[_Found]) -> None:
     """`LoadError` if two of several filters have one table, or are called the same."""
     taken: dict[str, _Found] = {}
@@ -198,7 +233,13 @@ def _merged(loaded: Sequence[Loaded], found: Sequence[_Found]) -> Loaded:
         chain = merge_handlers(*parts)
     except HandlerError as error:
         raise LoadError(f"{names}: {error}") from error
-    return Loaded(names, "registry", chain, tuple(made for one in loaded for made in one.made))
+    return Loaded(
+        names,
+        "registry",
+        chain,
+        tuple(made for one in loaded for made in one.made),
+        tuple(script for one in loaded for script in one.scripts),
+    )
 
 
 def _what_there_is(source: str, module: ModuleType) -> str:
@@ -224,7 +265,7 @@ def _as_filter(found: _Found, file: SettingsFile | None) -> Loaded:
     name, value = found.name, found.value
     if isinstance(value, Registry):
         registry = value if file is None else give(value, file.table(found.table))
-        return Loaded(name, "registry", registry)
+        return Loaded(name, "registry", registry, scripts=(found.script,) if found.script else ())
     if is_of_settings(value):
         made = _made(found, file)
         return Loaded(name, "registry", made.registry, (made,))
@@ -251,7 +292,7 @@ def _made(found: _Found, file: SettingsFile | None) -> Made:
     except SettingsError as error:
         if error.__cause__ is None:
             raise
-        raise LoadError("\n".join((str(error), *_place(error.__cause__)))) from error
+        raise LoadError("\n".join((str(error), *place_of(error.__cause__)))) from error
     except HandlerError as error:
         raise LoadError(f"{found.name}: {error}") from error
 
@@ -276,15 +317,20 @@ def describe(function: Callable[..., Any]) -> str:
 # -------------------------------------------------------------------------------------- loading
 def _load_file(source: str) -> ModuleType:
     path = Path(source)
+    _check_readable(source)
+    _check_stem(path)
+    _search_first(path.parent)
+    return _guarded(source, lambda: _run(path.stem, path.absolute()))
+
+
+def _check_readable(source: str) -> None:
+    path = Path(source)
     try:
         path.open("rb").close()
     except OSError as error:
         raise LoadError(
             f"expected a filter in {source}, got: {error.strerror}; {_other_file(path)}"
         ) from error
-    _check_stem(path)
-    _search_first(path.parent)
-    return _guarded(source, lambda: _run(path.stem, path.absolute()))
 
 
 def _other_file(path: Path) -> str:
@@ -338,7 +384,7 @@ def _import(source: str) -> ModuleType:
         raise
 
 
-def _guarded(source: str, load: Callable[[], ModuleType]) -> ModuleType:
+def _guarded(source: str, load: Callable[[], T]) -> T:
     """Load, or `LoadError` that says what the filter did and where."""
     try:
         with being_loaded(), _in_time(source):
@@ -364,7 +410,7 @@ def _in_time(source: str) -> Iterator[None]:
         yield
     except _TooLongError as error:
         late = f"expected {source} to load within {error.seconds:g} s (--load-timeout); it was still at"
-        raise LoadError("\n".join((late, *_place(error)))) from None
+        raise LoadError("\n".join((late, *place_of(error)))) from None
 
 
 def within(seconds: float) -> AbstractContextManager[None]:
@@ -377,44 +423,3 @@ def within(seconds: float) -> AbstractContextManager[None]:
         raise _TooLongError(seconds)
 
     return alarm(seconds, stop, _AGAIN)  # again where it is caught after all
-
-
-# ---------------------------------------------------------------------------- where it happened
-def explain(error: BaseException) -> str:
-    """An exception in a filter for its author: what, and on the next lines the author's own line."""
-    if isinstance(error, SyntaxError) and Path(error.filename or "").is_file():
-        line = (error.text or "").strip()
-        return f"a syntax error at {short_path(str(error.filename))}:{error.lineno}: {error.msg}: {line}"
-    what = f"{type(error).__name__}: {error}".replace("\n", " ").removesuffix(": ")
-    return "\n".join((what, *_place(error)))
-
-
-def _place(error: BaseException) -> list[str]:
-    """The author's own line at which it was raised, as tracebacks have it, if there is one."""
-    frames = traceback.extract_tb(error.__traceback__)
-    others = [frame for frame in frames if not _is_ours(frame.filename)]
-    own = [frame for frame in others if is_own(frame.filename)] or others
-    if not own:
-        return []
-    frame = own[-1]
-    place = f'  File "{short_path(frame.filename)}", line {frame.lineno}, in {frame.name}'
-    return [place, *([f"    {frame.line}"] if frame.line else [])]
-
-
-def _is_ours(filename: str) -> bool:
-    """Whether a file is this library's, or what loads modules for it."""
-    return filename.startswith("<frozen ") or Path(filename).is_relative_to(_PACKAGE)
-
-
-def is_own(filename: str) -> bool:
-    """Whether a file is neither Python's nor installed."""
-    paths = sysconfig.get_paths()
-    others = [Path(paths[key]) for key in ("stdlib", "platstdlib", "purelib", "platlib")]
-    path = Path(filename)
-    return path.is_absolute() and not any(path.is_relative_to(one) for one in others)
-
-
-def short_path(filename: str) -> str:
-    """A path as short as it can be written from here."""
-    path = Path(filename)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else filename

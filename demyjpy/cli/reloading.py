@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import sys
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -18,8 +19,14 @@ from typing import Final
 from attrs import asdict
 
 from demyjpy.cli.check_report import refuse_problems
-from demyjpy.cli.loading import Loaded, Wanted, is_own, load_filters
+from demyjpy.cli.loading import Loaded, Wanted, load_filters
+from demyjpy.cli.places import is_own
 from demyjpy.drivers.loading import LOADED, why
+
+_PACKAGE: Final = Path(__file__).parent.parent
+
+_SERVED: Final = 2
+"""Filters that may have sessions: the one that was loaded last, and the one before."""
 
 _START: Final = (
     "import sys; sys.path[:] = sys.argv[4:]; "
@@ -38,6 +45,7 @@ class Reloadable:
         self._others = frozenset(sys.modules)
         self._kept: dict[str, ModuleType] = {}
         self._turn = 0
+        self._loaded: deque[Loaded] = deque()
 
     def load(
         self,
@@ -61,7 +69,21 @@ class Reloadable:
             raise
         if turn == self._turn:
             self._kept = self._own()
+        self._keep_scripts(loaded)
         return loaded
+
+    def _keep_scripts(self, loaded: Loaded) -> None:
+        """Scripts stand still while their filters are served: the newest, and the one before."""
+        self._loaded.append(loaded)
+        while len(self._loaded) > _SERVED:
+            for script in self._loaded.popleft().scripts:
+                script.finish(0.0)
+
+    def finish(self) -> None:
+        """Nothing is served any more: scripts go on, and end."""
+        for loaded in self._loaded:
+            for script in loaded.scripts:
+                script.finish()
 
     def give_up(self) -> None:
         """All is as it was before the last `load`, which may still go on, and is of no use any more."""
@@ -83,7 +105,9 @@ class Reloadable:
 
 def _is_own(module: ModuleType) -> bool:
     place = getattr(module, "__file__", None)
-    return isinstance(place, str) and is_own(str(Path(place).absolute()))
+    if not isinstance(place, str) or Path(place).is_relative_to(_PACKAGE):
+        return False  # this library's own are loaded once, wherever they lie
+    return is_own(str(Path(place).absolute()))
 
 
 # ------------------------------------------------------------------------- in a program of its own

@@ -24,6 +24,7 @@ _CALLERS: Final = frozenset(
         "demyjpy.drivers.aio_session",
         *("demyjpy.wrapping", "demyjpy.scoping"),
         *("demyjpy.merging", "demyjpy.conditions"),  # these call what they wrap
+        *("demyjpy.pymilter.filters", "demyjpy.pymilter.decorators"),
     }
 )
 """The modules that call handlers. In a compiled engine some of them have no frames, others do."""

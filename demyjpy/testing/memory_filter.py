@@ -9,6 +9,7 @@ from itertools import chain, repeat
 from typing import Any, Final, TypeAlias
 
 from attrs import evolve
+from pyrsistent import pmap
 
 from demyjpy import actions as act
 from demyjpy.context import Context
@@ -62,9 +63,14 @@ class MemoryFilter(FilterConnection):
         return self.connection.scope.context
 
     def remember(self, remembered: Any) -> None:
-        """Let the connection remember this (``ctx["connection"]``) instead of what it does."""
+        """Let the connection remember this (``ctx["connection"]``) instead of what it does.
+
+        What belongs to one connection is not carried from another one to it, and it keeps its own.
+        """
         scope = self.connection.scope
-        scope = evolve(scope, context=scope.context.set("connection", remembered))
+        its_own = {key: one for key, one in scope.context["connection"].items() if _is_its_own(one)}
+        others = {key: one for key, one in remembered.items() if not _is_its_own(one)}
+        scope = evolve(scope, context=scope.context.set("connection", pmap(others | its_own)))
         self.connection = evolve(self.connection, scope=scope)
 
     def take_observed(self) -> tuple[Step, ...]:
@@ -145,3 +151,8 @@ def cut(body: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
         end = at + next(lengths)
         yield body[at:end]
         at = end
+
+
+def _is_its_own(value: Any) -> bool:
+    """Whether it belongs to the connection that made it, as an instance of a pymilter filter does."""
+    return getattr(value, "is_of_one_connection", False) is True

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from demyjpy.cli.loading import LoadError, explain, load_filter
+from demyjpy.cli.loading import LoadError, load_filter
+from demyjpy.cli.places import explain
 from demyjpy.registry import Registry
 from tests.cli.filters import FILTER
 

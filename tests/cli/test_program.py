@@ -28,7 +28,7 @@ def test_output_that_nobody_reads_is_no_traceback() -> None:
     ("arguments", "error"),
     [
         ([], "demyjpy: the following arguments are required: COMMAND; see demyjpy --help"),
-        (["run"], "demyjpy run: the following arguments are required: FILTER; see demyjpy run --help"),
+        (["run"], "demyjpy run: expected a FILTER, or --pymilter FILE; see demyjpy run --help"),
         (["run", "x.py", "--workers", "0"], "expected a whole number from 1, got '0'"),
         (["run", "x.py", "--workers", "two"], "expected a whole number from 1, got 'two'"),
         (

@@ -10,7 +10,8 @@ from attrs import evolve
 from demyjpy.cli.arguments import JSON, LOADING, Command, flag
 from demyjpy.cli.check_report import Report, as_text, examine
 from demyjpy.cli.errors import check_extra
-from demyjpy.cli.loading import Loaded, Wanted, load_filters, within
+from demyjpy.cli.loading import Loaded, load_filters, within
+from demyjpy.cli.loading_arguments import driver_of, wanted_of
 from demyjpy.cli.output import say
 
 _EPILOG: Final = """\
@@ -29,10 +30,10 @@ def check(arguments: argparse.Namespace) -> int:
     """``demyjpy check``: 0, or 1 if something is wrong with the filter."""
     with redirect_stdout(sys.stderr):  # whatever a filter prints is not the report
         with within(arguments.load_timeout):
-            loaded = load_filters(Wanted(arguments.filters, arguments.settings))
-        report = examine(loaded, arguments.driver)
+            loaded = load_filters(wanted_of(arguments))
+        report = examine(loaded, driver_of(arguments))
         if arguments.play:
-            report = _played(report, loaded, arguments.driver)
+            report = _played(report, loaded, driver_of(arguments))
     say(*(report.as_json() if arguments.json else as_text(report)).split("\n"), flush=True)
     return 1 if report.problems else 0
 

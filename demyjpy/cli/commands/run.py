@@ -29,7 +29,8 @@ from demyjpy.cli.arguments import (
 )
 from demyjpy.cli.check_report import refuse_problems
 from demyjpy.cli.errors import check_extra
-from demyjpy.cli.loading import Wanted, within
+from demyjpy.cli.loading import Loaded, within
+from demyjpy.cli.loading_arguments import driver_of, wanted_of
 from demyjpy.cli.logs import logging_to
 from demyjpy.cli.mta_configuration import mta_lines
 from demyjpy.cli.observers import OBSERVERS, observers_of
@@ -77,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         obeying(),  # already while the filter is loaded, and until all is written
     ):
         acting = partial(acting_as, arguments.user, arguments.group)
-        source = Reloadable(_wanted(arguments))
+        source = Reloadable(wanted_of(arguments))
         with within(arguments.load_timeout):
             loaded = source.load(acting=acting)
         if is_root() and not (arguments.user or arguments.allow_root):
@@ -85,25 +86,30 @@ def run(arguments: argparse.Namespace) -> int:
                 "it does not run handlers as root: give --user NAME (it listens as root, then becomes "
                 "that user), start it as another user, or give --allow-root"
             )
+        driver, listen = driver_of(arguments), _listen(arguments, loaded)
         with acting():  # for on_connect is called
-            refuse_problems(loaded, arguments.driver)
+            refuse_problems(loaded, driver)
         with _status(arguments) as (observed, started):
             start_milter(
-                arguments.listen,
+                listen,
                 loaded.on_connect,
-                driver=arguments.driver,
+                driver=driver,
                 workers=arguments.workers,
                 user=arguments.user,
                 group=arguments.group,
                 reload=_reload(arguments, source),
-                on_ready=partial(_say_ready, arguments.listen, started),
+                on_ready=partial(_say_ready, listen, started),
                 **{**options_of(arguments), **observers_of(arguments), **observed},
             )
+        source.finish()
     return 0
 
 
-def _wanted(arguments: argparse.Namespace) -> Wanted:
-    return Wanted(arguments.filters, arguments.settings)
+def _listen(arguments: argparse.Namespace, loaded: Loaded) -> str:
+    """Where to listen: as the arguments say, else as a script of pymilter's says."""
+    if arguments.listen is not None:
+        return str(arguments.listen)
+    return next((one.address for one in loaded.scripts), DEFAULT_ADDRESS)
 
 
 @contextmanager
@@ -118,8 +124,8 @@ def _status(
     from demyjpy.metrics.serving import StatusServer  # noqa: PLC0415  # so that others start fast
 
     about = {
-        "filter": _wanted(arguments).name,
-        "driver": arguments.driver,
+        "filter": wanted_of(arguments).name,
+        "driver": driver_of(arguments),
         "workers": str(arguments.workers),
     }
     with closing(
@@ -133,10 +139,10 @@ def _status(
 
 def _reload(arguments: argparse.Namespace, source: Reloadable) -> Reload:
     """How the filter is loaded as it is on the disk then, if nothing is wrong with it."""
-    driver = arguments.driver
+    driver = driver_of(arguments)
     return Reload(
         lambda: source.load(lambda loaded: refuse_problems(loaded, driver)).on_connect,
-        probe_command(_wanted(arguments), driver, arguments.load_timeout),
+        probe_command(wanted_of(arguments), driver, arguments.load_timeout),
         source.give_up,
     )
 
@@ -201,9 +207,9 @@ COMMAND: Final = Command(
             "--listen",
             metavar="ADDRESS",
             type=ADDRESS,
-            default=DEFAULT_ADDRESS,
             help="inet:PORT@HOST, inet6:PORT@HOST, unix:PATH[?mode=660&user=NAME&group=NAME], "
-            "fd:NUMBER, systemd[:NAME] (default: %(default)s)",
+            f"fd:NUMBER, systemd[:NAME] (default: {DEFAULT_ADDRESS}, with --pymilter what the script "
+            "says)",
         ),
         limit("--workers", "N", COUNT, 1, "processes that share the socket"),
         choice(

@@ -1,0 +1,193 @@
+"""``--pymilter FILE``: scripts of pymilter's, taken over where they would serve."""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demyjpy.cli.loading import LoadError, Wanted, load_filters
+from demyjpy.cli.pymilter_scripts import Script, _signals_left_alone
+from demyjpy.cli.reloading import Reloadable
+from demyjpy.testing import run as play
+from demyjpy.testing import session
+
+SCRIPT = """
+import signal, sys
+import Milter
+
+class Stamping(Milter.Base):
+    def eom(self):
+        self.addheader("X-Stamp", sys.argv[1])
+        return Milter.CONTINUE
+
+if __name__ == "__main__":
+    Milter.factory = Stamping
+    Milter.set_flags(Milter.ADDHDRS)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with open(sys.argv[2], "a") as log:
+        log.write("begun\\n")
+        log.flush()
+        Milter.runmilter("stamping", "inet:0@127.0.0.1", 600)
+        log.write("ended\\n")
+"""
+LETTER = session().mail("ann@example.org").rcpt("bob@example.net").message("Subject: hi\n\nhello\n")
+
+
+@pytest.fixture(autouse=True)
+def own_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a script changes in its process is put back, and threads that stand still end."""
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("Milter", "milter", "Milter.utils"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    started: list[Script] = []
+    start = Script.start
+
+    def noted(script: Script) -> Any:
+        started.append(script)
+        return start(script)
+
+    monkeypatch.setattr(Script, "start", noted)
+    yield
+    for script in started:
+        script.finish()
+
+
+@pytest.fixture
+def script(write: Callable[..., None], tmp_path: Path) -> tuple[str, str]:
+    """A script, and the file that it writes to."""
+    write("stamping.py", SCRIPT)
+    return "stamping.py", str(tmp_path / "log")
+
+
+def test_a_script_stands_still_while_its_filter_is_served(script: tuple[str, str]) -> None:
+    """What it has opened stays open. It goes on when the serving ends."""
+    name, log = script
+    before = signal.getsignal(signal.SIGTERM)
+    with _signals_left_alone(threading.Thread()):  # another's
+        signal.signal(signal.SIGTERM, before)
+    loaded = load_filters(Wanted([f"pymilter:{name}"], arguments=["one", log]))
+    assert (loaded.name, loaded.kind) == ("pymilter:stamping.py", "registry")
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert play(loaded.on_connect, LETTER).message.get("X-Stamp") == "one"
+    assert Path(log).read_text() == "begun\n"
+    (one,) = loaded.scripts
+    assert one.address == "inet:0@127.0.0.1"
+    one.finish()
+    assert Path(log).read_text() == "begun\nended\n"
+
+
+def test_a_script_is_one_filter_among_others(
+    script: tuple[str, str], write: Callable[..., None]
+) -> None:
+    """Under a name, if it is given one."""
+    name, log = script
+    write("other.py", "from demyjpy import define_event_handlers\nhandlers = define_event_handlers()\n")
+    loaded = load_filters(Wanted([f"pymilter:{name}=old one '{log}'", "other.py"]))
+    assert [one.name for one in loaded.on_connect.leaves] == ["old", None]
+    assert len(loaded.scripts) == 1
+    assert play(loaded.on_connect, LETTER).message.get("X-Stamp") == "one"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "x = 1",
+            "expected script.py to load, got ScriptError: its end: expected it to call Milter.runm",
+        ),
+        ("import sys; sys.exit(3)", "expected script.py to load, got SystemExit: 3"),
+        ("import Milter; Milter.runmilter('x', 'inet:no')", "cannot set socket"),
+        (
+            "import Milter\nMilter.factory = 5\nMilter.runmilter('x', 'inet:1')",
+            "Milter.factory as a class",
+        ),
+        ("1 / 0", 'ZeroDivisionError: division by zero\n  File "script.py", line 1, in <module>'),
+    ],
+)
+def test_a_script_that_does_not_come_so_far_is_told(
+    write: Callable[..., None], text: str, words: str
+) -> None:
+    """With the line at which it ended."""
+    write("script.py", text)
+    with pytest.raises(LoadError) as caught:
+        load_filters(Wanted(["pymilter:script.py"]))
+    assert words in str(caught.value)
+    assert Script("script.py", ()).address == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["pymilter:", "pymilter:x.py=a.b", "pymilter:no_such_file", "pymilter:'x"]
+)
+def test_what_names_no_script(name: str, write: Callable[..., None]) -> None:
+    with pytest.raises(LoadError, match=r"expected a script as pymilter:FILE|No such file"):
+        load_filters(Wanted([name]))
+
+
+@pytest.mark.parametrize(("end", "said"), [("1 / 0", 1), ("sys.exit(1)", 0)])
+def test_a_script_that_fails_at_its_end_is_in_the_log(
+    write: Callable[..., None], caplog: pytest.LogCaptureFixture, end: str, said: int
+) -> None:
+    """Its filter was served: it does not matter any more."""
+    write("script.py", f"import Milter, sys\nMilter.runmilter('x', 'inet:1@localhost')\n{end}\n")
+    load_filters(Wanted(["pymilter:script.py"])).scripts[0].finish()
+    told = "script.py failed after its runmilter had returned: ZeroDivisionError: division by zero"
+    assert [one.getMessage() for one in caplog.records] == [told] * said
+
+
+def test_a_script_is_run_again_when_it_is_loaded_again(script: tuple[str, str]) -> None:
+    """The one before stands still, for its last sessions; the one before that goes on."""
+    name, log = script
+    source = Reloadable(Wanted([f"pymilter:{name}"], arguments=["one", log]))
+    first = source.load()
+    Path(name).write_text(SCRIPT.replace("sys.argv[1]", "'two'"))
+    second = source.load()
+    assert play(first.on_connect, LETTER).message.get("X-Stamp") == "one"
+    assert play(second.on_connect, LETTER).message.get("X-Stamp") == "two"
+    assert Path(log).read_text() == "begun\nbegun\n"
+    source.load()
+    first.scripts[0]._thread.join(60)
+    assert Path(log).read_text() == "begun\nbegun\nbegun\nended\n"
+    source.finish()
+    assert Path(log).read_text().count("ended") == 3
+
+
+def test_run_takes_a_script_over(script: tuple[str, str]) -> None:
+    """It listens where the script says, with threads; SIGTERM ends it, and then the script."""
+    name, log = script
+    command = [sys.executable, "-W", "error", "-m", "demyjpy", "run", "--allow-root", "--pymilter", name]
+    with subprocess.Popen(
+        [*command, "--", "one", log], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout is not None
+        line = next(one for one in program.stdout if one.startswith("smtpd_milters"))
+        assert line.startswith("smtpd_milters = inet:127.0.0.1:")
+        program.send_signal(signal.SIGTERM)
+        _, errors = program.communicate(timeout=60)
+    assert program.returncode == 0
+    assert "driver threads" in errors
+    assert Path(log).read_text() == "begun\nended\n"
+
+
+def test_check_looks_at_a_script(run: Callable[..., Any], script: tuple[str, str]) -> None:
+    """And names the callbacks."""
+    name, log = script
+    status, output, _ = run("check", "--pymilter", name, "--driver", "threads", "--", "one", log)
+    assert status == 0
+    assert "__main__.Stamping.eom" in output
+    assert "required: add_header" in output
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_without_a_filter_and_without_a_script_there_is_nothing_to_do(
+    run: Callable[..., Any], command: str
+) -> None:
+    status, _, errors = run(command)
+    told = f"demyjpy {command}: expected a FILTER, or --pymilter FILE; see demyjpy {command} --help\n"
+    assert (status, errors) == (2, told)
