@@ -12,9 +12,10 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import asdict
 
@@ -22,6 +23,9 @@ from demyjpy.cli.check_report import refuse_problems
 from demyjpy.cli.loading import Loaded, Wanted, load_filters
 from demyjpy.cli.places import is_own
 from demyjpy.drivers.loading import LOADED, why
+
+if TYPE_CHECKING:
+    from demyjpy.cli.pymilter_scripts import Script
 
 _PACKAGE: Final = Path(__file__).parent.parent
 
@@ -45,7 +49,7 @@ class Reloadable:
         self._others = frozenset(sys.modules)
         self._kept: dict[str, ModuleType] = {}
         self._turn = 0
-        self._loaded: deque[Loaded] = deque()
+        self._scripts: deque[tuple[Script, ...]] = deque()  # not the filters: old ones go
 
     def load(
         self,
@@ -69,21 +73,20 @@ class Reloadable:
             raise
         if turn == self._turn:
             self._kept = self._own()
-        self._keep_scripts(loaded)
+        self._keep_scripts(loaded.scripts)
         return loaded
 
-    def _keep_scripts(self, loaded: Loaded) -> None:
+    def _keep_scripts(self, scripts: "tuple[Script, ...]") -> None:
         """Scripts stand still while their filters are served: the newest, and the one before."""
-        self._loaded.append(loaded)
-        while len(self._loaded) > _SERVED:
-            for script in self._loaded.popleft().scripts:
+        self._scripts.append(scripts)
+        while len(self._scripts) > _SERVED:
+            for script in self._scripts.popleft():
                 script.finish(0.0)
 
     def finish(self) -> None:
         """Nothing is served any more: scripts go on, and end."""
-        for loaded in self._loaded:
-            for script in loaded.scripts:
-                script.finish()
+        for script in chain(*self._scripts):
+            script.finish()
 
     def give_up(self) -> None:
         """All is as it was before the last `load`, which may still go on, and is of no use any more."""
