@@ -25,7 +25,7 @@ SESSIONS: Final = 200
 BODY: Final = 1700
 GOAL: Final = 3000
 """Bytes of a session in flight that were wanted."""
-MOST: Final = 5400
+MOST: Final = 4350
 """Bytes that it was, with 3 % to spare: what takes more has grown."""
 
 FILTERS: Final = {"noop": (noop, "CHMRTLNB"), "bytecount": (bytecount, "MB")}

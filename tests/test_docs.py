@@ -14,7 +14,7 @@ from demyjpy.cli.program import COMMANDS, build_parser
 from demyjpy.drivers.options import ServerOptions
 from demyjpy.engine.limits import Limits
 from demyjpy.engine.negotiation import ACTION_FLAGS
-from demyjpy.metrics.counting import FIGURES
+from demyjpy.metrics.figures import FIGURES
 from demyjpy.registry import HANDLER_NAMES, Registry
 from demyjpy.verdicts import LEGAL
 

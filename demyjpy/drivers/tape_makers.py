@@ -1,9 +1,9 @@
 """The tapes of a server's connections: who reads them, how long they are, what if a reader fails."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
-from weakref import WeakSet
+from weakref import ref
 
 from demyjpy.drivers.logtext import told
 from demyjpy.drivers.report import Seldom, log
@@ -16,12 +16,15 @@ _LEAST: Final = 2 * ENTRY
 
 
 class Tapes:
-    """Makes a tape for each connection, if there are watchers."""
+    """Makes a tape for each connection, if there are watchers. ``clock`` times handlers."""
 
-    def __init__(self, watchers: Sequence[Watcher]) -> None:
-        self._watchers = tuple(watchers)
+    def __init__(
+        self, watchers: Sequence[Watcher], clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._watchers, self._clock = tuple(watchers), clock
         self._keeps_bodies = any(watcher.keeps_bodies for watcher in watchers)
-        self._made: WeakSet[Tape] = WeakSet()
+        self._keeps_packets = any(getattr(one, "wants_packets", True) for one in watchers)
+        self._made: set[ref[Tape]] = set()
         self._room = LONGEST
         self._seldom = Seldom(60.0)
 
@@ -29,16 +32,18 @@ class Tapes:
         """The tape of one more connection; None if nobody watches."""
         if not self._watchers:
             return None
+        count = len(self._made) + 1
         # all of them together hold no more than `MOST`
-        self._room = max(_LEAST, min(LONGEST, MOST // (len(self._made) + 1)))
+        self._room = LONGEST if count * LONGEST <= MOST else max(_LEAST, MOST // count)
         tape = Tape(
             self._read,
-            time.perf_counter,
+            self._clock,
             time.time,
             keeps_bodies=self._keeps_bodies,
+            keeps_packets=self._keeps_packets,
             share=self._share,
         )
-        self._made.add(tape)
+        self._made.add(ref(tape, self._made.discard))
         return tape
 
     def _share(self) -> int:

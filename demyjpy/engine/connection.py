@@ -1,12 +1,12 @@
 """The values of the engine: what is set up for all connections, and what is known about one.
 
-All are frozen: `demyjpy.engine.pipeline` makes the next from the last. No decisions are made here.
+None is ever changed: `demyjpy.engine.pipeline` makes the next from the last. No decisions are made here.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 from pyrsistent import pmap
 
 from demyjpy import events as ev
@@ -281,7 +281,7 @@ class Agreed:
         return members is not None and not self.tried and len(done) == len(members.filters)
 
 
-@frozen
+@define(unsafe_hash=True)  # frozen, its making would take several times as long: nobody changes one
 class Scope:
     """How far the session has come, what holds there, and what will hold after the message.
 
@@ -304,7 +304,7 @@ class Scope:
     owed: tuple[Requested, ...] = ()
 
 
-@frozen
+@define(unsafe_hash=True)  # frozen, its making would take several times as long: nobody changes one
 class Backlog:
     """What has come and is not done yet.
 
@@ -327,7 +327,7 @@ class Backlog:
 NO_BACKLOG: Final = Backlog()
 
 
-@frozen
+@define(unsafe_hash=True)  # frozen, its making would take several times as long: nobody changes one
 class Connection:
     """All that is known about one connection with an MTA.
 

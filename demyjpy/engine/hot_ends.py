@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, Final
 
-from attrs import evolve, frozen
+from attrs import define, evolve
 
 from demyjpy import events as ev
 from demyjpy.actions import InsertHeader
@@ -23,7 +23,7 @@ from demyjpy.engine.routes import Route, Routes
 from demyjpy.errors import LocalProtocolError
 
 
-@frozen
+@define(unsafe_hash=True)  # frozen, its making would take several times as long: nobody changes one
 class Handover:
     """Where the hot path ends: what holds there, and the last outcome if that is what ended it.
 

@@ -6,10 +6,8 @@ and a turn goes on from there. Property tests hold the two to the same bytes and
 
 It is a generator, one for each connection on it: bytes are sent into it, it yields the answer. What
 holds is in its local variables from one read to the next, and becomes a `Connection` when somebody asks.
-That saves a `Turn` and a `Connection` for each read and a `Job` for each event. Together with contexts
-that are dicts while they are small it took the engine from 513 to 31 µs for a message of `noop`, and
-from 130 to 18 µs for one of `bytecount` (docs/benchmarks.md). Add nothing here that is not on the way of
-every message.
+That saves a `Turn` and a `Connection` for each read and a `Job` for each event.
+Add nothing here that is not on the way of every message.
 """
 
 from collections.abc import Generator
@@ -49,10 +47,8 @@ from demyjpy.errors import RemoteProtocolError
 from demyjpy.wire.framing import NOTHING_UNREAD, join_frame, rest_of
 
 _OPENING: Final = frozenset({HELO, MAIL})
-
 _take_length: Final = Struct("!I").unpack_from
 GOODBYE: Final = join_frame(QUIT)
-
 
 HotPath: TypeAlias = Generator[bytes, bytes | None, Handover]
 
@@ -175,10 +171,12 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
     """
     now: Any = None  # when the last read came, if somebody watches
     duration = 0.0
-    mark, is_lean = 0, False  # how much of a read is on the tape; whether bodies are not to be there
+    heard: Any = None  # what has come, if that is to be on the tape
+    mark, is_lean = 0, False  # how much of a read is there; whether bodies are not to be
     if tape is not None:
-        heard, times, outcomes, left = tape.heard, tape.times, tape.outcomes, tape.left
+        handlers, took, results, left = tape.handlers, tape.took, tape.results, tape.left
         clock, wall, is_lean, room = tape.clock, tape.wall, tape.is_lean, tape.room
+        heard, times = None if tape.is_silent else tape.heard, tape.times
     agreed, scope, limits = connection.agreed, connection.scope, connection.setup.limits
     routes = (agreed.routes if tape is None else agreed.watched) or {}
     agreement, budget = agreed.agreement, connection.setup.budget
@@ -237,7 +235,7 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
             data, at = unread.joined()
             unread = NOTHING_UNREAD
         stop = len(data)
-        if tape is not None:
+        if heard is not None:
             now, mark = wall(), at
         moment.seconds = now
         while stop - at > 4:
@@ -321,7 +319,8 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
                     outcome = as_exception(error)
                 if outcome is ctx:
                     if tape is not None:
-                        outcomes.append((handler, None, clock() - started))
+                        took.append(clock() - started)
+                        handlers.append(handler)
                     continue
                 if tape is not None:
                     duration = clock() - started
@@ -340,8 +339,9 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
                         edits, editor = plan.modifications, place
                         answer = encode_answer(edits, CONTINUE, leading_space)
                 if tape is not None:
-                    kept = outlined(handler, outcome) if is_lean else outcome
-                    outcomes.append((handler, kept, duration))
+                    results[len(handlers)] = outlined(handler, outcome) if is_lean else outcome
+                    handlers.append(handler)
+                    took.append(duration)
                 ctx = outcome if members is None or not queue else outcome.set("queue", ())
                 shown = None
                 is_changed = True
@@ -363,7 +363,9 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
             if tape is not None:
                 if answer:
                     left.append(answer)
-                if is_lean and letter == BODY:  # of which the tape has the size only
+                if (
+                    is_lean and letter == BODY and heard is not None
+                ):  # of which the tape has the size only
                     start = after - 4 - length
                     if start > mark:
                         heard.append(data[mark:start])
@@ -372,9 +374,10 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
                     times.append(now)
                     mark = after
                 if route.leaves:
-                    heard.append(data[mark:after] if mark or after < stop else data)
-                    times.append(now)
-                    mark = after
+                    if heard is not None:
+                        heard.append(data[mark:after] if mark or after < stop else data)
+                        times.append(now)
+                        mark = after
                     tape.cut(macros, headers + size, (*edits, CONTINUE) if letter == BODYEOB else ())
                     room = tape.room
             if move.ends:  # libmilter keeps the macros of MAIL until others come; nothing leaks here
@@ -392,14 +395,12 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
                 if is_spent:
                     break
         if tape is not None:
-            done = (
-                at if job is None else after - 4 - length
-            )  # the turn writes down the packet that it goes on with
-            if done > mark:
+            done = at if job is None else after - 4 - length  # the turn writes down what it goes on with
+            if done > mark and heard is not None:
                 heard.append(data[mark:done] if mark or done < stop else data)
                 times.append(now)
             # mostly an entry; how many they are is looked at if there is more than a packet
-            room -= done - mark + ENTRY * (len(heard) + len(outcomes) if is_long else 1)
+            room -= done - mark + ENTRY * (len(tape.heard) + len(handlers) if is_long else 1)
             if room < 0 and job is None:
                 tape.cut(macros, headers + size, is_open=phase in IN_MESSAGE)
                 room = tape.room
@@ -409,8 +410,7 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
                 is_closed = not (table[QUIT].chain or table[DISCONNECT].chain)
                 if is_closed:  # and no handler has anything to say to it, or to the end
                     if tape is not None:
-                        heard.append(GOODBYE)
-                        times.append(now)
+                        tape.hear(GOODBYE, now)
                     break
             unread = rest_of(data, at, limits.packet)
             if job is not None or unread.is_ready:

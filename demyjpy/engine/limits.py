@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 from attrs import validators as v
 
 from demyjpy.engine.letters import BODY, HEADER, RCPT
@@ -106,7 +106,7 @@ WEIGHTS: Final = {
 """By letter; others have `NO_WEIGHT`."""
 
 
-@frozen
+@define(unsafe_hash=True)  # frozen, its making would take several times as long: nobody changes one
 class Counts:
     """How much of a message has come: recipients, header fields, bytes of header and body."""
 

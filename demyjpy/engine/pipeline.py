@@ -126,8 +126,12 @@ def receive_data(connection: Connection, data: bytes, tape: Tape | None = None) 
         heard: list[Stretch] = []
         apart = None if tape is None else Tape(heard.append, tape.clock, tape.wall)
         known = _receive_data(connection, data, apart), heard
-        if known[0].is_plain:  # it is not if it failed, or if somebody observes
+        if known[0].is_plain:
             cache.keep(key, known)
+        elif tape is not None:  # it failed, or somebody observes: it is not for others
+            for stretch in heard:
+                tape.take_over(stretch)
+            return known[0]
     after, stretches = known
     if tape is not None:
         for stretch in stretches:

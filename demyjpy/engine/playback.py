@@ -226,7 +226,7 @@ class Player:
     def _plain_part(self, stretch: Stretch) -> Sequence[bytes]:
         """What was heard on the hot path, but for a body without its bytes, and the end."""
         known = self._connection
-        if stretch.steps is not None or known.call is not None or not known.is_negotiated:
+        if stretch.turned is not None or known.call is not None or not known.is_negotiated:
             return ()
         found: list[bytes] = []
         for heard in stretch.heard:
@@ -237,7 +237,7 @@ class Player:
 
     def _play_turns(self, stretch: Stretch, first: int) -> list[tuple[Step, float]]:
         found: list[tuple[Step, float]] = []
-        total = len(stretch.outcomes)
+        total = len(stretch.handlers)
         ends = [total - one.outcomes for one in stretch.heard if isinstance(one, HangUp)]
         ends.append(0)
         at = 0

@@ -12,11 +12,13 @@ it is long: a tape holds no more than its share, and one read. What may be kept 
 """
 
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from math import isnan, nan
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from demyjpy.engine.connection import Connection, Step
 from demyjpy.engine.letters import BODY, BODYEOB, HEADER
@@ -47,6 +49,9 @@ class HangUp:
 
     outcomes: int
 
+
+_NO_NUMBERS: Final = array("d")
+_NO_RESULTS: Final[Mapping[int, Any]] = MappingProxyType({})
 
 Heard: TypeAlias = bytes | int | HangUp
 """Whole packets; or the size of a body packet that is not kept; or the end of the connection."""
@@ -80,48 +85,77 @@ class Queued(NamedTuple):
 class Stretch(NamedTuple):
     """What happened on a connection between two cuts of its tape.
 
-    ``opened`` is the connection as it began: all its stretches are played again from there. ``heard`` is
-    what came, ``times`` when (seconds since 1970, one for each of ``heard``), ``outcomes`` what handlers
-    returned, ``left`` what was answered, as bytes. ``steps`` are the steps of turns, without those of
-    macros; None for the hot path. ``received`` is the bytes of header and body that came. At the end of
-    a message on the hot path ``ends_message`` is set, and ``answer`` is what the MTA was told, empty if
-    it gave the message up. ``macros`` are those in force at the end of the stretch; ``is_open``: a
-    message is open there; ``is_over``: the connection has ended.
+    ``opened`` is the connection as it began: all its stretches are played again from there. ``heard``
+    is what came, ``times`` when (seconds since 1970, one for each of ``heard``), ``left`` what was
+    answered. ``handlers`` are those that ran, ``took`` the seconds of each (NaN: it was not timed);
+    ``results`` is what they returned, by their place, if it was not the context that they were given.
+    ``turned`` are the steps of turns, without those of macros; None for the hot path. They are of
+    another session if the stretch ``repeats`` that of another one. ``received`` is the bytes of header
+    and body that came. At the end of a message on the hot path ``ends_message`` is set, and ``answer``
+    is what the MTA was told, empty if it gave the message up. ``macros`` are those in force at the end
+    of the stretch; ``is_open``: a message is open there; ``is_over``: the connection has ended.
     """
 
     opened: Connection
     heard: tuple[Heard, ...]
     times: "array[float]"
-    outcomes: tuple[Outcome, ...]
+    handlers: tuple[Handler[Any] | None, ...]
+    took: "array[float]"
+    results: Mapping[int, Any]
     left: tuple[bytes, ...]
-    steps: tuple[Step, ...] | None
+    turned: tuple[Step, ...] | None
     macros: Macros = NO_MACROS
     received: int = 0
     ends_message: bool = False
     answer: tuple[Any, ...] = ()
     is_open: bool = False
     is_over: bool = False
+    repeats: "Stretch | None" = None
 
     @property
     def session(self) -> str:
         """The name of the session."""
         return self.opened.session
 
+    @property
+    def steps(self) -> tuple[Step, ...] | None:
+        """The steps of turns, as those of this session; None for the hot path."""
+        if self.repeats is None or not self.turned:
+            return self.turned
+        return tuple([evolve(step, session=self.opened.session) for step in self.turned])
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What handlers returned, and what that took."""
+        took = [None if isnan(one) else one for one in self.took]
+        results = map(self.results.get, range(len(took)))
+        return tuple(zip(self.handlers, results, took, strict=True))
+
+    def with_outcomes(self, outcomes: Sequence[Outcome]) -> "Stretch":
+        """The same if handlers had returned that."""
+        return self._replace(
+            handlers=tuple([handler for handler, _, _ in outcomes]),
+            took=array("d", [nan if took is None else took for _, _, took in outcomes]),
+            results={at: result for at, (_, result, _) in enumerate(outcomes) if result is not None},
+        )
+
     def outline(self) -> "Stretch":
         """The same without contexts, which hold bodies and whatever else a filter puts there.
 
         Nor has it what was answered, nor macros: that follows when it is played.
         """
-        outcomes = tuple(
-            [(handler, outlined(handler, result), took) for handler, result, took in self.outcomes]
-        )
+        results = self.results
+        if results:
+            results = {at: outlined(self.handlers[at], result) for at, result in results.items()}
         return Stretch(
             self.opened,
             self.heard,
             self.times,
-            outcomes,
+            self.handlers,
+            self.took,
+            results,
             (),
-            None if self.steps is None else (),
+            None if self.turned is None else (),
             NO_MACROS,
             self.received,
             self.ends_message,
@@ -165,14 +199,17 @@ def as_told(error: Exception) -> Exception:
     return told
 
 
-def learned_in(outcomes: Iterable[Outcome]) -> list[Learned]:
+def learned_in(results: Iterable[Any]) -> list[Learned]:
     """The answers that came, among what is on a tape."""
-    return [result for _, result, _ in outcomes if isinstance(result, Learned)]
+    return [result for result in results if isinstance(result, Learned)]
 
 
 @runtime_checkable
 class Watcher(Protocol):
     """Who reads tapes. ``keeps_bodies``: whether the bytes of bodies, and contexts, are wanted on them.
+
+    If all watchers of a server have an attribute ``wants_packets`` that is false, what comes on the hot
+    path is not on its tapes: `Stretch.heard` is empty there.
 
     `read` is called with every stretch, in the thread that serves the connection: whatever takes long
     belongs elsewhere. Threads may call it at the same time, for one session one after the other.
@@ -198,15 +235,18 @@ class Tape:
         "_share",
         "clock",
         "counted",
+        "handlers",
         "heard",
         "is_lean",
+        "is_silent",
         "left",
         "opened",
-        "outcomes",
         "received",
+        "results",
         "room",
         "steps",
         "times",
+        "took",
         "wall",
     )
 
@@ -217,15 +257,20 @@ class Tape:
         wall: Callable[[], float],
         *,
         keeps_bodies: bool = True,
+        keeps_packets: bool = True,
         share: Callable[[], int] = lambda: LONGEST,
     ) -> None:
         self._read, self._share = read, share
         self.clock, self.wall = clock, wall
         self.is_lean = not keeps_bodies
+        self.is_silent = not keeps_packets
+        """The hot path does not write down what came: nobody reads it."""
         self.opened: Connection | None = None
         self.heard: list[Heard] = []
-        self.times: array[float] = array("d")
-        self.outcomes: list[Outcome] = []
+        self.times = _NO_NUMBERS[:]
+        self.handlers: list[Handler[Any] | None] = []
+        self.took = _NO_NUMBERS[:]
+        self.results: dict[int, Any] = {}
         self.left: list[bytes] = []
         self.steps: list[Step] = []
         self.counted = 0
@@ -256,7 +301,7 @@ class Tape:
 
     def hang_up(self) -> float:
         """The connection ends from outside, or for what cannot be kept as a packet; when that was."""
-        return self.hear(HangUp(len(self.outcomes)))
+        return self.hear(HangUp(len(self.handlers)))
 
     def receive(self, letter: int, payload: bytes) -> None:
         """A turn has an event of this packet; the hot path counts for itself."""
@@ -267,46 +312,35 @@ class Tape:
         """A handler has returned, or ``on_error`` has (no ``handler``)."""
         if self.is_lean:
             result = outlined(handler, result)
-        self.outcomes.append((handler, result, duration))
+        if result is not None:
+            self.results[len(self.handlers)] = result
+        self.handlers.append(handler)
+        self.took.append(nan if duration is None else duration)
         self.room -= ENTRY + weight_of_told(result)
 
     def repeat(self, stretch: Stretch, connection: Connection) -> None:
         """The stretch of another connection that began like this one has happened here, too."""
         self.opened = connection
-        session = connection.session
-        steps = [
-            Step(  # evolve() takes four times as long
-                session,
-                step.event,
-                step.before,
-                step.after,
-                step.handler,
-                step.actions,
-                step.answer,
-                step.sent,
-                step.error,
-                step.duration,
-                step.packet,
-                step.exchange,
-                step.learned,
-                step.withheld,
-                step.time,
-            )
-            for step in stretch.steps or ()
-        ]
-        times = array("d", [self.wall()]) * len(stretch.times)
         self._read(
             Stretch(
                 connection,
                 stretch.heard,
-                times,
+                _NO_NUMBERS[:] if self.is_silent else array("d", [self.wall()]) * len(stretch.times),
                 (),
+                _NO_NUMBERS,
+                _NO_RESULTS,
                 stretch.left,
-                (*steps,),
+                stretch.turned,
                 stretch.macros,
                 is_over=stretch.is_over,
+                repeats=stretch,
             )
         )
+
+    def take_over(self, stretch: Stretch) -> None:
+        """A stretch of another tape of this connection has happened here."""
+        self.opened = stretch.opened
+        self._read(stretch)
 
     def begin_turns(self, connection: Connection) -> None:
         """What comes now is not on the hot path; connection is what holds before."""
@@ -347,14 +381,17 @@ class Tape:
     ) -> None:
         """Cut here. ``received``: bytes of the message so far; ``answer``: given at its end."""
         heard, steps = self.heard, self.steps
+        handlers, left, results = self.handlers, self.left, self.results
         new = self.received if self._is_turned else received - self.counted
-        if self.opened is not None and (heard or steps or self.outcomes or new):
+        if self.opened is not None and (heard or steps or handlers or left or new or answer is not None):
             stretch = Stretch(
                 self.opened,
                 (*heard,),
                 self.times[:],
-                (*self.outcomes,),
-                (*self.left,),
+                (*handlers,),
+                self.took[:],
+                {**results} if results else _NO_RESULTS,
+                (*left,),
                 (*steps,) if self._is_turned else None,
                 macros,
                 new,
@@ -366,8 +403,10 @@ class Tape:
             # the lists stay the same: the hot path holds them
             heard.clear()
             del self.times[:]
-            self.outcomes.clear()
-            self.left.clear()
+            handlers.clear()
+            del self.took[:]
+            results.clear()
+            left.clear()
             steps.clear()
             self.received = 0
             self._read(stretch)

@@ -1,12 +1,9 @@
 """Counts what happens, from tapes or step by step, for Prometheus (the extra ``metrics``)."""
 
-import importlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import Any, Final, Protocol, TypeAlias
-
-from attrs import frozen
+from typing import Any, Final, TypeAlias
 
 from demyjpy import events as ev
 from demyjpy.actions import Negotiate, Quarantine
@@ -15,9 +12,9 @@ from demyjpy.drivers.breaker_log import BREAKERS, Mark
 from demyjpy.engine.connection import Step
 from demyjpy.engine.open_questions import Learned
 from demyjpy.engine.tape import Stretch, learned_in
-from demyjpy.errors import MilterError
 from demyjpy.handlers import default_event_handler
-from demyjpy.metrics.board import Board, Cell, Key
+from demyjpy.metrics.board import Key
+from demyjpy.metrics.figures import BUCKETS, Client, Sink
 from demyjpy.registry import Handler
 from demyjpy.reports import Count
 from demyjpy.shown import safe
@@ -41,17 +38,14 @@ _OF_MESSAGE: Final = (
     ev.EndOfMessage,
 )
 
-BUCKETS: Final = (0.0001, 0.001, 0.01, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-"""Upper bounds of the histograms, in seconds."""
-
-_ENDS: Final = (*map(str, BUCKETS), "+Inf")
-
 _FEW: Final = 16
 """Refusals of a message that are remembered."""
 
 _MOST: Final = 1000
 """Handlers that are known by heart, and sessions that are remembered when they have ended."""
 
+_MOST_SHAPES: Final = 256
+"""Sequences of handlers, and stretches that are repeated, that are known by heart."""
 
 _MOST_COUNTS: Final = 200
 """Kinds of what filters count themselves."""
@@ -59,144 +53,16 @@ _MOST_COUNTS: Final = 200
 _LONGEST_LABEL: Final = 100
 
 
-@frozen
-class Figure:
-    """One of the figures: what is counted, by which labels; of seconds it is a histogram.
-
-    ``is_gauge``: how it is now, in all processes together.
-    """
-
-    help: str
-    labels: tuple[str, ...] = ()
-    is_histogram: bool = False
-    is_gauge: bool = False
-
-    @property
-    def suffix(self) -> str:
-        """What Prometheus puts behind its name."""
-        return "" if self.is_histogram or self.is_gauge else "_total"
-
-
-FIGURES: Final = {
-    "sessions": Figure("Sessions negotiated"),
-    "disconnects": Figure("Connections that have ended"),
-    "messages": Figure("Messages by what became of them", ("verdict",)),
-    "verdicts": Figure("Answers other than to go on", ("event", "verdict")),
-    "refusals": Figure("Answers that refuse, by the filter that refused", ("filter",)),
-    "edits": Figure("Changes to messages", ("action",)),
-    "withheld": Figure("What filters that are only tried would have done", ("filter", "verdict")),
-    "errors": Figure("What failed in handlers", ("kind",)),
-    "received_bytes": Figure("Bytes of header and body"),
-    "sent_bytes": Figure("Bytes of answers"),
-    "questions": Figure("Questions by what became of them", ("filter", "question", "outcome")),
-    "question_seconds": Figure("Time until an answer", ("filter", "question"), is_histogram=True),
-    "breaker_openings": Figure(
-        "How often a server was found not to answer questions", ("lookup", "server")
-    ),
-    "breakers_open": Figure(
-        "Processes in which a server counts as one that does not answer",
-        ("lookup", "server"),
-        is_gauge=True,
-    ),
-    "filter_counts": Figure("What filters count themselves", ("filter", "name", "labels")),
-    "handler_seconds": Figure("Time in handlers", ("event", "handler"), is_histogram=True),
-    "loop_lag_seconds": Figure("How late the event loop was", is_histogram=True),
-}
-"""All figures by name, without ``demyjpy_``."""
-
-GAUGES: Final = frozenset(name for name, one in FIGURES.items() if one.is_gauge)
-"""Those that say how it is now."""
-
 _MOST_SERVERS: Final = 200
 """Servers of lookups that have figures of their own."""
 
 _Changes: TypeAlias = list[tuple[Any, Any]]
+_Quick: TypeAlias = list[tuple[Any, int, float]]
 _Refusal: TypeAlias = tuple[int, Any, str, bool]
 """The number of an event, the verdict (None if a handler failed), and the filter's name.
 
 And whether the refusal may be the answer to a later event.
 """
-
-
-class Sink(Protocol):
-    """Where figures are kept."""
-
-    def cell(self, name: str, labels: tuple[str, ...] = ()) -> Any:
-        """What `add` takes for the figure with these labels: it is found once, and kept."""
-
-    def add(self, changes: Iterable[tuple[Any, float]]) -> None:
-        """Add to figures: to a counter its amount, to a histogram one more of so many seconds."""
-
-
-class MissingMetricsError(MilterError):
-    """The extra is not installed."""
-
-
-def prometheus() -> Any:
-    """The module ``prometheus_client``, imported only when it is needed; `MissingMetricsError`."""
-    try:
-        import prometheus_client  # noqa: PLC0415  # an extra, and it looks at the environment
-    except ImportError:
-        raise MissingMetricsError(
-            "expected prometheus-client to be installed, got none: pip install 'demyjpy[metrics]'"
-        ) from None
-    return prometheus_client
-
-
-class _Client:
-    """Figures in a registry of ``prometheus_client``."""
-
-    def __init__(self, registry: Any) -> None:
-        client = prometheus()
-        to = {"registry": registry or client.REGISTRY, "namespace": "demyjpy"}
-        self._figures = {
-            name: client.Histogram(name, one.help, one.labels, buckets=BUCKETS, **to)
-            if one.is_histogram
-            else (client.Gauge if one.is_gauge else client.Counter)(name, one.help, one.labels, **to)
-            for name, one in FIGURES.items()
-        }
-
-    def cell(self, name: str, labels: tuple[str, ...] = ()) -> Any:
-        found = self._figures[name]
-        one = found.labels(*labels) if labels else found
-        return one.observe if FIGURES[name].is_histogram else one.inc
-
-    def add(self, changes: Iterable[tuple[Any, float]]) -> None:
-        for cell, amount in changes:
-            cell(amount)
-
-
-class Shared:
-    """Figures on a `Board`, which several processes share."""
-
-    def __init__(self, board: Board) -> None:
-        self._board = board
-
-    def cell(self, name: str, labels: tuple[str, ...] = ()) -> Cell:
-        """A figure of the board, whichever process counts it."""
-        return Cell((name, *labels), BUCKETS if FIGURES[name].is_histogram else ())
-
-    def add(self, changes: Iterable[tuple[Cell, float]]) -> None:
-        """Add to figures, all at once."""
-        self._board.add(changes)
-
-    def collect(self) -> Iterator[Any]:
-        """All figures, as a registry of ``prometheus_client`` asks for them."""
-        core: Any = importlib.import_module("prometheus_client.core")
-        found = self._board.figures()
-        for name, one in FIGURES.items():
-            kind = core.GaugeMetricFamily if one.is_gauge else core.CounterMetricFamily
-            kind = core.HistogramMetricFamily if one.is_histogram else kind
-            family = kind(f"demyjpy_{name}", one.help, labels=one.labels)
-            if not one.labels:
-                found.setdefault((name,), [0.0] * self.cell(name).size)
-            for key in sorted(key for key in found if key[0] == name):
-                total, *buckets = found[key]
-                if one.is_histogram:
-                    family.add_metric(key[1:], list(zip(_ENDS, accumulate(buckets), strict=True)), total)
-                else:
-                    family.add_metric(key[1:], total)
-            yield family
 
 
 class Metrics:
@@ -209,14 +75,19 @@ class Metrics:
     """
 
     keeps_bodies: Final = False
+    wants_packets: Final = False
 
     def __init__(self, registry: Any = None, *, sink: Sink | None = None) -> None:
-        self._sink = sink or _Client(registry)
+        self._sink = sink or Client(registry)
         self._cells: dict[Key, Any] = {}
         self._times: dict[int, Any] = {}
         """Cells by the identity of a handler."""
         self._handlers: list[Handler[Any]] = []
         """Those handlers: as long as they are kept, no other one has the identity of one of them."""
+        self._shapes: dict[tuple[int, ...], list[tuple[Any, int, int]]] = {}
+        """By the identities of handlers: whose times stand where, from one place to another."""
+        self._repeated: dict[int, tuple[Stretch, _Changes]] = {}
+        """By the identity of a stretch that is repeated: what is counted each time."""
         self._open: set[str] = set()
         """Sessions with a message that has begun: Postfix says ABORT after each, ended or not."""
         self._last: dict[str, int] = {}
@@ -247,21 +118,25 @@ class Metrics:
 
     def read(self, stretch: Stretch) -> None:
         """Count what is on a tape."""
-        if stretch.steps is None:
-            changes = self._times_in(stretch)
+        changes: _Changes = []
+        quick: _Quick = []
+        if stretch.turned is None:
+            if stretch.handlers:
+                quick = self._times_in(stretch, changes)
             self._take_hot_path(stretch, changes)
+        elif stretch.repeats is not None:
+            changes = self._again(stretch.repeats)
         else:
-            changes = []
-            for step in stretch.steps:
+            for step in stretch.turned:
                 self._take_step(step, changes)
-            self._take_answers(learned_in(stretch.outcomes), changes)
+            self._take_answers(learned_in(stretch.results.values()), changes)
         if stretch.received:
             changes.append((self._cell("received_bytes"), stretch.received))
         if stretch.is_over:
             self._open.discard(stretch.session)
             self._last.pop(stretch.session, None)
         self._take_breakers(changes)
-        self._sink.add(changes)
+        self._sink.add(changes, quick)
 
     # --------------------------------------------------------------------------- what is counted
     def _take_answers(self, learned: Iterable[Learned], changes: _Changes) -> None:
@@ -271,6 +146,19 @@ class Metrics:
             changes.append((self._cell("questions", *key, outcome), 1.0))
             if one.duration is not None:
                 changes.append((self._cell("question_seconds", *key), one.duration))
+
+    def _again(self, stretch: Stretch) -> _Changes:
+        """What is counted of a stretch that other sessions have had, too: it is a negotiation."""
+        known = self._repeated.get(id(stretch))
+        if known is None:
+            changes: _Changes = []
+            for step in stretch.turned or ():
+                self._take_step(step, changes)
+                self._last.pop(step.session, None)
+            if len(self._repeated) >= _MOST_SHAPES:
+                self._repeated.clear()
+            known = self._repeated[id(stretch)] = stretch, changes
+        return [*known[1]]
 
     def _take_breakers(self, changes: _Changes) -> None:
         for one in self._breakers.take():
@@ -282,13 +170,35 @@ class Metrics:
             if one.is_open:
                 changes.append((self._cell("breaker_openings", *key), 1.0))
 
-    def _times_in(self, stretch: Stretch) -> _Changes:
-        times = self._times
-        try:  # in one go if it has seen all of them before
-            return [(times[id(handler)], seconds) for handler, _, seconds in stretch.outcomes]
-        except KeyError:
-            found = [(self._cell_of(handler), seconds) for handler, _, seconds in stretch.outcomes]
-            return [(cell, seconds) for cell, seconds in found if cell is not None]
+    def _times_in(self, stretch: Stretch, changes: _Changes) -> _Quick:
+        """The times of handlers: those of one that ran several times in a row in one piece."""
+        took, handlers = stretch.took, stretch.handlers
+        shape = self._shapes.get((*map(id, handlers),)) or self._shape_of(handlers)
+        sums = [0.0, *accumulate(took)]
+        if max(took) <= BUCKETS[0]:
+            return [(cell, end - start, sums[end] - sums[start]) for cell, start, end in shape]
+        quick: _Quick = []
+        for cell, start, end in shape:
+            if max(took[start:end]) <= BUCKETS[0]:
+                quick.append((cell, end - start, sums[end] - sums[start]))
+            else:
+                changes += [(cell, seconds) for seconds in took[start:end]]
+        return quick
+
+    def _shape_of(self, handlers: Sequence[Handler[Any] | None]) -> list[tuple[Any, int, int]]:
+        """Where the times of each handler are that are counted: from one place to another."""
+        cells = [self._cell_of(one) for one in handlers]
+        shape: list[tuple[Any, int, int]] = []
+        for at, cell in enumerate(cells):
+            if cell is not None:
+                is_same = bool(shape) and shape[-1][0] is cell and shape[-1][2] == at
+                start = shape.pop()[1] if is_same else at
+                shape.append((cell, start, at + 1))
+        if all(id(one) in self._times for one in handlers):  # else another one may get its identity
+            if len(self._shapes) >= _MOST_SHAPES:
+                self._shapes.clear()
+            self._shapes[(*map(id, handlers),)] = shape
+        return shape
 
     def _take_hot_path(self, stretch: Stretch, changes: _Changes) -> None:
         """At most one message has ended here; there are no verdicts and no errors."""

@@ -22,16 +22,21 @@ class Notes:
     """Puts the last errors of this process on a board, from tapes or as an observer of steps."""
 
     keeps_bodies: Final = False
+    wants_packets: Final = False
 
     def __init__(self, board: Board) -> None:
         self._board = board
         self._negotiated = ""
+        self._repeated: Stretch | None = None
         self._count = 0
         self._times = [0.0] * _MOST
 
     def read(self, stretch: Stretch) -> None:
         """Note what is worth it: on the hot path nothing fails or is negotiated."""
-        for step in stretch.steps or ():
+        if stretch.repeats is not None and stretch.repeats is self._repeated:
+            return  # what was negotiated, once more
+        self._repeated = stretch.repeats
+        for step in stretch.turned or ():
             self(step)
 
     def __call__(self, step: Step) -> None:

@@ -27,7 +27,8 @@ from demyjpy.drivers.processes import fork, see_off
 from demyjpy.engine.tape import Stretch
 from demyjpy.events import Options
 from demyjpy.metrics.board import Board
-from demyjpy.metrics.counting import GAUGES, Metrics, Shared, prometheus
+from demyjpy.metrics.counting import Metrics
+from demyjpy.metrics.figures import GAUGES, Shared, prometheus
 from demyjpy.metrics.notes import Notes, last_errors, negotiated
 from demyjpy.metrics.page import Moment, page
 from demyjpy.wire.codes import ActionFlag, ProtocolFlag
@@ -65,6 +66,7 @@ class StatusServer:
     """
 
     keeps_bodies: Final = False
+    wants_packets: Final = False
 
     def __init__(
         self, http: str, about: dict[str, str], processes: int = 1, names: Iterable[str] = ()

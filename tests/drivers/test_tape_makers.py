@@ -36,3 +36,17 @@ def test_with_many_connections_each_tape_is_shorter(monkeypatch: pytest.MonkeyPa
     one = tapes.new()
     assert one is not None
     assert one.room == LONGEST
+
+
+class Counter(Watcher):
+    """One that reads nothing of what was heard."""
+
+    wants_packets = False
+
+
+def test_what_no_watcher_wants_is_not_on_a_tape():
+    """As for the metrics alone."""
+    silent, told = Tapes([Counter()]).new(), Tapes([Counter(), Watcher()]).new()
+    assert silent is not None
+    assert told is not None
+    assert (silent.is_silent, told.is_silent) == (True, False)

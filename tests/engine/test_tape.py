@@ -34,6 +34,7 @@ def play(
     read: Callable[[Stretch], None] | None = None,
     *,
     keeps_bodies: bool = True,
+    keeps_packets: bool = True,
     share: int = 1 << 16,
     **setup: Any,
 ) -> bytes:
@@ -43,7 +44,8 @@ def play(
     tape = None
     if read is not None:
         clock, wall = count().__next__, count(1000).__next__
-        tape = Tape(read, clock, wall, keeps_bodies=keeps_bodies, share=lambda: share)
+        keeps = {"keeps_bodies": keeps_bodies, "keeps_packets": keeps_packets}
+        tape = Tape(read, clock, wall, **keeps, share=lambda: share)
     line = Line(open_connection(known, "session"), tape)
     sent = b""
 

@@ -14,7 +14,7 @@ from demyjpy.errors import HandlerError
 from demyjpy.lookups.clients import DEFAULTS, Defaults, client_of
 from demyjpy.metrics import Metrics, counting
 from demyjpy.metrics.board import Board
-from demyjpy.metrics.counting import GAUGES, Shared
+from demyjpy.metrics.figures import GAUGES, Shared
 from tests.drivers.test_asker import Once, answers, asked
 from tests.engine.harness import OPENING, play
 

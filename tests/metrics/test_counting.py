@@ -23,9 +23,9 @@ from demyjpy import (
 from demyjpy.drivers.report import log
 from demyjpy.engine.connection import Step
 from demyjpy.engine.limits import Limits
-from demyjpy.metrics import Metrics, counting
+from demyjpy.metrics import Metrics, figures
 from demyjpy.metrics.board import Board
-from demyjpy.metrics.counting import MissingMetricsError, Shared
+from demyjpy.metrics.figures import MissingMetricsError, Shared
 from demyjpy.metrics.notes import Notes, last_errors, negotiated
 from demyjpy.metrics.page import Moment, page
 from tests.disks import fork
@@ -139,7 +139,7 @@ def test_without_the_extra(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingMetricsError, match=r"pip install 'demyjpy\[metrics\]'"):
-        counting.prometheus()
+        figures.prometheus()
 
 
 @pytest.fixture
@@ -240,6 +240,7 @@ def test_a_board_that_is_full_keeps_what_it_has(board, caplog):
     for number in range(10_000):
         add(shared, "errors", f"{number:0100}")
     add(shared, "errors", f"{0:0100}")
+    shared.add([], [(shared.cell("handler_seconds", ("mail", "f" * 100)), 1, 0.5)])
     figures = figures_of(board)
     assert 1000 < len(figures) < 10_000
     assert figures["errors_total", f"{0:0100}"] == 2

@@ -2,8 +2,11 @@
 
 from contextlib import closing
 from itertools import count
+from time import time
 from typing import Any
 
+import prometheus_client
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +18,7 @@ from demyjpy.engine.tape import Stretch, Tape, Watcher
 from demyjpy.handlers import default_event_handler, merge_handlers
 from demyjpy.metrics import Metrics
 from demyjpy.metrics.board import Board
-from demyjpy.metrics.counting import FIGURES, Shared
+from demyjpy.metrics.figures import FIGURES, Shared
 from demyjpy.metrics.notes import Notes, last_errors, negotiated
 from demyjpy.registry import Handler
 from tests.engine.harness import (
@@ -57,7 +60,8 @@ def test_a_tape_is_counted_as_its_steps_are(filters, steps, told, setup, data):
     with closing(Board(1)) as read, closing(Board(1)) as observed:
         metrics = Metrics(sink=Shared(read))
         setup["clock"] = count().__next__
-        sent = play(filters, chunks, metrics.read, keeps_bodies=False, share=share, **setup)
+        keeps = {"keeps_bodies": False, "keeps_packets": data.draw(st.booleans())}
+        sent = play(filters, chunks, metrics.read, **keeps, share=share, **setup)
         play(filters, chunks, observer=Metrics(sink=Shared(observed)), **setup)
         figures = figures_of(read)
         assert figures == figures_of(observed)
@@ -201,3 +205,62 @@ def test_notes_are_taken_from_tapes():
         assert "ValueError: on purpose" in found["traceback"]
         assert found["queue_id"] == "4711"
         assert len(negotiated(board)) == 1
+
+
+def test_times_that_are_counted_in_one_piece_are_those_of_each_handler():
+    """In the same buckets, if all are quick and if one of several in a row is slow."""
+    handlers = define_event_handlers()
+    for event in ("mail", "header", "body"):
+        handlers.add(event, lambda event, ctx: ctx)
+    first, message, *_ = taped(handlers, *OPENING, MAIL, HEADER, HEADER, BODY, EOM, QUIT)
+
+    def timed(*took: float) -> Stretch:
+        outcomes = zip(message.outcomes, took, strict=True)
+        return message.with_outcomes([(handler, result, one) for (handler, result, _), one in outcomes])
+
+    quick, slow = timed(1e-5, 2e-5, 1e-4, 3e-5), timed(1e-5, 2e-5, 0.2, 3e-5)
+    registry = prometheus_client.CollectorRegistry()
+    with closing(Board(1)) as board:
+        for metrics in (Metrics(registry), Metrics(sink=Shared(board))):
+            for one in (first, quick, slow, quick):
+                metrics.read(one)
+        (numbers,) = [one for key, one in board.figures().items() if key[1:2] == ("header",)]
+    assert numbers[0] == pytest.approx(2 * 1.2e-4 + 0.20002)
+    assert (numbers[1], numbers[5], sum(numbers[1:])) == (5, 1, 6)
+    ((_, samples),) = [
+        (one.name, one.samples) for one in registry.collect() if one.name.endswith("handler_seconds")
+    ]
+    counts = {
+        one.labels["le"]: one.value
+        for one in samples
+        if one.labels["event"] == "header" and "le" in one.labels
+    }
+    assert (counts["0.0001"], counts["0.1"], counts["0.25"]) == (5, 5, 6)
+
+
+def test_a_negotiation_that_is_repeated_counts_each_time():
+    """It is worked out once for all sessions; its steps are those of each."""
+    stretches: list[Stretch] = []
+    setup = Setup(as_on_connect(a_filter()), clock=count().__next__)
+    for name in ("one", "two", "three"):
+        line = Line(open_connection(setup, name), Tape(stretches.append, time, time))
+        line.receive_data(join([OPENING[0]]))
+    assert [step.session for one in stretches for step in one.steps or ()] == ["one", "two", "three"]
+    figures = read(stretches)
+    assert figures["sessions",] == 3
+    assert figures["sent_bytes",] == sum(len(data) for one in stretches for data in one.left)
+
+
+def test_what_is_known_by_heart_is_bounded():
+    """Sequences of handlers, and negotiations: an MTA may have any number of each."""
+    first, message, *_ = taped(a_filter(), *OPENING, *AS_POSTFIX, QUIT)
+    assert first.repeats is not None
+    with closing(Board(1)) as board:
+        metrics = Metrics(sink=Shared(board))
+        for number in range(300):
+            metrics.read(first._replace(repeats=first.repeats._replace(received=0)))
+            metrics.read(message.with_outcomes(message.outcomes[:1] * (number + 1)))
+        figures = figures_of(board)
+        assert len(metrics._shapes) + len(metrics._repeated) <= 512
+    assert figures["sessions",] == figures["messages", "accepted"] == 300
+    assert sum(value for key, value in figures.items() if key[0] == "handler_seconds") == 300 * 301 / 2

@@ -258,6 +258,8 @@ class Scrubber:
 
     def _macros(self, packet: bytes, told: bytes) -> bytes:
         """The letter of a command, and definitions."""
+        if not told:
+            return packet
         found = self._definitions(told)
         if len(found) == len(told):
             return packet[: _HEADER + 1] + found
@@ -275,6 +277,8 @@ class Scrubber:
             plan = self._plan(names, len(strings))
         if plan is None:
             self._replace_unusual(strings)
+        elif not plan:
+            return payload
         else:
             for at, blank in plan:
                 value = strings[at]

@@ -155,11 +155,11 @@ class CapsuleMaker:
         if tape is None:
             tape = self._tapes[name] = _Tape()
         if not tape.is_full:
-            size = sum(map(getsizeof, stretch.heard)) + weight_of_outcomes(stretch.outcomes)
+            size = sum(map(getsizeof, stretch.heard)) + weight_of_outcomes(stretch)
             with self._lock:
                 self._keep_stretch(tape, stretch, size)
-        if stretch.steps:
-            failed = [step for step in stretch.steps if is_failure(step)]
+        if stretch.turned and any(map(is_failure, stretch.turned)):
+            failed = [step for step in stretch.steps or () if is_failure(step)]
             for number, step in enumerate(failed, 1):
                 self._take_failed(step, stretch, tape, number)
         tape.outline(_RECENT if stretch.is_open else 0)

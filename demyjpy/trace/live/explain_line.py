@@ -1,6 +1,6 @@
 """The explain line: from the tape, a line in the log at the end of each message. See docs/explain.md."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from demyjpy.drivers.report import log
 from demyjpy.engine.connection import Step
 from demyjpy.engine.letters import CONNECT, MAIL
 from demyjpy.engine.macros import NO_MACROS, Macros
-from demyjpy.engine.tape import Outcome, Queued, Stretch
+from demyjpy.engine.tape import Queued, Stretch
 from demyjpy.errors import MilterError
 from demyjpy.events import strip_brackets
 from demyjpy.findings import Finding
@@ -101,13 +101,13 @@ class Explainer:
 
     def __call__(self, step: Step) -> None:
         """Take a step."""
-        for line in self._lines_of(step):
+        for line in self._lines_of(step.session, step):
             self._write(line)
 
     def read(self, stretch: Stretch) -> None:
         """Take a stretch of a tape."""
-        name, steps = stretch.session, stretch.steps
-        if steps is None:
+        name, turned = stretch.session, stretch.turned
+        if turned is None:
             session = self._sessions[name]
             # a line is made before what follows counts
             lines = [
@@ -115,20 +115,21 @@ class Explainer:
                 for message in _ended_plainly(session, stretch, self._length)
             ]
         else:
-            lines = [line for step in steps for line in self._lines_of(step)]
+            lines = [line for step in turned for line in self._lines_of(name, step)]
         if stretch.is_over:
             self._sessions.pop(name, None)
-        elif steps is not None and (stretch.macros is not NO_MACROS or name in self._sessions):
+        elif turned is not None and (stretch.macros is not NO_MACROS or name in self._sessions):
             # after QUIT_NC it is one more session, as for the steps
             self._sessions[name].macros = about_queue_id(stretch.macros, self._length)
         for line in lines:
             self._write(line)
 
-    def _lines_of(self, step: Step) -> list[str]:
-        session = self._sessions[step.session]
+    def _lines_of(self, name: str, step: Step) -> list[str]:
+        """``name``: of the session; a step that was repeated has another one."""
+        session = self._sessions[name]
         lines = [self._line(session, message) for message in _ended(session, step, self._length)]
         if isinstance(step.event, ev.Disconnect):
-            del self._sessions[step.session]
+            del self._sessions[name]
         return lines
 
     def _line(self, session: _SessionNotes, message: MessageStory) -> str:
@@ -274,10 +275,10 @@ def _ended_plainly(session: _SessionNotes, stretch: Stretch, longest: int) -> It
     if session.reply is not None:
         yield from _finish(session)
     follower = session.follower
-    outcomes, answer = stretch.outcomes, stretch.answer
-    if outcomes:
-        session.spent += sum([took or 0.0 for _, _, took in outcomes])
-        _note_findings(session, outcomes)
+    answer, results = stretch.answer, stretch.results
+    session.spent += sum(stretch.took)
+    if results:
+        _note_findings(session, results)
     said, last = envelope_in(stretch.heard)
     for letter, payload in said:
         if letter == CONNECT:
@@ -291,7 +292,7 @@ def _ended_plainly(session: _SessionNotes, stretch: Stretch, longest: int) -> It
         follower.begin()
     if queue_id and follower.open is not None:
         follower.open.queue_id = queue_id
-    if len(answer) > 1 and (editor := _editor_in(outcomes)) is not None:
+    if len(answer) > 1 and (editor := _editor_in(stretch)) is not None:
         session.editors[editor.name] = None
     if answer:
         yield follower.decide(answer[-1], answer[:-1])
@@ -299,24 +300,20 @@ def _ended_plainly(session: _SessionNotes, stretch: Stretch, longest: int) -> It
         yield from follower.give_up("abort")
 
 
-def _note_findings(session: _SessionNotes, outcomes: Sequence[Outcome]) -> None:
-    """What the last context of a stretch has; an outcome is None if the context stayed as it was."""
-    for _, last, _ in reversed(outcomes):
-        if last is None:
-            continue
-        if isinstance(last, Queued):
-            session.findings = last.findings or ()
-        elif isinstance(last, PMap):
-            session.findings = _findings_in(last)
-        return
+def _note_findings(session: _SessionNotes, results: Mapping[int, Any]) -> None:
+    """What the last context of a stretch has."""
+    last = results[max(results)]
+    if isinstance(last, Queued):
+        session.findings = last.findings or ()
+    elif isinstance(last, PMap):
+        session.findings = _findings_in(last)
 
 
-def _editor_in(outcomes: Sequence[Outcome]) -> Handler[Any] | None:
+def _editor_in(stretch: Stretch) -> Handler[Any] | None:
     """Whose edits were sent: on the hot path there is one who edits at the end of a message."""
-    for handler, result, _ in reversed(outcomes):
-        if _queue_in(result):
-            return handler
-    return None
+    results = stretch.results
+    editors = [stretch.handlers[at] for at in sorted(results) if _queue_in(results[at])]
+    return editors[-1] if editors else None
 
 
 def _queue_in(result: Any) -> Any:

@@ -10,11 +10,11 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import chain
-from operator import itemgetter
+from math import isnan
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from demyjpy.drivers.report import Seldom, log
 from demyjpy.engine.connection import Step
 from demyjpy.engine.open_questions import Learned
 from demyjpy.engine.playback import Player
-from demyjpy.engine.tape import Outcome, Stretch
+from demyjpy.engine.tape import Stretch
 from demyjpy.events import Disconnect, EndOfMessage
 from demyjpy.trace.format.converters import StepConverter
 from demyjpy.trace.format.privacy import Privacy
@@ -50,20 +50,22 @@ FILES: Final = 1000
 DAYS: Final = 7.0
 RATE: Final = 60
 
-_SECONDS: Final = itemgetter(2)  # of an outcome
-
 
 def _outcomes(given: Iterable[str]) -> frozenset[str]:
     return frozenset((given,) if isinstance(given, str) else given)
 
 
-def _slowest(outcomes: Sequence[Outcome]) -> float:
+def _slowest(stretch: Stretch) -> float:
     """The longest that a handler took (seconds); 0 if none of them was timed."""
-    try:
-        slowest: float = max(map(_SECONDS, outcomes), default=0.0)
-    except TypeError:  # some were not timed
-        return max((took for _, _, took in outcomes if took is not None), default=0.0)
-    return slowest or 0.0
+    took: Iterable[float] = stretch.took
+    if stretch.turned is not None:  # how long an answer takes is no matter of a handler
+        results = stretch.results
+        took = [
+            one
+            for at, one in enumerate(took)
+            if not (isnan(one) or isinstance(results.get(at), Learned))
+        ]
+    return max(took, default=0.0)
 
 
 @frozen(kw_only=True)
@@ -106,16 +108,13 @@ class Triggers:
 
     def why_of(self, stretch: Stretch) -> str | None:
         """The same for a stretch of a tape, as it is: ``when`` is not asked."""
-        if stretch.steps is not None:
-            found = next(filter(None, map(self._why, stretch.steps)), None)
+        if stretch.turned is not None:
+            found = next(filter(None, map(self._why, stretch.turned)), None)
             if found is not None:
                 return found
-        outcomes: Sequence[Outcome] = stretch.outcomes
-        if stretch.steps is not None:  # how long an answer takes is no matter of a handler
-            outcomes = [one for one in outcomes if not isinstance(one[1], Learned)]
-        if self.slower_than is not None and _slowest(outcomes) > self.slower_than:
+        if self.slower_than is not None and _slowest(stretch) > self.slower_than:
             return "slow"
-        if self.outcomes and stretch.steps is None and stretch.answer:
+        if self.outcomes and stretch.turned is None and stretch.answer:
             return "outcome" if fate_of(stretch.answer[-1], stretch.answer) in self.outcomes else None
         return None
 
@@ -168,6 +167,7 @@ class FlightRecorder:
         self._open: dict[str, _Flight] = {}
         self._done: deque[_Flight] = deque()
         self._usual: tuple[Any, ...] = ()  # the handlers of the last stretch, of any session
+        self._packed: tuple[Stretch, bytes] | None = None  # what was negotiated, and what is kept of it
         self._lock = threading.Lock()
         self.size = 0
         self.keeps_bodies = self._privacy.keeps_bodies or self._triggers.when is not None
@@ -202,6 +202,7 @@ class FlightRecorder:
                 self._scrubber,
                 keeps_contexts=found == "error" and self._privacy.keeps_all,
                 usual=self._usual,
+                packed=None if stretch.repeats is None else self._pack_once(stretch.repeats),
             )
             if kept.handlers:
                 self._usual = kept.handlers
@@ -219,6 +220,13 @@ class FlightRecorder:
                 tape.is_over = True
                 with self._lock:
                     self._finish(session, flight, time.time())
+
+    def _pack_once(self, stretch: Stretch) -> bytes:
+        """What is kept of what was heard in a stretch that is repeated."""
+        known = self._packed
+        if known is None or known[0] is not stretch:
+            known = self._packed = stretch, b"".join(self._scrubber.pack(stretch.heard))
+        return known[1]
 
     def _ask_when(self, flight: _Flight, stretch: Stretch) -> str | None:
         """Why a session is written, if ``when`` has a say in it: for that, it is played."""

@@ -4,13 +4,12 @@ A tape is played when a file is written, by the thread that writes: until then n
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from math import isnan, nan
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import is_
 from sys import getsizeof
 from typing import Any, Final, TypeVar
 
-from attrs import define, field, fields_dict, frozen
+from attrs import define, field, fields_dict
 from pyrsistent import PMap
 
 from demyjpy.engine.connection import Connection, Step
@@ -18,7 +17,7 @@ from demyjpy.engine.macros import Macros
 from demyjpy.engine.open_questions import Learned
 from demyjpy.engine.playback import Player
 from demyjpy.engine.smallmap import entries_of
-from demyjpy.engine.tape import HangUp, Heard, Outcome, Queued, Stretch
+from demyjpy.engine.tape import HangUp, Heard, Queued, Stretch
 from demyjpy.engine.told_questions import weight_of_told, weight_of_value
 from demyjpy.events import Disconnect
 from demyjpy.registry import Handler
@@ -42,8 +41,6 @@ _EACH: Final = 400
 _CONTEXT: Final = 250
 """Bytes that a context takes besides its keys, about."""
 _KEY: Final = 40
-
-_NONE: Final = {type(None)}
 
 
 class OpenSessions(dict[str, T]):
@@ -96,25 +93,24 @@ def weight_of(result: Any) -> int:
     return found
 
 
-def weight_of_outcomes(outcomes: Iterable[Outcome]) -> int:
+def weight_of_outcomes(stretch: Stretch) -> int:
     """The bytes that outcomes take, about, with what was queued, but without contexts."""
-    found = 0
-    for _, result, _ in outcomes:
-        found += _OUTCOME
-        if result is not None and not isinstance(result, Exception):
+    found = _OUTCOME * len(stretch.handlers)
+    for result in stretch.results.values():
+        if not isinstance(result, Exception):
             found += weight_of(result) - 64
     return found
 
 
-def weight_of_contexts(outcomes: Iterable[Outcome]) -> int:
-    """The bytes that the contexts of outcomes take, about, with the texts and bytes in them.
+def weight_of_contexts(results: Iterable[Any]) -> int:
+    """The bytes that the contexts among results take, about, with the texts and bytes in them.
 
     Of a value that one context after the other has, it counts once. A handler may gather a body there,
     so that every context of a message holds one more that is as long as what has come.
     """
     found = 0
     before: dict[str, Any] = {}
-    for _, result, _ in outcomes:
+    for result in results:
         if not isinstance(result, PMap):
             continue
         entries = entries_of(result)
@@ -152,26 +148,26 @@ def _weight_of_action(action: Any) -> int:
     return size
 
 
-@frozen(weakref_slot=False)
+@define(weakref_slot=False)  # frozen, its making would take several times as long
 class KeptStretch:
     """What it takes to play a stretch again, as small as can be, and nothing that may not be kept.
 
     ``told`` is in one piece: all that came, packed, when each of its ``entries`` came, and how long each
     handler took. ``hung_up`` are the ends of the connection, each with its place among the entries.
-    ``results`` are left out if all are None.
+    ``results`` are those of handlers that returned another context than they got, by their place.
     """
 
     told: bytes
     entries: int
     hung_up: tuple[tuple[int, HangUp], ...]
     handlers: tuple[Handler[Any] | None, ...]
-    results: tuple[Any, ...]
+    results: Mapping[int, Any]
 
     @property
     def size(self) -> int:
         """The bytes that it takes, about."""
         size = _EACH + len(self.told) + 8 * len(self.handlers)
-        return size + sum(map(weight_of, self.results)) if self.results else size
+        return size + sum(map(weight_of, self.results.values())) if self.results else size
 
     def stretch(self, opened: Connection, scrubber: Scrubber) -> Stretch:
         """A stretch for a `Player` of the session."""
@@ -185,10 +181,9 @@ class KeptStretch:
             for entry in [hung_up[place]] if place in hung_up else entries:
                 heard.append(entry)
                 times.append(numbers[place])
-        results = map(played, self.results or (None,) * len(self.handlers))
-        durations = (None if isnan(one) else one for one in numbers[self.entries :])
-        outcomes = tuple(zip(self.handlers, results, durations, strict=True))
-        return Stretch(opened, tuple(heard), times, outcomes, (), None)
+        results = {at: played(result) for at, result in self.results.items()}
+        took = numbers[self.entries :]
+        return Stretch(opened, tuple(heard), times, self.handlers, took, results, (), None)
 
 
 def keep_stretch(
@@ -197,30 +192,23 @@ def keep_stretch(
     *,
     keeps_contexts: bool = False,
     usual: tuple[Handler[Any] | None, ...] = (),
+    packed: bytes | None = None,
 ) -> KeptStretch:
     """What is kept of a stretch. ``keeps_contexts``: contexts, too; they may hold anything.
 
-    ``usual``: if its handlers are these, this tuple is kept.
+    ``usual``: if its handlers are these, this tuple is kept. ``packed``: what is kept of what was heard,
+    if that is known.
     """
     heard = stretch.heard
-    told: list[Any] = scrubber.pack(heard)
-    told.append(stretch.times)
-    handlers: tuple[Any, ...] = ()
-    results: tuple[Any, ...] = ()
-    if stretch.outcomes:
-        handlers, results, durations = zip(*stretch.outcomes)  # noqa: B905  # all of them are triples
-        try:
-            told.append(array("d", durations))
-        except TypeError:
-            told.append(array("d", [nan if one is None else one for one in durations]))
-        if len(handlers) == len(usual) and all(map(is_, handlers, usual)):
-            handlers = usual
-        if {*map(type, results)} == _NONE:
-            results = ()
-        elif not keeps_contexts:
-            results = tuple(map(scrubber.outcome, handlers, results))
+    told: list[Any] = scrubber.pack(heard) if packed is None else [packed]
+    told += (stretch.times, stretch.took)
+    handlers, results = stretch.handlers, stretch.results
+    if len(handlers) == len(usual) and all(map(is_, handlers, usual)):
+        handlers = usual
+    if results and not keeps_contexts:
+        results = {at: scrubber.outcome(handlers[at], result) for at, result in results.items()}
     hung_up: tuple[tuple[int, HangUp], ...] = ()
-    if stretch.steps is not None:
+    if stretch.turned is not None:
         hung_up = tuple([(place, one) for place, one in enumerate(heard) if isinstance(one, HangUp)])
     return KeptStretch(b"".join(told), len(heard), hung_up, handlers, results)
 

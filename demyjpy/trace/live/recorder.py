@@ -278,8 +278,8 @@ class Recorder:
             if stretch.is_over:
                 self._cut.discard(name)
             return
-        if stretch.steps is not None:  # they are made again
-            stretch = stretch._replace(steps=())
+        if stretch.turned is not None:  # they are made again
+            stretch = stretch._replace(turned=())
         size = _size_of(stretch)
         waits = self._writer.size + size
         is_late = waits > self.memory or (waits > self.memory // RESERVE and size > SHARED.room())
@@ -424,6 +424,6 @@ def _has_loop() -> bool:
 
 def _size_of(stretch: Stretch) -> int:
     """Bytes that wait with a stretch, about."""
-    heard, outcomes = stretch.heard, stretch.outcomes
-    size = _ENTRY * (1 + len(heard)) + weight_of_outcomes(outcomes) + weight_of_contexts(outcomes)
+    heard, results = stretch.heard, stretch.results.values()
+    size = _ENTRY * (1 + len(heard)) + weight_of_outcomes(stretch) + weight_of_contexts(results)
     return size + sum([len(one) for one in heard if isinstance(one, bytes)])

@@ -95,12 +95,12 @@ def test_what_is_private_in_a_question_is_not_in_memory(kind: str) -> None:
     texts = [
         value
         for one in kept
-        for result in one.results
+        for result in one.results.values()
         for value in values_in(result)
         if isinstance(value, str) and "secret" in value
     ]
     assert set(texts) == {"secret"}  # the key that is a name
-    asked = [one for piece in kept for one in piece.results if type(one) is tuple]
+    asked = [one for piece in kept for one in piece.results.values() if type(one) is tuple]
     assert asked[0][0].question.fields is None
 
 

@@ -10,7 +10,8 @@ import pytest
 from demyjpy import become, define_event_handlers, merge_handlers
 from demyjpy.engine.connection import Step
 from demyjpy.metrics.board import Board
-from demyjpy.metrics.counting import Metrics, Shared
+from demyjpy.metrics.counting import Metrics
+from demyjpy.metrics.figures import Shared
 from demyjpy.testing import Postfix, run, session
 from demyjpy.trace import (
     CapsuleMaker,

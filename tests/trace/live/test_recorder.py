@@ -229,7 +229,7 @@ def test_a_tape_that_cannot_be_played_cuts_its_session(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, swap: Any
 ) -> None:
     """One line in the log; other sessions are recorded."""
-    bad = [one._replace(outcomes=swap(one.outcomes)) for one in whole("bad")]
+    bad = [one.with_outcomes(swap(one.outcomes)) for one in whole("bad")]
     record(tmp_path, [*bad, *whole("good")])
     assert hows(tmp_path) == [("cut", "its tape could not be played"), ("quit", "")]
     assert caplog.messages == ["session bad: its recording is cut: LocalProtocolError"]

@@ -360,7 +360,7 @@ def test_what_cannot_be_played_again_is_told_and_the_rest_is_written(tmp_path: P
     play(of(tagger()), [join([one]) for one in WHOLE], stretches.append)
     for stretch in stretches:
         others = tuple((None, result, took) for _, result, took in stretch.outcomes)
-        recorder.read(stretch._replace(outcomes=others))
+        recorder.read(stretch.with_outcomes(others))
     flown(recorder, tagger(), *WHOLE)
     path = recorder.dump()
     assert path is not None

@@ -16,7 +16,7 @@ from demyjpy.engine.pipeline import as_on_connect, open_connection
 from demyjpy.engine.tape import ENTRY, LONGEST, Queued, Stretch, Tape
 from demyjpy.metrics import Metrics
 from demyjpy.metrics.board import Board
-from demyjpy.metrics.counting import Shared
+from demyjpy.metrics.figures import Shared
 from demyjpy.trace import CapsuleMaker, Explainer, FlightRecorder, Recorder
 from demyjpy.trace.format.plain_lines import PlainLines
 from tests.engine.harness import EOM, MAIL, OPENING, QUIT, join, macros, offer, packet
@@ -153,7 +153,9 @@ def test_flights_keep_contexts_of_the_failure_only(tmp_path: Path) -> None:
         recorder.read(stretch)
     ((_, flight),) = recorder._open.items()
     kept: Any = flight.kept
-    assert not any(isinstance(one, PMap) for stretch in kept.stretches for one in stretch.results)
+    assert not any(
+        isinstance(one, PMap) for stretch in kept.stretches for one in stretch.results.values()
+    )
     assert flight.why == "error"
 
 
