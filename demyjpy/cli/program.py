@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "trace": "list recorded sessions, join and convert traces",
     "replay": "run recorded sessions through a filter, and compare",
     "explain": "say in full sentences what was done to a mail, and why",
+    "unit": "print the systemd units that serve a filter",
     "capsule": "show a recorded failure of a handler, and make a test of it",
     "snoop": "see, and record, what an MTA and any milter say to each other",
 }
