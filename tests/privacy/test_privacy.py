@@ -169,6 +169,7 @@ class Written:
             privacy, triggers = Privacy(keep="envelope"), Triggers(sample=1)
             self._flights = FlightRecorder(directory / "flights", privacy=privacy, triggers=triggers)
             self._recorder = Recorder(directory / "recordings")
+            self._stack.callback(self._flights.close)
             self._stack.callback(self._recorder.close)
             metrics, notes = Metrics(self._registry), Notes(self._board)
             watching = [Explainer(), self._flights, metrics, notes, self._recorder]
