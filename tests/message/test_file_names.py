@@ -1,8 +1,11 @@
 """The names of the files in a message, also in zip files, and what bounds the look into these."""
 
 import io
+import tracemalloc
 from base64 import encodebytes
-from zipfile import ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile
+from struct import pack
+from zipfile import ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile, ZipInfo
+from zlib import crc32
 
 import pytest
 
@@ -81,3 +84,31 @@ def test_more_parts_than_are_looked_at():
     told = found(*[b"x"] * 1_001)
     assert told.unseen == "too many parts"
     assert told.names[:2] == ("0", "1")
+
+
+@pytest.mark.parametrize("told", [0, 10])
+def test_no_more_is_unpacked_than_a_zip_file_says(told: int):
+    """A file may say that it has a few bytes, and have many: they never stand in memory."""
+    size = 3_000_000
+    data = zipped(("a.zip", bytes(size)))
+    at = data.index(b"PK\1\2") + 24
+    data = data[:at] + told.to_bytes(4, "little") + data[at + 4 :]
+    tracemalloc.start()
+    try:
+        told_of = found(data)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert told_of == FileNames(("0", "a.zip"), "a broken zip file")
+    assert most < 7 * len(data) + size / 2
+
+
+def test_a_second_name_in_a_zip_file():
+    """Programs that unpack prefer the one in UTF-8 in the extra field (APPNOTE.TXT, section 4.6.9)."""
+    member = ZipInfo("a.txt")
+    name = "größer.exe".encode()
+    member.extra = b"\x01\0\1\0x" + pack("<HHBL", 0x7075, 5 + len(name), 1, crc32(b"a.txt")) + name
+    file = io.BytesIO()
+    with ZipFile(file, "w") as archive:
+        archive.writestr(member, b"")
+    assert found(file.getvalue()).names == ("0", "a.txt", "größer.exe")

@@ -6,6 +6,7 @@ not looked into is said, because a filter that looks for something must not let 
 
 from collections.abc import Iterator
 from io import BytesIO
+from struct import Struct
 from typing import Final
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo, is_zipfile
 
@@ -26,6 +27,16 @@ _MEMBER: Final = b"PK\1\2"
 """Each member has it in the directory of a zip file (APPNOTE.TXT, section 4.3.12)."""
 
 _ENCRYPTED: Final = 1
+
+_EMPTY: Final = 2
+"""Bytes of nothing, packed."""
+
+_EXTRA: Final = Struct("<HH")
+"""Before each extra field: its kind, and its size."""
+
+_UNICODE_PATH: Final = 0x7075
+_BEFORE_PATH: Final = 5
+"""The version of the field, and a checksum of the other name (section 4.6.9)."""
 
 
 @frozen
@@ -86,14 +97,31 @@ class _Look:
             raise _UnseenError("too much in a zip file")
         with ZipFile(BytesIO(data)) as archive:
             for one in archive.infolist():
-                yield one.filename
+                names = _names_of(one)
+                yield from names
                 if one.flag_bits & _ENCRYPTED:
                     self.has_encrypted = True
-                elif one.filename.rstrip(" .").lower().endswith(".zip"):
+                elif any(name.rstrip(" .").lower().endswith(".zip") for name in names):
                     yield from self._names_in(self._unpacked(archive, one), depth - 1)
 
     def _unpacked(self, archive: ZipFile, one: ZipInfo) -> bytes:
-        self._bytes -= one.file_size  # `read` gives no more, whatever is packed
+        self._bytes -= one.file_size
         if self._bytes < 0 or one.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
             raise _UnseenError("too much in a zip file")
-        return archive.read(one)
+        if not one.file_size and one.compress_size > _EMPTY:
+            raise _UnseenError("a broken zip file")
+        with archive.open(one) as file:
+            return file.read(one.file_size)  # without the number it unpacks all that is packed first
+
+
+def _names_of(one: ZipInfo) -> list[str]:
+    """The name, and the one in UTF-8 in the extra field, which newer Pythons put in its place."""
+    names, extra = [one.orig_filename.partition("\0")[0], one.filename], one.extra
+    while len(extra) >= _EXTRA.size:
+        kind, size = _EXTRA.unpack_from(extra)
+        if kind == _UNICODE_PATH:
+            names.append(
+                extra[_EXTRA.size + _BEFORE_PATH : _EXTRA.size + size].decode("utf-8", "replace")
+            )
+        extra = extra[_EXTRA.size + size :]
+    return list(dict.fromkeys(names))
