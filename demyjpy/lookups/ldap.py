@@ -294,8 +294,9 @@ class LdapSearch(Question, pure=True):
     an answer it is a map from the names that were asked for to tuples of texts, empty if the entry has
     none.
     ``scope``: ``base``, ``one`` or ``subtree``. More than ``most`` entries are a failure, and so is an
-    answer of more than 1 MiB, or of 10,000 entries, attributes and values. References to other servers are left out. ``using``: the name of the
-    resource. `HandlerError` for a filter that is none, and if ``values`` are not those that it names.
+    answer of more than 1 MiB, or of more than 10,000 entries, attributes and values. References to other
+    servers are left out. ``using``: the name of the resource. `HandlerError` for a filter that is none,
+    and if ``values`` are not those that it names.
 
     A base that does not exist is a failure: else a mistake in it would mean that nobody exists.
     """

@@ -252,7 +252,7 @@ def test_a_server_can_say_anything(reply, said):
 
 
 def test_references_to_other_servers_are_left_out():
-    """What comes after them counts, and they are no entries: some directories add them to each answer."""
+    """What comes after them counts, and they are no entries: some servers add them to each answer."""
     others = message(1, encoding.REFERENCE) * 100
     (found,) = asyncio.run(served(others + an_entry() * 2 + others + done()))
     assert found == Answered(({"dn": "x", "attributes": {}},) * 2)
