@@ -178,8 +178,8 @@ class CheckDkim(Question, pure=True):
 
     Results are those of RFC 8601: ``pass``, ``fail``, ``permerror`` (no key, or one that was revoked; a
     signature that has expired, leaves out From, or cannot be read), ``temperror`` (DNS does not answer),
-    ``policy`` (not checked: SHA-1, a signature of more than 3,000 characters or with more than 100 spaces
-    in a row, a message with more than 1,000 header fields).
+    ``policy`` (not checked: SHA-1, a signature of more than 3,000 characters or with more than 100
+    spaces in a row, a message with more than 1,000 header fields).
     The first ``most`` are checked, the others left out. ``timeout``: seconds for the keys together.
     ``using``: the name of the resource, a `Resolver`. A message without its body is a failure.
     """
