@@ -46,6 +46,12 @@ def test_names_of_parts_and_in_zip_files():
     assert Message.parse(b"\r\nhello\r\n").file_names() == FileNames()
 
 
+def test_a_part_with_parts_may_be_a_file():
+    """A mail program can save an attached message under the name that it has."""
+    text = b"Content-Type: message/rfc822; name=a.exe\r\n\r\nContent-Type: a/b; name=b\r\n\r\nMZ\r\n"
+    assert Message.parse(text).file_names() == FileNames(("a.exe", "b"))
+
+
 def test_encrypted_files_have_names():
     """What is in them is not looked into, and that is said."""
     assert found(zipped(("a.zip", zipped(("b", b""))), flags=1)) == FileNames(("0", "a.zip"), None, True)

@@ -80,8 +80,8 @@ class _Look:
 
     def names(self, parts: tuple[Part, ...]) -> Iterator[str]:
         for part in parts:
+            yield from filter(None, dict.fromkeys((part.file_name, part.parameter("name"))))
             if not part.is_container:
-                yield from filter(None, dict.fromkeys((part.file_name, part.parameter("name"))))
                 yield from self._names_in(part.content, DEEPEST)
         if "PartsNotSeen" in parts[0].defects:
             raise _UnseenError("too many parts")

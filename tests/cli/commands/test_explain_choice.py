@@ -55,7 +55,12 @@ def test_a_time_may_be_one_of_iso_8601() -> None:
     assert moment("2026-11-30T03:15", NOW) == local.timestamp()
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "1y", "999999w", "-1h", "2026-13-01"])
+BEFORE_ALL = "0001-01-01T00:00+14:00"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "1y", "999999w", "-1h", "2026-13-01", BEFORE_ALL, "9999-12-31T23:59-23:00"]
+)
 def test_any_other_time_is_said_to_be_none(text: str) -> None:
     """With what was expected."""
     with pytest.raises(ValueError, match="expected a time as 2026-11-30T03:15, or how long ago"):
