@@ -27,6 +27,9 @@ dkim: Final = library("dkimpy", "dkim", *("dkim", "dkim.canonicalization", "dkim
 
 MOST_SIGNATURES: Final = 5
 MOST_FIELDS: Final = 1_000
+LARGEST_HEADER: Final = 1_000_000
+"""Bytes of all fields: dkimpy needs a second for 5 MB of spaces, again for each signature."""
+
 LONGEST_SIGNATURE: Final = 3_000
 MOST_SPACES: Final = 100
 """In a row, in a signature: dkimpy needs n² time for them."""
@@ -105,6 +108,8 @@ class _Verifier:
     def __init__(self, message: Message, resolver: Resolver, seconds: float) -> None:
         self._resolver, self._until = resolver, monotonic() + seconds
         headers = _headers_of(message)
+        size = sum(len(name) + len(value) for name, value in headers)
+        self._is_small = len(headers) <= MOST_FIELDS and size <= LARGEST_HEADER
         self.signatures = [value for name, value in headers if name.lower() == _SIGNATURE]
         self._dkim = _Dkim(headers, message.body if self.signatures else b"")
         self._tags: Mapping[bytes, bytes] = {}
@@ -120,8 +125,7 @@ class _Verifier:
 
     def _result(self, at: int) -> str:
         value = self.signatures[at]
-        is_small = len(value) <= LONGEST_SIGNATURE and len(self._dkim.headers) <= MOST_FIELDS
-        if not is_small or _MANY_SPACES.search(value):
+        if not self._is_small or len(value) > LONGEST_SIGNATURE or _MANY_SPACES.search(value):
             return "policy"
         try:
             tags = self._tags = dkim.util.parse_tag_value(value)
@@ -179,7 +183,7 @@ class CheckDkim(Question, pure=True):
     Results are those of RFC 8601: ``pass``, ``fail``, ``permerror`` (no key, or one that was revoked; a
     signature that has expired, leaves out From, or cannot be read), ``temperror`` (DNS does not answer),
     ``policy`` (not checked: SHA-1, a signature of more than 3,000 characters or with more than 100
-    spaces in a row, a message with more than 1,000 header fields).
+    spaces in a row, a message with more than 1,000 header fields, or with 1 MB of them).
     The first ``most`` are checked, the others left out. ``timeout``: seconds for the keys together.
     ``using``: the name of the resource, a `Resolver`. A message without its body is a failure.
     """

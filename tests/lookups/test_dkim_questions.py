@@ -158,6 +158,7 @@ HOSTILE = [
     b"DKIM-Signature: x= b" + b"\r\n " * 900 + b"z; " + sign(MAIL)[16:],
     sign(MAIL).replace(b"h=from", b"h=" + b":".join(b"%d" % at for at in range(2000)) + b":from"),
     sign(b"X: y\r\n" * 5_000 + MAIL),
+    sign(b"X: " + b"a " * 500_000 + b"\r\n" + MAIL),
 ]
 
 
