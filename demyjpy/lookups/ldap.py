@@ -339,11 +339,17 @@ class LdapSearch(Question, pure=True):
         return [self._answer(*entry) for entry in found]
 
     def _answer(self, name: str, attributes: tuple[encoding.Attribute, ...]) -> dict[str, Any]:
-        """By the names that were asked for: the server's differ in case at most."""
+        """By the names that were asked for: the server's differ in case at most.
+
+        `RefusedError` for a part of the values: Active Directory gives ``member;range=0-1499``.
+        """
         wanted = {one.lower(): one for one in self.attributes}
         known: dict[str, tuple[str, ...]] = {
             one: () for one in self.attributes if one not in ("*", "+", "1.1")
         }
         for kind, values in attributes:
+            plain, _, is_part = kind.lower().partition(";range=")
+            if is_part and plain in wanted:
+                raise RefusedError(f"expected all values of {wanted[plain]}, got a part: {kind[:100]}")
             known[wanted.get(kind.lower(), kind)] = values
         return {"dn": name, "attributes": known}
