@@ -76,6 +76,17 @@ def test_what_cannot_be_looked_into_is_said(data: bytes, names: tuple[str, ...],
     assert found(data, b"x") == FileNames(names, why)
 
 
+def test_many_extra_fields_are_too_much() -> None:
+    """For each byte of them zipfile may copy all the others: a second for 2 MB."""
+    file = io.BytesIO()
+    with ZipFile(file, "w") as archive:
+        for at in range(9):
+            member = ZipInfo(str(at))
+            member.extra = pack("<HH", 0x1234, 0) * 16_000
+            archive.writestr(member, b"")
+    assert found(file.getvalue()) == FileNames(("0",), "too much in a zip file")
+
+
 def test_only_some_zip_files_in_each_other():
     """Four, and the names in the fourth are the last."""
     data = zipped(("a.txt", b""))

@@ -26,6 +26,12 @@ DEEPEST: Final = 4
 _MEMBER: Final = b"PK\1\2"
 """Each member has it in the directory of a zip file (APPNOTE.TXT, section 4.3.12)."""
 
+_EXTRA_SIZE: Final = 30
+"""Where in a member's entry the size of its extra fields stands."""
+
+_MOST_EXTRA: Final = 500_000
+"""Bytes of extra fields in the zip files of a message: 100 for each name."""
+
 _ENCRYPTED: Final = 1
 
 _EMPTY: Final = 2
@@ -76,7 +82,7 @@ class _Look:
 
     def __init__(self) -> None:
         self.has_encrypted = False
-        self._members, self._bytes = MOST_MEMBERS, UNPACKED
+        self._members, self._bytes, self._extra = MOST_MEMBERS, UNPACKED, _MOST_EXTRA
 
     def names(self, parts: tuple[Part, ...]) -> Iterator[str]:
         for part in parts:
@@ -92,8 +98,8 @@ class _Look:
             if data.startswith(b"PK\3\4"):
                 raise _UnseenError("a broken zip file")
             return
-        self._members -= data.count(_MEMBER)  # `ZipFile` would read them all first
-        if depth == 0 or self._members < 0:
+        self._count_members(data)
+        if depth == 0:
             raise _UnseenError("too much in a zip file")
         with ZipFile(BytesIO(data)) as archive:
             for one in archive.infolist():
@@ -103,6 +109,16 @@ class _Look:
                     self.has_encrypted = True
                 elif any(name.rstrip(" .").lower().endswith(".zip") for name in names):
                     yield from self._names_in(self._unpacked(archive, one), depth - 1)
+
+    def _count_members(self, data: bytes) -> None:
+        """`ZipFile` would read them all first, and needs n² time for the extra fields of each."""
+        at = data.find(_MEMBER)
+        while at >= 0:
+            self._members -= 1
+            self._extra -= int.from_bytes(data[at + _EXTRA_SIZE : at + _EXTRA_SIZE + 2], "little")
+            if self._members < 0 or self._extra < 0:
+                raise _UnseenError("too much in a zip file")
+            at = data.find(_MEMBER, at + len(_MEMBER))
 
     def _unpacked(self, archive: ZipFile, one: ZipInfo) -> bytes:
         self._bytes -= one.file_size
@@ -116,12 +132,11 @@ class _Look:
 
 def _names_of(one: ZipInfo) -> list[str]:
     """The name, and the one in UTF-8 in the extra field, which newer Pythons put in its place."""
-    names, extra = [one.orig_filename.partition("\0")[0], one.filename], one.extra
-    while len(extra) >= _EXTRA.size:
-        kind, size = _EXTRA.unpack_from(extra)
+    names, at = [one.orig_filename.partition("\0")[0], one.filename], 0
+    while at + _EXTRA.size <= len(one.extra):
+        kind, size = _EXTRA.unpack_from(one.extra, at)
+        at += _EXTRA.size + size
         if kind == _UNICODE_PATH:
-            names.append(
-                extra[_EXTRA.size + _BEFORE_PATH : _EXTRA.size + size].decode("utf-8", "replace")
-            )
-        extra = extra[_EXTRA.size + size :]
+            name = one.extra[at - size + _BEFORE_PATH : at]
+            names.append(name.decode("utf-8", "replace"))
     return list(dict.fromkeys(names))
