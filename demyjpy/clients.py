@@ -36,7 +36,7 @@ class Client:
 
         ``ipv4``, ``ipv6``: bits of it. Empty for this machine, and if it has no IP address.
         """
-        address = self.address
+        address = getattr(self.address, "ipv4_mapped", None) or self.address  # one of IPv4 in IPv6
         if not isinstance(address, IPv4Address | IPv6Address) or address.is_loopback:
             return ""
         return str(ip_network((address, ipv4 if address.version == 4 else ipv6), strict=False))

@@ -54,6 +54,12 @@ def test_the_network_of_a_client(address: str, network: str):
         assert client.network(32, 128) == f"{address}/{32 if client.address.version == 4 else 128}"
 
 
+def test_the_network_of_an_ipv4_address_that_is_written_as_ipv6():
+    """It is that of IPv4: all of these have the same first 64 bits."""
+    assert Client(ip_address("::ffff:192.0.2.77")).network() == "192.0.2.0/24"
+    assert Client(ip_address("::ffff:127.0.0.1")).network() == ""
+
+
 AFTER = "\n\tby relay.test (Postfix) with ESMTPS id 4Q1\n\tfor <b@test>; Sat, 21 Nov 2026 10:00:00 +0000"
 
 

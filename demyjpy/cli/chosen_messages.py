@@ -25,10 +25,13 @@ def moment(text: str, now: datetime) -> float:
     ago = _AGO.fullmatch(text.strip().lower().removesuffix("ago").rstrip())
     try:
         if ago is not None:
-            return (now - timedelta(seconds=float(ago[1]) * _UNITS[ago[2]])).timestamp()
-        return datetime.fromisoformat(text.strip()).timestamp()
+            found = (now - timedelta(seconds=float(ago[1]) * _UNITS[ago[2]])).timestamp()
+        else:
+            found = datetime.fromisoformat(text.strip()).timestamp()
+        _said(found)  # in the first and the last year it may be none of the local times
     except (ValueError, OverflowError, OSError):
         raise ValueError(f"{_EXPECTED}{text!r}") from None
+    return found
 
 
 def _moment_now(text: str) -> float:

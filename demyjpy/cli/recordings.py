@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -21,7 +22,7 @@ from demyjpy.trace.display.wording import (
 )
 from demyjpy.trace.format.json_lines import MOST_BYTES
 from demyjpy.trace.format.message_stories import MessageStory
-from demyjpy.trace.format.reading import Reading
+from demyjpy.trace.format.reading import Lines, Reading
 from demyjpy.trace.format.trace import Trace
 from demyjpy.wire.json_bytes import dump_text
 
@@ -34,22 +35,33 @@ def readings(arguments: argparse.Namespace, paths: Iterable[str]) -> list[Readin
 
     A directory stands for the traces in it, in the order of their names.
     """
-    found = [file for path in paths for file in _files_of(path)]
-    for path in found:
-        with failing_to(f"read {path}"):
-            if not Path(path).is_fifo():  # who writes into a pipe would see it closed
-                Path(path).open("rb").close()
-    return [Reading(path, arguments.max_session or MOST_BYTES) for path in found]
-
-
-def _files_of(path: str) -> list[str]:
-    if not Path(path).is_dir():
-        return [path]
-    with failing_to(f"read {path}"):
-        found = sorted(str(file) for pattern in _TRACE_FILES for file in Path(path).glob(pattern))
-    if not found:
-        raise InputError(f"expected traces ({', '.join(_TRACE_FILES)}) in {path}, found none")
+    longest = arguments.max_session or MOST_BYTES
+    found = [one for path in paths for one in _readings_of(path, longest)]
+    for one in found:
+        missing = suppress(FileNotFoundError) if isinstance(one, _Listed) else nullcontext()
+        with failing_to(f"read {one.path}"), missing:
+            if not Path(one.path).is_fifo():  # who writes into a pipe would see it closed
+                Path(one.path).open("rb").close()
     return found
+
+
+@define
+class _Listed(Reading):
+    """A file of a directory. Who records there may delete it to make room: then it has no sessions."""
+
+    def lines(self) -> Iterator[Lines]:
+        with suppress(FileNotFoundError):
+            yield from Reading.lines(self)
+
+
+def _readings_of(path: str, longest: int) -> list[Reading]:
+    if not Path(path).is_dir():
+        return [Reading(path, longest)]
+    with failing_to(f"read {path}"):
+        files = sorted(str(file) for pattern in _TRACE_FILES for file in Path(path).glob(pattern))
+    if not files:
+        raise InputError(f"expected traces ({', '.join(_TRACE_FILES)}) in {path}, found none")
+    return [_Listed(file, longest) for file in files]
 
 
 def report_problems(command: str, found: Iterable[Reading], sessions: Iterable[str] = ()) -> int:

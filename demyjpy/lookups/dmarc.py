@@ -75,7 +75,12 @@ def policy_in(domain: str, records: Mapping[str, Sequence[str]]) -> dict[str, st
     ``organization``, its domain; ``policy``: ``none``, ``quarantine`` or ``reject``, one step less for a
     domain that tests (``t=y``); ``spf`` and ``dkim``: whether alignment is ``strict`` or ``relaxed``.
     """
-    found = {name: tags for name, texts in records.items() if (tags := _tags_in(texts))}
+    found: dict[str, dict[str, str]] = {}
+    for name, texts in records.items():
+        if tags := _tags_in(texts):
+            found[name] = tags
+        if tags.get("psd") == "n" or (tags.get("psd") == "y" and name != domain):
+            break  # the walk ends
     if not found:
         return None
     organization = _organization_of(domain, found)

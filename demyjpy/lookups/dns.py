@@ -96,12 +96,13 @@ class Resolver:
     async def __aexit__(self, *exc: object) -> None:
         self._guard.close()
 
-    async def find(self, name: str, kind: str, *, spaces: bool = False) -> tuple[Any, ...]:
+    async def find(self, name: str, kind: str, *, of_macros: bool = False) -> tuple[Any, ...]:
         """The records of a name, in order; none if there is no such name. Errors as of `Guard.ask`.
 
-        ``spaces``: a space may stand in it, as a macro of SPF writes one (RFC 7208, section 7.2).
+        ``of_macros``: what a macro of SPF writes of an address (RFC 7208, section 7.2), such as an ``@``
+        or a space, may stand in it.
         """
-        wanted = _as_name(name, '\\@"' if spaces else '\\@" ')
+        wanted = _as_name(name, "\\" if of_macros else '\\@" ')
         if wanted is None:
             return ()
         return await self._guard.ask(
@@ -109,7 +110,7 @@ class Resolver:
         )
 
     def find_in_thread(self, name: str, kind: str, seconds: float) -> tuple[Any, ...]:
-        """As `find` with ``spaces``, for a performer that is no ``async def``: its thread waits.
+        """As `find` with ``of_macros``, for a performer that is no ``async def``: its thread waits.
 
         `UnansweredError` also if there is no answer within so many ``seconds``. The resolver must have
         been opened, as a resource of a filter is.
@@ -119,7 +120,7 @@ class Resolver:
                 "expected a resolver that is a resource of the filter, got one that nobody has opened: "
                 'declare resources={"dns": lambda settings: Resolver()}'
             )
-        finding = self.find(name, kind, spaces=True)
+        finding = self.find(name, kind, of_macros=True)
         try:
             asked = asyncio.run_coroutine_threadsafe(finding, self._loop)
         except RuntimeError as error:  # the loop has ended, and nobody waits for this performer

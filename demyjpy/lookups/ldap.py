@@ -31,6 +31,9 @@ __all__ = ["Ldap", "LdapSearch"]
 POOL: Final = 10
 MOST_ENTRIES: Final = 100
 
+_AT_ONCE: Final = 100
+"""Messages that are read before others have their turn."""
+
 _PORTS: Final = MappingProxyType({"ldap": 389, "ldaps": 636})
 _WANTED: Final = re.compile(rf"{ATTRIBUTE}|[*+]")
 _ALIVE: Final = MappingProxyType(
@@ -82,15 +85,20 @@ class _Connection:
         entries: list[encoding.Entry] = []
         left, count, values = encoding.LARGEST, 0, encoding.MOST_VALUES
         while (found := await self._hear(left)).tag != encoding.DONE:
-            left, count = left - len(found.content), count + 1
-            if count > most:
-                raise RefusedError(_too_many(most))
+            left, values = left - len(found.content), values - 1
             if found.tag == encoding.ENTRY:
+                if len(entries) == most:
+                    raise RefusedError(_too_many(most))
                 entry = encoding.parse_entry(found.content, values)
-                values -= sum(len(one) for _, one in entry[1])
+                values -= sum(1 + len(one) for _, one in entry[1])
                 entries.append(entry)
             elif found.tag != encoding.REFERENCE:  # to other servers, which nobody asks
                 raise encoding.EncodingError(f"expected an entry, got the tag {found.tag:#04x}")
+            if values < 0:
+                raise encoding.TooMuchError(encoding.TOO_MUCH)
+            count += 1
+            if not count % _AT_ONCE:
+                await asyncio.sleep(0)  # what has come already is read without a pause
         return entries, encoding.parse_result(found.content)
 
     async def _hear(self, most: int) -> encoding.Incoming:
@@ -173,6 +181,8 @@ class Ldap:
                 entries, code = await connection.search(most, seconds=seconds, **what)
         except encoding.EncodingError as error:
             raise UnansweredError(f"no answer in LDAP: {error}") from None
+        except encoding.TooMuchError as error:
+            raise RefusedError(str(error)) from None
         except asyncio.IncompleteReadError:
             raise UnansweredError("it has closed the connection") from None
         _check(code, most)
@@ -284,8 +294,9 @@ class LdapSearch(Question, pure=True):
     an answer it is a map from the names that were asked for to tuples of texts, empty if the entry has
     none.
     ``scope``: ``base``, ``one`` or ``subtree``. More than ``most`` entries are a failure, and so is an
-    answer of more than 1 MiB. References to other servers are left out. ``using``: the name of the
-    resource. `HandlerError` for a filter that is none, and if ``values`` are not those that it names.
+    answer of more than 1 MiB, or of more than 10,000 entries, attributes and values. References to other
+    servers are left out. ``using``: the name of the resource. `HandlerError` for a filter that is none,
+    and if ``values`` are not those that it names.
 
     A base that does not exist is a failure: else a mistake in it would mean that nobody exists.
     """
@@ -328,11 +339,17 @@ class LdapSearch(Question, pure=True):
         return [self._answer(*entry) for entry in found]
 
     def _answer(self, name: str, attributes: tuple[encoding.Attribute, ...]) -> dict[str, Any]:
-        """By the names that were asked for: the server's differ in case at most."""
+        """By the names that were asked for: the server's differ in case at most.
+
+        `RefusedError` for a part of the values: Active Directory gives ``member;range=0-1499``.
+        """
         wanted = {one.lower(): one for one in self.attributes}
         known: dict[str, tuple[str, ...]] = {
             one: () for one in self.attributes if one not in ("*", "+", "1.1")
         }
         for kind, values in attributes:
+            plain, _, is_part = kind.lower().partition(";range=")
+            if is_part and plain in wanted:
+                raise RefusedError(f"expected all values of {wanted[plain]}, got a part: {kind[:100]}")
             known[wanted.get(kind.lower(), kind)] = values
         return {"dn": name, "attributes": known}

@@ -15,7 +15,9 @@ LARGEST: Final = 1 << 20
 """Bytes of an answer."""
 
 MOST_VALUES: Final = 10_000
-"""Values of the attributes in an answer."""
+"""Entries, attributes and values in an answer, together: each costs time, also if it has no bytes."""
+
+TOO_MUCH: Final = f"expected at most {MOST_VALUES} entries, attributes and values, got more"
 
 MOST_LENGTH_BYTES: Final = 4
 """Of a length; an indefinite one has none, and is not allowed (RFC 4511, section 5.1)."""
@@ -67,6 +69,10 @@ Entry: TypeAlias = tuple[str, tuple[Attribute, ...]]
 
 class EncodingError(ValueError):
     """What came is no message of LDAP."""
+
+
+class TooMuchError(ValueError):
+    """What came is a message of LDAP, but a larger one than is read."""
 
 
 # ------------------------------------------------------------------------------------- what is sent
@@ -171,7 +177,7 @@ def parse_result(content: bytes) -> int:
 def parse_entry(content: bytes, most: int) -> Entry:
     """The name of an entry, and its attributes with their values (section 4.5.2). `EncodingError`.
 
-    Also if it has more than ``most`` values.
+    `TooMuchError` if it has more than ``most`` attributes and values.
     """
     values, left = values_in(content), most
     attributes: list[Attribute] = []
@@ -180,11 +186,14 @@ def parse_entry(content: bytes, most: int) -> Entry:
         inner = values_in(_of(SEQUENCE, one))
         kind = _of(OCTETS, next(inner, None))
         found = []
+        left -= 1
         for value in values_in(_of(0x31, next(inner, None))):
             left -= 1
             if left < 0:
-                raise EncodingError(f"expected at most {MOST_VALUES} values, got more")
+                break
             found.append(_text(_of(OCTETS, value)))
+        if left < 0:
+            raise TooMuchError(TOO_MUCH)
         attributes.append((_text(kind), tuple(found)))
     return _text(name), tuple(attributes)
 

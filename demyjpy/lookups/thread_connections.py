@@ -32,7 +32,7 @@ class ThreadConnections(Generic[C]):
 
     async def open_one(self) -> None:
         """Make a connection, so that errors show."""
-        self._idle.append(await asyncio.wrap_future(self._threads.submit(self._connect)))
+        self._idle.append(await self._made())
 
     def close(self) -> None:
         """Close those that nobody uses."""
@@ -45,7 +45,7 @@ class ThreadConnections(Generic[C]):
         if self._idle:
             connection = self._idle.pop()
         else:
-            connection = await asyncio.wrap_future(self._threads.submit(self._connect))
+            connection = await self._made()
         running = self._threads.submit(function, connection)
         try:
             found: R = await asyncio.wrap_future(running)
@@ -58,6 +58,19 @@ class ThreadConnections(Generic[C]):
             raise
         self._idle.append(connection)
         return found
+
+    async def _made(self) -> C:
+        """A new one. It is closed if nobody waits for it any longer."""
+        making = self._threads.submit(self._connect)
+        try:
+            return await asyncio.wrap_future(making)
+        except asyncio.CancelledError:
+            making.add_done_callback(self._close_made)
+            raise
+
+    def _close_made(self, making: "Future[C]") -> None:
+        if not making.cancelled() and making.exception() is None:
+            self._close_one(making.result())
 
     async def _ended(self, running: "Future[Any]", connection: C) -> None:
         """Wait until its thread has left a connection, and have that closed then, whoever waits.

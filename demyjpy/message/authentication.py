@@ -14,6 +14,7 @@ from demyjpy.message.mime.parameters import split_pieces, unquote
 from demyjpy.message.text import cleaned
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._@+-]")
+_ESCAPED: Final = re.compile(r"\\(.)")
 _LONGEST: Final = 253
 """Characters of a name or a value that is written: as many as a domain may have."""
 
@@ -74,9 +75,14 @@ class AuthenticationResults:
 def parse_authentication_results(value: str) -> AuthenticationResults:
     """What the value of a field Authentication-Results says."""
     pieces = [_pairs(piece) for piece in split_pieces(without_comments(cleaned(value)))]
-    server = "" if any(text for _, text in pieces[0]) or not pieces[0] else unquote(pieces[0][0][0])
+    server, result = pieces[0][0] if pieces[0] else ("", "")
     results = (_result(pairs) for pairs in pieces if pairs and pairs[0][1])
-    return AuthenticationResults(server.lower(), tuple(results))
+    return AuthenticationResults("" if result else _server(server), tuple(results))
+
+
+def _server(text: str) -> str:
+    """Who compares it must find his own name in it, however somebody else has written that."""
+    return _ESCAPED.sub(r"\1", unquote(text)).lower()
 
 
 def _written(text: str, others: str = "") -> str:

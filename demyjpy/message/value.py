@@ -231,8 +231,8 @@ class Message:
     def author_domain(self) -> str:
         """The domain of the author, as in DNS: of all addresses in From, if they have only one.
 
-        It is empty if they have none, or several, and if it is no domain that can be in DNS, as one of
-        more than 253 characters. DKIM and DMARC go by it.
+        It is empty if they have none, or several, and if it is longer than a name in DNS can be (253
+        characters). DKIM and DMARC go by it.
         """
         domains = {one.domain for one in self.addresses("From")}
         found = domains.pop() if len(domains) == 1 else ""

@@ -1,10 +1,14 @@
 """Questions about signatures of DKIM, with a DNS of the test's own: what holds, what costs too much."""
 
+import re
+from itertools import product
 from typing import Any
 
 import pytest
+from dkim.canonicalization import Relaxed, Simple
 
 from demyjpy.errors import HandlerError
+from demyjpy.lookups import dkim as dkim_questions
 from demyjpy.lookups.dkim import CheckDkim, SignDkim
 from demyjpy.lookups.guard import RefusedError
 from demyjpy.message import Message
@@ -52,7 +56,7 @@ def test_what_is_no_good_signature() -> None:
     assert result(signed, {}) == "permerror"
     for record in ((PUBLIC, PUBLIC), (PUBLIC + "A" * 800,)):
         assert result(signed, {("s1._domainkey.example.org", "TXT"): record}) == "permerror"
-    assert result(signed, {("s1._domainkey.example.org", "TXT"): ("v=DKIM1; p=",)}) == "fail"
+    assert result(signed, {("s1._domainkey.example.org", "TXT"): ("v=DKIM1; p=",)}) == "permerror"
     assert result(signed, {("s1._domainkey.example.org", "TXT"): OSError("away")}) == "temperror"
 
 
@@ -95,6 +99,41 @@ def test_only_the_body_of_a_relaxed_form_is_relaxed() -> None:
     assert result(signed.replace(b"Hello   Bob", b"Hello Bob")) == "fail"
 
 
+def test_a_signature_that_leaves_out_the_author() -> None:
+    """Whoever changes From would keep it (RFC 6376, section 6.1.1)."""
+    kind = ByDkimpy((b"relaxed", b"relaxed"), {b"d": b"example.org"}, headers="subject")
+    assert result(kind.sign(MAIL)) == "permerror"
+
+
+KEYS = ["p=", "p=abc", "p=MIA=", "p=MIGf", "k=x; p=MIA=", "v=DKIM2; p=MIA=", "k=ed25519; p=AA", "k=rsa"]
+
+
+@pytest.mark.parametrize("record", KEYS)
+def test_what_is_no_key(record: str) -> None:
+    """Nobody can say whether the signature holds: it is not wrong, and asking again is of no use."""
+    records = {("s1._domainkey.example.org", "TXT"): (record,)}
+    assert result(sign(MAIL), records) == "permerror"
+
+
+def test_tags_that_cannot_be_read() -> None:
+    """Asking again is of no use: only DNS is the cause of a ``temperror``."""
+    kind = ByDkimpy((b"relaxed", b"relaxed"), {b"d": b"example.org", b"l": b""})
+    assert result(kind.sign(MAIL)) == "permerror"
+    cut = re.sub(rb" b=.*?\r\n(?=From)", b" b=A===\r\n", sign(MAIL), flags=re.DOTALL)
+    assert result(cut) == "permerror"
+
+
+@pytest.mark.parametrize("form", [Simple, Relaxed])
+def test_the_forms_of_a_body_are_those_of_dkimpy(form: Any) -> None:
+    """Which needs many seconds for a body of spaces, or of empty lines."""
+    make = {Simple: dkim_questions._simple, Relaxed: dkim_questions._relaxed}[form]
+    for parts in product((b"\r\n", b"\n", b"\r", b" ", b"\t", b"x"), repeat=5):
+        body = b"".join(parts)
+        assert make(body) == form.canonicalize_body(body)
+    for body in (b"", b"\r\n", b"x"):
+        assert make(body) == form.canonicalize_body(body)
+
+
 def test_dns_has_its_time_for_all_keys_together() -> None:
     """And the number of signatures that are checked may be another."""
     signed = sign(MAIL)
@@ -119,6 +158,7 @@ HOSTILE = [
     b"DKIM-Signature: x= b" + b"\r\n " * 900 + b"z; " + sign(MAIL)[16:],
     sign(MAIL).replace(b"h=from", b"h=" + b":".join(b"%d" % at for at in range(2000)) + b":from"),
     sign(b"X: y\r\n" * 5_000 + MAIL),
+    sign(b"X: " + b"a " * 500_000 + b"\r\n" + MAIL),
 ]
 
 

@@ -32,6 +32,12 @@ WALKS = [
     ("x.a.shop.example", {"shop.example": "v=DMARC1;psd=y"}, "y.a.shop.example", ("pass", "none")),
     ("x.a.org", {"a.org": "v=DMARC1;psd=n", "org": "v=DMARC1"}, "y.a.org", ("pass", "none")),
     ("x.b.org", {"b.org": "v=DMARC1;psd=n", "x.b.org": "v=DMARC1;psd=n"}, "y.b.org", ("fail", "none")),
+    (
+        "a.co.example",
+        {"co.example": "v=DMARC1;psd=y;p=reject", "example": "v=DMARC1;p=none"},
+        "b.co.example",
+        ("fail", "reject"),
+    ),
     ("a.org", {"org": "v=DMARC1;p=reject"}, "b.org", ("fail", "reject")),
     ("a.org", {"a.org": "v=DMARC10;p=reject"}, "a.org", ("none", None)),
 ]

@@ -28,6 +28,7 @@ a.example. MX 10 mx1.example.
 a.example. TXT "v=spf1 " "-all"
 null.example. MX 0 .
 spaced\\032out.example. A 192.0.2.4
+ann@mail.example. A 192.0.2.5
 alias.example. CNAME a.example.
 xn--bcher-kva.example. A 192.0.2.3
 _25._tcp.a.example. TLSA 3 1 1 ABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABAB
@@ -265,20 +266,26 @@ def test_a_silent_name_server_is_not_waited_for_without_end():
 def test_a_thread_can_ask(server):
     """While the loop serves others; not a resolver that is not open, and not for longer than it says.
 
-    A macro of SPF may write a space into a name.
+    A macro of SPF may write a space or an ``@`` into a name, as ``exists:%{s}.example`` does.
     """
 
     async def main(resolver):
         def ask(name, seconds=5.0):
             return asyncio.to_thread(resolver.find_in_thread, name, "A", seconds)
 
-        found = await ask("a.example"), await ask("spaced out.example"), await ask('a"b.example')
+        odd = [await ask(one) for one in ('a"b.example', "a\\bc.example")]
+        found = (
+            await ask("a.example"),
+            await ask("spaced out.example"),
+            await ask("ann@mail.example"),
+            *odd,
+        )
         with server.held(), pytest.raises(UnansweredError, match=r"no answer within 0\.05 s"):
             await ask("a.example", 0.05)
         return found, resolver
 
     found, resolver = with_client(lambda: Resolver("127.0.0.1", port=server.address), main)
-    assert found == (("192.0.2.1", "192.0.2.2"), ("192.0.2.4",), ())
+    assert found == (("192.0.2.1", "192.0.2.2"), ("192.0.2.4",), ("192.0.2.5",), (), ())
     with pytest.raises(UnansweredError, match="nobody can ask any more: Event loop is closed"):
         resolver.find_in_thread("a.example", "A", 5)
     with pytest.raises(HandlerError, match="got one that nobody has opened: declare"):

@@ -203,9 +203,9 @@ def an_entry(number=1, size=1):
     return message(number, encoding.ENTRY, encoding.tlv(4, b"x" * size), encoding.tlv(0x30))
 
 
-async def served(*replies, **options):
+async def served(*replies, question=None, **options):
     """What becomes of questions, one for each reply that a server gives, each on a new connection."""
-    left = list(replies)
+    left, question = list(replies), question or LdapSearch("", "(a=b)", most=2)
 
     async def meet(reader, writer):
         with suppress(OSError):
@@ -216,10 +216,12 @@ async def served(*replies, **options):
     async with listening(meet) as address:
         port = address.partition(":")[2].partition("@")[0]
         async with Ldap(f"ldap://127.0.0.1:{port}", **options) as ldap:
-            return [await ask_once(LdapSearch("", "(a=b)", most=2), {"ldap": ldap}) for _ in replies]
+            return [await ask_once(question, {"ldap": ldap}) for _ in replies]
 
 
 LONG = an_entry(size=600_000)
+NOTHING = encoding.tlv(0x30, encoding.tlv(4), encoding.tlv(0x31))
+MANY = message(1, encoding.ENTRY, encoding.tlv(4), encoding.tlv(0x30, NOTHING * 10_000))
 
 
 @pytest.mark.parametrize(
@@ -232,7 +234,9 @@ LONG = an_entry(size=600_000)
         (b"\x30\x80", "no answer in LDAP: expected a length of 1 to 4 bytes, got 0"),
         (b"HTTP/1.1 400\r\n", "no answer in LDAP: expected a message, got the tag 0x48"),
         (an_entry() * 3, "expected at most 2 entries"),
-        (message(1, encoding.REFERENCE) * 3, "expected at most 2 entries"),
+        (message(1, encoding.REFERENCE) * 10_001, "expected at most 10000 entries, attributes and"),
+        (MANY, "RefusedError: ldap ldap://127.0.0.1:"),
+        (MANY, "expected at most 10000 entries, attributes and values, got more"),
         (done(number=0, code=52), "no answer in LDAP: expected the answer to 1, got one to 0"),
         (message(1, encoding.BOUND), "no answer in LDAP: expected an entry, got the tag 0x61"),
         (done(code=51), "UnansweredError: ldap ldap://127.0.0.1:"),
@@ -248,9 +252,23 @@ def test_a_server_can_say_anything(reply, said):
 
 
 def test_references_to_other_servers_are_left_out():
-    """What comes after them counts."""
-    (found,) = asyncio.run(served(message(1, encoding.REFERENCE) + an_entry() + done()))
-    assert found == Answered(({"dn": "x", "attributes": {}},))
+    """What comes after them counts, and they are no entries: some servers add them to each answer."""
+    others = message(1, encoding.REFERENCE) * 100
+    (found,) = asyncio.run(served(others + an_entry() * 2 + others + done()))
+    assert found == Answered(({"dn": "x", "attributes": {}},) * 2)
+
+
+@pytest.mark.parametrize(("kind", "is_part"), [(b"Member;range=0-1499", True), (b"x;range=0-9", False)])
+def test_a_part_of_the_values_is_a_failure(kind, is_part):
+    """As Active Directory gives it: who looks for a member would take it for all of them."""
+    values = encoding.tlv(0x30, encoding.tlv(4, kind), encoding.tlv(0x31, encoding.tlv(4, b"a")))
+    group = message(1, encoding.ENTRY, encoding.tlv(4), encoding.tlv(0x30, values))
+    question = LdapSearch("", "(a=b)", attributes=("member",))
+    (found,) = asyncio.run(served(group + done(), question=question))
+    if is_part:
+        assert "expected all values of member, got a part: Member;range=0-1499" in found.error
+    else:
+        assert found == Answered(({"dn": "", "attributes": {"member": (), "x;range=0-9": ("a",)}},))
 
 
 def test_who_logs_in_gets_an_answer_to_that():

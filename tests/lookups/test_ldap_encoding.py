@@ -10,6 +10,7 @@ from demyjpy.lookups.ldap_encoding import (
     ENTRY,
     EncodingError,
     Incoming,
+    TooMuchError,
     bind_request,
     integer,
     parse_entry,
@@ -61,9 +62,10 @@ def test_an_entry():
     found = parse_message(integer(7) + tlv(ENTRY, content))
     assert found == Incoming(7, ENTRY, content)
     name = "cn=a", (("cn", ("a",)), ("jpegPhoto", ("\udcff\udcd8", "")), ("sn", ()))
-    assert parse_entry(content, 3) == name
-    with pytest.raises(EncodingError, match="values, got more"):
-        parse_entry(content, 2)
+    assert parse_entry(content, 6) == name  # three attributes, three values
+    for most in (1, 5):
+        with pytest.raises(TooMuchError, match="attributes and values, got more"):
+            parse_entry(content, most)
 
 
 @pytest.mark.parametrize(

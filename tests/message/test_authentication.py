@@ -43,6 +43,8 @@ def test_a_field_of_one_server():
             "mx",
             [("dkim", "pass"), ("dkim", "fail")],
         ),
+        (r'"mx.\example"; spf=pass', "mx.example", [("spf", "pass")]),
+        ("mx.example spf=pass smtp.mailfrom=x; dkim=pass", "mx.example", [("dkim", "pass")]),
         ("", "", []),
         (";;;", "", []),
         ("mx; foo; spf=", "mx", []),

@@ -46,3 +46,11 @@ def test_a_text_without_words_is_never_there():
     """As a line: it is appended each time."""
     message = single("text/html", "hello")
     assert message.append_text("x", "<hr>", once=True) is not message
+
+
+def test_a_number_that_no_character_has():
+    """Python refuses to read a number of so many digits; a mail may have one."""
+    message = single("text/html", f"&#{'9' * 5_000};&#{'0' * 5_000}65;hello")
+    new = message.append_text(TEXT, once=True)
+    assert new is not message
+    assert new.append_text(TEXT, once=True) is new

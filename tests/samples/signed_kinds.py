@@ -104,6 +104,7 @@ class ByDkimpy:
         include = {
             "all": signer.all_sign_headers(),
             "from": [b"from"],
+            "subject": [b"subject"],
             "default": signer.default_sign_headers(),
             "once": [*signer.default_sign_headers(), b"reply-to"],
         }[self.headers]

@@ -20,6 +20,8 @@ _READABLE: Final = frozenset({"7bit", "8bit", "binary", "quoted-printable", "bas
 _TEXTS: Final = frozenset({"text/plain", "text/html"})
 _TAG: Final = re.compile(r"<[^<>]*>")
 _SPACE: Final = re.compile(r"[>\s]+")
+_LONG_NUMBER: Final = re.compile(r"&#[0-9]{100,}")
+"""No character has it, and Python reads none of more than 4,300 digits."""
 
 
 def append_text(entity: Entity, parts: tuple[Part, ...], text: str, html: str | None) -> Entity:
@@ -60,7 +62,7 @@ def has_text(parts: tuple[Part, ...], text: str, html: str | None) -> bool:
 
 def _words(text: str, kind: str) -> str:
     if kind == "text/html":
-        text = unescape(_TAG.sub(" ", text))
+        text = unescape(_LONG_NUMBER.sub("", _TAG.sub(" ", text)))
     return _SPACE.sub(" ", text).strip()
 
 

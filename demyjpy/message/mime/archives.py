@@ -6,6 +6,7 @@ not looked into is said, because a filter that looks for something must not let 
 
 from collections.abc import Iterator
 from io import BytesIO
+from struct import Struct
 from typing import Final
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo, is_zipfile
 
@@ -25,7 +26,23 @@ DEEPEST: Final = 4
 _MEMBER: Final = b"PK\1\2"
 """Each member has it in the directory of a zip file (APPNOTE.TXT, section 4.3.12)."""
 
+_EXTRA_SIZE: Final = 30
+"""Where in a member's entry the size of its extra fields stands."""
+
+_MOST_EXTRA: Final = 500_000
+"""Bytes of extra fields in the zip files of a message: 100 for each name."""
+
 _ENCRYPTED: Final = 1
+
+_EMPTY: Final = 2
+"""Bytes of nothing, packed."""
+
+_EXTRA: Final = Struct("<HH")
+"""Before each extra field: its kind, and its size."""
+
+_UNICODE_PATH: Final = 0x7075
+_BEFORE_PATH: Final = 5
+"""The version of the field, and a checksum of the other name (section 4.6.9)."""
 
 
 @frozen
@@ -65,12 +82,12 @@ class _Look:
 
     def __init__(self) -> None:
         self.has_encrypted = False
-        self._members, self._bytes = MOST_MEMBERS, UNPACKED
+        self._members, self._bytes, self._extra = MOST_MEMBERS, UNPACKED, _MOST_EXTRA
 
     def names(self, parts: tuple[Part, ...]) -> Iterator[str]:
         for part in parts:
+            yield from filter(None, dict.fromkeys((part.file_name, part.parameter("name"))))
             if not part.is_container:
-                yield from filter(None, dict.fromkeys((part.file_name, part.parameter("name"))))
                 yield from self._names_in(part.content, DEEPEST)
         if "PartsNotSeen" in parts[0].defects:
             raise _UnseenError("too many parts")
@@ -81,19 +98,45 @@ class _Look:
             if data.startswith(b"PK\3\4"):
                 raise _UnseenError("a broken zip file")
             return
-        self._members -= data.count(_MEMBER)  # `ZipFile` would read them all first
-        if depth == 0 or self._members < 0:
+        self._count_members(data)
+        if depth == 0:
             raise _UnseenError("too much in a zip file")
         with ZipFile(BytesIO(data)) as archive:
             for one in archive.infolist():
-                yield one.filename
+                names = _names_of(one)
+                yield from names
                 if one.flag_bits & _ENCRYPTED:
                     self.has_encrypted = True
-                elif one.filename.rstrip(" .").lower().endswith(".zip"):
+                elif any(name.rstrip(" .").lower().endswith(".zip") for name in names):
                     yield from self._names_in(self._unpacked(archive, one), depth - 1)
 
+    def _count_members(self, data: bytes) -> None:
+        """`ZipFile` would read them all first, and needs n² time for the extra fields of each."""
+        at = data.find(_MEMBER)
+        while at >= 0:
+            self._members -= 1
+            self._extra -= int.from_bytes(data[at + _EXTRA_SIZE : at + _EXTRA_SIZE + 2], "little")
+            if self._members < 0 or self._extra < 0:
+                raise _UnseenError("too much in a zip file")
+            at = data.find(_MEMBER, at + len(_MEMBER))
+
     def _unpacked(self, archive: ZipFile, one: ZipInfo) -> bytes:
-        self._bytes -= one.file_size  # `read` gives no more, whatever is packed
+        self._bytes -= one.file_size
         if self._bytes < 0 or one.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
             raise _UnseenError("too much in a zip file")
-        return archive.read(one)
+        if not one.file_size and one.compress_size > _EMPTY:
+            raise _UnseenError("a broken zip file")
+        with archive.open(one) as file:
+            return file.read(one.file_size)  # without the number it unpacks all that is packed first
+
+
+def _names_of(one: ZipInfo) -> list[str]:
+    """The name, and the one in UTF-8 in the extra field, which newer Pythons put in its place."""
+    names, at = [one.orig_filename.partition("\0")[0], one.filename], 0
+    while at + _EXTRA.size <= len(one.extra):
+        kind, size = _EXTRA.unpack_from(one.extra, at)
+        at += _EXTRA.size + size
+        if kind == _UNICODE_PATH:
+            name = one.extra[at - size + _BEFORE_PATH : at]
+            names.append(name.decode("utf-8", "replace"))
+    return list(dict.fromkeys(names))

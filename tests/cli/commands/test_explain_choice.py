@@ -14,6 +14,7 @@ from demyjpy.cli.arguments import Parser
 from demyjpy.cli.chosen_messages import CHOICE, Choice, choice_of, moment, outcomes
 from demyjpy.cli.observers import observers_of
 from demyjpy.cli.program import find_command
+from demyjpy.cli.recordings import readings
 from demyjpy.testing import Postfix, session
 from demyjpy.testing import run as play
 from demyjpy.testing.server import Server
@@ -55,7 +56,12 @@ def test_a_time_may_be_one_of_iso_8601() -> None:
     assert moment("2026-11-30T03:15", NOW) == local.timestamp()
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "1y", "999999w", "-1h", "2026-13-01"])
+BEFORE_ALL = "0001-01-01T00:00+14:00"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "1y", "999999w", "-1h", "2026-13-01", BEFORE_ALL, "9999-12-31T23:59-23:00"]
+)
 def test_any_other_time_is_said_to_be_none(text: str) -> None:
     """With what was expected."""
     with pytest.raises(ValueError, match="expected a time as 2026-11-30T03:15, or how long ago"):
@@ -120,6 +126,19 @@ def test_a_directory_stands_for_its_traces(run: Run, traces: Path) -> None:
     assert run("trace", traces)[1].endswith("2 sessions, 2 messages\n")
     assert run("replay", traces)[0] == 0
     assert "itself" in run("trace", traces, "--to", traces / "1.jsonl")[2]
+
+
+def test_a_trace_may_go_away_while_a_directory_is_read(run: Run, traces: Path) -> None:
+    """A flight recorder deletes the oldest: the others are explained."""
+    options = argparse.Namespace(max_session=None)
+    first, second = readings(options, [str(traces)])
+    (traces / "1.jsonl").unlink()
+    assert ([*first], first.report()) == ([], [])
+    assert len([*second]) == 1
+    (traces / "1.jsonl").symlink_to("gone")
+    status, output, errors = run("explain", traces)
+    assert (status, output.count("Message "), errors) == (0, 1, "")
+    assert run("explain", traces / "1.jsonl")[0] == 2
 
 
 def test_a_directory_without_traces_is_an_error(run: Run, tmp_path: Path) -> None:
