@@ -29,6 +29,15 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True)
+def tests_stay_frozen() -> Iterator[None]:
+    """A server that ends in this process has unfrozen all; only what is young can be garbage then."""
+    yield
+    if not gc.get_freeze_count():
+        gc.collect(1)
+        gc.freeze()
+
+
+@pytest.fixture(autouse=True)
 def no_module_stays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What a test imports from its own directory is gone after it: others have files of that name."""
     known = len(sys.modules)

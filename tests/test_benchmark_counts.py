@@ -133,11 +133,11 @@ def test_renewing_leaves_the_baselines_of_other_machines() -> None:
 
 def test_watching_has_goals_on_every_machine() -> None:
     """A watched session with 17 answers may cost so many times the plain one; the others are told."""
-    counts = {"noop": 1000, "noop+metrics": 1251, "noop+flight": 1400, "noop+explain": 9000}
+    counts = {"noop": 1000, "noop+metrics": 1151, "noop+flight": 1250, "noop+explain": 9000}
     verdicts = instructions.judge_goals({**counts, "merged": 1, "bytecount+flight": 1})
     assert [(verdict.text, verdict.is_dearer) for verdict in verdicts] == [
-        ("noop+metrics: 1.25 of noop: missed the goal of 1.25", False),
-        ("noop+flight: 1.40 of noop, at most 1.40", False),
+        ("noop+metrics: 1.15 of noop: missed the goal of 1.15", False),
+        ("noop+flight: 1.25 of noop, at most 1.25", False),
         ("noop+explain: 9.00 of noop", False),
     ]
 

@@ -18,6 +18,7 @@ from demyjpy.drivers.start import Driver
 from demyjpy.errors import AddressError
 from demyjpy.known_facts import as_networks
 from demyjpy.mta.milter_link import MAX_ANSWER, MAX_PACKETS
+from demyjpy.verdicts import ENDINGS
 
 T = TypeVar("T")
 
@@ -147,6 +148,14 @@ def checked(check: Callable[[str], object], expected: str = "") -> Callable[[str
     return parse
 
 
+def outcomes(text: str) -> frozenset[str]:
+    """Fates of messages from a list with commas. `ValueError` if one of them is none."""
+    found = frozenset(one.strip() for one in text.split(",") if one.strip())
+    if not found or not found <= set(ENDINGS):
+        raise ValueError(f"expected some of {', '.join(ENDINGS)}, got {text!r}")
+    return found
+
+
 ADDRESS: Final = checked(parse_address)
 """Where a milter or server listens."""
 
@@ -232,6 +241,7 @@ TRUSTED_RELAYS: Final = argument(
     help="relays whose Received fields are believed if a filter reads facts(ctx).origin_client "
     "(default: none)",
 )
+OUTCOMES: Final = "OUTCOME[,OUTCOME...]"
 COLOR: Final = choice(
     "--color", ("auto", "always", "never"), "auto", "colours: auto is on a terminal only"
 )

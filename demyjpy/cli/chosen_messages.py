@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import frozen
 
-from demyjpy.cli.arguments import Argument, argument, checked, grouped
+from demyjpy.cli.arguments import OUTCOMES, Argument, argument, checked, grouped, outcomes
 from demyjpy.trace.format.message_stories import MessageStory
 from demyjpy.verdicts import ENDINGS
 
@@ -39,14 +39,6 @@ def _moment_now(text: str) -> float:
         return moment(text, datetime.now().astimezone())
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def outcomes(text: str) -> frozenset[str]:
-    """Fates of messages from a list with commas. `ValueError` if one of them is none."""
-    found = frozenset(one.strip() for one in text.split(",") if one.strip())
-    if not found or not found <= set(ENDINGS):
-        raise ValueError(f"expected some of {', '.join(ENDINGS)}, got {text!r}")
-    return found
 
 
 def _plain(address: str) -> str:
@@ -112,7 +104,6 @@ def _is_one(wanted: str | None, addresses: Sequence[str]) -> bool:
 
 
 # ------------------------------------------------------------------------------------ the options
-OUTCOMES: Final = "OUTCOME[,OUTCOME...]"
 CHOICE: Final[tuple[Argument, ...]] = grouped(
     "which messages (all of these hold for each; without them: all messages)",
     (

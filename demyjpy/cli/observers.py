@@ -8,15 +8,16 @@ from typing import Any, Final
 
 from demyjpy.cli.arguments import (
     COUNT,
+    OUTCOMES,
     SECONDS,
     Argument,
     argument,
     checked,
     flag,
     grouped,
+    outcomes,
     value_of,
 )
-from demyjpy.cli.chosen_messages import OUTCOMES, outcomes
 from demyjpy.drivers.privileges import acting_as
 from demyjpy.verdicts import ENDINGS
 

@@ -10,8 +10,8 @@ from attrs import evolve
 
 from demyjpy import accept, define_event_handlers, reject, running
 from demyjpy.actions import Reject
-from demyjpy.cli.arguments import Parser
-from demyjpy.cli.chosen_messages import CHOICE, Choice, choice_of, moment, outcomes
+from demyjpy.cli.arguments import Parser, outcomes
+from demyjpy.cli.chosen_messages import CHOICE, Choice, choice_of, moment
 from demyjpy.cli.observers import observers_of
 from demyjpy.cli.program import find_command
 from demyjpy.cli.recordings import readings

@@ -1,7 +1,13 @@
 """What is said of edits and of messages in a line."""
 
+from array import array
+
 from demyjpy import actions as act
 from demyjpy.cli.replay_steps import _shown
+from demyjpy.context import new_context
+from demyjpy.engine.connection import Setup
+from demyjpy.engine.pipeline import open_connection
+from demyjpy.engine.tape import Stretch
 from demyjpy.events import Disconnect
 from demyjpy.message import Message
 from demyjpy.trace.display.wording import summary_of
@@ -30,8 +36,10 @@ def test_a_message_is_shown_by_what_it_is_made_of():
 
 def test_nobody_has_edited_if_nothing_was_queued():
     """A handler that failed has queued nothing, and has no findings."""
-    assert _editor_in([(None, None, None)]) is None
+    opened = open_connection(Setup(new_context))
+    stretch = Stretch(opened, (), array("d"), (None,), array("d"), {}, (), None)
+    assert _editor_in(stretch) is None
     notes = _SessionNotes(Follower("s"))
     before = notes.findings
-    _note_findings(notes, [(None, ValueError(), None)])
+    _note_findings(notes, {0: ValueError()})
     assert notes.findings is before
