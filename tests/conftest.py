@@ -22,17 +22,28 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+_unfrozen: list[bool] = []
+_unfreeze = gc.unfreeze
+
+
+def _unfreeze_and_tell() -> None:
+    _unfreeze()
+    _unfrozen.append(True)
+
+
 def pytest_collection_finish() -> None:
     """The tests themselves stay: what a test collects as garbage need not be looked for among them."""
     gc.collect()
     gc.freeze()
+    gc.unfreeze = _unfreeze_and_tell  # to count what is frozen takes as long as to collect it
 
 
 @pytest.fixture(autouse=True)
 def tests_stay_frozen() -> Iterator[None]:
     """A server that ends in this process has unfrozen all; only what is young can be garbage then."""
     yield
-    if not gc.get_freeze_count():
+    if _unfrozen:
+        _unfrozen.clear()
         gc.collect(1)
         gc.freeze()
 
