@@ -186,7 +186,9 @@ def test_a_flight_is_written_when_a_message_was_refused(
     """Of two sessions that of ann, whom the filter rejects, and only if it is asked for."""
     parser = Parser(lambda: find_command("run"))
     given = parser.parse_args(["f.py", "--flight", str(tmp_path), *options])
-    with running(FILTER, observer=observers_of(given)["flight"]) as address:
+    recorder = observers_of(given)["flight"]
+    with running(FILTER, observer=recorder) as address:
         for sender in ("ann@x", "bob@y"):
             Server(address).run(session().mail(sender).rcpt("r@z").message(), mta=Postfix())
+    recorder.close()  # it writes in a thread
     assert len(list(tmp_path.glob("*.jsonl"))) == files
