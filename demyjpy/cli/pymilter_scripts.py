@@ -83,13 +83,14 @@ def run_as_main(path: str, arguments: Sequence[str]) -> None:
     """Run a file as Python runs its main program: as ``__main__``, with ``sys.argv``."""
     place = str(Path(path).absolute())
     loader = SourceFileLoader("__main__", place)
-    code = loader.get_code("__main__")
+    # not `get_code`, whose cache takes a script of the same size and second for the one before
+    code = loader.source_to_code(loader.get_data(place), place)
     module = ModuleType("__main__")
     module.__file__ = place
     module.__loader__ = loader
     sys.modules["__main__"] = module
     sys.argv = [path, *arguments]
-    exec(code, module.__dict__)  # type: ignore[arg-type]  # noqa: S102  # nosec B102  # that is what a script is for
+    exec(code, module.__dict__)  # noqa: S102  # nosec B102  # that is what a script is for
 
 
 @contextmanager

@@ -47,6 +47,9 @@ _MOST: Final = 1000
 _MOST_SHAPES: Final = 256
 """Sequences of handlers, and stretches that are repeated, that are known by heart."""
 
+_LONGEST_SHAPE: Final = 100
+"""Handlers of such a sequence: a read may hold thousands of packets, and each time others."""
+
 _MOST_COUNTS: Final = 200
 """Kinds of what filters count themselves."""
 
@@ -194,7 +197,8 @@ class Metrics:
                 is_same = bool(shape) and shape[-1][0] is cell and shape[-1][2] == at
                 start = shape.pop()[1] if is_same else at
                 shape.append((cell, start, at + 1))
-        if all(id(one) in self._times for one in handlers):  # else another one may get its identity
+        # a handler that is not kept may leave its identity to another one
+        if len(handlers) <= _LONGEST_SHAPE and all(id(one) in self._times for one in handlers):
             if len(self._shapes) >= _MOST_SHAPES:
                 self._shapes.clear()
             self._shapes[(*map(id, handlers),)] = shape

@@ -18,6 +18,7 @@ from demyjpy.pymilter.constants import (
 )
 from demyjpy.pymilter.decorators import WANTED, nocallback, noreply
 from demyjpy.pymilter.milter_context import MilterContext
+from demyjpy.shown import safe
 
 _NUMBERS: Final = itertools.count(1)
 
@@ -152,7 +153,8 @@ class Base:
     # ------------------------------------------------------------------------ for use in callbacks
     def getsymval(self, sym: str) -> str | None:
         """The value of a macro, such as ``i`` or ``{auth_authen}``; None if it has none."""
-        return self._ctx.getsymval(sym)  # type: ignore[no-any-return]
+        value: str | None = self._ctx.getsymval(sym)
+        return value
 
     def setreply(self, rcode: str, xcode: str | None = None, msg: str | None = None, *ml: str) -> None:
         """The SMTP reply that the next refusal gives: see `MilterContext.setreply`."""
@@ -201,8 +203,8 @@ class Milter(Base):
     """A filter that prints what it is called for, and does nothing else."""
 
     def log(self, *msg: object) -> None:
-        """Print it."""
-        print("Milter:", *msg, "", sep="\n")  # noqa: T201  # that is what it is for
+        """Print it. What clients say is in it: nothing in it controls a terminal."""
+        print("Milter:", *(safe(str(one)) for one in msg), "", sep="\n")  # noqa: T201  # that is what it is for
 
     @noreply
     def connect(self, hostname: str, family: int, hostaddr: Any) -> int:

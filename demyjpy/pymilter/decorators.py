@@ -44,7 +44,7 @@ def _marked(func: Callable[..., Any], place: int, what: str) -> Callable[..., An
             raise RuntimeError(f"{name} return code must be CONTINUE with {what}")
         return said
 
-    called.milter_protocol = OPTIONAL_CALLBACKS[name][place]  # type: ignore[attr-defined]
+    called.milter_protocol = OPTIONAL_CALLBACKS[name][place]  # type: ignore[attr-defined]  # as pymilter marks it
     return called
 
 
@@ -70,7 +70,7 @@ def symlist(*syms: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def mark(func: Callable[..., Any]) -> Callable[..., Any]:
         if func.__name__ not in MACRO_CALLBACKS:
             raise ValueError(f"@symlist applied to method without macros: {func.__name__}")
-        func.milter_symlist = syms  # type: ignore[attr-defined]
+        func.milter_symlist = syms  # type: ignore[attr-defined]  # as pymilter marks it
         return func
 
     return mark
@@ -84,7 +84,7 @@ def decode(strategy: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """
 
     def mark(func: Callable[..., Any]) -> Callable[..., Any]:
-        func.milter_decode = strategy  # type: ignore[attr-defined]
+        func.milter_decode = strategy  # type: ignore[attr-defined]  # as pymilter marks it
         return func
 
     return mark

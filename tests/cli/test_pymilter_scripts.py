@@ -1,5 +1,6 @@
 """``--pymilter FILE``: scripts of pymilter's, taken over where they would serve."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -64,6 +65,20 @@ def script(write: Callable[..., None], tmp_path: Path) -> tuple[str, str]:
     """A script, and the file that it writes to."""
     write("stamping.py", SCRIPT)
     return "stamping.py", str(tmp_path / "log")
+
+
+def test_a_script_that_was_edited_at_once_is_the_new_one(
+    script: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if its size and its time are those of the one before, where Python keeps what it compiled."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    name, log = script
+    before = Path(name).stat()
+    for word in ("X-Stamp", "X-Other"):
+        Path(name).write_text(SCRIPT.replace("X-Stamp", word))
+        os.utime(name, ns=(before.st_atime_ns, before.st_mtime_ns))
+        loaded = load_filters(Wanted([f"pymilter:{name}"], arguments=["one", log]))
+        assert play(loaded.on_connect, LETTER).message.get(word) == "one"
 
 
 def test_a_script_stands_still_while_its_filter_is_served(script: tuple[str, str]) -> None:

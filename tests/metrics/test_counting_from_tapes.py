@@ -257,12 +257,18 @@ def test_what_is_known_by_heart_is_bounded():
     """Sequences of handlers, and negotiations: an MTA may have any number of each."""
     first, message, *_ = taped(a_filter(), *OPENING, *AS_POSTFIX, QUIT)
     assert first.repeats is not None
+    one, *_, other = message.outcomes
+    assert one[0] is not other[0]
     with closing(Board(1)) as board:
         metrics = Metrics(sink=Shared(board))
         for number in range(300):
             metrics.read(first._replace(repeats=first.repeats._replace(received=0)))
-            metrics.read(message.with_outcomes(message.outcomes[:1] * (number + 1)))
+            times = number % 20 + 1, number // 20 + 1
+            metrics.read(message.with_outcomes([one] * times[0] + [other] * times[1]))
+            assert max(len(metrics._shapes), len(metrics._repeated)) <= 256
+        metrics.read(message.with_outcomes([one] * 1000))
         figures = figures_of(board)
-        assert len(metrics._shapes) + len(metrics._repeated) <= 512
-    assert figures["sessions",] == figures["messages", "accepted"] == 300
-    assert sum(value for key, value in figures.items() if key[0] == "handler_seconds") == 300 * 301 / 2
+        assert max(map(len, metrics._shapes)) <= 100
+    assert (figures["sessions",], figures["messages", "accepted"]) == (300, 301)
+    counted = sum(value for key, value in figures.items() if key[0] == "handler_seconds")
+    assert counted == 15 * sum(range(1, 21)) + 20 * sum(range(1, 16)) + 1000

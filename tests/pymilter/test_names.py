@@ -105,3 +105,9 @@ def test_a_filter_that_does_nothing(capsys: pytest.CaptureFixture[str]) -> None:
         "Milter:\nconnect from c at ('192.0.2.1', 25)\n\nMilter:\nhello from h\n\n"
     )
     assert printed.endswith("Milter:\nclose\n\nMilter:\nx\n\n")
+
+
+def test_what_a_client_says_controls_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A greeting may hold anything."""
+    Milter.Milter().hello("\x1b[2Jh\ud800")
+    assert capsys.readouterr().out == "Milter:\nhello from \\x1b[2Jh\\ud800\n\n"

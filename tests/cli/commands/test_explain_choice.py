@@ -1,6 +1,7 @@
 """`demyjpy explain`: which messages are chosen, from files and directories."""
 
 import argparse
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -112,7 +113,7 @@ def traces(tmp_path: Path) -> Path:
     """A directory with two traces: ann was refused, bob was not."""
     found = tmp_path / "traces"
     found.mkdir()
-    for name, sender in (("1.jsonl", "ann@x"), ("2.jsonl.gz", "bob@y")):
+    for name, sender in (("1.jsonl.gz", "ann@x"), ("2.jsonl", "bob@y")):
         result = play(FILTER, session().mail(sender).rcpt("r@z").message("Subject: a\n\nb\n"))
         write(found / name, [Trace(sender, result.trace.records)])
     return found
@@ -122,23 +123,23 @@ def test_a_directory_stands_for_its_traces(run: Run, traces: Path) -> None:
     """In all commands that read traces."""
     status, output, errors = run("explain", traces)
     assert (status, errors) == (0, "")
-    assert output.count("Message ") == 2
+    assert re.findall("Message .*<(.*?)> ->", output) == ["ann@x", "bob@y"]
     assert run("trace", traces)[1].endswith("2 sessions, 2 messages\n")
     assert run("replay", traces)[0] == 0
-    assert "itself" in run("trace", traces, "--to", traces / "1.jsonl")[2]
+    assert "itself" in run("trace", traces, "--to", traces / "2.jsonl")[2]
 
 
 def test_a_trace_may_go_away_while_a_directory_is_read(run: Run, traces: Path) -> None:
     """A flight recorder deletes the oldest: the others are explained."""
     options = argparse.Namespace(max_session=None)
     first, second = readings(options, [str(traces)])
-    (traces / "1.jsonl").unlink()
+    (traces / "1.jsonl.gz").unlink()
     assert ([*first], first.report()) == ([], [])
     assert len([*second]) == 1
-    (traces / "1.jsonl").symlink_to("gone")
+    (traces / "1.jsonl.gz").symlink_to("gone")
     status, output, errors = run("explain", traces)
     assert (status, output.count("Message "), errors) == (0, 1, "")
-    assert run("explain", traces / "1.jsonl")[0] == 2
+    assert run("explain", traces / "1.jsonl.gz")[0] == 2
 
 
 def test_a_directory_without_traces_is_an_error(run: Run, tmp_path: Path) -> None:
