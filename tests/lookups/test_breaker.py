@@ -148,18 +148,24 @@ def test_a_server_that_does_not_answer_is_left_alone_and_comes_back(caplog):
     ]
 
 
+def stubborn_work():
+    """Work that takes up to an event to be cancelled, and that event."""
+    is_over = asyncio.Event()
+
+    async def stubborn():
+        try:
+            await hang()
+        finally:
+            await is_over.wait()
+
+    return stubborn, is_over
+
+
 def test_no_answer_in_time_is_a_failure_also_if_the_work_cannot_be_cancelled():
     """Some libraries take long to close what was cancelled: its place waits, we do not."""
 
     async def main(guard, clock):
-        is_over = asyncio.Event()
-
-        async def stubborn():
-            try:
-                await hang()
-            finally:
-                await is_over.wait()
-
+        stubborn, is_over = stubborn_work()
         assert await fails(guard, stubborn) == "dns a: no answer within 0.01 s"
         second = asyncio.create_task(guard.ask("b", answer))
         await asyncio.wait((second,), timeout=0.02)
@@ -335,14 +341,7 @@ def test_who_waits_for_a_place_does_not_wait_for_a_server_that_does_not_answer()
     """A library may take long to give up: nobody waits for that once the breaker is open."""
 
     async def main(guard, clock):
-        is_over = asyncio.Event()
-
-        async def stubborn():
-            try:
-                await hang()
-            finally:
-                await is_over.wait()
-
+        stubborn, is_over = stubborn_work()
         first = asyncio.create_task(fails(guard, stubborn))
         await turns()
         waiting = asyncio.create_task(fails(guard, answer))

@@ -4,23 +4,14 @@ import io
 import tracemalloc
 from base64 import encodebytes
 from struct import pack
-from zipfile import ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile, ZipInfo
+from zipfile import ZIP_LZMA, ZIP_STORED, ZipFile, ZipInfo
 from zlib import crc32
 
 import pytest
 
 from demyjpy.message import FileNames, Message
 from demyjpy.message.mime import archives
-
-
-def zipped(*members: tuple[str, bytes], kind: int = ZIP_DEFLATED, flags: int = 0) -> bytes:
-    """A zip file."""
-    file = io.BytesIO()
-    with ZipFile(file, "w", kind) as archive:
-        for name, data in members:
-            archive.writestr(name, data)
-            archive.infolist()[-1].flag_bits |= flags
-    return file.getvalue()
+from tests.message.zips import zipped
 
 
 def found(*files: bytes, head: str = "") -> FileNames:

@@ -1,29 +1,19 @@
 """`samples/filters/attachments.py`: which names it finds, where, and how long it looks."""
 
-import io
 from base64 import encodebytes
 from typing import Any
-from zipfile import ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile
+from zipfile import ZIP_LZMA, ZIP_STORED
 
 import pytest
 
 from demyjpy.testing import Postfix, Sendmail, run
 from demyjpy.testing.server import serving
+from tests.message.zips import zipped
 from tests.samples.pages import CLIENT, HELLO, sample, sent, settings_of
 
 filters = sample("attachments")
 SETTINGS = settings_of("filter-attachments")
 REFUSED = "550 5.7.1 Not accepted: "
-
-
-def zipped(*members: tuple[str, bytes], kind: int = ZIP_DEFLATED, flags: int = 0) -> bytes:
-    """A zip file."""
-    file = io.BytesIO()
-    with ZipFile(file, "w", kind) as archive:
-        for name, data in members:
-            archive.writestr(name, data)
-            archive.infolist()[-1].flag_bits |= flags
-    return file.getvalue()
 
 
 def with_file(header: str, data: bytes = b"MZ") -> bytes:
