@@ -226,7 +226,7 @@ LOADING: Final = (
     argument(
         "--driver",
         choices=DRIVERS,
-        help="how connections are served (default: asyncio, with --pymilter threads)",
+        help="how connections are served (default: asyncio, with a filter of pymilter's threads)",
     ),
     limit("--load-timeout", "SECONDS", SECONDS, 30.0, "time for loading the filter, each time"),
 )

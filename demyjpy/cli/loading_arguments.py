@@ -25,4 +25,5 @@ def driver_of(arguments: argparse.Namespace) -> Driver:
     """The driver that was named, else the one that suits: pymilter's filters block."""
     if arguments.driver is not None:
         return cast(Driver, arguments.driver)
-    return "asyncio" if arguments.pymilter is None else "threads"
+    has_script = any(one.startswith(OF_PYMILTER) for one in arguments.filters)
+    return "threads" if has_script or arguments.pymilter is not None else "asyncio"

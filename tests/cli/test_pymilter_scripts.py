@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from demyjpy.cli.arguments import Parser
 from demyjpy.cli.loading import LoadError, Wanted, load_filters
+from demyjpy.cli.loading_arguments import driver_of
+from demyjpy.cli.program import find_command
 from demyjpy.cli.pymilter_scripts import Script, _signals_left_alone
 from demyjpy.cli.reloading import Reloadable
 from demyjpy.testing import run as play
@@ -65,6 +68,21 @@ def script(write: Callable[..., None], tmp_path: Path) -> tuple[str, str]:
     """A script, and the file that it writes to."""
     write("stamping.py", SCRIPT)
     return "stamping.py", str(tmp_path / "log")
+
+
+@pytest.mark.parametrize(
+    ("words", "driver"),
+    [
+        (["--pymilter", "old.py"], "threads"),
+        (["pymilter:old.py", "new.py"], "threads"),
+        (["new.py", "pymilter:old.py", "--driver", "asyncio"], "asyncio"),
+        (["new.py"], "asyncio"),
+    ],
+)
+def test_filters_of_pymilter_are_served_in_threads(words: list[str], driver: str) -> None:
+    """They block, also if they are merged with others; unless another driver is named."""
+    given = Parser(lambda: find_command("run")).parse_args(words)
+    assert driver_of(given) == driver
 
 
 def test_a_script_that_was_edited_at_once_is_the_new_one(
