@@ -34,12 +34,14 @@ handlers = define_event_handlers()
 INTERRUPTED = """
 from demyjpy.drivers.signals import Requests
 
-def interrupt(frame, event, argument):
-    if frame.f_code is Requests.ask.__code__:
-        sys.settrace(None)
-        signal.raise_signal(signal.SIGINT)
+ask = Requests.ask
 
-sys.settrace(interrupt)
+def ask_interrupted(requests, at_once):
+    Requests.ask = ask
+    signal.raise_signal(signal.SIGINT)
+    ask(requests, at_once)
+
+Requests.ask = ask_interrupted  # not by sys.settrace: in a trace function nothing is traced
 """
 """SIGINT comes in the midst of what the program does for the first signal to stop."""
 
