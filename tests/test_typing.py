@@ -37,6 +37,29 @@ run(make, session(), settings=["rules.toml"])  # E: argument
 context(make, settings={"text": "a"}, text="b")
 run_job(make, 60, settings={"text": "a"})
 """,
+    "options of servers": """
+from pathlib import Path
+from demyjpy.testing.server import serving
+
+start_milter("unix:/x", handlers, workers=3, grace=5, effects=Path("/x"), loop="uvloop", record="/x")
+start_milter("unix:/x", handlers, worker=3)  # E: call-arg
+start_milter("unix:/x", handlers, workers="3")  # E: argument
+start_milter("unix:/x", handlers, on_eror="accept")  # E: call-arg
+start_milter("unix:/x", handlers, on_error="drop")  # E: argument
+start_milter("unix:/x", handlers, when_full="no")  # E: argument
+start_milter("unix:/x", handlers, driver="thread")  # E: argument
+start_milter("unix:/x", handlers, loop="trio")  # E: argument
+start_milter("unix:/x", handlers, allow=[5])  # E: list-item
+start_milter("unix:/x", handlers, on_end=print)  # E: call-arg
+serve("unix:/x", handlers, trusted_relays="192.0.2.0/24,2001:db8::/32", max_connections_per_peer=None)
+serve("unix:/x", handlers, loop="uvloop")  # E: call-arg
+serve("unix:/x", handlers, idle_timeout="1")  # E: argument
+with running(handlers, driver="threads", handler_timeout=0.5, settings={"a": 1}) as address:
+    reveal_type(address)  # N: str
+running(handlers, workers=2)  # E: call-arg
+serving(handlers, limits=Limits(recipients=3))
+serving(handlers, limit=3)  # E: call-arg
+""",
     "policies": """
 from demyjpy import with_policy
 
