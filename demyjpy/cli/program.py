@@ -19,6 +19,7 @@ from demyjpy.cli.version import Version
 from demyjpy.errors import AddressError, HandlerError, TraceError
 
 COMMANDS: Final[Mapping[str, str]] = {
+    "new": "make a project: a filter, its tests, its systemd units",
     "run": "serve a filter",
     "check": "say what a filter will ask of the MTA, and what is wrong with it",
     "send": "play one mail at a running milter, and show what it did",

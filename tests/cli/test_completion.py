@@ -1,4 +1,4 @@
-"""`demyjpy --print-completion`: each shell takes what is printed, and it knows all commands and options."""
+"""`demyjpy --print-completion`: each shell takes it, and it knows all commands and options."""
 
 import os
 import shutil

@@ -4,16 +4,13 @@ import argparse
 import asyncio
 import logging
 import shlex
-import shutil
 import signal
 import smtplib
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
@@ -35,6 +32,7 @@ from demyjpy.cli.mail_diff import diff_lines
 from demyjpy.cli.mail_journal import Journal, open_store, smtp_server, swaks_line
 from demyjpy.cli.output import Paint, paint_for, say
 from demyjpy.cli.played_mail import STATUSES, PlayedMail, played, verdict_line
+from demyjpy.cli.program_name import program_name
 from demyjpy.cli.sample_mails import Sample, samples
 from demyjpy.cli.signals import tell, until_signal
 from demyjpy.cli.step_lines import failure_words, smtp_line
@@ -148,15 +146,6 @@ def _next_lines(chosen: Sequence[str], settings: str | None = None) -> Iterator[
         del rows[1]
     longest = max(len(command) for command, _ in rows)
     yield from (f"  {program_name()} {command:{longest}}  {text}" for command, text in rows)
-
-
-def program_name() -> str:
-    """How this program was called, to be typed again."""
-    called = sys.argv[0]
-    if Path(called).name != "demyjpy":
-        return "python -m demyjpy"
-    found = shutil.which("demyjpy")
-    return "demyjpy" if found and Path(found).resolve() == Path(called).resolve() else called
 
 
 async def _send_all(box: "Box", paint: Paint) -> int:

@@ -10,7 +10,7 @@ from demyjpy.cli.arguments import COUNT, FILTER_NAME, SETTINGS, Command, argumen
 from demyjpy.cli.errors import InputError, failing_to
 from demyjpy.cli.mta_configuration import POSTFIX_QUEUE, mta_lines
 from demyjpy.cli.output import complain, say
-from demyjpy.cli.unit_files import Units
+from demyjpy.cli.unit_files import Units, service_options
 from demyjpy.drivers.address import parse_address
 
 _EPILOG: Final = """\
@@ -43,9 +43,8 @@ def unit(arguments: argparse.Namespace) -> int:
         program += ["--settings", str(Path(arguments.settings).absolute())]
     if arguments.workers is not None:
         program += ["--workers", str(arguments.workers)]
-    kept = ["--flight", f"/var/lib/{name}/flight", "--flight-when", "rejected,tempfailed", "--explain"]
     try:
-        units = Units(name, [*program, "--listen", "systemd", *kept], socket, arguments.group)
+        units = Units(name, [*program, *service_options(name)], socket, arguments.group)
         files = units.files()
     except ValueError as error:
         raise InputError(str(error)) from None

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from demyjpy.cli.commands.demo import program_name
+from demyjpy.cli.program_name import program_name
 from demyjpy.cli.sample_mails import samples
 from demyjpy.cli.signals import tell
 from tests.cli.conftest import MAIL
