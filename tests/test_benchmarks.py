@@ -10,7 +10,16 @@ import pytest
 
 from benchmarks import filters, in_a_row, message_memory, working
 from benchmarks.figures import Figures
-from benchmarks.goals import COMPILED_GOALS, GOALS, MERGED_GOALS, WATCHED_GOALS, Comparison, Goal, judge
+from benchmarks.goals import (
+    COMPILED_GOALS,
+    GOALS,
+    LAYER_GOALS,
+    MERGED_GOALS,
+    WATCHED_GOALS,
+    Comparison,
+    Goal,
+    judge,
+)
 from benchmarks.jobs import JOBS, QUICK, SUBJECTS, WATCHED
 from benchmarks.measure import Timing, check_recordings, load_command
 from benchmarks.recordings import Recorded, read_recordings
@@ -95,7 +104,7 @@ def test_every_other_goal_is_in_the_table(job: str, figure: str, limit: float, a
 
 def test_a_goal_compares_only_what_is_measured() -> None:
     """Subjects and jobs of every comparison are in the tables, and measured together."""
-    for goal in (*GOALS, *COMPILED_GOALS, *WATCHED_GOALS, *MERGED_GOALS):
+    for goal in (*GOALS, *COMPILED_GOALS, *WATCHED_GOALS, *MERGED_GOALS, *LAYER_GOALS):
         for one in goal.comparisons:
             assert JOBS[one.job].has(SUBJECTS[one.subject])
             other = JOBS[one.against_job or one.job]
@@ -311,6 +320,21 @@ def test_merging_is_measured_beside_one_filter() -> None:
         )
     )
     assert "| noop, TCP, 10 connections | 0.75 | 1.40 | 1.50 |  |" in page
+
+
+def test_a_filter_of_pymilters_is_measured_beside_pymilter_and_ours() -> None:
+    """The same script under pymilter and under the layer, in the layer's jobs only."""
+    assert {(goal.subject, goal.limit) for goal in LAYER_GOALS} == {
+        ("demyjpy-layer", 1.2),
+        ("demyjpy-threads", 0.85),
+        ("demyjpy-layer", 0.85),
+    }
+    for job in JOBS.values():
+        subjects = {subject.name for subject in SUBJECTS.values() if job.has(subject)}
+        assert ("demyjpy-layer" in subjects) == (job.kind == "layer")
+    script = "{peers}/pymilter_peer.py"
+    assert script in SUBJECTS["pymilter"].command
+    assert script in SUBJECTS["demyjpy-layer"].command
 
 
 def test_a_row_of_milters_is_beside_the_same_filters_merged() -> None:
