@@ -27,7 +27,8 @@ keeps each session in which a message was refused: demyjpy explain /var/lib/NAME
 Exit status: 0; 1 if a file cannot be written; 2 if the arguments are wrong.
 """
 
-_HIDDEN: Final = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108  # not used, named
+_TEMPORARY: Final = ("/tmp", "/var/tmp")  # noqa: S108  # nosec B108  # not used, named
+_HIDDEN: Final = ("/home", "/root", "/run/user", *_TEMPORARY)
 """What the service does not see: ProtectHome= and PrivateTmp=."""
 
 
