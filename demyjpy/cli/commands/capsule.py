@@ -90,8 +90,8 @@ def capsule(arguments: argparse.Namespace) -> int:
     if arguments.filter is None:
         named = f"; this one names {found.file}" if found.file else ""
         raise InputError(
-            "expected --filter FILE.py:NAME: nothing is run because a capsule names it, for anybody may "
-            f"have made that{named}"
+            "expected --filter FILE.py:NAME: a filter is never run only because a capsule "
+            f"names it: anybody can write a capsule{named}"
         )
     return _write_test(found, Wanted(arguments.filter, arguments.settings), path, has_test=has_test)
 

@@ -282,7 +282,7 @@ COMMAND: Final = Command(
             "--show",
             metavar="N",
             type=COUNT,
-            help=f"differences that are told in full (default: {SHOWN}); all are counted",
+            help=f"differences that are shown in full (default: {SHOWN}); all are counted",
         ),
         flag("--json", "print JSON: a line a session that differs"),
         flag("--step", "show each step instead; with Enter to the next"),

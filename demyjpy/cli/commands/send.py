@@ -59,7 +59,7 @@ Exit status:
    0  accepted, for at least one recipient, with or without changes
    1  rejected (5xx)
    2  wrong arguments, no such mail, or a directory for --record that cannot be written
-   3  discarded: the client is told that all is well, nothing is delivered
+   3  discarded: the client gets 250, nothing is delivered
    4  accepted and put into quarantine
   69  the milter failed: nothing listens, it is no milter, it hangs, it closed, it broke the protocol,
       its answer is too large
@@ -306,7 +306,7 @@ COMMAND: Final = Command(
             metavar="ADDRESS",
             type=read_path,
             action="append",
-            help="envelope recipient, alike; may be given several times",
+            help="envelope recipient; may be given several times",
         ),
         argument(
             "--client",

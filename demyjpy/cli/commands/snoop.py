@@ -309,7 +309,7 @@ COMMAND: Final = Command(
             "SECONDS",
             SECONDS_OR_0,
             30.0,
-            "time for open sessions when it is told to stop",
+            "at SIGTERM: how long open sessions may take to finish",
         ),
         COLOR,
     ),
