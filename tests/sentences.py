@@ -28,7 +28,8 @@ _CODE_SPAN: Final = re.compile(r"(?P<ticks>`+)(?P<code>.+?)(?P=ticks)", re.DOTAL
 _LINK: Final = re.compile(r"!?\[(?P<text>[^\]]*)\](?:\([^)\s]+\)|\[[^\]]*\])")
 _DEFINITION: Final = re.compile(r"^\[[^\]]+\]: .*$", re.MULTILINE)
 _MARK: Final = re.compile(r"^\s*(?:[-*+]|\d+[.)]|>)\s+")
-_END: Final = re.compile(r"(?<=[.!?])[\"')*_]*\s+(?=[^\sa-z])")
+_NAME: Final = r"(?:demyjpy|pip|pymilter|clamd|libmilter)\b"  # a sentence may begin with one
+_END: Final = re.compile(rf"(?<=[.!?])[\"')*_]*\s+(?=[^\sa-z]|{_NAME})")
 _ABBREVIATION: Final = re.compile(r"\b(?:e\.g|i\.e|etc|vs|cf|resp|no|sec)\.$", re.IGNORECASE)
 _WORD: Final = re.compile(r"\w[^\s/]*")
 
