@@ -38,8 +38,8 @@ _VERB: Final = (
     r"|waits|makes|holds|knows|sends|reads|keeps|stays|works|runs|goes)"
 )
 _NONE: Final = "that|which|who|whom|what|when|if|as|how|example|instance"
-_SUBJECT: Final = rf"(?!(?:{_NONE})\b)[\w'`.-]+"
-_MORE: Final = rf"(?!(?:{_NONE}|it|he|she|they|we|you|there|this)\b)[\w'`.-]+"
+_SUBJECT: Final = rf"(?!(?:{_NONE})\b)[\w'`.=-]+"
+_MORE: Final = rf"(?!(?:{_NONE}|it|he|she|they|we|you|there|this)\b)[\w'`.=-]+"
 
 PHRASES: Final = {
     "comes to": r"\b(?:come|comes|came|coming) to\b",

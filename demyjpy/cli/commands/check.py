@@ -51,7 +51,7 @@ def _played(report: Report, loaded: Loaded, driver: str) -> Report:
 
 COMMAND: Final = Command(
     check,
-    "Load a filter; say what it will ask of the MTA, and what is wrong with it.",
+    "Load a filter; show what it will ask of the MTA, and what is wrong with it.",
     _EPILOG,
     (
         *LOADING,

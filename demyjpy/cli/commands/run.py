@@ -160,7 +160,7 @@ _TIMES: Final = (
     ("idle_timeout", SECONDS, "close a connection if the MTA sends nothing for this time"),
     ("write_timeout", SECONDS, "close a connection if the MTA reads nothing for this time"),
     ("negotiate_timeout", SECONDS, "close a connection that has not negotiated within this time"),
-    ("handler_timeout", SECONDS, "time for one call of a handler that runs apart"),
+    ("handler_timeout", SECONDS, "time for one call of a handler in a thread, or of an async one"),
     ("warn_blocked", SECONDS, "log a handler that blocks the event loop for longer than this"),
     ("grace", SECONDS_OR_0, "at SIGTERM: how long open messages may take to finish"),
 )
@@ -199,7 +199,7 @@ def _default(owner: type[Any], name: str) -> Any:
 
 COMMAND: Final = Command(
     run,
-    "Serve a filter, and print the lines that tell Postfix and Sendmail of it.",
+    "Serve a filter, and print the lines for the configuration of Postfix and Sendmail.",
     _EPILOG,
     (
         *LOADING,
@@ -262,8 +262,7 @@ COMMAND: Final = Command(
             metavar="NAME",
             action="append",
             default=[],
-            help="a name by which --http may be asked, besides localhost and IP addresses; may be "
-            "repeated",
+            help="a host name that --http accepts, besides localhost and IP addresses; may be repeated",
             needs="--http",
         ),
         ON_ERROR,
