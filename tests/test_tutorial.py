@@ -1,6 +1,7 @@
-"""docs/tutorial.md, followed word for word: the file grows, and runs at each step; commands print what it shows.
+"""docs/tutorial.md, followed word for word: the file grows, and runs at each step.
 
-What lives here: only what a reader does up to Postfix. The log's lines in step 11 are copies of a real one's.
+What lives here: what a reader does up to step 10, and that each command prints what the page shows.
+What must not: Postfix. The lines of its log in step 11 are copies of real ones.
 """
 
 import re
@@ -17,6 +18,7 @@ from demyjpy.drivers import running
 
 PAGE = Path(__file__).parents[1] / "docs/tutorial.md"
 BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+MAIL = "From: ann@example.org\nTo: bob@example.net\n\nAt one?\n"
 LISTEN = "inet:20025@127.0.0.1"
 
 
@@ -47,9 +49,7 @@ def play(command: list[str], file: Path, capsys: pytest.CaptureFixture[str]) -> 
         sys.modules.pop("subject", None)
         assert main(command) == 0
         return capsys.readouterr().out
-    Path("mail.eml").write_text(
-        "From: ann@example.org\nTo: bob@example.net\n\nAt one?\n", encoding="ascii"
-    )
+    Path("mail.eml").write_text(MAIL, encoding="ascii")
     with running(runpy.run_path(str(file))["everything"]) as address:
         assert main([address if part == LISTEN else part for part in command]) == 1
     return capsys.readouterr().out
