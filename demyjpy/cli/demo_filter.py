@@ -1,4 +1,4 @@
-"""The filter that ``demyjpy demo`` shows if none is given: it writes each mail's size into a header."""
+"""The filter that ``demyjpy demo`` shows if none is given: it tells each message's size in a header."""
 
 from demyjpy import Body, Context, EndOfMessage, add_header, define_event_handlers
 
