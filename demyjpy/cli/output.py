@@ -1,8 +1,8 @@
 """Where the commands print: the one way to the terminal, on which no control character gets through.
 
-Whatever was read from a file or a peer may be in a line. `say` escapes all that is not printable,
-also if nobody has made it `safe` before; only the colours that `Paint` makes pass, and only if
-colours are on.
+Whatever was read from a file or a peer may be in a line. `say` escapes all that is not printable, also
+where nobody has made it `safe` before; only the colours that `Paint` makes pass, and
+only if colours are on.
 """
 
 import re

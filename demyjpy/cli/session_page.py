@@ -1,6 +1,6 @@
 """One session as a page: the dialogue as a sequence diagram, and what the handlers did at each step.
 
-Steps become `View` values, both recorded ones and those of a filter that is played now. Text only.
+Steps become `View` values, recorded ones and those of a filter that is played now alike. Text only.
 """
 
 import inspect
@@ -43,7 +43,7 @@ _MOST_LEARNED = 100  # answers of one step that are shown
 
 @frozen
 class Act:
-    """What a handler did; ``source`` is its text if it is known, ``duration`` in seconds.
+    """What a handler did; ``source`` is its text where it is known, ``duration`` in seconds.
 
     ``again`` is the event that it got, if its filter waited for the end of the message, or got all of
     the message as a value. ``withheld`` is what it would have said if its filter were enforced.
@@ -177,7 +177,7 @@ def _step(number: int, view: View) -> Markup:
 
 
 def _brief(event: ev.Event | None) -> str:
-    """The text of an event on an arrow."""
+    """What there is to say of an event on an arrow."""
     match event:
         case ev.Connect():
             return f"{event.host_name} {event.address or ''}"
@@ -221,7 +221,7 @@ def _repr(value: Any) -> str:
 
 
 def _did(act: Act) -> Iterator[Markup]:
-    """What a handler did, if there is something to show."""
+    """What a handler did, where there is something to say."""
     old, new = _context(act.before), _context(act.after)
     is_own = act.handler and not act.handler.startswith(_DEFAULT)
     if not (is_own or act.errors or act.findings or act.learned or old != new):
