@@ -111,7 +111,7 @@ def warn_if_open(where: Any, options: ServerOptions) -> None:
     peer = peer_of(where)
     if peer is not None and not peer.is_loopback and not options.allow:
         log.warning(
-            "listening on %s, where other machines may connect: a milter asks nobody who he is. Listen "
+            "listening on %s, where other machines can connect: milters have no passwords. Listen "
             "on localhost, or give allow= the networks of your MTAs",
             peer,
         )

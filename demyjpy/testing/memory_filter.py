@@ -106,8 +106,8 @@ class MemoryFilter(FilterConnection):
     def _run(self, call: Call) -> Any:
         if _is_in_loop():
             raise LocalProtocolError(
-                "expected run() outside of an event loop, for the filter has async handlers, got it in "
-                "one: await asyncio.to_thread(run, handlers, script)"
+                "expected run() outside of an event loop, because the filter has async handlers, "
+                "got it in one: await asyncio.to_thread(run, handlers, script)"
             )
         return super()._run(call)
 

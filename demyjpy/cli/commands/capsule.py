@@ -36,10 +36,10 @@ examples:
   demyjpy capsule capsules/20261121T120000Z-5a6aa0f5-1-1.capsule.jsonl
   demyjpy capsule FILE --test tests/test_failure.py --filter myfilter.py:handlers
 
-Capsules are written by demyjpy run --capsules DIRECTORY. The test plays the session at the filter, and
-fails as the handler does; where a session of an SMTP client would not make it fail, the test plays the
+demyjpy run --capsules DIRECTORY writes capsules. The test plays the session at the filter, and fails as
+the handler does. If the session of an SMTP client does not make the handler fail, the test plays the
 recorded session itself.
-Only a test that was made like this is written over, and not by one that does not fail.
+A test that this command has made before is replaced, if the new one fails. No other file is replaced.
 Exit status: 0, 1 if the handler does not fail when it is played again, 2 if the arguments are wrong.
 """
 
@@ -90,8 +90,8 @@ def capsule(arguments: argparse.Namespace) -> int:
     if arguments.filter is None:
         named = f"; this one names {found.file}" if found.file else ""
         raise InputError(
-            "expected --filter FILE.py:NAME: nothing is run because a capsule names it, for anybody may "
-            f"have made that{named}"
+            "expected --filter FILE.py:NAME: a filter is never run only because a capsule "
+            f"names it: anybody can write a capsule{named}"
         )
     return _write_test(found, Wanted(arguments.filter, arguments.settings), path, has_test=has_test)
 
@@ -323,8 +323,8 @@ COMMAND: Final = Command(
             "--filter",
             metavar="FILTER",
             action="append",
-            help=f"{FILTER_NAME}; needed for --test, which runs it: nothing is run because the capsule "
-            "names it; may be repeated: several are merged in this order",
+            help=f"{FILTER_NAME}; the filter that --test plays. The command never runs a filter only "
+            "because a capsule names it. May be repeated: several are merged in this order",
         ),
         evolve(SETTINGS, needs="--filter"),
     ),

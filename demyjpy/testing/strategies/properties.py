@@ -232,7 +232,7 @@ def check_leaks(trial: Trial) -> Iterator[Finding]:
     )
     again = beside and outcome_difference(first.steps, trial.play().steps, "once", "again")
     if again:
-        yield Finding("the same session comes to something else when it is played again", first, again)
+        yield Finding("the same session has another result when it is played again", first, again)
     if beside:
         yield Finding("another connection at the same time changes what it does", first, beside)
     for one in alone(first.steps):
@@ -240,7 +240,7 @@ def check_leaks(trial: Trial) -> Iterator[Finding]:
         lone, here = own.steps[one.before :][: one.end - one.start], first.steps[one.start : one.end]
         leak = outcome_difference(lone, here, "alone", "in this session")
         if leak:
-            yield Finding(f"message {one.number} comes to something else than alone", first, leak)
+            yield Finding(f"message {one.number} has another result than alone", first, leak)
 
 
 # -------------------------------------------------------------------------------------------- MTAs

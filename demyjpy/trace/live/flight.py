@@ -293,7 +293,7 @@ class FlightRecorder:
                 log.warning(words, count, self._rate)
         elif not self._writer.put(0, partial(self._write, flight.why, kept.lines(), kept.size)):
             self.size -= kept.size
-            self._directory.fail("there is no thread to be had")
+            self._directory.fail("no thread can be started")
 
     # ---------------------------------------------------------------------------- writing out
     def dump(self, why: str = "asked") -> Path | None:
@@ -322,7 +322,7 @@ class FlightRecorder:
 
             if not self._writer.put(0, act):
                 self.size -= done
-                self._directory.fail("there is no thread to be had")
+                self._directory.fail("no thread can be started")
                 return None
         is_over.wait()
         return written[0] if written else None

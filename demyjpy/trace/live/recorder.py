@@ -305,7 +305,7 @@ class Recorder:
         if count and has_thread:
             log.warning("the recording does not keep up: sessions cut: %d", count)
         elif count:
-            log.error("cannot record: there is no thread to be had; the mail goes on")
+            log.error("cannot record: no thread can be started; the mail goes on")
 
     def _take(self, stretch: Stretch) -> None:
         """In the thread: a stretch to lines, and all lines to the disk if nothing more waits."""
@@ -403,7 +403,7 @@ class Recorder:
             for session in {line.session for line in lines} & self._sessions.keys():
                 self._sessions[session].is_lost = True
             if self._seldom.count("thread", time.time()):
-                log.error("cannot record: there is no thread to be had; the mail goes on")
+                log.error("cannot record: no thread can be started; the mail goes on")
 
     def close(self) -> None:
         """Write what is left, within half a second; sessions that go on have no end in the trace."""

@@ -26,7 +26,7 @@ Report: TypeAlias = Callable[[str, list[Record]], None]
 
 PATIENCE: Final = 8.0  # seconds without an answer; Sendmail gives a filter 10
 
-AWAY: Final = "the milter is away"
+AWAY: Final = "the milter is down"
 """Why a session ends that cannot be connected through; a colon and what the system says follow."""
 
 STOPPED: Final = "the snooper was stopped"
@@ -128,7 +128,7 @@ class Snooper:
         """Nobody should reach us if nobody could reach the milter."""
         if self._listener is None or self._is_inherited:
             return
-        log.warning("the milter at %s is away: %s", self.to, _why(error))
+        log.warning("the milter at %s is down: %s", self.to, _why(error))
         self._shut(keep_file=isinstance(error, ConnectionRefusedError))
         self._looking = self.start(self._wait_for_milter())
 
@@ -138,7 +138,7 @@ class Snooper:
             with suppress(OSError):
                 await self._look()
                 self._listen(listen(self.address))
-        log.warning("the milter at %s is back", self.to)
+        log.warning("the milter at %s is up again", self.to)
 
     async def _look(self) -> None:
         """See that the milter takes connections; `OSError` if it does not."""
