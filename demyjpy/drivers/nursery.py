@@ -1,8 +1,8 @@
 """The process that a filter is loaded in if there are workers, and from which its workers come.
 
-The parent of all forks it, and executes nothing of a filter itself: whatever loading does, it can be
-ended, and what an old filter held goes with its process. It forks workers when it is asked to, and tells
-when they end. All messages are packets on one socket pair; it ends with that.
+The parent of all forks it, and executes nothing of a filter itself: whatever loading does, it can
+be ended, and what an old filter held goes with its process. It forks workers when it is asked to,
+and reports when they end. All messages are packets on one socket pair; it ends with that.
 """
 
 import faulthandler
@@ -280,6 +280,6 @@ class _Side:
 
 
 def _call_it(name: str) -> None:
-    """Name this process, so that people and programs can tell workers apart."""
+    """Name this process, so that people and programs can distinguish workers."""
     with suppress(OSError):
         Path("/proc/self/comm").write_text(name, encoding="ascii")

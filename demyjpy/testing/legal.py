@@ -26,7 +26,7 @@ KNOWN_VERBS: Final = frozenset(
 """Commands that MTAs answer themselves: no milter hears of them."""
 
 Check: TypeAlias = Callable[[Sequence[ClientStep], Any], None]
-"""Raises where a step is not legal behind others."""
+"""Raises if a step is not legal behind the others."""
 
 _PASSING: Final = (client_steps.Command, client_steps.Auth)
 _IN_MAIL: Final = (client_steps.Mail, client_steps.Rcpt)
