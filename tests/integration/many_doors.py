@@ -53,7 +53,11 @@ class PostfixOfDoors(Postfix):
 
     def listed(self) -> str:
         """What ``postqueue -p`` prints."""
-        return self._tool(self.root / "usr/sbin/postqueue", "-p").decode()
+        return self.administer("postqueue", "-p")
+
+    def administer(self, program: str, *arguments: str) -> str:
+        """What one of its programs prints."""
+        return self._tool(self.root / "usr/sbin" / program, *arguments).decode()
 
 
 _DOOR: Final = """\
@@ -81,4 +85,10 @@ class SendmailOfDoors(Sendmail):
 
     def listed(self) -> str:
         """What ``mailq -qQ`` prints: the quarantine."""
-        return self._tool(self._program, "-C", self.base / "sendmail.cf", "-bp", "-qQ").decode()
+        return self.administer("sendmail", "-bp", "-qQ")
+
+    def administer(self, program: str, *arguments: str) -> str:
+        """What sendmail(8), its only program here, prints."""
+        if program != self._program.name:
+            raise ValueError(f"expected {self._program.name}, got {program}")
+        return self._tool(self._program, "-C", self.base / "sendmail.cf", *arguments).decode()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 
 from demyjpy.cli.program import main
 from tests.integration.many_doors import Door, PostfixOfDoors, SendmailOfDoors
@@ -143,6 +143,22 @@ def test_what_the_page_says_is_said(doors: Doors, name: str, caplog: pytest.LogC
     assert missing() == []
 
 
+@pytest.mark.parametrize("mta", ["postfix", "sendmail"])
+def test_held_mail_is_released_as_the_page_says(doors: Doors, mta: Mta) -> None:
+    """By its queue id, with the command for each server."""
+    name = "mail-waits-in-quarantine"
+    server = doors.postfix if mta == "postfix" else doors.sendmail
+    server.purge()
+    bench = doors.bench(name)
+    SYMPTOMS[name].provoke(evolve(bench, ports={mta: bench.ports[mta]}))
+    program = "postsuper" if mta == "postfix" else "sendmail"
+    (command,) = (line for line in commands(PAGE) if line.startswith(f"{program} "))
+    (queue_id,) = re.findall(r"250 2\.0\.0 (?:Ok: queued as )?(\w{10,})", "\n".join(bench.replies))
+    assert len(server.held()) == 1
+    server.administer(*command.replace("4F2A1B", queue_id).split())
+    assert server.held() == ()
+
+
 RULES = """
 from demyjpy import define_event_handlers
 from tests.integration.symptoms import refuses
@@ -189,6 +205,7 @@ def test_the_mail_that_was_refused_an_hour_ago_is_found(
     by_id, by_address = (
         line.replace("/var/lib/filter/flight", str(flights)).replace("4F2A1B", queue_id)
         for line in commands(PAGE)
+        if line.startswith("demyjpy ")
     )
     assert main(shlex.split(by_id)[1:]) == 0
     told = capsys.readouterr().out
@@ -196,5 +213,5 @@ def test_the_mail_that_was_refused_an_hour_ago_is_found(
     assert "rules: tests.integration.symptoms.refuses decided at end_of_message" in told
     assert main(shlex.split(by_address)[1:]) == 0
     told = capsys.readouterr().out
-    assert "at recipient <bob@example.net>" in told
+    assert "<ann@example.org> -> <bob@example.net>: rejected at recipient" in told
     assert "carl@example.net" not in told
