@@ -227,9 +227,7 @@ SYMPTOMS: Final[Mapping[str, Symptom]] = {
         filtered(on("recipient", goes_on)), sendmail=None, is_chrooted=True, on_unix=True
     ),
     "permission-denied": Symptom(_only_its_user_may_connect, sendmail=None, on_unix=True),
-    "local-socket-name-unsafe": Symptom(
-        _all_may_write_beside_the_socket, postfix=None, on_unix=True
-    ),
+    "local-socket-name-unsafe": Symptom(_all_may_write_beside_the_socket, postfix=None, on_unix=True),
     "the-filter-does-not-start": Symptom(_the_address_is_taken, postfix=None, sendmail=None),
     "something-else-listens-there": Symptom(_a_web_server_listens),
     "the-filter-closes-the-connection-at-once": Symptom(
