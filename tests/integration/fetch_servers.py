@@ -26,7 +26,7 @@ PROGRAMS: Final = {
     "prometheus": ("prometheus", "usr/bin/promtool"),
     "logrotate": ("logrotate", "usr/sbin/logrotate"),
 }
-"""By directory: the package, and the program in it. The last two check the files in samples/monitoring."""
+"""By directory: the package, and the program in it. The last two check `samples/monitoring`."""
 
 
 def program(name: str, prefix: Path = PREFIX) -> Path:

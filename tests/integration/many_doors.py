@@ -1,7 +1,7 @@
 """A Postfix and a Sendmail with many doors: each port asks a milter of its own, in a way of its own.
 
-So many faults share one server. A door is a port; what is odd about its milter (nobody listens, the socket
-is out of reach, the time is short) is configured there. What is provoked at the doors is in
+So many faults share one server. A door is a port; what is odd about its milter (nobody listens, the
+socket is out of reach, the time is short) is configured there. What is provoked at the doors is in
 `tests.integration.symptoms`.
 """
 

@@ -8,24 +8,20 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any, Final, TypeAlias
 
 from attrs import evolve, field, frozen
 
-from demyjpy import (
-    AddressError,
-    Limits,
-    add_header,
-    define_event_handlers,
-    quarantine,
-    reject,
-    running,
-)
+from demyjpy import Limits, add_header, define_event_handlers, quarantine, reject, running
+from demyjpy.cli.program import main
 from tests.integration.scenario import GREETING, ONE_MAIL, Mta, envelope, message
 from tests.integration.smtp import Step, connected
+
+ROOT: Final = Path(__file__).parents[2]
 
 Say: TypeAlias = Callable[[Step], None]
 
@@ -34,13 +30,15 @@ Say: TypeAlias = Callable[[Step], None]
 class Bench:
     """What a provocation works with: the address of its milter, the ports of its doors.
 
-    ``submit`` hands in a mail at Postfix as a local user does. ``replies`` are those to all clients.
+    ``submit`` hands in a mail at Postfix as a local user does. ``replies`` are those to all clients,
+    ``complaints`` what a program of the filter prints.
     """
 
     address: str
     ports: Mapping[Mta, int]
     submit: Callable[[], None]
     replies: list[str] = field(factory=list)
+    complaints: list[str] = field(factory=list)
 
     @contextmanager
     def client(self, mta: Mta) -> Iterator[Say]:
@@ -150,11 +148,14 @@ def _all_may_write_beside_the_socket(bench: Bench) -> None:
 
 
 def _the_address_is_taken(bench: Bench) -> None:
-    with running(on("recipient", goes_on), address=bench.address), suppress(AddressError):
-        try:
-            running(on("recipient", goes_on), address=bench.address).__enter__()
-        except AddressError as error:
-            logging.getLogger("demyjpy").error("demyjpy run: %s", error)
+    """`demyjpy run` says so, in the journal of its service."""
+    command = ["run", str(ROOT / "samples/bytecount.py"), "--allow-root", "--listen", bench.address]
+    with (
+        running(on("recipient", goes_on), address=bench.address),
+        redirect_stderr(StringIO()) as errors,
+    ):
+        main(command)
+    bench.complaints.append(errors.getvalue())
 
 
 def _a_handler_waits(bench: Bench) -> None:

@@ -1,7 +1,7 @@
 """What a PromQL expression reads: metrics, and the labels that are used with them. Nothing is evaluated.
 
-Source: https://prometheus.io/docs/prometheus/latest/querying/basics/ and operators/. Whatever is no known
-word of the language counts as a metric, so a mistyped function is seen, too.
+Source: https://prometheus.io/docs/prometheus/latest/querying/basics/ and operators/. Whatever is no
+known word of the language counts as a metric, so a mistyped function is seen, too.
 """
 
 import re
@@ -30,7 +30,7 @@ OF_THE_SCRAPE: Final = frozenset(("job", "instance"))
 
 @frozen
 class Query:
-    """``metrics`` that are read, each with the labels in its braces; ``grouped``: labels it is grouped by."""
+    """``metrics`` that are read, each with the labels in its braces; ``grouped``: labels of by()."""
 
     metrics: tuple[tuple[str, frozenset[str]], ...]
     grouped: frozenset[str]

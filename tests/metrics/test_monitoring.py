@@ -1,4 +1,4 @@
-"""samples/monitoring: the dashboard and the alert rules read what a running filter shows; logs are rotated."""
+"""samples/monitoring: dashboard and alert rules read what a running filter shows; logs are rotated."""
 
 import getpass
 import grp
@@ -148,7 +148,7 @@ def tool(name: str, *arguments: object) -> str:
 
 
 def test_promtool_takes_the_rules_and_the_queries(tmp_path: Path) -> None:
-    """It says so of each expression that it cannot parse; those of the dashboard are checked as rules."""
+    """It names each expression that it cannot parse; those of the dashboard are checked as rules."""
     queries = "".join(
         f"      - record: query:number{number}\n        expr: {json.dumps(query)}\n"
         for number, query in enumerate(QUERIES)
