@@ -1,4 +1,4 @@
-"""docs/production.md: its commands run as they are written, in a scratch root; systemd takes its units."""
+"""docs/production.md: its commands run as they are written, in a scratch root, and systemd takes it."""
 
 import os
 import re
