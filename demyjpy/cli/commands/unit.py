@@ -10,7 +10,7 @@ from demyjpy.cli.arguments import COUNT, FILTER_NAME, SETTINGS, Command, argumen
 from demyjpy.cli.errors import InputError, failing_to
 from demyjpy.cli.mta_configuration import POSTFIX_QUEUE, mta_lines
 from demyjpy.cli.output import complain, say
-from demyjpy.cli.unit_files import Units
+from demyjpy.cli.unit_files import Units, service_options
 from demyjpy.drivers.address import http_address, parse_address
 
 _EPILOG: Final = """\
@@ -46,9 +46,8 @@ def unit(arguments: argparse.Namespace) -> int:
         program += ["--workers", str(arguments.workers)]
     if arguments.http is not None:
         program += ["--http", arguments.http]
-    kept = ["--flight", f"/var/lib/{name}/flight", "--flight-when", "rejected,tempfailed", "--explain"]
     try:
-        units = Units(name, [*program, "--listen", "systemd", *kept], socket, arguments.group)
+        units = Units(name, [*program, *service_options(name)], socket, arguments.group)
         files = units.files()
     except ValueError as error:
         raise InputError(str(error)) from None
