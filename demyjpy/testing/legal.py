@@ -34,7 +34,7 @@ _ENDS: Final = (client_steps.Quit, client_steps.Drop)
 
 
 def check_step(before: Sequence[ClientStep], step: ClientStep) -> None:
-    """Nothing, or `LocalProtocolError` where no MTA would pass this step on to a milter."""
+    """Nothing, or `LocalProtocolError` if no MTA would pass this step on to a milter."""
     if before and isinstance(before[-1], _ENDS):
         refuse("nothing after the end of the session", step)
     for check in _CHECKS.get(type(step), ()):
