@@ -28,6 +28,7 @@ PAGES = {
 }
 PACKAGES = sorted({path.relative_to(ROOT).parts[1] for path in (ROOT / "demyjpy").rglob("*.py")})
 
+
 @pytest.mark.parametrize("name", sorted(PAGES))
 def test_a_page_has_few_long_sentences_and_no_banned_phrase(name: str) -> None:
     """At most one sentence, or 5 % of them, has more than 25 words."""

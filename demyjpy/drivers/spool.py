@@ -28,7 +28,7 @@ _ADVICE: Final = "set TMPDIR to a directory on a disk, such as /var/tmp"
 
 
 class SpoolFile:
-    """A file for one body. It has no name.
+    """A file without a name that holds one body.
 
     ``descriptor`` is that of an empty file, open to read and to write. The object closes it when it
     goes. What reads may do so in several threads; only one at a time may append.

@@ -106,7 +106,7 @@ class PostmapTable:
     def _ask(self, keys: tuple[str, ...]) -> dict[str, str]:
         """What postmap prints for these keys.
 
-        They go to its standard input, where no key can be an option.
+        They go to its standard input, so none of them can be an option.
         """
         given = "".join(f"{key}\n" for key in keys).encode("utf-8", "surrogateescape")
         try:
