@@ -136,7 +136,7 @@ def summary(sent: PlayedMail) -> str:
         event = next(
             heard.event for one in sent.outcomes if one.is_discarded for heard in one.heard[-1:]
         )
-        return f"discarded at {event}: the client is told that all is well, nothing is delivered"
+        return f"discarded at {event}: the client gets 250, nothing is delivered"
     return f"{sent.verdict} at {event}: {shorten(' / '.join(str(decisive.reply).split(chr(10))))}"
 
 

@@ -243,7 +243,7 @@ def serve(address: str | int, on_connect: Any, **options: Unpack[ServeOptions]) 
     """A milter for a program with its own event loop.
 
     ``async with serve("inet:20025@localhost", handlers) as server:`` listens while the block runs;
-    ``server.address`` is where. Options are those of `ServerOptions`, but for ``loop``: it runs in the
+    ``server.address`` is where. Options are those of `ServerOptions`, except ``loop``: it runs in the
     loop that is there. Several may run in one loop.
     """
     given: dict[str, Any] = {**options}
@@ -298,7 +298,10 @@ def run(listener: Listener, on_connect: Any, options: ServerOptions, started: St
 
 
 def _end(runner: asyncio.Runner) -> None:
-    """Close the loop. What swallows its cancellation is left behind, for asyncio would wait for it."""
+    """Close the loop.
+
+    What swallows its cancellation is left behind, because asyncio would wait for it.
+    """
     loop = runner.get_loop()
     tasks = asyncio.all_tasks(loop)
     for task in tasks:

@@ -67,7 +67,7 @@ class ServerOptions:
     ``effects``: the directory in which effects are kept until they are done; None for memory, which the
     process loses when it ends.
     ``settings``: what a filter is made of that is a function of its settings, and what the functions in
-    ``resources=`` get; a map, but for `ServerOptions` itself also the name of a TOML file
+    ``resources=`` get; a map; for `ServerOptions` itself also the name of a TOML file
     (`demyjpy.settings.making.settle`). ``load_timeout``: for opening these resources.
     ``blocking_threads``: for ``blocking=True`` handlers under asyncio. ``loop``: the event loop of the
     asyncio driver, ``"asyncio"`` or ``"uvloop"``, which has to be installed. ``observer``: called with

@@ -134,7 +134,7 @@ def _run_workers(
 
 
 def _warn(listener: Listener, on_connect: Any, options: ServerOptions) -> None:
-    """What whoever runs the milter should know from the start."""
+    """What an operator should know from the start."""
     warn_if_open(listener.socket.getsockname(), options)
     warn_of_spool(on_connect)
 

@@ -1,4 +1,4 @@
-"""Puts large mail into quarantine, for somebody to look at. The client is told that it was taken."""
+"""Puts large mail into quarantine, for somebody to look at. The client gets 250, as for other mail."""
 
 from demyjpy import Context, Message, define_event_handlers, quarantine
 
