@@ -11,6 +11,7 @@ from typing import cast
 import pytest
 
 from demyjpy.cli.commands.demo import _next_lines
+from demyjpy.cli.program import build_parser
 from demyjpy.cli.loading import LoadError, Wanted, load_filters
 from demyjpy.errors import SettingsError
 from demyjpy.testing import Postfix, session
@@ -318,7 +319,8 @@ def test_the_demo_takes_settings(run: Run) -> None:
         2,
         "demyjpy demo: --settings needs a FILTER\n",
     )
-    lines = [*_next_lines(["a b.py:make=x"], "r.toml")]
+    given = build_parser().parse_args(["demo", "a b.py:make=x", "--settings", "r.toml"])
+    lines = [*_next_lines(given)]
     assert "demo 'a b.py:make=x' --settings r.toml --stay" in lines[0]
 
 
