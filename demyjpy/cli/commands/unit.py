@@ -10,7 +10,7 @@ from demyjpy.cli.arguments import COUNT, FILTER_NAME, SETTINGS, Command, argumen
 from demyjpy.cli.errors import InputError, failing_to
 from demyjpy.cli.mta_configuration import POSTFIX_QUEUE, mta_lines
 from demyjpy.cli.output import complain, say
-from demyjpy.cli.unit_files import Units
+from demyjpy.cli.unit_files import Units, service_options
 from demyjpy.drivers.address import http_address, parse_address
 
 _EPILOG: Final = """\
@@ -27,7 +27,8 @@ keeps each session in which a message was refused: demyjpy explain /var/lib/NAME
 Exit status: 0; 1 if a file cannot be written; 2 if the arguments are wrong.
 """
 
-_HIDDEN: Final = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108  # not used, named
+_TEMPORARY: Final = ("/tmp", "/var/tmp")  # noqa: S108  # nosec B108  # not used, named
+_HIDDEN: Final = ("/home", "/root", "/run/user", *_TEMPORARY)
 """What the service does not see: ProtectHome= and PrivateTmp=."""
 
 
@@ -45,9 +46,8 @@ def unit(arguments: argparse.Namespace) -> int:
         program += ["--workers", str(arguments.workers)]
     if arguments.http is not None:
         program += ["--http", arguments.http]
-    kept = ["--flight", f"/var/lib/{name}/flight", "--flight-when", "rejected,tempfailed", "--explain"]
     try:
-        units = Units(name, [*program, "--listen", "systemd", *kept], socket, arguments.group)
+        units = Units(name, [*program, *service_options(name)], socket, arguments.group)
         files = units.files()
     except ValueError as error:
         raise InputError(str(error)) from None
