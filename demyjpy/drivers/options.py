@@ -35,6 +35,31 @@ from demyjpy.registry import Handler
 
 LOOPS: Final = ("asyncio", "uvloop")
 
+_TIME: Final = "a number of seconds above 0"
+_COUNT: Final = "a whole number from 1"
+_NETWORKS: Final = 'networks such as ["192.0.2.0/24"]'
+_EXPECTED: Final[Mapping[str, str]] = {
+    "limits": "Limits(...)",
+    "max_connections": _COUNT,
+    "max_connections_per_peer": f"{_COUNT}, or None",
+    "when_full": "'wait' or 'tempfail'",
+    "allow": _NETWORKS,
+    "trusted_relays": _NETWORKS,
+    "negotiate_timeout": _TIME,
+    "handler_timeout": _TIME,
+    "warn_blocked": _TIME,
+    "idle_timeout": _TIME,
+    "write_timeout": _TIME,
+    "grace": "a number of seconds from 0",
+    "spool": "a whole number from 0",
+    "effects": "a directory, or None",
+    "load_timeout": _TIME,
+    "blocking_threads": _COUNT,
+    "loop": " or ".join(map(repr, LOOPS)),
+    "watchers": "a sequence of watchers",
+}
+"""What an option has to be whose validator or converter may refuse it."""
+
 
 def _seconds(value: float) -> float:
     """As much as the system can wait: ``math.inf`` is for ever, nearly."""
@@ -149,9 +174,24 @@ class ServerOptions:
 
 
 def make_options(who: Callable[..., Any], options: Mapping[str, Any]) -> ServerOptions:
-    """The options of a call of ``who``; `TypeError` names the first that it does not have."""
+    """The options of a call of ``who``; `TypeError` names the first that it does not have.
+
+    A value that is wrong is a `TypeError` or `ValueError` that says what was expected.
+    """
     refuse_unknown(who, options)
+    for name in _EXPECTED.keys() & options.keys():
+        _refuse_wrong(who, name, options[name])
     return ServerOptions(**options)
+
+
+def _refuse_wrong(who: Callable[..., Any], name: str, value: Any) -> None:
+    """The error of a single option, in the words of whoever gave it."""
+    try:
+        ServerOptions(**{name: value})
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        said = f"{who.__name__}: expected {name}= to be {_EXPECTED[name]}, got {value!r:.100}"
+        raise kind(said) from None
 
 
 def refuse_unknown(who: Callable[..., Any], options: Mapping[str, Any]) -> None:
