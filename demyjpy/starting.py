@@ -66,8 +66,8 @@ def start_milter(
     - ``record``: a directory into which every session is recorded, or a `demyjpy.trace.Recorder`;
       ``record_raw``: with all packets as bytes.
     - ``explain``: a line in the log for each message, or a `demyjpy.trace.Explainer`.
-    - ``flight``: a `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile, in each worker if there
-      are several.
+    - ``flight``: a `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile, in each worker if
+      there are several.
     - ``capsules``: a directory into which each failure of a handler is written, or a
       `demyjpy.trace.CapsuleMaker`.
     - ``see_envelope``: for ``record``, ``explain`` and ``flight`` the MTA is asked for senders and
