@@ -47,7 +47,7 @@ class House:
 _NAME_OF_WORKER: Final = "demyjpy-worker"
 _ANSWER: Final = 5.0  # seconds to fork a worker
 _PARTING: Final = 1.0
-_LATER: Final = 1.0  # seconds over the time for loading
+_LATER: Final = 5.0  # seconds over the time for loading, as in `loading`
 _LONGEST: Final = 60_000  # bytes of a message
 _REPORT: Final = Struct("=cii")
 _ASK: Final = b"+"

@@ -157,6 +157,12 @@ class ServerOptions:
 
 def make_options(who: Callable[..., Any], options: Mapping[str, Any]) -> ServerOptions:
     """The options of a call of ``who``; `TypeError` names the first that it does not have."""
+    refuse_unknown(who, options)
+    return ServerOptions(**options)
+
+
+def refuse_unknown(who: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """`TypeError` for the first option that ``who`` does not have."""
     own = [name for name, one in signature(who).parameters.items() if one.kind is not one.VAR_KEYWORD]
     known = [*own, *fields_dict(ServerOptions)]
     for name in options:
@@ -164,7 +170,6 @@ def make_options(who: Callable[..., Any], options: Mapping[str, Any]) -> ServerO
             near = get_close_matches(name, known, 1)
             meant = f"; did you mean {near[0]}=?" if near else ""
             raise TypeError(f"{who.__name__}: expected one of its options, got {name}={meant}")
-    return ServerOptions(**options)
 
 
 class SessionNames:
