@@ -78,9 +78,9 @@ def start_milter(
     Other options are those of `demyjpy.drivers.options.ServerOptions`. It reports its state to systemd.
     A second signal ends at once. In a thread that is not the main one no signal is handled.
 
-    Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run (a
-    `SettingsError` if its settings are wrong), `demyjpy.trace.TraceError` where it cannot record,
-    `TypeError` for an option that there is not.
+    Raises `AddressError` if it cannot listen, `HandlerError` for a filter that cannot run (a
+    `SettingsError` if its settings are wrong), `demyjpy.trace.TraceError` if it cannot record,
+    `TypeError` for an option that does not exist.
     """
     refuse_while_loading()
     refuse_unknown(start_milter, options)
