@@ -75,30 +75,37 @@ def _settings(given: Mapping[str, Any] | None) -> Mapping[str, Any]:
 class ServerOptions:
     """Options of `start_milter`, `serve` and `running`; times in seconds.
 
-    ``on_error``: what is answered when a handler fails. ``limits``: how much one peer may send.
-    ``max_connections``: how many at once in each process; more wait in the backlog, or are answered
-    tempfail at once, as ``when_full`` says. ``max_connections_per_peer``: how many of these from one
-    IP address; more are answered tempfail. ``allow``: the networks that TCP peers may come from, all
-    if there are none. ``trusted_relays``: the networks of relays whose ``Received`` fields are believed
-    when a filter reads ``facts(ctx).origin_client``. ``idle_timeout``: without a byte from the MTA
-    (libmilter's MI_TIMEOUT, 7210: an SMTP client may idle).
-    ``negotiate_timeout``: from the connection to the end of the negotiation.
-    ``write_timeout``: with bytes that the MTA does not take. ``handler_timeout``: for one call of a
-    handler that runs apart and has no ``timeout=`` of its own. ``warn_blocked``: what a handler may
-    block the event loop before the log names it. ``grace``: for messages in flight when the milter
-    stops.
-    ``spool``: the bytes of a message's body that are kept in memory; a larger body lies in a file
-    without a name in the directory of TMPDIR. 0: each body lies in a file.
-    ``effects``: the directory in which effects are kept until they are done; None for memory, which the
-    process loses when it ends.
-    ``settings``: what a filter is made of that is a function of its settings, and what the functions in
-    ``resources=`` get; a map; for `ServerOptions` itself also the name of a TOML file
-    (`demyjpy.settings.making.settle`). ``load_timeout``: for opening these resources.
-    ``blocking_threads``: for ``blocking=True`` handlers under asyncio. ``loop``: the event loop of the
-    asyncio driver, ``"asyncio"`` or ``"uvloop"``, which has to be installed. ``observer``: called with
-    every `Step`, which sends each connection the long way, unless it is one of the ``watchers``: they
-    read the tapes of the connections, which costs little (`demyjpy.engine.tape.Watcher`). ``on_lag``:
-    called twice a second with how late the event loop is, in seconds.
+    - ``on_error``: the answer when a handler fails.
+    - ``limits``: how much one peer may send.
+    - ``max_connections``: connections at once in each process. More wait in the backlog, or get a
+      temporary failure at once, as ``when_full`` says.
+    - ``max_connections_per_peer``: how many of these from one IP address. More get a temporary failure.
+    - ``allow``: the networks that TCP peers may come from; all if there are none.
+    - ``trusted_relays``: the networks of relays whose ``Received`` fields are believed when a filter
+      reads ``facts(ctx).origin_client``.
+    - ``idle_timeout``: without a byte from the MTA (libmilter's MI_TIMEOUT, 7210: an SMTP client may
+      idle).
+    - ``negotiate_timeout``: from the connection to the end of the negotiation.
+    - ``write_timeout``: with bytes that the MTA does not take.
+    - ``handler_timeout``: for one call of a handler that runs apart and has no ``timeout=`` of its own.
+    - ``warn_blocked``: how long a handler may block the event loop before the log names it.
+    - ``grace``: for messages in flight when the milter stops.
+    - ``spool``: the bytes of a message's body that are kept in memory. A larger body lies in a file
+      without a name in the directory of TMPDIR. 0: each body lies in a file.
+    - ``effects``: the directory in which effects are kept until they are done; None for memory, which
+      the process loses when it ends.
+    - ``settings``: for a filter that is a function of its settings, and for the functions in
+      ``resources=``; a map. For `ServerOptions` itself also the name of a TOML file
+      (`demyjpy.settings.making.settle`).
+    - ``load_timeout``: for opening these resources.
+    - ``blocking_threads``: for ``blocking=True`` handlers under asyncio.
+    - ``loop``: the event loop of the asyncio driver, ``"asyncio"`` or ``"uvloop"``, which must be
+      installed.
+    - ``observer``: called with every `Step`, which sends each connection the long way, unless it is one
+      of the ``watchers``.
+    - ``watchers``: read the tapes of the connections, which costs little
+      (`demyjpy.engine.tape.Watcher`).
+    - ``on_lag``: called twice a second with the delay of the event loop, in seconds.
     """
 
     on_error: OnError = "tempfail"
