@@ -11,8 +11,8 @@ from typing import cast
 import pytest
 
 from demyjpy.cli.commands.demo import _next_lines
-from demyjpy.cli.program import build_parser
 from demyjpy.cli.loading import LoadError, Wanted, load_filters
+from demyjpy.cli.program import build_parser
 from demyjpy.errors import SettingsError
 from demyjpy.testing import Postfix, session
 from demyjpy.testing import run as play
