@@ -190,10 +190,11 @@ def _handler(maker: _Maker, callback: str) -> Callable[[Any, Context], Context]:
     def handle(event: Any, ctx: Context) -> Context:
         link: MilterContext | None = ctx["connection"].get(key)
         # if its callback still runs, it is late: the instance is left to that
-        is_new = link is None or link.ctx is not None
-        if is_new:
+        is_new = False
+        if link is None or link.ctx is not None:
             if event_name == "disconnect" and maker.has_events and not ctx["events"]:
                 return ctx  # nothing was negotiated, as with a probe: nobody has begun
+            is_new = True
             link, ctx = maker.new(ctx)
         if event_name == "abort" and link.is_message_over:
             link.is_message_over = False

@@ -88,17 +88,19 @@ class Registration:
     def __init__(self) -> None:
         self._take: Take = serve
         self.policy = TEMPFAIL
+        self.failed = ""
+        """Why its last call of ``runmilter`` failed, which scripts catch."""
 
     @contextmanager
-    def taking(self, take: Take) -> Iterator[None]:
+    def taking(self, take: Take) -> Iterator["Registration"]:
         """All is as if nothing had been said. Who serves in the block calls ``take`` in place of that.
 
         The script goes on when that returns.
         """
-        self.policy = TEMPFAIL
+        self.policy, self.failed = TEMPFAIL, ""
         before, self._take = self._take, take
         try:
-            yield
+            yield self
         finally:
             self._take = before
 
@@ -120,7 +122,8 @@ class Registration:
         try:
             address = address_of(socketname)
         except AddressError as problem:
-            raise error(f"cannot set socket: {problem}") from problem
+            self.failed = f"cannot set socket: {problem}"
+            raise error(self.failed) from problem
         registry = filter_of(factory, name=name, flags=0, policy=self.policy)  # whatever set_flags said
         self._take(Registered(name, address, registry))
 
