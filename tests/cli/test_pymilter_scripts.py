@@ -270,9 +270,7 @@ def test_a_script_is_run_again_when_it_is_loaded_again(script: tuple[str, str]) 
 
 
 def test_run_takes_a_script_over(script: tuple[str, str]) -> None:
-    """It listens where the script says, with threads; SIGTERM ends it, and then the script, whose exit
-    status it has.
-    """
+    """It listens where the script says, with threads. SIGTERM ends both; the status is the script's."""
     name, log = script
     command = [sys.executable, "-W", "error", "-m", "demyjpy", "run", "--allow-root", "--pymilter", name]
     with subprocess.Popen(
