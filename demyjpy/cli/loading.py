@@ -193,7 +193,7 @@ def _run_script(text: str, arguments: Sequence[str]) -> _Found:
 
     Behind it may be the script's arguments, as a shell has them.
     """
-    from demyjpy.cli.pymilter_scripts import Script, status_of  # noqa: PLC0415  # others start fast
+    from demyjpy.cli.pymilter_scripts import Script, ScriptError, status_of  # noqa: PLC0415  # slow
 
     spelled = f"{OF_PYMILTER}FILE, with =NAME or ARGUMENTS behind it"
     try:
@@ -209,10 +209,13 @@ def _run_script(text: str, arguments: Sequence[str]) -> _Found:
     try:
         registry = _guarded(source, script.start)
     except LoadError as error:
-        status = status_of(error.__cause__)
+        cause = error.__cause__
+        if isinstance(cause, ScriptError):  # which says it all
+            raise LoadError(str(cause)) from cause
+        status = status_of(cause)
         if status is None:
             raise
-        raise ScriptExitError(str(error), status) from error.__cause__
+        raise ScriptExitError(str(error), status) from cause
     return _Found(text, called or Path(source).stem, called or None, registry, script)
 
 

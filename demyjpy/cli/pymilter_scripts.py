@@ -15,10 +15,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NoReturn
 
-from demyjpy.cli.loading import LoadError
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.loading import why
 from demyjpy.drivers.report import log
+from demyjpy.errors import MilterError
 from demyjpy.pymilter.base import Milter
 from demyjpy.pymilter.installing import install
 from demyjpy.pymilter.registration import REGISTRATION, Registered
@@ -31,7 +31,7 @@ _LOST: Final = 2
 """The exit status of a process of the script's own that calls ``runmilter``: nobody serves it there."""
 
 
-class ScriptError(LoadError):
+class ScriptError(MilterError):
     """A script whose filter cannot be served, though nothing failed."""
 
 
