@@ -91,6 +91,8 @@ class Parser(argparse.ArgumentParser):
             given = [one.partition("=")[0] for one in unknown if one.startswith("--")]
             near = [two for one in given for two in get_close_matches(one, options, 1)]
             meant = f"; did you mean {' '.join(near)}?" if near else ""
+            if getattr(found, "pymilter", None) is not None:
+                meant = "; arguments of the script stand behind --, as in --pymilter FILE -- ARGUMENT"
             self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
         return found, unknown
 

@@ -55,6 +55,14 @@ class LoadError(MilterError):
     """A filter that cannot be loaded. The message may have more lines than one: where it happened."""
 
 
+class ScriptExitError(LoadError):
+    """A script of pymilter's that ended by `sys.exit` before it served: with this ``status``."""
+
+    def __init__(self, words: str, status: int) -> None:
+        super().__init__(words)
+        self.status = status
+
+
 def _texts(given: Iterable[str]) -> tuple[str, ...]:
     return tuple(given)
 
@@ -185,7 +193,7 @@ def _run_script(text: str, arguments: Sequence[str]) -> _Found:
 
     Behind it may be the script's arguments, as a shell has them.
     """
-    from demyjpy.cli.pymilter_scripts import Script  # noqa: PLC0415  # others start fast
+    from demyjpy.cli.pymilter_scripts import Script, ScriptError, status_of  # noqa: PLC0415  # slow
 
     spelled = f"{OF_PYMILTER}FILE, with =NAME or ARGUMENTS behind it"
     try:
@@ -198,7 +206,16 @@ def _run_script(text: str, arguments: Sequence[str]) -> _Found:
     _check_readable(source)
     _search_first(Path(source).parent)
     script = Script(source, others or arguments)
-    registry = _guarded(source, script.start)
+    try:
+        registry = _guarded(source, script.start)
+    except LoadError as error:
+        cause = error.__cause__
+        if isinstance(cause, ScriptError):  # which says it all
+            raise LoadError(str(cause)) from cause
+        status = status_of(cause)
+        if status is None:
+            raise
+        raise ScriptExitError(str(error), status) from cause
     return _Found(text, called or Path(source).stem, called or None, registry, script)
 
 
