@@ -40,11 +40,15 @@ def address_of(socketname: str) -> str:
     Without a host it is each address of the machine. The mode of a Unix socket follows from the umask.
     """
     kind, colon, rest = socketname.partition(":")
+    kind = kind.lower()
     if kind in _FAMILIES:
         port, _, host = rest.partition("@")
         address = f"{kind}:{port}@{host or _FAMILIES[kind]}" if port.isdigit() else socketname
     else:
         path = rest if colon and kind in ("unix", "local") else socketname
+        if path is socketname and colon and "/" not in kind:  # libmilter: unknown socket type
+            advice = f"did you mean inet:{rest}?" if rest[:1].isdigit() else "a path needs a /"
+            raise AddressError(f"expected inet:, inet6:, unix: or local:, got {socketname!r}; {advice}")
         if not path:
             raise AddressError(f"expected an address such as unix:PATH or inet:PORT, got {socketname!r}")
         address = f"unix:{path}?mode={0o777 & ~_umask():o}"
