@@ -4,7 +4,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from benchmarks.figures import Figures
-from benchmarks.goals import COMPILED_GOALS, GOALS, MERGED_GOALS, WATCHED_GOALS, Goal, Result, judge
+from benchmarks.goals import (
+    COMPILED_GOALS,
+    GOALS,
+    LAYER_GOALS,
+    MERGED_GOALS,
+    WATCHED_GOALS,
+    Goal,
+    Result,
+    judge,
+)
 from benchmarks.jobs import JOBS, SUBJECTS, Job, Subject
 from benchmarks.plots import Bar, Group, draw
 
@@ -48,6 +57,11 @@ _MERGED: Final = """\
 Two filters that wait for nothing, merged, beside the first of them alone, in one run. The second
 has handlers for the same events, and edits nothing. The pairs are two `noop`, and `bytecount` with
 a filter that keeps the size of the largest piece of a body.
+"""
+
+_LAYER: Final = """\
+The same two filters, written for pymilter: run by pymilter, and unchanged by
+`demyjpy run --pymilter`. Beside them: ours under the threads driver, in the same run.
 """
 
 PLOTS: Final = {
@@ -180,6 +194,7 @@ _TABLES: Final[Mapping[str, Callable[[Figures, Job], str]]] = {
     "load": _load_table,
     "watched": _load_table,
     "merged": _load_table,
+    "layer": _load_table,
     "idle": _idle_table,
     "startup": _startup_table,
     "mta": _mta_table,
@@ -296,6 +311,9 @@ def write_page(figures: Figures, notes: str = "") -> str:
         _MERGED.strip(),
         goals_table(figures, MERGED_GOALS, "the pure package"),
         merged_table(figures),
+        "## What a filter written for pymilter costs",
+        _LAYER.strip(),
+        goals_table(figures, LAYER_GOALS, "the pure package"),
         "## All figures",
         *jobs,
     )

@@ -66,7 +66,7 @@ LIMITS: Final = {
         "length": _limit("explain-length", 320, "BYTES", "bytes of an address that are kept and shown"),
     },
 }
-"""By observer and by its own parameter. Each is in each worker, but for those of directories."""
+"""By observer and by its own parameter. Each is in each worker, except those of directories."""
 
 OBSERVERS: Final = (
     *grouped(
@@ -112,7 +112,7 @@ OBSERVERS: Final = (
 
 
 def observers_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The options of `start_milter` for what watches; `TraceError` where it cannot write."""
+    """The options of `start_milter` for what watches; `TraceError` if it cannot write."""
     found: dict[str, Any] = {"see_envelope": arguments.see_envelope}
     if all(value_of(arguments, f"--{name}") in (None, False) for name in LIMITS):
         return found

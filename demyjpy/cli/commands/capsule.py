@@ -69,7 +69,7 @@ _RECORDS: Final = """\
 
 
 def capsule(arguments: argparse.Namespace) -> int:
-    """``demyjpy capsule``: 0; 1 where no test could be made that fails the same way."""
+    """``demyjpy capsule``: 0; 1 if no test could be made that fails in the same way."""
     try:
         with failing_to(f"read {arguments.capsule}"):
             found = load_capsule(arguments.capsule)
@@ -129,7 +129,7 @@ def _write_test(found: Capsule, name: Wanted, path: Path, *, has_test: bool) -> 
 
 
 def code_of(found: Capsule, name: Wanted, handlers: Any) -> str | None:
-    """A test with `demyjpy.testing`; None where that would not fail the same way."""
+    """A test with `demyjpy.testing`; None if that would not fail the same way."""
     answers = answers_in(found.trace)
     if answers is None:
         return None
@@ -229,7 +229,7 @@ def scripts_of(trace: Trace) -> Iterator[Script]:
 
 
 def script_of(trace: Trace) -> Script:
-    """The SMTP session that would make an MTA say what was recorded, as far as that can be told."""
+    """The SMTP session that would make an MTA say what was recorded, as far as that is known."""
     writer = _Writer()
     for exchange in trace.exchanges:
         with suppress(MilterError):  # what cannot be read is no step of a client
@@ -286,7 +286,7 @@ class _Writer:
         self.content.append(data)
 
     def _add_below_header(self, data: bytes = b"") -> None:
-        """The blank line first, also for a filter that has not asked to be told of it."""
+        """The blank line first, also for a filter that has not asked for it."""
         self._add(self.blank + data)
         self.blank = b""
 

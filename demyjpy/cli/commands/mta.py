@@ -55,7 +55,7 @@ there: pip install 'demyjpy[box]'
 
 @asynccontextmanager
 async def recording(arguments: argparse.Namespace, names: Sequence[str]) -> AsyncIterator["Tapping"]:
-    """What taps sessions: into traces, where that is asked for. ``names``: those of the milters."""
+    """What taps sessions: into traces, if that is asked for. ``names``: those of the milters."""
     if arguments.record is None:
         yield lambda number, name: nullcontext(untapped)
         return

@@ -60,7 +60,7 @@ handler is not pure (it answers something else if it runs again, or reaches outs
 """
 
 SHOWN: Final = 20
-"""Differences that are told in full."""
+"""Differences that are shown in full."""
 
 _SUFFIXES: Final = frozenset({".jsonl", ".gz", ".zst", ".json", ".trace"})
 _MOST_PAGES: Final = 20

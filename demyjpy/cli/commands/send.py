@@ -196,7 +196,7 @@ async def play_mail(
 
 
 def recorder_of(arguments: argparse.Namespace) -> WireRecorder | None:
-    """What records the session, where that is asked for."""
+    """What records the session, if that is asked for."""
     if arguments.record is None:
         return None
     try:

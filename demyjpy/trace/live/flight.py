@@ -242,7 +242,7 @@ class FlightRecorder:
         if flight is None:
             flight = self._begin(step.session, KeptSession(StepConverter(step.session)))
         session: Any = flight.kept
-        # without the lock, for it takes long: the steps of one session come one after the other
+        # without the lock, because it takes long: the steps of one session come one after the other
         records = session.converter.take(step, now)
         lines = [dump_record(self._privacy.of(one)) for one in records if not session.is_full]
         is_over = isinstance(step.event, Disconnect)

@@ -107,7 +107,7 @@ def _part(part: Registry, *, is_candidate: bool) -> Registry:
             for name, handler in handlers.items()
             if name != "options"  # what is negotiated is the live filter's
         }
-        # where an MTA lacks what it wants, the live filter is served all the same
+        # if an MTA lacks what it wants, the live filter is served all the same
         declared = evolve(
             declared,
             actions=(),

@@ -1,6 +1,6 @@
 """A snooper between an MTA and a milter in any language: bytes go through untouched and at once.
 
-What it sees it tells afterwards, in records; whatever goes wrong with that never touches the bytes.
+It reports what it sees afterwards, in records; whatever goes wrong with that never touches the bytes.
 While the milter is away nobody listens here either, so the MTA sees what it would see without.
 """
 
@@ -99,7 +99,7 @@ class Snooper:
         self._server = ProtocolServer(listener.socket, self._welcome)
 
     def _shut(self, *, keep_file: bool = False) -> None:
-        """Listen no more; a Unix socket's file stays where the milter's own is there, too."""
+        """Listen no more; a Unix socket's file stays if the milter's own is there, too."""
         listener, self._listener = self._listener, None
         if listener is not None:
             self._server.close()
@@ -125,7 +125,7 @@ class Snooper:
 
     # ------------------------------------------------------------------------------ the milter
     def milter_is_away(self, error: OSError) -> None:
-        """Nobody shall reach us where nobody could reach the milter."""
+        """Nobody should reach us if nobody could reach the milter."""
         if self._listener is None or self._is_inherited:
             return
         log.warning("the milter at %s is down: %s", self.to, _why(error))
