@@ -170,7 +170,7 @@ def _never_queued(watch: Watch, report: Report, count: int) -> Iterator[str]:
         if any("become" in one.kept for one in ends):
             left -= _declared_along(_declared(report, number), used)
         known = report.chain[number] if report.chain else report
-        of = f" of {known.name}" if report.chain else ""
+        of = f" of {report.chain[number].name}" if report.chain else ""
         if any(map(_is_of_pymilter, ends)):  # whose optional actions are all others, as with pymilter
             declared = [(f"asked for with set_flags{of}", left & {*known.actions})]
         else:
