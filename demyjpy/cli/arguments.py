@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn, TypeVar, get_args
 from attrs import evolve, frozen
 
 from demyjpy.cli.errors import InputError
+from demyjpy.cli.pymilter_words import unknown_advice
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.start import Driver
 from demyjpy.errors import AddressError
@@ -83,21 +84,39 @@ class Parser(argparse.ArgumentParser):
                 action.complete = file  # read by shtab
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """What a command does not know is its own error, so that it names the command's help."""
+        """What a command does not know is its own error, so that it names the command's help.
+
+        ``behind`` is what stands behind ``--``.
+        """
         self.fill()
         found, unknown = super().parse_known_args(args, namespace)
+        if not hasattr(found, "behind"):  # a command's parser has set it already
+            words = list(args or ())
+            found.behind = words[words.index("--") + 1 :] if "--" in words else []
         if unknown:
             options = [one for one in self._option_string_actions if one.startswith("--")]
             given = [one.partition("=")[0] for one in unknown if one.startswith("--")]
             near = [two for one in given for two in get_close_matches(one, options, 1)]
-            meant = f"; did you mean {' '.join(near)}?" if near else ""
-            if getattr(found, "pymilter", None) is not None:
-                meant = "; arguments of the script stand behind --, as in --pymilter FILE -- ARGUMENT"
+            advice = unknown_advice(self.prog, found, unknown) or (
+                near and f"did you mean {' '.join(near)}?"
+            )
+            meant = f"; {advice}" if advice else ""
             self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
         return found, unknown
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+class Once(argparse.Action):
+    """An option that stands for one thing: a second one is an error, not its successor."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(
+                f"expected one {option_string}, got two; to merge scripts: pymilter:FILE pymilter:FILE"
+            )
+        setattr(namespace, self.dest, values)
 
 
 def check_needs(command: Command, given: argparse.Namespace) -> None:
@@ -221,6 +240,7 @@ LOADING: Final = (
     ),
     argument(
         "--pymilter",
+        action=Once,
         metavar="FILE",
         help="a script for pymilter: run it up to Milter.runmilter, and serve its filter",
         is_file=True,

@@ -154,9 +154,10 @@ def notes_of(watch: Watch, report: Report, count: int) -> Iterator[str]:
         asked = {name for one in until for name in report.macros.get(one, ())}
         read = {spell_macro(name) for name in seen.macros} - asked
         if read:
+            by = "@Milter.symlist" if _is_of_pymilter(seen) else "macros="
             yield (
                 f"{event}: {seen.handler.name} reads {' '.join(sorted(read))}, not asked for with "
-                "macros=: it is there only where the MTA sends it anyway"
+                f"{by}: it is there only where the MTA sends it anyway"
             )
 
 
@@ -168,10 +169,24 @@ def _never_queued(watch: Watch, report: Report, count: int) -> Iterator[str]:
         left = _declared(report, number) - used - _NOT_QUEUED
         if any("become" in one.kept for one in ends):
             left -= _declared_along(_declared(report, number), used)
-        if left and any(one.runs for one in ends):
-            of = f" of {report.chain[number].name}" if report.chain else ""
-            names = ", ".join(sorted(left))
-            yield f"declared in actions={of}, and queued in none of {plural(count, 'session')}: {names}"
+        known = report.chain[number] if report.chain else report
+        of = f" of {report.chain[number].name}" if report.chain else ""
+        if any(map(_is_of_pymilter, ends)):  # whose optional actions are all others, as with pymilter
+            declared = [(f"asked for with set_flags{of}", left & {*known.actions})]
+        else:
+            declared = [
+                (f"declared in actions={of}", left & {*known.actions}),
+                (f"declared in optional_actions={of}", left - {*known.actions}),
+            ]
+        for where, names in declared:
+            if names and any(one.runs for one in ends):
+                words = f"queued in none of {plural(count, 'session')}: {', '.join(sorted(names))}"
+                yield f"{where}, and {words}"
+
+
+def _is_of_pymilter(seen: Seen) -> bool:
+    """Whether a handler is a callback of a pymilter filter, whose author knows other names."""
+    return bool(getattr(seen.handler.function, "is_of_pymilter", False))
 
 
 def _declared_along(declared: set[str], used: set[str]) -> set[str]:

@@ -21,6 +21,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 from attrs import field, frozen
 
 from demyjpy.cli.places import explain, place_of
+from demyjpy.cli.pymilter_words import (
+    OF_PYMILTER,
+    imports_pymilter,
+    is_missing,
+    is_script_advice,
+    script_file_advice,
+)
+from demyjpy.cli.script_logging import as_scripts_log
 from demyjpy.cli.signals import alarm
 from demyjpy.context import new_context
 from demyjpy.drivers.start import being_loaded
@@ -42,9 +50,6 @@ DEFAULT_NAME: Final = "handlers"
 
 SPELLINGS: Final = "FILE.py:NAME or package.module:NAME"
 """How a filter may be named."""
-
-OF_PYMILTER: Final = "pymilter:"
-"""What the name of a filter begins with that is a script of pymilter's; its file follows."""
 
 _TABLE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -138,10 +143,12 @@ def load_filters(
     What is in files is loaded first. Then, in ``acting()``, settings are read and filters made of them.
     """
     modules: dict[str, ModuleType] = {}
-    found = [
-        _run_script(text, wanted.arguments) if text.startswith(OF_PYMILTER) else _find(text, modules)
-        for text in wanted.filters
-    ]
+    has_script = any(text.startswith(OF_PYMILTER) for text in wanted.filters)
+    with as_scripts_log() if has_script else nullcontext():
+        found = [
+            _run_script(text, wanted.arguments) if text.startswith(OF_PYMILTER) else _find(text, modules)
+            for text in wanted.filters
+        ]
     tables = [one.table for one in found if one.takes_settings]
     _check_tables([one for one in found if one.called or (wanted.settings and one.takes_settings)])
     with _in_time(wanted.name), acting():
@@ -203,7 +210,7 @@ def _run_script(text: str, arguments: Sequence[str]) -> _Found:
     source, equals, called = first.partition("=")
     if not source or (equals and not _TABLE.fullmatch(called)):
         raise LoadError(f"expected a script as {spelled}, got {text!r}")
-    _check_readable(source)
+    _check_readable(source, script_file_advice(source))
     _search_first(Path(source).parent)
     script = Script(source, others or arguments)
     try:
@@ -274,6 +281,8 @@ def _what_there_is(source: str, module: ModuleType) -> str:
     ]
     if own:
         return f"there is {own[0]}: write {source}:{own[0]}"
+    if imports_pymilter(vars(module)):
+        return is_script_advice(source)
     return f"define one: {DEFAULT_NAME} = define_event_handlers()"
 
 
@@ -340,13 +349,13 @@ def _load_file(source: str) -> ModuleType:
     return _guarded(source, lambda: _run(path.stem, path.absolute()))
 
 
-def _check_readable(source: str) -> None:
+def _check_readable(source: str, advice: str = "") -> None:
     path = Path(source)
     try:
         path.open("rb").close()
     except OSError as error:
         raise LoadError(
-            f"expected a filter in {source}, got: {error.strerror}; {_other_file(path)}"
+            f"expected a filter in {source}, got: {error.strerror}; {advice or _other_file(path)}"
         ) from error
 
 
@@ -409,7 +418,8 @@ def _guarded(source: str, load: Callable[[], T]) -> T:
     except LoadError:
         raise
     except (Exception, SystemExit) as error:
-        raise LoadError(f"expected {source} to load, got {explain(error)}") from error
+        advice = f"\n  {is_script_advice(source)}" if is_missing(error) else ""
+        raise LoadError(f"expected {source} to load, got {explain(error)}{advice}") from error
 
 
 class _TooLongError(BaseException):

@@ -5,19 +5,27 @@ import shlex
 from typing import cast
 
 from demyjpy.cli.errors import InputError
-from demyjpy.cli.loading import OF_PYMILTER, Wanted
+from demyjpy.cli.loading import Wanted
+from demyjpy.cli.pymilter_words import OF_PYMILTER, merging_advice, same_word_advice
 from demyjpy.drivers.start import Driver
 
 
 def wanted_of(arguments: argparse.Namespace) -> Wanted:
     """The filters that were named, or the script of pymilter's with its arguments."""
+    before = arguments.filters[: len(arguments.filters) - len(arguments.behind)]
     if arguments.pymilter is not None:
+        if before:
+            program = f"demyjpy {arguments.command}"
+            raise InputError(merging_advice(program, arguments.pymilter, before))
         script = f"{OF_PYMILTER}{shlex.quote(arguments.pymilter)}"
         return Wanted((script,), arguments.settings, arguments=arguments.filters)
     if not arguments.filters:
         raise InputError(
             f"expected a FILTER, or --pymilter FILE; see demyjpy {arguments.command} --help"
         )
+    scripts = [one for one in before if one.startswith(OF_PYMILTER)]
+    if scripts and any(one.startswith("-") for one in arguments.behind):
+        raise InputError(same_word_advice(scripts[-1], arguments.behind))
     return Wanted(arguments.filters, arguments.settings)
 
 

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any, Final
 
 from demyjpy.cli.log_places import Screen, SharedFile, Syslog
+from demyjpy.cli.script_logging import forget_scripts
 from demyjpy.drivers.logtext import (
     LONGEST,
     cut,
@@ -76,7 +77,7 @@ def logging_to(
         yield
     finally:
         root.setLevel(before)
-        root.removeHandler(handler)
+        forget_scripts(handler)
         handler.close()
 
 

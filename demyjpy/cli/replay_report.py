@@ -6,10 +6,10 @@ from typing import Any
 
 from attrs import asdict, define, evolve, field, frozen
 
+from demyjpy.cli.differing_words import answers_words, edits_differ, pair_words
 from demyjpy.cli.recordings import message_json
 from demyjpy.context import ENGINE_KEYS, Context, new_context
 from demyjpy.trace.display.wording import (
-    change_words,
     ending,
     envelope,
     plural,
@@ -77,11 +77,12 @@ class StepReport:
         found = changes(empty, before).get("set", {})
         context = {key: found[key] for key in sorted(found) if key not in ("events", "actions")}
         changed = changes(before, one.ctx) if one.ctx is not None else {}
+        old, new = answers_words(one.old, one.new)
         return cls(
             one.number,
             one.event,
-            tuple(map(words_of, one.old)),
-            tuple(map(words_of, one.new)),
+            old,
+            new,
             one.handler,
             context,
             ContextChanges(**changed),
@@ -147,11 +148,7 @@ def _changed(one: MessageDifference) -> Iterator[Change]:
     if "verdict" in one.kinds:
         yield Change("", f"verdict: {_end(one.old)} -> {_end(one.new)}")
         return
-    old, new = (list(map(change_words, message.edits)) for message in (one.old, one.new))
-    yield from (Change("-", edit) for edit in old if edit not in new)
-    yield from (Change("+", edit) for edit in new if edit not in old)
-    if sorted(old) == sorted(new) and one.old.edits != one.new.edits:
-        yield Change("", "the order of the changes, or what is too long to be shown")
+    yield from (Change(sign, words) for sign, words in edits_differ(one.old.edits, one.new.edits))
     if one.old.refused != one.new.refused:
         yield Change("", f"refused recipients: {_refused(one.old)} -> {_refused(one.new)}")
 
@@ -288,8 +285,9 @@ def _where(why: StepReport) -> str:
 
 
 def _why_lines(why: StepReport) -> Iterator[str]:
-    yield f"        old: {shorten(answer_text(why.old))}"
-    yield f"        new: {shorten(answer_text(why.new))}"
+    old, new = pair_words(answer_text(why.old), answer_text(why.new))
+    yield f"        old: {old}"
+    yield f"        new: {new}"
     if why.error:
         yield f"        error: {shorten(why.error)}"
     for key, value in why.context.items():

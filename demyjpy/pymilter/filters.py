@@ -225,6 +225,7 @@ def _handler(maker: _Maker, callback: str) -> Callable[[Any, Context], Context]:
 
 def _as_handler(handle: Callable[[Any, Context], Context]) -> Callable[[Any, Context], Context]:
     """It has the name of the callback, but its own parameters."""
+    handle.is_of_pymilter = True  # type: ignore[attr-defined]  # `demyjpy check` asks
     handle.__signature__ = _SIGNATURE  # type: ignore[attr-defined]  # `inspect` looks for it
     return handle
 

@@ -8,6 +8,7 @@ they get, is known in `demyjpy.pymilter.filters`.
 import re
 import weakref
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from demyjpy import actions as act
@@ -53,10 +54,32 @@ _ENHANCED: Final = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _ALONE: Final = re.compile("(?<!%)(?:%%)*%(?!%)")
 _LONGEST_LINE: Final = 980  # bytes: MAXREPLYLEN of libmilter
 _MOST_LINES: Final = 32  # MAXREPLIES
+_MOST_SHOWN: Final = 12  # attributes of an instance
+_LONGEST_SHOWN: Final = 40
+_LARGE: Final = 10**18
+_EMPTY_LINE: Final = re.compile(r"\n\r?\n")
 _UNFOLDED: Final = re.compile(r"\r?\n(?![ \t])")
 
 _AFTER_MESSAGE: Final = frozenset({"unknown", "disconnect"})
 """The events at which libmilter still finds the macros of the last message."""
+
+
+def _attributes(instance: Any) -> dict[str, Any]:
+    return dict(getattr(instance, "__dict__", {}))  # a copy: its callback may run
+
+
+def _shown(value: Any, most: int = 3) -> str:
+    """A value of an instance for people: cut, and without code of the filter's own, or an address."""
+    kind = type(value)
+    if value is None or kind in (bool, float) or (kind is int and abs(value) < _LARGE):
+        return repr(value)
+    if kind in (str, bytes):
+        return repr(value[:_LONGEST_SHOWN]) + ("..." if len(value) > _LONGEST_SHOWN else "")
+    if kind is list and len(value) <= most:
+        return f"[{', '.join(_shown(one, 0) for one in value)}]"
+    if kind in (list, tuple, dict, set, frozenset, bytearray):
+        return f"<{kind.__name__} of {len(value)}>"
+    return f"<{kind.__name__}>"
 
 
 class MilterContext:
@@ -106,7 +129,12 @@ class MilterContext:
         self._private: Any = None
 
     def __repr__(self) -> str:
-        return f"<{type(self.filter).__name__} on this connection>"  # the same in each trace
+        """The instance's class and its public attributes, as they are now; the same in each trace."""
+        name = type(self.filter).__name__
+        own = {key: value for key, value in _attributes(self.filter).items() if key[:1] != "_"}
+        shown = [f"{key:.40}={_shown(own[key])}" for key in islice(own, _MOST_SHOWN)]
+        more = ["..."] if len(own) > _MOST_SHOWN else []
+        return f"<{name} on this connection{': ' if shown else ''}{', '.join([*shown, *more])}>"
 
     # ------------------------------------------------------------------------- around a callback
     def begin(self, event: str, ctx: Context) -> None:
@@ -303,6 +331,11 @@ class MilterContext:
     def _value(self, who: str, place: int, value: object) -> dict[str, str]:
         """A header value as the actions take it. A line that is not folded begins with a tab."""
         _check_text(who, place, value)
+        if _EMPTY_LINE.search(str(value).rstrip("\r\n")):
+            raise error(
+                f"expected {who}() to get a value without an empty line, got {value!r:.80}: an empty "
+                "line ends the header of a mail"
+            )
         folded = _UNFOLDED.sub("\n\t", str(value).rstrip("\r\n"))
         return {"raw" if self.is_raw else "value": folded}
 

@@ -48,8 +48,10 @@ def address_of(socketname: str) -> str:
         address = f"{kind}:{_port(port, socketname)}@{host or _FAMILIES[kind]}"
     else:
         path = rest if colon and kind in ("unix", "local") else socketname
-        is_other = path is socketname and colon and "/" not in before  # such as tcp:8800
-        if not path or "?" in path or is_other:
+        if path is socketname and colon and "/" not in before:  # libmilter: unknown socket type
+            advice = f"did you mean inet:{rest}?" if rest[:1].isdigit() else "a path needs a /"
+            raise AddressError(f"expected inet:, inet6:, unix: or local:, got {socketname!r}; {advice}")
+        if not path or "?" in path:
             raise AddressError(
                 "expected an address such as inet:PORT, or unix:PATH with a path without '?', "
                 f"got {socketname!r}"

@@ -337,7 +337,9 @@ def test_declared_actions_that_no_session_queued_are_noted(check: Check) -> None
     """They may be for mail that was not played: it is for the author to know."""
     status, problems, notes = check(
         """
-        handlers = define_event_handlers(actions={"add_header", "quarantine"})
+        handlers = define_event_handlers(
+            actions={"add_header", "quarantine"}, optional_actions={"change_body"}
+        )
 
         @handlers.end_of_message
         def end(event, ctx):
@@ -345,8 +347,31 @@ def test_declared_actions_that_no_session_queued_are_noted(check: Check) -> None
         """
     )
     assert (status, problems) == (0, [])
-    count = notes[-1].split()[1]
-    assert f"declared in actions=, and queued in none of {count} sessions: quarantine" in notes
+    never = f"and queued in none of {notes[-1].split()[1]} sessions"
+    assert f"declared in actions=, {never}: quarantine" in notes
+    assert f"declared in optional_actions=, {never}: change_body" in notes
+
+
+def test_notes_of_a_pymilter_filter_have_its_names(check: Callable[..., Any]) -> None:
+    """All edits are optional there: only those of set_flags are worth a note."""
+    _, _, notes = check(
+        """
+        import demyjpy.pymilter as Milter
+
+        class Asking(Milter.Base):
+            def eom(self):
+                self.getsymval("{auth_authen}")
+                return Milter.CONTINUE
+
+        handlers = Milter.filter_of(Asking, flags=Milter.ADDHDRS)
+        """
+    )
+    assert (
+        f"asked for with set_flags, and queued in none of {notes[-1].split()[1]} sessions: add_header"
+        in notes
+    )
+    assert any("not asked for with @Milter.symlist" in one for one in notes)
+    assert not any("change_body" in one or "macros=" in one for one in notes)
 
 
 def test_one_session_is_told_as_one() -> None:

@@ -83,6 +83,8 @@ def test_an_edit(link: MilterContext, ask: Callable[[Any], None], edit: Any) -> 
     ("ask", "error", "words"),
     [
         (lambda one: one.addheader("A B", "c"), Milter.error, "cannot add header: .*expected name"),
+        (lambda one: one.addheader("A", "b\r\n\r\nc"), Milter.error, "value without an empty line, got"),
+        (lambda one: one.chgheader("A", 1, "b\n\nc"), Milter.error, "value without an empty line, got"),
         (lambda one: one.addheader("A", None), TypeError, r"addheader\(\) argument 2 must be str, got"),
         (lambda one: one.addheader(b"A", "b"), TypeError, "argument 1 must be str"),
         (lambda one: one.chgheader("A", "1", "b"), TypeError, r"chgheader\(\) argument 2 must be int"),
@@ -222,6 +224,11 @@ def test_an_instance_goes_with_its_connection() -> None:
     link.filter = Milter.Base()
     link.filter._setctx(link.way())
     assert repr(link) == "<Base on this connection>"
+    vars(link.filter).update(waited=0, _own=1, name="a" * 50, to=["a", None], all=[1] * 4, at=object())
+    words = f"waited=0, name='{'a' * 40}'..., to=['a', None], all=<list of 4>, at=<object>"
+    assert repr(link) == f"<Base on this connection: {words}>"
+    vars(link.filter).update(dict.fromkeys("abcdefghijklm", 10**18))
+    assert repr(link).endswith(", g=<int>, ...>")
     seen, way = weakref.ref(link.filter), link.filter._ctx
     gc.disable()
     try:

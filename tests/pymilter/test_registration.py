@@ -31,13 +31,14 @@ def taken() -> Iterator[list[Registered]]:
     [
         ("inet:8800", "inet:8800@0.0.0.0"),
         ("inet:8800@mail.example", "inet:8800@mail.example"),
+        ("INET:8800", "inet:8800@0.0.0.0"),
+        ("/run/x:1", "unix:/run/x:1?mode=750"),
         ("inet6:8020", "inet6:8020@::"),
         ("unix:/run/x.sock", "unix:/run/x.sock?mode=750"),
         ("local:/run/x.sock", "unix:/run/x.sock?mode=750"),
         ("/run/x.sock", "unix:/run/x.sock?mode=750"),
         ("x.sock", "unix:x.sock?mode=750"),
         ("/run/a:b", "unix:/run/a:b?mode=750"),
-        ("INET:8800", "inet:8800@0.0.0.0"),
         ("Unix:x.sock", "unix:x.sock?mode=750"),
         ("inet:smtp@127.0.0.1", "inet:25@127.0.0.1"),
     ],
@@ -52,13 +53,19 @@ def test_addresses_are_those_of_libmilter(socketname: str, address: str) -> None
 
 
 @pytest.mark.parametrize(
-    "socketname", ["", "unix:", "inet:no such@localhost", "inet:99999", "unix:x?mode=5", "tcp:8800"]
+    ("socketname", "words"),
+    [
+        ("foo:20205", "got 'foo:20205'; did you mean inet:20205\\?"),
+        ("foo:x", "inet6:, unix: or local:, got 'foo:x'; a path needs a /"),
+        *[(one, "expected") for one in ("", "unix:", "inet:no such@localhost", "inet:99999")],
+        ("unix:x?mode=5", "a path without '\\?'"),
+    ],
 )
 def test_an_address_that_is_none_is_an_error_of_pymilters(
-    socketname: str, taken: list[Registered]
+    socketname: str, words: str, taken: list[Registered]
 ) -> None:
     """Which scripts catch."""
-    with pytest.raises(AddressError):
+    with pytest.raises(AddressError, match=words):
         address_of(socketname)
     with pytest.raises(Milter.error, match="cannot set socket: "):
         Milter.runmilter("x", socketname)

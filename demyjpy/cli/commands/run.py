@@ -41,6 +41,7 @@ from demyjpy.drivers.dumping import obeying
 from demyjpy.drivers.loading import Reload
 from demyjpy.drivers.options import LOOPS, ServerOptions
 from demyjpy.drivers.privileges import acting_as, is_root
+from demyjpy.drivers.report import log
 from demyjpy.drivers.workers import most_at_once
 from demyjpy.engine.limits import Limits
 from demyjpy.errors import HandlerError
@@ -114,7 +115,10 @@ def _listen(arguments: argparse.Namespace, loaded: Loaded) -> str:
     """Where to listen: as the arguments say, else as a script of pymilter's says."""
     if arguments.listen is not None:
         return str(arguments.listen)
-    return next((one.address for one in loaded.scripts), DEFAULT_ADDRESS)
+    addresses = [one.address for one in loaded.scripts] or [DEFAULT_ADDRESS]
+    if len(addresses) > 1:
+        log.warning("it listens at the first script's address, not at %s", ", ".join(addresses[1:]))
+    return addresses[0]
 
 
 @contextmanager

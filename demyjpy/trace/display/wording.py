@@ -34,6 +34,7 @@ __all__ = [
     "shorten",
     "summary_of",
     "verdict_words",
+    "whole_words",
     "withheld_words",
     "words_of",
 ]
@@ -75,7 +76,14 @@ def verdict_words(verdict: object) -> str:
 
 def edit_words(edit: act.Modification) -> str:
     """A modification in words."""
-    return shorten(" ".join(_edit_words(edit).split()))
+    return shorten(whole_words(edit))
+
+
+def whole_words(edit: Any) -> str:
+    """The same, however long, and as it came: it may control a terminal."""
+    if isinstance(edit, Unreadable):
+        return change_words(edit)
+    return " ".join(_edit_words(edit).split())
 
 
 def _edit_words(edit: act.Modification) -> str:

@@ -89,7 +89,7 @@ def test_each_kind_of_difference_has_words() -> None:
     trace = Trace.of_steps(watched(swap, *OPENING, MAIL, RCPT, bad, *MESSAGE[2:], QUIT)[0])
     found = SessionReport.of(compare_messages(trace, Filter(back)))
     assert [str(one) for one in found.differing[0].changed] == [
-        "the order of the changes, or what is too long to be shown",
+        "the order of the changes, or white space",
         "refused recipients: none -> bad (reject)",
     ]
     old, new = trace.messages[0], evolve(trace.messages[0], first=99, last=99)
