@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn, TypeVar, get_args
 from attrs import evolve, frozen
 
 from demyjpy.cli.errors import InputError
+from demyjpy.cli.line_breaks import filled
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.start import Driver
 from demyjpy.errors import AddressError
@@ -56,6 +57,13 @@ class Command:
     extra: str = ""
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Texts as wide as the terminal."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(f"{indent}{line}" for line in filled(text, width))
+
+
 class Parser(argparse.ArgumentParser):
     """An `argparse.ArgumentParser` that says what is wrong in one line.
 
@@ -63,9 +71,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, load: Callable[[], Command] | None = None, **options: Any) -> None:
-        super().__init__(
-            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
-        )
+        super().__init__(allow_abbrev=False, formatter_class=_Help, **options)
         self._load = load
 
     def fill(self, file: object = None) -> None:
