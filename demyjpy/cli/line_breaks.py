@@ -30,12 +30,12 @@ def _width_of(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def broken(line: str, width: int) -> Iterator[str]:
-    """A line in pieces of so many columns; those after the first are indented."""
+def broken(line: str, width: int, hanging: int = _HANGING) -> Iterator[str]:
+    """A line in pieces of so many columns; those after the first are indented by ``hanging`` more."""
     if width < LEAST or columns(line) <= width:
         yield line
         return
-    indent = " " * min(len(line) - len(line.lstrip(" ")) + _HANGING, width // 2)
+    indent = " " * min(len(line) - len(line.lstrip(" ")) + hanging, width // 2)
     piece, used, gap = "", 0, ""
     for part in _SPACES.split(line):
         if part.startswith(" "):
@@ -57,19 +57,17 @@ def filled(text: str, width: int) -> Iterator[str]:
     A line begins anew if the one before it ends with a full stop or a colon.
     """
     sentence = ""
-    for line in [*text.splitlines(), ""]:
+    for line in text.splitlines():
         is_plain = bool(line) and not line.startswith(" ")
         if sentence and (not is_plain or sentence.endswith((".", ":"))):
-            yield from _plain(sentence, width)
+            yield from broken(sentence, width, 0)
             sentence = ""
         if is_plain:
             sentence = f"{sentence} {line}".strip()
         else:
             yield from _command(line, width)
-
-
-def _plain(sentence: str, width: int) -> Iterator[str]:
-    return (piece.strip() for piece in broken(sentence, max(width, LEAST)))
+    if sentence:
+        yield from broken(sentence, width, 0)
 
 
 def _command(line: str, width: int) -> Iterator[str]:
