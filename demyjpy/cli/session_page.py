@@ -206,7 +206,7 @@ def _step(number: int, view: View, acts: Sequence[Act], nav: Inside) -> Markup:
 
 
 def _brief(event: ev.Event | None) -> str:
-    """What there is to say of an event on an arrow."""
+    """The text of an event on an arrow."""
     match event:
         case ev.Connect():
             return f"{event.host_name} {event.address or ''}"
