@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from demyjpy import EndOfMessage, change_header, define_event_handlers, find, merge_handlers
+from demyjpy import EndOfMessage, Reject, change_header, define_event_handlers, find, merge_handlers
 from demyjpy import events as ev
 from demyjpy.cli.replay_groups import Groups
 from demyjpy.cli.replay_jobs import filter_of
@@ -25,8 +25,9 @@ from demyjpy.cli.replay_report import (
     Tally,
 )
 from demyjpy.cli.session_page import session_page
-from demyjpy.cli.session_views import View, played_views, recorded_views
+from demyjpy.cli.session_views import Act, View, played_views, recorded_views
 from demyjpy.cli.written_files import numbered
+from demyjpy.context import new_context
 from demyjpy.testing import Postfix, session
 from demyjpy.testing import run as play
 from demyjpy.trace import MessageStory, Trace, write
@@ -377,3 +378,15 @@ def test_a_page_shows_who_of_a_chain_did_what(is_played: bool) -> None:
     assert "found: seen two, score 2.5, by reader" in found
     assert "(header, for which it waited)" in found
     assert "editor: " in found
+
+
+def test_what_nobody_decided_has_no_step() -> None:
+    """A message that the client gave up; what a tried filter would have done stands in the list."""
+    trace = Trace.of_steps(watched(tagger(), *OPENING, MAIL, RCPT, QUIT)[0])
+    found = session_page(trace, recorded_views(trace.moments), "as recorded")
+    assert is_self_contained(found)
+    assert "<b>given up at quit</b>" in found
+    assert "decided" not in found
+    tried = Act("f.mail", new_context(), new_context(), withheld=(Reject(),))
+    found = session_page(Trace("s", ()), [View("mail", None, (tried,), ())], "now")
+    assert '<td data-label="what it did"><span>would have: reject</span></td>' in found
