@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn, TypeVar, get_args
 from attrs import evolve, frozen
 
 from demyjpy.cli.errors import InputError
+from demyjpy.cli.line_breaks import filled
 from demyjpy.cli.pymilter_words import unknown_advice
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.start import Driver
@@ -57,6 +58,13 @@ class Command:
     extra: str = ""
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Texts as wide as the terminal."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(f"{indent}{line}" for line in filled(text, width))
+
+
 class Parser(argparse.ArgumentParser):
     """An `argparse.ArgumentParser` that says what is wrong in one line.
 
@@ -64,9 +72,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, load: Callable[[], Command] | None = None, **options: Any) -> None:
-        super().__init__(
-            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
-        )
+        super().__init__(allow_abbrev=False, formatter_class=_Help, **options)
         self._load = load
 
     def fill(self, file: object = None) -> None:

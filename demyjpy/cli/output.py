@@ -3,15 +3,20 @@
 Whatever was read from a file or a peer may be in a line. `say` escapes all that is not printable, also
 where nobody has made it `safe` before; only the colours that `Paint` makes pass, and
 only if colours are on.
+
+A terminal gets no line that is longer than it is wide. A file or a pipe gets each line whole, because
+programs read it, and so does a terminal if the line is for a program: JSON, a unit, a command.
 """
 
 import re
+import shutil
 import sys
 from collections.abc import Iterable
 from typing import Final, TextIO
 
 from attrs import frozen
 
+from demyjpy.cli.line_breaks import broken
 from demyjpy.shown import safe
 
 _COLOUR: Final = re.compile("(\x1b\\[(?:0|1|2|3[1-6])m)")
@@ -43,10 +48,23 @@ def paint_for(choice: str) -> Paint:
     return Paint(choice == "always" or (choice == "auto" and sys.stdout.isatty()))
 
 
-def say(*lines: str, to: TextIO | None = None, flush: bool = False, coloured: bool = False) -> None:
-    """Print lines, to standard output if nothing else is said. A line end in one is escaped, too."""
-    shown = (_coloured(line) if coloured else safe(line) for line in lines)
-    print(*shown, sep="\n", file=to, flush=flush)
+def say(
+    *lines: str,
+    to: TextIO | None = None,
+    flush: bool = False,
+    coloured: bool = False,
+    whole: bool = False,
+) -> None:
+    """Print lines, to standard output if nothing else is said. A line end in one is escaped, too.
+
+    On a terminal, lines that are too long are broken between words; ``whole``: they are not.
+    """
+    file = sys.stdout if to is None else to
+    shown = [_coloured(line) if coloured else safe(line) for line in lines]
+    if not whole and file.isatty():
+        width = shutil.get_terminal_size().columns
+        shown = [piece for line in shown for piece in broken(line, width)]
+    print(*shown, sep="\n", file=file, flush=flush)
 
 
 def _coloured(line: str) -> str:

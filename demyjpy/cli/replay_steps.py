@@ -11,10 +11,18 @@ from demyjpy.codec import name_of
 from demyjpy.context import Context
 from demyjpy.engine.connection import Step
 from demyjpy.engine.open_questions import Learned
+from demyjpy.events import Options
 from demyjpy.findings import new_findings
 from demyjpy.message import Message
 from demyjpy.shown import safe
-from demyjpy.trace.display.wording import again_words, answer_words, finding_words, plural, shorten
+from demyjpy.trace.display.wording import (
+    again_words,
+    answer_words,
+    finding_words,
+    flag_words,
+    plural,
+    shorten,
+)
 from demyjpy.trace.format.json_questions import RecordedAnswer
 from demyjpy.trace.format.question_words import learned_words
 from demyjpy.trace.format.recorded_steps import Moment
@@ -86,7 +94,9 @@ def _does(step: Step) -> list[str]:
 
 
 def _shown(event: object) -> str:
-    """An event in a line; of a whole message what it is made of, because its steps were shown before."""
+    """An event in a line; a whole message by what it is made of: its steps were shown before."""
+    if isinstance(event, Options):
+        return f"version {event.version}, offers {flag_words(event.actions, event.protocol)}"
     if isinstance(event, Message):
         fields = plural(len(event.fields), "header field")
         return f"{plural(len(event.recipients), 'recipient')}, {fields}, {event.size:,} bytes"

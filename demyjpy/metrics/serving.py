@@ -30,7 +30,8 @@ from demyjpy.metrics.board import Board
 from demyjpy.metrics.counting import Metrics
 from demyjpy.metrics.figures import GAUGES, Shared, prometheus
 from demyjpy.metrics.notes import Notes, last_errors, negotiated
-from demyjpy.metrics.page import Moment, page
+from demyjpy.metrics.page import Status, page
+from demyjpy.metrics.plot import Moment
 from demyjpy.wire.codes import ActionFlag, ProtocolFlag
 from demyjpy.wire.framing import join_frame
 
@@ -134,6 +135,16 @@ def _children(pid: int) -> list[int]:
     return [int(one) for one in found.split()]
 
 
+def _of(samples: Iterable[Any], name: str) -> list[Any]:
+    """The samples of a counter."""
+    return [one for one in samples if one.name == f"demyjpy_{name}_total"]
+
+
+def _moment(samples: Iterable[Any]) -> Moment:
+    """The messages that were counted by now."""
+    return Moment(time.time(), {one.labels["verdict"]: one.value for one in _of(samples, "messages")})
+
+
 class _HttpServer(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -218,8 +229,7 @@ class _HttpServer(ThreadingHTTPServer):
         return [one for metric in Shared(self._board).collect() for one in metric.samples]
 
     def _now(self) -> Moment:
-        samples = (one for one in self._samples() if one.name == "demyjpy_messages_total")
-        return Moment(time.time(), {one.labels["verdict"]: one.value for one in samples})
+        return _moment(self._samples())
 
     def metrics(self) -> bytes:
         """As Prometheus reads them: what was counted, and how things are now."""
@@ -266,23 +276,37 @@ class _HttpServer(ThreadingHTTPServer):
             except OSError:
                 return False
 
-    def page(self) -> str:
+    def page(self, is_ready: bool) -> str:
         """The status page."""
-        found: dict[tuple[str, str], list[float]] = {}
-        for one in self._samples():
+        samples = self._samples()
+        handlers: dict[tuple[str, str], list[float]] = {}
+        for one in samples:
             for at, suffix in enumerate(("count", "sum")):
                 if one.name == f"demyjpy_handler_seconds_{suffix}":
                     key = one.labels["event"], one.labels["handler"]
-                    found.setdefault(key, [0.0, 0.0])[at] += one.value
-        about = {
-            **self._about,
-            "listens on": self._address,
-            "running for": f"{time.time() - self._started:.0f} s",
-            "negotiated": "; ".join(negotiated(self._board)) or "nothing yet",
-        }
-        handlers = [(*key, calls, seconds) for key, (calls, seconds) in found.items()]
-        history = [*self._history, self._now()]
-        return page(about, history, handlers, last_errors(self._board))
+                    handlers.setdefault(key, [0.0, 0.0])[at] += one.value
+        now = _moment(samples)
+        return page(
+            Status(
+                about={
+                    **self._about,
+                    "listens on": self._address,
+                    "negotiated": "; ".join(negotiated(self._board)) or "nothing yet",
+                },
+                now=now.time,
+                started=self._started,
+                is_ready=is_ready,
+                history=(*self._history, now),
+                handlers=[(*key, calls, seconds) for key, (calls, seconds) in handlers.items()],
+                refusals={one.labels["filter"]: one.value for one in _of(samples, "refusals")},
+                answers={
+                    (one.labels["event"], one.labels["verdict"]): one.value
+                    for one in _of(samples, "verdicts")
+                },
+                errors=sum(one.value for one in _of(samples, "errors")),
+                last_errors=last_errors(self._board),
+            )
+        )
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -310,7 +334,8 @@ class _Handler(BaseHTTPRequestHandler):
                 is_ready = self.server.shared("ready", self.server.is_ready)
                 self._say(200 if is_ready else 503, b"ready\n" if is_ready else b"not ready\n")
             case "/":
-                html = self.server.shared("page", self.server.page)
+                is_ready = self.server.shared("ready", self.server.is_ready)
+                html = self.server.shared("page", partial(self.server.page, is_ready))
                 self._say(200, html.encode(errors="backslashreplace"), "text/html; charset=utf-8")
             case _:
                 self._say(404, b"expected /, /metrics, /healthz or /readyz\n")

@@ -17,7 +17,8 @@ from demyjpy.cli.loading import Wanted
 from demyjpy.cli.output import Paint, say
 from demyjpy.cli.recordings import message_json, message_line
 from demyjpy.cli.replay_steps import show_steps
-from demyjpy.cli.session_page import recorded_views, session_page
+from demyjpy.cli.session_page import session_page
+from demyjpy.cli.session_views import recorded_views
 from demyjpy.cli.step_lines import step_lines
 from demyjpy.errors import TraceError
 from demyjpy.mta import client_steps

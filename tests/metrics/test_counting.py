@@ -27,7 +27,6 @@ from demyjpy.metrics import Metrics, figures
 from demyjpy.metrics.board import Board
 from demyjpy.metrics.figures import MissingMetricsError, Shared
 from demyjpy.metrics.notes import Notes, last_errors, negotiated
-from demyjpy.metrics.page import Moment, page
 from tests.disks import fork
 from tests.engine.harness import ABORT, BODY, EOM, HEADER, MAIL, OPENING, RCPT, play
 
@@ -276,23 +275,6 @@ def test_more_processes_than_the_board_has_parts_count_nothing():
     assert figures_of(board)["sessions_total",] == 1
     assert negotiated(board) == []
     board.close()
-
-
-def test_the_page_shows_what_happens():
-    """What strangers may have sent is text."""
-    error = {"time": 0, "session": "s", "queue_id": None, "handler": "f", "traceback": "<script>"}
-    history = [Moment(0.0, {}), Moment(60.0, {"accepted": 5.0}), Moment(120.0, {"accepted": 15.0})]
-    handlers = [("mail", "fast", 10.0, 0.001), ("body", "slow", 10.0, 20.0)]
-    html = page({"filter": "a & b"}, history, handlers, [error])
-    assert "a &amp; b" in html
-    assert "&lt;script&gt;" in html
-    assert html.index("slow") < html.index("fast")
-    assert "accepted: 15" in html
-    assert "(top: 10 a minute)" in html
-    assert html.count("<polyline") == 1
-    assert "None." not in html
-    assert "No messages yet." in page({}, history[:1], [], [])
-    assert "None." in page({}, history[:1], [], [])
 
 
 def test_how_late_the_loop_is_is_counted():

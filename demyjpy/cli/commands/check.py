@@ -34,7 +34,8 @@ def check(arguments: argparse.Namespace) -> int:
         report = examine(loaded, driver_of(arguments))
         if arguments.play:
             report = _played(report, loaded, driver_of(arguments))
-    say(*(report.as_json() if arguments.json else as_text(report)).split("\n"), flush=True)
+    shown = report.as_json() if arguments.json else as_text(report)
+    say(*shown.split("\n"), flush=True, whole=arguments.json)
     return 1 if report.problems else 0
 
 

@@ -138,7 +138,8 @@ async def _demonstrate(
         status = mailing.result()
         if arguments.stay:
             box.report = journal = Journal(["filter"], paint, lambda error: tell(told, error))
-            say("", "up until Ctrl-C, for more mail:", f"  {swaks_line(box.address)}", "", flush=True)
+            say("", "up until Ctrl-C, for more mail:")
+            say(f"  {swaks_line(box.address)}", "", flush=True, whole=True)
             await told
             say(journal.summary(), flush=True)
         else:

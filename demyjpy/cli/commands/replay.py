@@ -29,7 +29,8 @@ from demyjpy.cli.replay_jobs import Task, filter_of, processors, run_all
 from demyjpy.cli.replay_page import ReportPage
 from demyjpy.cli.replay_report import Tally, session_lines
 from demyjpy.cli.replay_steps import show_steps
-from demyjpy.cli.session_page import played_views, recorded_views, session_page
+from demyjpy.cli.session_page import Neighbours, session_page
+from demyjpy.cli.session_views import played_views, recorded_views
 from demyjpy.cli.written_files import numbered, try_page, write_page
 from demyjpy.errors import TraceError
 from demyjpy.trace.display.wording import plural
@@ -151,7 +152,7 @@ def replay(arguments: argparse.Namespace) -> int:
         if arguments.html is not None:
             page.add(one)
         if arguments.json:
-            say(json.dumps(one.as_json()))
+            say(json.dumps(one.as_json()), whole=True)
         elif told <= shown:
             say(*session_lines(one))
     complain_of_all("replay", told_of)
@@ -161,7 +162,7 @@ def replay(arguments: argparse.Namespace) -> int:
     if arguments.html is not None:
         write_page(arguments.html, page.as_text(tally))
     if arguments.json:
-        say(json.dumps({"summary": tally.as_json()}), flush=True)
+        say(json.dumps({"summary": tally.as_json()}), flush=True, whole=True)
     else:
         _summarize(tally, told - shown, in_bytes=in_bytes)
     return tally.status
@@ -217,8 +218,10 @@ def _step_pages(arguments: argparse.Namespace, found: list[Reading], handlers: o
     paths = [numbered(arguments.html, number) for number in range(1, len(traces) + 1)]
     for path in paths:
         try_page(path, (one.path for one in found))
-    for trace, path in zip(traces, paths, strict=True):
-        _write_session(trace, handlers, path)
+    names = ["", *(Path(path).name for path in paths), ""]
+    for number, (trace, path) in enumerate(zip(traces, paths, strict=True)):
+        first = names[1] if number else ""
+        _write_session(trace, handlers, path, Neighbours(names[number], names[number + 2], first))
     if untold:
         say(f"and {plural(untold, 'session')} more without a page: choose with --queue-id")
     report_problems("replay", found)
@@ -234,14 +237,14 @@ def _chosen(arguments: argparse.Namespace, found: list[Reading]) -> Iterator[Tra
             yield trace
 
 
-def _write_session(trace: Trace, handlers: object, path: str) -> None:
+def _write_session(trace: Trace, handlers: object, path: str, beside: Neighbours) -> None:
     if handlers is None:
-        text = session_page(trace, recorded_views(trace.moments), "as recorded")
+        text = session_page(trace, recorded_views(trace.moments), "as recorded", beside)
     else:
         with redirect_stdout(sys.stderr):  # whatever a filter prints is not the report
             steps = trace.step(handlers, clock=time.perf_counter)
         now = Trace.of_steps(steps, source=trace.source)
-        text = session_page(now, played_views(steps), "as the filter answers now")
+        text = session_page(now, played_views(steps), "as the filter answers now", beside)
     write_page(path, text)
     say(f"wrote {path}", flush=True)
 

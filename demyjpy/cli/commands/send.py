@@ -243,7 +243,7 @@ def send(arguments: argparse.Namespace) -> int:
 
     sent = asyncio.run(play_mail(arguments, content, profile, report))
     if arguments.json:
-        say(*as_json(sent, arguments.to, profile).split("\n"), flush=True)
+        say(*as_json(sent, arguments.to, profile).split("\n"), flush=True, whole=True)
     complain_of_all("send", (f"warning: {warning}" for warning in sent.warnings))
     if sent.failure is not None:
         complain("send", f"{arguments.to}: {failure_words(sent.failure)}")

@@ -52,7 +52,8 @@ def trace(arguments: argparse.Namespace) -> int:
                 cut.extend([f"{one.source}: session {one.name} has no end here: {why}"])
             for message in one.messages:
                 counts["message"] += 1
-                say(json.dumps(message_json(message)) if arguments.json else message_line(message))
+                shown = json.dumps(message_json(message)) if arguments.json else message_line(message)
+                say(shown, whole=arguments.json)
             yield one
 
     if arguments.to is None:

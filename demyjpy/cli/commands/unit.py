@@ -54,13 +54,14 @@ def unit(arguments: argparse.Namespace) -> int:
     _warn([program[0], *filters, arguments.settings or ""])
     if arguments.to is None:
         for file, text in files.items():
-            say(f"# /etc/systemd/system/{file}", *text.splitlines(), "")
+            say(f"# /etc/systemd/system/{file}", *text.splitlines(), "", whole=True)
     else:
         _write(Path(arguments.to), files)
     say(
         f"# systemctl daemon-reload && systemctl enable --now {name}.socket {name}.service",
         "",
         *mta_lines(parse_address(f"unix:{socket}"), is_inherited=True).splitlines(),
+        whole=True,
     )
     return 0
 

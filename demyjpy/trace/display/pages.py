@@ -6,11 +6,13 @@ nothing, and says so to the browser.
 """
 
 import html
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
+from urllib.parse import quote
 
-from attrs import define, field
+from attrs import define, field, frozen
 
+from demyjpy.trace.display.page_style import FATES, OTHER, STYLE
 from demyjpy.trace.display.wording import safe
 
 LARGEST: Final = 4 << 20  # characters of one page, about; the rest is counted, not shown
@@ -101,82 +103,80 @@ class Bounded:
         self.pieces.append(piece)
 
 
-def page(title: str, *body: Inside) -> str:
-    """A whole page."""
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
+def link(target: str, *inside: Inside) -> Markup:
+    """A link to the element of this page with the id ``target``."""
+    return element("a", *inside, href=f"#{quote(target, safe='')}")
+
+
+def page_link(name: str, *inside: Inside) -> Markup:
+    """A link to another page in the same directory: its file's name, whatever is in it."""
+    return element("a", *inside, href=f"./{quote(name, safe='')}")
+
+
+def steps_nav(before: str, after: str, index: str, *, noun: str) -> Markup:
+    """Links to the previous and the next element with an id, and to the index of them; "" for none."""
+    return element(
+        "nav",
+        link(before, "\N{LEFTWARDS ARROW} previous") if before else (),
+        link(index, "index"),
+        link(after, "next \N{RIGHTWARDS ARROW}") if after else (),
+        aria_label=f"previous and next {noun}",
+    )
+
+
+def fate_class(fate: str) -> str:
+    """The class of a fate in the style sheet, which has its colour."""
+    return FATES.get(fate, OTHER)[0]
+
+
+def mark(fate: str) -> Markup:
+    """The sign of a fate; its word stands beside it."""
+    kind, sign, _ = FATES.get(fate, OTHER)
+    return element("span", sign, kind=f"mark {kind}", aria_hidden="true")
+
+
+def bar(share: float, kind: str = "") -> Markup:
+    """A bar, so much of its place long (0 to 1): it repeats a number that is written beside it."""
+    width = f"{100 * min(max(share, 0.0), 1.0):.1f}%"
+    classes = f"bar {kind}".strip()
+    return element("svg", element("rect", width=width, height="100%"), kind=classes, aria_hidden="true")
+
+
+@frozen
+class Column:
+    """A column of a table; ``kind``: ``"number"``, ``"word"`` (never broken) or ``"share"`` (a bar)."""
+
+    head: str
+    kind: str = ""
+
+
+def table(columns: Sequence[Column], rows: Iterable[Iterable[Inside]]) -> Markup:
+    """A table; on a phone each row is a block, with the head before each cell but the first."""
+    heads = [element("th", one.head, kind=one.kind, scope="col") for one in columns]
+    body = (element("tr", _cells(columns, row)) for row in rows)
+    return element("table", element("thead", element("tr", heads)), element("tbody", body), kind="rows")
+
+
+def _cells(columns: Sequence[Column], row: Iterable[Inside]) -> Iterator[Markup]:
+    for at, (column, inside) in enumerate(zip(columns, row, strict=True)):
+        label = {"data-label": column.head} if at else {}
+        shown = inside if column.kind == "share" else element("span", inside)
+        yield element("td", shown, kind=column.kind, **label)
+
+
+def page(title: str, *body: Inside, refresh: int = 0) -> str:
+    """A whole page; ``refresh``: the seconds after which a browser asks for it again, 0 for never."""
+    policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
     head = element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", http_equiv="Content-Security-Policy", content=policy),
+        element("meta", http_equiv="refresh", content=str(refresh)) if refresh else (),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("meta", name="robots", content="noindex"),
         element("title", title),
-        element("style", Markup(_STYLE)),
+        element("style", Markup(STYLE)),
     )
     whole = element("html", head, element("body", element("main", *body)), lang="en")
     return f"<!DOCTYPE html>\n{whole}\n"
-
-
-_STYLE: Final = """
-:root { --page: #f6f7f9; --card: #fff; --ink: #1b2430; --dim: #5a6675; --line: #d5dbe3; --lane: #9aa7b8;
-  --mta: #1d5fa8; --filter: #7a3ea3; --gone: #a3191f; --gone-bg: #fdecec; --new: #136b34;
-  --new-bg: #e6f5ea; --code: #eef1f5; }
-@media (prefers-color-scheme: dark) {
-  :root { --page: #12161c; --card: #1b212a; --ink: #e4e9f0; --dim: #9aa7b8; --line: #333d4a;
-    --lane: #556275; --mta: #7fb6f5; --filter: #cf9df0; --gone: #ff9d9d; --gone-bg: #3d1f23;
-    --new: #86dea3; --new-bg: #17351f; --code: #242c37; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); overflow-wrap: anywhere;
-  font: 15px/1.5 system-ui, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
-main { max-width: 60rem; margin: 0 auto; padding: 1.25rem 1rem 3rem; }
-h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .25rem; }
-h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
-h3 { font-size: 1rem; margin: 0; }
-p { margin: .25rem 0; }
-code, pre, .line { font: 13px/1.5 ui-monospace, "SF Mono", Menlo, "Liberation Mono", monospace; }
-pre { margin: .25rem 0; padding: .5rem; background: var(--code); border-radius: 4px; overflow-x: auto;
-  white-space: pre-wrap; }
-.dim { color: var(--dim); }
-.line { padding-left: 1.1em; text-indent: -1.1em; }
-del, ins { text-decoration: none; padding: 0 .25em; border-radius: 3px;
-  box-decoration-break: clone; -webkit-box-decoration-break: clone; }
-del { color: var(--gone); background: var(--gone-bg); }
-ins { color: var(--new); background: var(--new-bg); }
-details { margin: .25rem 0; }
-summary { cursor: pointer; color: var(--dim); }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 .75rem; margin: .25rem 0; }
-dt { color: var(--dim); }
-dd { margin: 0; min-width: 0; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
-  padding: .75rem 1rem; margin: .75rem 0; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .5rem;
-  margin: 1rem 0; }
-.figure { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
-  padding: .5rem .75rem; }
-.figure b { display: block; font-size: 1.5rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
-.figure.bad b { color: var(--gone); }
-.tag { font-size: .8rem; border: 1px solid var(--line); border-radius: 1em; padding: 0 .6em;
-  margin-left: .5em; color: var(--dim); white-space: nowrap; }
-.lanes { position: sticky; top: 0; display: flex; justify-content: space-between; font-weight: 600;
-  background: var(--page); padding: .35rem 0; z-index: 1; }
-.lanes :first-child { color: var(--mta); }
-.lanes :last-child { color: var(--filter); }
-.steps { list-style: none; margin: 0; padding: 0; border-left: 2px solid var(--mta);
-  border-right: 2px solid var(--filter); }
-.step { padding: .5rem 0; }
-.said, .answer { position: relative; padding: 0 1rem .25rem; border-bottom: 2px solid var(--lane); }
-.answer { text-align: right; border-bottom-style: dashed; }
-.said::after, .answer::after { content: ""; position: absolute; bottom: -6px;
-  border: 5px solid transparent; }
-.said::after { right: 0; border-left: 8px solid var(--lane); border-right: 0; }
-.answer::after { left: 0; border-right: 8px solid var(--lane); border-left: 0; }
-.whole { padding: 0 1rem; font-size: .9em; }
-.number { color: var(--dim); font-variant-numeric: tabular-nums; }
-.step .card { margin: .6rem 1rem .4rem 3rem; border-right: 4px solid var(--filter);
-  padding: .5rem .75rem; }
-.error { color: var(--gone); }
-@media (max-width: 30rem) { main { padding: 1rem .75rem 2rem; } .step .card { margin-left: 1rem; }
-  dl { grid-template-columns: 1fr; } dd { padding-left: .75rem; } }
-@media print { .lanes { position: static; } }
-"""

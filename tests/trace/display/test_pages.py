@@ -4,7 +4,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
-from html.parser import HTMLParser
 from ipaddress import IPv4Address
 from pathlib import Path
 from textwrap import dedent
@@ -12,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from demyjpy import EndOfMessage, change_header, define_event_handlers, find, merge_handlers
+from demyjpy import EndOfMessage, Reject, change_header, define_event_handlers, find, merge_handlers
 from demyjpy import events as ev
+from demyjpy.cli.replay_groups import Groups
 from demyjpy.cli.replay_jobs import filter_of
 from demyjpy.cli.replay_page import ReportPage
 from demyjpy.cli.replay_report import (
@@ -24,8 +24,10 @@ from demyjpy.cli.replay_report import (
     StepReport,
     Tally,
 )
-from demyjpy.cli.session_page import View, played_views, recorded_views, session_page
+from demyjpy.cli.session_page import session_page
+from demyjpy.cli.session_views import Act, View, played_views, recorded_views
 from demyjpy.cli.written_files import numbered
+from demyjpy.context import new_context
 from demyjpy.testing import Postfix, session
 from demyjpy.testing import run as play
 from demyjpy.trace import MessageStory, Trace, write
@@ -33,6 +35,7 @@ from demyjpy.trace.display import pages
 from demyjpy.trace.display.pages import Bounded, Markup, element, page, text
 from demyjpy.verdicts import Fate
 from tests.engine.harness import EOM, MAIL, OPENING, QUIT, RCPT, packet
+from tests.pages.reading import Reader, is_self_contained
 from tests.trace.sessions import WHOLE, tagger, watched
 
 Run = Callable[..., tuple[int, str, str]]
@@ -61,36 +64,6 @@ FILTER = """
     def tag(event, ctx):
         return add_header(ctx.discard("kept").set("done", True), "X-Tag", VALUE)
 """
-
-
-class Reader(HTMLParser):
-    """What elements a page has; it fails where one is not closed as it was opened."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.names: set[str] = set()
-        self.attributes: set[str] = set()
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.names.add(tag)
-        self.attributes.update(name for name, _ in attrs)
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def is_self_contained(page: str) -> bool:
-    """Whether it has no script and loads nothing."""
-    found = Reader(page)
-    bad = found.names & {"script", "link", "img", "iframe", "object", "a", "form", "base"}
-    loads = found.attributes & {"src", "href", "style"} or "url(" in page or "@import" in page
-    return not bad and not loads and not any(name.startswith("on") for name in found.attributes)
 
 
 @pytest.fixture
@@ -165,7 +138,7 @@ def test_a_report_has_the_figures_and_each_message_that_differs(run: Run, traces
     assert "new_page_filter.py, compared with old_page_filter.py, by meaning" in found
     assert "1 trace file<" in found
     assert "<b>2</b>header lists differ" in found
-    assert "<h3>4D3E5F0001<" in found
+    assert "<b>4D3E5F0001</b>" in found
     assert "&lt;ann@x&gt; -&gt; &lt;r@x&gt; and 1 more" in found
     assert "<del>\N{MINUS SIGN} add header X-Tag: 1</del>" in found
     assert "<ins>+ add header X-Tag: &lt;b&gt;2</ins>" in found
@@ -202,7 +175,7 @@ def test_a_report_names_handlers_that_are_not_pure_or_fail(run: Run, traces: Pat
 
 def test_a_report_is_bounded() -> None:
     """What has no place is counted; so are the names of many files."""
-    report = ReportPage("new, compared with old", tuple(map(str, range(150))), Bounded(limit=600))
+    report = ReportPage("new, compared with old", tuple(map(str, range(150))), Groups(room=600))
     tally = Tally()
     left = SessionReport("s", "t", 1, is_same=False, failure=HOSTILE * 20, gaps=("body",))
     for _ in range(3):
@@ -225,6 +198,7 @@ def test_a_report_is_bounded() -> None:
     assert "other bytes" in made
     assert "--meaning compares" in made
     assert "refused by the filter: it left" in made
+    assert made.index("was run twice") > made.index("verdict: a") > made.index('id="index"')
     assert "<b>2</b>bodies differ" in made
     assert "<b>1</b>sender differs" in made
 
@@ -248,7 +222,14 @@ def test_a_session_is_a_diagram_of_its_steps(run: Run, traces: Path) -> None:
     assert "Subject: &lt;script&gt;alert(1)&lt;/script&gt;" in found
     assert "as the filter answers now; ended: quit" in found
     assert "default_event_handler" not in found
-    assert is_self_contained(Path("s-3.html").read_text())
+    assert "decided " not in found
+    assert 'no handler objected, at <a href="#step-14">' in found
+    second, third = Path("s-2.html").read_text(), Path("s-3.html").read_text()
+    assert is_self_contained(second)
+    assert is_self_contained(third)
+    assert Reader(found).links[0] == "./s-2.html"
+    assert Reader(second).links[:3] == ["./s.html", "./s.html", "./s-3.html"]
+    assert 'decided by <code>new_page_filter.mail</code> at <a href="#step-5">' in second
 
 
 def test_a_recorded_session_has_a_page_too(run: Run, traces: Path) -> None:
@@ -397,3 +378,15 @@ def test_a_page_shows_who_of_a_chain_did_what(is_played: bool) -> None:
     assert "found: seen two, score 2.5, by reader" in found
     assert "(header, for which it waited)" in found
     assert "editor: " in found
+
+
+def test_what_nobody_decided_has_no_step() -> None:
+    """A message that the client gave up; what a tried filter would have done stands in the list."""
+    trace = Trace.of_steps(watched(tagger(), *OPENING, MAIL, RCPT, QUIT)[0])
+    found = session_page(trace, recorded_views(trace.moments), "as recorded")
+    assert is_self_contained(found)
+    assert "<b>given up at quit</b>" in found
+    assert "decided" not in found
+    tried = Act("f.mail", new_context(), new_context(), withheld=(Reject(),))
+    found = session_page(Trace("s", ()), [View("mail", None, (tried,), ())], "now")
+    assert '<td data-label="what it did"><span>would have: reject</span></td>' in found

@@ -15,7 +15,8 @@ from demyjpy import (
 from demyjpy.cli.output import Paint
 from demyjpy.cli.replay_report import SessionReport, session_lines
 from demyjpy.cli.replay_steps import show_steps
-from demyjpy.cli.session_page import played_views, recorded_views, session_page
+from demyjpy.cli.session_page import session_page
+from demyjpy.cli.session_views import played_views, recorded_views
 from demyjpy.handlers import merge_handlers
 from demyjpy.registry import Registry
 from demyjpy.trace.display.sentences import sentences

@@ -15,7 +15,8 @@ from demyjpy.cli.output import Paint
 from demyjpy.cli.program import main
 from demyjpy.cli.replay_report import SessionReport, Tally, session_lines
 from demyjpy.cli.replay_steps import show_steps
-from demyjpy.cli.session_page import played_views, recorded_views, session_page
+from demyjpy.cli.session_page import session_page
+from demyjpy.cli.session_views import played_views, recorded_views
 from demyjpy.engine.connection import Setup, Step
 from demyjpy.engine.hot_path import Line
 from demyjpy.engine.open_questions import Asked, Learned
