@@ -11,6 +11,7 @@ project = "demyjpy"
 copyright = "the authors of demyjpy"  # noqa: A001  # Sphinx's name for it
 html_title = "demyjpy"
 language = "en"
+smartquotes = False  # two hyphens begin an option
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "docs.site.sphinx_parts"]
 

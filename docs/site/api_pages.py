@@ -196,17 +196,17 @@ def directive(name: Name, value: Any) -> str:
     """The directive that writes a name's entry."""
     if isinstance(value, type):
         kind = "exception" if issubclass(value, BaseException) else "class"
-        return f".. auto{kind}:: {name.full}\n   :members:\n   :undoc-members:\n\n"
+        return f".. auto{kind}:: {name.full}\n   :members:\n\n"
     if isroutine(value):
         return f".. autofunction:: {name.full}\n\n"
     if isinstance(value, ModuleType):
-        return f".. py:data:: {name.full}\n   :type: module\n\n{indented(value.__doc__ or '')}\n\n"
+        return f".. py:data:: {name.name}\n   :type: module\n\n{indented(value.__doc__ or '')}\n\n"
     definition, doc = assignment_of(name)
     text = f"{indented(doc)}\n\n" if doc else ""
     if definition is None:
         shown = "" if len(repr(value)) > _LONGEST_VALUE else f"   :value: {value!r}\n"
-        return f".. py:data:: {name.full}\n   :type: {type(value).__name__}\n{shown}\n{text}"
-    return f".. py:type:: {name.full}\n   :canonical: {definition}\n\n{text}"
+        return f".. py:data:: {name.name}\n   :type: {type(value).__name__}\n{shown}\n{text}"
+    return f".. py:type:: {name.name}\n   :canonical: {definition}\n\n{text}"
 
 
 def indented(text: str) -> str:

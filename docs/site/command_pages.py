@@ -72,9 +72,13 @@ def _signature(action: argparse.Action) -> str:
     return ", ".join(f"{option}{value}" for option in action.option_strings)
 
 
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _help(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
     text = (action.help or "") % {**vars(action), "prog": parser.prog}
-    return plain(text[:1].upper() + text[1:] + ("" if text.endswith((".", ")")) else "."))
+    return plain(_sentence(text) + ("" if text.endswith((".", ")")) else "."))
 
 
 def _options(parser: argparse.ArgumentParser, actions: Sequence[argparse.Action]) -> Iterator[str]:
@@ -88,8 +92,9 @@ def _groups(parser: argparse.ArgumentParser) -> Iterator[str]:
     for group in parser._action_groups:  # noqa: SLF001  # see above
         options = "".join(_options(parser, group._group_actions))  # noqa: SLF001
         if options:
-            title = titles.get(group.title or "", plain((group.title or "")[:1].upper() + (group.title or "")[1:]))
-            yield heading(title, "-") + options
+            title, _, note = (group.title or "").partition(" (")
+            title = titles.get(title, plain(_sentence(title)))
+            yield heading(title, "-") + (f"{plain(_sentence(note.removesuffix(')')))}.\n\n" if note else "") + options
 
 
 def _epilogue(text: str) -> tuple[str, str, str]:
@@ -100,7 +105,7 @@ def _epilogue(text: str) -> tuple[str, str, str]:
     return (
         "\n".join(line.strip() for line in examples.splitlines()),
         prose.strip(),
-        block(table) if table else plain(status.strip().capitalize()) + "\n\n",
+        block(table) if table else f"{plain(_sentence(status.strip()))}\n\n",
     )
 
 
@@ -130,7 +135,7 @@ def command_page(name: str, parser: argparse.ArgumentParser) -> str:
 def top_page(parser: argparse.ArgumentParser) -> str:
     """The page of the program, with its commands."""
     examples, _, _ = _epilogue(parser.epilog or "")
-    rows = "".join(f":doc:`demyjpy {name} <{name}>`\n   {plain(text[:1].upper() + text[1:])}.\n\n" for name, text in COMMANDS.items())
+    rows = "".join(f":doc:`demyjpy {name} <{name}>`\n   {plain(_sentence(text))}.\n\n" for name, text in COMMANDS.items())
     others = ", ".join(f":manpage:`demyjpy-{name}(1)`" for name in COMMANDS)
     return "".join(
         (

@@ -17,6 +17,7 @@ from sphinx.util.docutils import SphinxRole
 from sphinx.util.nodes import make_refnode
 
 from docs.site.api_pages import public_names
+from docs.site.signatures import signature_of
 from docs.site.staging import PUBLIC_NAMES, ROOT
 
 _LOG: Final = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def find_name(
     found = {
         (entry.docname, entry.node_id)
         for name, entry in objects.items()
-        if name.endswith(suffix) and entry.objtype in ("class", "exception", "function", "data")
+        if name.endswith(suffix) and entry.objtype in ("class", "exception", "type")
     }
     if len(found) != 1:
         return None
@@ -85,8 +86,18 @@ def public() -> dict[str, str]:
     return {full.rpartition(".")[2]: full for full in reversed(names)} | {full: full for full in names}
 
 
+def written_signature(
+    app: Sphinx, what: str, name: str, value: Any, options: object, arguments: str | None, result: str | None
+) -> tuple[str, str] | None:
+    """What autodoc is to write instead of the signature that Python has at run time."""
+    if what not in ("class", "exception", "function", "method") or arguments is None:
+        return None
+    return signature_of(value, is_method=what == "method")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Take this part on."""
     app.add_role("name", NameRole())
     app.connect("missing-reference", find_name)
+    app.connect("autodoc-process-signature", written_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
