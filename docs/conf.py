@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from docs.site.command_pages import MAN_PAGES  # noqa: E402  # after the path to it
+from docs.site.command_pages import MAN_PAGES  # after the path to it
 
 project = "demyjpy"
 copyright = "the authors of demyjpy"  # noqa: A001  # Sphinx's name for it

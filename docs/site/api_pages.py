@@ -1,7 +1,7 @@
 """Reference pages of the public names: which stand on which page. What is said there are the docstrings.
 
-A public name is one in ``tests/public_names.txt`` or in ``__all__`` of a package in `MORE`. It stands on the
-page of the module that it comes from, so a new name of a known module needs nothing here.
+A public name is one in ``tests/public_names.txt`` or in ``__all__`` of a package in `MORE`. It stands on
+the page of the module that it comes from, so a new name of a known module needs nothing here.
 """
 
 import ast
@@ -188,7 +188,7 @@ def page_of(name: Name) -> Page:
         if any(start == one or start.startswith(f"{one}.") for one in page.modules):
             return page
     raise ValueError(
-        f"{name.full} comes from {start}, which is on no page: add it to a page of docs/site/api_pages.py"
+        f"{name.full} comes from {start}, which is on no page: add it to one of docs/site/api_pages.py"
     )
 
 
@@ -220,7 +220,11 @@ def assignment_of(name: Name) -> tuple[str | None, str]:
     body = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8")).body
     for node, after in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name.name and node.value:
-            doc = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
+            doc = (
+                after.value.value
+                if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                else ""
+            )
             is_alias = ast.unparse(node.annotation) == "TypeAlias"
             return (ast.unparse(node.value) if is_alias else None), str(doc)
     return None, ""
@@ -238,7 +242,10 @@ def page_text(page: Page, names: Iterable[Name]) -> str:
         modules.setdefault(name.module, []).append(name)
     parts = [heading(page.title, "="), f"{page.purpose}\n\n"]
     for module, ours in sorted(modules.items()):
-        parts += [heading(module, "-"), f".. py:module:: {module}\n   :no-index:\n\n.. py:currentmodule:: {module}\n\n"]
+        parts += [
+            heading(module, "-"),
+            f".. py:module:: {module}\n   :no-index:\n\n.. py:currentmodule:: {module}\n\n",
+        ]
         values = importlib.import_module(module)
         parts += [directive(name, getattr(values, name.name)) for name in sorted(ours, key=entry_order)]
     return "".join(parts)

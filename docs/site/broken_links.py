@@ -1,4 +1,4 @@
-"""The links of built pages: do those within the site lead to a file and an anchor that are there?
+"""The links of built pages: those within the site have to lead to a file, and an anchor in it.
 
 Links to elsewhere are only listed: nothing is fetched.
 """
@@ -79,9 +79,12 @@ def _broken(site: Site) -> Iterator[tuple[Path, str]]:
             target = (page.parent / unquote(split.path)).resolve() if split.path else page
             if not exists(target):
                 yield page, f"no file is where {link} leads"
-            elif split.fragment and target in site.pages:
-                if unquote(split.fragment) not in site.pages[target].anchors:
-                    yield page, f"no anchor is where {link} leads"
+            elif (
+                split.fragment
+                and target in site.pages
+                and unquote(split.fragment) not in site.pages[target].anchors
+            ):
+                yield page, f"no anchor is where {link} leads"
 
 
 def outside(root: Path) -> list[str]:

@@ -55,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m docs.site",
         description="Build the documentation: OUTPUT/html/index.html, and man pages in OUTPUT/man.",
     )
-    parser.add_argument("output", metavar="OUTPUT", type=Path, help="a directory; made if it is not there")
+    parser.add_argument(
+        "output", metavar="OUTPUT", type=Path, help="a directory; made if it is not there"
+    )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument("--outside", action="store_true", help="list the links that lead elsewhere")
     given = parser.parse_args(arguments)

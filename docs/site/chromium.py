@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,14 @@ _OPTIONS: Final = (
     "--disable-gpu",
     "--disable-dev-shm-usage",
 )
+_START: Final = """\
+import fcntl, os, sys
+pipes = [fcntl.fcntl(int(one), fcntl.F_DUPFD, 10) for one in sys.argv[1:3]]
+os.dup2(pipes[0], 3)
+os.dup2(pipes[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Starts the browser, which reads descriptor 3 and writes 4."""
 
 
 class ChromiumError(Exception):
@@ -109,8 +118,11 @@ class Chromium:
 
 
 def _write(to: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(to, data) :]
+    try:
+        while data:
+            data = data[os.write(to, data) :]
+    except BrokenPipeError:
+        raise ChromiumError("expected a browser that reads, got one that has ended") from None
 
 
 @contextmanager
@@ -121,11 +133,10 @@ def chromium(program: str, options: Sequence[str] = ()) -> Iterator[Chromium]:
     reading, its_out = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         command = [program, *_OPTIONS, *root, *options, f"--user-data-dir={home}"]
-        # the browser reads descriptor 3 and writes 4
-        shell = ["sh", "-c", f'exec "$@" 3<&{its_in} 4>&{its_out}', "sh", *command]
+        start = [sys.executable, "-c", _START, str(its_in), str(its_out), *command]
         with (Path(home) / "errors").open("wb") as errors:
             running = subprocess.Popen(  # noqa: S603  # the program is Debian's, the rest stands above
-                shell, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, pass_fds=(its_in, its_out)
+                start, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, pass_fds=(its_in, its_out)
             )
         os.close(its_in)
         os.close(its_out)

@@ -15,7 +15,7 @@ _FEATURES: Final = re.compile(r"([\\*`|_<>])")
 _WIDTH: Final = 78
 
 MAN_PAGES: Final = [
-    ("commands/index", "demyjpy", "serve, check and try mail filters (milters)", "", 1),
+    ("commands/demyjpy", "demyjpy", "serve, check and try mail filters (milters)", "", 1),
     *((f"commands/{name}", f"demyjpy-{name}", text, "", 1) for name, text in COMMANDS.items()),
 ]
 """The man pages, as Sphinx wants them: the page, the name, what it is, no author, the section."""
@@ -40,9 +40,7 @@ def block(text: str, language: str = "text") -> str:
 def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The parser of the program, and those of its commands by name, filled."""
     top = build_parser(file="")
-    (commands,) = (
-        action for action in top._actions if isinstance(action, argparse._SubParsersAction)  # noqa: SLF001  # argparse has no other way to them
-    )
+    (commands,) = (action for action in top._actions if isinstance(action, argparse._SubParsersAction))
     for parser in (top, *commands.choices.values()):
         parser.formatter_class = _Formatter
     return top, dict(commands.choices)
@@ -83,18 +81,22 @@ def _help(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
 
 def _options(parser: argparse.ArgumentParser, actions: Sequence[argparse.Action]) -> Iterator[str]:
     for action in actions:
-        if action.help != argparse.SUPPRESS and not isinstance(action, argparse._SubParsersAction):  # noqa: SLF001  # see above
+        if action.help != argparse.SUPPRESS and not isinstance(action, argparse._SubParsersAction):
             yield f".. option:: {_signature(action)}\n\n   {_help(action, parser)}\n\n"
 
 
 def _groups(parser: argparse.ArgumentParser) -> Iterator[str]:
     titles = {"positional arguments": "Arguments", "options": "Options"}
-    for group in parser._action_groups:  # noqa: SLF001  # see above
-        options = "".join(_options(parser, group._group_actions))  # noqa: SLF001
+    for group in parser._action_groups:
+        options = "".join(_options(parser, group._group_actions))
         if options:
             title, _, note = (group.title or "").partition(" (")
             title = titles.get(title, plain(_sentence(title)))
-            yield heading(title, "-") + (f"{plain(_sentence(note.removesuffix(')')))}.\n\n" if note else "") + options
+            yield (
+                heading(title, "-")
+                + (f"{plain(_sentence(note.removesuffix(')')))}.\n\n" if note else "")
+                + options
+            )
 
 
 def _epilogue(text: str) -> tuple[str, str, str]:
@@ -132,35 +134,48 @@ def command_page(name: str, parser: argparse.ArgumentParser) -> str:
     )
 
 
-def top_page(parser: argparse.ArgumentParser) -> str:
-    """The page of the program, with its commands."""
+def program_page(parser: argparse.ArgumentParser) -> str:
+    """The page of the program itself."""
     examples, _, _ = _epilogue(parser.epilog or "")
-    rows = "".join(f":doc:`demyjpy {name} <{name}>`\n   {plain(_sentence(text))}.\n\n" for name, text in COMMANDS.items())
     others = ", ".join(f":manpage:`demyjpy-{name}(1)`" for name in COMMANDS)
     return "".join(
         (
-            heading("The command line", "="),
+            heading("demyjpy", "="),
             ".. program:: demyjpy\n\n",
             heading("Synopsis", "-"),
             block(_usage(parser)),
             heading("Description", "-"),
-            f"{plain(parser.description or '')} Each command has a page; this one lists them.\n\n",
+            f"{plain(parser.description or '')} Each command has a page of its own.\n\n",
             heading("Commands", "-"),
-            rows,
+            _commands(),
             *_groups(parser),
             heading("Examples", "-"),
             block(examples, "sh"),
             heading("See also", "-"),
-            f"{others}\n\n",
-            ".. toctree::\n   :hidden:\n\n",
-            *(f"   {name}\n" for name in COMMANDS),
+            f"{others}\n",
         )
     )
+
+
+def _commands() -> str:
+    return "".join(
+        f":doc:`demyjpy {name} <{name}>`\n   {plain(_sentence(text))}.\n\n"
+        for name, text in COMMANDS.items()
+    )
+
+
+def index_page() -> str:
+    """The page that lists the others."""
+    entries = "".join(f"   {name}\n" for name in ("demyjpy", *COMMANDS))
+    text = "For everybody at a shell: what each command does, with all options that its ``--help`` has."
+    toctree = f".. toctree::\n   :hidden:\n\n{entries}"
+    return f"{heading('Commands', '=')}{text}\n\n{_commands()}{toctree}"
 
 
 def pages() -> Iterator[tuple[str, str]]:
     """The pages of the program and its commands: where each stands, and its text."""
     top, commands = parsers()
-    yield "commands/index.rst", top_page(top)
+    yield "commands/index.rst", index_page()
+    yield "commands/demyjpy.rst", program_page(top)
     for name, parser in commands.items():
         yield f"commands/{name}.rst", command_page(name, parser)

@@ -27,7 +27,7 @@ class Link:
 
 
 def is_outside(target: str) -> bool:
-    """Is it a URL, which leads out of the repository?"""
+    """True for a URL, which leads out of the repository."""
     return _OUTSIDE.match(target) is not None
 
 
@@ -47,7 +47,7 @@ def links_of(page: str, text: str) -> Iterator[Link]:
 
 
 def is_source(path: str) -> bool:
-    """Is it a file or directory that the site shows as it is, on a page made for it?"""
+    """True for a file or directory that the site shows as it is, on a page made for it."""
     in_docs = path.startswith("docs/") and path.endswith((".md", ".rst", *_IMAGES))
     return not in_docs and path != "README.md"
 
@@ -87,5 +87,5 @@ def turned(page: str, text: str, directories: frozenset[str]) -> str:
 
 
 def is_image(path: str) -> bool:
-    """Is it a picture, which is copied as it is?"""
+    """True for a picture, which is copied as it is."""
     return path.endswith(_IMAGES)

@@ -1,7 +1,7 @@
 """Looking at every page in a browser: ``python -m docs.site.screenshots SITE OUTPUT``.
 
-At each width no page may be wider than the window, and no script may report an error. Pictures of some pages
-are written, for people to look at.
+At each width no page may be wider than the window, and no script may report an error. Pictures of some
+pages are written, for people to look at.
 """
 
 import argparse
@@ -107,7 +107,9 @@ def looks(browser: Chromium, site: Path, page: str) -> Iterator[Look]:
 def picture(browser: Chromium, width: int, scheme: str) -> bytes:
     """The open page as PNG, from its top, as long as it is but no longer than `MOST_HEIGHT`."""
     set_width(browser, width)
-    browser.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    browser.ask(
+        "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
+    )
     height = min(MOST_HEIGHT, browser.evaluate("document.documentElement.scrollHeight"))
     clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
     result = browser.ask("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)

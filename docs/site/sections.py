@@ -49,7 +49,7 @@ def groups_of(index: str) -> list[Group]:
 
 
 def problems(index: str, pages: Iterable[str]) -> list[str]:
-    """What is wrong with the index: pages in no section or in two, and sections that are not the four."""
+    """What is wrong with the index: pages in no section or in two, sections that are not the four."""
     groups = groups_of(index)
     told = [page for group in groups for page in group.pages]
     sections = dict.fromkeys(group.section for group in groups)
@@ -60,8 +60,11 @@ def problems(index: str, pages: Iterable[str]) -> list[str]:
             if page not in told and page != INDEX
         ),
         *(f"{page} has more than one row in {INDEX}: leave one" for page in _twice(told)),
-        *([f"expected the sections {', '.join(SECTIONS)}, got {', '.join(sections)} in {INDEX}"]
-          if tuple(sections) != SECTIONS else []),
+        *(
+            [f"expected the sections {', '.join(SECTIONS)}, got {', '.join(sections)} in {INDEX}"]
+            if tuple(sections) != SECTIONS
+            else []
+        ),
     ]
 
 

@@ -1,7 +1,8 @@
 """Signatures as their authors wrote them: with the names of types, not with what these stand for.
 
-At run time an alias is what it stands for, and a field's default is a number in a class that attrs has made. A
-reader wants ``on_error: OnError = "tempfail"``, so signatures come from the source. Nothing is imported here.
+At run time an alias is what it stands for, and the default of a field is an expression of attrs. A
+reader wants ``on_error: OnError = "tempfail"``, so signatures come from the source. Nothing is imported
+here.
 """
 
 import ast

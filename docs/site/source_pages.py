@@ -51,8 +51,9 @@ def directory_page(directory: str, files: dict[str, str]) -> str:
         for path, text in files.items()
     ]
     title = directory.capitalize()
-    return f"# {title}\n\nThe files in `{directory}/`.\n\n| file | what it says of itself |\n| --- | --- |\n" + (
-        "\n".join(rows) + "\n"
+    return (
+        f"# {title}\n\nThe files in `{directory}/`.\n\n"
+        "| file | what it says of itself |\n| --- | --- |\n" + ("\n".join(rows) + "\n")
     )
 
 

@@ -1,4 +1,4 @@
-"""What this site adds to Sphinx: how a name in a docstring finds its entry. `setup` is what Sphinx calls.
+"""What this site adds to Sphinx: how a name in a docstring finds its entry. Sphinx calls `setup`.
 
 Docstrings name things in single backticks as readers of the source know them: `Accept`,
 `demyjpy.engine.plan`. Those with an entry become links to it, the others stay code.
@@ -24,7 +24,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 def is_there(name: str) -> bool:
-    """Does a dotted name lead to a module, or to something in one?"""
+    """True if a dotted name leads to a module, or to something in one."""
     parts = name.split(".")
     for count in range(len(parts), 0, -1):
         try:
@@ -43,7 +43,7 @@ def is_there(name: str) -> bool:
 def find_name(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.TextElement
 ) -> nodes.reference | None:
-    """The entry of a name that Sphinx did not find, by the last part of the name if it is the only one."""
+    """The entry of a type that Sphinx did not find, if only one has the last part of its name."""
     if node.get("refdomain") != "py":
         return None
     target: str = node["reftarget"]
@@ -69,25 +69,38 @@ class NameRole(SphinxRole):
         code = nodes.literal(self.rawtext, self.text, classes=["xref", "py"])
         if name.startswith("demyjpy.") and not is_there(name):
             _LOG.warning("a docstring names %s, which is not there", name, location=self.get_location())
-        full = public().get(name, public().get(name.rpartition(".")[2] if name.startswith("demyjpy.") else name))
+        last = name.rpartition(".")[2] if name.startswith("demyjpy.") else name
+        full = public().get(name, public().get(last))
         if full is None:
             return [code], []
         xref = pending_xref(
-            self.rawtext, code, refdomain="py", reftype="obj", reftarget=full, refdoc=self.env.docname, refexplicit=True
+            self.rawtext,
+            code,
+            refdomain="py",
+            reftype="obj",
+            reftarget=full,
+            refdoc=self.env.docname,
+            refexplicit=True,
         )
         return [xref], []
 
 
 @cache
 def public() -> dict[str, str]:
-    """The public names by themselves, and by their last part; the first one if that is not the only one."""
+    """The public names by themselves, and by their last part: then the first one of several."""
     listed = (ROOT / PUBLIC_NAMES).read_text(encoding="utf-8").split()
     names = [name.full for name in public_names(listed)]
     return {full.rpartition(".")[2]: full for full in reversed(names)} | {full: full for full in names}
 
 
 def written_signature(
-    app: Sphinx, what: str, name: str, value: Any, options: object, arguments: str | None, result: str | None
+    app: Sphinx,
+    what: str,
+    name: str,
+    value: Any,
+    options: object,
+    arguments: str | None,
+    result: str | None,
 ) -> tuple[str, str] | None:
     """What autodoc is to write instead of the signature that Python has at run time."""
     if what not in ("class", "exception", "function", "method") or arguments is None:
