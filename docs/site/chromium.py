@@ -35,7 +35,8 @@ _OPTIONS: Final = (
 )
 _START: Final = """\
 import fcntl, os, sys
-pipes = [fcntl.fcntl(int(one), fcntl.F_DUPFD, 10) for one in sys.argv[1:3]]
+pipes = [fcntl.fcntl(int(one), fcntl.F_DUPFD_CLOEXEC, 10) for one in sys.argv[1:3]]
+[os.close(int(one)) for one in sys.argv[1:3]]
 os.dup2(pipes[0], 3)
 os.dup2(pipes[1], 4)
 os.execv(sys.argv[3], sys.argv[3:])
