@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -22,8 +23,10 @@ def build(output: Path, builder: str, jobs: int = 1) -> str:
     from sphinx.application import Sphinx  # noqa: PLC0415
     from sphinx.util.docutils import docutils_namespace, patch_docutils  # noqa: PLC0415
 
-    warnings = StringIO()
-    with patch_docutils(str(ROOT / "docs")), docutils_namespace():
+    told = StringIO()
+    with patch_docutils(str(ROOT / "docs")), docutils_namespace(), warnings.catch_warnings():
+        for kind in (DeprecationWarning, PendingDeprecationWarning):  # what its parts use of one another
+            warnings.simplefilter("ignore", kind)
         Sphinx(
             srcdir=output / "source",
             confdir=ROOT / "docs",
@@ -31,10 +34,10 @@ def build(output: Path, builder: str, jobs: int = 1) -> str:
             doctreedir=output / "doctrees",
             buildername=builder,
             status=None,
-            warning=warnings,
+            warning=told,
             parallel=jobs,
         ).build()
-    return _COLOUR.sub("", warnings.getvalue()).replace(f"{ROOT}/", "")
+    return _COLOUR.sub("", told.getvalue()).replace(f"{ROOT}/", "")
 
 
 def build_site(output: Path, builders: Sequence[str] = BUILDERS, jobs: int = 1) -> list[str]:
