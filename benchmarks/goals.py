@@ -282,3 +282,25 @@ MERGED_GOALS: Final = tuple(
     for job in MERGED_JOBS
 )
 """What merging two filters that wait for nothing may cost; measured apart, too."""
+
+LAYER_JOBS: Final = tuple(job.name for job in JOBS.values() if job.kind == "layer")
+
+LAYER_GOALS: Final = (
+    Goal(
+        "CPU a message of pymilter's filter ÷ that of ours",
+        "demyjpy-layer",
+        1.2,
+        tuple(Comparison(job, "demyjpy-layer", "cpu_us", "demyjpy-threads") for job in LAYER_JOBS),
+        at_least=False,
+    ),
+    *(
+        Goal(
+            "messages a second ÷ pymilter's",
+            subject,
+            0.85,
+            tuple(Comparison(job, subject, "rate", "pymilter") for job in LAYER_JOBS),
+        )
+        for subject in ("demyjpy-threads", "demyjpy-layer")
+    ),
+)
+"""What a filter written for pymilter may cost (issue 20), and threads beside pymilter (issue 19)."""

@@ -7,7 +7,7 @@ names the subjects that it is for; the rest of the code asks these tables only.
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-Kind = Literal["load", "watched", "merged", "idle", "startup", "mta"]
+Kind = Literal["load", "watched", "merged", "layer", "idle", "startup", "mta"]
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,21 @@ class Subject:
     """Ours as it is built into its ``venv``; else it is that of the checkout."""
     watches: str = ""
     """What it is watched by, if it is: such a subject is measured only in jobs that name it."""
-    merged: bool = False
-    """Whether it runs two filters merged: measured only in jobs that name it, too."""
+    apart: bool = False
+    """Whether it is measured only in jobs that name it, too."""
     records: bool = False
     """Whether it leaves recordings in ``{scratch}``, which are checked."""
 
 
 _PEER: Final = ("{filter}", "{where}")
 _RUN: Final = ("{python}", "-m", "demyjpy", "run", "{filters}:{filter}")
-_OURS: Final = (*_RUN, "--listen", "{address}", "--allow-root")
+_LISTENING: Final = ("--listen", "{address}", "--allow-root")
+_OURS: Final = (*_RUN, *_LISTENING)
+_SCRIPT: Final = "{peers}/pymilter_peer.py"
+_LAYER: Final = (
+    *("{python}", "-m", "demyjpy", "run", "--pymilter", _SCRIPT, *_LISTENING),
+    *("--", *_PEER),
+)
 
 
 def _own(
@@ -82,7 +88,7 @@ SUBJECTS: Final = {
     for subject in (
         Subject("none", "no milter", ()),
         Subject("libmilter", "libmilter (C)", ("{libmilter_peer}", *_PEER)),
-        Subject("pymilter", "pymilter", ("{python}", "{peers}/pymilter_peer.py", *_PEER), "pymilter"),
+        Subject("pymilter", "pymilter", ("{python}", _SCRIPT, *_PEER), "pymilter"),
         Subject("kilter", "kilter", ("{python}", "{peers}/kilter_peer.py", *_PEER), "kilter"),
         Subject(
             "ppm",
@@ -108,7 +114,13 @@ SUBJECTS: Final = {
         _own("demyjpy-threads", "demyjpy (threads)", "--driver", "threads"),
         _own("demyjpy-workers", "demyjpy (asyncio, 2 workers)", "--workers", "2"),
         _own("demyjpy-unanswered", "demyjpy (asyncio, reply=False)", suffix="_unanswered"),
-        replace(_own("demyjpy-merged", "demyjpy (two filters)", suffix="_merged"), merged=True),
+        replace(_own("demyjpy-merged", "demyjpy (two filters)", suffix="_merged"), apart=True),
+        replace(
+            _own("demyjpy-layer", "demyjpy (threads, pymilter's filter)"),
+            command=_LAYER,
+            filters=("noop", "bytecount"),
+            apart=True,
+        ),
         _watched("metrics", "metrics", *_HTTP, _UNSEEN),
         _watched("flight", "flight recorder", "--flight", "{scratch}", _UNSEEN),
         _watched("explain", "explain line", *_EXPLAIN, _UNSEEN),
@@ -152,7 +164,7 @@ class Job:
         """Whether a subject is measured in it."""
         if self.subjects:
             return subject.name in self.subjects
-        if subject.name == "none" or subject.watches or subject.merged:
+        if subject.name == "none" or subject.watches or subject.apart:
             return False
         return self.filter in subject.filters and (subject.unix or not self.unix)
 
@@ -175,6 +187,7 @@ _BIG: Final = ("libmilter", "pymilter", "plm-thread", "kilter")
 _COMPILED: Final = ("demyjpy-compiled", "demyjpy-uvloop-compiled")
 _EVERY_DRIVER: Final = ("demyjpy", "demyjpy-uvloop", *_COMPILED, "demyjpy-threads")
 _WATCHED_JOB: Final = ("libmilter", "demyjpy", *WATCHED)
+_LAYER_JOB: Final = ("libmilter", "pymilter", "demyjpy-threads", "demyjpy-layer")
 _MERGED_JOB: Final = ("libmilter", "demyjpy", "demyjpy-merged")
 _MTA_SUBJECTS: Final = ("none", "libmilter", "pymilter", "demyjpy", "demyjpy-compiled")
 
@@ -189,6 +202,12 @@ def _merged_job(filter_name: str, *, unix: bool) -> Job:
     plain = _load(filter_name, 10, unix=unix)
     name, title = f"merged-{plain.name}", f"Merged: {plain.title}"
     return replace(plain, name=name, title=title, kind="merged", subjects=_MERGED_JOB)
+
+
+def _layer_job(filter_name: str, connections: int, *, unix: bool) -> Job:
+    plain = _load(filter_name, connections, unix=unix)
+    name, title = f"layer-{plain.name}", f"pymilter's filter: {plain.title}"
+    return replace(plain, name=name, title=title, kind="layer", subjects=_LAYER_JOB)
 
 
 def _mta(mta: str, filter_name: str, *, unix: bool = False) -> Job:
@@ -212,6 +231,12 @@ JOBS: Final = {
         *(_load("bytecount", connections) for connections in (1, 10, 100)),
         *(_watched_job(name, unix=unix) for name in ("noop", "bytecount") for unix in (False, True)),
         *(_merged_job(name, unix=unix) for name in ("noop", "bytecount") for unix in (False, True)),
+        *(
+            _layer_job(name, connections, unix=unix)
+            for name in ("noop", "bytecount")
+            for unix in (False, True)
+            for connections in (10, 100)
+        ),
         *(
             Job(
                 f"fresh-{'unix' if unix else 'tcp'}-10",

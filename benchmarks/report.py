@@ -4,24 +4,34 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from benchmarks.figures import Figures
-from benchmarks.goals import COMPILED_GOALS, GOALS, MERGED_GOALS, WATCHED_GOALS, Goal, Result, judge
+from benchmarks.goals import (
+    COMPILED_GOALS,
+    GOALS,
+    LAYER_GOALS,
+    MERGED_GOALS,
+    WATCHED_GOALS,
+    Goal,
+    Result,
+    judge,
+)
 from benchmarks.jobs import JOBS, SUBJECTS, Job, Subject
 from benchmarks.plots import Bar, Group, draw
 
 Row = list[str]
 
 _INTRO: Final = """\
-How fast demyjpy is beside the C library and the other libraries for Python, and behind real mail
-servers. This page and its plots are written by `python3 -m benchmarks.run`;
-[Contributing](contributing.md#benchmarks) tells how.
+You need this page if you want to know how fast demyjpy is: beside the C library and the other
+libraries for Python, and behind real mail servers. `python3 -m benchmarks.run` writes this page and
+its plots; [Contributing](contributing.md#benchmarks) says how.
 
-All cells are medians over the rounds; in each round every library has its turn. `noop` answers every
+All cells are medians over the rounds, and each round measures every library. `noop` answers every
 event of a session: 17 for a message of 10 header fields, 2 recipients and 2 kB. `bytecount` answers
-three (MAIL, body, end of message) and adds a header, whose value the client checks. The client plays
-Postfix's side, a message at a time on each connection, and shares the machine with the milter: what
-uses several processors has less of them here than on a larger machine. Ours is the pure package, but
-for the rows that say "compiled": those have the
-[compiled engine](running.md#a-compiled-engine).
+three (MAIL, body, end of message) and adds a header field, whose value the client checks.
+
+The client plays Postfix's side, a message at a time on each connection, and shares the machine with
+the milter. So a library that uses several processors has less of them here than on a larger
+machine. Ours is the pure package. Only the rows that say "compiled" have the [compiled
+engine](running.md#a-compiled-engine).
 """
 
 _QUICK: Final = """\
@@ -30,18 +40,28 @@ _QUICK: Final = """\
 """
 
 _WATCHED: Final = """\
-The same filter with a watcher, beside the same filter that nobody watches, in one run. `--http` counts
-metrics and shows them, `--flight` keeps envelopes in memory, `--explain` and `--log-to` write a line for
-each message to a file, `--capsules` waits for a failure that does not come, and `--record` writes all
-sessions. Each has `--no-see-envelope`, except in the row that says otherwise: there the MTA also sends
-what the filter does not ask for. After a run with `--record` the messages in its files are counted. If
+The same filter with a watcher, beside the same filter that nobody watches, in one run:
+
+- `--http` counts metrics and shows them.
+- `--flight` keeps envelopes in memory.
+- `--explain` and `--log-to` write a line for each message to a file.
+- `--capsules` waits for a failure that does not happen.
+- `--record` writes all sessions.
+
+Each has `--no-see-envelope`, except in the row that says otherwise: there the MTA also sends what
+the filter does not ask for. After a run with `--record` the messages in its files are counted. If
 the disk did not keep up, the row says how many sessions were cut.
 """
 
 _MERGED: Final = """\
-Two filters that wait for nothing, merged, beside the first of them alone, in one run. The second has
-handlers for the same events and edits nothing: two `noop`, and `bytecount` with one that keeps the size
-of the largest piece of a body.
+Two filters that wait for nothing, merged, beside the first of them alone, in one run. The second
+has handlers for the same events, and edits nothing. The pairs are two `noop`, and `bytecount` with
+a filter that keeps the size of the largest piece of a body.
+"""
+
+_LAYER: Final = """\
+The same two filters, written for pymilter: run by pymilter, and unchanged by
+`demyjpy run --pymilter`. Beside them: ours under the threads driver, in the same run.
 """
 
 PLOTS: Final = {
@@ -174,6 +194,7 @@ _TABLES: Final[Mapping[str, Callable[[Figures, Job], str]]] = {
     "load": _load_table,
     "watched": _load_table,
     "merged": _load_table,
+    "layer": _load_table,
     "idle": _idle_table,
     "startup": _startup_table,
     "mta": _mta_table,
@@ -280,7 +301,7 @@ def write_page(figures: Figures, notes: str = "") -> str:
         notes.strip(),
         f"## Beside libmilter\n\n{pictures}" if pictures else "",
         "## What reply=False brings",
-        "The same filter, without an answer wherever the library lets it. CPU is the milter's.",
+        "The same filter, which answers only if the library requires it. CPU is the milter's.",
         unanswered_table(figures),
         "## What watching costs",
         _WATCHED.strip(),
@@ -290,6 +311,9 @@ def write_page(figures: Figures, notes: str = "") -> str:
         _MERGED.strip(),
         goals_table(figures, MERGED_GOALS, "the pure package"),
         merged_table(figures),
+        "## What a filter written for pymilter costs",
+        _LAYER.strip(),
+        goals_table(figures, LAYER_GOALS, "the pure package"),
         "## All figures",
         *jobs,
     )

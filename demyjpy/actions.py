@@ -8,10 +8,10 @@ texts that are for people (replies, reasons) are cut and cleaned, and addresses 
 form in which both MTAs know them; what only the author of a filter can have done wrong raises.
 
 Header values are given as they should read after the colon and one space. They may be folded with
-LF (or CRLF) and white space, and a line may be white space only; CR alone becomes a space. NUL, and a
-line break that starts no continuation, are refused: no event has them, and they would become other
-headers or stray bytes. ``raw=`` instead of a value gives the text right after the colon, which is exact
-where the MTA grants ``SMFIP_HDR_LEADSPC``.
+LF (or CRLF) and white space, and a line may be white space only; CR alone becomes a space. NUL, and
+a line break that starts no continuation, are refused: no event has them, and they would become
+other headers or stray bytes. ``raw=`` instead of a value gives the text right after the colon,
+which is exact if the MTA grants ``SMFIP_HDR_LEADSPC``.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Who hands over a mail: the client of an SMTP session, and the one of which a relay's Received tells.
+"""Who hands over a mail: the client of an SMTP session, and the one that a relay's Received names.
 
 Only values and how they are read. Which relays are trusted is for `demyjpy.known_facts` to follow.
 """
@@ -20,7 +20,7 @@ class Client:
     ``address``: an `ipaddress` object; a path for a Unix socket; None if the MTA names none, as Sendmail
     does for mail that a program on the same machine hands in. ``name``: what DNS says of the address, in
     ASCII as the MTA gave it; None if it says nothing. ``is_verified``: the MTA has looked up that name,
-    too, and found the address. Whoever owns an address can give it any name that is not verified.
+    too, and found the address. The owner of an address can give it any name that is not verified.
     """
 
     address: PeerAddress = None

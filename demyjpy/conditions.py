@@ -94,7 +94,7 @@ def only_if(predicate: Predicate, handlers: Registry) -> Registry:
     several merged filters each is chosen by itself.
 
     A filter that is not chosen asks nothing. One that is chosen late cannot wait for answers at events
-    that are over (``needs=``, ``asking=``): `HandlerError`. Where a handler has ``asking=``, the
+    that are over (``needs=``, ``asking=``): `HandlerError`. If a handler has ``asking=``, the
     predicate may be asked twice about an event.
     """
     if not callable(predicate):

@@ -53,7 +53,7 @@ class RemoteProtocolError(MilterError):
 class LimitError(RemoteProtocolError):
     """The other side sent more of something than `demyjpy.Limits` allows; the rest is refused.
 
-    Where it cannot be refused, as macros cannot, the connection is closed.
+    If it cannot be refused, as macros cannot, the connection is closed.
     """
 
 

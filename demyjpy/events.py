@@ -45,7 +45,7 @@ class Options:
 class DefineMacros:
     """Macros, sent before the command that they belong to.
 
-    ``event`` is that command's event name, or its letter where no event has it. ``definitions`` maps
+    ``event`` is that command's event name, or its letter if no event has it. ``definitions`` maps
     names, with or without braces, to values.
     """
 
@@ -59,7 +59,7 @@ class Connect:
 
     ``host_name`` is its verified name or ``[address]``. ``family`` is ``"4"``, ``"6"``, ``"L"`` (a
     Unix socket) or ``"U"`` (unknown); ``address`` an `ipaddress` object, a path, or None for ``"U"``;
-    ``port`` a number, 0 where it is not known, None for ``"U"``. ``raw`` is the address as sent.
+    ``port`` a number, 0 if it is not known, None for ``"U"``. ``raw`` is the address as sent.
     """
 
     host_name: str
@@ -131,8 +131,8 @@ class Data:
 class Header:
     """One header field, in message order; continuation lines are joined with LF.
 
-    ``value`` is the text after the colon and one optional space. ``raw`` is exactly what followed the
-    colon where the MTA tells (``SMFIP_HDR_LEADSPC``), else one space and the value.
+    ``value`` is the text after the colon and one optional space. ``raw`` is exactly what followed
+    the colon if the MTA sends that (``SMFIP_HDR_LEADSPC``), else one space and the value.
     """
 
     name: str
@@ -151,7 +151,7 @@ class Header:
 
 @frozen
 class EndOfHeaders:
-    """The empty line after the header; sent also where there is no header or no body."""
+    """The empty line after the header; the MTA sends it also if there is no header or no body."""
 
 
 @frozen

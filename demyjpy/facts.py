@@ -1,4 +1,4 @@
-"""What a handler may ask about the mail at hand: where it comes from, for whom it is, the time.
+"""What a handler may read about the present mail: where it comes from, for whom it is, the time.
 
 All of it is read from the context that a handler gets. Nothing here looks at a clock or a socket.
 """
@@ -51,10 +51,11 @@ def recall(ctx: Context, key: str, default: Any = None) -> Any:
 class Tls:
     """How a session is encrypted.
 
-    ``version``: as in ``TLSv1.3``; ``cipher`` its name; ``bits`` its strength, None if the MTA does not
-    say. ``subject`` and ``issuer`` are those of the client's certificate: a distinguished name with
-    Sendmail, a common name with Postfix, None if there is none. ``is_verified``: the MTA trusts whoever
-    issued the certificate; only then is ``subject`` more than what the client says of itself.
+    ``version``: as in ``TLSv1.3``; ``cipher`` its name; ``bits`` its strength, None if the MTA does
+    not say. ``subject`` and ``issuer`` are those of the client's certificate: a distinguished name
+    with Sendmail, a common name with Postfix, None if there is none. ``is_verified``: the MTA
+    trusts the issuer of the certificate; only then is ``subject`` more than what the client says of
+    itself.
     """
 
     version: str
@@ -86,9 +87,10 @@ class Facts:
         """The client that handed the mail to the first of our trusted relays (``trusted_relays=``).
 
         It is ``client`` itself, from connect on, unless that is a trusted relay. If it is one, the
-        ``Received`` fields tell, from the top down: each trusted relay has written one, which names the
-        next client, and the first client that is not trusted is this one. What stands below is not
-        looked at, for it may be forged. If there is no such field, the mail began on the last relay.
+        ``Received`` fields name it, from the top down: each trusted relay has written one, which
+        names the next client, and the first client that is not trusted is this one. Fields below it
+        are ignored, because anybody can forge them. If there is no such field, the mail began on
+        the last relay.
 
         None until that field, or the end of the header, has come; and if a relay has written a field
         that is not of a form that Postfix or Sendmail writes.
@@ -119,8 +121,8 @@ class Facts:
     def origin(self) -> Origin:
         """Where the mail comes from; the first of these rules that holds.
 
-        - ``"submission"``: the client has logged in (``{auth_authen}``), or it has come to a port or
-          daemon for that: ``{daemon_port}`` is 587 or 465, ``{daemon_name}`` is MSA or ORIGINATING.
+        - ``"submission"``: the client has logged in (``{auth_authen}``), or it uses a port or daemon for
+          submission: ``{daemon_port}`` is 587 or 465, ``{daemon_name}`` is MSA or ORIGINATING.
         - ``"bounce"``: the sender is the null sender.
         - ``"local"``: the client has no IP address, or its address is a loopback address.
         - ``"smtp"``: all else.

@@ -77,7 +77,7 @@ class Policy:
         return self.enforce is not False
 
     def over(self, earlier: "Policy") -> "Policy":
-        """This policy where it says something, else the earlier one."""
+        """This policy if it sets a value, else the earlier one."""
         return Policy(
             earlier.on_error if self.on_error is None else self.on_error,
             earlier.timeout if self.timeout is None else self.timeout,

@@ -1,4 +1,4 @@
-"""What users define filters with, and what the library does itself where no handler is.
+"""What users define filters with, and what the library does itself if there is no handler.
 
 Merging, scoping and wrapping have modules of their own; their names are here, too. Calling a handler on
 a packet's way is `demyjpy.engine.pipeline`'s.
@@ -124,7 +124,7 @@ def wants_of(ctx: Context) -> Wants:
 
 # ------------------------------------------------------------------------------------- defaults
 def default_event_handler(event: ev.Event, ctx: Context) -> Context:
-    """What the library does where no handler is registered: negotiate, keep macros, continue."""
+    """What the library does if no handler is registered: negotiate, keep macros, continue."""
     match event:
         case ev.Options():
             registry = as_registry(ctx["handlers"])
@@ -144,7 +144,7 @@ _ANSWERS: Final = Caches()
 
 
 def _agree(offer: ev.Options, ctx: Context) -> tuple[act.Negotiate, dict[str, frozenset[str]]]:
-    """The answer to an offer, and what it comes to, for the context."""
+    """The answer to an offer, and what was agreed, for the context."""
     reply = agree(offer, wants_of(ctx))
     events = sent_events(frozenset(ctx["handlers"]) & _SENDABLE, reply.version)
     return reply, {"events": events, "actions": action_names(reply.actions)}
@@ -157,8 +157,8 @@ ENVELOPE: Final = ("mail", "recipient")
 def watch_envelope(registry: Registry, events: Iterable[str] = ENVELOPE) -> Registry:
     """The same filter, told of sender and recipients also if it has no handlers for them.
 
-    For whoever watches it: explaining, recording. The MTA sends these ``events`` and need not wait for
-    an answer (NR_MAIL, NR_RCPT). An MTA that does not offer that gets Continue.
+    Watchers need that: the explain line, recordings. The MTA sends these ``events`` and need not
+    wait for an answer (NR_MAIL, NR_RCPT). An MTA that does not offer that gets Continue.
     """
     missing = tuple(event for event in events if event not in registry)
     if not missing:

@@ -38,7 +38,7 @@ _DEEPEST: Final = 20
 
 
 class Question:
-    """The base of questions. A question is a frozen class, so that equal ones can be told.
+    """The base of questions. A question is a frozen class, so that equal ones can be found.
 
     ``perform(self, resources)`` finds the answer: an ``async def`` function, or a plain one, which may
     block. ``resources`` are those that its filter declares. What it returns must be plain data: None,
@@ -241,7 +241,7 @@ def check_question(key: Any, question: Any) -> None:
 def fault_of(question: Any) -> str | None:
     """What is wrong with a question that cannot be asked; None if nothing is.
 
-    It must be possible to compare it, and to tell it from others by its hash if it is pure. It may hold
+    It must be possible to compare it, and it must have a hash if it is pure. It may hold
     no context, which holds all that the filter knows.
     """
     kind = type(question)

@@ -37,7 +37,7 @@ QUIETABLE: Final = tuple(name for name in EVENT_NAMES if ROW_OF_NAME[name].quiet
 """The events whose handler may be declared ``reply=False``."""
 
 ASKABLE: Final = (*(name for name in EVENT_NAMES if name not in ("abort", "quit")), "message")
-"""The events whose handlers may wait for answers: all but those that tell that something is over."""
+"""The events whose handlers may wait for answers: all except those that say that something is over."""
 
 _ENDS: Final = ("message", "end_of_message")
 
@@ -149,7 +149,8 @@ _OPTIONS: Final = frozenset(
 def _check_options(event: str, options: Mapping[str, Any]) -> None:
     """`HandlerError` for an option that a handler for this event does not have.
 
-    One that says what holds anyway is none: whoever registers many handlers need not know which has it.
+    One that says what holds anyway is no error: code that registers many handlers need not know
+    which has it.
     """
     known = ["blocking"]
     known += ["reply"] if event in QUIETABLE else []

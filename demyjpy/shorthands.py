@@ -134,7 +134,7 @@ def delete_header(ctx: Context, index: int, name: str) -> Context:
 def delete_headers(ctx: Context, name: str, indexes: Iterable[int]) -> Context:
     """Queue `DeleteHeader` for several of one name, numbered as the filter saw them.
 
-    They are queued in descending order, which both MTAs understand alike.
+    They are queued in descending order, which both MTAs understand in the same way.
     """
     descending = sorted(set(indexes), reverse=True)
     return send_action(

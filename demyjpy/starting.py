@@ -6,10 +6,12 @@ It adds nothing else to `demyjpy.drivers.start_milter`: without these options it
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from demyjpy.drivers.dumping import obeying
 from demyjpy.drivers.loading import Reload, loading_to
+from demyjpy.drivers.option_types import StartOptions
+from demyjpy.drivers.options import refuse_unknown
 from demyjpy.drivers.privileges import acting_as
 from demyjpy.drivers.start import Driver, refuse_while_loading, settled
 from demyjpy.drivers.start import start_milter as start_without
@@ -47,7 +49,7 @@ def start_milter(
     see_envelope: bool = True,
     observer: Observer | Watcher | None = None,
     watchers: Iterable[Watcher] = (),
-    **options: Any,
+    **options: Unpack[StartOptions],
 ) -> None:
     """Serve a filter until SIGTERM or SIGINT, then finish the messages in flight and return.
 
@@ -70,9 +72,11 @@ def start_milter(
     second signal ends at once. In a thread that is not the main one no signal is handled.
 
     Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run (a
-    `SettingsError` if its settings are wrong), `demyjpy.trace.TraceError` where it cannot record.
+    `SettingsError` if its settings are wrong), `demyjpy.trace.TraceError` where it cannot record,
+    `TypeError` for an option that there is not.
     """
     refuse_while_loading()
+    refuse_unknown(start_milter, options)
     with acting_as(user, group):
         on_connect, reload, settings = settled(on_connect, reload, settings)
         closed = _closing(record, record_raw, capsules)

@@ -35,7 +35,7 @@ _ROUTE: Final = re.compile(r"\s*@(?:\[[^\]]*\]|[^:\[])*:")
 _CONTROLS: Final = re.compile(r"[\0-\x1f\x7f-\x9f]")
 _FOLDS: Final = re.compile(r"[\0-\x1f\x7f-\x9f][\0-\x20\x7f-\x9f]*")
 _BREAKS: Final = (b"\x8a", b"\x8d")
-"""What becomes LF and CR in a reply, for Sendmail takes the eighth bit off."""
+"""What becomes LF and CR in a reply, because Sendmail takes the eighth bit off."""
 
 
 def is_encodable(value: str) -> bool:
@@ -58,7 +58,7 @@ def bare_address(value: str) -> str:
     """The address alone: Postfix knows a recipient without brackets, name and source route only.
 
     It takes ``<Bob <bob@x>>``, ``<<a@x>>``, ``< a@x >`` and ``<@a,@b:c@x>`` from a client, as Sendmail
-    does, and tells milters of them as they came (milter8.c); RFC 5321 (appendix C) drops the route.
+    does, and sends them to milters as they came (milter8.c); RFC 5321 (appendix C) drops the route.
     """
     if not isinstance(value, str) or "\n" in value or "\0" in value:
         return value
@@ -72,7 +72,7 @@ def bare_address(value: str) -> str:
 
 
 def _closing_bracket(signs: str) -> int | None:
-    """Where the brackets close behind which there is nothing but comments; None where they do not."""
+    """Where the brackets close behind which there is nothing but comments; None if they do not."""
     end = len(signs)
     while end > 0 and signs[end - 1] in " \t)":
         end = signs.rfind("(", 0, end) if signs[end - 1] == ")" else end - 1

@@ -21,7 +21,7 @@ class Wish:
 class Wished:
     """The edits that a wish means, in its place: they are kept longer than a message may be.
 
-    ``is_literal``: they go out as they are. So it is where a session is played of which the names of
+    ``is_literal``: they go out as they are. So it is if a session is played of which the names of
     header fields were not kept: no field would be found there.
     """
 

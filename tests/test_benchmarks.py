@@ -3,22 +3,28 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import filters, in_a_row, message_memory, working
+from benchmarks import filters, in_a_row, working
 from benchmarks.figures import Figures
-from benchmarks.goals import COMPILED_GOALS, GOALS, MERGED_GOALS, WATCHED_GOALS, Comparison, Goal, judge
+from benchmarks.goals import (
+    COMPILED_GOALS,
+    GOALS,
+    LAYER_GOALS,
+    MERGED_GOALS,
+    WATCHED_GOALS,
+    Comparison,
+    Goal,
+    judge,
+)
 from benchmarks.jobs import JOBS, QUICK, SUBJECTS, WATCHED
 from benchmarks.measure import Timing, check_recordings, load_command
 from benchmarks.recordings import Recorded, read_recordings
 from benchmarks.report import plots, write_page
 from benchmarks.run import build_parser, main
 from benchmarks.servers import command_of
-from demyjpy import Context, define_event_handlers, replace_body, running
-from demyjpy.message import Message
 from demyjpy.registry import Registry
 
 ROOT = Path(__file__).parents[1]
@@ -95,7 +101,7 @@ def test_every_other_goal_is_in_the_table(job: str, figure: str, limit: float, a
 
 def test_a_goal_compares_only_what_is_measured() -> None:
     """Subjects and jobs of every comparison are in the tables, and measured together."""
-    for goal in (*GOALS, *COMPILED_GOALS, *WATCHED_GOALS, *MERGED_GOALS):
+    for goal in (*GOALS, *COMPILED_GOALS, *WATCHED_GOALS, *MERGED_GOALS, *LAYER_GOALS):
         for one in goal.comparisons:
             assert JOBS[one.job].has(SUBJECTS[one.subject])
             other = JOBS[one.against_job or one.job]
@@ -313,6 +319,21 @@ def test_merging_is_measured_beside_one_filter() -> None:
     assert "| noop, TCP, 10 connections | 0.75 | 1.40 | 1.50 |  |" in page
 
 
+def test_a_filter_of_pymilters_is_measured_beside_pymilter_and_ours() -> None:
+    """The same script under pymilter and under the layer, in the layer's jobs only."""
+    assert {(goal.subject, goal.limit) for goal in LAYER_GOALS} == {
+        ("demyjpy-layer", 1.2),
+        ("demyjpy-threads", 0.85),
+        ("demyjpy-layer", 0.85),
+    }
+    for job in JOBS.values():
+        subjects = {subject.name for subject in SUBJECTS.values() if job.has(subject)}
+        assert ("demyjpy-layer" in subjects) == (job.kind == "layer")
+    script = "{peers}/pymilter_peer.py"
+    assert script in SUBJECTS["pymilter"].command
+    assert script in SUBJECTS["demyjpy-layer"].command
+
+
 def test_a_row_of_milters_is_beside_the_same_filters_merged() -> None:
     """Each arrangement has its medians, and how many times those of the same filters in a row."""
     plain = {"mails_s": 100.0, "ms_a_mail": 4.0, "cpu_us": 900.0}
@@ -382,52 +403,3 @@ def test_the_page_tells_what_watching_costs() -> None:
     )
     assert "| noop, TCP, 10 connections | flight recorder | 0.90 | 1.20 | 1.80 |  |" in page
     assert f"1 of {len(WATCHED_GOALS)} goals are reached by the pure package, 0 are missed" in page
-
-
-@pytest.mark.parametrize("name", message_memory.FILTERS)
-def test_a_large_mail_has_its_size_and_a_text(name: str) -> None:
-    """It is one that each filter can work on; what has to come back is another body, or none."""
-    mail = message_memory.make_mail(name, 100_000)
-    assert 100_000 <= len(mail.body) < 102_000
-    text, attachment = Message.of(mail.fields, mail.body).parts()[1:]
-    assert (text.type, attachment.file_name) == ("text/plain", "a.pdf")
-    assert (mail.wanted is None) == (name == "headers")
-
-
-@pytest.mark.parametrize(
-    ("body", "complaint"),
-    [
-        (None, ""),
-        (b"text\r\n", "got a body of 6 bytes"),
-        (b"", "got a body of 0 bytes"),
-    ],
-)
-def test_a_body_that_comes_back_is_looked_at(body: bytes | None, complaint: str) -> None:
-    """One that nobody asked for is an error, and so is another one than that which is due."""
-    handlers = define_event_handlers(actions={"change_body"})
-
-    @handlers.end_of_message
-    def answer(event: Any, ctx: Context) -> Context:
-        return ctx if body is None else replace_body(ctx, body)
-
-    unchanged, changed = (message_memory.make_mail(name, 200_000) for name in ("headers", "body"))
-    with running(handlers) as address:
-        session = message_memory.Session(address)
-        if complaint:
-            with pytest.raises(RuntimeError, match=f"expected no body .* {complaint}"):
-                session.send(unchanged)
-            with pytest.raises(RuntimeError, match=f"expected another body .* {complaint}"):
-                session.send(changed)
-        else:
-            session.send(unchanged)
-            with pytest.raises(RuntimeError, match=r"expected another body .* got none"):
-                session.send(changed)
-        session.close()
-        assert session.longest > 0
-
-
-def test_the_memory_of_large_mails_is_a_row() -> None:
-    """MiB as they are, waits in milliseconds, and the seconds of each mail."""
-    found = message_memory.Figures(32.0, 40.26, 0.0003, 0.1, (0.3, 1.25))
-    row = message_memory.row("threads", "body", found)
-    assert row == "| body | threads | 32.0 | 40.3 | +8.3 | 0.3 | 100.0 | 0.3, 1.2 |"

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from mypy import api
 
+from demyjpy.cli.project_files import Project
+
 ROOT = Path(__file__).parent.parent
 
 HEAD = """\
@@ -36,6 +38,29 @@ run(make, session(), settings="rules.toml")
 run(make, session(), settings=["rules.toml"])  # E: argument
 context(make, settings={"text": "a"}, text="b")
 run_job(make, 60, settings={"text": "a"})
+""",
+    "options of servers": """
+from pathlib import Path
+from demyjpy.testing.server import serving
+
+start_milter("unix:/x", handlers, workers=3, grace=5, effects=Path("/x"), loop="uvloop", record="/x")
+start_milter("unix:/x", handlers, worker=3)  # E: call-arg
+start_milter("unix:/x", handlers, workers="3")  # E: argument
+start_milter("unix:/x", handlers, on_eror="accept")  # E: call-arg
+start_milter("unix:/x", handlers, on_error="drop")  # E: argument
+start_milter("unix:/x", handlers, when_full="no")  # E: argument
+start_milter("unix:/x", handlers, driver="thread")  # E: argument
+start_milter("unix:/x", handlers, loop="trio")  # E: argument
+start_milter("unix:/x", handlers, allow=[5])  # E: list-item
+start_milter("unix:/x", handlers, on_end=print)  # E: call-arg
+serve("unix:/x", handlers, trusted_relays="192.0.2.0/24,2001:db8::/32", max_connections_per_peer=None)
+serve("unix:/x", handlers, loop="uvloop")  # E: call-arg
+serve("unix:/x", handlers, idle_timeout="1")  # E: argument
+with running(handlers, driver="threads", handler_timeout=0.5, settings={"a": 1}) as address:
+    reveal_type(address)  # N: str
+running(handlers, workers=2)  # E: call-arg
+serving(handlers, limits=Limits(recipients=3))
+serving(handlers, limit=3)  # E: call-arg
 """,
     "policies": """
 from demyjpy import with_policy
@@ -365,16 +390,21 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[int, list[
     folder = tmp_path_factory.mktemp("typing")
     for number, text in enumerate(EXAMPLES.values()):
         (folder / f"example_{number}.py").write_text(HEAD + text, encoding="utf-8")
+    project = folder / "project"
+    for name, text in Project("no-programs").files().items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text, encoding="utf-8")
     config = folder / "mypy.ini"
-    config.write_text(f"[mypy]\nmypy_path = {ROOT}\n", encoding="utf-8")
+    config.write_text(f"[mypy]\nmypy_path = {ROOT}:{project}\n", encoding="utf-8")
     options = ["--strict", "--config-file", str(config), "--cache-dir", os.devnull, "--no-error-summary"]
     options += ["--no-pretty", "--show-error-codes", "--no-color-output", "--hide-error-context"]
-    output, errors, _ = api.run([*options, *sorted(map(str, folder.glob("example_*.py")))])
+    files = [*folder.glob("example_*.py"), *project.rglob("*.py")]
+    output, errors, _ = api.run([*options, *sorted(map(str, files))])
     assert errors == ""
     said: dict[str, dict[int, list[str]]] = {name: {} for name in EXAMPLES}
     for line in output.splitlines():
         where = re.match(r".*example_(\d+)\.py:(\d+): (\w+): (.*)", line)
-        assert where, line
+        assert where, line  # of a new project, in which nothing is wrong
         name = list(EXAMPLES)[int(where[1])]
         said[name].setdefault(int(where[2]) - HEAD.count("\n"), []).append(f"{where[3]}: {where[4]}")
     return said

@@ -210,16 +210,17 @@ LOADING: Final = (
         "filters",
         metavar="FILTER",
         nargs="*",
-        help=f"{FILTER_NAME}; NAME is handlers if not given: a registry, a map of event names to "
-        "handlers, a function of settings (-> Registry), or a function ctx -> ctx; several are merged "
-        "in this order, and =TABLE also names a filter; pymilter:FILE is a script of pymilter's. With "
-        "--pymilter these are the arguments of the script: --pymilter FILE -- ARGUMENT ...",
+        help=f"{FILTER_NAME}. NAME (default: handlers) is a registry, a map of event names to handlers, "
+        "a function of settings (-> Registry), or a function ctx -> ctx. =TABLE names the filter and "
+        "its settings. Several filters are merged in this order. pymilter:FILE is a script for "
+        "pymilter. With --pymilter these are the arguments of the script: --pymilter FILE -- "
+        "ARGUMENT ...",
         is_file=True,
     ),
     argument(
         "--pymilter",
         metavar="FILE",
-        help="a script of pymilter's: it is run up to Milter.runmilter, and its filter is taken over",
+        help="a script for pymilter: run it up to Milter.runmilter, and serve its filter",
         is_file=True,
     ),
     SETTINGS,
@@ -232,7 +233,7 @@ LOADING: Final = (
 )
 """Which filter, and how it is loaded."""
 
-ON_ERROR: Final = choice("--on-error", FAILURES, "tempfail", "the answer where a handler fails")
+ON_ERROR: Final = choice("--on-error", FAILURES, "tempfail", "the answer if a handler fails")
 TRUSTED_RELAYS: Final = argument(
     "--trusted-relays",
     metavar="NETWORK[,NETWORK...]",
@@ -281,7 +282,7 @@ PATIENCE: Final = (
                 "SECONDS",
                 SECONDS,
                 300.0,
-                "to answer at the message; a sign of life starts it again",
+                "to answer at the message; each PROGRESS packet starts it again",
             ),
         ),
     ),
@@ -290,8 +291,8 @@ PATIENCE: Final = (
         metavar="BYTES",
         type=COUNT,
         default=MAX_ANSWER,
-        help="size of a milter's answer to one event; one with a larger one has failed "
-        f"(default: {MAX_ANSWER}), as has one with more than {MAX_PACKETS} packets",
+        help=f"largest answer of a milter to one event (default: {MAX_ANSWER}); if it sends more, or "
+        f"more than {MAX_PACKETS} packets, the milter has failed",
     ),
 )
 """What a milter may take: time, and room for an answer."""
@@ -312,7 +313,7 @@ MAX_SESSION: Final = argument(
     "--max-session",
     metavar="BYTES",
     type=COUNT,
-    help="what is kept of one session; the rest of a longer one is left out, and told "
+    help="read this much of one session; the rest of a longer one is left out, with a warning "
     "(default: 67108864; each list and object in it counts as 64 bytes more)",
 )
 TRACES: Final = argument(

@@ -53,8 +53,8 @@ class Entry:
     """One handler: where it is, and how it is called.
 
     ``filter`` counts the filters of a merged registry from 1. ``reply`` is None for an event that is
-    never answered. ``file`` is empty where the function does not tell. ``progress`` is in seconds,
-    None where no sign of life is given while it runs. ``limit`` is the largest message that a message
+    never answered. ``file`` is empty if it is not known. ``progress`` is in seconds,
+    None if no sign of life is given while it runs. ``limit`` is the largest message that a message
     handler gets whole, in bytes, and ``beyond`` what becomes of a larger one; both are None for others.
     ``needs`` are the keys of questions for whose answers it waits; ``asking`` is the function that says
     what is asked before it is called, and ``within`` the seconds for that, both None for others.
@@ -236,7 +236,7 @@ def _is_apart(handler: Handler[Any], driver: str) -> bool:
 
 
 def place_of(handler: Handler[Any]) -> tuple[str, int]:
-    """File and line of a handler's function; empty where it does not tell."""
+    """File and line of a handler's function; empty if they are not known."""
     function: Any = inspect.unwrap(handler.function)
     function = getattr(function, "func", function)  # functools.partial
     if not hasattr(function, "__code__"):

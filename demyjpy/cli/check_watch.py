@@ -1,7 +1,7 @@
 """What is seen of handlers while they run: what they read, queue, call and return.
 
 Around each handler of a filter stands one of ours. What waits for the world (sleep, network, other
-programs) is stopped where Python tells of it, before it happens. Files, and what does its waiting in C,
+programs) is stopped before it happens, if Python reports it. Files, and what does its waiting in C,
 are not seen. Which sessions are played is `demyjpy.cli.check_play`'s.
 """
 

@@ -18,7 +18,7 @@ _EXPECTED: Final = "expected a time as 2026-11-30T03:15, or how long ago as 90m,
 
 
 def moment(text: str, now: datetime) -> float:
-    """Seconds since 1970 of a time in ISO 8601 (local if it has no zone), or of so long before ``now``.
+    """Seconds since 1970 of a time in ISO 8601 (local if it has no zone), or of a span before ``now``.
 
     `ValueError` for anything else.
     """

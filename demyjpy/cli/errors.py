@@ -1,4 +1,4 @@
-"""What a command tells its user in one line, with exit status 2."""
+"""What a command prints for its user in one line, with exit status 2."""
 
 import importlib.util
 from collections.abc import Iterator, Mapping

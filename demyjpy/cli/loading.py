@@ -38,7 +38,7 @@ T = TypeVar("T")
 Kind: TypeAlias = Literal["registry", "function"]
 
 DEFAULT_NAME: Final = "handlers"
-"""What is looked for where no name is given."""
+"""The name to look for if none is given."""
 
 SPELLINGS: Final = "FILE.py:NAME or package.module:NAME"
 """How a filter may be named."""
@@ -298,7 +298,7 @@ def _made(found: _Found, file: SettingsFile | None) -> Made:
 
 
 def takes(function: Callable[..., Any], *arguments: Any) -> bool:
-    """Whether a function can be called with these arguments; True where nobody can tell."""
+    """Whether a function can be called with these arguments; True if that is not known."""
     try:
         inspect.signature(function).bind(*arguments)
     except TypeError:

@@ -116,7 +116,7 @@ class SharedFile(Place):
     def write(self, text: str, level: int) -> None:
         """Write a record; move the file away first if it is full.
 
-        Where it was moved away and none can be made in its place, records go on into the old one.
+        If it was moved away and none can be made in its place, records go on into the old one.
         """
         with suppress(OSError):  # the next one tries again
             self._reopen_if_moved()

@@ -53,8 +53,8 @@ def logging_to(
 ) -> Iterator[None]:
     """While the block runs, records from ``level`` on go to ``place``, too.
 
-    ``owner``: user and group that a file is made for, where they may make it: else they could not
-    move it away when it is full. `AddressError` where the place cannot be had.
+    ``owner``: user and group that a file is made for, if they may make it: else they could not move
+    it away when it is full. `AddressError` if the place cannot be used.
     """
     try:
         try:
@@ -98,7 +98,7 @@ class Lines(logging.Formatter):
 
 
 class OneLine(logging.Formatter):
-    """For syslog, where a record is a line: those of a traceback are told apart by ``|``."""
+    """For syslog, where a record is a line: ``|`` separates those of a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         """At most `LONGEST` bytes in any encoding, with the priority before it."""

@@ -19,7 +19,7 @@ _MOST_COMPARED: Final = 1500  # lines; comparing takes the square of it
 
 
 def diff_lines(before: StoredMail, after: StoredMail, paint: Paint) -> list[str]:
-    """What changed from one mail to the other, with a little around it; none where nothing did.
+    """What changed from one mail to the other, with a little around it; none if nothing did.
 
     Envelope, header and body are compared, each by itself; the MTA's own header fields are left out.
     """

@@ -56,7 +56,7 @@ def _postfix(address: Address, is_inherited: bool) -> list[str]:
         *notes,
         f"smtpd_milters = {where}",
         "non_smtpd_milters = $smtpd_milters",
-        "# while the filter is away, clients are told to come back later (451)",
+        "# while the filter is down, clients get 451 and try again later",
         "milter_default_action = tempfail",
     ]
 
@@ -71,6 +71,6 @@ def _sendmail(address: Address) -> list[str]:
     return [
         "dnl Sendmail, sendmail.mc (then rebuild sendmail.cf and restart)",
         *notes,
-        "dnl F=T: while the filter is away, clients are told to come back later (451)",
+        "dnl F=T: while the filter is down, clients get 451 and try again later",
         f"INPUT_MAIL_FILTER(`demyjpy', `S={address}, F=T, T=S:10s;R:10s;E:5m')dnl",
     ]

@@ -33,18 +33,20 @@ def _limit(
 
 LIMITS: Final = {
     "record": {
-        "memory": _limit("record-memory", 16 << 20, "BYTES", "memory for what waits to be written"),
+        "memory": _limit(
+            "record-memory", 16 << 20, "BYTES", "memory for records that wait to be written"
+        ),
         "files": _limit(
-            "record-files", 10_000, "N", "files in the directory; nothing is recorded beyond"
+            "record-files", 10_000, "N", "files in the directory; when it is full, recording stops"
         ),
         "disk": _limit(
-            "record-disk", 10 << 30, "BYTES", "size of the directory; nothing is recorded beyond"
+            "record-disk", 10 << 30, "BYTES", "size of the directory; when it is full, recording stops"
         ),
     },
     "flight": {
-        "sessions": _limit("flight-sessions", 100, "N", "sessions in memory that have ended"),
+        "sessions": _limit("flight-sessions", 100, "N", "ended sessions that are kept in memory"),
         "memory": _limit(
-            "flight-memory", 8 << 20, "BYTES", "memory for all sessions; one gets an eighth"
+            "flight-memory", 8 << 20, "BYTES", "memory for all sessions; one may use an eighth"
         ),
         "files": _limit("flight-files", 1000, "N", "files that are kept"),
         "disk": _limit("flight-disk", 64 << 20, "BYTES", "size of all files that are kept"),
@@ -52,17 +54,19 @@ LIMITS: Final = {
         "rate": _limit("flight-rate", 60, "N", "files a minute"),
     },
     "capsules": {
-        "memory": _limit("capsules-memory", 16 << 20, "BYTES", "memory for all sessions; one gets half"),
+        "memory": _limit(
+            "capsules-memory", 16 << 20, "BYTES", "memory for all sessions; one may use half"
+        ),
         "most": _limit("capsules-files", 100, "N", "files that are kept"),
         "disk": _limit("capsules-disk", 256 << 20, "BYTES", "size of all files that are kept"),
         "rate": _limit("capsules-rate", 30, "N", "files a minute"),
         "same": _limit("capsules-same", 5, "N", "files an hour of the same failure"),
     },
     "explain": {
-        "length": _limit("explain-length", 320, "BYTES", "what is kept, and told, of one address"),
+        "length": _limit("explain-length", 320, "BYTES", "bytes of an address that are kept and shown"),
     },
 }
-"""By observer and by its own parameter. Each is in each worker, but for those of directories."""
+"""By observer and by its own parameter. Each is in each worker, except those of directories."""
 
 OBSERVERS: Final = (
     *grouped(
@@ -91,13 +95,13 @@ OBSERVERS: Final = (
         ),
     ),
     argument("--capsules", metavar="DIRECTORY", help="write a file there for each failure of a handler"),
-    flag("--explain", "log a line for each message: what became of it, and why"),
+    flag("--explain", "log a line for each message: what happened to it, and why"),
     argument(
         "--see-envelope",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="for --explain, --record and --flight: have the MTA send sender and recipients also if no "
-        "handler wants them (it does not wait for an answer)",
+        help="with --explain, --record and --flight: ask the MTA for sender and recipients even if no "
+        "handler needs them (the MTA does not wait for an answer)",
     ),
     *grouped(
         "limits of recordings, flights, capsules and --explain",
@@ -108,7 +112,7 @@ OBSERVERS: Final = (
 
 
 def observers_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The options of `start_milter` for what watches; `TraceError` where it cannot write."""
+    """The options of `start_milter` for what watches; `TraceError` if it cannot write."""
     found: dict[str, Any] = {"see_envelope": arguments.see_envelope}
     if all(value_of(arguments, f"--{name}") in (None, False) for name in LIMITS):
         return found

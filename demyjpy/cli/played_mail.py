@@ -59,6 +59,11 @@ class PlayedMail:
         return (data or refused or said)[-1]
 
     @property
+    def changes(self) -> list[Modification]:
+        """The edits that change the mail or its envelope; a new body counts once."""
+        return [one for one in join_bodies(self.edits) if not isinstance(one, Quarantine)]
+
+    @property
     def verdict(self) -> Word:
         """What became of it, in a word."""
         decisive, after = self.decisive, self.after
@@ -120,8 +125,8 @@ def summary(sent: PlayedMail) -> str:
         taken = len(sent.before.envelope.recipients)
         asked = sum(isinstance(one.step, client_steps.Rcpt) for one in sent.outcomes)
         some = f" for {taken} of {plural(asked, 'recipient')}" if taken < asked else ""
-        changes = [one for one in join_bodies(sent.edits) if not isinstance(one, Quarantine)]
-        what = f"with {plural(len(changes), 'change')}" if changes else "without changes"
+        count = len(sent.changes)
+        what = f"with {plural(count, 'change')}" if count else "without changes"
         held = f": {safe(after.quarantine)}" if after.quarantine is not None else ""
         return f"{sent.verdict}{some}, {what}{held}"
     if decisive is None or decisive.reply is None:
@@ -131,7 +136,7 @@ def summary(sent: PlayedMail) -> str:
         event = next(
             heard.event for one in sent.outcomes if one.is_discarded for heard in one.heard[-1:]
         )
-        return f"discarded at {event}: the client is told that all is well, nothing is delivered"
+        return f"discarded at {event}: the client gets 250, nothing is delivered"
     return f"{sent.verdict} at {event}: {shorten(' / '.join(str(decisive.reply).split(chr(10))))}"
 
 

@@ -19,6 +19,7 @@ from demyjpy.cli.version import Version
 from demyjpy.errors import AddressError, HandlerError, TraceError
 
 COMMANDS: Final[Mapping[str, str]] = {
+    "new": "make a project: a filter, its tests, its systemd units",
     "run": "serve a filter",
     "check": "say what a filter will ask of the MTA, and what is wrong with it",
     "send": "play one mail at a running milter, and show what it did",
@@ -33,7 +34,7 @@ COMMANDS: Final[Mapping[str, str]] = {
 }
 """The commands by name, which is that of their module, too, and a line about each."""
 
-SHELLS: Final = ("bash", "zsh")
+SHELLS: Final = ("bash", "zsh", "fish")
 
 _DESCRIPTION: Final = "Serve, check and try mail filters (milters) for Postfix and Sendmail."
 _EPILOG: Final = """\
@@ -46,6 +47,7 @@ examples:
   demyjpy mta --listen 2525 --milter inet:20025@localhost --maildir mail
   demyjpy demo
   demyjpy --print-completion bash > /etc/bash_completion.d/demyjpy
+  demyjpy --print-completion fish > ~/.config/fish/completions/demyjpy.fish
 """
 
 
@@ -130,5 +132,11 @@ class _Completion(argparse.Action):
             import shtab  # noqa: PLC0415  # an extra, and only this needs it
         except ImportError:
             parser.exit(1, f"{parser.prog}: completion needs shtab: pip install 'demyjpy[completion]'\n")
+        if shell not in shtab.SUPPORTED_SHELLS:
+            parser.exit(
+                1,
+                f"{parser.prog}: completion for {shell} needs shtab 1.13 or later, got "
+                f"{shtab.__version__}: pip install -U 'demyjpy[completion]'\n",
+            )
         print(shtab.complete(build_parser(file=shtab.FILE), shell))
         parser.exit()

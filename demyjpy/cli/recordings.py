@@ -71,7 +71,7 @@ def report_problems(command: str, found: Iterable[Reading], sessions: Iterable[s
 
 @define
 class FirstThousand:
-    """Lines to be told at the end: the first thousand, and how many there were."""
+    """Lines to print at the end: the first thousand, and how many there were."""
 
     lines: list[str] = field(factory=list)
     count: int = 0

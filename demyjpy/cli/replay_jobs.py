@@ -26,7 +26,8 @@ from demyjpy.trace.replay.outside_calls import OutsideCall, OutsideWatch
 from demyjpy.trace.replay.recorded_filter import recorded_filter
 from demyjpy.trace.replay.replaying import Filter
 
-_WATCHED: Final = 20  # sessions of a batch
+_WATCHED: Final = 20  # sessions at the beginning; watching makes one several times slower
+_SELDOM: Final = 50  # after those one of so many
 _BATCH: Final = 1 << 20  # bytes of records that are worth a trip to another process
 
 
@@ -59,14 +60,14 @@ def filter_of(wanted: Wanted, on_error: OnError) -> Filter:
     return Filter(load_filters(wanted).on_connect, on_error)
 
 
-def run_task(task: Task, batch: Iterable[Lines]) -> list[SessionReport]:
-    """Do it with some sessions; a report on each."""
+def run_task(task: Task, batch: Iterable[tuple[int, Lines]]) -> list[SessionReport]:
+    """Do it with some sessions and their numbers; a report on each."""
     with redirect_stdout(sys.stderr):  # whatever a filter prints is not the report
         return list(_found(task, batch))
 
 
-def _found(task: Task, batch: Iterable[Lines]) -> Iterator[SessionReport]:
-    for number, lines in enumerate(batch):
+def _found(task: Task, batch: Iterable[tuple[int, Lines]]) -> Iterator[SessionReport]:
+    for number, lines in batch:
         trace = lines.parse()
         if task.queue_id is not None and all(one.queue_id != task.queue_id for one in trace.messages):
             continue
@@ -75,7 +76,7 @@ def _found(task: Task, batch: Iterable[Lines]) -> Iterator[SessionReport]:
         else:
             reached: list[OutsideCall] = []
             new = task.filter_of(task.new)
-            if task.twice and number < _WATCHED:  # it takes time: for a few sessions
+            if task.twice and (number < _WATCHED or number % _SELDOM == 0):
                 new = evolve(new, watch=OutsideWatch(reached.append))
             compared = evolve(_compare(task, trace, new), reached=tuple(reached))
         yield SessionReport.of(compared)
@@ -118,11 +119,11 @@ def run_all(task: Task, sessions: Iterable[Lines], jobs: int) -> Iterator[Sessio
                 future.cancel()
 
 
-def _batches(sessions: Iterable[Lines]) -> Iterator[list[Lines]]:
-    batch: list[Lines] = []
+def _batches(sessions: Iterable[Lines]) -> Iterator[list[tuple[int, Lines]]]:
+    batch: list[tuple[int, Lines]] = []
     size = 0
-    for lines in sessions:
-        batch.append(lines)
+    for number, lines in enumerate(sessions):
+        batch.append((number, lines))
         size += sum(map(len, lines.lines))
         if size > _BATCH:
             yield batch

@@ -1,6 +1,6 @@
 """One session as a page: the dialogue as a sequence diagram, and what the handlers did at each step.
 
-Steps become `View` values, recorded ones and those of a filter that is played now alike. Text only.
+Steps become `View` values: recorded ones, and those of a filter that is played now. Text only.
 """
 
 import inspect
@@ -177,7 +177,7 @@ def _step(number: int, view: View) -> Markup:
 
 
 def _brief(event: ev.Event | None) -> str:
-    """What there is to say of an event on an arrow."""
+    """The text of an event on an arrow."""
     match event:
         case ev.Connect():
             return f"{event.host_name} {event.address or ''}"

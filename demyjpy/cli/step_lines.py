@@ -25,7 +25,7 @@ def failure_words(failure: MilterFailedError) -> str:
 
 
 def smtp_line(step: client_steps.ClientStep) -> str:
-    """What the client did, as an SMTP line where there is one."""
+    """What the client did, as an SMTP line if there is one."""
     match step:
         case client_steps.Connect():
             where = step.address or "standard input"

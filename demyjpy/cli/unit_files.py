@@ -72,7 +72,9 @@ WantedBy=multi-user.target
 """
 
 
-def _like(pattern: str, expected: str) -> Callable[[Any, Any, str], None]:
+def like(pattern: str, expected: str) -> Callable[[Any, Any, str], None]:
+    """A validator for texts; ``expected`` is what the pattern means."""
+
     def check(instance: Any, attribute: Any, value: str) -> None:
         if re.fullmatch(pattern, value) is None:
             raise ValueError(f"expected as {attribute.name} {expected}, got {value!r}")
@@ -89,11 +91,11 @@ class Units:
     """
 
     name: str = field(
-        validator=_like("[a-z][a-z0-9-]{0,60}", "small letters, digits and hyphens, a letter first")
+        validator=like("[a-z][a-z0-9-]{0,60}", "small letters, digits and hyphens, a letter first")
     )
     command: Sequence[str]
     socket: str
-    group: str = field(validator=_like("[a-z_][a-z0-9_-]{0,30}", "the name of a group"))
+    group: str = field(validator=like("[a-z_][a-z0-9_-]{0,30}", "the name of a group"))
 
     def files(self) -> dict[str, str]:
         """The texts, by the name of the file. `ValueError` if a word or path has a line end in it."""
@@ -103,6 +105,12 @@ class Units:
             f"{self.name}.socket": _SOCKET.format(**names, socket=_percented(self.socket)),
             f"{self.name}.service": _SERVICE.format(**names, command=command),
         }
+
+
+def service_options(name: str) -> tuple[str, ...]:
+    """Options of ``demyjpy run`` in a service: it gets its socket, and keeps what was refused."""
+    kept = ("--flight", f"/var/lib/{name}/flight", "--flight-when", "rejected,tempfailed", "--explain")
+    return ("--listen", "systemd", *kept)
 
 
 def quoted(word: str) -> str:

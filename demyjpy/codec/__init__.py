@@ -32,7 +32,7 @@ __all__ = [
 
 
 def decode_event(packet: Packet, leading_space: bool = False) -> ev.Event:
-    """What the MTA says with this packet; raises `RemoteProtocolError` where it says nothing."""
+    """What the MTA says with this packet; raises `RemoteProtocolError` if it says nothing."""
     letter, payload = packet
     row = EVENTS.get(letter)
     if row is None:
@@ -60,7 +60,7 @@ def name_of(event: object) -> str:
 
 
 def decode_action(packet: Packet, leading_space: bool = False) -> act.Action:
-    """What the filter says with this packet; raises `RemoteProtocolError` where it says nothing."""
+    """What the filter says with this packet; raises `RemoteProtocolError` if it says nothing."""
     letter, payload = packet
     row = ACTIONS.get(letter)
     if row is None:

@@ -91,7 +91,7 @@ def _encode_macros(event: ev.DefineMacros, leading_space: bool) -> bytes:
 
 
 def event_name(letter: int) -> str:
-    """The event that a macro packet belongs to; the letter itself where none has it."""
+    """The event that a macro packet belongs to; the letter itself if no event has it."""
     row = EVENTS.get(letter)
     return row.name if row else chr(letter)
 

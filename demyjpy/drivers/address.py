@@ -137,7 +137,7 @@ def _inet(kind: Kind, rest: str, text: str) -> Address:
     if not at:
         host, _, port = rest.rpartition(":")
         if ":" in host and host[0] != "[":
-            port = rest  # an IPv6 address without brackets: where it ends cannot be told
+            port = rest  # an IPv6 address without brackets: nobody knows where it ends
     host = host.removeprefix("[").removesuffix("]")
     local = "::1" if kind == "inet6" else "localhost"
     return Address(kind, host=host or local, port=_port(port, text))

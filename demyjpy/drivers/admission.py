@@ -26,9 +26,9 @@ REFUSED_AT_ONCE: Final = 256
 class Guest:
     """A connection that was let in.
 
-    ``peer`` is its IP address, empty for a Unix socket. One that is not ``is_served`` was let in only
-    to be told to come back later; ``patience`` is how long it may be silent, in seconds. ``opened`` are
-    the resources of its filter, which are open for as long as it is in.
+    ``peer`` is its IP address, empty for a Unix socket. One that is not ``is_served`` was let in
+    only to get a temporary failure; ``patience`` is how long it may be silent, in seconds.
+    ``opened`` are the resources of its filter, which are open for as long as it is in.
     """
 
     peer: str
@@ -111,7 +111,7 @@ def warn_if_open(where: Any, options: ServerOptions) -> None:
     peer = peer_of(where)
     if peer is not None and not peer.is_loopback and not options.allow:
         log.warning(
-            "listening on %s, where other machines may connect: a milter asks nobody who he is. Listen "
+            "listening on %s, where other machines can connect: milters have no passwords. Listen "
             "on localhost, or give allow= the networks of your MTAs",
             peer,
         )

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import Any, Final, Self
+from typing import Any, Final, Self, Unpack
 
 from demyjpy.drivers.accepting import Acceptor
 from demyjpy.drivers.address import Listener, parse_address
 from demyjpy.drivers.aio_session import AsyncSession
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.jobs import LOOK, perform_apart
+from demyjpy.drivers.option_types import ServeOptions
 from demyjpy.drivers.options import ServerOptions, make_options
 from demyjpy.drivers.pool import DaemonExecutor, Pool
 from demyjpy.drivers.report import log
@@ -238,20 +239,21 @@ class AsyncServer(Server):
         return "it was cancelled" + (f", one of {count} that have not ended" if count > 1 else "")
 
 
-def serve(address: str | int, on_connect: Any, **options: Any) -> AsyncServer:
+def serve(address: str | int, on_connect: Any, **options: Unpack[ServeOptions]) -> AsyncServer:
     """A milter for a program with its own event loop.
 
     ``async with serve("inet:20025@localhost", handlers) as server:`` listens while the block runs;
-    ``server.address`` is where. Options are those of `ServerOptions`, but for ``loop``: it runs in the
+    ``server.address`` is where. Options are those of `ServerOptions`, except ``loop``: it runs in the
     loop that is there. Several may run in one loop.
     """
-    if "loop" in options:
+    given: dict[str, Any] = {**options}
+    if "loop" in given:
         raise HandlerError(
-            f"expected serve() to be used in a loop of your own, got loop={options['loop']!r}: "
+            f"expected serve() to be used in a loop of your own, got loop={given['loop']!r}: "
             "that is an option of start_milter and running"
         )
-    ready = settle(on_connect, options.pop("settings", None))
-    chosen = make_options(serve, {**options, "settings": ready.settings})
+    ready = settle(on_connect, given.pop("settings", None))
+    chosen = make_options(serve, {**given, "settings": ready.settings})
     return AsyncServer(parse_address(address), ready.on_connect, chosen)
 
 
@@ -296,7 +298,10 @@ def run(listener: Listener, on_connect: Any, options: ServerOptions, started: St
 
 
 def _end(runner: asyncio.Runner) -> None:
-    """Close the loop. What swallows its cancellation is left behind, for asyncio would wait for it."""
+    """Close the loop.
+
+    What swallows its cancellation is left behind, because asyncio would wait for it.
+    """
     loop = runner.get_loop()
     tasks = asyncio.all_tasks(loop)
     for task in tasks:

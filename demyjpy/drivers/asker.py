@@ -131,7 +131,7 @@ class Asker:
         self._is_closed = False
 
     def close(self) -> None:
-        """Stop what is on its way; nobody is told."""
+        """Stop what is on its way; nobody gets an answer."""
         self._is_closed = True
         for task in tuple(self._tasks):
             task.cancel()
@@ -237,10 +237,10 @@ class Asker:
         if not done.cancelled():
             self._settle(flight, done.result())
         elif not self._is_closed:
-            self._settle(flight, Failed("it was cancelled"))  # by itself, or nobody is told
+            self._settle(flight, Failed("it was cancelled"))  # by itself, or nobody gets the answer
 
     def _settle(self, flight: _Flight, outcome: Outcome) -> None:
-        """It has landed: all who wait are told."""
+        """It has landed: all who wait get the answer."""
         self._remember(flight, outcome)
         self._forget(flight)
         errands = tuple(flight.errands)

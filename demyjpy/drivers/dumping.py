@@ -61,7 +61,7 @@ def obeying(act: Callable[[], object] | None = None) -> Iterator[None]:
 
 
 def _say_that_nothing_is_kept() -> None:  # pragma: no cover  # called by `_run` only, in that thread
-    log.warning("SIGUSR1: nothing is written, for nothing is kept in memory (see --flight)")
+    log.warning("SIGUSR1: nothing is written, because nothing is kept in memory (see --flight)")
 
 
 @contextmanager

@@ -91,7 +91,7 @@ class Journal:
             )
         if mode & 0o077:
             raise HandlerError(
-                f"expected the directory of effects= to be of its owner only, for it holds mail; "
+                f"expected a directory for effects= that only its owner can read: it holds mail; "
                 f"got mode {mode:o}: chmod 700 {self.path}"
             )
 

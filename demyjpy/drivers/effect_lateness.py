@@ -50,7 +50,7 @@ class Lateness:
         late = sum(now - one >= LATE for one, _ in self._begun.values())
         with suppress(Exception):  # a filter of the program's logging raises
             log.warning(
-                "%s has been at it for %d s; effects that take more than %d s: %d, and at once there "
-                "are no more than %d: give what perform does a time limit",
+                "%s has run for %d s; effects that have run for more than %d s: %d; at most %d run at "
+                "once: give perform a time limit",
                 *(name, now - begun, LATE, late, self._places),
             )

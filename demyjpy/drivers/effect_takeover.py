@@ -100,7 +100,7 @@ class Takeover:
             try:
                 BIRTHS.start(thread)
             except RuntimeError as error:
-                log.error("effects that were left before have to wait: %s", error)
+                log.error("effects of an earlier process have to wait: %s", error)
             else:
                 self._thread = thread
 
@@ -131,7 +131,7 @@ class Takeover:
                         taken += len(found[0])
                         self._queue(file, *found)
             except OSError as error:
-                self._log("effects that were left before have to wait", f": {error}")
+                self._log("effects of an earlier process have to wait", f": {error}")
             if taken:
                 log.info("effects that another process has left, and that are done now: %d", taken)
             self._look.wait(LOOK)

@@ -108,7 +108,7 @@ class Jobs:
         try:
             BIRTHS.start(threading.Thread(target=self._run, name="demyjpy-jobs", daemon=True))
         except RuntimeError as error:
-            log.error("no jobs are done: %s", error)
+            log.error("no jobs run: %s", error)
             self._opened.release()
 
     def stop(self) -> None:

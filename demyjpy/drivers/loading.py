@@ -26,8 +26,11 @@ _LIBRARY: Final = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platst
 _FRAME: Final = re.compile(r'File "(.*)", line (\d+) in (.*)')
 LOADED: Final = "loaded"
 """What a process that tries says if all is well: a filter may end it, with whatever status."""
-_LATER: Final = 1.0
-"""Seconds after its deadline at which a process that has not ended itself is killed."""
+_LATER: Final = 5.0
+"""Seconds after its deadline at which a process that has not ended itself is killed.
+
+It counts from when it runs, some time after its start if the machine is busy, and knows where it was.
+"""
 
 
 @frozen

@@ -1,8 +1,8 @@
 """The process that a filter is loaded in if there are workers, and from which its workers come.
 
-The parent of all forks it, and executes nothing of a filter itself: whatever loading does, it can be
-ended, and what an old filter held goes with its process. It forks workers when it is asked to, and tells
-when they end. All messages are packets on one socket pair; it ends with that.
+The parent of all forks it, and executes nothing of a filter itself: whatever loading does, it can
+be ended, and what an old filter held goes with its process. It forks workers when it is asked to,
+and reports when they end. All messages are packets on one socket pair; it ends with that.
 """
 
 import faulthandler
@@ -47,7 +47,7 @@ class House:
 _NAME_OF_WORKER: Final = "demyjpy-worker"
 _ANSWER: Final = 5.0  # seconds to fork a worker
 _PARTING: Final = 1.0
-_LATER: Final = 1.0  # seconds over the time for loading
+_LATER: Final = 5.0  # seconds over the time for loading, as in `loading`
 _LONGEST: Final = 60_000  # bytes of a message
 _REPORT: Final = Struct("=cii")
 _ASK: Final = b"+"
@@ -280,6 +280,6 @@ class _Side:
 
 
 def _call_it(name: str) -> None:
-    """Name this process, so that people and programs can tell workers apart."""
+    """Name this process, so that people and programs can distinguish workers."""
     with suppress(OSError):
         Path("/proc/self/comm").write_text(name, encoding="ascii")

@@ -67,7 +67,7 @@ class ServerOptions:
     ``effects``: the directory in which effects are kept until they are done; None for memory, which the
     process loses when it ends.
     ``settings``: what a filter is made of that is a function of its settings, and what the functions in
-    ``resources=`` get; a map, but for `ServerOptions` itself also the name of a TOML file
+    ``resources=`` get; a map; for `ServerOptions` itself also the name of a TOML file
     (`demyjpy.settings.making.settle`). ``load_timeout``: for opening these resources.
     ``blocking_threads``: for ``blocking=True`` handlers under asyncio. ``loop``: the event loop of the
     asyncio driver, ``"asyncio"`` or ``"uvloop"``, which has to be installed. ``observer``: called with
@@ -150,6 +150,12 @@ class ServerOptions:
 
 def make_options(who: Callable[..., Any], options: Mapping[str, Any]) -> ServerOptions:
     """The options of a call of ``who``; `TypeError` names the first that it does not have."""
+    refuse_unknown(who, options)
+    return ServerOptions(**options)
+
+
+def refuse_unknown(who: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """`TypeError` for the first option that ``who`` does not have."""
     own = [name for name, one in signature(who).parameters.items() if one.kind is not one.VAR_KEYWORD]
     known = [*own, *fields_dict(ServerOptions)]
     for name in options:
@@ -157,7 +163,6 @@ def make_options(who: Callable[..., Any], options: Mapping[str, Any]) -> ServerO
             near = get_close_matches(name, known, 1)
             meant = f"; did you mean {near[0]}=?" if near else ""
             raise TypeError(f"{who.__name__}: expected one of its options, got {name}={meant}")
-    return ServerOptions(**options)
 
 
 class SessionNames:

@@ -53,7 +53,7 @@ class Pool:
     def leave(self, future: "Future[Any]") -> str:
         """Wait for a task no more; says what becomes of it, in words."""
         if future.cancel():
-            return f"it had not begun, for all {self._size} threads were busy (blocking_threads)"
+            return f"it had not begun, because all {self._size} threads were busy (blocking_threads)"
         with self._lock:
             if future.done():
                 return "it has returned just now"

@@ -39,7 +39,7 @@ class Seldom:
         self._untold: dict[str, int] = {}
 
     def count(self, kind: str, now: float) -> int:
-        """How many of a kind are to be told now, with those kept back; 0: keep this one back."""
+        """How many of a kind to report now, with those kept back; 0: keep this one back."""
         untold = self._untold.get(kind, 0) + 1
         if now - self._told.get(kind, -self._seconds) < self._seconds:
             self._untold[kind] = untold

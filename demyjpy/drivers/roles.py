@@ -29,9 +29,7 @@ class Role:
             with tempfile.TemporaryFile(buffering=0) as file:
                 return cls(os.dup(file.fileno()))
         except OSError as error:
-            log.warning(
-                "no jobs are done: cannot make a file that says which worker does them: %s", error
-            )
+            log.warning("no jobs run: cannot make a file that says which worker does them: %s", error)
             return cls(-1)
 
     def take(self, owner: Any) -> bool:

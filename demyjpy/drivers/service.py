@@ -34,7 +34,7 @@ Begin: TypeAlias = Callable[[Callable[[], Any], float], Trial]
 class Service:
     """``reload`` says how a filter is loaded, ``check`` raises if it cannot run.
 
-    ``seconds`` is how long loading may take. Where ``begin`` is set, it loads in another process.
+    ``seconds`` is how long loading may take. If ``begin`` is set, it loads in another process.
     """
 
     def __init__(

@@ -131,7 +131,7 @@ def _reloading(reload: Callable[[], None] | None, requests: Requests) -> Iterato
     """While the block runs, SIGHUP calls ``reload``, until a signal asks to stop.
 
     After that it does nothing. If it would end the program by itself, it is ignored also when the block
-    has ended: the program still takes time to end, and its exit status is to say that it was told to.
+    has ended: the program still takes time to end, and its exit status must say that it was asked to.
     Only what is ignored stays so to the very end; Python gives up its handlers before (`Py_FinalizeEx`).
     """
     if reload is None:

@@ -25,7 +25,7 @@ def acknowledgeable(sock: socket.socket) -> socket.socket | None:
 
 
 def acknowledge(sock: socket.socket) -> None:
-    """Tell the peer at once that its bytes have come: to be called if no answer says so.
+    """Acknowledge at once that the peer's bytes have come: to be called if no answer says so.
 
     The kernel forgets it with the next answer (tcp(7), TCP_QUICKACK), so it has to be said each time.
     """

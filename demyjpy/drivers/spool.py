@@ -28,7 +28,7 @@ _ADVICE: Final = "set TMPDIR to a directory on a disk, such as /var/tmp"
 
 
 class SpoolFile:
-    """A file without a name, for one body.
+    """A file without a name that holds one body.
 
     ``descriptor`` is that of an empty file, open to read and to write. The object closes it when it
     goes. What reads may do so in several threads; only one at a time may append.
@@ -43,7 +43,7 @@ class SpoolFile:
     def open(cls) -> Self:
         """A new file in `tempfile.gettempdir`, for this user only; `OSError` if none can be made.
 
-        Where the file system knows O_TMPFILE, it never has a name; elsewhere its name is removed at
+        If the file system knows O_TMPFILE, it never has a name; elsewhere its name is removed at
         once.
         """
         with tempfile.TemporaryFile(buffering=0) as file:
@@ -86,7 +86,7 @@ class SpoolFile:
 def warn_of_spool(on_connect: Any) -> None:
     """Warn at the start if a filter takes whole messages and there is no disk for large ones.
 
-    Only a registry tells whether it has a handler for ``message``; a function is not asked.
+    Only a registry shows whether it has a handler for ``message``; a function is not asked.
     """
     if not isinstance(on_connect, Mapping) or "message" not in on_connect:
         return

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, Unpack
 
 from attrs import evolve
 
@@ -17,6 +17,7 @@ from demyjpy.drivers.address import Listener, listen, parse_address
 from demyjpy.drivers.admission import warn_if_open
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.loading import Reload, loading_to
+from demyjpy.drivers.option_types import RunningOptions, UnwatchedStartOptions
 from demyjpy.drivers.options import ServerOptions, make_options
 from demyjpy.drivers.privileges import become
 from demyjpy.drivers.report import log
@@ -49,7 +50,7 @@ def start_milter(
     group: str | None = None,
     settings: Settings = None,
     on_end: Callable[[], object] = lambda: None,
-    **options: Any,
+    **options: Unpack[UnwatchedStartOptions],
 ) -> None:
     """As `demyjpy.start_milter`, which says what the options mean, without those that watch.
 
@@ -57,9 +58,9 @@ def start_milter(
     cannot listen, `HandlerError` if the filter cannot run.
     """
     refuse_while_loading()
-    on_connect, reload, options["settings"] = settled(on_connect, reload, settings)
-    options["load_timeout"] = load_timeout
-    prepare = partial(_prepare, driver, options=options, who=start_milter)
+    on_connect, reload, settings = settled(on_connect, reload, settings)
+    given = {**options, "settings": settings, "load_timeout": load_timeout}
+    prepare = partial(_prepare, driver, options=given, who=start_milter)
     run, chosen = prepare(on_connect)
     _check_workers(workers)
     service = Service(reload or (lambda: on_connect), prepare, load_timeout)
@@ -133,7 +134,7 @@ def _run_workers(
 
 
 def _warn(listener: Listener, on_connect: Any, options: ServerOptions) -> None:
-    """What whoever runs the milter should know from the start."""
+    """What an operator should know from the start."""
     warn_if_open(listener.socket.getsockname(), options)
     warn_of_spool(on_connect)
 
@@ -212,7 +213,7 @@ def running(
     *,
     address: str | int = "inet:0@127.0.0.1",
     driver: Driver = "asyncio",
-    **options: Any,
+    **options: Unpack[RunningOptions],
 ) -> Iterator[str]:
     """Run a milter in the background while the block runs; gives the address. For tests.
 
@@ -220,8 +221,8 @@ def running(
     default grace period here is 1 second.
     """
     ready = settle(on_connect, options.pop("settings", None))
-    options = {"grace": 1.0, **options, "settings": ready.settings}
-    run, chosen = _prepare(driver, ready.on_connect, options, running)
+    given = {"grace": 1.0, **options, "settings": ready.settings}
+    run, chosen = _prepare(driver, ready.on_connect, given, running)
     with closing(listen(parse_address(address))) as listener:
         begun: Future[Controls] = Future()
 

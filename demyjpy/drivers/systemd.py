@@ -43,7 +43,7 @@ def _number(variable: str) -> int:
 
 
 class Notifier:
-    """Tells systemd what the service does, if it wants to know."""
+    """Reports to systemd what the service does, if it wants to know."""
 
     def __init__(self) -> None:
         self._address = os.environ.get("NOTIFY_SOCKET", "")

@@ -59,7 +59,7 @@ class Tapes:
                 name = type(watcher).__name__
                 if count := self._seldom.count(name, time.monotonic()):
                     log.error(
-                        "%s failed, %d times since it was last told: %s; the mail goes on",
+                        "%s failed, %d times since this was last logged: %s; the mail goes on",
                         name,
                         count,
                         told(error),

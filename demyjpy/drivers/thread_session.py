@@ -48,7 +48,7 @@ class Server(Protocol):
     stopping: bool
 
     def leave_behind(self, session: "ThreadSession", call: Call) -> bool:
-        """Have another thread go on where a handler takes too long; False where there is none."""
+        """Have another thread go on if a handler takes too long; False if there is no other thread."""
 
     def come_back(self) -> None:
         """A thread that was left behind ends."""
@@ -233,7 +233,7 @@ class ThreadSession:
 
     # ---------------------------------------------------------------------- handlers
     def _call(self, call: Call) -> Any:
-        """Call a handler; `_LeftBehindError` where it took so long that another thread went on."""
+        """Call a handler; `_LeftBehindError` if another thread went on because it took too long."""
         alarms = self._server.alarms
         is_left: list[bool] = []
 
@@ -349,6 +349,6 @@ class ThreadSession:
 
 
 def _timeval(seconds: float) -> bytes:
-    """``struct timeval``; at least a millisecond, for zero would mean for ever."""
+    """``struct timeval``; at least a millisecond, because zero would mean for ever."""
     micro = max(1000, int(seconds * 1_000_000))
     return struct.pack("ll", *divmod(micro, 1_000_000))

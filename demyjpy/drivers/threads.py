@@ -225,7 +225,7 @@ class ThreadServer(Server):
                 session.check_time(now)
 
     def leave_behind(self, session: "ThreadSession", call: Call) -> bool:
-        """Have another thread go on where a handler takes too long; False where there is none."""
+        """Have another thread go on if a handler takes too long; False if there is no other thread."""
         with self._changed:
             if self._left < self.options.blocking_threads:
                 left = f"its thread goes on, one of {self._left + 1} left behind"

@@ -58,7 +58,7 @@ class Poller:
         loop.add_reader(self._fileno, self._poll)
 
     def _poll(self) -> None:
-        """What can be read or written now, and what comes meanwhile, for a turn of the loop is dear."""
+        """What can be read or written now, and what comes meanwhile: a turn of the loop is expensive."""
         end = monotonic() + _PATIENCE
         while (self._serve_ready() or self.behind) and monotonic() < end:
             pass
@@ -187,7 +187,7 @@ class Transport:
             self.fail(error)
 
     def work_later(self) -> None:
-        """Have the endpoint told when it is its turn again; not told once it is closed."""
+        """Call the endpoint when it is its turn again; not once it is closed."""
         if not self._is_behind:
             self._is_behind = True
             self._poller.work_later(self)

@@ -42,7 +42,7 @@ _PAUSE: Final = 0.000_05
 """Seconds for which nobody works, so that a thread with a turn of its own can take the lock."""
 
 _LARGE: Final = array("i", bytes(1028))
-"""What `ioctl` writes into, in the first place. Where a buffer has more than 1024 bytes, CPython keeps
+"""What `ioctl` writes into, in the first place. If a buffer has more than 1024 bytes, CPython keeps
 its lock during the call (``fcntl_ioctl_impl`` in ``Modules/fcntlmodule.c``, up to 3.13). A poll() gives
 the lock away, and the thread has to wait until it has it again: with ten sessions at work that was a
 tenth of the messages a second."""

@@ -1,7 +1,7 @@
 """Notices a plain handler that blocks the event loop, and names it: every connection waits for it.
 
-A thread looks at what the loop's thread is doing, now and then; nothing is done on a message's way. How
-late the loop is, the loop itself tells.
+A thread looks at what the loop's thread is doing, now and then; nothing is done on a message's way.
+The loop itself reports how late it is.
 """
 
 import asyncio
@@ -135,7 +135,7 @@ class Pulse:
         self._wait()
 
     def stop(self) -> None:
-        """Tell no more."""
+        """Report no more."""
         self._timer.cancel()
 
     def _wait(self) -> None:

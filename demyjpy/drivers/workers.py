@@ -45,7 +45,7 @@ _LONGEST_PAUSE: Final = 30.0
 _PARTING: Final = 7.0  # seconds that a worker may take over its grace period: a driver takes up to 5,
 # what watches up to 1.5
 _MOST_RETIRED: Final = 2  # for each worker; the oldest is asked to stop if there are more
-_LOOK: Final = 0.5  # seconds between two looks at workers whose end nobody tells
+_LOOK: Final = 0.5  # seconds between two looks at workers whose end nobody reports
 _WORD: Final = Struct("i500s")
 """What a worker says: its process id, and why it cannot serve, empty if it does."""
 
@@ -149,7 +149,7 @@ class Workers:
         return math.inf
 
     def _look_after(self) -> float:
-        """Where the process that workers came from has died, nobody tells of their end."""
+        """If the process that workers came from has died, nobody reports their end."""
         if self._nursery is not None and self._nursery.is_lost and not (self._is_told or self._stopping):
             self._is_told = True
             self._lost()
@@ -331,7 +331,7 @@ class Workers:
             with suppress(ChildProcessError):  # it is a child of init's, unless that is us
                 os.waitpid(pid, os.WNOHANG)
             try:
-                os.kill(pid, 0)  # nobody tells how it ends
+                os.kill(pid, 0)  # nobody reports how it ends
             except (ProcessLookupError, PermissionError):  # gone, and perhaps another has its number
                 return 0
         return self._statuses.pop(pid, None)
@@ -369,7 +369,7 @@ class Workers:
 
 
 def _signal(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # not our child, and its end was not told yet
+    with suppress(ProcessLookupError, PermissionError):  # not our child, and its end is not known yet
         os.kill(pid, number)
 
 
@@ -390,7 +390,7 @@ class _Lifeline:
             os.close(descriptor)
 
     def say(self, error: str) -> None:
-        """In a worker: tell the parent that it serves, or why it cannot."""
+        """In a worker: report to the parent that it serves, or why it cannot."""
         os.write(self._said, _WORD.pack(os.getpid(), error.encode(errors="backslashreplace")))
 
     def hear(self, workers: dict[int, "_Worker"]) -> None:

@@ -1,6 +1,6 @@
 """Messages as values: what a filter of a chain gets as one, and the edits that it wishes for.
 
-A filter says with `demyjpy.become` what the message shall be. What is done for it are modifications,
+A filter says with `demyjpy.become` what the message should be. What is done for it are modifications,
 as if the filter had queued them itself. The difference of the two messages is made here, at once: a wish
 that cannot be is an error of the handler, and nothing keeps the message that it names.
 """
@@ -110,7 +110,7 @@ def edits_by(number: int, said: Said) -> tuple[tuple[Modification, ...], bool]:
 
 
 def flattened(actions: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Actions with the edits in place of a wish, for whoever watches."""
+    """Actions with the edits in place of a wish, for watchers."""
     if not any(type(action) is Wished for action in actions):
         return actions
     return tuple(

@@ -60,9 +60,9 @@ class Step:
 
     One for each handler that ran, or one for an event without handler. ``actions`` is what this
     handler queued; ``answer`` the modifications and the verdict that go to the MTA now, ``sent`` the
-    same as bytes; both are empty but for the last handler of an event. ``error`` is what was wrong
-    with the handler; ``duration`` its time in seconds where the driver gave the engine a clock.
-    ``packet`` is what the MTA said, None where it said nothing (a message given up, the end).
+    same as bytes; both are empty except for the last handler of an event. ``error`` is what was wrong
+    with the handler; ``duration`` its time in seconds if the driver gave the engine a clock.
+    ``packet`` is what the MTA said, None if it said nothing (a message given up, the end).
     ``exchange`` is the number of the event on this connection, from 1: the same for all its handlers.
     ``learned`` are the answers to questions that have come since the step before.
     ``withheld`` are edits and a verdict that a filter, or its ``on_error``, asked for, and that were
@@ -153,13 +153,13 @@ class Setup:
 class Job:
     """An event on its way through its handlers.
 
-    ``chain`` are those that are still to run, ``verdicts`` and ``modifications`` what the others said,
-    each with the number of its filter. ``may_answer`` is whether the answer is up to handlers;
-    ``forced`` is what the library answers in place of them. ``last_chunk``: a body that came with the
-    end of message, which is answered together with it. For the observer there are ``step``, that of the
-    handler that ran last, ``packet``, what the MTA said, and ``exchange``, the number of the event.
-    ``place`` is None but for some events of several filters in a row. ``own`` are the questions of the
-    next handler, if its ``asking=`` was called already.
+    ``chain`` are those that are still to run, ``verdicts`` and ``modifications`` what the others
+    said, each with the number of its filter. ``may_answer`` is whether the answer is up to
+    handlers; ``forced`` is what the library answers in place of them. ``last_chunk``: a body that
+    came with the end of message, which is answered together with it. For the observer there are
+    ``step``, that of the handler that ran last, ``packet``, what the MTA said, and ``exchange``,
+    the number of the event. ``place`` is None except for some events of several filters in a row.
+    ``own`` are the questions of the next handler, if its ``asking=`` was called already.
     """
 
     dispatch: Dispatch
@@ -217,7 +217,7 @@ class Call:
 class Trouble:
     """Something for the log: what went wrong, where, and with which message of which client.
 
-    ``handler`` is None where the MTA is to blame.
+    ``handler`` is None if the MTA is to blame.
     """
 
     error: Exception
@@ -309,7 +309,7 @@ class Backlog:
     """What has come and is not done yet.
 
     ``packets`` are those taken from ``unread`` and not done with: one or none. ``is_ending``: the peer
-    is gone, but a call is still out. ``exchanges``: events so far, but for those on the hot path.
+    is gone, but a call is still out. ``exchanges``: events so far, except those on the hot path.
     """
 
     unread: Unread = NOTHING_UNREAD
@@ -389,7 +389,7 @@ class Connection:
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing tells the MTA that its last bytes have come, now or soon."""
+        """Whether nothing shows the MTA, now or soon, that its last bytes have come."""
         return not (self.data_to_send or self.call or self.wait or self.is_closed)
 
     @property

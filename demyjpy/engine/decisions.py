@@ -62,7 +62,7 @@ class Decisions:
         return evolve(self, failed=self.failed | {number})
 
     def tell(self, numbers: Iterable[int]) -> "Decisions":
-        """After these filters have been told the end, unless they failed."""
+        """After these filters have got the end, unless they failed."""
         return evolve(self, done=self.done | (frozenset(numbers) - self.failed))
 
     def owe(self, verdict: Verdict, number: int | None, *, of_connection: bool) -> "Decisions":

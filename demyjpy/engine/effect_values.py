@@ -79,7 +79,7 @@ def name_of_class(kind: type[Any]) -> str:
 def is_made_of_fields(kind: type[Any]) -> bool:
     """Whether the fields of an object say all about it: of an attrs class, or a dataclass.
 
-    No other object is made when a file is read, for its methods may do harm (``__del__`` above all).
+    No other object is made when a file is read, because its methods may do harm (``__del__`` above all).
     One with a ``__new__`` of its own, as an exception has, is more than its fields.
     """
     is_known = attrs.has(kind) or dataclasses.is_dataclass(kind)

@@ -1,7 +1,7 @@
-"""What a handler's outcome comes to: a context and a plan, whatever it returned or raised.
+"""What follows from a handler's outcome: a context and a plan, whatever it returned or raised.
 
-Also what several filters' outcomes come to together. Functions over values; the session's state is
-`demyjpy.engine.turn`'s.
+Also what follows from the outcomes of several filters together. Functions over values; the
+session's state is `demyjpy.engine.turn`'s.
 """
 
 import inspect

@@ -30,7 +30,7 @@ def time_for(turn: Turn, job: Job) -> float | None:
 
 
 def note_time(turn: Turn, job: Job, seconds: float) -> None:
-    """A handler that ran apart has taken so long, with what it waited for: its filter has less left."""
+    """A handler that ran apart took this time, with what it waited for: its filter has less left."""
     number = job.chain[0][0]
     end = turn.scope.chain.end
     if turn.agreed.policies and job.dispatch.letter == MESSAGE and end is not None:

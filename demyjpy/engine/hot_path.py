@@ -185,7 +185,7 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
     counts, macros, unread = scope.counts, scope.macros, connection.backlog.unread
     moment = moment_of(macros.moment, connection.session, connection.setup.wall)
     recipients, headers, size = counts.recipients, counts.headers, counts.size
-    header_size = min(limits.header_size, limits.message)  # of what has come, for no body is before it
+    header_size = min(limits.header_size, limits.message)  # of what has come: no body is before it
     here = routes[phase]
     # a slot each, so that there are never more than macro_size; others are the turn's to count
     longest = limits.macro_size // len(macros.slots)
@@ -214,7 +214,7 @@ def run_hot_path(connection: Connection, tape: Tape | None = None) -> HotPath:
     notes = keeps or tells
     most = min(limits.message, most_kept(connection.setup, members)) if keeps else limits.message
     many = most_events(connection.setup) if keeps else 0
-    earlier: list[bytes] = []  # answers to this read, but for the last
+    earlier: list[bytes] = []  # answers to this read, except the last
     out = b""
     meter = Meter(budget)
     is_closed = is_spent = is_long = False

@@ -48,7 +48,7 @@ _DROPPED_AT: Final[dict[int, tuple[int, ...]]] = {
     # Sendmail sends the macros of a recipient that it refuses and then no RCPT: they end here
     **dict.fromkeys((_C.DATA, _C.HEADER, _C.EOH, _C.BODY, _C.BODYEOB), (_RECIPIENT, PASSING)),
 }
-"""Slots that end when this command comes (at others the passing one), but for its own just filled."""
+"""Slots that end when this command comes (at others the passing one), except its own just filled."""
 
 
 _LARGE: Final = 4096
@@ -182,7 +182,7 @@ class Macros:
         return self if after == self.slots else Macros(after, 0, self.moment)
 
     def end_message(self) -> "Macros":
-        """Without those of the message, but for those already sent for the next."""
+        """Without those of the message, except those already sent for the next."""
         if not self.fresh:
             slots = self.slots[:2] + _NONE_OF_MESSAGE
             return self if slots == self.slots else Macros(slots, 0, self.moment)
@@ -190,7 +190,7 @@ class Macros:
         return self if slots is self.slots else Macros(slots, self.fresh, self.moment)
 
     def _drop(self, dropped: tuple[int, ...], spared: int) -> tuple[bytes | None, ...]:
-        """Without those slots, but for the ones whose bits are set."""
+        """Without those slots, except the ones whose bits are set."""
         slots = self.slots
         for slot in dropped:
             if slots[slot] is not None and not spared >> slot & 1:

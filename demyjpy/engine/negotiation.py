@@ -114,7 +114,7 @@ class Agreement:
 
 
 def agree(offer: Options, wants: Wants) -> Negotiate:
-    """The answer to an offer, or `NegotiationError` where something required is missing.
+    """The answer to an offer, or `NegotiationError` if something required is missing.
 
     A protocol version below 2 raises `RemoteProtocolError`.
     """

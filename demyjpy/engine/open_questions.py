@@ -33,7 +33,7 @@ _NOTHING: Final[Any] = small_map({})
 
 @frozen
 class Asked:
-    """A question that was asked; ``number`` tells it from the others of its connection.
+    """A question that was asked; ``number`` distinguishes it from the others of its connection.
 
     ``filter`` is the place of its filter among several, ``name`` what logs call that, ``declared`` what
     it declares. ``within``: seconds for the answer, from when it was asked. ``event``: at which event.
@@ -151,7 +151,7 @@ class Questions:
         return UNASKED
 
     def without(self, *lasts: Lasts) -> "Questions":
-        """The same without those that last for so long."""
+        """The same without those that last as long as one of ``lasts``."""
         open_, learned = self.open, self.learned
         if open_:
             for number, asked in open_.items():

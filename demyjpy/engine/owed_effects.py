@@ -88,7 +88,8 @@ def _check(event: str, dos: Sequence[Do], *, is_in_message: bool, count: int) ->
     wrong = [one.when for one in dos if one.when != "ended"]
     if wrong and not is_in_message:
         raise HandlerError(
-            f'expected when="ended" for an effect at {event}, where no message is open, got {wrong[0]!r}'
+            f'expected when="ended" for an effect at {event}, because no message is open then, '
+            f"got {wrong[0]!r}"
         )
 
 

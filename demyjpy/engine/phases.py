@@ -1,6 +1,6 @@
 """What the MTA may say when: the state of a session as a table.
 
-A missing entry is an error of the MTA's. The table is liberal where the MTAs differ (Sendmail starts
+A missing entry is an error of the MTA's. The table is liberal if the MTAs differ (Sendmail starts
 a new message with MAIL alone, Postfix says ABORT at every end) and never leaves a command without an
 answer or an error. What a filter may say when is in `demyjpy.verdicts`.
 """
@@ -112,7 +112,7 @@ _NEGOTIATED: Final = frozenset(Phase) - {Phase.NEW, Phase.READY, Phase.CLOSED}
 
 
 def receive(phase: Phase, letter: int, off: frozenset[int] = frozenset()) -> Phase:
-    """The phase after the MTA said this; `RemoteProtocolError` where it may not be said.
+    """The phase after the MTA said this; `RemoteProtocolError` if it may not come.
 
     ``off`` are the commands that were declined. Without CONNECT a session begins with what follows
     it, without MAIL a message begins with the first thing that is said about it.
@@ -152,7 +152,7 @@ class Move:
 
 
 def move(phase: Phase, letter: int, off: frozenset[int] = frozenset()) -> Move:
-    """What this command does in a phase; `RemoteProtocolError` where it may not come."""
+    """What this command does in a phase; `RemoteProtocolError` if it may not come."""
     following = receive(phase, letter, off)
     is_open, is_end = phase in IN_MESSAGE, letter == _C.BODYEOB
     during = Phase.BODY if is_end else following  # until it is answered, a message is open at its end

@@ -98,8 +98,8 @@ def _check_verdict(verdict: Verdict, earlier: Verdict | None, event: str, replie
         raise LocalProtocolError(f"expected at {event} {expected}, got {describe(verdict)}; {advice}")
     if not replies:
         raise LocalProtocolError(
-            f"expected no answer at {event}, where none is due (reply=False, or a recipient that the "
-            f"MTA refused), got {describe(verdict)}"
+            f"expected no answer at {event}, because the MTA takes none (reply=False, or a recipient "
+            f"that the MTA refused), got {describe(verdict)}"
         )
     if earlier is not None:
         raise LocalProtocolError(

@@ -2,7 +2,7 @@
 
 Each handler is handed out, as one that may block would be, and what it returned then is what it returns
 now. So there is one implementation of what a session does, and an observer sees here what it would have
-seen there, but for times: a step has the time that its handler took.
+seen there, except for times: a step has the time that its handler took.
 
 `Player.play_quickly` takes a tenth of the time, but gives no steps for what is plain: it plays that
 again on the hot path.
@@ -52,7 +52,7 @@ Command: TypeAlias = tuple[Sequence[Called], bool]
 Read: TypeAlias = tuple[float, bytes, Sequence[Command]]
 """What came at once on the hot path: when (seconds since 1970), the packets, the commands among them.
 
-All of these are tuples, for there are many.
+All of these are tuples, because there are many.
 """
 
 
@@ -224,7 +224,7 @@ class Player:
         return Played(scope, reads, stretch.left, stretch.ends_message, steps)
 
     def _plain_part(self, stretch: Stretch) -> Sequence[bytes]:
-        """What was heard on the hot path, but for a body without its bytes, and the end."""
+        """What was heard on the hot path, except a body without its bytes, and the end."""
         known = self._connection
         if stretch.turned is not None or known.call is not None or not known.is_negotiated:
             return ()
@@ -381,7 +381,7 @@ def _unexpected(handler: Handler[Any] | None, whose: Handler[Any] | None) -> Loc
 
 
 def _agreeing(connection: Connection, agreed: Agreed) -> Connection:
-    """The same where this was agreed; nothing waits there."""
+    """The same if this was agreed; nothing waits there."""
     return Connection(  # evolve() takes four times as long
         connection.setup, connection.session, agreed=agreed, scope=connection.scope
     )

@@ -145,7 +145,7 @@ def _is_alone(turn: Turn) -> bool:
 
 # ------------------------------------------------------------------------------------- endings
 def forget(turn: Turn, lasts: Lasts) -> None:
-    """Questions that last for so long are over, and their answers cannot be read any more."""
+    """Questions that last as long as ``lasts`` are over, and their answers cannot be read any more."""
     scope = turn.scope
     places = scope.questions.learned.get(lasts, ())
     if places:

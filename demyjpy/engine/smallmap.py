@@ -2,8 +2,8 @@
 
 A context has a dozen keys and is written some ten times a message: copying so small a dict takes a
 third of the time that a tree of buckets takes, and reading it a quarter. It is a `PMap` in every
-respect, and becomes an ordinary one where it grows beyond `LARGEST`, and wherever something is done to
-it that is rare. Nothing about contexts is known here, but for what an error says.
+respect, and becomes an ordinary one if it grows beyond `LARGEST`, and wherever something is done to
+it that is rare. Nothing about contexts is known here, except for what an error says.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

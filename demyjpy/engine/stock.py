@@ -1,7 +1,7 @@
 """The body of a message while it lasts, kept once for all filters: in memory, or in a file.
 
-A value, but for the file: that is the driver's, as its clock is. What a filter gets holds a stock weakly
-only (`lend`), so a body is gone as soon as the engine is done with the message.
+A value, except for the file: the driver has that, as it has the clock. What a filter gets holds a
+stock weakly only (`lend`), so a body is gone as soon as the engine is done with the message.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -1,10 +1,10 @@
-"""The tape: what happened on a connection, by reference, for whoever watches.
+"""The tape: what happened on a connection, by reference, for watchers.
 
-A watched connection writes down what it hears, what each handler returned, and what it answers. Nothing
-is decoded, formatted or copied for that, and nothing is locked. Between two cuts lies a `Stretch`: all
-that came either on the hot path or in turns. The watchers get each stretch when it is cut. Metrics and
-the explain line read it as it is; whoever wants to see every step has the pure engine play the stretches
-again (`demyjpy.engine.playback`).
+A watched connection writes down what it hears, what each handler returned, and what it answers.
+Nothing is decoded, formatted or copied for that, and nothing is locked. Between two cuts lies a
+`Stretch`: all that came either on the hot path or in turns. The watchers get each stretch when it
+is cut. Metrics and the explain line read it as it is; a watcher that wants every step lets the pure
+engine play the stretches again (`demyjpy.engine.playback`).
 
 A stretch ends with its message, when a handler fails, when the way through the engine changes, and when
 it is long: a tape holds no more than its share, and one read. What may be kept longer than a message is
@@ -33,7 +33,7 @@ from demyjpy.registry import Handler
 from demyjpy.wire.framing import join_frame
 
 LONGEST: Final = 64 << 10
-"""Bytes of a stretch, but for one read: one that is longer is cut."""
+"""Bytes of a stretch, except for one read: one that is longer is cut."""
 
 ENTRY: Final = 1 << 10
 """Bytes that an entry counts besides those that were heard."""
@@ -60,9 +60,9 @@ Heard: TypeAlias = bytes | int | HangUp
 Outcome: TypeAlias = tuple[Handler[Any] | None, Any, float | None]
 """A handler (None: ``on_error``), what it returned or raised, and what that took, in seconds.
 
-That is a context, an exception, or None for the context that it was given; where no contexts are kept,
-`Queued` stands for a context. What ``asking=`` gave is a tuple of `Ask`, an answer is a `Learned`: see
-`demyjpy.engine.question_flow`. None of them holds a `Message`.
+That is a context, an exception, or None for the context that it was given; if no contexts are kept,
+`Queued` replaces a context. What ``asking=`` gave is a tuple of `Ask`, an answer is a `Learned`:
+see `demyjpy.engine.question_flow`. None of them holds a `Message`.
 """
 
 
@@ -92,7 +92,7 @@ class Stretch(NamedTuple):
     ``turned`` are the steps of turns, without those of macros; None for the hot path. They are of
     another session if the stretch ``repeats`` that of another one. ``received`` is the bytes of header
     and body that came. At the end of a message on the hot path ``ends_message`` is set, and ``answer``
-    is what the MTA was told, empty if it gave the message up. ``macros`` are those in force at the end
+    is the answer to the MTA, empty if it gave the message up. ``macros`` are those in force at the end
     of the stretch; ``is_open``: a message is open there; ``is_over``: the connection has ended.
     """
 

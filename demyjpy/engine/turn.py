@@ -164,7 +164,7 @@ class Turn:
         return self.setup.observer is not None or self.tape is not None
 
     def take_news(self, *lasts: Lasts) -> tuple[Learned, ...]:
-        """The answers that have come since the last step; of questions that last so long, if it says."""
+        """The answers that have come since the last step; only those of ``lasts``, if that is given."""
         questions = self.scope.questions
         if not questions.news:
             return ()

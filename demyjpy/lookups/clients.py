@@ -1,7 +1,8 @@
 """How a question finds its client, and a client its library.
 
-A client that keeps connections open is a resource, for only resources are closed. One that keeps none
-open has a default: one of each kind in each event loop, so a process that was forked has its own.
+A client that keeps connections open is a resource, because only resources are closed. One that
+keeps none open has a default: one of each kind in each event loop, so a process that was forked has
+its own.
 """
 
 import asyncio

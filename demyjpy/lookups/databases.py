@@ -87,7 +87,7 @@ class Databases:
 
 
 def _fault(error: Exception) -> UnansweredError | RefusedError | None:
-    """What the driver says, in one line, for SQLAlchemy's own text has the whole statement.
+    """What the driver says, in one line, because SQLAlchemy's own text has the whole statement.
 
     None for what is no error of a database.
     """

@@ -50,7 +50,7 @@ class _Backend:
 
 
 def small_reads(size: int) -> Any:
-    """The transport of httpx with so many connections, but for the reads; no use of the environment."""
+    """The transport of httpx with this many connections, other reads and no use of the environment."""
     context: ssl.SSLContext = httpx.create_ssl_context(trust_env=False)
     transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False)
     transport._pool = httpcore.AsyncConnectionPool(  # noqa: SLF001  # there is no option for the backend

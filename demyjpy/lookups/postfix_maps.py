@@ -104,7 +104,10 @@ class PostmapTable:
         return None
 
     def _ask(self, keys: tuple[str, ...]) -> dict[str, str]:
-        """What postmap prints for these keys. They go to its standard input, where none is an option."""
+        """What postmap prints for these keys.
+
+        They go to its standard input, so none of them can be an option.
+        """
         given = "".join(f"{key}\n" for key in keys).encode("utf-8", "surrogateescape")
         try:
             done = subprocess.run(  # noqa: S603  # nosec B603  # the postmaster's own command

@@ -118,7 +118,7 @@ class Sqlite:
 def _place(path: str) -> str:
     """Where the file is, in parts: errors do not show a setting called dsn as it stands there.
 
-    Nothing of a URL, for it may have a password.
+    Nothing of a URL, because it may have a password.
     """
     if "://" in path:
         return "a file, not a URL"

@@ -210,7 +210,7 @@ def keyword(text: str) -> str:
 
 
 def take_signs(text: str) -> tuple[bool, str]:
-    """Whether a pattern shall match, which each ``!`` before it turns, and the pattern with the rest."""
+    """Whether a pattern should match (each ``!`` before it turns that), and the rest: the pattern."""
     rest = text.lstrip(_SIGNS)
     return text.count("!", 0, len(text) - len(rest)) % 2 == 0, rest
 

@@ -36,7 +36,7 @@ Result: TypeAlias = tuple[str | int, ...]
 
 @frozen
 class _Pattern:
-    """A compiled pattern, and whether it shall match."""
+    """A compiled pattern, and whether it should match."""
 
     compiled: Any
     is_match: bool

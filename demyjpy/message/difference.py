@@ -87,9 +87,10 @@ Edit: TypeAlias = FieldEdit | DropAddress | AddAddress | SetSender | SetBody | H
 def difference(before: Draft, after: Draft) -> tuple[Edit, ...]:
     """The edits that make ``after`` of ``before``: header, recipients, sender, body, quarantine.
 
-    A field is the same in both if its ``number`` is. So every field of ``before`` needs a number, as
-    `Draft.of` gives. The fields that both have must be in the same order and have the same names, for an
-    MTA can neither move nor rename one: `LocalProtocolError` says which field is wrong.
+    A field is the same in both if its ``number`` is. So every field of ``before`` needs a number,
+    as `Draft.of` gives. The fields that both have must be in the same order and have the same
+    names, because an MTA can neither move nor rename a field: `LocalProtocolError` says which field
+    is wrong.
     """
     return (
         *_of_fields(before.fields, after.fields),

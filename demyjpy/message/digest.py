@@ -1,4 +1,4 @@
-"""What is kept of a message where no message may be kept: its size, and a digest.
+"""What may be kept of a message if the message itself may not: its size, and a digest.
 
 A tape and a trace show which message a question was about, and hold nothing of it.
 """

@@ -1,4 +1,4 @@
-"""A header field as a value, with what tells it from another of the same name and text."""
+"""A header field as a value, with what distinguishes it from another of the same name and text."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -63,7 +63,7 @@ class Field:
         """The same field with another text; whether a space follows the colon does not change.
 
         The same text gives the same field. The limit on the length of a line is for what the new text
-        has more than the old one, for the old one came with the mail.
+        has more than the old one, because the old one came with the mail.
         """
         if value == self.value:
             return self

@@ -1,8 +1,8 @@
 """A whole message as an immutable value: envelope, header fields and body, and what may be made of them.
 
-Each method gives another `Message`. What was not asked to change keeps every byte: the folding of header
-fields, 8-bit text, the space after the colon. `draft_of` tells `demyjpy.message.difference` what
-changed. What a body is made of is in `demyjpy.message.mime`, what a header field says in
+Each method gives another `Message`. What was not asked to change keeps every byte: the folding of
+header fields, 8-bit text, the space after the colon. `draft_of` shows `demyjpy.message.difference`
+what changed. What a body is made of is in `demyjpy.message.mime`, what a header field says in
 `demyjpy.message.text` and its neighbours. No I/O.
 """
 

@@ -40,7 +40,7 @@ Key = tuple[str, ...]
 class Cell:
     """Where a figure is counted: in one number, or if it is a histogram, in a sum and its buckets.
 
-    ``bounds`` are the upper bounds of the buckets but for the last, which has none.
+    ``bounds`` are the upper bounds of the buckets except for the last, which has none.
     """
 
     key: Key

@@ -275,7 +275,7 @@ class Metrics:
         changes.append((self._cell("withheld", handler.filter or handler.name, what), 1.0))
 
     def _take_counts(self, step: Step, handler: Handler[Any], changes: _Changes) -> None:
-        """What a filter counts itself; of too many kinds the labels are not told apart."""
+        """What a filter counts itself; if there are too many kinds, they share one label."""
         for one in step.actions:
             if isinstance(one, Count):
                 labels = safe(",".join(f"{name}={text}" for name, text in one.labels))[:_LONGEST_LABEL]

@@ -1,4 +1,4 @@
-"""What processes tell each other besides figures: last errors, and what was negotiated."""
+"""What processes send each other besides figures: last errors, and what was negotiated."""
 
 import time
 from typing import Any, Final

@@ -51,7 +51,7 @@ def ask(
     address: str = "",
     refused: str | None = None,
 ) -> Talk[tuple[SmtpSession, Answer, Reply | None]]:
-    """Ask one milter: its answer (`Continue` where it need not be asked), and what refuses.
+    """Ask one milter: its answer (`Continue` if it need not be asked), and what refuses.
 
     A milter that has not negotiated does so first.
     """
@@ -105,7 +105,7 @@ def _with_sender(session: SmtpSession, answer: Answer) -> SmtpSession:
 def _ask_failed(
     session: SmtpSession, number: int, name: str, address: str, failure: MilterFailedError
 ) -> Talk[tuple[SmtpSession, Answer, Reply | None]]:
-    """What follows where a milter would have to be asked that cannot be used any more."""
+    """What follows if a milter would have to be asked that cannot be used any more."""
     profile, link = session.profile, session.sides[number].link
     if profile.habits.hands_over_content and failure.event in CONTENT and not link.wants(name):
         return session, Answer(), None  # it was cleanup(8) that failed: smtpd(8) has yet to notice

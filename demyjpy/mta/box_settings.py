@@ -81,7 +81,7 @@ class BoxSettings:
     addresses, or a mapping of names to addresses. ``store`` is where mail goes, ``report`` gets
     every step. ``tap`` opens, for a session's number and a milter's name, what is given all bytes
     between the two. ``max_answer`` bounds what a milter may answer to one event, in bytes: a longer
-    answer is a failure. ``default_action`` is what becomes of mail where a milter fails
+    answer is a failure. ``default_action`` is the fate of mail if a milter fails
     (``milter_default_action``). ``max_message`` is in bytes; recipients over ``max_recipients`` are
     refused for now (``smtpd_recipient_limit``). ``sessions`` are those that are open, by number.
     """

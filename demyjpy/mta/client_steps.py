@@ -17,7 +17,7 @@ def _macros(given: dict[str, str] | None) -> tuple[tuple[str, str], ...]:
 
 
 def _plain_address(given: str) -> str:
-    """An address as Postfix tells of it: IPv4 where it is mapped into IPv6, and without a zone."""
+    """An address as Postfix sends it: IPv4 if it is mapped into IPv6, and without a zone."""
     bare = given.partition("%")[0]
     try:
         mapped = IPv6Address(bare).ipv4_mapped
@@ -72,9 +72,9 @@ class Mail:
 
 @frozen
 class Rcpt:
-    """RCPT TO. ``refused`` is the MTA's own reply where it refuses the recipient itself.
+    """RCPT TO. ``refused`` is the MTA's own reply if it refuses the recipient itself.
 
-    ``by_rule``: it does so by an access list or rule; Sendmail never tells a milter about that.
+    ``by_rule``: it does so by an access list or rule; Sendmail never sends that to a milter.
     """
 
     address: str

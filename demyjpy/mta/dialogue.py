@@ -26,7 +26,7 @@ from demyjpy.mta.tolerant_channel import TolerantChannel
 from demyjpy.wire.fields import Parameters
 
 _NAMES: Final = {"127.0.0.1": "localhost", "::1": "localhost"}
-_PARTING: Final = 1.0  # seconds for milters to be told of the end of a session
+_PARTING: Final = 1.0  # seconds for milters to get the end of a session
 _PARAMETERS: Final = {
     "FROM": ("SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"),
     "TO": ("NOTIFY", "ORCPT"),
@@ -117,7 +117,7 @@ class Dialogue(SmtpProtocol):
         self.box.sessions.pop(self.number, None)
 
     def leave(self) -> Coroutine[Any, Any, None]:
-        """Tell the client that the box closes, and end the session; await it to see it ended."""
+        """Reply to the client that the box closes, and end the session; await it to see it ended."""
         transport: Any = self.transport
         transport.write(wire(Reply(421, "4.3.2 The box is closing")) + b"\r\n")
         self.task.cancel()

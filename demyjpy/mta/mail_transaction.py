@@ -85,7 +85,7 @@ def _shown(session: SmtpSession, address: str, raw: str) -> str:
 
 
 def ask_data(session: SmtpSession) -> Talk[tuple[SmtpSession, Reply | None]]:
-    """The DATA command itself: the reply that refuses it, or None where 354 is due."""
+    """The DATA command itself: the reply that refuses it, or None if 354 is due."""
     profile, envelope = session.profile, session.envelope
     if session.refuses_all and session.refusal is not None:
         return session, session.refusal

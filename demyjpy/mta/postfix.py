@@ -92,7 +92,7 @@ _LOCAL: Final = frozenset({"", "127.0.0.1", "::1"})
 
 @frozen(kw_only=True)
 class Postfix(Profile):
-    """Postfix; ``release`` decides what it offers, and tells of unknown commands (3.7.11 was measured).
+    """Postfix; ``release`` decides what it offers, and sends of unknown commands (3.7.11 was measured).
 
     ``local_clients`` are those to whose mail it adds missing header fields
     (``local_header_rewrite_clients``).
@@ -268,7 +268,7 @@ class Postfix(Profile):
         return spliced(fields, at, self.new_field(edit), instead=1)
 
     def address(self, given: str) -> str:
-        """Without brackets and source route, and with quotes where they are needed only.
+        """Without brackets and source route, and with quotes only if they are needed.
 
         That is tok822_internalize() and quote_821_local().
         """
@@ -282,7 +282,7 @@ class Postfix(Profile):
         return f"{local}@{domain.removesuffix('.')}"
 
     def admit(self, envelope: Envelope, given: str, parameters: Parameters) -> Envelope:
-        """Once, whatever its case (been_here()). Its first form, kept as ORCPT, tells two apart."""
+        """Once, whatever its case (been_here()). Its first form, kept as ORCPT, distinguishes two."""
         address = self.address(given)
         if address != given and "ORCPT" not in parameters:
             parameters = Parameters((*parameters.words, ("ORCPT", f"rfc822;{_xtext(given)}")))

@@ -177,7 +177,7 @@ class Profile(MailEditor, ABC):
 
     @property
     def default_verdict(self) -> Verdict:
-        """What it takes for the verdict of a milter that cannot be asked, where mail does not pass."""
+        """What it takes for the verdict of a milter that cannot be asked, if mail does not pass."""
         refusals: dict[str, Verdict] = {
             "reject": act.Reject(),
             "shutdown": act.ReplyCode(421, "4.7.0", f"{self.host} closing connection"),
@@ -234,7 +234,7 @@ class Profile(MailEditor, ABC):
 
     @abstractmethod
     def connect_event(self, client: client_steps.Connect) -> ev.Connect:
-        """What it tells of a client."""
+        """What it sends of a client."""
 
     def nameless(self, address: str) -> str:
         """A client without a verified name, as the macro ``_`` and Received have it."""
@@ -256,7 +256,7 @@ class Profile(MailEditor, ABC):
 
     @abstractmethod
     def failure(self, error: MilterFailedError, name: str, address: str = "") -> Consequence:
-        """What follows at an event where a milter cannot be used; no reply where mail passes without."""
+        """What follows at an event if a milter cannot be used; no reply if mail passes without it."""
 
     def refused_sender(self, step: client_steps.Mail) -> Reply | None:
         """The reply to a sender that it takes in no case."""

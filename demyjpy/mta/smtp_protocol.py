@@ -83,7 +83,7 @@ class _Reader:
         self.read = reader.read
 
     async def readuntil(self, separator: bytes = b"\n") -> bytes:
-        """A line; a command ends at a NUL, for no packet to a milter could hold it."""
+        """A line; a command ends at a NUL, because no packet to a milter could hold it."""
         try:
             line = await self._reader.readuntil(separator)
         except asyncio.IncompleteReadError as error:

@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Exchange:
     """For a driver: write these to a milter, each at once; read until its answer is complete.
 
-    ``link.event`` is the event whose answer is awaited, or None where there is none. ``closes``: close
+    ``link.event`` is the event whose answer is awaited, or None if there is none. ``closes``: close
     the connection afterwards.
     """
 
@@ -40,11 +40,11 @@ Talk: TypeAlias = Generator[Exchange, CarriedOut, T]
 class Side:
     """One milter of a session.
 
-    ``is_off``: its connection is closed. ``is_deaf``: nothing more is said to it but QUIT (Sendmail's
-    way with SKIP). ``is_silent``: nothing more about this message. ``is_done``: nothing more until the
-    next message (or HELO), not even unknown commands (Sendmail). ``in_message``: it has been told of a
-    message whose end it has not seen. ``skips`` are events that it has enough of. ``refusal`` is what
-    Postfix answers to every command since this milter refused the client.
+    ``is_off``: its connection is closed. ``is_deaf``: nothing more is said to it but QUIT
+    (Sendmail's way with SKIP). ``is_silent``: nothing more about this message. ``is_done``: nothing
+    more until the next message (or HELO), not even unknown commands (Sendmail). ``in_message``: it
+    has got the beginning of a message, and not yet its end. ``skips`` are events that it has enough
+    of. ``refusal`` is what Postfix answers to every command since this milter refused the client.
     """
 
     link: MilterLink
@@ -90,7 +90,7 @@ class Failed:
 class Outcome:
     """What came of a step: the reply, who answered what or failed, and the mail that would be delivered.
 
-    ``interim`` is the reply 354 to DATA, where it was given.
+    ``interim`` is the reply 354 to DATA, if it was given.
     """
 
     step: client_steps.ClientStep

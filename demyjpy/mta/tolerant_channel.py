@@ -1,6 +1,6 @@
 """A channel for a milter that may be away or go away: what that means shows when it is asked.
 
-An MTA takes an SMTP session even where its milter cannot be reached; the first question has no answer
+An MTA takes an SMTP session even if its milter cannot be reached; the first question has no answer
 then. And it goes on if what needs no answer (an observer's event, ABORT, QUIT) reaches nobody:
 that, too, shows at the next question.
 """
@@ -36,7 +36,7 @@ class TolerantChannel(AsyncChannel):
         return self
 
     async def carry_out(self, exchange: Exchange) -> tuple[MilterLink, Answer | None]:
-        """Write, and read until the answer is complete; fails only where there should be one."""
+        """Write, and read until the answer is complete; fails only if there should be one."""
         event = exchange.link.event
         self.waits_for = event or self.waits_for
         if self._gone is None:

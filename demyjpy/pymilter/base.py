@@ -195,7 +195,7 @@ class Base:
         self._ctx.quarantine(reason)
 
     def progress(self) -> None:
-        """Tell the MTA that it is still at work, which happens in any case."""
+        """Report to the MTA that it is still at work, which happens in any case."""
         self._ctx.progress()
 
 

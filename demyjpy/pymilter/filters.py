@@ -286,7 +286,7 @@ _POLICIES: Final[Mapping[int, tuple[int, str] | Verdict | None]] = {
 def _on_error(maker: _Maker, name: str, policy: int) -> Callable[[Exception, Any, Context], Context]:
     """What is answered if a callback raises. The edits that it had asked for before it count.
 
-    Where no answer is due, it is the answer to the next event that has one.
+    If no answer is due, it is the answer to the next event that has one.
     """
     found = _POLICIES[policy]
     if isinstance(found, tuple):

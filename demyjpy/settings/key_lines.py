@@ -1,4 +1,4 @@
-"""On which line of a TOML file a key stands, which `tomllib` does not tell. Text only.
+"""On which line of a TOML file a key stands, which `tomllib` does not say. Text only.
 
 The text was parsed already: what is no TOML never comes here.
 """

@@ -107,7 +107,7 @@ def describe_message(number: int, message: MessageResult) -> list[str]:
 
 
 def describe_verdict(message: MessageResult) -> str:
-    """The verdict and, where the filter chose it, the reply; else the reply's class."""
+    """The verdict and, if the filter chose it, the reply; else the reply's class."""
     verdict = message.verdict
     if isinstance(verdict, act.ReplyCode):
         return f"{verdict!r}"
@@ -209,7 +209,7 @@ def _result_lines(result: Result) -> list[str]:
 
 
 def _context_lines(ctx: "PMap[str, Any]") -> list[str]:
-    """One line a key; the engine's only where they hold something of the session."""
+    """One line a key; the engine's only if they hold something of the session."""
     own = {key: value for key, value in ctx.items() if key not in ENGINE_KEYS - {"queue", "connection"}}
     lines = [f"{key}: {value!r}" for key, value in own.items() if key not in ("queue", "connection")]
     lines += [f"queued: {action!r}" for action in own.get("queue", ())]

@@ -35,8 +35,8 @@ def context(
     """The context of a new connection with this filter, with some values in place of its state's.
 
     ``ctx = context(handlers, byte_count=3)``; ``handlers["body"](Body(b"x"), ctx)``. All events and
-    actions that the filter asks for count as agreed. `demyjpy.now` tells the real time; see `at_time`. A
-    value under a key of the engine raises `HandlerError`.
+    actions that the filter asks for count as agreed. `demyjpy.now` returns the real time; see
+    `at_time`. A value under a key of the engine raises `HandlerError`.
 
     ``answers``: what `demyjpy.answer` gives, by key, as in ``answers={"spf": "pass"}``: a value, or an
     outcome such as ``Late()``. `HandlerError` for what cannot be answered.
@@ -96,7 +96,7 @@ def _known(answers: Mapping[str, Any]) -> Any:
 
 
 def at_time(ctx: Context, when: datetime | float) -> Context:
-    """The same context at another time: what `demyjpy.now` tells there.
+    """The same context at another time, which `demyjpy.now` returns.
 
     ``when``: a `datetime.datetime` with a time zone, or seconds since 1970.
     """

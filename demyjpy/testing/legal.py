@@ -26,7 +26,7 @@ KNOWN_VERBS: Final = frozenset(
 """Commands that MTAs answer themselves: no milter hears of them."""
 
 Check: TypeAlias = Callable[[Sequence[ClientStep], Any], None]
-"""Raises where a step is not legal behind others."""
+"""Raises if a step is not legal behind the others."""
 
 _PASSING: Final = (client_steps.Command, client_steps.Auth)
 _IN_MAIL: Final = (client_steps.Mail, client_steps.Rcpt)
@@ -34,7 +34,7 @@ _ENDS: Final = (client_steps.Quit, client_steps.Drop)
 
 
 def check_step(before: Sequence[ClientStep], step: ClientStep) -> None:
-    """Nothing, or `LocalProtocolError` where no MTA would pass this step on to a milter."""
+    """Nothing, or `LocalProtocolError` if no MTA would pass this step on to a milter."""
     if before and isinstance(before[-1], _ENDS):
         refuse("nothing after the end of the session", step)
     for check in _CHECKS.get(type(step), ()):

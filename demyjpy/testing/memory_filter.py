@@ -106,8 +106,8 @@ class MemoryFilter(FilterConnection):
     def _run(self, call: Call) -> Any:
         if _is_in_loop():
             raise LocalProtocolError(
-                "expected run() outside of an event loop, for the filter has async handlers, got it in "
-                "one: await asyncio.to_thread(run, handlers, script)"
+                "expected run() outside of an event loop, because the filter has async handlers, "
+                "got it in one: await asyncio.to_thread(run, handlers, script)"
             )
         return super()._run(call)
 
@@ -136,7 +136,7 @@ def _is_in_loop() -> bool:
 
 
 def check_chunk(chunk: Chunk | None) -> tuple[int, ...]:
-    """Sizes of pieces, none for no cutting; `LocalProtocolError` where one is impossible."""
+    """Sizes of pieces, none for no cutting; `LocalProtocolError` if one is impossible."""
     sizes = () if chunk is None else (chunk,) if isinstance(chunk, int) else tuple(chunk)
     if any(not isinstance(size, int) or not 1 <= size <= CHUNK_SIZE for size in sizes):
         raise LocalProtocolError(f"expected chunk= in bytes from 1 to {CHUNK_SIZE}, got {chunk!r}")

@@ -52,7 +52,7 @@ def milter_mta(pytestconfig: pytest.Config) -> Profile | None:
 
 @pytest.fixture
 def milter_run(milter_mta: Profile | None) -> Callable[..., Result]:
-    """`demyjpy.testing.run`, under the MTA of ``--milter-mta`` where a test names none."""
+    """`demyjpy.testing.run`, under the MTA of ``--milter-mta`` unless a test names one."""
 
     def milter_run(handlers: Any, script: Script, **options: Any) -> Result:
         return run(handlers, script, **{"mta": milter_mta, **options})

@@ -28,7 +28,7 @@ from demyjpy.verdicts import Fate, fate_of_refusal
 
 @frozen
 class Played:
-    """One step of the client: what it was told, what the filter answered, the context after it.
+    """One step of the client: the reply to it, what the filter answered, the context after it.
 
     After the end of a message ``context`` is what the next one begins with; what the filter's handlers
     made of it meanwhile is in ``observed``, the engine's steps. ``is_in_mail``: a message was open
@@ -52,12 +52,12 @@ class Played:
 
     @property
     def reply(self) -> Reply | None:
-        """What the client was told."""
+        """The reply to the client."""
         return self.outcome.reply
 
     @property
     def verdict(self) -> AnyVerdict | None:
-        """What the filter answered last at this step; None where it was not asked."""
+        """What the filter answered last at this step; None if it was not asked."""
         heard = [one.answer.verdict for one in self.outcome.heard if one.event != "options"]
         return heard[-1] if heard else None
 
@@ -131,10 +131,10 @@ class OfMessage(ABC):
 class MessageResult(OfMessage):
     """What became of one message.
 
-    ``verdict`` is `Accept` for mail that goes on, else what the filter ended it with; None where the
-    MTA refused it without the filter. ``reply`` is what the client was told last, ``actions`` what the
-    filter asked for, ``mail`` what is delivered or held (None if it is not). ``asked`` are the questions
-    that the filter asked about it, from MAIL on.
+    ``verdict`` is `Accept` for mail that goes on, else the filter's verdict; None if the MTA
+    refused it without the filter. ``reply`` is the last reply to the client, ``actions`` what the
+    filter asked for, ``mail`` what is delivered or held (None if it is not). ``asked`` are the
+    questions that the filter asked about it, from MAIL on.
     """
 
     verdict: AnyVerdict | None
@@ -257,7 +257,7 @@ class Result(OfMessage):
 
     @property
     def reply(self) -> Reply:
-        """What the client was told about the only message."""
+        """The reply to the client about the only message."""
         return self.only.reply
 
     @property
@@ -276,7 +276,7 @@ class Result(OfMessage):
 
     @property
     def replies(self) -> list[str]:
-        """What the client was told, step by step."""
+        """The replies to the client, step by step."""
         return [str(played.reply) for played in self.steps if played.reply is not None]
 
     @property

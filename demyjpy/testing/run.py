@@ -58,13 +58,13 @@ def run(
 
     ``handlers`` is a registry or an ``on_connect`` function, or a list of these. The filters of a list
     are asked one after another, as in ``smtpd_milters = a, b``: each has a connection of its own, and
-    sees the message as those before it have made it. ``result.filters`` tells them apart. ``mta`` is
+    sees the message as those before it have made it. ``result.filters`` has a part for each. ``mta`` is
     `Postfix()` or `Sendmail()`; without it both are played, and it is an `AssertionError` if they would
-    not do the same with the messages, but for what they do without a filter, too; the result is then
+    not do the same with the messages, except for what they also do without a filter; the result is then
     Postfix's. ``chunk``: cut bodies into pieces of so many bytes, or of these sizes one after the other,
     the last one for the rest. ``on_error``, ``limits`` and ``trusted_relays`` as for
     `demyjpy.start_milter`.
-    ``clock`` is the time that `demyjpy.now` tells: a `datetime.datetime` or seconds since 1970, or a
+    ``clock`` is the time that `demyjpy.now` returns: a `datetime.datetime` or seconds since 1970, or a
     function that returns one, which is called once for each packet at which a handler asks; without it
     that is the real time. What goes wrong in the filter is logged as there, and in ``result.troubles``.
 
@@ -232,7 +232,7 @@ def _result(profile: Profile, row: Sequence[MemoryFilter], played: Sequence[Sequ
 
 
 def _of_row(step: Sequence[Played]) -> Played:
-    """What there is of a step of several filters, without what each has for itself."""
+    """A step of several filters, without what each has for itself."""
     asked = tuple(one for own in step for one in own.asked)
     left = tuple(one for own in step for one in own.open_questions)
     return evolve(step[0], context=pmap(), observed=(), asked=asked, open_questions=left)

@@ -68,7 +68,7 @@ class Script:
     def mail(self, sender: str, *, raw: str | None = None, **parameters: str | None) -> "Script":
         """MAIL FROM; ``""`` is the null sender. ``mail("a@b", SIZE="100", SMTPUTF8=None)``.
 
-        ``raw`` is the address as the client writes it, where that is not the address in ``<>``.
+        ``raw`` is the address as the client writes it, if that is not the address in ``<>``.
         """
         return self.then(client_steps.Mail(strip_brackets(sender), parameters, raw))
 

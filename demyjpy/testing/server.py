@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Unpack
 
 from attrs import frozen
 
+from demyjpy.drivers.option_types import RunningOptions
 from demyjpy.drivers.start import running
 from demyjpy.mta.channel import Channel
 from demyjpy.mta.profiles import Profile
@@ -37,7 +38,9 @@ class Server:
 
 
 @contextmanager
-def serving(handlers: Any, *, mta: Profile | None = None, **options: Any) -> Iterator[Server]:
+def serving(
+    handlers: Any, *, mta: Profile | None = None, **options: Unpack[RunningOptions]
+) -> Iterator[Server]:
     """The filter on a free port of 127.0.0.1 while the block runs.
 
     ``options`` are those of `demyjpy.running`: ``driver``, ``on_error``, ``limits`` ... ``mta``: whom

@@ -46,11 +46,10 @@ def at_once(connection: Connection) -> Asked | None:
 class FilterConnection:
     """One connection with a filter; a context manager, which ends the event loop of async handlers.
 
-    Plain handlers are called by the engine itself, also those that may block. If the setup has a spool,
-    large bodies go there. ``answer`` answers questions, in an ``order``; if it gives None for one, that
-    stays open.
-    large bodies go there. The time for its handlers is what `say` and `end` are told, else that of the
-    setup's clock, or of the system's.
+    Plain handlers are called by the engine itself, also those that may block. If the setup has a
+    spool, large bodies go there. ``answer`` answers questions, in an ``order``; if it gives None
+    for one, that stays open. large bodies go there. The time for its handlers is that which `say`
+    and `end` get, else that of the setup's clock, or of the system's.
     """
 
     def __init__(

@@ -66,7 +66,7 @@ def show_bytes(data: bytes) -> str:
 
 
 Words: TypeAlias = Mapping[str, str | None] | Iterable[tuple[str, str | None]]
-"""What a caller may give where words are wanted."""
+"""What a caller may give for words."""
 
 
 class _Words(Mapping[str, str | None]):
@@ -84,7 +84,7 @@ class _Words(Mapping[str, str | None]):
         self.words = tuple(words)
 
     def _by_key(self) -> dict[str, str | None]:
-        """Made when somebody looks, for most do not."""
+        """Made only when somebody looks, because most do not."""
         try:
             return self._found
         except AttributeError:
@@ -147,7 +147,7 @@ class Parameters(_Words):
 
 
 class Definitions(_Words):
-    """Macro names to values, found with or without braces; None where the MTA sent no value."""
+    """Macro names to values, found with or without braces; None if the MTA sent no value."""
 
     __slots__ = ()
 

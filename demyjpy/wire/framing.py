@@ -27,7 +27,7 @@ class Unread:
     """What has come and is not read yet: packets that wait for their turn, the beginning of one.
 
     ``size`` is its bytes; the first ``at`` of the first chunk are read, and do not count. ``error``
-    is set where no packet can begin; nothing after that place is read.
+    is set if no packet can begin there; nothing after that place is read.
     """
 
     chunks: tuple[bytes, ...] = ()
@@ -104,7 +104,7 @@ class Frames:
         self._at = 0
 
     def take(self) -> Packet | None:
-        """The next packet; None where none is complete.
+        """The next packet; None if no packet is complete.
 
         At a length of 0 or over the limit `RemoteProtocolError`, and nothing is left.
         """

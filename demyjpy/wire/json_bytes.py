@@ -14,7 +14,7 @@ _KEY: Final = "base64"
 
 
 def dump_text(text: str) -> Any:
-    """Text as JSON: itself, or its bytes where it is no Unicode."""
+    """Text as JSON: itself, or its bytes if it is no Unicode."""
     if text.isascii():  # as most is; CPython knows it without looking
         return text
     try:
@@ -30,7 +30,7 @@ def dump_optional(text: str | None) -> Any:
 
 
 def _bytes_of(text: str) -> bytes:
-    """The bytes of text, also where a lone surrogate in it stands for no byte."""
+    """The bytes of text, also if a lone surrogate in it stands for no byte."""
     return text.encode("utf-8", "surrogateescape" if _is_escaped(text) else "surrogatepass")
 
 

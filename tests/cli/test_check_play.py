@@ -359,7 +359,7 @@ def test_a_filter_that_is_wrong_is_not_played(check: Check) -> None:
     """There is enough to be said about it."""
     status, problems, notes = check("handlers = define_event_handlers()\n")
     assert (status, len(problems)) == (1, 1)
-    assert notes[-1] == "--play: not played, for it is wrong already"
+    assert notes[-1] == "--play: no session was played, because of the problems above"
 
 
 def test_without_hypothesis_it_says_so(

@@ -96,23 +96,6 @@ def test_version_tells_whether_the_engine_is_compiled(
     assert run("--version") == (0, f"demyjpy {version('demyjpy')}{told}\n", "")
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_completion_knows_commands_and_options(run: Any, shell: str) -> None:
-    """A script for the shell, which completes the filter's file, too."""
-    pytest.importorskip("shtab")
-    status, output, _ = run("--print-completion", shell)
-    assert status == 0
-    assert "--idle-timeout" in output
-    assert {"bash": "_shtab_compgen_files", "zsh": ":_files"}[shell] in output
-
-
-def test_completion_without_shtab_tells_how_to_get_it(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one line."""
-    monkeypatch.setitem(sys.modules, "shtab", None)
-    error = "demyjpy: completion needs shtab: pip install 'demyjpy[completion]'\n"
-    assert run("--print-completion", "zsh") == (1, "", error)
-
-
 def test_what_a_command_does_not_need_is_not_loaded():
     """A filter starts fast: the trace tools and what extras bring are for others."""
     script = "import sys, demyjpy.cli.commands.run, demyjpy.cli.program; print(*sys.modules)"

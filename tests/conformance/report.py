@@ -1,4 +1,4 @@
-"""Writes docs/conformance.md: which test holds which row.
+"""Writes docs/conformance.md: which test checks which row.
 
 ``python -m tests.conformance.report > docs/conformance.md``. A test says by its name which rows it is
 for: ``test_row_042_...``, or ``test_row_045_046_...`` for two.
@@ -20,9 +20,10 @@ DOCUMENT = HERE.parents[1] / "docs" / "conformance.md"
 HEAD = """\
 # Conformance
 
-What a milter library must do, row by row, and the tests that hold demyjpy to it. Side F is the filter's
-library, B the bytes of both sides, C the MTA's side. The tests are in `tests/conformance`; each says by
-its name which row it is for. This page is written by `python -m tests.conformance.report`.
+You need this page if you compare milter libraries, or change the engine. It lists, row by row, what a
+milter library must do, and the tests that check demyjpy for it. Side F is the filter's library, B the
+bytes of both sides, C the MTA's side. The tests are in `tests/conformance`; the name of each says which
+row it is for. `python -m tests.conformance.report` writes this page.
 
 """
 
@@ -48,7 +49,7 @@ def document() -> str:
     """The page."""
     covered = covering_tests()
     held = [row for row in ROWS if row.number in covered]
-    summary = f"{len(held)} of {len(ROWS)} rows are held by a test.\n\n"
+    summary = f"{len(held)} of {len(ROWS)} rows have a test.\n\n"
     table = "| # | side | topic | when | what | tests |\n| --: | - | - | - | - | - |\n"
     return HEAD + summary + table + "".join(_line(row, covered.get(row.number, [])) for row in ROWS)
 

@@ -178,7 +178,7 @@ def test_blocking_handlers_without_a_thread(gate, log):
     assert lefts == [
         "its thread goes on, one of 1 left behind",
         "its thread goes on, one of 2 left behind",
-        "it had not begun, for all 1 threads were busy (blocking_threads)",
+        "it had not begun, because all 1 threads were busy (blocking_threads)",
     ]
 
 

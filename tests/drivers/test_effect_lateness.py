@@ -13,7 +13,7 @@ from tests.drivers.filters import wait_until
 from tests.drivers.peer import MESSAGE, WAIT, Peer
 from tests.drivers.test_effects import Wait
 
-REST = "and at once there are no more than 3: give what perform does a time limit"
+REST = "at most 3 run at once: give perform a time limit"
 
 
 def test_one_that_takes_long_is_named_once_a_minute(log: Any) -> None:
@@ -29,14 +29,14 @@ def test_one_that_takes_long_is_named_once_a_minute(log: Any) -> None:
     lateness.tell(1059.0)
     assert log.take() == []
     lateness.tell(1061.0)
-    said = "the effect 0 has been at it for 61 s; effects that take more than 60 s: 2, "
+    said = "the effect 0 has run for 61 s; effects that have run for more than 60 s: 2; "
     assert log.take() == [said + REST]
     assert lateness.pause(1061.0, None) == LATE
     lateness.end(0)
     lateness.tell(1120.0)
     assert log.take() == []
     lateness.tell(1121.0)
-    said = "the effect 1 has been at it for 120 s; effects that take more than 60 s: 2, "
+    said = "the effect 1 has run for 120 s; effects that have run for more than 60 s: 2; "
     assert log.take() == [said + REST]
     lateness.end(1)
     lateness.end(2)

@@ -165,7 +165,7 @@ def test_without_a_thread_none_is_done(driver, told, log, monkeypatch):
     missing = "demyjpy-jobs"
     with running(handlers, driver=driver):
         pass
-    assert log.take_one() == "no jobs are done: can't start new thread"
+    assert log.take_one() == "no jobs run: can't start new thread"
     missing = "demyjpy-job"
     with running(handlers, driver=driver):
         wait_until(log.records)
@@ -211,7 +211,7 @@ def test_without_a_file_for_it_nobody_has_a_shared_role(monkeypatch, log, tmp_pa
     assert not role.take("a")
     role.leave("a")
     role.close()
-    assert log.take_one().startswith("no jobs are done: cannot make a file that says which worker")
+    assert log.take_one().startswith("no jobs run: cannot make a file that says which worker")
 
 
 SERVE = """

@@ -224,7 +224,7 @@ def test_without_a_thread_what_is_left_has_to_wait(
     with running(asking(told.put, ("accepted", Tell("x"))), driver=driver, effects=directory) as address:
         deliver(address)
         assert told.get(timeout=WAIT)[0] == "x"
-    assert log.take_one() == "effects that were left before have to wait: can't start new thread"
+    assert log.take_one() == "effects of an earlier process have to wait: can't start new thread"
 
 
 def test_without_a_thread_the_loop_itself_ends_them(
@@ -257,7 +257,7 @@ def test_a_directory_that_cannot_be_read_is_told_once(
         deliver(address)
         assert told.get(timeout=WAIT)[0] == "x"
         wait_until(log.records)
-    assert log.take_one() == "effects that were left before have to wait: [Errno 5] Input/output error"
+    assert log.take_one() == "effects of an earlier process have to wait: [Errno 5] Input/output error"
 
 
 def test_a_file_that_cannot_be_read_for_a_moment_is_done_later(

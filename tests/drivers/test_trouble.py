@@ -354,7 +354,7 @@ def test_whatever_a_watcher_raises(driver, kind, notes, log):
     with running(noting(notes), driver=driver, watchers=watchers) as address, Peer(address) as peer:
         assert peer.begin().message() == (Continue(),)
         assert peer.message() == (Continue(),)
-    assert "FailingWatcher failed, 1 times since it was last told" in log.take_one()
+    assert "FailingWatcher failed, 1 times since this was last logged" in log.take_one()
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit, OddError])

@@ -23,8 +23,10 @@ PROGRAMS: Final = {
     "clamav": ("clamav-daemon", "usr/sbin/clamd"),
     "postgresql": ("postgresql-15", "usr/lib/postgresql/15/bin/postgres"),
     "openldap": ("slapd", "usr/sbin/slapd"),
+    "prometheus": ("prometheus", "usr/bin/promtool"),
+    "logrotate": ("logrotate", "usr/sbin/logrotate"),
 }
-"""By directory: the package, and the program in it."""
+"""By directory: the package, and the program in it. The last two check `samples/monitoring`."""
 
 
 def program(name: str, prefix: Path = PREFIX) -> Path:
@@ -83,7 +85,8 @@ def _unpack(name: str, prefix: Path) -> set[str]:
         depends = run_loudly("dpkg-deb", "-f", package, "Depends")
     for directory in (prefix, root):
         directory.chmod(0o755)  # PostgreSQL runs as another user
-    return set(re.findall(r"(?:^|, )(lib[a-z0-9.+-]+)", depends))
+    names = set(re.findall(r"(?:^|, )(lib[a-z0-9.+-]+)", depends))
+    return {name for name in names if not name.startswith("libjs-")}  # pages for browsers
 
 
 def fetch(prefix: Path = PREFIX) -> None:

@@ -61,19 +61,13 @@ class Sendmail(Server):
         (self.base / "queue").mkdir(mode=0o700)
         (self.base / "statistics").touch()
         (self.base / "service.switch").write_text("hosts\tfiles\naliases\tfiles\n")  # no DNS
-        seconds = f"C:{ANSWER_SECONDS}s;S:{ANSWER_SECONDS}s;R:{ANSWER_SECONDS}s;E:60s"
-        without = {"tempfail": ", F=T", "reject": ", F=R", "accept": ""}[self.default_action]
-        filters = [
-            f"INPUT_MAIL_FILTER(`milter{number}', `S={milter}{without}, T={seconds}')dnl"
-            for number, milter in enumerate(self.milters)
-        ]
         source = _SENDMAIL_MC.format(
             root=self.root,
             base=self.base,
             host_name=self.host_name,
             port=self.port,
             sink_port=self.sink_port,
-            milters="\n".join(filters),
+            milters=self._filters(),
         )
         macros = self.root / "usr/share/sendmail/cf"
         made = subprocess.run(
@@ -83,6 +77,15 @@ class Sendmail(Server):
             check=True,
         )
         (self.base / "sendmail.cf").write_bytes(made.stdout)
+
+    def _filters(self) -> str:
+        """The lines of its milters."""
+        seconds = f"C:{ANSWER_SECONDS}s;S:{ANSWER_SECONDS}s;R:{ANSWER_SECONDS}s;E:60s"
+        without = {"tempfail": ", F=T", "reject": ", F=R", "accept": ""}[self.default_action]
+        return "\n".join(
+            f"INPUT_MAIL_FILTER(`milter{number}', `S={milter}{without}, T={seconds}')dnl"
+            for number, milter in enumerate(self.milters)
+        )
 
     def _command(self) -> Sequence[str | Path]:
         log = ("-D", self.base / "log", "-d89.99")  # in this order

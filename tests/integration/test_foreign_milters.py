@@ -63,7 +63,7 @@ def asking(directory: Path, what: str) -> Path:
         (
             "discard",
             3,
-            "discarded at end_of_message: the client is told that all is well, nothing is delivered",
+            "discarded at end_of_message: the client gets 250, nothing is delivered",
         ),
     ],
 )

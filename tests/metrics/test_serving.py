@@ -72,9 +72,9 @@ class Served:
 
 
 @contextmanager
-def served(tmp_path, *options, listen="inet:0@127.0.0.1"):
+def served(tmp_path, *options, listen="inet:0@127.0.0.1", text=FILTER):
     """One, while the block runs."""
-    (tmp_path / "filter_of_http.py").write_text(FILTER)
+    (tmp_path / "filter_of_http.py").write_text(text)
     http = free_port()
     command = [
         sys.executable,

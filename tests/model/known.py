@@ -5,8 +5,7 @@ from typing import Final
 from tests.integration.scenario import Mta
 
 _BUG: Final = (
-    "Postfix 3.7.11 cannot change or delete the last header field if it has added that itself: "
-    '"queue file write error"'
+    'Postfix 3.7.11 cannot change or delete a last header field of its own: "queue file write error"'
 )
 _EMPTY_LINE: Final = "a `Message` always has its empty line; a mail of a header only has none"
 _GARBAGE: Final = "Sendmail 8.17.1.9 sends a byte of its memory behind a reply without text"

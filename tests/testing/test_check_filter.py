@@ -52,7 +52,7 @@ def test_a_planted_bug_is_found_and_reads_at_a_glance(make):
 def test_a_story_shows_what_differs():
     """Here the recipients of a message that was given up are counted with the next."""
     story = story_of(planted.keeps_by_client())
-    assert "got: message 2 comes to something else than alone" in story
+    assert "got: message 2 has another result than alone" in story
     assert "C: RSET" in story
     assert "-X-Recipients: 1\n+X-Recipients: 2" in story
 

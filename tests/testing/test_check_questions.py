@@ -109,7 +109,7 @@ def test_a_filter_that_sees_when_it_is_answered_is_found():
         return 1
 
     story = story_of(handlers, answers=answers, skip={"leaks", "chunks"})
-    assert "got: it comes to something else if answers come only when a handler waits" in story
+    assert "got: the result is another one if answers come only when a handler waits" in story
     assert "-X-Answered: 1\n+X-Answered: 0" in story
     check_filter(handlers, answers=answers, skip={"leaks", "chunks", "order"}, max_examples=1)
 

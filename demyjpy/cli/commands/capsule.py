@@ -36,10 +36,10 @@ examples:
   demyjpy capsule capsules/20261121T120000Z-5a6aa0f5-1-1.capsule.jsonl
   demyjpy capsule FILE --test tests/test_failure.py --filter myfilter.py:handlers
 
-Capsules are written by demyjpy run --capsules DIRECTORY. The test plays the session at the filter, and
-fails as the handler does; where a session of an SMTP client would not make it fail, the test plays the
+demyjpy run --capsules DIRECTORY writes capsules. The test plays the session at the filter, and fails as
+the handler does. If the session of an SMTP client does not make the handler fail, the test plays the
 recorded session itself.
-Only a test that was made like this is written over, and not by one that does not fail.
+A test that this command has made before is replaced, if the new one fails. No other file is replaced.
 Exit status: 0, 1 if the handler does not fail when it is played again, 2 if the arguments are wrong.
 """
 
@@ -69,7 +69,7 @@ _RECORDS: Final = """\
 
 
 def capsule(arguments: argparse.Namespace) -> int:
-    """``demyjpy capsule``: 0; 1 where no test could be made that fails the same way."""
+    """``demyjpy capsule``: 0; 1 if no test could be made that fails in the same way."""
     try:
         with failing_to(f"read {arguments.capsule}"):
             found = load_capsule(arguments.capsule)
@@ -90,8 +90,8 @@ def capsule(arguments: argparse.Namespace) -> int:
     if arguments.filter is None:
         named = f"; this one names {found.file}" if found.file else ""
         raise InputError(
-            "expected --filter FILE.py:NAME: nothing is run because a capsule names it, for anybody may "
-            f"have made that{named}"
+            "expected --filter FILE.py:NAME: a filter is never run only because a capsule "
+            f"names it: anybody can write a capsule{named}"
         )
     return _write_test(found, Wanted(arguments.filter, arguments.settings), path, has_test=has_test)
 
@@ -129,7 +129,7 @@ def _write_test(found: Capsule, name: Wanted, path: Path, *, has_test: bool) -> 
 
 
 def code_of(found: Capsule, name: Wanted, handlers: Any) -> str | None:
-    """A test with `demyjpy.testing`; None where that would not fail the same way."""
+    """A test with `demyjpy.testing`; None if that would not fail the same way."""
     answers = answers_in(found.trace)
     if answers is None:
         return None
@@ -229,7 +229,7 @@ def scripts_of(trace: Trace) -> Iterator[Script]:
 
 
 def script_of(trace: Trace) -> Script:
-    """The SMTP session that would make an MTA say what was recorded, as far as that can be told."""
+    """The SMTP session that would make an MTA say what was recorded, as far as that is known."""
     writer = _Writer()
     for exchange in trace.exchanges:
         with suppress(MilterError):  # what cannot be read is no step of a client
@@ -286,7 +286,7 @@ class _Writer:
         self.content.append(data)
 
     def _add_below_header(self, data: bytes = b"") -> None:
-        """The blank line first, also for a filter that has not asked to be told of it."""
+        """The blank line first, also for a filter that has not asked for it."""
         self._add(self.blank + data)
         self.blank = b""
 
@@ -323,8 +323,8 @@ COMMAND: Final = Command(
             "--filter",
             metavar="FILTER",
             action="append",
-            help=f"{FILTER_NAME}; needed for --test, which runs it: nothing is run because the capsule "
-            "names it; may be repeated: several are merged in this order",
+            help=f"{FILTER_NAME}; the filter that --test plays. The command never runs a filter only "
+            "because a capsule names it. May be repeated: several are merged in this order",
         ),
         evolve(SETTINGS, needs="--filter"),
     ),

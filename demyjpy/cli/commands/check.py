@@ -41,7 +41,9 @@ def check(arguments: argparse.Namespace) -> int:
 def _played(report: Report, loaded: Loaded, driver: str) -> Report:
     check_extra("--play", "hypothesis")
     if report.problems:
-        return evolve(report, notes=(*report.notes, "--play: not played, for it is wrong already"))
+        return evolve(
+            report, notes=(*report.notes, "--play: no session was played, because of the problems above")
+        )
     from demyjpy.cli.check_play import play  # noqa: PLC0415  # it needs Hypothesis
 
     return play(report, loaded, driver)
@@ -49,7 +51,7 @@ def _played(report: Report, loaded: Loaded, driver: str) -> Report:
 
 COMMAND: Final = Command(
     check,
-    "Load a filter; say what it will ask of the MTA, and what is wrong with it.",
+    "Load a filter; show what it will ask of the MTA, and what is wrong with it.",
     _EPILOG,
     (
         *LOADING,

@@ -4,21 +4,17 @@ import argparse
 import asyncio
 import logging
 import shlex
-import shutil
 import signal
 import smtplib
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
-from demyjpy.cli import demo_filter
 from demyjpy.cli.arguments import (
     COLOR,
     DRIVERS,
@@ -29,12 +25,14 @@ from demyjpy.cli.arguments import (
     choice,
     flag,
 )
+from demyjpy.cli.demos import DEMOS
 from demyjpy.cli.errors import InputError
 from demyjpy.cli.loading import Loaded, Wanted, load_filters
 from demyjpy.cli.mail_diff import diff_lines
 from demyjpy.cli.mail_journal import Journal, open_store, smtp_server, swaks_line
 from demyjpy.cli.output import Paint, paint_for, say
 from demyjpy.cli.played_mail import STATUSES, PlayedMail, played, verdict_line
+from demyjpy.cli.program_name import program_name
 from demyjpy.cli.sample_mails import Sample, samples
 from demyjpy.cli.signals import tell, until_signal
 from demyjpy.cli.step_lines import failure_words, smtp_line
@@ -54,6 +52,8 @@ if TYPE_CHECKING:
 _EPILOG: Final = """\
 examples:
   demyjpy demo
+  demyjpy demo --list
+  demyjpy demo --filter subject
   demyjpy demo samples/bytecount.py:handlers
   demyjpy demo mycompany.filters --stay
 
@@ -64,7 +64,7 @@ loaded or aiosmtpd is not there (pip install 'demyjpy[box]'); 69 if the filter f
 
 _ANYWHERE: Final = "inet:0@127.0.0.1"
 _SMTP_TIMEOUT: Final = 900.0  # seconds; the filter's own timeouts are shorter
-_OWN: Final = Loaded("demyjpy.cli.demo_filter:handlers", "registry", demo_filter.handlers)
+_DEFAULT: Final = "size"
 
 
 @define
@@ -85,16 +85,28 @@ class MailReports:
 def demo(arguments: argparse.Namespace) -> int:
     """``demyjpy demo``: 0, or 69 if the filter failed."""
     logging.basicConfig(format="%(levelname)s %(message)s", level="WARNING")
-    wanted = Wanted(arguments.filters, arguments.settings)
-    if wanted.settings is not None and not wanted.filters:
-        raise InputError("--settings needs a FILTER")
-    loaded = load_filters(wanted) if wanted.filters else _OWN
+    if arguments.list:
+        say(*(f"{name:{max(map(len, DEMOS))}}  {what}" for name, what in DEMOS.items()))
+        return 0
+    loaded = _load(arguments)
     with ExitStack() as stack:
         stack.callback(logging.disable, logging.NOTSET)
         where = arguments.maildir or stack.enter_context(tempfile.TemporaryDirectory(prefix="demyjpy-"))
         store = open_store(where)
         address = stack.enter_context(running(loaded.on_connect, driver=arguments.driver))
         return asyncio.run(_demonstrate(arguments, loaded, address, store))
+
+
+def _load(arguments: argparse.Namespace) -> Loaded:
+    """The filters that were given, or one of ours."""
+    wanted = Wanted(arguments.filters, arguments.settings)
+    if not wanted.filters:
+        if wanted.settings is not None:
+            raise InputError("--settings needs a FILTER")
+        return load_filters(Wanted([f"demyjpy.cli.demos.{arguments.filter or _DEFAULT}:handlers"]))
+    if arguments.filter is not None:
+        raise InputError(f"expected FILTER or --filter, got both: leave out --filter {arguments.filter}")
+    return load_filters(wanted)
 
 
 async def _demonstrate(
@@ -106,14 +118,14 @@ async def _demonstrate(
     asyncio.get_running_loop().set_default_executor(DaemonExecutor(1))
     paint = paint_for(arguments.color)
     async with until_signal() as told, Box(_ANYWHERE, {"filter": address}, store) as box:
-        what = "        counts the bytes of each body and tells them in a header, X-Message-Size"
+        what = [] if arguments.filters else [f"        {DEMOS[arguments.filter or _DEFAULT]}"]
         kept = "" if arguments.maildir else ", until the end"
         say(
             "A filter and a mail server, both on this machine. Mail goes to the server by SMTP; the",
             "server asks the filter about it by the milter protocol, as Postfix would.",
             "",
             f"filter  {safe(loaded.name)} on {address}",
-            *([] if arguments.filters else [what]),
+            *what,
             f"server  SMTP on {smtp_server(box.address)}, mail to {store.path}{kept}",
             flush=True,
         )
@@ -130,33 +142,26 @@ async def _demonstrate(
             await told
             say(journal.summary(), flush=True)
         else:
-            say("", "next:", *_next_lines(arguments.filters, arguments.settings), flush=True)
+            say("", "next:", *_next_lines(arguments), flush=True)
     return status
 
 
-def _next_lines(chosen: Sequence[str], settings: str | None = None) -> Iterator[str]:
+def _next_lines(arguments: argparse.Namespace) -> Iterator[str]:
     """What a new user may do now, as it can be typed."""
-    words = "".join(
-        f" {shlex.quote(one)}" for one in (*chosen, *(("--settings", settings) if settings else ()))
-    )
+    options = {"--settings": arguments.settings, "--filter": arguments.filter}
+    given = [word for option, value in options.items() if value for word in (option, value)]
+    words = "".join(f" {shlex.quote(one)}" for one in (*arguments.filters, *given))
     rows = [
         (f"demo{words} --stay", "stays up, for mail that you send"),
-        ("demo FILE.py:NAME", "the same with a filter of yours (docs/tutorial.md makes one)"),
-        ("send --to ADDRESS MAIL", "plays one mail at any milter (docs/sending.md)"),
+        ("demo --list", "other filters to see at work"),
+        ("new NAME", "makes a filter of your own, with tests"),
+        ("demo FILE.py:NAME", "the same with a filter of yours"),
+        ("send --to ADDRESS MAIL", "plays one mail at any milter"),
     ]
-    if chosen:
-        del rows[1]
+    if arguments.filters:
+        del rows[1:4]
     longest = max(len(command) for command, _ in rows)
     yield from (f"  {program_name()} {command:{longest}}  {text}" for command, text in rows)
-
-
-def program_name() -> str:
-    """How this program was called, to be typed again."""
-    called = sys.argv[0]
-    if Path(called).name != "demyjpy":
-        return "python -m demyjpy"
-    found = shutil.which("demyjpy")
-    return "demyjpy" if found and Path(found).resolve() == Path(called).resolve() else called
 
 
 async def _send_all(box: "Box", paint: Paint) -> int:
@@ -206,7 +211,7 @@ def _lines(sent: PlayedMail, paint: Paint) -> Iterator[str]:
 def _tally(results: Sequence[PlayedMail]) -> str:
     """How many mails met which end."""
     counts = Counter(sent.verdict for sent in results)
-    changed = sum(sent.after is not None and bool(sent.edits) for sent in results)
+    changed = sum(sent.after is not None and bool(sent.changes) for sent in results)
     words = [f"{count} {verdict}" for verdict, count in counts.items()]
     return f"{', '.join(words)}; {changed} changed by the filter"
 
@@ -220,9 +225,15 @@ COMMAND: Final = Command(
             "filters",
             metavar="FILTER",
             nargs="*",
-            help=f"{FILTER_NAME}, or several (default: one that counts bytes)",
+            help=f"{FILTER_NAME}, or several (default: see --filter)",
             is_file=True,
         ),
+        argument(
+            "--filter",
+            choices=DEMOS,
+            help=f"a filter that comes with demyjpy, see --list (default: {_DEFAULT})",
+        ),
+        flag("--list", "list the filters for --filter, and end"),
         SETTINGS,
         choice("--driver", DRIVERS, "asyncio", "how the filter is served"),
         flag("--stay", "stay up for more mail (swaks, a mail program) until Ctrl-C"),

@@ -45,9 +45,9 @@ examples:
   demyjpy mta --listen 2525 --milter dkim=unix:/run/opendkim.sock --milter inet:20025@localhost
   swaks --server localhost:2525 --from a@example.org --to b@example.net
 
-It is for trying filters: it takes mail for anyone from anyone, relays nothing, offers neither STARTTLS
-nor AUTH, and stores what would be delivered below --maildir (held mail in the folder quarantine). Each
-session is printed as it goes. SIGTERM and SIGINT end it.
+Use it to try filters. It takes mail for anyone from anyone, relays nothing, and offers neither STARTTLS
+nor AUTH. It stores mail below --maildir, and quarantined mail in the folder quarantine there. It prints
+each session as it goes. SIGTERM and SIGINT end it.
 Exit status: 0 after a signal, 1 if it cannot listen, 2 if the arguments are wrong or aiosmtpd is not
 there: pip install 'demyjpy[box]'
 """
@@ -55,7 +55,7 @@ there: pip install 'demyjpy[box]'
 
 @asynccontextmanager
 async def recording(arguments: argparse.Namespace, names: Sequence[str]) -> AsyncIterator["Tapping"]:
-    """What taps sessions: into traces, where that is asked for. ``names``: those of the milters."""
+    """What taps sessions: into traces, if that is asked for. ``names``: those of the milters."""
     if arguments.record is None:
         yield lambda number, name: nullcontext(untapped)
         return
@@ -144,11 +144,14 @@ COMMAND: Final = Command(
             "--maildir",
             metavar="DIRECTORY",
             default="mail",
-            help="where mail is stored; made if there is none (default: %(default)s)",
+            help="where mail is stored; created if it does not exist (default: %(default)s)",
         ),
-        choice("--default-action", FAILURES, "tempfail", "what becomes of mail where a milter fails"),
+        choice("--default-action", FAILURES, "tempfail", "what happens to mail if a milter fails"),
         argument(
-            "--host", metavar="NAME", default="box.example", help="its own name (default: %(default)s)"
+            "--host",
+            metavar="NAME",
+            default="box.example",
+            help="name of the server (default: %(default)s)",
         ),
         limit("--max-message", "BYTES", COUNT, 10_240_000, "size of a message; a larger one is refused"),
         argument(

@@ -48,19 +48,19 @@ examples:
   demyjpy replay traces/*.jsonl --diff rules.py:make=old rules.py:make=new --settings rules.toml
   demyjpy replay trace.jsonl
 
-Offline: no socket is opened. Answers are compared with the recorded ones; other bytes are a difference
-if they are one for an MTA. With --meaning verdicts and changes of each message are compared, which is
-right for a filter that was ported from another library.
-Questions of a filter get the answers that were recorded. Nobody is asked, and nothing is done: what was
-not asked then is named, and fails. With --live questions are asked now, for a filter that asks others.
-Without a filter the recorded answers are played themselves, which shows whether a recording is whole.
+No socket is opened. The new answers are compared with the recorded ones. Other bytes are a difference
+only if an MTA would do something else. With --meaning, verdicts and changes of each message are
+compared: use that for a filter that was ported from another library.
+Questions of a filter get the recorded answers: nobody is asked, and no effect is done. A question that
+was not asked at the recording is named, and fails. With --live, questions are asked now.
+Without a filter the recorded answers are played, which shows whether a recording is complete.
 Exit status: 0 if nothing differs, 1 if something does, or (without a filter) if something could not be
 read, or if no session has the --queue-id; 2 if the arguments are wrong, 3 if nothing differs but a
-handler is not pure (it answers something else when it is run again, or reaches outside of the session).
+handler is not pure (it answers something else if it runs again, or reaches outside of the session).
 """
 
 SHOWN: Final = 20
-"""Differences that are told in full."""
+"""Differences that are shown in full."""
 
 _SUFFIXES: Final = frozenset({".jsonl", ".gz", ".zst", ".json", ".trace"})
 _MOST_PAGES: Final = 20
@@ -248,7 +248,7 @@ def _write_session(trace: Trace, handlers: object, path: str) -> None:
 
 COMMAND: Final = Command(
     replay,
-    "Run recorded sessions through a filter, or two; say what it answers differently.",
+    "Run recorded sessions through a filter, or two; show which answers differ.",
     _EPILOG,
     (
         MAX_SESSION,
@@ -282,7 +282,7 @@ COMMAND: Final = Command(
             "--show",
             metavar="N",
             type=COUNT,
-            help=f"differences that are told in full (default: {SHOWN}); all are counted",
+            help=f"differences that are shown in full (default: {SHOWN}); all are counted",
         ),
         flag("--json", "print JSON: a line a session that differs"),
         flag("--step", "show each step instead; with Enter to the next"),

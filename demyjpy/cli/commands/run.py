@@ -157,12 +157,12 @@ def _say_ready(listen: str, started: Callable[[str], None], address: str) -> Non
 
 # ------------------------------------------------------------------------------------- arguments
 _TIMES: Final = (
-    ("idle_timeout", SECONDS, "close a connection on which the MTA says nothing for so long"),
-    ("write_timeout", SECONDS, "close a connection on which the MTA reads nothing for so long"),
-    ("negotiate_timeout", SECONDS, "close a connection that has not negotiated within"),
-    ("handler_timeout", SECONDS, "time for one call of a handler that runs apart"),
-    ("warn_blocked", SECONDS, "name a handler that has blocked the event loop for so long"),
-    ("grace", SECONDS_OR_0, "time for messages in flight when it is told to stop"),
+    ("idle_timeout", SECONDS, "close a connection if the MTA sends nothing for this time"),
+    ("write_timeout", SECONDS, "close a connection if the MTA reads nothing for this time"),
+    ("negotiate_timeout", SECONDS, "close a connection that has not negotiated within this time"),
+    ("handler_timeout", SECONDS, "time for one call of a handler in a thread, or of an async one"),
+    ("warn_blocked", SECONDS, "log a handler that blocks the event loop for longer than this"),
+    ("grace", SECONDS_OR_0, "at SIGTERM: how long open messages may take to finish"),
 )
 _COUNTS: Final = (
     ("max_connections", "connections at once, in each worker; see --when-full"),
@@ -199,7 +199,7 @@ def _default(owner: type[Any], name: str) -> Any:
 
 COMMAND: Final = Command(
     run,
-    "Serve a filter, and print the lines that tell Postfix and Sendmail of it.",
+    "Serve a filter, and print the lines for the configuration of Postfix and Sendmail.",
     _EPILOG,
     (
         *LOADING,
@@ -262,8 +262,7 @@ COMMAND: Final = Command(
             metavar="NAME",
             action="append",
             default=[],
-            help="a name by which --http may be asked, besides localhost and IP addresses; may be "
-            "repeated",
+            help="a host name that --http accepts, besides localhost and IP addresses; may be repeated",
             needs="--http",
         ),
         ON_ERROR,

@@ -52,18 +52,19 @@ examples:
   demyjpy send --to 20025 - --mta sendmail --macro i=Q1 --macro '{auth_authen}=ann' < mail.eml
   demyjpy send --to 20025 mail.eml --client 'mx.example[192.0.2.7]' --json | jq .verdict
 
---from and --rcpt are those of the message's From, To and Cc where not given. What is shown as changed
-is the message as the milter got it against what would be delivered; nothing is delivered anywhere.
+Without --from or --rcpt, the addresses are those in the message's From, To and Cc. The changes shown
+are the difference between the message that the milter got and the one that an MTA would deliver.
+Nothing is delivered.
 
 Exit status:
    0  accepted, for at least one recipient, with or without changes
    1  rejected (5xx)
    2  wrong arguments, no such mail, or a directory for --record that cannot be written
-   3  discarded: the client is told that all is well, nothing is delivered
+   3  discarded: the client gets 250, nothing is delivered
    4  accepted and put into quarantine
-  69  the milter failed: nothing listens, it is no milter, it hangs, it closed, it broke the protocol,
-      its answer is too large
-  70  demyjpy itself failed, or its output was not taken: that says nothing of the mail
+  69  the milter failed: nothing listens, it is no milter, it hangs, it closed the connection, it
+      broke the protocol, its answer is too large
+  70  demyjpy itself failed, or could not write its output: there is no verdict on the mail
   75  a temporary failure (4xx)
 """
 
@@ -195,7 +196,7 @@ async def play_mail(
 
 
 def recorder_of(arguments: argparse.Namespace) -> WireRecorder | None:
-    """What records the session, where that is asked for."""
+    """What records the session, if that is asked for."""
     if arguments.record is None:
         return None
     try:
@@ -306,7 +307,7 @@ COMMAND: Final = Command(
             metavar="ADDRESS",
             type=read_path,
             action="append",
-            help="envelope recipient, alike; may be given several times",
+            help="envelope recipient; may be given several times",
         ),
         argument(
             "--client",
@@ -319,7 +320,7 @@ COMMAND: Final = Command(
             "--helo",
             metavar="NAME",
             default="client.example",
-            help="what it says at EHLO (default: %(default)s)",
+            help="the name that the client gives at EHLO (default: %(default)s)",
         ),
         argument(
             "--macro",

@@ -49,9 +49,10 @@ examples:
   demyjpy snoop --listen 'unix:/run/demyjpy/snoop.sock?group=postfix' --to unix:/run/opendkim.sock
   demyjpy snoop --listen 20026 --to 20025 --record traces --quiet
 
-Put it in front of any milter, in any language, and tell the MTA its address instead. Bytes go through
-untouched and at once; while the milter is away, nobody listens here either. What is odd is marked with
-!!: an answer that is not due, a change that was not negotiated, 8 seconds without an answer.
+Put it in front of any milter, in any language, and give the MTA its address instead of the milter's.
+Bytes go through at once, and unchanged. While the milter is down, snoop does not listen either. It
+marks odd things with !!: an answer that the MTA does not expect, a change that was not negotiated, 8
+seconds without an answer.
 SIGTERM and SIGINT end it when the sessions are over (see --grace), a second one at once.
 Exit status: 0 after a signal, 1 if it cannot listen or record, 2 if the arguments are wrong.
 """
@@ -79,7 +80,9 @@ class Outbox:
         self._waiting.put(None)
         self._thread.join(_PARTING)
         if self.dropped:
-            log.warning("%d lines or records were dropped: nobody took them", self.dropped)
+            log.warning(
+                "%d lines or records were dropped, because nobody read them in time", self.dropped
+            )
 
     def put(self, write: Callable[[], object]) -> None:
         """Have something written, in order."""
@@ -290,7 +293,7 @@ def _action_words(action: Any) -> str:
 
 COMMAND: Final = Command(
     snoop,
-    "Stand between an MTA and a milter; show and record what they say to each other.",
+    "Stand between an MTA and a milter; show and record what they send to each other.",
     _EPILOG,
     (
         argument(
@@ -309,7 +312,7 @@ COMMAND: Final = Command(
             "SECONDS",
             SECONDS_OR_0,
             30.0,
-            "time for open sessions when it is told to stop",
+            "at SIGTERM: how long open sessions may take to finish",
         ),
         COLOR,
     ),

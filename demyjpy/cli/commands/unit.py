@@ -6,18 +6,18 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from demyjpy.cli.arguments import COUNT, FILTER_NAME, SETTINGS, Command, argument
+from demyjpy.cli.arguments import COUNT, FILTER_NAME, SETTINGS, Command, argument, checked
 from demyjpy.cli.errors import InputError, failing_to
 from demyjpy.cli.mta_configuration import POSTFIX_QUEUE, mta_lines
 from demyjpy.cli.output import complain, say
-from demyjpy.cli.unit_files import Units
-from demyjpy.drivers.address import parse_address
+from demyjpy.cli.unit_files import Units, service_options
+from demyjpy.drivers.address import http_address, parse_address
 
 _EPILOG: Final = """\
 examples:
   demyjpy unit /opt/filter/rules.py
   demyjpy unit /opt/filter/rules.py:make --settings /etc/filter.toml --workers 4
-  demyjpy unit rules.py --name rules --to /etc/systemd/system
+  demyjpy unit rules.py --name rules --http :9100 --to /etc/systemd/system
 
 Nothing is loaded or started. Without --to the units are printed, with --to they are written; a file
 that is there already is not overwritten. The last lines are what to put into the configuration of
@@ -27,7 +27,8 @@ keeps each session in which a message was refused: demyjpy explain /var/lib/NAME
 Exit status: 0; 1 if a file cannot be written; 2 if the arguments are wrong.
 """
 
-_HIDDEN: Final = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108  # not used, named
+_TEMPORARY: Final = ("/tmp", "/var/tmp")  # noqa: S108  # nosec B108  # not used, named
+_HIDDEN: Final = ("/home", "/root", "/run/user", *_TEMPORARY)
 """What the service does not see: ProtectHome= and PrivateTmp=."""
 
 
@@ -43,9 +44,10 @@ def unit(arguments: argparse.Namespace) -> int:
         program += ["--settings", str(Path(arguments.settings).absolute())]
     if arguments.workers is not None:
         program += ["--workers", str(arguments.workers)]
-    kept = ["--flight", f"/var/lib/{name}/flight", "--flight-when", "rejected,tempfailed", "--explain"]
+    if arguments.http is not None:
+        program += ["--http", arguments.http]
     try:
-        units = Units(name, [*program, "--listen", "systemd", *kept], socket, arguments.group)
+        units = Units(name, [*program, *service_options(name)], socket, arguments.group)
         files = units.files()
     except ValueError as error:
         raise InputError(str(error)) from None
@@ -61,6 +63,12 @@ def unit(arguments: argparse.Namespace) -> int:
         *mta_lines(parse_address(f"unix:{socket}"), is_inherited=True).splitlines(),
     )
     return 0
+
+
+def _http(text: str) -> str:
+    """The place as it was given, if `demyjpy run` takes it."""
+    checked(http_address)(text)
+    return text
 
 
 def _this_program() -> list[str]:
@@ -117,6 +125,12 @@ COMMAND: Final = Command(
             help="the MTA's group, which may connect (default: postfix; Sendmail's is smmsp)",
         ),
         argument("--workers", metavar="N", type=COUNT, help="processes that serve (default: one)"),
+        argument(
+            "--http",
+            metavar="[HOST]:PORT",
+            type=_http,
+            help="as of demyjpy run: figures for Prometheus and a status page (needs demyjpy[metrics])",
+        ),
         argument("--to", metavar="DIRECTORY", help="write the two files there"),
     ),
 )

@@ -184,7 +184,7 @@ def _with_version(fields: Fields) -> Fields:
 
 
 def _new_boundary(fields: Fields, base: bytes) -> str:
-    """A boundary that is not in the message, for it is made from all of it."""
+    """A boundary that is not in the message, because it is made from all of it."""
     found = blake2b(header_bytes(fields), digest_size=16)
     found.update(base)
     return f"=_{found.hexdigest()}"

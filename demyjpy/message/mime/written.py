@@ -91,7 +91,7 @@ def _file_name(name: str) -> list[str]:
 
 
 def with_encoding(fields: Fields, encoding: str) -> Fields:
-    """With a transfer encoding, where it is another one or not said."""
+    """With a transfer encoding, if it is another one or not set."""
     told = next(values_of(fields, "Content-Transfer-Encoding"), "7bit").strip().lower()
     return fields if told == encoding else with_set(fields, "Content-Transfer-Encoding", encoding)
 

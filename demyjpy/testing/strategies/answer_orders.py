@@ -77,4 +77,4 @@ def check_order(trial: Trial) -> Iterator[Finding]:
             yield Finding(f"it fails at {name_of(failed[0].event)} if {words}", first, told)
         difference = outcome_difference(first.steps, other.steps, "as asked", "in another order")
         if difference:
-            yield Finding(f"it comes to something else if {words}", first, difference)
+            yield Finding(f"the result is another one if {words}", first, difference)

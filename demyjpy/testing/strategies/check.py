@@ -40,7 +40,7 @@ def check_filter(
 ) -> None:
     """Try a filter with generated sessions; `AssertionError` with the shortest one that goes wrong.
 
-    It never raises; it gives exactly one verdict, where one is due; nothing leaks between messages;
+    It never raises; it gives exactly one verdict, if one is due; nothing leaks between messages;
     the result does not depend on how the body is cut; what it does not mean to touch stays
     byte-identical; both MTAs do the same; it negotiates what it uses. Of a filter that gets messages as
     values: no context keeps one after its end, and the wish for the same message sends nothing. Of a

@@ -64,7 +64,7 @@ def _negotiation_errors(result: Result) -> str:
 
 # ---------------------------------------------------------------------------------------- verdicts
 def check_verdicts(trial: Trial) -> Iterator[Finding]:
-    """It answers once, and only where an answer is due."""
+    """It answers once, and only if an answer is due."""
     for result in trial.results:
         for step in result.observed:
             verdicts = list(map(repr, verdicts_in(step.actions)))
@@ -163,7 +163,7 @@ def check_untouched(trial: Trial) -> Iterator[Finding]:
     """Header fields and bodies that it does not mean to change stay as they are, byte for byte.
 
     A field is changed without being meant if what it says is the same and only its form is not (white
-    space, folding, bytes that are no ASCII), or if it is kept within a new one but for such bytes.
+    space, folding, bytes that are no ASCII), or if it is kept within a new one except for such bytes.
     """
     edited = [any(message.actions for message in result.messages) for result in trial.results]
     for number in range(len(edited)) if any(edited) else ():
@@ -232,7 +232,7 @@ def check_leaks(trial: Trial) -> Iterator[Finding]:
     )
     again = beside and outcome_difference(first.steps, trial.play().steps, "once", "again")
     if again:
-        yield Finding("the same session comes to something else when it is played again", first, again)
+        yield Finding("the same session has another result when it is played again", first, again)
     if beside:
         yield Finding("another connection at the same time changes what it does", first, beside)
     for one in alone(first.steps):
@@ -240,14 +240,14 @@ def check_leaks(trial: Trial) -> Iterator[Finding]:
         lone, here = own.steps[one.before :][: one.end - one.start], first.steps[one.start : one.end]
         leak = outcome_difference(lone, here, "alone", "in this session")
         if leak:
-            yield Finding(f"message {one.number} comes to something else than alone", first, leak)
+            yield Finding(f"message {one.number} has another result than alone", first, leak)
 
 
 # -------------------------------------------------------------------------------------------- MTAs
 def check_mtas(trial: Trial) -> Iterator[Finding]:
-    """Postfix and Sendmail do the same with the mail, but for the place of added header fields.
+    """Postfix and Sendmail do the same with the mail, except for the place of added header fields.
 
-    Looked at where they do without the filter.
+    Checked only if they do the same without the filter.
     """
     for other in trial.results[1:]:
         difference = compare_mtas(trial.result, other, any_place=True)

@@ -244,7 +244,7 @@ def alone(played: Sequence[Played]) -> list[Alone]:
 
 
 def _is_outside(one: Played) -> bool:
-    """Whether a step has a meaning outside of messages: EHLO always, commands where none is open."""
+    """Whether a step has a meaning outside of messages: EHLO always, commands if none is open."""
     return not one.is_in_mail or isinstance(one.step, (client_steps.Ehlo, client_steps.StartTls))
 
 

@@ -29,7 +29,7 @@ from demyjpy.trace.format.records import Record
 from demyjpy.trace.format.trace import Trace
 from demyjpy.verdicts import Fate, decides, is_verdict, join_bodies, verdicts_in
 
-_MOST_LEARNED = 20  # answers that are told of what one handler did
+_MOST_LEARNED = 20  # answers that are shown of one handler
 
 
 def sentences(trace: Trace, message: MessageStory) -> Iterator[str]:
@@ -63,7 +63,7 @@ def sentences(trace: Trace, message: MessageStory) -> Iterator[str]:
 
 
 def _is_cut(trace: Trace, message: MessageStory) -> bool:
-    """Whether the recording ends before it tells what became of the message."""
+    """Whether the recording ends before the message does."""
     is_last = message.last == trace.exchanges[-1].number
     is_open = message.outcome is Fate.UNANSWERED or (message.outcome, message.at) == (
         Fate.GIVEN_UP,
@@ -238,7 +238,7 @@ def _duration(record: Record) -> float:
 
 
 def _actions(record: Record) -> tuple[Any, ...]:
-    """What a handler queued, unless that was withheld; of a filter that did not tell, what was said."""
+    """What a handler queued, unless that was withheld; its answer if the filter did not record it."""
     if "withheld" in record:
         return ()
     return readable_actions(record, "actions" if "handler" in record else "answer")

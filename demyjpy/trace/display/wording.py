@@ -144,7 +144,7 @@ def _field_words(edits: Iterable[Any]) -> Iterator[str]:
 
 
 def _usual_name(name: str) -> str:
-    """The name of a usual field, or how such names begin; empty for others, which the mail may tell."""
+    """The name of a usual field, or how such names begin; empty for others, which come from the mail."""
     lower = name.lower()
     beginning = next((one for one in _BEGINNINGS if lower.startswith(one.lower())), "")
     return _USUAL_NAMES.get(lower) or (f"{beginning}*" if beginning else "")

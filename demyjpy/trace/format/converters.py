@@ -1,7 +1,7 @@
 """From what happens to records: from the engine's steps, or from the bytes between an MTA and a filter.
 
-Both know one session and what it takes to read it: what was negotiated, the macros in force. They are
-told the time; nothing is written here.
+Both know one session and what it takes to read it: what was negotiated, the macros in force. The
+caller gives them the time; nothing is written here.
 """
 
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ _NO_STEP: Final = Step("", ev.Disconnect(), new_context(), new_context(), exchan
 
 @define
 class StepConverter:
-    """One session as the engine's observer tells it.
+    """One session as the engine's observer sees it.
 
     ``raw``: keep the packets, too.
     """

@@ -1,6 +1,6 @@
 """From records to exchanges: what the MTA said, each with what the filter said to it, as bytes.
 
-What a record does not tell any more is left out and told in a line.
+If a record no longer has something, that is left out and named in a line.
 """
 
 from base64 import b64decode
@@ -100,7 +100,7 @@ class Exchange:
 
     @property
     def name(self) -> str:
-        """The event's name; the letter where no event has it."""
+        """The event's name; the letter if no event has it."""
         row = EVENTS.get(self.letter)
         return row.name if row else repr(chr(self.letter))
 
@@ -246,7 +246,7 @@ def _answer_of(record: Record, leading_space: bool) -> bytes:
 
 
 def actions_of(record: Record, key: str) -> tuple[act.Action, ...]:
-    """The actions under a key of a record; `TraceError` where they are none."""
+    """The actions under a key of a record; `TraceError` if they are none."""
     found = record.get(key, ())
     if not isinstance(found, list | tuple):
         raise TraceError(f"expected a list under {key}, got {found!r:.60}")
@@ -262,7 +262,7 @@ def readable_actions(record: Record, key: str) -> tuple[act.Action, ...]:
 
 
 def time_of(record: Record) -> float:
-    """When a record was written, in seconds since 1970; 0 where it does not tell."""
+    """When a record was written, in seconds since 1970; 0 if it has no time."""
     return seconds_of(record.get("time"))
 
 

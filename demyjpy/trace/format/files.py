@@ -84,7 +84,7 @@ def open_to_replace(path: Path) -> Iterator[BinaryIO]:
             yield stream
         part.replace(path)
     finally:
-        with suppress(OSError):  # it is gone where all went well
+        with suppress(OSError):  # it is gone if all went well
             part.unlink()
 
 

@@ -1,7 +1,7 @@
 """What is in a context, as JSON: any value of the user's is shown, none is refused.
 
 What handlers usually keep (numbers, text, bytes, collections of them) comes back as it was; of anything
-else its class and ``repr`` are kept (`Other`). Long values are cut (`Cut`), for a trace is no dump.
+else its class and ``repr`` are kept (`Other`). Long values are cut (`Cut`), because a trace is no dump.
 """
 
 import itertools

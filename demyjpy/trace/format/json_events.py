@@ -94,7 +94,7 @@ _MACROS: Final = _Kind(
 class _Row:
     """One class: its attributes in the order of its arguments, and how it is made of them.
 
-    ``usual`` gives what ``raw`` would be without being told; then it is left out.
+    ``usual`` gives the value that ``raw`` would have by default; then it is left out.
     """
 
     attributes: dict[str, _Kind]

@@ -59,5 +59,5 @@ def number_of(value: Any, most: float = _LATEST) -> float | None:
 
 
 def seconds_of(value: Any) -> float:
-    """A duration in seconds; 0 where there is none."""
+    """A duration in seconds; 0 if there is none."""
     return number_of(value) or 0.0

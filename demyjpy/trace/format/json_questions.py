@@ -1,7 +1,7 @@
 """Questions and answers as JSON and back: what was asked, and exactly what was learned.
 
-Of a question its class and its fields are kept; bytes and messages in it by their digests. An answer is
-kept whole, for a replay gives it again.
+Of a question its class and its fields are kept; bytes and messages in it by their digests. An
+answer is kept whole, because a replay gives it again.
 """
 
 from collections.abc import Mapping
@@ -90,7 +90,10 @@ def own_words(question: Any) -> str:
 
 
 def dump_question(question: Any) -> dict[str, Any]:
-    """A question as JSON. If two give the same but for their ``words``, they are the same question."""
+    """A question as JSON.
+
+    If two give the same except for their ``words``, they are the same question.
+    """
     record = _dump_object(without_messages(question), _DEEPEST, [_MOST])
     if words := own_words(question):
         record["words"] = dump_text(words)

@@ -66,7 +66,7 @@ class KnownAnswers:
         return bool(self._asked)
 
     def _note(self, learned: RecordedAnswer) -> None:
-        """An answer: to the question that was asked last. What `asking=` gave is not told before."""
+        """An answer: to the question that was asked last. Answers of `asking=` do not come before it."""
         for name in (learned.filter, ""):
             known = self._asked.get(place_of_question(name, learned.key, learned.question))
             if known and known[-1].answer is None:
@@ -114,7 +114,7 @@ def _asks_in(record: Record) -> Iterable[Ask]:
 
 
 def _filter_of(record: Record) -> str:
-    """The filter of a handler, if its name tells."""
+    """The filter of a handler, if its name has it."""
     name, colon, _ = (text_in(record, "handler") or "").partition(": ")
     return name if colon else ""
 

@@ -36,7 +36,7 @@ class MessageStory:
     ``outcome`` is its fate, ``at`` the event where that was decided, ``verdict`` what was said there.
     ``refused`` are recipients with what was said to them, ``edits`` the changes that were made: none if
     the message did not go on. ``first`` and ``last`` are the numbers of its exchanges. ``milter`` is the
-    name of the milter that was asked, if the recording tells it. ``left_out`` counts the recipients
+    name of the milter that was asked, if the recording has it. ``left_out`` counts the recipients
     that are not kept.
     """
 
@@ -85,7 +85,7 @@ class Follower:
     """One session on its way.
 
     `take` gets replies in order, and gives the messages that end with them. If the filter had nothing
-    to say, what the MTA said can be told as it is, which costs less: `meet`, `begin`, `add_recipient`,
+    to say, what the MTA said can be added as it is, which costs less: `meet`, `begin`, `add_recipient`,
     `decide`, `give_up`. ``most``: recipients of a message that are kept; the others are counted.
     """
 

@@ -3,7 +3,7 @@
 A message has some fifty records, and most of them are nearly the same. Here they are text from the
 start. How a record of a session begins is made once. What an MTA sends again and again (its macros,
 above all), and what a filter nearly always answers, is looked up. `demyjpy.trace.format.records` decides
-what a record has, but for the usual form of the most frequent packets. A property test compares these
+what a record has, except for the usual form of the most frequent packets. A property test compares these
 lines with those of the steps.
 """
 

@@ -28,7 +28,7 @@ CONTENT: Final = frozenset({DATA, HEADER, EOH, BODY, BODYEOB})
 """What is said of a message after its envelope."""
 
 ENVELOPE: Final = frozenset({CONNECT, MAIL, RCPT})
-"""What is told of a client and of an envelope."""
+"""What a record has of a client and of an envelope."""
 
 _OF_MESSAGE: Final = CONTENT | {MAIL, RCPT}
 
@@ -82,7 +82,7 @@ def about_queue_id(macros: Macros, longest: int, *, after_message: bool = False)
     """
     if macros is NO_MACROS:
         return macros
-    for one in macros.slots[:2] if after_message else macros.slots:  # but for those of a message
+    for one in macros.slots[:2] if after_message else macros.slots:  # except for those of a message
         if one is not None and _mentions_queue_id(one):
             break
     else:

@@ -81,13 +81,14 @@ _ADDRESS_EDITS: Final = frozenset({"AddRecipient", "DeleteRecipient", "ChangeSen
 class Privacy:
     """What is kept.
 
-    ``keep``: ``"envelope"`` (client, addresses, queue id and what the filter changed; no HELO, ESMTP
-    parameters and other macros, of header fields only usual names, no texts of replies),
+    ``keep``: ``"envelope"`` (client, addresses, queue id and what the filter changed; no HELO,
+    ESMTP parameters and other macros, of header fields only usual names, no texts of replies),
     ``"headers"`` (no bodies), or ``"all"``. ``redact``: names of header fields whose values are not
-    kept. ``hash_addresses``: addresses of the envelope are replaced by hashes, equal for equal ones,
-    made with ``salt``. Contexts, findings and errors of handlers, and questions with their answers may
-    hold anything: they are kept only where all else is. Else a question is the name of its class, its
-    key if that is a name such as ``spf``, and what became of it: answered, failed or late.
+    kept. ``hash_addresses``: addresses of the envelope are replaced by hashes, equal for equal
+    ones, made with ``salt``. Contexts, findings and errors of handlers, and questions with their
+    answers may hold anything: they are kept only if everything else is. Else a question is the name
+    of its class, its key if that is a name such as ``spf``, and what became of it: answered, failed
+    or late.
     """
 
     keep: Keep = field(default="all", validator=v.in_(("envelope", "headers", "all")))

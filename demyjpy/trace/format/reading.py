@@ -182,7 +182,7 @@ class Reading:
             yield self._finish(name)
         while self._size > _OPEN_TO_LONGEST * self.longest:
             name = next(iter(self._open))
-            open_end = "ended here, for too much is open at once in this file"
+            open_end = "ended here, because too much is open at once in this file"
             self._open[name].damage = self._open[name].damage or (open_end,)
             yield self._finish(name)
 

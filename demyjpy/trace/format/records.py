@@ -1,7 +1,7 @@
 """The records of a trace, as they are written: what each kind has in it, made from values.
 
 A record is a ``dict`` for `json`. Its keys stand in docs/trace.md and in ``trace.schema.json``; a
-record without what it could have (``changes``, ``raw``) is one where there was nothing to say.
+record without what it could have (``changes``, ``raw``) is one in which there was nothing to say.
 """
 
 from base64 import b64encode
@@ -39,7 +39,7 @@ def header(by: str, time: float, version: str = "") -> Record:
 def said(
     session: str, time: float, packet: Packet, leading_space: bool, *, raw: bool = False
 ) -> tuple[Record, ev.Event | None]:
-    """What the MTA said, from its packet; the event is None where it cannot be read."""
+    """What the MTA said, from its packet; the event is None if it cannot be read."""
     try:
         event = decode_event(packet, leading_space)
     except MilterError as error:
@@ -58,7 +58,7 @@ def of_event(
 ) -> Record:
     """An event: of the MTA's, or (without packet) of the engine's own.
 
-    The packet is kept if it is asked for, and where the event alone would not give it again.
+    The packet is kept if it is asked for, and if the event alone would not give it again.
     """
     direction = "engine" if packet is None else "mta"
     record: Record = {"session": session, "direction": direction, "time": time}

@@ -65,8 +65,9 @@ class ResultScrubber:
     def kept(self, handler: Handler[Any] | None, result: Any) -> Any:
         """What is kept of what a handler returned or raised.
 
-        Of a context that is what was queued there; of that of a negotiation also what is the engine's,
-        which decides what is agreed. Findings may hold anything: they are kept only where all else is.
+        Of a context that is what was queued there; of that of a negotiation also what is the
+        engine's, which decides what is agreed. Findings may hold anything: they are kept only if
+        everything else is.
         """
         if result is None:
             return None
@@ -185,7 +186,7 @@ def _bare(question: Any) -> RecordedQuestion:
 
 
 def _line(text: str) -> str:
-    """A filler for a line of a reply; its enhanced status code stays, for the MTA reads it."""
+    """A filler for a line of a reply; its enhanced status code stays, because the MTA reads it."""
     code, space, rest = text.partition(" ")
     if act.ENHANCED.fullmatch(code):
         return code + space + "x" * len(encode_text(rest))

@@ -63,7 +63,7 @@ _USUAL_MACROS: Final = (
     *("j", "v", "_", "{daemon_name}", "{daemon_addr}", "{daemon_port}", "{mail_host}", "{mail_mailer}"),
     *("{rcpt_host}", "{tls_version}", "{cipher}", "{cipher_bits}", "{cert_subject}", "{cert_issuer}"),
 )
-"""Names of macros that an MTA sends unasked, but for the one by which the engine decides."""
+"""Names of macros that an MTA sends unasked, except the one by which the engine decides."""
 
 USUAL_FIELDS: Final = (
     *("Received", "From", "To", "Cc", "Subject", "Date", "Message-ID", "Message-Id", "MIME-Version"),

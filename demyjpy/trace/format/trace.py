@@ -79,7 +79,7 @@ class Trace:
 
     @property
     def milter(self) -> str:
-        """The filter's name, if the recording tells it: that of one among several milters."""
+        """The filter's name, if the recording has it: that of one among several milters."""
         named = next((one for one in self.records if "milter" in one), {})
         return text_in(named, "milter") or ""
 

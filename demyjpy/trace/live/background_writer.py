@@ -20,9 +20,11 @@ PARTING: Final = 0.5
 """Seconds that each observer has for writing when a process ends; the parent of workers allows three."""
 
 SWITCH: Final = 0.000_1
-"""Seconds after which the thread gives the interpreter's lock to one that serves mail: at each answer of
-a session that one has to wait for so long, and the interpreter's own 5 ms for each of a dozen answers
-are more than a message takes. It holds for the process, from the first work on."""
+"""Seconds after which the thread gives the interpreter's lock to one that serves mail.
+
+A session waits for this time at each answer. With the interpreter's own 5 ms, a dozen answers would take
+longer than a message does. It holds for the process, from the first work on.
+"""
 
 REST: Final = 1.0
 """Seconds that the thread rests for each second that it has worked, if more waits and it has a lag."""

@@ -85,7 +85,7 @@ class BoundedDirectory:
         self.add(name, size)
         if self._has_failed:
             self._has_failed = False
-            log.info("it is written again to %s", self.path)
+            log.info("writing to %s again", self.path)
         return path
 
     def fail(self, reason: object) -> None:

@@ -261,7 +261,7 @@ class CapsuleMaker:
 
 
 def _about(step: Step, error: Exception) -> Record:
-    """What a capsule tells besides the session."""
+    """What a capsule has besides the session."""
     handler = step.handler
     code = None if handler is None else getattr(inspect.unwrap(handler.function), "__code__", None)
     return {

@@ -242,7 +242,7 @@ class FlightRecorder:
         if flight is None:
             flight = self._begin(step.session, KeptSession(StepConverter(step.session)))
         session: Any = flight.kept
-        # without the lock, for it takes long: the steps of one session come one after the other
+        # without the lock, because it takes long: the steps of one session come one after the other
         records = session.converter.take(step, now)
         lines = [dump_record(self._privacy.of(one)) for one in records if not session.is_full]
         is_over = isinstance(step.event, Disconnect)
@@ -293,7 +293,7 @@ class FlightRecorder:
                 log.warning(words, count, self._rate)
         elif not self._writer.put(0, partial(self._write, flight.why, kept.lines(), kept.size)):
             self.size -= kept.size
-            self._directory.fail("there is no thread to be had")
+            self._directory.fail("no thread can be started")
 
     # ---------------------------------------------------------------------------- writing out
     def dump(self, why: str = "asked") -> Path | None:
@@ -322,7 +322,7 @@ class FlightRecorder:
 
             if not self._writer.put(0, act):
                 self.size -= done
-                self._directory.fail("there is no thread to be had")
+                self._directory.fail("no thread can be started")
                 return None
         is_over.wait()
         return written[0] if written else None

@@ -63,7 +63,7 @@ def line_of(record: Record) -> Line:
 class Tray:
     """A directory of traces, into which each process writes a file of its own, made when needed.
 
-    The directory is made for its owner only if there is none. Where nothing can be written, or the
+    The directory is made for its owner only if there is none. If nothing can be written, or the
     directory has as many ``files`` or bytes (``disk``) as it may have, that is logged once; what comes
     for some seconds is not written, and then another file is begun. ``is_well`` says whether the last
     attempt went well. Sessions of which something was not written are not gone on with.
@@ -305,7 +305,7 @@ class Recorder:
         if count and has_thread:
             log.warning("the recording does not keep up: sessions cut: %d", count)
         elif count:
-            log.error("cannot record: there is no thread to be had; the mail goes on")
+            log.error("cannot record: no thread can be started; the mail goes on")
 
     def _take(self, stretch: Stretch) -> None:
         """In the thread: a stretch to lines, and all lines to the disk if nothing more waits."""
@@ -369,7 +369,7 @@ class Recorder:
         with self._lock:
             session = self._sessions[step.session]
         is_over = isinstance(step.event, Disconnect)
-        # without the lock, for it takes long: the steps of one session come one after the other
+        # without the lock, because it takes long: the steps of one session come one after the other
         records = [] if session.is_lost else list(session.converter.take(step, now))
         lines = list(map(line_of, [*records, session.converter.end(now)] if is_over else records))
         with self._lock:
@@ -403,7 +403,7 @@ class Recorder:
             for session in {line.session for line in lines} & self._sessions.keys():
                 self._sessions[session].is_lost = True
             if self._seldom.count("thread", time.time()):
-                log.error("cannot record: there is no thread to be had; the mail goes on")
+                log.error("cannot record: no thread can be started; the mail goes on")
 
     def close(self) -> None:
         """Write what is left, within half a second; sessions that go on have no end in the trace."""

@@ -1,6 +1,6 @@
 """The memory that all observers of a process hold together.
 
-Each observer has a limit of its own. These are for a quiet server: where peers say much, all of them
+Each observer has a limit of its own. These are for a quiet server: if peers send much, all of them
 would be reached at the same time. So there is one for the process, too. Who finds no room gives up
 detail, as it does at its own limit: a session is cut, or not kept on. Mail never waits for room.
 """

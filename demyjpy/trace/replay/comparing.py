@@ -89,12 +89,12 @@ class Impure:
 class Compared:
     """What differs in one session. ``messages`` is how many it has.
 
-    ``reached`` is what handlers reached outside of the session (a database, the network, the clock):
-    what they answer may depend on it, although it did not this time.
-    ``difference`` is the first step that differs, ``differing`` the messages; ``failure`` why the filter
-    left the session, where it did; ``gaps`` are events that the recording lacks for this filter;
-    ``left_out`` is how many bytes it lacks for privacy: values that count as equal to any other.
-    ``asked`` says what became of the questions of the filter, or of the new one.
+    ``reached`` is what handlers reached outside of the session (a database, the network, the
+    clock): what they answer may depend on it, although it did not this time. ``difference`` is the
+    first step that differs, ``differing`` the messages; ``failure`` why the filter left the
+    session, if it did; ``gaps`` are events that the recording lacks for this filter; ``left_out``
+    is how many bytes it lacks for privacy: values that count as equal to any other. ``asked`` says
+    what became of the questions of the filter, or of the new one.
     """
 
     session: str
@@ -260,10 +260,10 @@ def _explained(
 def pairs_that_differ(
     old: Iterable[MessageStory], new: Iterable[MessageStory]
 ) -> list[MessageDifference]:
-    """The same messages of a session, where they are not the same in the end.
+    """The same messages of a session, if they are not the same in the end.
 
-    A filter that is not told of a message's beginning has it begin later: they are the same where they
-    lie at the same place.
+    If a filter does not get a message's beginning, the message begins later for it: they are the
+    same where they lie at the same place.
     """
     waiting = deque(new)
     found = []
@@ -283,7 +283,7 @@ def pairs_that_differ(
 
 
 def kinds_of_difference(old: MessageStory, new: MessageStory) -> tuple[str, ...]:
-    """In what two ends of the same message differ; nothing where they mean the same.
+    """In what two ends of the same message differ; nothing if they mean the same.
 
     Of mail that is refused nothing but that counts.
     """

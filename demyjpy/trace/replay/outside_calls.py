@@ -1,6 +1,6 @@
 """What handlers reach outside of a session while they are played: a database, the network, the clock.
 
-Python tells of it by audit events and profile functions, in the thread that plays. What a C library does
+Python reports it by audit events and profile functions, in the thread that plays. What a C library does
 by itself is not seen. A handler that reaches outside is no function of what it gets: on another day, or
 played once more, it may answer otherwise, and what it writes is written again.
 """
@@ -84,7 +84,7 @@ class OutsideCall:
 
 
 class ReachedError(OSError):
-    """A call that was stopped, for it would have reached outside."""
+    """A call that was stopped, because it would have reached outside."""
 
 
 def with_each_handler(ctx: Context, wrapped: Callable[[int, Handler[Any]], Handler[Any]]) -> Context:

@@ -40,12 +40,12 @@ def _as_kept(reply: Reply) -> Reply:
 
 
 def are_same(old: Sequence[Any], new: Sequence[Any]) -> bool:
-    """Whether they are the same actions but for values that are not in the recording."""
+    """Whether they are the same actions except for values that are not in the recording."""
     return len(old) == len(new) and all(map(_is_same, old, new))
 
 
 def _is_same(old: Any, new: Any) -> bool:
-    """Whether they are the same but for a value that is not in the recording."""
+    """Whether they are the same except for a value that is not in the recording."""
     if type(old) is not type(new):
         return False
     if isinstance(old, _HEADER_EDITS) and old.value == REDACTED:

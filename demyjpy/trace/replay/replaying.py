@@ -163,9 +163,9 @@ class AskedAgain:
 class Replayed:
     """What a filter said to a recorded session.
 
-    ``replies`` are as many as the exchanges; ``steps`` those of the engine at each of them, where they
-    were asked for. ``gaps`` are events that this filter wants and the recording cannot have: its filter
-    had declined them. ``asked`` says what became of its questions.
+    ``replies`` are as many as the exchanges; ``steps`` those of the engine at each of them, if they
+    were asked for. ``gaps`` are events that this filter wants and the recording cannot have: its
+    filter had declined them. ``asked`` says what became of its questions.
     """
 
     trace: Trace = field(repr=False)

@@ -28,5 +28,5 @@ def withheld_by(steps: Iterable[Step]) -> tuple[Any, ...]:
 
 
 def is_withheld_alike(exchange: Exchange, steps: Iterable[Step]) -> bool:
-    """Whether the same is withheld now, but for values that were left out of the recording."""
+    """Whether the same is withheld now, except for values that were left out of the recording."""
     return are_same(withheld_in(exchange), withheld_by(steps))

@@ -88,7 +88,7 @@ def _place(event: ev.Mail, ctx: Context, by: By) -> float:
         text = by(event, ctx)
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     except Exception:  # noqa: BLE001  # it is the user's
-        log.exception("canary: the live filter answers, for by= has failed")
+        log.exception("canary: the live filter answers, because by= has failed")
         return 2.0
     return int.from_bytes(digest[:8], "big") / (1 << 64)
 
@@ -107,7 +107,7 @@ def _part(part: Registry, *, is_candidate: bool) -> Registry:
             for name, handler in handlers.items()
             if name != "options"  # what is negotiated is the live filter's
         }
-        # where an MTA lacks what it wants, the live filter is served all the same
+        # if an MTA lacks what it wants, the live filter is served all the same
         declared = evolve(
             declared,
             actions=(),
@@ -138,7 +138,9 @@ def _mute(handler: Handler[Any]) -> Handler[Any]:
         try:
             return take_actions((yield ctx))[1]
         except Exception:  # noqa: BLE001  # the live filter must not notice
-            log.exception("canary: the candidate has failed at %s, unfelt", handler.event)
+            log.exception(
+                "canary: the candidate has failed at %s; the mail is not affected", handler.event
+            )
             return ctx
 
     return wrap_handler(handler, around)

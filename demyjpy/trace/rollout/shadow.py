@@ -2,7 +2,7 @@
 
 The live filter works as ever, be it one or several merged. Its steps are observed: what the MTA said
 and what it was answered is put into a queue. A thread plays it to the candidate with an engine of its
-own, and tells which messages it would have treated differently. Where the thread does not keep up,
+own, and reports which messages it would have treated in another way. If the thread does not keep up,
 sessions are left out, not mail held up.
 """
 
@@ -52,7 +52,7 @@ _QUIT: Final = (QUIT, b"")
 
 
 def log_difference(found: MessageDifference) -> None:
-    """A line in the log: what `shadow` does where it is not told otherwise."""
+    """A line in the log: what `shadow` does by default."""
     log.warning(
         "shadow: %s %s: %s, but %s with the candidate (%s)",
         safe(found.old.name),
@@ -75,16 +75,17 @@ def shadow(
 ) -> Registry:
     """The live filter, with a candidate in its shadow.
 
-    ``outside``: the candidate may reach outside of its session: use databases and the network, write
-    files, start programs. Without it such a call is stopped, for it could change what the live filter
-    counts on (a greylist, a quota): the candidate is then not played any more, which is logged.
+    ``outside``: the candidate may reach outside of its session: use databases and the network,
+    write files, start programs. Without it such a call is stopped, because it could change what the
+    live filter counts on (a greylist, a quota): the candidate is then not played any more, which is
+    logged.
 
     ``report`` is called, in the thread, with each message that the candidate would have treated
     differently (a `demyjpy.trace.replay.comparing.MessageDifference`: ``old`` is the live filter's,
     ``new`` the candidate's). ``on_error``: what the candidate's failures count as. ``memory``: bytes of
     events that may wait for the thread in each process; sessions with more are left out.
     ``trusted_relays``: as for `demyjpy.start_milter`, for the facts of the candidate. Events that
-    only the candidate wants are asked for where the MTA has them, without answers. What the live filter
+    only the candidate wants are asked for if the MTA has them, without answers. What the live filter
     ends, by a verdict or SKIP, has ended for the candidate, too.
 
     The candidate's pure questions are asked, in the thread. Others get what the live filter learned for
@@ -181,7 +182,7 @@ class _Stage:
             said = None
         is_end = isinstance(step.event, ev.Disconnect)
         if step.packet is None and not is_end:
-            return  # a message is given up: what the MTA says next tells that
+            return  # a message is given up: what the MTA says next shows that
         if said is None:
             queue_id = queue_id_in(step.before)
             when = time.time() if step.time is None else step.time
@@ -292,7 +293,7 @@ class _Stage:
     def _compare(
         self, session: _ShadowedSession, live: list[MessageStory], new: list[MessageStory]
     ) -> None:
-        """Tell of messages that both are done with."""
+        """Report messages that both are done with."""
         for old in live:
             session.waiting[old.first] = old
             if session.has_failed:

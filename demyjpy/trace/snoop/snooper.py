@@ -1,6 +1,6 @@
 """A snooper between an MTA and a milter in any language: bytes go through untouched and at once.
 
-What it sees it tells afterwards, in records; whatever goes wrong with that never touches the bytes.
+It reports what it sees afterwards, in records; whatever goes wrong with that never touches the bytes.
 While the milter is away nobody listens here either, so the MTA sees what it would see without.
 """
 
@@ -26,7 +26,7 @@ Report: TypeAlias = Callable[[str, list[Record]], None]
 
 PATIENCE: Final = 8.0  # seconds without an answer; Sendmail gives a filter 10
 
-AWAY: Final = "the milter is away"
+AWAY: Final = "the milter is down"
 """Why a session ends that cannot be connected through; a colon and what the system says follow."""
 
 STOPPED: Final = "the snooper was stopped"
@@ -99,7 +99,7 @@ class Snooper:
         self._server = ProtocolServer(listener.socket, self._welcome)
 
     def _shut(self, *, keep_file: bool = False) -> None:
-        """Listen no more; a Unix socket's file stays where the milter's own is there, too."""
+        """Listen no more; a Unix socket's file stays if the milter's own is there, too."""
         listener, self._listener = self._listener, None
         if listener is not None:
             self._server.close()
@@ -125,10 +125,10 @@ class Snooper:
 
     # ------------------------------------------------------------------------------ the milter
     def milter_is_away(self, error: OSError) -> None:
-        """Nobody shall reach us where nobody could reach the milter."""
+        """Nobody should reach us if nobody could reach the milter."""
         if self._listener is None or self._is_inherited:
             return
-        log.warning("the milter at %s is away: %s", self.to, _why(error))
+        log.warning("the milter at %s is down: %s", self.to, _why(error))
         self._shut(keep_file=isinstance(error, ConnectionRefusedError))
         self._looking = self.start(self._wait_for_milter())
 
@@ -138,7 +138,7 @@ class Snooper:
             with suppress(OSError):
                 await self._look()
                 self._listen(listen(self.address))
-        log.warning("the milter at %s is back", self.to)
+        log.warning("the milter at %s is up again", self.to)
 
     async def _look(self) -> None:
         """See that the milter takes connections; `OSError` if it does not."""

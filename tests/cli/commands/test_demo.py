@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from demyjpy.cli.commands.demo import program_name
+from demyjpy.cli.demos import DEMOS
+from demyjpy.cli.program_name import program_name
 from demyjpy.cli.sample_mails import samples
 from demyjpy.cli.signals import tell
 from tests.cli.conftest import MAIL
@@ -64,7 +65,7 @@ def test_the_demo_shows_what_its_own_filter_does(run: Run, tmp_path: Path) -> No
     assert (status, errors) == (0, "")
     blocks = [block.splitlines() for block in re.sub(r" {2,}(?=250 )", " ", output).split("\n\n")]
     assert len(blocks) == 2 + len(samples()) + 2
-    assert blocks[1][0].startswith("filter  demyjpy.cli.demo_filter:handlers on inet:")
+    assert blocks[1][0].startswith("filter  demyjpy.cli.demos.size:handlers on inet:")
     assert re.fullmatch(rf"server  SMTP on 127.0.0.1:\d+, mail to {tmp_path}/mail", blocks[1][2])
     queue_id = blocks[2][3].rpartition(" ")[2]
     assert blocks[2] == [
@@ -87,6 +88,44 @@ def test_the_demo_shows_what_its_own_filter_does(run: Run, tmp_path: Path) -> No
     assert {mail.partition(b"\n\n")[2] for mail in stored} == bodies
 
 
+def test_there_are_filters_to_choose_from(run: Run) -> None:
+    """The list has each with what it does; each file is one of them, and docs/box.md names all."""
+    status, output, errors = run("demo", "--list")
+    assert (status, errors) == (0, "")
+    rows = dict(line.split(None, 1) for line in output.splitlines())
+    assert rows == DEMOS
+    assert {one.stem for one in (ROOT / "demyjpy/cli/demos").glob("[a-z]*.py")} == set(DEMOS)
+    page = (ROOT / "docs/box.md").read_text()
+    assert f"`--list` lists them: {', '.join(f'`{name}`' for name in DEMOS)}." in page
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "line", "tally"),
+    [
+        ("subject", 1, "    +Subject: [external] Ma\\xf1ana", "6 accepted; 6 changed by the filter"),
+        ("disclaimer", 7, "    +Example Ltd. reads this before you do.", "6 accepted; 6 changed"),
+        ("recipients", 1, "550 5.1.1 No such user here", "6 accepted; 0 changed by the filter"),
+        ("hold", 1, "  quarantined, without changes: 200021 bytes", "5 accepted, 1 quarantined; 0"),
+    ],
+)
+def test_each_of_them_shows_something(run: Run, name: str, count: int, line: str, tally: str) -> None:
+    """The one that was chosen is shown with what it does, and what to type to see more of it."""
+    status, output, errors = run("demo", "--filter", name)
+    assert (status, errors) == (0, "")
+    assert f"demyjpy.cli.demos.{name}:handlers on " in output
+    assert f"\n        {DEMOS[name]}\n" in output
+    assert f" demo --filter {name} --stay" in output
+    assert tally in output
+    assert [*filter(None, (line in one for one in output.splitlines()))] == [True] * count
+
+
+def test_a_filter_of_ours_and_one_of_yours_are_not_mixed(run: Run) -> None:
+    """One line says what to leave out."""
+    status, output, errors = run("demo", "x.py", "--filter", "size")
+    said = "expected FILTER or --filter, got both: leave out --filter size"
+    assert (status, output, errors) == (2, "", f"demyjpy demo: {said}\n")
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/box.md"])
 def test_pages_show_what_it_prints(run: Run, page: str) -> None:
     """Line by line, but for what is different each time."""
@@ -106,12 +145,10 @@ def test_the_demo_of_a_filter_shows_every_verdict(run: Run, write: Any) -> None:
     assert lines.count("rejected at mail: 550 5.7.1 not from you") == 2
     assert "accepted for 1 of 2 recipients, without changes" in lines
     assert "quarantined, without changes: a list" in lines
-    assert (
-        "discarded at end_of_message: the client is told that all is well, nothing is delivered" in lines
-    )
+    assert "discarded at end_of_message: the client gets 250, nothing is delivered" in lines
     assert "accepted, without changes" in lines
     assert re.search(
-        r"s: 2 rejected, 2 accepted, 1 quarantined, 1 discarded; 1 changed by the filter", output
+        r"s: 2 rejected, 2 accepted, 1 quarantined, 1 discarded; 0 changed by the filter", output
     )
     assert "FILE.py:NAME" not in output
 

@@ -31,11 +31,11 @@ def test_run_serves_until_a_signal_and_ends_with_status_0(end: int) -> None:
         "# Postfix, main.cf (then: postfix reload)",
         f"smtpd_milters = inet:localhost:{port}",
         "non_smtpd_milters = $smtpd_milters",
-        "# while the filter is away, clients are told to come back later (451)",
+        "# while the filter is down, clients get 451 and try again later",
         "milter_default_action = tempfail",
         "",
         "dnl Sendmail, sendmail.mc (then rebuild sendmail.cf and restart)",
-        "dnl F=T: while the filter is away, clients are told to come back later (451)",
+        "dnl F=T: while the filter is down, clients get 451 and try again later",
         f"INPUT_MAIL_FILTER(`demyjpy', `S=inet:{port}@localhost, F=T, T=S:10s;R:10s;E:5m')dnl",
     ]
     assert log[0].split(" ", 2)[2].startswith(f"INFO listening on inet:{port}@localhost")

@@ -122,12 +122,12 @@ def test_a_long_new_body_is_one_change(run: Run, mail: Path) -> None:
         (
             doing(Discard(), at="recipient"),
             3,
-            "discarded at recipient: the client is told that all is well, nothing is delivered",
+            "discarded at recipient: the client gets 250, nothing is delivered",
         ),
         (
             doing(Discard()),
             3,
-            "discarded at end_of_message: the client is told that all is well, nothing is delivered",
+            "discarded at end_of_message: the client gets 250, nothing is delivered",
         ),
         (doing(Quarantine("odd")), 4, "quarantined, without changes: odd"),
         (doing(ReplyCode(421, "4.7.0", "go"), at="mail"), 75, "tempfailed at mail: 421 4.7.0 go"),

@@ -37,8 +37,8 @@ def test_the_units_are_printed_with_what_to_do_next(run: Run) -> None:
 
 def test_a_module_has_the_name_of_its_last_part(run: Run) -> None:
     """And stays a module."""
-    output = run("unit", "company.filters:handlers", "--workers", "2")[1]
-    assert "run company.filters:handlers --workers 2 --listen systemd" in output
+    output = run("unit", "company.filters:handlers", "--workers", "2", "--http", ":9100")[1]
+    assert "run company.filters:handlers --workers 2 --http :9100 --listen systemd" in output
     assert "/system/filters.service" in output
     assert "/system/filter.service" in run("unit", "/opt/___.py")[1]
 
@@ -58,6 +58,7 @@ def test_what_the_service_would_not_see_is_said(run: Run) -> None:
         (("--name", "My"), "expected as name small letters, digits and hyphens"),
         (("--group", "a b"), "expected as group the name of a group, got 'a b'"),
         (("--socket", "here.sock"), "expected for --socket a path that begins with /"),
+        (("--http", "9100x"), "expected a port"),
         (("--socket", "/a\nb"), "expected a word without line ends"),
         (("--to", "/nowhere"), "cannot write /nowhere/f.socket: No such file or directory"),
     ],

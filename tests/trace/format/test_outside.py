@@ -221,7 +221,7 @@ def test_all_open_sessions_together_are_bounded(tmp_path: Path) -> None:
             stream.writelines(session_lines(f"s{number}", 150_000))
     found = Reading(str(path), longest=150_000)
     first, *others = [(one.name, one.damage) for one in found.lines()]
-    assert first == ("s0", ("ended here, for too much is open at once in this file",))
+    assert first == ("s0", ("ended here, because too much is open at once in this file",))
     assert {name for name, _ in others} == {f"s{number}" for number in range(1, 8)}
 
 

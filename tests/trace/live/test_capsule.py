@@ -80,9 +80,9 @@ def loaded(path: Path) -> Any:
 
 def outcome_of(path: Path) -> "subprocess.CompletedProcess[str]":
     """What pytest says to a test."""
-    options = ("-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"))
+    options = ("-q", "-n", "0", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"))
     command = [sys.executable, "-m", "pytest", *options, str(path)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
 
 
 def test_a_failure_is_a_file_with_all_about_it(tmp_path: Path, filter_path: Path) -> None:

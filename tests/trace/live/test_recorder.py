@@ -288,7 +288,7 @@ def test_a_tape_is_not_recorded_without_a_thread(
     with no_threads():
         for stretch in [*whole("a"), *whole("b")]:
             recorder.read(stretch)
-    assert caplog.messages == ["cannot record: there is no thread to be had; the mail goes on"]
+    assert caplog.messages == ["cannot record: no thread can be started; the mail goes on"]
     for stretch in whole("c"):
         recorder.read(stretch)
     assert recorder._writer.wait(60.0)

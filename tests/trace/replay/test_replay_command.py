@@ -293,6 +293,17 @@ def test_many_sessions_go_to_many_processes(traces: Path, monkeypatch: pytest.Mo
         list(run_all(Task(Wanted(["ending_filter.py"])), sessions, 2))
 
 
+def test_not_every_session_is_watched(traces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first ones are, and then one of so many, however they are divided among processes."""
+    monkeypatch.setattr("demyjpy.cli.replay_jobs._WATCHED", 2)
+    monkeypatch.setattr("demyjpy.cli.replay_jobs._SELDOM", 5)
+    sessions = list(Reading(str(traces)).lines())
+    for size in (1, 1 << 20):
+        monkeypatch.setattr("demyjpy.cli.replay_jobs._BATCH", size)
+        found = list(run_all(Task(Wanted(["chance_filter.py"])), sessions, 1))
+        assert [at for at, one in enumerate(found) if one.reached] == [0, 1, 5, 10, 15]
+
+
 def test_jobs_can_be_chosen(run: Run, traces: Path) -> None:
     """One works in this process."""
     assert run("replay", traces, "first_filter.py", "--jobs", "1")[0] == 0

@@ -132,7 +132,7 @@ def test_the_candidate_says_nothing_about_the_connection(
         actions={"add_header"},
     )
     assert said(canary(tagging("live"), candidate, share=1), "a@x") == ["[192.0.2.1] client.example"]
-    assert caplog.text.count("the candidate has failed at disconnect, unfelt") == 1
+    assert caplog.text.count("the candidate has failed at disconnect; the mail is not affected") == 1
 
 
 def test_the_mta_need_not_offer_what_the_candidate_wants() -> None:

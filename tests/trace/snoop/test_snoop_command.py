@@ -218,6 +218,6 @@ def test_every_packet_has_words() -> None:
         assert expected in text, (expected, text)
     (away,) = converter.end(2.5, "filter", f"{AWAY}: connection refused")
     line = record_line(away, 1, Paint(False))
-    assert line.endswith("#1 end      the milter is away: connection refused")
+    assert line.endswith("#1 end      the milter is down: connection refused")
     assert flag_words(0, 0) == "no changes"
     assert "\x1b[" in record_line(records[0], 1, Paint(True))

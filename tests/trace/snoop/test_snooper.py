@@ -287,8 +287,8 @@ def test_while_the_milter_is_away_nobody_listens(
         await until_it_is("FileNotFoundError")
 
     snooping(f"unix:{back}", inside, f"unix:{front}")
-    assert "is away" in caplog.text
-    assert "is back" in caplog.text
+    assert "is down" in caplog.text
+    assert "is up again" in caplog.text
 
 
 def test_an_inherited_socket_goes_on_listening(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The filter that ``demyjpy demo`` shows if none is given: it tells each message's size in a header."""
+"""Counts the bytes of each body, and writes them into a header field."""
 
 from demyjpy import Body, Context, EndOfMessage, add_header, define_event_handlers
 
