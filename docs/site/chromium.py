@@ -147,10 +147,6 @@ def chromium(program: str, options: Sequence[str] = ()) -> Iterator[Chromium]:
             yield browser
         finally:
             os.close(writing)
-            running.terminate()
-            try:
-                running.wait(10)
-            except subprocess.TimeoutExpired:
-                running.kill()
-                running.wait()
+            running.kill()  # its children go with it
+            running.wait()
             os.close(reading)

@@ -50,6 +50,7 @@ for message in lines():
         send(id=message["id"], error={{"message": "no such method"}})
         continue
     if method == "Nothing.said":
+        os.close(3)
         os._exit(1)
     if method == "Emulation.setDeviceMetricsOverride":
         width = given["width"]
