@@ -3,10 +3,12 @@
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from attrs import frozen
 
 from demyjpy.cli.program import COMMANDS
 from docs.site import building
@@ -16,12 +18,38 @@ from docs.site.sphinx_parts import is_there
 from docs.site.staging import PUBLIC_NAMES, ROOT
 
 
+@frozen
+class Built:
+    """What the command has made and said."""
+
+    root: Path
+    status: int
+    out: str
+    err: str
+
+
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The directory into which it was built, without a complaint; CI looks at it later."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The site, built once for all tests; CI looks at it later."""
     output = Path(os.environ.get("DEMYJPY_SITE") or tmp_path_factory.mktemp("site"))
-    assert building.build_site(output) == []
-    return output
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        status = building.main([str(output), "--outside"])
+    return Built(output, status, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+def site(built: Built) -> Path:
+    """The directory that it was built into."""
+    return built.root
+
+
+def test_there_is_no_warning_and_no_broken_link(built: Built) -> None:
+    """The command says so by its status, and lists the links to elsewhere if it is asked for them."""
+    assert built.err == ""
+    assert built.status == 0
+    *links, last = built.out.splitlines()
+    assert last.endswith("html/index.html: no warnings")
+    assert links == outside(built.root / "html")
 
 
 def inventory(site: Path) -> dict[str, str]:
@@ -59,7 +87,7 @@ def test_each_command_has_a_man_page(site: Path) -> None:
     assert pages == {"demyjpy.1", *(f"demyjpy-{name}.1" for name in COMMANDS)}
     text = (site / "man/demyjpy-run.1").read_text(encoding="utf-8")
     titles = [line for line in text.splitlines() if line.startswith(".SH ")]
-    assert titles[:4] == [".SH Name", ".SH Synopsis", ".SH Description", ".SH Arguments"]
+    assert titles[:4] == [".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION", ".SH ARGUMENTS"]
     assert r"\-\-listen" in text
 
 
@@ -86,21 +114,16 @@ def test_links_to_elsewhere_are_listed(site: Path) -> None:
     assert all(one.startswith(("http://", "https://", "mailto:")) for one in found)
 
 
-def test_the_command_says_how_it_went(
-    site: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_page_in_no_section_is_told_before_anything_is_built(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """0 and a line; with a page in no section it builds nothing, and says 1."""
-    page = site / "source/actions.md"
-    text = page.read_text(encoding="utf-8")
-    assert building.main([str(site), "--outside"]) == 0
-    told = capsys.readouterr()
-    assert told.err == ""
-    assert "https://pymilter.org/" in told.out
-    assert told.out.endswith("html/index.html: no warnings\n")
-    assert page.read_text(encoding="utf-8") == text
+    """The status is 1, and the line says what to do."""
     monkeypatch.setattr(building, "markdown_pages", lambda: ["docs/new.md"])
-    assert building.main([str(site)]) == 1
-    assert "docs/new.md stands in no section" in capsys.readouterr().err
+    assert building.main([str(tmp_path)]) == 1
+    told = capsys.readouterr()
+    assert "docs/new.md stands in no section" in told.err
+    assert told.out.endswith("html/index.html: 1 warnings\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 # ----------------------------------------------------------------------------- what it looks for
