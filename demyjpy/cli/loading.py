@@ -20,14 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 from attrs import field, frozen
 
+from demyjpy.cli import pymilter_words
 from demyjpy.cli.places import explain, place_of
-from demyjpy.cli.pymilter_words import (
-    OF_PYMILTER,
-    imports_pymilter,
-    is_missing,
-    is_script_advice,
-    script_file_advice,
-)
+from demyjpy.cli.pymilter_words import OF_PYMILTER
 from demyjpy.cli.script_logging import as_scripts_log
 from demyjpy.cli.signals import alarm
 from demyjpy.context import new_context
@@ -58,6 +53,14 @@ _AGAIN: Final = 1.0  # seconds
 
 class LoadError(MilterError):
     """A filter that cannot be loaded. The message may have more lines than one: where it happened."""
+
+
+class ScriptExitError(LoadError):
+    """A script of pymilter's that ended by `sys.exit` before it served: with this ``status``."""
+
+    def __init__(self, words: str, status: int) -> None:
+        super().__init__(words)
+        self.status = status
 
 
 def _texts(given: Iterable[str]) -> tuple[str, ...]:
@@ -192,7 +195,7 @@ def _run_script(text: str, arguments: Sequence[str]) -> _Found:
 
     Behind it may be the script's arguments, as a shell has them.
     """
-    from demyjpy.cli.pymilter_scripts import Script  # noqa: PLC0415  # others start fast
+    from demyjpy.cli.pymilter_scripts import Script, ScriptError, status_of  # noqa: PLC0415  # slow
 
     spelled = f"{OF_PYMILTER}FILE, with =NAME or ARGUMENTS behind it"
     try:
@@ -202,10 +205,19 @@ def _run_script(text: str, arguments: Sequence[str]) -> _Found:
     source, equals, called = first.partition("=")
     if not source or (equals and not _TABLE.fullmatch(called)):
         raise LoadError(f"expected a script as {spelled}, got {text!r}")
-    _check_readable(source, script_file_advice(source))
+    _check_readable(source, pymilter_words.script_file_advice(source))
     _search_first(Path(source).parent)
     script = Script(source, others or arguments)
-    registry = _guarded(source, script.start)
+    try:
+        registry = _guarded(source, script.start)
+    except LoadError as error:
+        cause = error.__cause__
+        if isinstance(cause, ScriptError):  # which says it all
+            raise LoadError(str(cause)) from cause
+        status = status_of(cause)
+        if status is None:
+            raise
+        raise ScriptExitError(str(error), status) from cause
     return _Found(text, called or Path(source).stem, called or None, registry, script)
 
 
@@ -264,8 +276,8 @@ def _what_there_is(source: str, module: ModuleType) -> str:
     ]
     if own:
         return f"there is {own[0]}: write {source}:{own[0]}"
-    if imports_pymilter(vars(module)):
-        return is_script_advice(source)
+    if pymilter_words.imports_pymilter(vars(module)):
+        return pymilter_words.is_script_advice(source)
     return f"define one: {DEFAULT_NAME} = define_event_handlers()"
 
 
@@ -401,7 +413,9 @@ def _guarded(source: str, load: Callable[[], T]) -> T:
     except LoadError:
         raise
     except (Exception, SystemExit) as error:
-        advice = f"\n  {is_script_advice(source)}" if is_missing(error) else ""
+        advice = (
+            f"\n  {pymilter_words.is_script_advice(source)}" if pymilter_words.is_missing(error) else ""
+        )
         raise LoadError(f"expected {source} to load, got {explain(error)}{advice}") from error
 
 

@@ -4,6 +4,7 @@ The script has a thread of its own, which stands still in ``runmilter`` while it
 all that the script has opened stays open. Whoever served it lets it go on.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.loading import why
@@ -26,9 +27,16 @@ from demyjpy.registry import Registry
 PATIENCE: Final = 5.0
 """Seconds that a script has to end after its ``runmilter`` has returned."""
 
+_LOST: Final = 2
+"""The exit status of a process of the script's own that calls ``runmilter``: nobody serves it there."""
+
 
 class ScriptError(MilterError):
-    """A script that ended before it called ``runmilter``."""
+    """A script whose filter cannot be served, though nothing failed."""
+
+
+class _BackgroundError(BaseException):
+    """Raised where the script ends its first process; no ``except Exception`` of its catches it."""
 
 
 class Script:
@@ -38,6 +46,7 @@ class Script:
         self._path, self._arguments = path, tuple(arguments)
         self._found: Registered | None = None
         self._error: BaseException | None = None
+        self._process, self._has_forked = os.getpid(), False
         self._is_there, self._may_go_on = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="demyjpy-script", daemon=True)
 
@@ -49,34 +58,95 @@ class Script:
     def start(self) -> Registry:
         """Run it up to ``runmilter``; the filter, what the script has raised, or `ScriptError`."""
         vars(install())["factory"] = Milter  # a script before it may have set another
-        with _signals_left_alone(self._thread), REGISTRATION.taking(self._take):
+        with (
+            _signals_left_alone(self._thread),
+            self._forks_watched(),
+            REGISTRATION.taking(self._take) as said,
+        ):
             BIRTHS.start(self._thread)
             self._is_there.wait()
         if self._found is not None:
             return self._found.registry
+        has_ended = self._error is None or status_of(self._error) == 0
+        if self._has_forked and (has_ended or isinstance(self._error, _BackgroundError)):
+            raise ScriptError(
+                f"{self._path} went into the background: expected it to stay in the foreground; give it "
+                "its option for that"
+            )
         if self._error is not None:
             raise self._error
-        raise ScriptError("its end: expected it to call Milter.runmilter(...)")
+        if said.failed:
+            raise ScriptError(
+                f"{self._path} ended, for its call of Milter.runmilter failed: {said.failed}"
+            )
+        raise ScriptError(
+            f"{self._path} ended without a call of Milter.runmilter: expected a script of pymilter's, "
+            "which calls it when it is run as the main program"
+        )
 
-    def finish(self, patience: float = PATIENCE) -> None:
-        """``runmilter`` returns: let it do what it does then, and wait for that for a time."""
+    def finish(self, patience: float = PATIENCE) -> int:
+        """``runmilter`` returns: let it do what it does then, and wait for that for a time.
+
+        The exit status that it gives to `sys.exit` then, 0 if it does not call that.
+        """
         self._may_go_on.set()
         self._thread.join(patience)
+        return status_of(self._error) or 0
 
     def _take(self, found: Registered) -> None:
+        if os.getpid() != self._process:  # `start` waits in another one, and says what is wrong
+            os._exit(_LOST)
         self._found = found
         self._is_there.set()
         self._may_go_on.wait()
+
+    @contextmanager
+    def _forks_watched(self) -> Iterator[None]:
+        """While the block runs, it is known whether the script forks.
+
+        If it goes into the background it forks, and ends its first process, which is this one, by
+        `os._exit`: after a fork that ends its thread only.
+        """
+        fork, end = os.fork, os._exit
+
+        def is_here() -> bool:
+            return os.getpid() == self._process and threading.current_thread() is self._thread
+
+        def watched_fork() -> int:
+            child = fork()
+            self._has_forked |= is_here()
+            return child
+
+        def watched_exit(status: int) -> NoReturn:
+            if self._has_forked and is_here():
+                raise _BackgroundError
+            end(status)
+
+        os.fork, os._exit = watched_fork, watched_exit
+        try:
+            yield
+        finally:
+            os.fork, os._exit = fork, end
 
     def _run(self) -> None:
         try:
             run_as_main(self._path, self._arguments)
         except BaseException as error:  # noqa: BLE001  # whatever a script raises
             self._error = error
-            if self._found is not None and not isinstance(error, SystemExit):
+            is_silent = isinstance(error, SystemExit) and not isinstance(error.code, str)
+            if self._found is not None and not is_silent:
                 log.warning("%s failed after its runmilter had returned: %s", self._path, why(error))
         finally:
             self._is_there.set()
+
+
+def status_of(error: BaseException | None) -> int | None:
+    """The exit status of a program that ends by this `SystemExit`; None for anything else."""
+    if not isinstance(error, SystemExit):
+        return None
+    if error.code is None:
+        return 0
+    return error.code if isinstance(error.code, int) else 1
 
 
 def run_as_main(path: str, arguments: Sequence[str]) -> None:

@@ -83,10 +83,10 @@ class Reloadable:
             for script in self._scripts.popleft():
                 script.finish(0.0)
 
-    def finish(self) -> None:
-        """Nothing is served any more: scripts go on, and end."""
-        for script in chain(*self._scripts):
-            script.finish()
+    def finish(self) -> int:
+        """Nothing is served any more: scripts go on, and end. The first exit status that is not 0."""
+        statuses = [script.finish() for script in chain(*self._scripts)]
+        return next(filter(None, statuses), 0)
 
     def give_up(self) -> None:
         """All is as it was before the last `load`, which may still go on, and is of no use any more."""

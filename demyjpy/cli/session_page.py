@@ -1,6 +1,6 @@
 """One session as a page: the dialogue as a sequence diagram, and what the handlers did at each step.
 
-Steps become `View` values, recorded ones and those of a filter that is played now alike. Text only.
+Steps become `View` values: recorded ones, and those of a filter that is played now. Text only.
 """
 
 import inspect

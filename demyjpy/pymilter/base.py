@@ -5,7 +5,6 @@ goes to its `MilterContext`.
 """
 
 import itertools
-import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -17,7 +16,6 @@ from demyjpy.pymilter.constants import (
     P_RCPT_REJ,
 )
 from demyjpy.pymilter.decorators import WANTED, nocallback, noreply
-from demyjpy.pymilter.milter_context import MilterContext
 from demyjpy.shown import safe
 
 _NUMBERS: Final = itertools.count(1)
@@ -58,8 +56,10 @@ class Base:
 
     _ctx: Any = None
 
-    def _setctx(self, ctx: MilterContext) -> None:
-        self._ctx = weakref.proxy(ctx)  # that holds the instance, and is gone with the connection
+    def _setctx(self, ctx: Any) -> None:
+        self._ctx = ctx
+        if ctx is not None:
+            ctx.setpriv(self)
 
     def log(self, *msg: object) -> None:
         """For subclasses that log."""

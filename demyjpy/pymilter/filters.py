@@ -20,6 +20,7 @@ from demyjpy.actions import ReplyCode, Verdict
 from demyjpy.codec import name_of
 from demyjpy.context import Context, is_rejected_recipient, remember, send_action
 from demyjpy.declarations import EDITS
+from demyjpy.engine.macros import NO_MACROS
 from demyjpy.engine.negotiation import action_names, offered_flags
 from demyjpy.errors import HandlerError, describe
 from demyjpy.handlers import default_event_handler, define_event_handlers
@@ -59,9 +60,15 @@ _EVENTS: Final = {
 """pymilter's callbacks, and the events at which they are called."""
 
 _OF_MESSAGE: Final = frozenset(
-    {"recipient", "data", "header", "end_of_headers", "body", "end_of_message"}
+    {"mail", "recipient", "data", "header", "end_of_headers", "body", "end_of_message"}
 )
 """The events whose macros are still found when the message has ended."""
+
+_BEFORE_MESSAGE: Final = frozenset({"connect", "hello"})
+"""The events at which nothing is left of the message before."""
+
+_UNHEARD: Final = frozenset({"abort", "disconnect"})
+"""The events at which nobody hears what a callback returns, or that it failed."""
 
 _ANY_EDIT: Final = EDITS["all"] | {"add_recipient_par"}
 
@@ -69,7 +76,7 @@ _OFF: Final = reduce(or_, (ProtocolFlag(off) for _, off in OPTIONAL_CALLBACKS.va
 """The protocol bits that switch events off."""
 
 _CALL: Final = "demyjpy_call"
-"""The attribute of an exception that holds the `MilterContext` of the callback that raised it."""
+"""The attribute of an exception: by event (its `id`), a `MilterContext` that no context holds yet."""
 
 _SIGNATURE: Final = inspect.signature(default_event_handler)
 
@@ -86,15 +93,16 @@ def filter_of(
     """A filter of pymilter's as a registry, with the callbacks that it overrides and no others.
 
     ``factory`` is what pymilter has under ``Milter.factory``: a class derived from `Base`, or a function
-    that makes an instance. ``name`` is that of the filter, the class's if it is None. ``flags`` are
-    those of ``set_flags``: the edits that the MTA has to grant, all if it is None. Others may be used if
-    they are granted, as with pymilter. ``policy`` is what is answered if a callback raises:
+    that makes an instance. ``name`` is that of the filter, the class's if it is None. ``flags`` are the
+    edits that the MTA has to grant (``ADDHDRS | CHGHDRS`` ...), all if it is None. All others are asked
+    for, too: one that the MTA does not grant is a `DisabledAction` where a callback uses it. A script
+    needs none, as with pymilter: its flags are 0. ``policy`` is what is answered if a callback raises:
     ``TEMPFAIL`` (451 4.3.0), ``REJECT`` (554 5.3.0), ``CONTINUE`` or ``ACCEPT``. `HandlerError` for a
     factory that makes no such instance, or a policy that is none.
     """
     klass = _class_of(factory)
     called = klass.__name__ if name is None else name
-    if policy not in _POLICIES:
+    if policy not in POLICIES:
         raise HandlerError(f"expected policy= as TEMPFAIL, REJECT, CONTINUE or ACCEPT, got {policy!r}")
     found = {callback: _overridden(klass, callback) for callback in _EVENTS}
     possible = _ANY_EDIT if found["eom"] else frozenset()  # without eom there is no place for an edit
@@ -167,7 +175,7 @@ class _Maker:
         """Another for the connection, and the context with it."""
         link = MilterContext(is_raw=self.wants(P_HDR_LEADSPC), recipient=f"{self.key} recipient")
         link.filter = self.factory()
-        link.filter._setctx(link)  # noqa: SLF001  # pymilter's name for it
+        link.filter._setctx(link.way())  # noqa: SLF001  # pymilter's name for it
         return link, remember(ctx, {self.key: link})
 
 
@@ -176,31 +184,38 @@ def _handler(maker: _Maker, callback: str) -> Callable[[Any, Context], Context]:
     event_name, key = _EVENTS[callback], maker.key
     method, arguments = _method_of(maker, callback)
 
-    is_of_message = event_name in _OF_MESSAGE
+    is_of_message, is_before = event_name in _OF_MESSAGE, event_name in _BEFORE_MESSAGE
 
     @wraps(getattr(maker.klass, callback))  # whose name logs say
     def handle(event: Any, ctx: Context) -> Context:
         link: MilterContext | None = ctx["connection"].get(key)
         # if its callback still runs, it is late: the instance is left to that
+        is_new = False
         if link is None or link.ctx is not None:
             if event_name == "disconnect" and maker.has_events and not ctx["events"]:
                 return ctx  # nothing was negotiated, as with a probe: nobody has begun
+            is_new = True
             link, ctx = maker.new(ctx)
         if event_name == "abort" and link.is_message_over:
             link.is_message_over = False
             return ctx
+        if is_of_message:
+            link.macros = ctx["macros"]
+            if event_name == "recipient":
+                ctx = link.with_recipient(ctx)
+            elif event_name == "mail":
+                link.of_recipient = NO_MACROS
+        elif is_before:
+            link.macros = link.of_recipient = NO_MACROS
         link.event, link.ctx = event_name, ctx  # as `MilterContext.begin`, without the call
         try:
             said = getattr(link.filter, method)(*arguments(event))
-            if is_of_message:
-                link.macros = ctx["macros"]
-                if event_name == "recipient":
-                    ctx = ctx.set(link.recipient, link.macros)
             if said == CONTINUE and type(said) is int and not link.edits:
                 return ctx
             return ctx if _is_unanswered(event_name, ctx) else link.answered(ctx, said, callback)
         except BaseException as error:
-            error.__dict__[_CALL] = link
+            if is_new and event_name not in _UNHEARD:  # `on_error` has to find it
+                error.__dict__.setdefault(_CALL, {})[id(event)] = link
             raise
         finally:
             link.ctx = None
@@ -217,7 +232,7 @@ def _as_handler(handle: Callable[[Any, Context], Context]) -> Callable[[Any, Con
 
 def _is_unanswered(event: str, ctx: Context) -> bool:
     """Whether nobody hears what a callback returns."""
-    return event in ("abort", "disconnect") or (event == "recipient" and is_rejected_recipient(ctx))
+    return event in _UNHEARD or (event == "recipient" and is_rejected_recipient(ctx))
 
 
 def _method_of(maker: _Maker, callback: str) -> tuple[str, Arguments]:
@@ -276,12 +291,13 @@ _ARGUMENTS: Final[Mapping[str, Arguments]] = {
 
 
 # ---------------------------------------------------------------------------------- what goes wrong
-_POLICIES: Final[Mapping[int, tuple[int, str] | Verdict | None]] = {
+POLICIES: Final[Mapping[int, tuple[int, str] | Verdict | None]] = {
     TEMPFAIL: (451, "4.3.0"),
     REJECT: (554, "5.3.0"),
     ACCEPT: act.Accept(),
     CONTINUE: None,
 }
+"""What is answered if a callback raises, by what ``set_exception_policy`` may say."""
 
 
 def _on_error(maker: _Maker, name: str, policy: int) -> Callable[[Exception, Any, Context], Context]:
@@ -289,7 +305,7 @@ def _on_error(maker: _Maker, name: str, policy: int) -> Callable[[Exception, Any
 
     If no answer is due, it is the answer to the next event that has one.
     """
-    found = _POLICIES[policy]
+    found = POLICIES[policy]
     if isinstance(found, tuple):
         answer: Any = ReplyCode(*found, f"pymilter: untrapped exception in {name}")
     else:
@@ -297,19 +313,31 @@ def _on_error(maker: _Maker, name: str, policy: int) -> Callable[[Exception, Any
 
     def on_error(error: Exception, event: Any, ctx: Context) -> Context:
         event_name = name_of(event)
-        link = ctx["connection"].get(maker.key)
-        if link is None:
-            cause = error if error.__cause__ is None else error.__cause__
-            link = getattr(error, _CALL, getattr(cause, _CALL, None))
+        link = ctx["connection"].get(maker.key) or _call_of(error, event)
         is_heard = answer is not None and not _is_unanswered(event_name, ctx)
         if link is not None and link.ctx is None:
             ctx = link.edited(remember(ctx, {maker.key: link}))
+            if event_name == "recipient":
+                ctx = link.with_recipient(ctx)
             link.is_message_over = ends_message(event_name, answer if is_heard else act.Continue())
             if isinstance(answer, ReplyCode):
                 link.forget_reply()
         return send_action(ctx, answer) if is_heard else ctx
 
     return on_error
+
+
+def _call_of(error: Exception, event: Any) -> MilterContext | None:
+    """Of an exception in the first callback of a connection: its instance's. It is forgotten there.
+
+    One exception may be raised in several connections at once, so it is found by the event.
+    """
+    for one in (error, error.__cause__):
+        found = getattr(one, _CALL, None) or {}
+        if id(event) in found:
+            link: MilterContext = found.pop(id(event))
+            return link
+    return None
 
 
 # -------------------------------------------------------------------------------------- negotiation

@@ -48,6 +48,13 @@ set_flags = REGISTRATION.set_flags
 set_exception_policy = REGISTRATION.set_exception_policy
 
 
+class _Callbacks(Base):
+    """What a filter of functions is made of: the value that its context keeps is its own."""
+
+    def _setctx(self, ctx: Any) -> None:
+        self._ctx = ctx
+
+
 class _Said:
     """What the functions below have said."""
 
@@ -120,7 +127,7 @@ def _class_of(callbacks: dict[str, Callable[..., Any]]) -> type[Base]:
         members[callback] = calling(function)
         if callback in _IN_BYTES:
             members[f"{callback}_bytes"] = members[callback]
-    return type("Callbacks", (Base,), members)
+    return type("Callbacks", (_Callbacks,), members)
 
 
 def opensocket(rmsock: bool) -> None:

@@ -6,6 +6,7 @@ they get, is known in `demyjpy.pymilter.filters`.
 """
 
 import re
+import weakref
 from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, Final
@@ -96,6 +97,7 @@ class MilterContext:
         "is_raw",
         "macro_lists",
         "macros",
+        "of_recipient",
         "recipient",
     )
 
@@ -121,6 +123,8 @@ class MilterContext:
         """What was asked for and is not in a context yet."""
         self.macros: Macros = NO_MACROS
         """Those that were in force at the last event of a message."""
+        self.of_recipient: Macros = NO_MACROS
+        """Those of the last recipient of the last message."""
         self._reply: ReplyCode | None = None
         self._private: Any = None
 
@@ -139,6 +143,15 @@ class MilterContext:
         While ``ctx`` is there it runs: one that took too long, if another is to be called.
         """
         self.event, self.ctx = event, ctx
+
+    def way(self) -> "Way":
+        """What the instance has under ``_ctx``."""
+        return Way(self)
+
+    def with_recipient(self, ctx: Context) -> Context:
+        """The context with the macros of a recipient, which are found to the end of the message."""
+        self.of_recipient = self.macros
+        return ctx.set(self.recipient, self.macros)
 
     def edited(self, ctx: Context) -> Context:
         """The context with the edits that were asked for, which are forgotten here."""
@@ -181,6 +194,8 @@ class MilterContext:
             value = self.ctx[self.recipient].get(name)
         if value is None and self.event in _AFTER_MESSAGE:
             value = self.macros.get(name)
+            if value is None:
+                value = self.of_recipient.get(name)
         return None if value is None else str(value)
 
     def setreply(self, rcode: str, xcode: str | None = None, *lines: str | None) -> None:
@@ -223,7 +238,7 @@ class MilterContext:
         if idx < 0:
             self._edit("add header", lambda: act.AddHeader(field, **text))
         else:
-            self._edit("add header", lambda: act.InsertHeader(idx, field, **text))
+            self._edit("add header", lambda: act.InsertHeader(int(idx), field, **text))
 
     def chgheader(self, field: str, idx: int, value: str | None) -> None:
         """Change the ``idx``-th field of the name, from 1; 0 is the first. None or ``""`` deletes it."""
@@ -233,7 +248,7 @@ class MilterContext:
             raise TypeError(f"chgheader() argument 2 must be int, got {describe(idx)}")
         if not value and value is not None and not isinstance(value, str):
             _check_text("chgheader", 3, value)
-        index = idx or 1
+        index = int(idx) or 1
         if not value:
             self._edit("change header", lambda: act.DeleteHeader(index, field))
             return
@@ -323,6 +338,24 @@ class MilterContext:
             )
         folded = _UNFOLDED.sub("\n\t", str(value).rstrip("\r\n"))
         return {"raw" if self.is_raw else "value": folded}
+
+
+class Way:
+    """What an instance has under ``_ctx``: the `MilterContext` of its connection, as long as that lasts.
+
+    The connection holds the instance, so this does not hold the connection. It may be a key of a map.
+    """
+
+    __slots__ = ("_link",)
+
+    def __init__(self, link: MilterContext) -> None:
+        self._link = weakref.ref(link)
+
+    def __getattr__(self, name: str) -> Any:
+        link = self._link()
+        if link is None:
+            raise error(f"cannot use {name}: expected a connection that is open, got one that has ended")
+        return getattr(link, name)
 
 
 def _check_text(who: str, place: int, value: object) -> None:

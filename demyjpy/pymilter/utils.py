@@ -38,6 +38,7 @@ ip4re: Final = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}$")
 dnsre: Final = re.compile(r"^[a-z][-a-z\d.]+$", re.IGNORECASE)
 """Matches a host name."""
 
+_QUOTE: Final = '"'
 _ROUTE: Final = re.compile("^@[^:>]*:")
 
 
@@ -107,6 +108,8 @@ def _is_in(text: str, number: int, listed: str) -> bool:
     for address in _addresses(host):
         most = 32 if isinstance(address, IPv4Address) else 128
         length = min(int(bits), most) if slash else most
+        if length < 0:
+            raise ValueError(f"expected a network such as 192.0.2.0/24, got {listed!r}")
         shift = most - length
         if number >> shift == _number(address) >> shift:
             return True
@@ -129,12 +132,18 @@ def parseaddr(t: str) -> tuple[str, str]:
     """The name and the address of a mailbox. A name may have signs in it that should be quoted."""
     name, angle, rest = t.partition("<")
     name, rest = name.strip(), _ROUTE.sub("", rest)
-    if angle and name and name[0] != '"' and "(" not in name:
-        quoted = re.sub(r'(["\\])', r"\\\1", name)
-        name = f'"{quoted}"'
-    if angle:
-        t = f"{name} <{rest}"
-    return email.utils.parseaddr(t)
+    if not angle:
+        return email.utils.parseaddr(t)
+    is_plain = name and name[0] != '"' and "(" not in name
+    found = email.utils.parseaddr(f"{_quoted(name) if is_plain else name} <{rest}")
+    if found == ("", ""):  # as with a comma behind a quoted part, or behind a comment
+        found = email.utils.parseaddr(f"{_quoted(name.replace(_QUOTE, ' '))} <{rest}")
+    return found
+
+
+def _quoted(name: str) -> str:
+    escaped = re.sub(r'(["\\])', r"\\\1", name)
+    return f'"{escaped}"'
 
 
 def parse_addr(t: str) -> list[str]:
@@ -153,11 +162,23 @@ def _unquoted(text: str) -> str:
 
 
 def parse_header(val: str) -> str:
-    """A header value with its encoded words decoded; as it is if they cannot be."""
+    """A header value with its encoded words decoded; as it is if one cannot be.
+
+    The text of a charset that nobody knows is read as UTF-8. What is outside of encoded words has to be
+    ASCII.
+    """
     try:
-        return "".join(
-            part if isinstance(part, str) else part.decode(charset or "us-ascii", "replace")
-            for part, charset in email.header.decode_header(val)
-        )
+        return "".join(_decoded(*part) for part in email.header.decode_header(val))
     except (LookupError, binascii.Error, email.errors.HeaderParseError, UnicodeError):
         return val
+
+
+def _decoded(part: str | bytes, charset: str | None) -> str:
+    if isinstance(part, str):
+        return part
+    if charset is None:
+        return part.decode("us-ascii")
+    try:
+        return part.decode(charset, "replace")
+    except LookupError:
+        return part.decode()

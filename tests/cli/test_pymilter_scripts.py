@@ -38,6 +38,7 @@ if __name__ == "__main__":
         log.flush()
         Milter.runmilter("stamping", "inet:0@127.0.0.1", 600)
         log.write("ended\\n")
+    sys.exit(int(sys.argv[3]) if len(sys.argv) > 3 else 0)
 """
 LETTER = session().mail("ann@example.org").rcpt("bob@example.net").message("Subject: hi\n\nhello\n")
 
@@ -133,7 +134,11 @@ def test_a_script_is_one_filter_among_others(
     [
         (
             "x = 1",
-            "expected script.py to load, got ScriptError: its end: expected it to call Milter.runm",
+            "script.py ended without a call of Milter.runmilter: expected a script of pymilter's",
+        ),
+        (
+            "import Milter\ntry: Milter.runmilter('x', '')\nexcept Milter.error: pass",
+            "script.py ended, for its call of Milter.runmilter failed: cannot set socket: expected",
         ),
         ("import sys; sys.exit(3)", "expected script.py to load, got SystemExit: 3"),
         ("import Milter; Milter.runmilter('x', 'inet:no')", "cannot set socket"),
@@ -155,6 +160,72 @@ def test_a_script_that_does_not_come_so_far_is_told(
     assert Script("script.py", ()).address == ""
 
 
+BACKGROUND = """
+import os, sys, Milter
+child = os.fork()
+if child:
+    with open("status", "w") as said:
+        said.write(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+    {end}
+Milter.runmilter("x", "inet:0@127.0.0.1")
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ("os._exit(0)", "script.py went into the background: expected it to stay in the foreground"),
+        ("sys.exit(0)", "script.py went into the background: expected it to stay in the foreground"),
+        ("1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_a_script_that_goes_into_the_background_is_refused(
+    write: Callable[..., None], end: str, words: str
+) -> None:
+    """Nobody would serve it there: its new process ends. What else fails after a fork is as ever."""
+    write("script.py", BACKGROUND.format(end=end))
+    with pytest.raises(LoadError, match=words):
+        load_filters(Wanted(["pymilter:script.py"]))
+    assert Path("status").read_text() == "2"
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")
+def test_a_script_may_have_processes_of_its_own(write: Callable[..., None]) -> None:
+    """Before it serves, and while it does."""
+    text = BACKGROUND.format(end="pass").replace("if child", "if not child: os._exit(5)\nif child")
+    write("script.py", text)
+    assert load_filters(Wanted(["pymilter:script.py"])).kind == "registry"
+    assert Path("status").read_text() == "5"
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "words"),
+    [
+        ("0", 0, ""),
+        ("None", 0, ""),
+        ("3", 3, "SystemExit: 3"),
+        ("'usage: x'", 1, "SystemExit: usage: x"),
+    ],
+)
+def test_a_script_that_ends_before_it_serves_gives_its_exit_status(
+    run: Callable[..., Any], write: Callable[..., None], code: str, status: int, words: str
+) -> None:
+    """As one that is asked for its help. To other commands it is a filter that does not load."""
+    write("script.py", f"import sys\nsys.exit({code})\n")
+    found = run("run", "--allow-root", "--pymilter", "script.py")
+    assert found[:2] == (status, "")
+    assert found[2].startswith(f"demyjpy run: expected script.py to load, got {words}" if words else "")
+    assert bool(found[2]) is bool(words)
+    assert run("check", "--pymilter", "script.py")[0] == 2
+
+
+def test_arguments_of_a_script_stand_behind_two_dashes(run: Callable[..., Any]) -> None:
+    status, _, errors = run("check", "--pymilter", "x.py", "--x", "1")
+    assert status == 2
+    assert "unrecognized arguments: --x; arguments of the script stand behind --, as in --pym" in errors
+
+
 @pytest.mark.parametrize(
     "name", ["pymilter:", "pymilter:x.py=a.b", "pymilter:no_such_file", "pymilter:'x"]
 )
@@ -163,15 +234,22 @@ def test_what_names_no_script(name: str, write: Callable[..., None]) -> None:
         load_filters(Wanted([name]))
 
 
-@pytest.mark.parametrize(("end", "said"), [("1 / 0", 1), ("sys.exit(1)", 0)])
+@pytest.mark.parametrize(
+    ("end", "told", "status"),
+    [
+        ("1 / 0", ["ZeroDivisionError: division by zero"], 0),
+        ("sys.exit(7)", [], 7),
+        ("sys.exit('no')", ["SystemExit: no"], 1),
+    ],
+)
 def test_a_script_that_fails_at_its_end_is_in_the_log(
-    write: Callable[..., None], caplog: pytest.LogCaptureFixture, end: str, said: int
+    write: Callable[..., None], caplog: pytest.LogCaptureFixture, end: str, told: list[str], status: int
 ) -> None:
-    """Its filter was served: it does not matter any more."""
+    """Its filter was served. An exit status is the program's."""
     write("script.py", f"import Milter, sys\nMilter.runmilter('x', 'inet:1@localhost')\n{end}\n")
-    load_filters(Wanted(["pymilter:script.py"])).scripts[0].finish()
-    told = "script.py failed after its runmilter had returned: ZeroDivisionError: division by zero"
-    assert [one.getMessage() for one in caplog.records] == [told] * said
+    assert load_filters(Wanted(["pymilter:script.py"])).scripts[0].finish() == status
+    words = "script.py failed after its runmilter had returned:"
+    assert [one.getMessage() for one in caplog.records] == [f"{words} {one}" for one in told]
 
 
 def test_a_script_is_run_again_when_it_is_loaded_again(script: tuple[str, str]) -> None:
@@ -192,18 +270,18 @@ def test_a_script_is_run_again_when_it_is_loaded_again(script: tuple[str, str]) 
 
 
 def test_run_takes_a_script_over(script: tuple[str, str]) -> None:
-    """It listens where the script says, with threads; SIGTERM ends it, and then the script."""
+    """It listens where the script says, with threads. SIGTERM ends both; the status is the script's."""
     name, log = script
     command = [sys.executable, "-W", "error", "-m", "demyjpy", "run", "--allow-root", "--pymilter", name]
     with subprocess.Popen(
-        [*command, "--", "one", log], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--", "one", log, "7"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as program:
         assert program.stdout is not None
         line = next(one for one in program.stdout if one.startswith("smtpd_milters"))
         assert line.startswith("smtpd_milters = inet:127.0.0.1:")
         program.send_signal(signal.SIGTERM)
         _, errors = program.communicate(timeout=60)
-    assert program.returncode == 0
+    assert program.returncode == 7
     assert "driver threads" in errors
     assert Path(log).read_text() == "begun\nended\n"
 
@@ -214,7 +292,7 @@ def test_check_looks_at_a_script(run: Callable[..., Any], script: tuple[str, str
     status, output, _ = run("check", "--pymilter", name, "--driver", "threads", "--", "one", log)
     assert status == 0
     assert "__main__.Stamping.eom" in output
-    assert "required: add_header" in output
+    assert "required: none" in output
 
 
 @pytest.mark.parametrize("command", ["run", "check"])

@@ -77,6 +77,33 @@ def test_an_exception_at_the_first_callback_keeps_the_instance() -> None:
     assert ours.aborted == ["abort", "abort"]  # the first: with that policy the message went on
 
 
+def test_an_exception_that_is_raised_again_and_again_holds_no_instance() -> None:
+    """Each connection finds its own, also if two raise it at once."""
+    always = ValueError("asked for")
+
+    class Raising(Milter.Base):
+        def envfrom(self, sender, *parameters):
+            raise always
+
+        def close(self):
+            raise always
+
+    registry = filter_of(Raising, name="f")
+    ctx = with_handlers(new_context(), registry)
+    events = (Mail("a@b"), Mail("c@d"))
+    for event in events:
+        with pytest.raises(ValueError, match="asked for"):
+            registry["mail"](event, ctx)
+    answer = registry.declarations.policy.on_error
+    after = [answer(always, event, ctx)["connection"]["pymilter: f"] for event in events]
+    assert after[0] is not after[1]
+    assert [one.event for one in after] == ["mail", "mail"]
+    with pytest.raises(ValueError, match="asked for"):
+        registry["disconnect"](None, ctx.set("events", frozenset({"mail"})))
+    assert not any(always.__dict__.values())
+    answer(always, events[0], ctx)
+
+
 def test_an_exception_in_a_callback_without_reply_refuses_at_the_next_answer() -> None:
     """So does a refusal, which is one. With libmilter the MTA would wait for that answer in vain."""
 

@@ -3,7 +3,7 @@
 import gc
 import weakref
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -54,6 +54,9 @@ def asked(link: MilterContext) -> list[Any]:
         (lambda one: one.addheader("A", "b\r\n c\nd\n"), AddHeader("A", "b\n c\n\td")),
         (lambda one: one.chgheader("A", 2, "b"), ChangeHeader(2, "A", "b")),
         (lambda one: one.chgheader("A", 0, "b"), ChangeHeader(1, "A", "b")),
+        (lambda one: one.chgheader("A", True, "b"), ChangeHeader(1, "A", "b")),
+        (lambda one: one.chgheader("A", False, None), DeleteHeader(1, "A")),
+        (lambda one: one.addheader("A", "b", True), InsertHeader(1, "A", "b")),
         (lambda one: one.chgheader("A", 1, None), DeleteHeader(1, "A")),
         (lambda one: one.chgheader("A", 1, ""), DeleteHeader(1, "A")),
         (lambda one: one.addrcpt("<a@b>"), AddRecipient("a@b")),
@@ -166,26 +169,45 @@ def test_macros_are_found_as_libmilter_finds_them() -> None:
     assert link.getsymval("i") is None
 
 
-def test_macros_of_a_message_are_found_until_another_begins() -> None:
-    """Those of its last recipient as long as it lasts, the others after it, too."""
+LETTER = session().mail("a@b.example").rcpt("c@d.example")
+WHOLE = LETTER.message("Subject: hi\n\n")
 
-    class Asking(Milter.Base):
-        seen: ClassVar[list[Any]] = []
 
-        def ask(self, *given: Any) -> int:
-            self.seen.append((self.getsymval("i") is None, self.getsymval("{rcpt_mailer}")))
+@pytest.mark.parametrize(
+    ("script", "seen"),
+    [
+        (WHOLE.command("FOO"), {"unknown": ["a@b.example", "c@d.example"]}),
+        (LETTER.command("FOO"), {"unknown": ["a@b.example", "c@d.example"]}),
+        (LETTER.rset(), {"close": ["a@b.example", "c@d.example"]}),
+        (session().mail("a@b.example"), {"close": ["a@b.example", None]}),
+        (WHOLE, {"close": ["a@b.example", "c@d.example"]}),
+        (WHOLE.mail("e@f.example"), {"envfrom": ["e@f.example", None]}),
+        (WHOLE.mail("e@f.example").rset(), {"close": ["e@f.example", None]}),
+        (WHOLE.mail("e@f.example").command("FOO"), {"unknown": ["e@f.example", None]}),
+        (LETTER.rcpt("fail@d.example"), {"close": ["a@b.example", "fail@d.example"]}),
+        (LETTER.rcpt("fail@d.example").command("FOO"), {"unknown": ["a@b.example", "fail@d.example"]}),
+        (LETTER.rcpt("fail@d.example").message("\n"), {"eom": ["a@b.example", "fail@d.example"]}),
+        (WHOLE.ehlo(), {"close": [None, None]}),
+    ],
+)
+def test_macros_of_a_message_are_found_until_another_begins(script: Any, seen: dict[str, Any]) -> None:
+    """As pymilter 1.0.5 was seen to find them: also those of a message that was given up."""
+    found: dict[str, Any] = {}
+
+    def asking(name: str) -> Callable[..., int]:
+        def callback(self: Any, *given: Any) -> int:
+            found[name] = [self.getsymval("{mail_addr}"), self.getsymval("{rcpt_addr}")]
+            if given[:1] == ("<fail@d.example>",):
+                raise ValueError("asked for")
             return Milter.CONTINUE
 
-        hello = envfrom = envrcpt = eom = close = ask
+        return callback
 
-    letter = session().mail("a@b.example").rcpt("c@d.example").message("Subject: hi\n\n")
-    run(Milter.filter_of(Asking), letter.mail("e@f.example").rset(), mta=Postfix())
-    assert Asking.seen == [
-        *[(True, None)] * 2,
-        *[(True, "smtp"), (False, "smtp")],
-        (True, None),
-        (False, None),
-    ]
+    names = ("hello", "envfrom", "envrcpt", "unknown", "eom", "close")
+    klass = type("Asking", (Milter.Base,), {name: asking(name) for name in names})
+    run(Milter.filter_of(klass), script, mta=Postfix())
+    ((name, value),) = seen.items()
+    assert found[name] == value
 
 
 # ------------------------------------------------------------------------------- and the rest
@@ -200,26 +222,50 @@ def test_an_instance_goes_with_its_connection() -> None:
     """At once: it may hold a message."""
     link = MilterContext()
     link.filter = Milter.Base()
-    link.filter._setctx(link)
+    link.filter._setctx(link.way())
     assert repr(link) == "<Base on this connection>"
     vars(link.filter).update(waited=0, _own=1, name="a" * 50, to=["a", None], all=[1] * 4, at=object())
     words = f"waited=0, name='{'a' * 40}'..., to=['a', None], all=<list of 4>, at=<object>"
     assert repr(link) == f"<Base on this connection: {words}>"
     vars(link.filter).update(dict.fromkeys("abcdefghijklm", 10**18))
     assert repr(link).endswith(", g=<int>, ...>")
-    seen = weakref.ref(link.filter)
+    seen, way = weakref.ref(link.filter), link.filter._ctx
     gc.disable()
     try:
         del link
         assert seen() is None
     finally:
         gc.enable()
+    with pytest.raises(Milter.error, match="cannot use getsymval: expected a connection that is open"):
+        way.getsymval("i")
+
+
+def test_the_context_of_an_instance_may_be_a_key() -> None:
+    """It stays the same, and keeps the instance until it is to keep something else."""
+    seen: dict[Any, Any] = {}
+
+    class Keeping(Milter.Base):
+        def hello(self, hostname):
+            seen[self._ctx] = self._ctx.getpriv() is self
+            return Milter.CONTINUE
+
+        def envfrom(self, *given):
+            seen[self._ctx] = (seen[self._ctx], self._ctx.getpriv() is self)
+            self._ctx.setpriv(5)
+            return Milter.CONTINUE
+
+        def close(self):
+            seen[self._ctx] = (*seen[self._ctx], self._ctx.getpriv())
+            return Milter.CONTINUE
+
+    run(Milter.filter_of(Keeping), LETTER, mta=Postfix())
+    assert list(seen.values()) == [(True, True, 5)]
 
 
 def test_the_base_class_gives_on_what_it_is_asked(link: MilterContext) -> None:
     """Each function has its namesake."""
     filter_ = Milter.Base()
-    filter_._setctx(link)
+    filter_._setctx(link.way())
     filter_.addheader("A", "b")
     filter_.chgheader("A", 1, "b")
     filter_.addrcpt("a@b")

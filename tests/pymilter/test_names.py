@@ -23,6 +23,12 @@ def test_the_constants_are_those_of_libmilter() -> None:
     assert all(getattr(milter, name) == getattr(Milter, name) for name in constants.__all__)
 
 
+def test_what_the_low_level_module_has_is_in_the_package_too() -> None:
+    """As with pymilter."""
+    assert all(getattr(Milter, name) is getattr(milter, name) for name in milter.__all__)
+    assert Milter.milter is milter
+
+
 @pytest.mark.parametrize("decorator", [Milter.noreply, Milter.nocallback])
 def test_a_callback_that_is_not_waited_for_returns_continue(decorator: Any) -> None:
     """Anything else is an error; so is the decorator on another method."""

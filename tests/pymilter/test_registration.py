@@ -38,6 +38,9 @@ def taken() -> Iterator[list[Registered]]:
         ("local:/run/x.sock", "unix:/run/x.sock?mode=750"),
         ("/run/x.sock", "unix:/run/x.sock?mode=750"),
         ("x.sock", "unix:x.sock?mode=750"),
+        ("/run/a:b", "unix:/run/a:b?mode=750"),
+        ("Unix:x.sock", "unix:x.sock?mode=750"),
+        ("inet:smtp@127.0.0.1", "inet:25@127.0.0.1"),
     ],
 )
 def test_addresses_are_those_of_libmilter(socketname: str, address: str) -> None:
@@ -54,7 +57,8 @@ def test_addresses_are_those_of_libmilter(socketname: str, address: str) -> None
     [
         ("foo:20205", "got 'foo:20205'; did you mean inet:20205\\?"),
         ("foo:x", "inet6:, unix: or local:, got 'foo:x'; a path needs a /"),
-        *[(one, "expected") for one in ("", "unix:", "inet:smtp@localhost", "inet:99999")],
+        *[(one, "expected") for one in ("", "unix:", "inet:no such@localhost", "inet:99999")],
+        ("unix:x?mode=5", "expected an address"),
     ],
 )
 def test_an_address_that_is_none_is_an_error_of_pymilters(
@@ -71,7 +75,7 @@ def test_an_address_that_is_none_is_an_error_of_pymilters(
 def test_a_filter_is_what_the_script_has_said(
     taken: list[Registered], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its class, its flags, its policy, its name."""
+    """Its class, its policy, its name. Its flags change nothing: all edits are optional."""
 
     class Failing(Milter.Base):
         def eom(self):
@@ -83,7 +87,8 @@ def test_a_filter_is_what_the_script_has_said(
     Milter.runmilter("named", "inet:8800@localhost", 600)
     (found,) = taken
     assert (found.name, found.address) == ("named", "inet:8800@localhost")
-    assert found.registry.actions == {"add_header"}
+    assert found.registry.actions == frozenset()
+    assert found.registry.optional_actions == Milter.filter_of(Failing).actions
     assert run(found.registry, ONE).verdict == ReplyCode(
         554, "5.3.0", "pymilter: untrapped exception in named"
     )
@@ -91,10 +96,53 @@ def test_a_filter_is_what_the_script_has_said(
 
 def test_what_one_script_has_said_is_nothing_to_the_next(taken: list[Registered]) -> None:
     """When a script is run again."""
-    Milter.set_flags(Milter.ADDHDRS)
     Milter.set_exception_policy(Milter.REJECT)
+    with pytest.raises(Milter.error):
+        Milter.runmilter("x", "")
+    assert "cannot set socket" in REGISTRATION.failed
     with REGISTRATION.taking(taken.append):
-        assert (REGISTRATION.flags, REGISTRATION.policy) == (0, Milter.TEMPFAIL)
+        assert (REGISTRATION.policy, REGISTRATION.failed) == (Milter.TEMPFAIL, "")
+
+
+@pytest.mark.parametrize("policy", [99, Milter.DISCARD, "x"])
+def test_a_policy_that_is_none_is_an_error_at_once(policy: Any) -> None:
+    with pytest.raises(Milter.error, match="invalid exception policy: expected"):
+        Milter.set_exception_policy(policy)
+
+
+def test_a_context_of_somebody_elses_is_given_to_the_instance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As pymilter's own ``Milter.testctx`` does it, which plays an MTA."""
+
+    class Ctx:
+        private: Any = None
+
+        def getpriv(self) -> Any:
+            return self.private
+
+        def setpriv(self, value: Any) -> None:
+            self.private = value
+
+    class Naming(Milter.Base):
+        def connect(self, *given: Any) -> Any:
+            return self._ctx, *given
+
+        def close(self) -> Any:
+            return self._ctx
+
+    monkeypatch.setattr(Milter, "factory", Naming)
+    client = ("h", 2, ("192.0.2.1", 25))
+    one, other = Ctx(), Ctx()
+    opts = [Milter.CURR_ACTS, 0x1FFFFF, 0, 0]
+    assert Milter.negotiate_callback(one, opts) == Milter.CONTINUE
+    assert not opts[1] & Milter.P_NOCONNECT
+    instance = one.private
+    assert Milter.connect_callback(one, *client) == (one, *client)
+    assert Milter.close_callback(one) is one
+    assert (one.private, instance._ctx) == (instance, None)
+    assert Milter.close_callback(other) == Milter.CONTINUE
+    assert Milter.connect_callback(other, *client) == (other, *client)
 
 
 def test_a_filter_of_functions(taken: list[Registered]) -> None:

@@ -32,6 +32,11 @@ def test_what_is_no_address_is_in_no_list() -> None:
         utils.iniplist("2G01::", ["1.2.3.4"])
 
 
+def test_a_network_of_less_than_no_bits_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected a network such as .* got '1.2.0.0/-1'"):
+        utils.iniplist("1.2.3.4", ["1.2.0.0/-1"])
+
+
 def test_addresses_as_numbers_and_bytes() -> None:
     """Of both families."""
     assert utils.addr2bin("1.2.3.4") == 0x01020304
@@ -72,6 +77,10 @@ def test_the_parts_of_an_address(text: str, parts: list[str]) -> None:
         ("God@heaven <@hop1.org,@hop2.net:jeff@spec.org>", ("God@heaven", "jeff@spec.org")),
         ("Real Name ((comment)) <a@example.com>", ("Real Name (comment)", "a@example.com")),
         ("Foo, Bar <a@b>", ("Foo, Bar", "a@b")),
+        ('"A" B, C <a@b>', (" A  B, C", "a@b")),
+        ("(c) A, B <a@b>", ("(c) A, B", "a@b")),
+        ('"A", B <a@b>', (" A , B", "a@b")),
+        ("", ("", "")),
     ],
 )
 def test_the_parts_of_a_mailbox(text: str, mailbox: tuple[str, str]) -> None:
@@ -86,6 +95,11 @@ def test_the_parts_of_a_mailbox(text: str, mailbox: tuple[str, str]) -> None:
         ("a =?iso-8859-1?q?=E9?= b =?utf-8?q?z?=", "a é b z"),
         ("=?x-unknown?q?=E9?=", "=?x-unknown?q?=E9?="),
         ("=?utf-8?q?=FF?=", "\ufffd"),
+        ("=?x-unknown?q?VIAGRA?=", "VIAGRA"),
+        ("=?utf-8-x?b?VklBR1JB?= =?utf-8?q?=C3=A9?=", "VIAGRA\xe9"),
+        ("=?x-unknown?b?w6k=?=", "\xe9"),
+        ("\xe9 =?utf-8?q?a?=", "\xe9 =?utf-8?q?a?="),
+        ("=?undefined?q?a?=", "=?undefined?q?a?="),
         ("a\n b", "a\n b"),
     ],
 )

@@ -29,12 +29,12 @@ from demyjpy.cli.arguments import (
 )
 from demyjpy.cli.check_report import refuse_problems
 from demyjpy.cli.errors import check_extra
-from demyjpy.cli.loading import Loaded, within
+from demyjpy.cli.loading import Loaded, ScriptExitError, within
 from demyjpy.cli.loading_arguments import driver_of, wanted_of
 from demyjpy.cli.logs import logging_to
 from demyjpy.cli.mta_configuration import mta_lines
 from demyjpy.cli.observers import OBSERVERS, observers_of
-from demyjpy.cli.output import say
+from demyjpy.cli.output import complain, say
 from demyjpy.cli.reloading import Reloadable, probe_command
 from demyjpy.drivers.address import http_address, parse_address
 from demyjpy.drivers.dumping import obeying
@@ -59,14 +59,15 @@ The lines for Postfix's main.cf and Sendmail's .mc go to standard output, the lo
 SIGHUP loads the filters and their settings again for the sessions to come, all of them or none; what
 does not load changes nothing.
 SIGTERM and SIGINT end it once the messages in flight are through (see --grace), a second one at once.
-Exit status: 0 after a signal, 1 if it cannot listen, 2 if the arguments or the filter are wrong.
+Exit status: 0 after a signal, 1 if it cannot listen, 2 if the arguments or the filter are wrong; with
+--pymilter what the script gives to sys.exit.
 """
 
 _LOOPBACK: Final = ("127.0.0.0/8", "::1")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """``demyjpy run``: 0 when a signal has ended it."""
+    """``demyjpy run``: 0 when a signal has ended it, else the exit status of a script of pymilter's."""
     with (
         logging_to(
             arguments.log_to,
@@ -80,8 +81,13 @@ def run(arguments: argparse.Namespace) -> int:
     ):
         acting = partial(acting_as, arguments.user, arguments.group)
         source = Reloadable(wanted_of(arguments))
-        with within(arguments.load_timeout):
-            loaded = source.load(acting=acting)
+        try:
+            with within(arguments.load_timeout):
+                loaded = source.load(acting=acting)
+        except ScriptExitError as ended:  # as with --help behind --
+            if ended.status:
+                complain(arguments.command, str(ended))
+            return ended.status
         if is_root() and not (arguments.user or arguments.allow_root):
             raise HandlerError(
                 "it does not run handlers as root: give --user NAME (it listens as root, then becomes "
@@ -102,8 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
                 on_ready=partial(_say_ready, listen, started),
                 **{**options_of(arguments), **observers_of(arguments), **observed},
             )
-        source.finish()
-    return 0
+        return source.finish()
 
 
 def _listen(arguments: argparse.Namespace, loaded: Loaded) -> str:
