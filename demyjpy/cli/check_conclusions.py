@@ -172,7 +172,7 @@ def _never_queued(watch: Watch, report: Report, count: int) -> Iterator[str]:
         known = report.chain[number] if report.chain else report
         of = f" of {report.chain[number].name}" if report.chain else ""
         if any(map(_is_of_pymilter, ends)):  # whose optional actions are all others, as with pymilter
-            declared = [(f"asked for with set_flags{of}", left & {*known.actions})]
+            declared = [(f"asked for with flags={of}", left & {*known.actions})]
         else:
             declared = [
                 (f"declared in actions={of}", left & {*known.actions}),

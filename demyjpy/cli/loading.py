@@ -20,14 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 from attrs import field, frozen
 
+from demyjpy.cli import pymilter_words
 from demyjpy.cli.places import explain, place_of
-from demyjpy.cli.pymilter_words import (
-    OF_PYMILTER,
-    imports_pymilter,
-    is_missing,
-    is_script_advice,
-    script_file_advice,
-)
+from demyjpy.cli.pymilter_words import OF_PYMILTER
 from demyjpy.cli.script_logging import as_scripts_log
 from demyjpy.cli.signals import alarm
 from demyjpy.context import new_context
@@ -210,7 +205,7 @@ def _run_script(text: str, arguments: Sequence[str]) -> _Found:
     source, equals, called = first.partition("=")
     if not source or (equals and not _TABLE.fullmatch(called)):
         raise LoadError(f"expected a script as {spelled}, got {text!r}")
-    _check_readable(source, script_file_advice(source))
+    _check_readable(source, pymilter_words.script_file_advice(source))
     _search_first(Path(source).parent)
     script = Script(source, others or arguments)
     try:
@@ -281,8 +276,8 @@ def _what_there_is(source: str, module: ModuleType) -> str:
     ]
     if own:
         return f"there is {own[0]}: write {source}:{own[0]}"
-    if imports_pymilter(vars(module)):
-        return is_script_advice(source)
+    if pymilter_words.imports_pymilter(vars(module)):
+        return pymilter_words.is_script_advice(source)
     return f"define one: {DEFAULT_NAME} = define_event_handlers()"
 
 
@@ -418,7 +413,9 @@ def _guarded(source: str, load: Callable[[], T]) -> T:
     except LoadError:
         raise
     except (Exception, SystemExit) as error:
-        advice = f"\n  {is_script_advice(source)}" if is_missing(error) else ""
+        advice = (
+            f"\n  {pymilter_words.is_script_advice(source)}" if pymilter_words.is_missing(error) else ""
+        )
         raise LoadError(f"expected {source} to load, got {explain(error)}{advice}") from error
 
 

@@ -58,7 +58,7 @@ def unknown_advice(program: str, found: argparse.Namespace, unknown: Sequence[st
     if script is not None and "--" in unknown:  # argparse takes no words before and behind an option
         return merging_advice(program, script, found.filters)
     if script is not None:
-        return f"arguments of the script stand behind --: {_OPTION} {script} -- {unknown[0]} ..."
+        return f"arguments of the script stand behind --, as in {_OPTION} {script} -- {unknown[0]} ..."
     of_script = [one for one in getattr(found, "filters", ()) if one.startswith(OF_PYMILTER)]
     if of_script:
         return same_word_advice(of_script[0], unknown)

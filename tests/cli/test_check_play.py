@@ -367,7 +367,7 @@ def test_notes_of_a_pymilter_filter_have_its_names(check: Callable[..., Any]) ->
         """
     )
     assert (
-        f"asked for with set_flags, and queued in none of {notes[-1].split()[1]} sessions: add_header"
+        f"asked for with flags=, and queued in none of {notes[-1].split()[1]} sessions: add_header"
         in notes
     )
     assert any("not asked for with @Milter.symlist" in one for one in notes)

@@ -21,7 +21,7 @@ WORD = 'write the arguments of the script into its word: "pymilter:old.py --db x
         ("run --pymilter old.py tag.py:handlers", f"{MERGE} run pymilter:old.py tag.py:"),
         ("check tag.py --pymilter old.py -- --x", f"{MERGE} check pymilter:old.py tag.py"),
         ("run --pymilter a.py --pymilter b.py", "one --pymilter, got two; to merge scripts: pymilter:"),
-        ("check --pymilter old.py --db x", f"--db; {BEHIND}: --pymilter old.py -- --db ...; see"),
+        ("check --pymilter old.py --db x", f"--db; {BEHIND}, as in --pymilter old.py -- --db ...; see"),
         ("check pymilter:old.py --db x", f"--db x; {WORD}"),
         ("check pymilter:old.py -- --db x", f"check: {WORD}"),
         ("replay x.jsonl --pymilter old.py", "name the script as a filter, pymilter:FILE; see"),
