@@ -59,16 +59,20 @@ def define_event_handlers(
 ) -> Registry:
     """A registry: a map from event names to handlers, to which its decorators add.
 
-    ``name`` is what logs, traces and errors call the filter. ``actions`` (such as ``{"add_header"}``)
-    must be granted by the MTA, ``optional_actions`` are used if they are granted. ``edits`` declares all
-    actions of a kind: ``"headers"``, ``"body"``, ``"envelope"`` or ``"all"``. ``optional_events`` may be
-    missing from the MTA's offer. ``macros`` asks for macros by event, if the MTA can be asked. ``state``
-    is what each connection's context starts with. ``after`` has the names of filters that may not stand
-    behind this one in `merge_handlers`. ``facts`` are those that it reads with `demyjpy.facts` and
-    `demyjpy.recipients`. ``asks`` says by class who answers the questions of this filter:
-    functions ``(question, resources)``.
-    ``every`` are jobs by their period in seconds. ``resources`` are functions of the settings by name,
-    each of which returns a context manager for performers. What cannot be right raises `HandlerError`.
+    - ``name``: what logs, traces and errors call the filter.
+    - ``actions``, such as ``{"add_header"}``: the MTA must grant them.
+    - ``optional_actions``: used if the MTA grants them.
+    - ``edits``: all actions of a kind: ``"headers"``, ``"body"``, ``"envelope"`` or ``"all"``.
+    - ``optional_events``: may be missing from the MTA's offer.
+    - ``macros``: macros to ask for, by event, if the MTA can be asked.
+    - ``state``: what each connection's context starts with.
+    - ``after``: names of filters that may not stand behind this one in `merge_handlers`.
+    - ``facts``: those that the filter reads with `demyjpy.facts` and `demyjpy.recipients`.
+    - ``asks``: who answers the questions of this filter, by class: functions ``(question, resources)``.
+    - ``every``: jobs by their period in seconds.
+    - ``resources``: functions of the settings, by name; each returns a context manager for performers.
+
+    `HandlerError` for a declaration that cannot be right.
     """
     required = actions_of(edits)
     declared = Declarations(

@@ -36,15 +36,16 @@ def with_policy(
 ) -> Registry:
     """The same filter with a policy of its own; of merged filters each gets it.
 
-    ``on_error``: what is answered if one of its handlers fails or is late, as the server's: a verdict, a
-    function, or a map by origin (``"smtp"``, ``"submission"``, ``"local"``, ``"bounce"``) to these. Such
-    a map declares the fact ``origin``; for an origin that is not in it the server's holds. ``timeout``:
-    the most seconds for the ``message`` and ``end_of_message`` handlers of a filter together.
-    ``enforce=False``: the filter is only tried. It is called as if what it says counted, but its answers
-    and edits are dropped, and explained, recorded and counted in place of that.
+    - ``on_error``: the answer if one of its handlers fails or is late: a verdict, a function, or a map
+      by origin (``"smtp"``, ``"submission"``, ``"local"``, ``"bounce"``) to these. Such a map declares
+      the fact ``origin``; for an origin that is not in it the server's answer holds.
+    - ``timeout``: the most seconds for the ``message`` and ``end_of_message`` handlers of a filter
+      together.
+    - ``enforce=False``: the filter is only tried. It is called as usual, but its answers and edits are
+      dropped, and explained, recorded and counted instead.
 
-    What is None stays as it was: at first as the server says, and enforced. A later policy wins for what
-    it names. `HandlerError` for a value that cannot be meant.
+    An argument that is None changes nothing: at first the server's holds, and the filter is enforced. A
+    later policy wins for what it names. `HandlerError` for a value that cannot be meant.
     """
     policy = Policy(on_error, timeout, enforce)
     facts = {"origin"} if isinstance(policy.on_error, Mapping) else set[str]()

@@ -41,15 +41,18 @@ class Question:
     """The base of questions. A question is a frozen class, so that equal ones can be found.
 
     ``perform(self, resources)`` finds the answer: an ``async def`` function, or a plain one, which may
-    block. ``resources`` are those that its filter declares. What it returns must be plain data: None,
-    numbers, text, bytes, and lists, tuples, sets and maps of these. A list comes back as a tuple, a set
-    as a frozenset, a dict as a persistent map.
+    block. ``resources`` are those that its filter declares. It must return plain data: None, numbers,
+    text, bytes, and lists, tuples, sets and maps of these. A list comes back as a tuple, a set as a
+    frozenset, a dict as a persistent map.
 
-    ``pure``: asking changes nothing in the world. Then equal questions in flight are asked once, and a
-    candidate that runs in the shadow may ask. ``remember_for``: seconds for which the answer to an equal
-    question is remembered; only for a pure one. ``examples``: answers that may come, for
-    ``demyjpy check --play``. The first two are given with the class, as in
-    ``class Listed(Question, pure=True, remember_for=60)``.
+    - ``pure``: asking changes nothing in the world. Then equal questions in flight are asked once, and
+      a candidate that runs in the shadow may ask.
+    - ``remember_for``: seconds for which the answer to an equal question is remembered; only if it is
+      pure.
+    - ``examples``: answers that may come, for ``demyjpy check --play``.
+
+    The first two are given with the class, as in ``class Listed(Question, pure=True,
+    remember_for=60)``.
     """
 
     pure: ClassVar[bool] = False

@@ -46,14 +46,17 @@ _ENDS: Final = ("message", "end_of_message")
 class Handler(Generic[E]):
     """A function under an event name, with what was declared for it. Calling it calls the function.
 
-    ``reply`` is False for an observer, which never answers; ``blocking`` for one that may block;
-    ``rejected`` (recipient) for one that also gets recipients that the MTA refused; ``progress``
-    (message, end_of_message) is the time in seconds between signs of life while it runs, None for none;
-    ``limit`` and ``beyond`` (message): the largest message in bytes, and what becomes of a larger one;
-    ``timeout``: the most seconds that it may take, with what it waits for; None for the server's.
-    ``needs``: keys of questions for whose answers it waits; ``asking``: a function ``(event, ctx)`` that
-    returns questions by key, which are asked before it is called; ``within``: the most seconds for their
-    answers. ``filter`` is the name of its filter, None if that has none.
+    - ``reply``: False for an observer, which never answers.
+    - ``blocking``: it may block.
+    - ``rejected`` (recipient): it also gets recipients that the MTA refused.
+    - ``progress`` (message, end_of_message): seconds between signs of life while it runs; None for
+      none.
+    - ``limit`` and ``beyond`` (message): the largest message in bytes, and the fate of a larger one.
+    - ``timeout``: the most seconds that it may take, with what it waits for; None for the server's.
+    - ``needs``: keys of questions for whose answers it waits.
+    - ``asking``: a function ``(event, ctx)`` that returns questions by key, asked before it is called.
+    - ``within``: the most seconds for their answers.
+    - ``filter``: the name of its filter, None if that has none.
     """
 
     event: str

@@ -53,27 +53,34 @@ def start_milter(
 ) -> None:
     """Serve a filter until SIGTERM or SIGINT, then finish the messages in flight and return.
 
-    ``address``: see `demyjpy.drivers.address.SPELLINGS`. ``on_connect``: a registry, or a function
-    ``ctx -> ctx`` that is called once a connection (see `with_handlers`). ``driver``: ``"asyncio"``
-    or ``"threads"``. ``workers``: processes that share the socket. ``on_ready`` is called with the
-    address once it listens. ``reload`` is called at SIGHUP and gives the filter for the sessions to
-    come, as ``on_connect``; if it raises, or takes longer than ``load_timeout`` seconds, all stays as it
-    was. It is called in a thread, with several workers in a process that the new workers come from.
-    ``user`` and ``group``: as whom to run once it listens. ``settings``: a map, or the name of a TOML
-    file, for an ``on_connect`` that is a function of its settings, ``make(**settings) -> Registry``, and
-    for resources; a file is read again at SIGHUP. ``record``: a directory into which every
-    session is recorded, or a `demyjpy.trace.Recorder`; ``record_raw``: with all packets as bytes.
-    ``explain``: a line in the log for each message, or a `demyjpy.trace.Explainer`.
-    ``flight``: a `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile, in each worker if there
-    are several. ``capsules``: a directory into which each failure of a handler is written, or a
-    `demyjpy.trace.CapsuleMaker`. ``see_envelope``: for ``record``, ``explain`` and ``flight`` the MTA is
-    asked for senders and recipients also if no handler wants them; it does not wait for an answer.
-    It tells systemd its state. Other options are those of `demyjpy.drivers.options.ServerOptions`; a
-    second signal ends at once. In a thread that is not the main one no signal is handled.
+    - ``address``: see `demyjpy.drivers.address.SPELLINGS`.
+    - ``on_connect``: a registry, or a function ``ctx -> ctx`` that is called once a connection (see
+      `with_handlers`), or a function of its settings, ``make(**settings) -> Registry``.
+    - ``driver``: ``"asyncio"`` or ``"threads"``.
+    - ``workers``: processes that share the socket.
+    - ``on_ready``: called with the address once it listens.
+    - ``reload``: called at SIGHUP; returns the filter for the sessions to come, as ``on_connect``. If it
+      raises, or takes longer than ``load_timeout`` seconds, all stays as it was. It is called in a
+      thread; with several workers in a process from which the new workers come.
+    - ``user``, ``group``: as whom to run once it listens.
+    - ``settings``: a map, or the name of a TOML file, for a filter that is a function of its settings,
+      and for resources. A file is read again at SIGHUP.
+    - ``record``: a directory into which every session is recorded, or a `demyjpy.trace.Recorder`;
+      ``record_raw``: with all packets as bytes.
+    - ``explain``: a line in the log for each message, or a `demyjpy.trace.Explainer`.
+    - ``flight``: a `demyjpy.trace.FlightRecorder`, which obeys SIGUSR1 meanwhile, in each worker if
+      there are several.
+    - ``capsules``: a directory into which each failure of a handler is written, or a
+      `demyjpy.trace.CapsuleMaker`.
+    - ``see_envelope``: for ``record``, ``explain`` and ``flight`` the MTA is asked for senders and
+      recipients also if no handler wants them; it does not wait for an answer.
 
-    Raises `AddressError` where it cannot listen, `HandlerError` for a filter that cannot run (a
-    `SettingsError` if its settings are wrong), `demyjpy.trace.TraceError` where it cannot record,
-    `TypeError` for an option that there is not.
+    Other options are those of `demyjpy.drivers.options.ServerOptions`. It reports its state to systemd.
+    A second signal ends at once. In a thread that is not the main one no signal is handled.
+
+    Raises `AddressError` if it cannot listen, `HandlerError` for a filter that cannot run (a
+    `SettingsError` if its settings are wrong), `demyjpy.trace.TraceError` if it cannot record,
+    `TypeError` for an option that does not exist.
     """
     refuse_while_loading()
     refuse_unknown(start_milter, options)

@@ -1,4 +1,4 @@
-"""Counts the bytes of each message, tells them in a header, and keeps totals.
+"""Counts the bytes of each message, writes the number into a header field, and keeps totals.
 
 A *milter* is a program that the mail server asks at every step of an SMTP session. Here it is a map
 from the names of those steps to plain functions: each gets what happened and a context, an immutable
@@ -13,8 +13,8 @@ Three lifetimes of a number are shown here:
   state of the filter but something outside of it, with a lock of its own. Worker processes
   (``workers=4``) have one total each.
 
-What is counted is what the server tells: neither Postfix nor Sendmail tells the ``Received`` field that
-it adds itself, Postfix does tell a ``Date`` or ``Message-Id`` that it had to make up.
+It counts what the server sends. Neither Postfix nor Sendmail sends the ``Received`` field that it adds
+itself. Postfix sends a ``Date`` or ``Message-Id`` that it has added.
 
 Try it: ``demyjpy run samples/bytecount.py:handlers``, or run this file.
 """
@@ -58,7 +58,7 @@ class Totals:
 totals = Totals()
 
 
-# reply=False: an observer. The server is told so, and does not wait for us at each header and chunk.
+# reply=False: an observer. The server knows that, and does not wait for us at each header and chunk.
 @handlers.header(reply=False)
 def count_header(event: Header, ctx: Context) -> Context:
     """A header field is its name, a colon, what follows it, and CRLF at the end of each line."""

@@ -1,4 +1,4 @@
-"""Keeps a name alive: adds ``X-Clacks-Overhead: GNU Terry Pratchett`` where it is not there yet.
+"""Keeps a name alive: adds ``X-Clacks-Overhead: GNU Terry Pratchett`` if it is not there yet.
 
 The smallest useful shape of a filter: look at the header as it passes, decide at the end. What is
 seen in one message is forgotten before the next, so a mail without the header that follows one with

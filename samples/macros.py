@@ -1,8 +1,8 @@
 """Writes down where each recipient's mail goes next, from the server's macros.
 
-*Macros* are facts that the mail server tells beside the events: the queue id ``i``, who has logged in,
-what it will do with a recipient. A filter asks for those that it wants, by event; a server that cannot
-be asked sends what its configuration says, so a macro may always be missing.
+*Macros* are facts that the mail server sends beside the events: the queue id ``i``, who has logged in,
+what it will do with a recipient. A filter asks for those that it wants, by event. A server that cannot
+be asked sends those of its configuration, so any macro may be missing.
 
 Here they are ``{rcpt_mailer}`` (how a recipient is delivered: ``local``, ``smtp`` ... or ``error``, if
 the server has refused it) and ``{rcpt_host}`` (the next host, or why it was refused). They are logged

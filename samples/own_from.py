@@ -1,4 +1,4 @@
-"""Refuses, or mends, mail with a From that is none of our domains. For servers where our users submit.
+"""Refuses, or mends, mail whose From is in none of our domains. For servers to which our users submit.
 
 This is what ``vrfydmn`` does, which Debian has and which uses pymilter: written anew, from what its
 README and manual page say, without LDAP and SQL. See docs/coming-from-pymilter.md.

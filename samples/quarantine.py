@@ -1,10 +1,10 @@
 """Keeps mail with an attached program back, for somebody to look at.
 
-Quarantine is no refusal: the sender's server is told that the mail was taken, and it stays in the
-queue until it is released (Postfix: ``postsuper -H ID``; Sendmail: ``sendmail -qQ -Q -qIID``) or
-deleted. To find attachments the whole message must be read, which for a large one takes a while:
-``blocking=True`` lets that happen in a thread, and the server is told every few seconds that we are
-still at work. What is too large to be read, or has too many parts, is kept back, too.
+Quarantine is no refusal: the sender's server reads that the mail was accepted. The mail stays in the
+queue until somebody releases it (Postfix: ``postsuper -H ID``; Sendmail: ``sendmail -qQ -Q -qIID``) or
+deletes it. To find attachments the whole message must be read, which for a large one takes a while:
+``blocking=True`` does that in a thread, and the server hears every few seconds that we are still at
+work. A mail that is too large to read, or has too many parts, is kept back, too.
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""So many recipients a day for who has logged in: a stolen password sends no million mails.
+"""A limit of recipients a day for each user who has logged in: a stolen password sends no million mails.
 
-What is counted are recipients that were asked for at RCPT, also if the mail is given up after that. The
-figures are in the memory of this process; workers have each their own.
+It counts recipients at RCPT, also if the client gives the mail up after that. The figures are in the
+memory of this process; each worker has its own.
 """
 
 import sys

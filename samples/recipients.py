@@ -1,6 +1,6 @@
 """Refuses recipients that are not in a table: a file with an address or ``@domain`` a line.
 
-The file is read whenever somebody asks, in a thread; its answers are remembered for a minute. So it can
+A thread reads the file for each question; answers are remembered for a minute. So it can
 be edited while mail flows, and a busy recipient costs one read a minute.
 """
 

@@ -1,7 +1,7 @@
 """Asks at MAIL whether this client may send for the sender's domain, and uses the answer at the end.
 
 This is like SPF, and is not SPF: `NetworkTable` knows the networks of a few domains, where SPF would ask
-DNS. Whoever has a function that does so writes it in its place in ``asks=``; the handlers stay.
+DNS. If you have a function that does so, put it into ``asks=``; the handlers stay.
 """
 
 import sys

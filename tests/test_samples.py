@@ -4,6 +4,7 @@ import base64
 import importlib
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -373,3 +374,18 @@ def test_sample_runs_as_a_program_until_sigterm(sample: Path) -> None:
             _, errors = program.communicate(timeout=30)
     assert answer[4:5] == b"O"
     assert (program.returncode, b"Traceback" in errors) == (0, False), errors.decode()
+
+
+def test_each_sample_is_in_the_page_of_samples() -> None:
+    """Once, with how long it is, to the nearest ten."""
+    page = (ROOT / "docs/samples.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| [^|]+ \| \[`(\S+)`\]\(\.\./(samples/\S+)\).* \| (\d+) \|$", page, re.MULTILINE
+    )
+    told = {path: int(lines) for _, path, lines in rows}
+    assert len(told) == len(rows)
+    assert [name for name, path, _ in rows if Path(path).name != name] == []
+    found = [*SAMPLES, *(ROOT / "samples/filters").glob("*.py")]
+    lines = {str(one.relative_to(ROOT)): len(one.read_text("utf-8").splitlines()) for one in found}
+    assert told.keys() == lines.keys()
+    assert {name: count for name, count in lines.items() if abs(count - told[name]) > 9} == {}

@@ -42,7 +42,7 @@ class Lateness:
         return max(0.0, begun + LATE - now, self._silent_until - now)
 
     def tell(self, now: float) -> None:
-        """Name the one that has been at it for longest, if that is too long; once a minute."""
+        """Name the one that has run for longest, if that is too long; once a minute."""
         if not self._begun or self._left(now):
             return
         self._silent_until = now + LATE

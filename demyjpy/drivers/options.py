@@ -35,6 +35,31 @@ from demyjpy.registry import Handler
 
 LOOPS: Final = ("asyncio", "uvloop")
 
+_TIME: Final = "a number of seconds above 0"
+_COUNT: Final = "a whole number from 1"
+_NETWORKS: Final = 'networks such as ["192.0.2.0/24"]'
+_EXPECTED: Final[Mapping[str, str]] = {
+    "limits": "Limits(...)",
+    "max_connections": _COUNT,
+    "max_connections_per_peer": f"{_COUNT}, or None",
+    "when_full": "'wait' or 'tempfail'",
+    "allow": _NETWORKS,
+    "trusted_relays": _NETWORKS,
+    "negotiate_timeout": _TIME,
+    "handler_timeout": _TIME,
+    "warn_blocked": _TIME,
+    "idle_timeout": _TIME,
+    "write_timeout": _TIME,
+    "grace": "a number of seconds from 0",
+    "spool": "a whole number from 0",
+    "effects": "a directory, or None",
+    "load_timeout": _TIME,
+    "blocking_threads": _COUNT,
+    "loop": " or ".join(map(repr, LOOPS)),
+    "watchers": "a sequence of watchers",
+}
+"""What an option has to be whose validator or converter may refuse it."""
+
 
 def _seconds(value: float) -> float:
     """As much as the system can wait: ``math.inf`` is for ever, nearly."""
@@ -50,30 +75,37 @@ def _settings(given: Mapping[str, Any] | None) -> Mapping[str, Any]:
 class ServerOptions:
     """Options of `start_milter`, `serve` and `running`; times in seconds.
 
-    ``on_error``: what is answered when a handler fails. ``limits``: how much one peer may send.
-    ``max_connections``: how many at once in each process; more wait in the backlog, or are answered
-    tempfail at once, as ``when_full`` says. ``max_connections_per_peer``: how many of these from one
-    IP address; more are answered tempfail. ``allow``: the networks that TCP peers may come from, all
-    if there are none. ``trusted_relays``: the networks of relays whose ``Received`` fields are believed
-    when a filter reads ``facts(ctx).origin_client``. ``idle_timeout``: without a byte from the MTA
-    (libmilter's MI_TIMEOUT, 7210: an SMTP client may idle).
-    ``negotiate_timeout``: from the connection to the end of the negotiation.
-    ``write_timeout``: with bytes that the MTA does not take. ``handler_timeout``: for one call of a
-    handler that runs apart and has no ``timeout=`` of its own. ``warn_blocked``: what a handler may
-    block the event loop before the log names it. ``grace``: for messages in flight when the milter
-    stops.
-    ``spool``: the bytes of a message's body that are kept in memory; a larger body lies in a file
-    without a name in the directory of TMPDIR. 0: each body lies in a file.
-    ``effects``: the directory in which effects are kept until they are done; None for memory, which the
-    process loses when it ends.
-    ``settings``: what a filter is made of that is a function of its settings, and what the functions in
-    ``resources=`` get; a map; for `ServerOptions` itself also the name of a TOML file
-    (`demyjpy.settings.making.settle`). ``load_timeout``: for opening these resources.
-    ``blocking_threads``: for ``blocking=True`` handlers under asyncio. ``loop``: the event loop of the
-    asyncio driver, ``"asyncio"`` or ``"uvloop"``, which has to be installed. ``observer``: called with
-    every `Step`, which sends each connection the long way, unless it is one of the ``watchers``: they
-    read the tapes of the connections, which costs little (`demyjpy.engine.tape.Watcher`). ``on_lag``:
-    called twice a second with how late the event loop is, in seconds.
+    - ``on_error``: the answer when a handler fails.
+    - ``limits``: how much one peer may send.
+    - ``max_connections``: connections at once in each process. More wait in the backlog, or get a
+      temporary failure at once, as ``when_full`` says.
+    - ``max_connections_per_peer``: how many of these from one IP address. More get a temporary failure.
+    - ``allow``: the networks that TCP peers may come from; all if there are none.
+    - ``trusted_relays``: the networks of relays whose ``Received`` fields are believed when a filter
+      reads ``facts(ctx).origin_client``.
+    - ``idle_timeout``: without a byte from the MTA (libmilter's MI_TIMEOUT, 7210: an SMTP client may
+      idle).
+    - ``negotiate_timeout``: from the connection to the end of the negotiation.
+    - ``write_timeout``: with bytes that the MTA does not take.
+    - ``handler_timeout``: for one call of a handler that runs apart and has no ``timeout=`` of its own.
+    - ``warn_blocked``: how long a handler may block the event loop before the log names it.
+    - ``grace``: for messages in flight when the milter stops.
+    - ``spool``: the bytes of a message's body that are kept in memory. A larger body lies in a file
+      without a name in the directory of TMPDIR. 0: each body lies in a file.
+    - ``effects``: the directory in which effects are kept until they are done; None for memory, which
+      the process loses when it ends.
+    - ``settings``: for a filter that is a function of its settings, and for the functions in
+      ``resources=``; a map. For `ServerOptions` itself also the name of a TOML file
+      (`demyjpy.settings.making.settle`).
+    - ``load_timeout``: for opening these resources.
+    - ``blocking_threads``: for ``blocking=True`` handlers under asyncio.
+    - ``loop``: the event loop of the asyncio driver, ``"asyncio"`` or ``"uvloop"``, which must be
+      installed.
+    - ``observer``: called with every `Step`, which sends each connection the long way, unless it is one
+      of the ``watchers``.
+    - ``watchers``: read the tapes of the connections, which costs little
+      (`demyjpy.engine.tape.Watcher`).
+    - ``on_lag``: called twice a second with the delay of the event loop, in seconds.
     """
 
     on_error: OnError = "tempfail"
@@ -149,9 +181,24 @@ class ServerOptions:
 
 
 def make_options(who: Callable[..., Any], options: Mapping[str, Any]) -> ServerOptions:
-    """The options of a call of ``who``; `TypeError` names the first that it does not have."""
+    """The options of a call of ``who``; `TypeError` names the first that it does not have.
+
+    A value that is wrong is a `TypeError` or `ValueError` that says what was expected.
+    """
     refuse_unknown(who, options)
+    for name in _EXPECTED.keys() & options.keys():
+        _refuse_wrong(who, name, options[name])
     return ServerOptions(**options)
+
+
+def _refuse_wrong(who: Callable[..., Any], name: str, value: Any) -> None:
+    """The error of a single option, in the words of whoever gave it."""
+    try:
+        ServerOptions(**{name: value})
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        said = f"{who.__name__}: expected {name}= to be {_EXPECTED[name]}, got {value!r:.100}"
+        raise kind(said) from None
 
 
 def refuse_unknown(who: Callable[..., Any], options: Mapping[str, Any]) -> None:

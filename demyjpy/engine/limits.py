@@ -14,14 +14,16 @@ from demyjpy.wire.codes import CHUNK_SIZE
 class Limits:
     """How much of anything one peer may send; all are checked before memory is spent.
 
-    ``packet``: the largest length field, in bytes (a larger one closes the connection). ``headers``
-    (fields), ``header_size`` (their bytes) and ``message`` (bytes of header and body): beyond them
-    the message is refused with 552; ``recipients``: beyond it further ones are refused with 452.
-    ``command_size``: bytes of CONNECT, HELO, MAIL, RCPT or an unknown command, which come from lines of
-    SMTP (longer ones close the connection). ``macro_size``: bytes of macros in force (more close the
-    connection: to macros there is no answer).
-    ``data_size``: the largest payload to negotiate (65535: none; 262143 and 1048575 need an MTA
-    built with MDS).
+    - ``packet``: the largest length field, in bytes. A larger one closes the connection.
+    - ``headers`` (fields), ``header_size`` (their bytes), ``message`` (bytes of header and body):
+      beyond them the message is refused with 552.
+    - ``recipients``: further ones are refused with 452.
+    - ``command_size``: bytes of CONNECT, HELO, MAIL, RCPT or an unknown command, which come from lines
+      of SMTP. A longer one closes the connection.
+    - ``macro_size``: bytes of macros in force. More close the connection, because macros have no
+      answer.
+    - ``data_size``: the largest payload to negotiate (65535: none; 262143 and 1048575 need an MTA built
+      with MDS).
     """
 
     packet: int = field(default=1_048_577, validator=v.ge(CHUNK_SIZE + 1))

@@ -56,25 +56,26 @@ def run(
 ) -> Result:
     """Play a session at a filter, as an MTA would; or at several in a row.
 
-    ``handlers`` is a registry or an ``on_connect`` function, or a list of these. The filters of a list
-    are asked one after another, as in ``smtpd_milters = a, b``: each has a connection of its own, and
-    sees the message as those before it have made it. ``result.filters`` has a part for each. ``mta`` is
-    `Postfix()` or `Sendmail()`; without it both are played, and it is an `AssertionError` if they would
-    not do the same with the messages, except for what they also do without a filter; the result is then
-    Postfix's. ``chunk``: cut bodies into pieces of so many bytes, or of these sizes one after the other,
-    the last one for the rest. ``on_error``, ``limits`` and ``trusted_relays`` as for
-    `demyjpy.start_milter`.
-    ``clock`` is the time that `demyjpy.now` returns: a `datetime.datetime` or seconds since 1970, or a
-    function that returns one, which is called once for each packet at which a handler asks; without it
-    that is the real time. What goes wrong in the filter is logged as there, and in ``result.troubles``.
+    - ``handlers``: a registry or an ``on_connect`` function, or a list of these. The filters of a list
+      are asked one after another, as in ``smtpd_milters = a, b``. Each has a connection of its own, and
+      sees the message as those before it have made it. ``result.filters`` has a part for each.
+    - ``mta``: `Postfix()` or `Sendmail()`. Without it both are played, and the result is Postfix's. It
+      is an `AssertionError` if they would not do the same with the messages, except for what they also
+      do without a filter.
+    - ``chunk``: cut bodies into pieces of so many bytes, or of these sizes one after the other, the
+      last one for the rest.
+    - ``on_error``, ``limits`` and ``trusted_relays``: as for `demyjpy.start_milter`.
+    - ``answers``: the answers to its questions. A map from questions or their classes to values, to
+      outcomes such as ``Late()``, or to functions of the question; or one function for all. In a row
+      they are for each filter, or under the name of one. A question without an answer is an
+      `AssertionError`. ``result.asked`` has the questions.
+    - ``clock``: the time that `demyjpy.now` returns: a `datetime.datetime` or seconds since 1970, or a
+      function that returns one, which is called once for each packet at which a handler asks. Without
+      it, that is the real time.
+    - ``settings``, as for `demyjpy.start_milter`: for a filter that is a function of them; in a row for
+      each such function.
 
-    ``answers`` is what its questions are answered with: a map from questions or their classes to values,
-    to outcomes such as ``Late()``, or to functions of the question; or one function for all. Of the row
-    they are for each filter, or under the name of one. `AssertionError` for a question that has no
-    answer there. ``result.asked`` has what was asked.
-
-    ``settings``, as for `demyjpy.start_milter`, are for a filter that is a function of them; of the row
-    each such function gets them.
+    Errors in the filter are logged as by a server, and are in ``result.troubles``.
     """
     row = [settle(one, settings).on_connect for one in filters_of(handlers)]
     wall = None if clock is None else wall_of(clock)

@@ -72,4 +72,4 @@ def test_the_thread_of_effects_says_so(
         wait_until(lambda: len(log.records()) > 1)
         gate.set()
     assert told.get(timeout=WAIT) == "ends"
-    assert {line.partition(" at it ")[0] for line in log.take()} == {"the effect Wait of acl has been"}
+    assert {line.partition(" for ")[0] for line in log.take()} == {"the effect Wait of acl has run"}

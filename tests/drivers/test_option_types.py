@@ -1,4 +1,4 @@
-"""What type checkers are told of options is what `ServerOptions` takes."""
+"""Type checkers know of options what `ServerOptions` takes; a wrong value is said when it runs."""
 
 from inspect import signature
 from typing import Any, get_type_hints
@@ -43,3 +43,27 @@ def test_what_is_the_drivers_own_is_no_option() -> None:
     """`demyjpy.start_milter` gives ``on_end`` itself."""
     with pytest.raises(TypeError, match=r"^start_milter: expected one of its options, got on_end="):
         start_milter("inet:0@127.0.0.1", define_event_handlers(), on_end=print)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "expected"),
+    [
+        ({"grace": "5"}, TypeError, "expected grace= to be a number of seconds from 0, got '5'"),
+        ({"idle_timeout": 0}, ValueError, "idle_timeout= to be a number of seconds above 0, got 0"),
+        ({"max_connections": "3"}, TypeError, "max_connections= to be a whole number from 1, got '3'"),
+        ({"allow": "nonsense"}, ValueError, "expected allow= to be networks such as "),
+        ({"limits": {"recipients": 3}}, TypeError, "expected limits= to be Limits(...), got {'recip"),
+        ({"loop": "trio"}, ValueError, "expected loop= to be 'asyncio' or 'uvloop', got 'trio'"),
+        ({"when_full": "no"}, ValueError, "expected when_full= to be 'wait' or 'tempfail', got 'no'"),
+        ({"effects": 5, "grace": 3}, TypeError, "expected effects= to be a directory, or None, got 5"),
+        ({"watchers": 3}, TypeError, "expected watchers= to be a sequence of watchers, got 3"),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_was_expected(
+    wrong: Any, kind: type[Exception], expected: str
+) -> None:
+    """In the words of whoever wrote it: the function, the option, the value."""
+    with pytest.raises(kind) as error, running(define_event_handlers(), **wrong):
+        raise AssertionError
+    assert str(error.value).startswith("running: expected ")
+    assert expected in str(error.value)

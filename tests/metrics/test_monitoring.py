@@ -16,7 +16,8 @@ from demyjpy.cli.logs import logging_to
 from demyjpy.testing import Postfix, session
 from demyjpy.testing.server import Server
 from tests.drivers.filters import wait_until
-from tests.integration.fetch_servers import program, what_is_missing
+from tests.integration.fetch_servers import program
+from tests.lookups.servers import need
 from tests.metrics.promql import mistakes, read_query
 from tests.metrics.test_serving import served
 from tests.test_docs import ROOT, anchors, read
@@ -134,12 +135,7 @@ def test_a_mistake_in_a_query_is_seen(shown: dict[str, set[str]]) -> None:
 
 # ---------------------------------------------------------------------------------------- programs
 def tool(name: str, *arguments: object) -> str:
-    """What a program of `tests.integration.fetch_servers` prints, skipped if it is not there."""
-    why = what_is_missing(name)
-    if why is not None:
-        if os.environ.get("DEMYJPY_NO_SKIPS"):
-            pytest.fail(why)
-        pytest.skip(f"{why}: run `python -m tests.integration.fetch_servers`")
+    """What a program of `tests.integration.fetch_servers` prints."""
     done = subprocess.run(
         [program(name), *map(str, arguments)], capture_output=True, text=True, check=False
     )
@@ -147,6 +143,7 @@ def tool(name: str, *arguments: object) -> str:
     return done.stdout + done.stderr
 
 
+@need("prometheus")
 def test_promtool_takes_the_rules_and_the_queries(tmp_path: Path) -> None:
     """It names each expression that it cannot parse; those of the dashboard are checked as rules."""
     queries = "".join(
@@ -163,6 +160,7 @@ def test_promtool_takes_the_rules_and_the_queries(tmp_path: Path) -> None:
     assert "1 rule files found" in tool("prometheus", "check", "config", tmp_path / "prometheus.yml")
 
 
+@need("prometheus")
 def test_each_alert_fires_when_it_must() -> None:
     """And no one on a good day: promtool plays both."""
     tool("prometheus", "test", "rules", FILES / "alerts_test.yml")
@@ -171,6 +169,7 @@ def test_each_alert_fires_when_it_must() -> None:
     assert [one for one in alerts if f"alertname: {one}\n        exp_alerts:\n" not in tests] == []
 
 
+@need("logrotate")
 def test_logrotate_moves_the_log_and_the_filter_makes_it_again(tmp_path: Path) -> None:
     """With the shipped file, but for place and user; nothing that is logged is lost."""
     log = tmp_path / "rules.log"
@@ -184,5 +183,6 @@ def test_logrotate_moves_the_log_and_the_filter_makes_it_again(tmp_path: Path) -
         assert "error" not in tool("logrotate", "-d", *arguments)
         tool("logrotate", "-f", *arguments)
         logging.getLogger("demyjpy").warning("after")
+    assert log.stat().st_mode & 0o777 == 0o600  # it is demyjpy that has made it
     assert "before" in log.with_name("rules.log.1").read_text()
     assert "after" in log.read_text()

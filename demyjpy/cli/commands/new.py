@@ -3,6 +3,7 @@
 import argparse
 import os
 import secrets
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,7 +45,7 @@ def new(arguments: argparse.Namespace) -> int:
     say(f"made {directory}, a filter that refuses attached programs:", *(f"  {one}" for one in files))
     called, module = program_name(), f"{project.module}.py"
     rows = {
-        f"cd {directory}": "",
+        f"cd {shlex.quote(str(directory))}": "",
         "python -m pytest": "runs its tests (needs pytest)",
         f"{called} check {module}": "says what it asks of the MTA",
         f"{called} demo {module}": "sends mails through it (needs demyjpy[box])",
