@@ -223,7 +223,7 @@ def test_a_script_that_ends_before_it_serves_gives_its_exit_status(
 def test_arguments_of_a_script_stand_behind_two_dashes(run: Callable[..., Any]) -> None:
     status, _, errors = run("check", "--pymilter", "x.py", "--x", "1")
     assert status == 2
-    assert "unrecognized arguments: --x; arguments of the script stand behind --: --pymilter " in errors
+    assert "unrecognized arguments: --x; arguments of the script stand behind --" in errors
 
 
 @pytest.mark.parametrize(
