@@ -132,8 +132,8 @@ def test_outside_of_a_message_they_are_done_after_the_event(event):
     assert done(at(event, effects=["ended"])) == [f"{event} ended"]
     result = run(at(event), session().mail("a@example.org"), mta=Postfix())
     assert result.done == ()
-    said = f"for an effect at {event}, because no message is open then, got 'accepted'"
-    assert said in [str(trouble.error) for trouble in result.troubles]
+    said = f'expected when="ended" for an effect at {event}, because no message is open then'
+    assert [str(trouble.error) for trouble in result.troubles] == [f"{said}, got 'accepted'"]
 
 
 def test_an_effect_at_abort_is_done():

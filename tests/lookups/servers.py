@@ -189,7 +189,9 @@ def postgresql() -> Iterator[Server]:
         )
         place = ("-D", where / "data", "-p", port)
         nobody = {"user": "nobody", "group": "nogroup"}
+        status = where / "data/postmaster.pid"  # it listens some time before it answers
         with running("postgresql", *place, *settings, address=port, cwd=where, **nobody) as server:
+            wait_until(lambda: status.read_text().split()[-1] == "ready", "PostgreSQL is ready")
             yield server
 
 

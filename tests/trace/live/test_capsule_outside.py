@@ -69,8 +69,8 @@ def test_nothing_is_run_because_a_capsule_names_it(run: Run, tmp_path: Path) -> 
         path = a_capsule(tmp_path, file=named, handler="evil.end")
         status, output, errors = run("capsule", path, "--test", made)
         assert (status, output) == (2, "")
-        assert errors.startswith("demyjpy capsule: expected --filter FILE.py:NAME: nothing is run")
-        assert errors.endswith(f"this one names {named}\n" if named else "have made that\n")
+        assert errors.startswith("demyjpy capsule: expected --filter FILE.py:NAME: a filter is never")
+        assert errors.endswith(f"this one names {named}\n" if named else "can write a capsule\n")
         assert run("capsule", path)[0] == 0
     assert not ran.exists()
     assert not made.exists()
