@@ -41,7 +41,7 @@ from demyjpy.engine.tape import Watcher
 from demyjpy.metrics.board import Board
 from demyjpy.metrics.counting import Metrics
 from demyjpy.metrics.notes import Notes, last_errors
-from demyjpy.metrics.page import page
+from demyjpy.metrics.page import Status, page
 from demyjpy.starting import all_of
 from demyjpy.trace.format.privacy import Privacy
 from demyjpy.trace.format.reading import dump_record
@@ -210,7 +210,9 @@ class Written:
         found = [self.log, *(one.read_bytes() for one in self._directory.glob("log-*"))]
         found += self._contents("*.json")
         found += [prometheus_client.generate_latest(self._registry)]
-        found += [page({"filter": "x"}, [], [], last_errors(self._board)).encode()]
+        errors = last_errors(self._board)
+        status = Status({"filter": "x"}, now=0.0, started=0.0, is_ready=True, last_errors=errors)
+        found += [page(status).encode()]
         found += self._contents("flights/*")
         for path in self._directory.glob("recordings/*"):
             found += [
