@@ -30,8 +30,7 @@ def by_atheris(target: str, seconds: int, place: Path) -> bool:
     done = subprocess.run(
         (sys.executable, "-m", "tests.fuzz.byatheris", target, str(place), *options, *_QUIET),
         check=False,
-        timeout=2 * seconds
-        + 900,  # atheris reads all modules first, which takes minutes on a busy machine
+        timeout=2 * seconds + 900,  # atheris reads all modules first: slow on a busy machine
     )
     return done.returncode == 0
 
