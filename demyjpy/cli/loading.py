@@ -12,7 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 from attrs import field, frozen
 
 from demyjpy.cli import pymilter_words
+from demyjpy.cli.fresh_source import FreshSource
 from demyjpy.cli.places import explain, place_of
 from demyjpy.cli.pymilter_words import OF_PYMILTER
 from demyjpy.cli.script_logging import as_scripts_log
@@ -378,11 +379,11 @@ def _search_first(directory: Path) -> None:
 
 def _run(name: str, path: Path) -> ModuleType:
     """The module in a file; known by its name, so that what it defines can be pickled."""
-    spec = ModuleSpec(name, SourceFileLoader(name, str(path)), origin=str(path))
+    loader = FreshSource(name, str(path))
+    spec = ModuleSpec(name, loader, origin=str(path))
     spec.has_location = True
-    module = module_from_spec(spec)
-    sys.modules[name] = module
-    SourceFileLoader(name, str(path)).exec_module(module)
+    module = sys.modules[name] = module_from_spec(spec)
+    loader.exec_module(module)
     return module
 
 

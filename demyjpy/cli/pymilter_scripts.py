@@ -10,11 +10,11 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NoReturn
 
+from demyjpy.cli.fresh_source import FreshSource
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.loading import why
 from demyjpy.drivers.report import log
@@ -152,15 +152,13 @@ def status_of(error: BaseException | None) -> int | None:
 def run_as_main(path: str, arguments: Sequence[str]) -> None:
     """Run a file as Python runs its main program: as ``__main__``, with ``sys.argv``."""
     place = str(Path(path).absolute())
-    loader = SourceFileLoader("__main__", place)
-    # not `get_code`, whose cache takes a script of the same size and second for the one before
-    code = loader.source_to_code(loader.get_data(place), place)
+    loader = FreshSource("__main__", place)
     module = ModuleType("__main__")
     module.__file__ = place
     module.__loader__ = loader
     sys.modules["__main__"] = module
     sys.argv = [path, *arguments]
-    exec(code, module.__dict__)  # noqa: S102  # nosec B102  # that is what a script is for
+    exec(loader.get_code("__main__"), module.__dict__)  # noqa: S102  # nosec B102  # that is what a script is for
 
 
 @contextmanager

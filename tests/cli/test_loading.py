@@ -1,5 +1,6 @@
 """From a name on the command line to a filter, and what is said if there is none."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -39,6 +40,17 @@ def test_filter_is_loaded_by_path_with_its_siblings(write: Callable[..., None]) 
     )
     assert sys.modules["mine"].Note.__module__ == "mine"
     assert isinstance(load_filter("deep/mine.py:other").on_connect, Registry)
+
+
+def test_a_file_is_read_again_also_if_only_its_text_is_another(
+    write: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's cache knows a file by its size and the second in which it was written."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    for event in ("hello", "abort"):
+        write("mine.py", f"handlers = {{'{event}': lambda event, ctx: ctx}}\n")
+        os.utime("mine.py", (1e9, 1e9))
+        assert list(load_filter("mine.py").on_connect) == [event]
 
 
 def test_filter_is_loaded_from_a_module_of_the_current_directory(write: Callable[..., None]) -> None:
