@@ -1,5 +1,6 @@
 """The picture of `demyjpy explain` in README.md is what the command prints for the mail of the page."""
 
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -7,6 +8,8 @@ import pytest
 
 from demyjpy.cli.program import main
 from demyjpy.trace import write
+from demyjpy.trace.format.privacy import Privacy
+from demyjpy.trace.format.reading import dump_record
 from tests.test_docs import README, blocks
 
 
@@ -20,5 +23,8 @@ def test_the_readme_shows_what_explain_prints(
     (picture,) = (text for _, text in blocks(README, "text") if text.startswith("Message "))
     path = tmp_path / "trace.jsonl"
     write(path, [page.refused.trace])
+    kept = Privacy(keep="headers")  # as README has it; the default keeps no text of a reply
+    lines = [dump_record(kept.of(json.loads(line))) for line in path.read_text().splitlines()]
+    path.write_bytes(b"\n".join(lines))
     assert main(["explain", str(path)]) == 0
     assert capsys.readouterr().out == picture
