@@ -15,7 +15,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[1]
-_APART = ("benchmarks", "build", "cli", "docs", "floors", "house", "samples", "typing")
+_APART = (
+    *("benchmark_mails", "benchmarks", "build", "cli", "docs", "floors", "house", "plain_english"),
+    *("readme", "samples", "tutorial", "typing"),
+)
 OTHERS = {f"test_{name}.py" for name in _APART}
 """What is not about the engine, among the tests that are in no folder."""
 CHOSEN = (
