@@ -136,7 +136,7 @@ def parseaddr(t: str) -> tuple[str, str]:
         return email.utils.parseaddr(t)
     is_plain = name and name[0] != '"' and "(" not in name
     found = email.utils.parseaddr(f"{_quoted(name) if is_plain else name} <{rest}")
-    if found == ("", ""):  # as with a comma behind a quoted part, or behind a comment
+    if found[1] != email.utils.parseaddr(f"<{rest}")[1]:  # a comma behind a quoted part, or a comment
         found = email.utils.parseaddr(f"{_quoted(name.replace(_QUOTE, ' '))} <{rest}")
     return found
 
