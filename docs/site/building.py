@@ -20,8 +20,8 @@ _COLOUR: Final = re.compile("\x1b\\[[0-9;]*m")
 def build(output: Path, builder: str, jobs: int = 1) -> str:
     """Build the staged pages by one of Sphinx's builders; the warnings, "" if there are none."""
     # Sphinx takes a while to import, and not all that imports this module builds something
-    from sphinx.application import Sphinx  # noqa: PLC0415
-    from sphinx.util.docutils import docutils_namespace, patch_docutils  # noqa: PLC0415
+    from sphinx.application import Sphinx  # noqa: PLC0415  # slow to import
+    from sphinx.util.docutils import docutils_namespace, patch_docutils  # noqa: PLC0415  # slow to import
 
     told = StringIO()
     with patch_docutils(str(ROOT / "docs")), docutils_namespace(), warnings.catch_warnings():
