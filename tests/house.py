@@ -8,7 +8,8 @@ statement of the syntax tree but the docstrings of modules, classes and function
 import ast
 import importlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Final
@@ -135,6 +136,7 @@ def source_of(path: str | Path, text: str) -> Source:
     return Source(Path(path), text, ast.parse(text))
 
 
+@cache
 def sources(package: str) -> list[Source]:
     """All files of Python below a directory of the repository."""
     paths = sorted((ROOT / package).rglob("*.py"))
@@ -283,23 +285,26 @@ def wide_changes(page: str) -> Iterator[str]:
             yield f"{row.split('|')[1].strip()}: {len(files)} files, {MOST_FILES_OF_CHANGE} at most"
 
 
-def rules() -> dict[str, list[str]]:
-    """What each rule complains about, by what it asks for."""
-    ours = sources("demyjpy")
-    walk = WALK.read_text(encoding="utf-8")
-    imports = {name: of_ours(name) for name in FILES}
-    return {
-        "no circle of imports": circles(imports),
-        "no import from a floor above": [*upward(imports, height_of)],
-        f"no file above {MOST_LINES} lines": [*too_long([*ours, *sources("tests")])],
-        f"no function above {MOST_LINES_OF_FUNCTION} lines": [*long_functions(ours)],
-        "no module with a name that nobody guesses": [*gone_again(FILES)],
-        "public names as listed": [*changed_names(PUBLIC_NAMES.read_text(encoding="utf-8").split())],
-        "one word, one thing": [*other_meanings(ours)],
-        "each word where it is said to be": [*lost_homes()],
-        "each file where the walk says": [*lost_files(walk)],
-        f"no change in more than {MOST_FILES_OF_CHANGE} files": [*wide_changes(walk)],
-    }
+@cache
+def _imports() -> dict[str, set[str]]:
+    return {name: of_ours(name) for name in FILES}
+
+
+RULES: Final[Mapping[str, Callable[[], Iterable[str]]]] = {
+    "no circle of imports": lambda: circles(_imports()),
+    "no import from a floor above": lambda: upward(_imports(), height_of),
+    f"no file above {MOST_LINES} lines": lambda: too_long([*sources("demyjpy"), *sources("tests")]),
+    f"no function above {MOST_LINES_OF_FUNCTION} lines": lambda: long_functions(sources("demyjpy")),
+    "no module with a name that nobody guesses": lambda: gone_again(FILES),
+    "public names as listed": lambda: changed_names(PUBLIC_NAMES.read_text(encoding="utf-8").split()),
+    "one word, one thing": lambda: other_meanings(sources("demyjpy")),
+    "each word where it is said to be": lost_homes,
+    "each file where the walk says": lambda: lost_files(WALK.read_text(encoding="utf-8")),
+    f"no change in more than {MOST_FILES_OF_CHANGE} files": lambda: wide_changes(
+        WALK.read_text(encoding="utf-8")
+    ),
+}
+"""What each rule complains about, by what it asks for."""
 
 
 def main() -> int:
@@ -319,7 +324,7 @@ def main() -> int:
     for name, reason in LONG_FUNCTIONS.items():
         print(f"  {name}: {reason}")
     print("\nrules")
-    broken = rules()
+    broken = {rule: [*complain()] for rule, complain in RULES.items()}
     for rule, complaints in broken.items():
         print(f"  {'BROKEN' if complaints else 'holds '}  {rule}")
         print("".join(f"            {one}\n" for one in complaints), end="")

@@ -3,16 +3,15 @@
 import pytest
 
 from tests import house
-from tests.house import Figures, Word, source_of
+from tests.house import RULES, Figures, Word, source_of
 
 LONG = "def long():\n" + "    pass\n" * 61
-RULES = house.rules()
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_house_is_in_order(rule: str):
     """No rule has anything to complain about."""
-    assert RULES[rule] == []
+    assert [*RULES[rule]()] == []
 
 
 def test_every_file_is_counted_in_one_package():
@@ -124,7 +123,7 @@ def test_a_change_in_too_many_files_is_seen():
 
 def test_the_figures_are_printed(capsys: pytest.CaptureFixture[str]):
     """By the program: a row for each package, each word, each rule."""
-    assert house.main() == int(any(RULES.values()))
+    assert house.main() == int(any([*complain()] for complain in RULES.values()))
     printed = capsys.readouterr().out
     for part in ("demyjpy/engine", "all of tests", *house.WORDS, *house.LONG_FUNCTIONS, *RULES):
         assert part in printed

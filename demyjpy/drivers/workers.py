@@ -42,8 +42,8 @@ Work: TypeAlias = Callable[[Any, Started], None]
 _QUICK: Final = 5.0  # a worker that lives shorter than this, in seconds, did not start well
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0
-_PARTING: Final = 7.0  # seconds that a worker may take over its grace period: a driver takes up to 5,
-# what watches up to 1.5
+_PARTING: Final = 12.0  # seconds that a worker may take over its grace period: a driver takes up to 5,
+# what watches up to 6
 _MOST_RETIRED: Final = 2  # for each worker; the oldest is asked to stop if there are more
 _LOOK: Final = 0.5  # seconds between two looks at workers whose end nobody reports
 _WORD: Final = Struct("i500s")

@@ -101,7 +101,10 @@ class Server(ABC):
                 stdout=output,
                 stderr=output,
             )
-        wait_until(self._greets, f"{self.name} greets\n{self._describe()}")
+        try:
+            wait_until(self._greets, f"{self.name} greets")
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{self._describe()}") from error
 
     def _greets(self) -> bool:
         """Whether a client gets a banner; any will do, for there may be no milter yet."""

@@ -26,7 +26,7 @@ from tests.model.playing import PROFILES
 
 PASSED: Final = "250"
 _CHANGING: Final = re.compile(
-    rb"\b(?:6A[A-Za-z0-9]{6}\d{6}|\d{14}(?=\.)|[0-9A-F]{10,12})\b"
+    rb"\b(?:[0-9A-Za-z]{8}\d{6}|\d{14}(?=\.)|[0-9A-F]{10,12})\b"
     rb"|(?!Sat, 21 Nov 2026)[A-Z][a-z]{2}, +\d+ [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d "
     rb"(?:[+-]\d{4}(?: \([A-Z]+\))?|GMT)"
 )

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tests.integration.scenario import Mail
 
-_ID: Final = re.compile(r"\b(?:6A[A-Za-z0-9]{6}\d{6}|\d{14}(?=\.)|[0-9A-F]{10,12})\b")
+_ID: Final = re.compile(r"\b(?:[0-9A-Za-z]{8}\d{6}|\d{14}(?=\.)|[0-9A-F]{10,12})\b")
 _DATE: Final = re.compile(
     r"(?!Sat, 21 Nov 2026 10:00:00 \+0000)"
     r"[A-Z][a-z]{2}, +\d+ [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d (?:[+-]\d{4}(?: \([A-Z]+\))?|GMT)"

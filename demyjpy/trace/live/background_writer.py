@@ -16,8 +16,11 @@ from typing import Final
 from demyjpy.drivers.births import BIRTHS
 from demyjpy.drivers.report import log
 
-PARTING: Final = 0.5
-"""Seconds that each observer has for writing when a process ends; the parent of workers allows three."""
+PARTING: Final = 1.0
+"""Seconds after which a process ends if its observer has written nothing of what waits."""
+
+LONGEST_PARTING: Final = 2.0
+"""Seconds that each observer has for writing when a process ends; the parent of workers allows six."""
 
 SWITCH: Final = 0.000_1
 """Seconds after which the thread gives the interpreter's lock to one that serves mail.
@@ -109,8 +112,19 @@ class BackgroundWriter:
             self._hurried.notify_all()
 
     def close(self) -> bool:
-        """End the thread when all is done, within `PARTING`. Whether it is."""
-        is_done = self.wait()
+        """End the thread when all is done. Whether it is.
+
+        It waits for `LONGEST_PARTING` at most, and no longer than `PARTING` for each thing. It logs how
+        much is left.
+        """
+        end = time.monotonic() + LONGEST_PARTING
+        left = self.waiting + 1
+        is_done = False
+        while not is_done and self.waiting < left and time.monotonic() < end:
+            left = self.waiting
+            is_done = self.wait(PARTING)
+        if not is_done:
+            log.warning("%s: ended before all was written; left: %d", self._name, self.waiting)
         with self._changed:
             if not is_done or self._process != os.getpid() or self._waiting:
                 return is_done

@@ -203,7 +203,7 @@ class CapsuleMaker:
                 self.size -= session.size
 
     def close(self) -> None:
-        """Let what is to be written be written, within half a second."""
+        """Let what is to be written be written; see `BackgroundWriter.close`."""
         self._writer.close()
 
     def _room_beside(self, size: int) -> int:

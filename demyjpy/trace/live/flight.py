@@ -328,7 +328,7 @@ class FlightRecorder:
         return written[0] if written else None
 
     def close(self) -> None:
-        """Let what is to be written be written, within half a second."""
+        """Let what is to be written be written; see `BackgroundWriter.close`."""
         self._writer.close()
 
     def _write(self, why: str, lines: Iterable[bytes], held: int) -> Path | None:

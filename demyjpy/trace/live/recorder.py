@@ -406,7 +406,7 @@ class Recorder:
                 log.error("cannot record: no thread can be started; the mail goes on")
 
     def close(self) -> None:
-        """Write what is left, within half a second; sessions that go on have no end in the trace."""
+        """Write what is left, within 2 s; sessions that go on have no end in the trace."""
         with self._lock:
             self._hand_over()
         if self._writer.close():

@@ -1,6 +1,5 @@
 """A thread that writes, and a directory that is bounded: what is handed over, and what is lost."""
 
-import inspect
 import os
 import secrets
 import threading
@@ -10,11 +9,8 @@ from typing import Any
 
 import pytest
 
-from demyjpy.cli import main
-from demyjpy.cli.observers import LIMITS
 from demyjpy.engine.connection import Setup
 from demyjpy.engine.pipeline import as_on_connect
-from demyjpy.starting import start_milter
 from demyjpy.trace import (
     CapsuleMaker,
     FlightRecorder,
@@ -127,6 +123,41 @@ def test_a_writer_that_is_closed_ends_its_thread_and_begins_another(gate: thread
     assert writer.close()
 
 
+def test_a_writer_that_gets_on_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A busy machine costs no recording at the end."""
+    writer, waits = BackgroundWriter("test", 100), []
+    gates = [threading.Event() for _ in range(3)]
+    for gate in gates:
+        writer.put(1, gate.wait)
+
+    def wait(seconds: float) -> bool:
+        """Each time one thing is done."""
+        gates[len(waits)].set()
+        waits.append(seconds)
+        wait_until(lambda: writer.waiting == 3 - len(waits), "one is done")
+        return not writer.waiting
+
+    monkeypatch.setattr(writer, "wait", wait)
+    monkeypatch.setattr("demyjpy.trace.live.background_writer.LONGEST_PARTING", 60.0)
+    assert writer.close()
+    assert len(waits) == 3
+    assert not caplog.records
+
+
+def test_what_a_writer_leaves_is_logged(
+    monkeypatch: pytest.MonkeyPatch, gate: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("demyjpy.trace.live.background_writer.PARTING", 0.01)
+    writer = BackgroundWriter("test", 100)
+    writer.put(1, gate.wait)
+    assert not writer.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        "test: ended before all was written; left: 1"
+    ]
+
+
 def test_a_writer_that_lags_does_many_things_at_once() -> None:
     """It waits for more, unless somebody waits for it, or a quarter of what may wait is there."""
     writer, done = BackgroundWriter("test", 100, lag=600.0), []
@@ -189,7 +220,7 @@ def test_a_recording_that_does_not_keep_up_is_cut_and_says_so(
     hows = [(trace.how, trace.reason) for trace in found]
     assert set(hows) == {("quit", ""), ("cut", "the disk did not keep up")}
     assert hows.count(("quit", "")) >= 2  # the first, and the last
-    assert levels(caplog) == ["WARNING"]
+    assert levels(caplog) == ["WARNING", "WARNING"]  # it is cut, and is left as it ends
     for trace in found:
         mta = ReplayMta(FilterConnection(Setup(as_on_connect(tagger())), trace.name))
         for exchange in trace.exchanges[:-1]:
@@ -379,61 +410,3 @@ def test_a_long_name_of_a_client_is_cut() -> None:
     opened.hang_up()
     assert "n" * 320 + " [/" in lines[0]
     assert len(lines[0]) < 1500
-
-
-# ------------------------------------------------------------------------------ the options
-@pytest.mark.parametrize("driver", ["asyncio", "threads"])
-def test_watchers_are_given_as_they_are_or_as_directories(tmp_path: Path, driver: Any) -> None:
-    """Both are closed when the milter has ended."""
-    given: list[dict[str, Any]] = [
-        {"record": tmp_path / "r1", "capsules": str(tmp_path / "c1"), "explain": True},
-        {
-            "record": Recorder(tmp_path / "r2"),
-            "capsules": CapsuleMaker(tmp_path / "c2"),
-            "explain": Explainer(lambda line: None),
-            "flight": FlightRecorder(tmp_path / "f2"),
-        },
-    ]
-    from demyjpy.testing import Postfix, session  # noqa: PLC0415  # beside what it is used for
-    from demyjpy.testing.server import Server  # noqa: PLC0415  # as above
-
-    for options in given:
-        seen: list[str] = []
-
-        def ready(address: str, seen: list[str] = seen) -> None:
-            def play() -> None:
-                letter = session().mail("a@example.net").rcpt("b@example.org").message()
-                Server(address).run(letter, mta=Postfix())
-                os.kill(os.getpid(), 15)
-
-            thread = threading.Thread(target=play)
-            thread.start()
-            seen.append(thread.name)
-
-        start_milter("inet:0@127.0.0.1", {"mail": fail}, driver=driver, on_ready=ready, **options)
-    for number in (1, 2):
-        assert len(traces(tmp_path / f"r{number}")) == 1
-        assert len([*(tmp_path / f"c{number}").iterdir()]) == 1
-    wait_until(lambda: len([*(tmp_path / "f2").iterdir()]) == 1, "a flight")
-
-
-def test_the_defaults_of_the_options_are_those_of_the_classes() -> None:
-    """What ``--help`` says is what holds."""
-    classes: dict[str, Any] = {
-        "record": Recorder,
-        "flight": FlightRecorder,
-        "capsules": CapsuleMaker,
-        "explain": Explainer,
-    }
-    for name, limits in LIMITS.items():
-        found = inspect.signature(classes[name]).parameters
-        for parameter, one in limits.items():
-            default = f"(default: {found[parameter].default:.15g})"
-            assert one.settings["help"].endswith(default), one.names
-
-
-def test_a_limit_of_what_is_not_asked_for_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """Status 2, and which option it belongs to."""
-    for option, needed in (("--flight-rate", "--flight"), ("--explain-length", "--explain")):
-        assert main(["run", "x.py", option, "5"]) == 2
-        assert f"{option} needs {needed}" in capsys.readouterr().err
