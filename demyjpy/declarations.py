@@ -138,7 +138,7 @@ def _jobs(every: Mapping[float, Any]) -> dict[float, Any]:
     for seconds, job in check_mapping("every=", every).items():
         is_time = isinstance(seconds, int | float) and not isinstance(seconds, bool)
         if not is_time or not (0 < seconds < math.inf):
-            raise HandlerError(f"expected every= as a map from seconds to jobs, got {describe(seconds)}")
+            raise HandlerError(f"expected every= as a map from seconds to jobs, got {seconds!r:.50}")
         if isinstance(job, type) or not callable(getattr(job, "perform", None)):
             raise HandlerError(
                 "expected a job in every=, an instance of a class with perform(self, resources), got "

@@ -1,7 +1,7 @@
 """One event through its handlers: each is called or handed to the driver, and its outcome is taken."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from pyrsistent import PMap
 
@@ -60,10 +60,8 @@ def run_handlers(turn: Turn, job: Job) -> Job | None:
                     turn.jobs.appendleft(job)
                     return None
             except Exception as error:
-                following = absorb(turn, job, error, None, is_on_tape=True)
-                if following is None:
-                    return None
-                job = following
+                # only a handler of a negotiation ends a connection, and none of those waits
+                job = cast("Job", absorb(turn, job, error, None, is_on_tape=True))
                 continue
         is_of_end = job.place is not None and job.place.end is not None
         if setup.defers(handler) or (is_of_end and setup.defers_ends):

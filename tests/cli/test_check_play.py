@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from demyjpy import Recipient, define_event_handlers
 from demyjpy.cli import check_conclusions, check_play, check_watch
+from demyjpy.context import new_context
+from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.registry import Handler
 from tests.cli.filters import HEAD
 
@@ -397,3 +400,19 @@ def test_without_hypothesis_it_says_so(
     status, _, errors = run("check", path, "--play")
     assert status == 2
     assert errors == "demyjpy check: --play needs Hypothesis: pip install 'demyjpy[hypothesis]'\n"
+
+
+def test_a_handler_whose_watch_has_ended_stays_as_it_was() -> None:
+    """When its time is over while ``asking=`` runs, the watch ends first."""
+    watch = check_watch.Watch()
+    made = define_event_handlers()
+
+    def asking(event: Any, ctx: Any) -> Any:
+        watch.end()
+        return {}
+
+    made.recipient(asking=asking)(lambda event, ctx: ctx)
+    ctx = watch.watched(as_on_connect(made)(new_context()))
+    wrapped = ctx["handlers"]["recipient"]
+    assert wrapped.asking(Recipient("bob@example.org"), ctx) == {}
+    assert [seen.runs for seen in watch.seen.values()] == [1]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from demyjpy import AddHeader, Continue
+from demyjpy import AddHeader, Continue, HandlerError
+from demyjpy.drivers.loading import why
 from tests.drivers.filters import wait_until
 from tests.drivers.peer import Peer
 from tests.drivers.program import Program, is_gone, program
@@ -309,3 +310,15 @@ def test_a_hangup_when_it_has_stopped_does_nothing(driver, workers):
         milter.tell()
         assert milter.end()[-1] == "stopped"
     assert milter.troubles() == []
+
+
+def test_an_error_that_cannot_be_told_has_no_text():
+    """What a filter raises may be of any class."""
+
+    class Odd(Exception):  # noqa: N818  # as a filter names it
+        def __str__(self):
+            raise RuntimeError("on purpose")
+
+    assert why(Odd()) == "Odd: no text, for its __str__ raised RuntimeError"
+    assert why(ValueError("x")) == "ValueError: x"
+    assert why(HandlerError("expected y")) == "expected y"

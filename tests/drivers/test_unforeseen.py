@@ -215,6 +215,30 @@ def test_after_an_answer(broken, gate):
     assert [str(one["exception"]) for one in told] == ["no report"] * 2
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_what_ends_a_program_ends_it_after_an_answer(monkeypatch, gate, error):
+    """It is not held back."""
+    handlers = define_event_handlers()
+    handlers.mail(lambda event, ctx: ctx, asking=lambda event, ctx: {"q": Slow(gate)})
+    take_answer = hot_path.take_answer
+
+    def stop(*arguments):
+        monkeypatch.setattr(hot_path, "take_answer", take_answer)
+        raise error
+
+    async def main():
+        async with served(handlers, []) as server:
+            with Peer(server.address) as peer:
+                await asyncio.to_thread(peer.begin)
+                monkeypatch.setattr(hot_path, "take_answer", stop)
+                peer.say(Mail("a"))
+                gate.set()
+                await asyncio.sleep(20)
+
+    with pytest.raises(error):
+        asyncio.run(main())
+
+
 def test_after_an_answer_when_the_peer_has_gone(broken, gate):
     """While a handler runs that nobody can stop: the session is forgotten all the same."""
     told, answered = [], threading.Event()

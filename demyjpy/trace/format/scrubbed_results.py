@@ -69,8 +69,6 @@ class ResultScrubber:
         engine's, which decides what is agreed. Findings may hold anything: they are kept only if
         everything else is.
         """
-        if result is None:
-            return None
         known = outlined(handler, result)
         if self._given.keeps_all:
             return known

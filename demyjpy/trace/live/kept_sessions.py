@@ -81,7 +81,7 @@ class KeptSession:
 # ---------------------------------------------------------------------------------------- tapes
 def weight_of(result: Any) -> int:
     """The bytes that the kept result of a handler takes, about; of a context, with what was queued."""
-    if result is None or isinstance(result, Exception):
+    if isinstance(result, Exception):
         return 64
     if isinstance(result, Learned) or type(result) is tuple:
         return 64 + weight_of_told(result)

@@ -118,10 +118,10 @@ def test_answers_count_in_memory() -> None:
     line = Line(open_connection(Setup(as_on_connect(secret_filter())), "one"), tape)
     for one in PACKETS:
         feed_and_answer(line, one, Answered("x" * 10_000))
-    weights = [weight_of(result) for one in stretches for _, result, _ in one.outcomes]
+    weights = [weight_of(result) for one in stretches for result in one.results.values()]
     assert sum(one > 10_000 for one in weights) == 3
     lean = [one.outline() for one in stretches]
-    assert max(weight_of(result) for one in lean for _, result, _ in one.outcomes) > 10_000
+    assert max(weight_of(result) for one in lean for result in one.results.values()) > 10_000
 
 
 def test_a_recorder_writes_what_was_asked_and_learned(tmp_path: Path) -> None:
@@ -202,3 +202,21 @@ def test_metrics_count_questions() -> None:
             )
         )
     assert found == [(2.0, 1.0, 3.0, 0.3)] * 2
+
+
+def test_an_answer_that_took_nobody_knows_how_long_is_counted_without_a_time() -> None:
+    """A driver need not say it."""
+    registry = prometheus_client.CollectorRegistry()
+    metrics = Metrics(registry)
+    line = Line(
+        open_connection(Setup(as_on_connect(secret_filter())), "one"), Tape(metrics.read, float, float)
+    )
+    for one in PACKETS:
+        line.receive_data(join([one]))
+        while found := [*line.leave().open_questions]:
+            line.take_answer(found[0], Answered("x"), None)
+    line.hang_up()
+    labels = {"filter": "f", "question": "Look"}
+    value = registry.get_sample_value
+    assert value("demyjpy_questions_total", {**labels, "outcome": "answered"}) == 3.0
+    assert value("demyjpy_question_seconds_count", labels) is None
