@@ -96,7 +96,7 @@ _name: Final = _check(
     lambda value: isinstance(value, str) and bool(_HEADER_NAME.fullmatch(value)),
 )
 _value: Final = _check(
-    "as text without NUL, each line break followed by space or tab",
+    "as text without NUL, each line break followed by space or tab (as in value.replace('\\n', '\\n '))",
     _is_header_value,
 )
 _mail_address: Final = _check(

@@ -14,8 +14,9 @@ from demyjpy.context import Context, remember, send_action, take_actions, update
 from demyjpy.declarations import CONDITION
 from demyjpy.engine.macros import Macros
 from demyjpy.errors import HandlerError, describe
+from demyjpy.handler_functions import name_of_function
 from demyjpy.questions import WITHIN, Ask
-from demyjpy.registry import Handler, Registry, as_registry, name_of_filter, name_of_function
+from demyjpy.registry import Handler, Registry, as_registry, name_of_filter
 from demyjpy.verdicts import LEGAL, fate_of, is_verdict, verdicts_in
 from demyjpy.wrapping import Around, as_function, wrap_handler
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
+from demyjpy import hints
 from demyjpy.context import check_mapping, check_state
 from demyjpy.engine.negotiation import ACTION_FLAGS, DEFAULT_MACROS, EVENT_NAMES, MACRO_EVENTS
 from demyjpy.errors import HandlerError, describe
@@ -16,6 +17,11 @@ from demyjpy.wire.codes import MACROS_PER_STAGE
 from demyjpy.wire.fields import spell_macro
 
 _LONGEST_NAME: Final = 64
+_OTHER_NAMES: Final = {
+    "actions": hints.ACTIONS,
+    "events in macros=": hints.EVENTS,
+    "optional events": hints.EVENTS,
+}
 
 HEADER_EDITS: Final = frozenset({"add_header", "change_header"})
 """The actions that edit the header."""
@@ -71,6 +77,7 @@ def _names(kind: str, given: Iterable[str], known: Iterable[str]) -> frozenset[s
     if unknown:
         kinds = [name for name in unknown if kind == "actions" and name in EDITS]
         hint = f": a kind of edits is declared by edits={kinds[0]!r}" if kinds else ""
+        hint = hint or hints.did_you_mean(unknown[0], known, _OTHER_NAMES.get(kind))
         raise HandlerError(f"expected {kind} among {', '.join(known)}; got {', '.join(unknown)}{hint}")
     return frozenset(names)
 

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from attrs import fields, has
 
+from demyjpy.hints import did_you_mean
+
 _LARGEST: Final = 1 << 63
 """Numbers up to this one are shown: a larger one may hold a text."""
 
@@ -124,6 +126,22 @@ class DeadlineError(HandlerError):
 
 class AddressError(MilterError, ValueError):
     """An address to listen on or connect to that cannot be read or used."""
+
+
+class MissingKeyError(MilterError, KeyError):
+    """A context has no such key. ``known`` are those that it has."""
+
+    def __init__(self, key: Any, known: Iterable[str] = ()) -> None:
+        super().__init__(key)
+        self.known = tuple(known)
+
+    def __str__(self) -> str:
+        key = self.args[0]
+        hint = did_you_mean(key, self.known) if isinstance(key, str) else ""
+        return f"{key!r:.60} is not in the context" + (
+            hint
+            or ": state= declares what is there from the start, and ctx.get(key) needs nothing there"
+        )
 
 
 class TraceError(MilterError):

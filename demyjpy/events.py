@@ -6,15 +6,31 @@ MTA would usually send for the other attributes.
 """
 
 from ipaddress import IPv4Address, IPv6Address
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, field, fields, frozen
 
 from demyjpy.errors import LocalProtocolError
+from demyjpy.hints import attribute_hint
 from demyjpy.wire.codes import ActionFlag, ProtocolFlag
 from demyjpy.wire.fields import Definitions, Parameters, Words
 
 PeerAddress: TypeAlias = IPv4Address | IPv6Address | str | None
+
+
+class _Event:
+    """What all events have in common: an error for an attribute that they do not have."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:  # pragma: no branch  # for a type checker there must be no such name
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for what is no attribute."""
+            text = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if not name.startswith("_"):
+                text += attribute_hint(name, [one.name for one in fields(type(self))])
+            raise AttributeError(text, name=name, obj=self)
 
 
 def strip_brackets(address: str) -> str:
@@ -33,7 +49,7 @@ def _definitions(given: Words | None) -> Definitions:
 
 
 @frozen
-class Options:
+class Options(_Event):
     """What the MTA offers at the start: protocol version, and all the flags it knows (OPTNEG)."""
 
     version: int
@@ -42,7 +58,7 @@ class Options:
 
 
 @frozen
-class DefineMacros:
+class DefineMacros(_Event):
     """Macros, sent before the command that they belong to.
 
     ``event`` is that command's event name, or its letter if no event has it. ``definitions`` maps
@@ -54,7 +70,7 @@ class DefineMacros:
 
 
 @frozen
-class Connect:
+class Connect(_Event):
     """An SMTP client has connected.
 
     ``host_name`` is its verified name or ``[address]``. ``family`` is ``"4"``, ``"6"``, ``"L"`` (a
@@ -90,14 +106,14 @@ class Connect:
 
 
 @frozen
-class Hello:
+class Hello(_Event):
     """HELO or EHLO; ``greeting`` is its argument, not validated by the MTA."""
 
     greeting: str
 
 
 @frozen
-class Mail:
+class Mail(_Event):
     """MAIL FROM: ``sender`` without angle brackets, ``""`` for the null sender."""
 
     sender: str = field(converter=strip_brackets)
@@ -110,7 +126,7 @@ class Mail:
 
 
 @frozen
-class Recipient:
+class Recipient(_Event):
     """RCPT TO: ``address`` without angle brackets."""
 
     address: str = field(converter=strip_brackets)
@@ -123,12 +139,12 @@ class Recipient:
 
 
 @frozen
-class Data:
+class Data(_Event):
     """The DATA command (or the first BDAT), before the message itself."""
 
 
 @frozen
-class Header:
+class Header(_Event):
     """One header field, in message order; continuation lines are joined with LF.
 
     ``value`` is the text after the colon and one optional space. ``raw`` is exactly what followed
@@ -150,46 +166,46 @@ class Header:
 
 
 @frozen
-class EndOfHeaders:
+class EndOfHeaders(_Event):
     """The empty line after the header; the MTA sends it also if there is no header or no body."""
 
 
 @frozen
-class Body:
+class Body(_Event):
     """A chunk of the body, at most 65535 bytes, cut anywhere; lines end in CRLF."""
 
     data: bytes
 
 
 @frozen
-class EndOfMessage:
+class EndOfMessage(_Event):
     """The whole message has been seen; the only event at which it may be modified."""
 
 
 @frozen
-class Abort:
+class Abort(_Event):
     """The message is given up; connection and HELO stay."""
 
 
 @frozen
-class Unknown:
+class Unknown(_Event):
     """An SMTP command that the MTA does not know: the line, or only its first word (old Postfix)."""
 
     command: str
 
 
 @frozen
-class Quit:
+class Quit(_Event):
     """The MTA ends the session."""
 
 
 @frozen
-class QuitNewConnection:
+class QuitNewConnection(_Event):
     """The MTA ends the session and starts a new one on the same socket (``SMFIC_QUIT_NC``)."""
 
 
 @frozen
-class Disconnect:
+class Disconnect(_Event):
     """The end of a connection, however it came; never on the wire."""
 
 

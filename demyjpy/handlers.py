@@ -16,6 +16,7 @@ from demyjpy.context import Context, send_action, update
 from demyjpy.declarations import Declarations, actions_of
 from demyjpy.engine.cache import Caches
 from demyjpy.engine.negotiation import EVENT_NAMES, Wants, action_names, agree, sent_events
+from demyjpy.errors import HandlerError, describe
 from demyjpy.merging import chain_of, merge_handlers, watched_events, watched_for_edits
 from demyjpy.registry import Handler, Registry, as_registry
 from demyjpy.scoping import scoped
@@ -74,6 +75,11 @@ def define_event_handlers(
 
     `HandlerError` for a declaration that cannot be right.
     """
+    if callable(handlers):
+        raise HandlerError(
+            f"expected handlers as a map of event names to functions, got {describe(handlers)}: write "
+            "handlers = define_event_handlers(), and @handlers.mail above the function"
+        )
     required = actions_of(edits)
     declared = Declarations(
         actions,

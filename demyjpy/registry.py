@@ -6,7 +6,6 @@ handlers is `demyjpy.engine.pipeline`'s.
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_args
 
 from attrs import evolve, field, fields, frozen
@@ -26,6 +25,8 @@ from demyjpy.decorators import (
 )
 from demyjpy.engine.negotiation import EVENT_NAMES
 from demyjpy.errors import HandlerError, describe
+from demyjpy.handler_functions import check_arguments, name_of_function
+from demyjpy.hints import EVENTS, did_you_mean
 from demyjpy.questions import WITHIN, as_keys, check_seconds
 
 E = TypeVar("E")
@@ -175,6 +176,11 @@ def _check_options(event: str, options: Mapping[str, Any]) -> None:
         )
 
 
+def _no_event(name: Any) -> str:
+    hint = did_you_mean(name, HANDLER_NAMES, EVENTS) if isinstance(name, str) else ""
+    return f"expected one of {', '.join(HANDLER_NAMES)}, got {name!r}{hint}"
+
+
 def as_registry(handlers: Any) -> "Registry":
     """A registry as it is; any other map of event names to functions as a registry."""
     if isinstance(handlers, Registry):
@@ -192,14 +198,6 @@ def name_of_filter(registry: "Registry") -> str:
         for event in part:
             return name_of_function(part[event].function)
     return "a filter without handlers"
-
-
-def name_of_function(function: Callable[..., Any]) -> str:
-    """Module and name of a function, for people; of one that is wrapped, those of the inner one."""
-    inner = inspect.unwrap(function)
-    is_part = isinstance(inner, partial)  # which says of what
-    name = getattr(inner, "__qualname__", repr(inner) if is_part else type(inner).__qualname__)
-    return f"{getattr(inner, '__module__', '?')}.{name}"
 
 
 class Registry(Mapping[str, Handler[Any]]):
@@ -225,7 +223,7 @@ class Registry(Mapping[str, Handler[Any]]):
         not have raises `HandlerError`.
         """
         if event not in HANDLER_NAMES:
-            raise HandlerError(f"expected one of {', '.join(HANDLER_NAMES)}, got {event!r}")
+            raise HandlerError(_no_event(event))
         if event in self._handlers:
             raise HandlerError(
                 f"expected one handler for {event!r}, got {self._handlers[event].name} and another: "
@@ -233,6 +231,7 @@ class Registry(Mapping[str, Handler[Any]]):
             )
         _check_options(event, options)
         if not isinstance(handler, Handler):
+            check_arguments(event, handler)
             handler = Handler(event, handler, filter=self.name, **options)
         elif handler.event != event:
             raise HandlerError(f"expected a handler for {event!r}, got one for {handler.event!r}")
@@ -397,7 +396,7 @@ class Registry(Mapping[str, Handler[Any]]):
             """Called for what is no attribute: `AttributeError` with the names that there are."""
             if name.startswith("_"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            raise AttributeError(f"expected one of {', '.join(HANDLER_NAMES)}, got {name!r}")
+            raise AttributeError(_no_event(name))
 
 
 class Redeclared(Registry):

@@ -27,6 +27,14 @@ def _first(ctx: Context, call: str) -> Context:
     raise LocalProtocolError(f"expected the context first, as in {call}, got {type(given).__name__}")
 
 
+def _index(index: object, call: str) -> None:
+    """Else the error would be about another argument."""
+    if not isinstance(index, int):
+        raise LocalProtocolError(
+            f"expected the number of the field before its name, as in {call}, got {describe(index)}"
+        )
+
+
 def accept(ctx: Context) -> Context:
     """Queue `Accept`."""
     return send_action(_first(ctx, "accept(ctx)"), act.Accept())
@@ -110,6 +118,7 @@ def insert_header(
     ctx: Context, index: int, name: str, value: str | None = None, *, raw: str | None = None
 ) -> Context:
     """Queue `InsertHeader`."""
+    _index(index, "insert_header(ctx, 0, name, value)")
     return send_action(
         _first(ctx, "insert_header(ctx, index, name, value)"),
         act.InsertHeader(index, name, value, raw=raw),
@@ -120,6 +129,7 @@ def change_header(
     ctx: Context, index: int, name: str, value: str | None = None, *, raw: str | None = None
 ) -> Context:
     """Queue `ChangeHeader`."""
+    _index(index, "change_header(ctx, 1, name, value)")
     return send_action(
         _first(ctx, "change_header(ctx, index, name, value)"),
         act.ChangeHeader(index, name, value, raw=raw),

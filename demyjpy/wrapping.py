@@ -12,7 +12,8 @@ from pyrsistent import PMap
 
 from demyjpy.context import Context
 from demyjpy.errors import HandlerError, describe
-from demyjpy.registry import Handler, name_of_function
+from demyjpy.handler_functions import name_of_function
+from demyjpy.registry import Handler
 
 E = TypeVar("E")
 

@@ -14,14 +14,14 @@ ROOT = Path(__file__).parent.parent / "demyjpy"
 
 FLOORS = (
     # a floor, lowest first: packages, or modules, that live there
-    ("errors", "shown"),
+    ("errors", "hints", "shown"),
     ("wire",),
     ("events", "actions", "texts", "verdicts", "codec"),
     ("message",),
     ("engine.cache", "engine.smallmap", "engine.macros", "engine.moment", "engine.negotiation"),
     (
-        *("context", "declarations", "decorators", "registry", "shorthands", "findings", "wishes"),
-        *("requests", "questions", "filter_policy", "effects", "facts", "reports"),
+        *("context", "declarations", "decorators", "handler_functions", "registry", "shorthands"),
+        *("findings", "wishes", "requests", "questions", "filter_policy", "effects", "facts", "reports"),
         *("clients", "known_facts"),
     ),
     ("wrapping", "scoping", "merging", "conditions", "handlers", "policies"),

@@ -5,7 +5,8 @@ from typing import Final
 
 from attrs import frozen
 
-from demyjpy.registry import Registry, name_of_function
+from demyjpy.handler_functions import name_of_function
+from demyjpy.registry import Registry
 
 _FEW: Final = 3  # keys of a question that are shown
 

@@ -33,9 +33,10 @@ from demyjpy.context import ENGINE_KEYS, Context, new_context
 from demyjpy.engine.negotiation import Wants, macro_lists
 from demyjpy.engine.pipeline import as_on_connect
 from demyjpy.errors import HandlerError
+from demyjpy.handler_functions import name_of_function
 from demyjpy.handlers import as_registry, chain_of, wants_of, with_handlers
 from demyjpy.policies import check_timeouts
-from demyjpy.registry import Handler, Registry, name_of_function
+from demyjpy.registry import Handler, Registry
 from demyjpy.settings.signatures import advice_for
 
 SENDMAIL_REPLY_TIME: Final = 10.0

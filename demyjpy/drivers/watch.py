@@ -117,9 +117,14 @@ def current_frame(thread: int) -> FrameType | None:
 
 
 def call_of(frame: FrameType | None) -> FrameType | None:
-    """The handler's frame in a stack of which this is the innermost one; None if none is called."""
-    while frame is not None and frame.f_back is not None:
+    """The handler's frame in a stack of which this is the innermost one; None if none is called.
+
+    The thread of the stack goes on meanwhile: a frame whose function returns has no caller any more.
+    """
+    while frame is not None:
         caller = frame.f_back
+        if caller is None:
+            return None
         is_call = caller.f_globals.get("__name__") in _CALLERS
         if is_call and not str(frame.f_globals.get("__name__")).startswith(_OURS):
             return frame

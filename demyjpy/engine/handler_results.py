@@ -5,18 +5,20 @@ session's state is `demyjpy.engine.turn`'s.
 """
 
 import inspect
+from types import FunctionType
 from typing import Any, Final
 
 from pyrsistent import PMap
 
 from demyjpy import actions as act
-from demyjpy.actions import Verdict
+from demyjpy.actions import Modification, Verdict
 from demyjpy.context import KEYS_FROM_THE_START, Context, take_actions
 from demyjpy.effects import Do
 from demyjpy.engine.connection import Job
 from demyjpy.engine.decisions import Decisions
 from demyjpy.engine.plan import EMPTY_PLAN, Plan, check_plan
 from demyjpy.errors import HandlerError, describe
+from demyjpy.events import Event
 from demyjpy.filter_policy import OnError
 from demyjpy.findings import findings_in, take_findings
 from demyjpy.message import Message
@@ -32,7 +34,22 @@ _SKIP: Final = act.Skip()
 _RETURN_ADVICE: Final[dict[type, str]] = {
     type(None): "; is there a return at its end?",
     Message: "; to have the mail become this message, return become(ctx, message)",
+    bool: "; write return ctx, or return reject(ctx)",
+    FunctionType: "; call it with the context, as in return reject(ctx)",
 }
+
+
+def _advice(outcome: Any) -> str:
+    """What to return instead of something that is no context."""
+    kind = type(outcome)
+    if kind in _RETURN_ADVICE:
+        return _RETURN_ADVICE[kind]
+    if isinstance(outcome, Event):
+        return "; write return ctx"
+    if isinstance(outcome, Verdict | Modification):
+        return f"; write return send_action(ctx, {kind.__name__}(...))"
+    return ""
+
 
 _POLICIES: Final[dict[str, Verdict]] = {
     "tempfail": act.TemporaryFailure(),
@@ -96,14 +113,18 @@ def take_outcome(outcome: Any, handler: Handler[Any], event: str) -> tuple[tuple
     """
     if inspect.iscoroutine(outcome):
         outcome.close()
+        if handler.is_async:
+            raise HandlerError(
+                f"expected {handler.name} to return a context, got a coroutine; is there an await "
+                "before what it returns?"
+            )
         raise HandlerError(
             f"expected {handler.name} to be a plain function, got a coroutine: async def handlers "
             'need driver="asyncio"'
         )
     if not isinstance(outcome, PMap):
         raise HandlerError(
-            f"expected {handler.name} to return a context, got {describe(outcome)}"
-            + _RETURN_ADVICE.get(type(outcome), "")
+            f"expected {handler.name} to return a context, got {describe(outcome)}" + _advice(outcome)
         )
     if "queue" not in outcome or "connection" not in outcome:
         raise HandlerError(

@@ -11,6 +11,8 @@ from typing import Any, Final, NoReturn
 
 from pyrsistent import PMap, pmap
 
+from demyjpy.errors import MissingKeyError
+
 LARGEST: Final = 48
 """With more keys than that a tree is faster."""
 
@@ -37,10 +39,29 @@ class SmallMap(PMap[str, Any]):
         return pmap(self._entries)
 
     def __getitem__(self, key: str) -> Any:
-        return self._entries[key]
+        try:
+            return self._entries[key]
+        except KeyError:
+            raise MissingKeyError(key, tuple(self._entries)) from None
+
+    def __getattr__(self, name: str) -> Any:
+        """As that of `PMap`, which finds keys; for what is neither, the words are about a context."""
+        if name.startswith("_") or name not in self._entries:
+            raise AttributeError(
+                f"a context has no attribute {name!r}: ctx[{name!r}] reads what a handler has kept by "
+                f"ctx = ctx.set({name!r}, ...)",
+                name=name,
+                obj=self,
+            )
+        return self._entries[name]
 
     def __setitem__(self, key: str, value: Any) -> NoReturn:
         raise TypeError(f"a context cannot be changed: return ctx.set({key!r}, ...)")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_"):
+            raise TypeError(f"a context cannot be changed: write ctx = ctx.set({name!r}, ...)")
+        super().__setattr__(name, value)  # what a `PMap` remembers of itself
 
     def __delitem__(self, key: str) -> NoReturn:
         raise TypeError(f"a context cannot be changed: return ctx.remove({key!r})")
@@ -83,7 +104,7 @@ class SmallMap(PMap[str, Any]):
         elif len(entries) >= LARGEST:
             return self._ordinary().set(key, val)
         after = _new(SmallMap)
-        after._entries = {**entries, key: val}  # noqa: SLF001  # its own
+        _hold(after, {**entries, key: val})
         return after
 
     def update(self, *args: Mapping[str, Any]) -> PMap[str, Any]:
@@ -98,6 +119,7 @@ class SmallMap(PMap[str, Any]):
         return small_map(entries)
 
 
+_hold: Final[Callable[[SmallMap, dict[str, Any]], None]] = SmallMap.__dict__["_entries"].__set__
 _ABSENT: Final = object()
 
 
@@ -126,5 +148,5 @@ def as_small_map(entries: dict[str, Any]) -> PMap[str, Any]:
     if len(entries) > LARGEST:
         return pmap(entries)
     made = _new(SmallMap)
-    made._entries = entries  # noqa: SLF001  # its own
+    _hold(made, entries)
     return made

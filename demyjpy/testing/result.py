@@ -1,7 +1,7 @@
 """What came of a played session, as values; `demyjpy.testing.differences` compares two of them."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 from pyrsistent import pmap
@@ -12,6 +12,7 @@ from demyjpy.context import Context
 from demyjpy.engine.connection import Happened, Step, Trouble
 from demyjpy.engine.open_questions import Asked
 from demyjpy.events import DefineMacros, Mail, Options, Recipient
+from demyjpy.hints import RESULTS, did_you_mean
 from demyjpy.message import Message
 from demyjpy.mta import client_steps
 from demyjpy.mta.milter_link import MilterFailedError
@@ -64,6 +65,17 @@ class Played:
 
 class OfMessage(ABC):
     """What can be asked about one message."""
+
+    if not TYPE_CHECKING:  # pragma: no branch  # for a type checker there must be no such name
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for what is no attribute."""
+            text = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if name in RESULTS:
+                text += f": write result.{RESULTS[name]}"
+            elif not name.startswith("_"):
+                text += did_you_mean(name, [one for one in dir(self) if not one.startswith("_")])
+            raise AttributeError(text, name=name, obj=self)
 
     @property
     def fate(self) -> Fate:

@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 import threading
+from typing import ClassVar
 
 import pytest
 
@@ -92,3 +93,17 @@ def test_two_watches_guard_each_other():
     program = (sys.executable, "-c", TWO_WATCHES)
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("0 True\n", "")
+
+
+def test_a_stack_that_ends_while_it_is_looked_at():
+    """The thread that it belongs to goes on: a frame's caller is there, and then it is not."""
+
+    class Frame:
+        f_globals: ClassVar = {}
+        callers: ClassVar = [sys._getframe(), None]
+
+        @property
+        def f_back(self):
+            return self.callers.pop(0)
+
+    assert watch.call_of(Frame()) is None

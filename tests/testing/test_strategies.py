@@ -140,11 +140,11 @@ def words_filter():
             return reject(ctx, "5.7.1", "No")
         return ctx
 
-    @handlers.hello
     class Judge:
         def __call__(self, event, ctx):
             return ctx
 
+    handlers.hello(Judge())
     return handlers
 
 
