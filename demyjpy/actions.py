@@ -310,7 +310,9 @@ class DeleteHeader:
 class ReplaceBody:
     """Replace the whole body, of any size; lines end in CRLF. Several in one plan are one body."""
 
-    data: bytes = field(validator=_check("as bytes", lambda value: isinstance(value, bytes)))
+    data: bytes = field(
+        validator=_check('as bytes, b"..." or text.encode()', lambda value: isinstance(value, bytes))
+    )
 
 
 @frozen

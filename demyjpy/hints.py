@@ -46,7 +46,7 @@ ACTIONS: Final[Mapping[str, str]] = {
 """Names of functions, here and in libmilter, for the action that the MTA must grant."""
 
 FACTS: Final = ("client", "helo", "sender", "recipients", "user", "tls")
-"""What a handler may look for in an event, and finds with ``facts``."""
+"""What a handler may look for in an event, and finds with ``facts`` and ``recipients``."""
 
 RESULTS: Final[Mapping[str, str]] = {
     "accepted": "is_delivered",
@@ -68,7 +68,8 @@ def attribute_hint(name: str, known: Iterable[str]) -> str:
     if name in ("set", "get", "update"):
         return ": a handler's arguments are (event, ctx), in this order"
     if name in FACTS:
-        return f": declare facts={{{name!r}}} and write facts(ctx).{name}"
+        call = "recipients(ctx)" if name == "recipients" else f"facts(ctx).{name}"
+        return f": declare facts={{{name!r}}} and write {call}"
     if name == "queue_id":
         return ": write facts(ctx).queue_id"
     return did_you_mean(name, known)

@@ -269,7 +269,9 @@ def test_the_reason_of_a_quarantine_is_text(reason):
 def test_a_body_is_bytes(data):
     """Of any size, also none; but bytes."""
     assert act.ReplaceBody(b"").data == b""
-    with pytest.raises(LocalProtocolError, match="ReplaceBody: expected data as bytes, got "):
+    with pytest.raises(
+        LocalProtocolError, match=r'ReplaceBody: expected data as bytes, b"..." or text.encode\(\), got '
+    ):
         act.ReplaceBody(data)
 
 

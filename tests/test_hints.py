@@ -16,11 +16,14 @@ from demyjpy import (
     Reject,
     change_header,
     define_event_handlers,
+    facts,
     insert_header,
+    recipients,
     reject,
 )
 from demyjpy.context import new_context
 from demyjpy.errors import MissingKeyError
+from demyjpy.hints import FACTS, attribute_hint
 from demyjpy.testing import run, session
 
 LETTER = session().mail("ann@example.org").rcpt("bob@example.net").message()
@@ -156,7 +159,7 @@ def test_a_context_has_no_attributes() -> None:
     ("event", "name", "words"),
     [
         (Recipient("a@b"), "sender", ": declare facts={'sender'} and write facts(ctx).sender"),
-        (EndOfMessage(), "recipients", ": declare facts={'recipients'} and write facts(ctx).recipients"),
+        (EndOfMessage(), "recipients", ": declare facts={'recipients'} and write recipients(ctx)"),
         (Mail("a@b"), "queue_id", ": write facts(ctx).queue_id"),
         (Mail("a@b"), "set", ": a handler's arguments are (event, ctx), in this order"),
         (Mail("a@b"), "sendr", "; did you mean 'sender'?"),
@@ -197,6 +200,22 @@ def test_an_await_was_forgotten() -> None:
     assert str(result.troubles[0].error).endswith(
         "got a coroutine; is there an await before what it returns?"
     )
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_what_an_event_lacks_is_where_the_error_says(name: str) -> None:
+    """The words that the error says to write are run: they raise nothing."""
+    written = []
+
+    def end(event: Any, ctx: Any) -> Any:
+        words = attribute_hint(name, ()).partition(" and write ")[2]
+        written.append(words)
+        eval(words, {"facts": facts, "recipients": recipients, "ctx": ctx})  # its own
+        return ctx
+
+    result = run(define_event_handlers({"end_of_message": end}, facts={name}), LETTER)
+    assert not result.troubles
+    assert written
 
 
 @pytest.mark.parametrize("call", [change_header, insert_header])
