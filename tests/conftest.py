@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("demyjpy", deadline=None, print_blob=True, max_examples=60, database=None)
+from tests.examples import share_of
+
+settings.register_profile(
+    "demyjpy",
+    deadline=None,
+    print_blob=True,
+    max_examples=share_of(240),
+    database=None,
+    derandomize="COVERAGE_PROCESS_START" in os.environ,  # it counts the same branches each time
+)
 settings.load_profile("demyjpy")
 
 

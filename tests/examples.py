@@ -1,4 +1,4 @@
-"""How many examples the large property tests draw: a quarter, unless ``DEMYJPY_EXAMPLES`` says more.
+"""How many examples the property tests draw: a quarter, unless ``DEMYJPY_EXAMPLES`` says more.
 
 Only that number is here. It is a percentage: ``DEMYJPY_EXAMPLES=100`` for a long run.
 """
