@@ -18,6 +18,7 @@ from demyjpy.cli.pymilter_words import unknown_advice
 from demyjpy.drivers.address import parse_address
 from demyjpy.drivers.start import Driver
 from demyjpy.errors import AddressError
+from demyjpy.hints import did_you_mean
 from demyjpy.known_facts import as_networks
 from demyjpy.mta.milter_link import MAX_ANSWER, MAX_PACKETS
 from demyjpy.verdicts import ENDINGS
@@ -109,6 +110,14 @@ class Parser(argparse.ArgumentParser):
             meant = f"; {advice}" if advice else ""
             self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
         return found, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As of `argparse`, which from Python 3.14 on suggests what is near, too."""
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            error.message += did_you_mean(str(value), map(str, action.choices or ()))
+            raise
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")

@@ -19,6 +19,7 @@ from demyjpy.cli.check_chain import (
     chain_lines,
     links_of,
 )
+from demyjpy.cli.check_dropped import dropped_in
 from demyjpy.cli.check_questions import (
     PerformerEntry,
     QuestionEntry,
@@ -26,7 +27,7 @@ from demyjpy.cli.check_questions import (
     question_rows,
 )
 from demyjpy.cli.check_settings import SettingEntry, setting_rows, settings_of
-from demyjpy.cli.loading import Loaded, LoadError, describe, takes
+from demyjpy.cli.loading import Loaded, LoadError
 from demyjpy.cli.places import explain, short_path
 from demyjpy.codec import EVENTS, ROW_OF_NAME
 from demyjpy.context import ENGINE_KEYS, Context, new_context
@@ -258,11 +259,6 @@ def _problems(wants: Wants, registry: Registry, driver: str) -> Iterator[str]:
     if not registry:
         yield "no handler at all: the filter accepts everything; register some: @handlers.body ..."
     for event, handler in _all_handlers(registry):
-        if not takes(handler.function, object(), new_context()):
-            yield (
-                f"{event}: expected a function (event, ctx) -> ctx, got "
-                f"{describe(inspect.unwrap(handler.function))}"
-            )
         if handler.is_async and driver == "threads":
             yield f"{event}: {handler.name} is async def, which needs --driver asyncio"
     try:
@@ -307,6 +303,8 @@ def _handler_notes(event: str, handler: Handler[Any], driver: str) -> Iterator[s
         yield f"{event}: {handler.name} may block: it runs in one of --blocking-threads"
     if event == "options":
         yield f"options: {handler.name} negotiates; what is said here holds if it calls the default"
+    for dropped in dropped_in(handler.function):
+        yield f"{event}: {dropped}"
     late = handler.progress is None or handler.progress >= SENDMAIL_REPLY_TIME
     if late and _is_apart(handler, driver):
         yield (

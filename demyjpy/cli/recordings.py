@@ -60,7 +60,10 @@ def _readings_of(path: str, longest: int) -> list[Reading]:
     with failing_to(f"read {path}"):
         files = sorted(str(file) for pattern in _TRACE_FILES for file in Path(path).glob(pattern))
     if not files:
-        raise InputError(f"expected traces ({', '.join(_TRACE_FILES)}) in {path}, found none")
+        raise InputError(
+            f"expected traces ({', '.join(_TRACE_FILES)}) in {path}, found none: demyjpy run "
+            "--record DIRECTORY writes all sessions there, and --flight DIRECTORY those before a failure"
+        )
     return [_Listed(file, longest) for file in files]
 
 

@@ -18,7 +18,8 @@ from demyjpy.verdicts import join_bodies
 def failure_words(failure: MilterFailedError) -> str:
     """In one line, what a milter did wrong and at which step."""
     if failure.event == "connecting":
-        return f"cannot connect: {safe(failure.reason).rpartition(': ')[2]}"
+        reason = safe(failure.reason).rpartition(": ")[2]
+        return f"cannot connect: {reason}; is the milter running (demyjpy run ... --listen ADDRESS)?"
     if failure.event == "options":
         return f"no milter answers there: at the negotiation: {safe(failure.reason)}"
     return f"the milter failed at {failure.event}: {safe(failure.reason)}"

@@ -226,7 +226,23 @@ def listen(address: Address) -> Listener:
                 return _listen_inet(address)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise AddressError(f"cannot listen on {address}: {reason}") from error
+        raise AddressError(f"cannot listen on {address}: {reason}{_way_out(address, error)}") from error
+
+
+def _way_out(address: Address, error: Exception) -> str:
+    """What to do about it."""
+    match getattr(error, "errno", None):
+        case errno.ENOENT:
+            return f": make the directory {Path(address.path).parent} for the user of the milter"
+        case errno.EADDRINUSE:
+            return ": another program listens there; ss -ltnp names it"
+        case errno.EADDRNOTAVAIL:
+            return ": no network interface here has this address; ip address shows them"
+        case errno.EACCES if address.kind != "unix":
+            return ": only root may listen on a port below 1024"
+        case errno.EACCES:
+            return f": the user of the milter needs the right to write in {Path(address.path).parent}"
+    return ""
 
 
 def _listen_inet(address: Address) -> Listener:

@@ -39,7 +39,9 @@ def test_a_milter_that_is_away_is_told_at_the_first_question(
         with box.client() as client, pytest.raises(smtplib.SMTPException, match="451"):
             client.sendmail("a@example.org", ["b@example.net"], MAIL)
         assert box.stored() == []
-    assert "#1     m1: cannot connect: No such file or directory\n" in capsys.readouterr().out
+    assert (
+        "#1     m1: cannot connect: No such file or directory; is the milter" in capsys.readouterr().out
+    )
     with serving(maildir, f"unix:{maildir}/none.sock", default_action="accept") as box:
         with box.client() as client:
             client.sendmail("a@example.org", ["b@example.net"], MAIL)

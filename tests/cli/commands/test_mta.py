@@ -29,6 +29,8 @@ from tests.integration.ports import free_port
 
 Run = Callable[..., tuple[int, str, str]]
 
+BY_WHOM = ": another program listens there; ss -ltnp names it"
+
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 def test_the_program_serves_until_a_signal(maildir: Path, end: int) -> None:
@@ -127,7 +129,7 @@ def test_a_port_that_is_taken_is_one_line(run: Run, maildir: Path) -> None:
     assert result == (
         1,
         "",
-        f"demyjpy mta: cannot listen on inet:{port}@127.0.0.1: Address already in use\n",
+        f"demyjpy mta: cannot listen on inet:{port}@127.0.0.1: Address already in use{BY_WHOM}\n",
     )
 
 

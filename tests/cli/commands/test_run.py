@@ -89,7 +89,10 @@ def test_run_where_another_listens_says_so_with_status_1(run: Any) -> None:
             "run", "--allow-root", BYTECOUNT, "--listen", f"inet:{port}@localhost"
         )
     assert (status, output) == (1, "")
-    assert errors == f"demyjpy run: cannot listen on inet:{port}@localhost: Address already in use\n"
+    assert errors == (
+        f"demyjpy run: cannot listen on inet:{port}@localhost: Address already in use: another program "
+        "listens there; ss -ltnp names it\n"
+    )
 
 
 def test_run_of_async_handlers_under_threads_is_refused_with_status_2(
@@ -105,10 +108,7 @@ def test_run_of_async_handlers_under_threads_is_refused_with_status_2(
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        (
-            "{'mail': lambda event: event}",
-            "mail: expected a function (event, ctx) -> ctx, got def <lambda>(event)",
-        ),
+        ("{}", "no handler at all"),
         ("{'mail': lambda event, ctx: ctx}, actions={'quarantine'}", "quarantine: can never be sent"),
     ],
 )
@@ -202,7 +202,7 @@ def test_a_hangup_loads_the_filter_again(write: Callable[..., None], tmp_path: P
             write("part.py", "word = 'sixsix'")
             write("filter.py", VERSION.replace("def mail(event, ctx)", "def mail(event)"))
             program.send_signal(signal.SIGHUP)
-            assert "expected a filter without problems" in wait_for(program, "stays as it was")
+            assert "as a function (event, ctx) -> ctx, got" in wait_for(program, "stays as it was")
             assert b"three" in refusal(port)
         finally:
             program.send_signal(signal.SIGTERM)

@@ -32,7 +32,10 @@ def test_where_nothing_listens_it_says_so(run: Run, mail: Path, tmp_path: Path) 
     assert one_line(refused).startswith(f"demyjpy send: inet:{port}@127.0.0.1: cannot connect: ")
     path = tmp_path / "none.sock"
     missing = run("send", "--to", f"unix:{path}", mail)
-    assert one_line(missing) == f"demyjpy send: unix:{path}: cannot connect: No such file or directory"
+    assert one_line(missing) == (
+        f"demyjpy send: unix:{path}: cannot connect: No such file or directory; is the milter running "
+        "(demyjpy run ... --listen ADDRESS)?"
+    )
     assert (refused[1], missing[1]) == ("", "")
 
 

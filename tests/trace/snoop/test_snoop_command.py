@@ -36,6 +36,8 @@ from tests.trace.snoop.clients import client
 
 Run = Callable[..., tuple[int, str, str]]
 
+BY_WHOM = ": another program listens there; ss -ltnp names it"
+
 
 LETTER = session().mail("ann@example.org").rcpt("bob@example.net").message()
 
@@ -86,7 +88,7 @@ def test_the_program_refuses_what_it_cannot_do(run: Run, tmp_path: Path) -> None
         status, _, errors = run("snoop", "--listen", address, "--to", FREE)
         assert (status, errors) == (
             1,
-            f"demyjpy snoop: cannot listen on {address}: Address already in use\n",
+            f"demyjpy snoop: cannot listen on {address}: Address already in use{BY_WHOM}\n",
         )
     status, _, errors = run("snoop", "--listen", FREE, "--to", FREE, "--record", "/dev/null/x")
     assert (status, errors) == (1, "demyjpy snoop: cannot record in /dev/null/x: Not a directory\n")
