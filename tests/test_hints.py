@@ -197,9 +197,7 @@ def test_an_await_was_forgotten() -> None:
         return work(ctx)
 
     result = run({"mail": mail}, LETTER)
-    assert str(result.troubles[0].error).endswith(
-        "got a coroutine; is there an await before what it returns?"
-    )
+    assert str(result.troubles[0].error).endswith("and what they return an await before it")
 
 
 @pytest.mark.parametrize("name", FACTS)

@@ -113,14 +113,9 @@ def take_outcome(outcome: Any, handler: Handler[Any], event: str) -> tuple[tuple
     """
     if inspect.iscoroutine(outcome):
         outcome.close()
-        if handler.is_async:
-            raise HandlerError(
-                f"expected {handler.name} to return a context, got a coroutine; is there an await "
-                "before what it returns?"
-            )
         raise HandlerError(
-            f"expected {handler.name} to be a plain function, got a coroutine: async def handlers "
-            'need driver="asyncio"'
+            f"expected {handler.name} to return a context, got a coroutine: async def handlers need "
+            'driver="asyncio", and what they return an await before it'
         )
     if not isinstance(outcome, PMap):
         raise HandlerError(

@@ -285,7 +285,7 @@ def test_nothing_is_left(driver):
     before = set(threading.enumerate())
     with running({}, driver=driver) as address, Peer(address) as peer:
         peer.begin().message()
-    assert set(threading.enumerate()) - before == set()
+    wait_until(lambda: not set(threading.enumerate()) - before)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

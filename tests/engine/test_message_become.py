@@ -331,7 +331,8 @@ def test_something_else_than_a_message(what: Any) -> None:
 
 def test_the_message_in_place_of_the_context() -> None:
     """The two are easily exchanged: the error shows how it is called."""
-    filter_ = define_event_handlers({"message": become}, actions=ACTIONS)
+    exchanged = lambda message, ctx: become(message, ctx)  # noqa: E731, PLW0108  # as a beginner does
+    filter_ = define_event_handlers({"message": exchanged}, actions=ACTIONS)
     assert "become: expected the context first, as in become(ctx, message)" in failure_of(filter_)
 
 

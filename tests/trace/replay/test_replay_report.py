@@ -29,7 +29,7 @@ from tests.trace.sessions import CAPTURES, ROOT, tagger, watched
 
 def test_step_tells_recorded_errors_and_times(capsys: pytest.CaptureFixture[str]) -> None:
     """In milliseconds."""
-    handlers = {"mail": lambda event, ctx: 1 / 0, "recipient": len}
+    handlers = {"mail": lambda event, ctx: 1 / 0, "recipient": lambda event, ctx: len(event)}
     trace = Trace.of_steps(watched(handlers, *OPENING, MAIL, RCPT, clock=iter(range(99)).__next__)[0])
     show_steps(trace, None, Paint(False))
     output = capsys.readouterr().out
