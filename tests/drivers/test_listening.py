@@ -1,5 +1,6 @@
 """How a listening socket comes from an address, and how it goes."""
 
+import errno
 import grp
 import os
 import pwd
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from demyjpy import AddressError
+from demyjpy.drivers import address as address_module
 from demyjpy.drivers.address import Address, Listener, listen, parse_address
 
 
@@ -44,6 +46,34 @@ def test_a_port_that_is_taken():
         text = str(listener.address)
         with pytest.raises(AddressError, match=f"cannot listen on {text}: Address already in use"):
             listening(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "words"),
+    [
+        ("unix:/run/d/m.sock", errno.ENOENT, ": make the directory /run/d for the user of the milter"),
+        ("inet:25@127.0.0.1", errno.EADDRINUSE, ": another program listens there; ss -ltnp names it"),
+        ("inet:25@203.0.113.1", errno.EADDRNOTAVAIL, ": no network interface here has this address; "),
+        ("inet:25@127.0.0.1", errno.EACCES, ": only root may listen on a port below 1024"),
+        (
+            "unix:/run/d/m.sock",
+            errno.EACCES,
+            ": the user of the milter needs the right to write in /run/d",
+        ),
+        ("inet:25@127.0.0.1", errno.EMFILE, os.strerror(errno.EMFILE)),
+    ],
+)
+def test_the_error_says_what_to_do(monkeypatch, text, number, words):
+    """After what the system says."""
+
+    def fail(address):
+        raise OSError(number, os.strerror(number))
+
+    for kind in ("unix", "inet"):
+        monkeypatch.setattr(address_module, f"_listen_{kind}", fail)
+    with pytest.raises(AddressError, match=f": {os.strerror(number)}") as raised:
+        listen(parse_address(text))
+    assert words in str(raised.value)
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".example", "256.256.256.256"])

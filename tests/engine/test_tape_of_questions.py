@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from demyjpy import define_event_handlers, send_action
@@ -11,7 +11,7 @@ from demyjpy.engine.hot_path import Line
 from demyjpy.engine.pipeline import as_on_connect, open_connection
 from demyjpy.engine.playback import Player, Stage
 from demyjpy.engine.question_flow import ASKING, LEARNED
-from demyjpy.engine.tape import ENTRY, Stretch, Tape
+from demyjpy.engine.tape import ENTRY, HangUp, Stretch, Tape
 from demyjpy.events import Recipient
 from demyjpy.message import Message
 from demyjpy.message.digest import MessageDigest
@@ -72,6 +72,7 @@ def values_in(value: Any, depth: int = 8) -> Any:
 
 @settings(max_examples=share_of(150), deadline=None)
 @given(asking_filters, told, turns, st.integers(3, 60), st.sampled_from([0, 3000, 1 << 16]))
+@example([({"header": "known"}, {"message": "x"}, "mail")], [MESSAGES[0]], [0], 9, 0)
 def test_a_tape_of_questions_gives_the_steps_that_were(
     kinds: Any, messages: Any, choices: Any, end: int, share: int
 ) -> None:
@@ -199,3 +200,19 @@ def test_a_table_of_recipients_that_is_remembered_is_on_the_tape() -> None:
     stretches, observed = both_kinds(lambda: handlers, packets, [1], 100)
     assert [len(one.learned) for one in observed if isinstance(one.event, Recipient)] == [1, 1]
     assert [shown(step) for step in played(stretches)] == [shown(step) for step in observed]
+
+
+def test_a_tape_that_ends_before_the_questions_of_a_handler() -> None:
+    """The peer went before its turn came: nothing is asked, and the handler is not called."""
+    kinds = [({}, {"recipient": "x"}, "none")]
+    stretches, _ = both_kinds(lambda: chain(kinds), [*OPENING, MAIL, RCPT], [0], 100)
+    cut = []
+    for one in stretches:
+        kinds_of = [handler for handler, _, _ in one.outcomes]
+        known = kinds_of.index(ASKING) if ASKING in kinds_of else len(kinds_of)
+        heard = [HangUp(known) if isinstance(said, HangUp) else said for said in one.heard]
+        cut.append(one.with_outcomes(one.outcomes[:known])._replace(heard=tuple(heard)))
+    steps = played(cut)
+    assert steps
+    assert not any(isinstance(step.event, Recipient) and step.handler for step in steps)
+    assert not any(step.learned for step in steps)
