@@ -235,11 +235,11 @@ def _way_out(address: Address, error: Exception) -> str:
         case errno.ENOENT:
             return f": make the directory {Path(address.path).parent} for the user of the milter"
         case errno.EADDRINUSE:
-            return ": another program listens there; ss -ltnp names it"
+            return ": another program listens there; stop it (ss -ltnp names it) or choose another port"
         case errno.EADDRNOTAVAIL:
             return ": no network interface here has this address; ip address shows them"
         case errno.EACCES if address.kind != "unix":
-            return ": only root may listen on a port below 1024"
+            return ": only root may listen below 1024; choose another port, or start as root with --user"
         case errno.EACCES:
             return f": the user of the milter needs the right to write in {Path(address.path).parent}"
     return ""

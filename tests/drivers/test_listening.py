@@ -52,9 +52,13 @@ def test_a_port_that_is_taken():
     ("text", "number", "words"),
     [
         ("unix:/run/d/m.sock", errno.ENOENT, ": make the directory /run/d for the user of the milter"),
-        ("inet:25@127.0.0.1", errno.EADDRINUSE, ": another program listens there; ss -ltnp names it"),
+        (
+            "inet:25@127.0.0.1",
+            errno.EADDRINUSE,
+            ": another program listens there; stop it (ss -ltnp names it) or choose another port",
+        ),
         ("inet:25@203.0.113.1", errno.EADDRNOTAVAIL, ": no network interface here has this address; "),
-        ("inet:25@127.0.0.1", errno.EACCES, ": only root may listen on a port below 1024"),
+        ("inet:25@127.0.0.1", errno.EACCES, ": only root may listen below 1024; choose another port"),
         (
             "unix:/run/d/m.sock",
             errno.EACCES,

@@ -29,7 +29,7 @@ from tests.integration.ports import free_port
 
 Run = Callable[..., tuple[int, str, str]]
 
-BY_WHOM = ": another program listens there; ss -ltnp names it"
+BY_WHOM = ": another program listens there; stop it (ss -ltnp names it) or choose another port"
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])

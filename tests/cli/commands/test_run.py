@@ -91,7 +91,7 @@ def test_run_where_another_listens_says_so_with_status_1(run: Any) -> None:
     assert (status, output) == (1, "")
     assert errors == (
         f"demyjpy run: cannot listen on inet:{port}@localhost: Address already in use: another program "
-        "listens there; ss -ltnp names it\n"
+        "listens there; stop it (ss -ltnp names it) or choose another port\n"
     )
 
 

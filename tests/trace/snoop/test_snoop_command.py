@@ -36,7 +36,7 @@ from tests.trace.snoop.clients import client
 
 Run = Callable[..., tuple[int, str, str]]
 
-BY_WHOM = ": another program listens there; ss -ltnp names it"
+BY_WHOM = ": another program listens there; stop it (ss -ltnp names it) or choose another port"
 
 
 LETTER = session().mail("ann@example.org").rcpt("bob@example.net").message()
