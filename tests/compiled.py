@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).parents[1]
 _APART = (
     *("benchmark_mails", "benchmarks", "build", "cli", "docs", "floors", "house", "plain_english"),
-    *("readme", "samples", "tutorial", "typing"),
+    *("readme", "samples", "tracing_in_turn", "tutorial", "typing"),
 )
 OTHERS = {f"test_{name}.py" for name in _APART}
 """What is not about the engine, among the tests that are in no folder."""
