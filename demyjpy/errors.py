@@ -128,8 +128,14 @@ class AddressError(MilterError, ValueError):
     """An address to listen on or connect to that cannot be read or used."""
 
 
+_LONGEST_KEY: Final = 40
+
+
 class MissingKeyError(MilterError, KeyError):
-    """A context has no such key. ``known`` are those that it has."""
+    """A context has no such key. ``known`` are those that it has.
+
+    The key is shown if it is a name as programs have them: others may have come with a mail.
+    """
 
     def __init__(self, key: Any, known: Iterable[str] = ()) -> None:
         super().__init__(key)
@@ -137,8 +143,9 @@ class MissingKeyError(MilterError, KeyError):
 
     def __str__(self) -> str:
         key = self.args[0]
-        hint = did_you_mean(key, self.known) if isinstance(key, str) else ""
-        return f"{key!r:.60} is not in the context" + (
+        is_name = isinstance(key, str) and len(key) <= _LONGEST_KEY and key.isidentifier()
+        hint = did_you_mean(key, self.known) if is_name else ""
+        return f"{repr(key) if is_name else describe(key)} is not in the context" + (
             hint
             or ": state= declares what is there from the start, and ctx.get(key) needs nothing there"
         )

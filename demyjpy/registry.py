@@ -230,8 +230,8 @@ class Registry(Mapping[str, Handler[Any]]):
                 "give each filter a registry of its own and merge_handlers them"
             )
         _check_options(event, options)
+        check_arguments(event, handler.function if isinstance(handler, Handler) else handler)
         if not isinstance(handler, Handler):
-            check_arguments(event, handler)
             handler = Handler(event, handler, filter=self.name, **options)
         elif handler.event != event:
             raise HandlerError(f"expected a handler for {event!r}, got one for {handler.event!r}")

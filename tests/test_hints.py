@@ -24,6 +24,7 @@ from demyjpy import (
 from demyjpy.context import new_context
 from demyjpy.errors import MissingKeyError
 from demyjpy.hints import FACTS, attribute_hint
+from demyjpy.registry import Handler
 from demyjpy.testing import run, session
 
 LETTER = session().mail("ann@example.org").rcpt("bob@example.net").message()
@@ -120,9 +121,14 @@ def test_what_is_declared_is_near_to_something(declared: Any, meant: str) -> Non
         define_event_handlers(**declared)
 
 
+def test_a_handler_made_by_hand_is_looked_at() -> None:
+    with pytest.raises(HandlerError, match="expected a handler for 'mail' as a function"):
+        define_event_handlers({"mail": Handler("mail", lambda event: event)})
+
+
 def test_define_event_handlers_is_no_decorator() -> None:
     with pytest.raises(HandlerError, match="write handlers = define_event_handlers"):
-        define_event_handlers(lambda event, ctx: ctx)  # type: ignore[arg-type]
+        define_event_handlers(lambda event, ctx: ctx)
 
 
 # --------------------------------------------------------------------------------- in a handler
@@ -135,8 +141,17 @@ def test_a_key_that_is_not_in_the_context() -> None:
     assert str(raised.value) == "'cuont' is not in the context; did you mean 'count'?"
     with pytest.raises(MissingKeyError, match="state= declares what is there from the start"):
         ctx["spam"]
-    with pytest.raises(MissingKeyError, match="5 is not in the context"):
+    with pytest.raises(MissingKeyError, match=r"^5 is not in the context"):
         ctx[5]
+
+
+@pytest.mark.parametrize("key", ["ann@example.org", "x" * 41, Mail("ann@example.org")])
+def test_a_key_that_may_have_come_with_a_mail_is_not_shown(key: Any) -> None:
+    """No error shows what is in a mail."""
+    with pytest.raises(MissingKeyError) as raised:
+        new_context()[key]
+    assert "ann" not in str(raised.value)
+    assert len(str(raised.value)) < 150
 
 
 def test_a_context_has_no_attributes() -> None:

@@ -1,6 +1,6 @@
 """A plugin of coverage with which threads install their trace functions one after the other.
 
-CPython (seen with 3.11 and 3.12) lets no thread do so while another does: `RuntimeError`, and the new
+CPython 3.11 lets no thread do so while another does: `RuntimeError`, and the new
 thread ends before it has begun. It happens only after somebody has added an audit hook in Python, for
 such a hook may hand the interpreter over in the midst. `demyjpy check` and `demyjpy replay` add one.
 """

@@ -55,6 +55,6 @@ def _called(function: ast.expr, names: dict[str, Any], ctx: str) -> str | None:
             found, words = names.get(name), name
         case _:
             return None
-    if not (inspect.isfunction(found) and found.__module__.startswith("demyjpy.")):
+    if not (inspect.isfunction(found) and str(found.__module__).startswith("demyjpy.")):
         return None
     return words if found.__annotations__.get("return") == Context else None

@@ -96,16 +96,17 @@ def test_other_functions_drop_nothing(function: Any) -> None:
     assert [*dropped_in(function)] == []
 
 
+def written(directory: Path, *lines: str) -> Path:
+    """A file with a filter: two lines that each has, and these."""
+    head = ("from demyjpy import *", "handlers = define_event_handlers(actions={'add_header'})")
+    path = directory / "forgetful.py"
+    path.write_text("\n".join((*head, *lines)))
+    return path
+
+
 def test_a_handler_with_other_arguments_is_refused_by_file_and_line(run: Run, tmp_path: Path) -> None:
     """As the file is loaded, for `check` and `run`."""
-    path = tmp_path / "forgetful.py"
-    path.write_text(
-        "from demyjpy import define_event_handlers\n"
-        "handlers = define_event_handlers()\n"
-        "@handlers.mail\n"
-        "def mail(event):\n"
-        "    return event\n"
-    )
+    path = written(tmp_path, "@handlers.mail", "def mail(event):", "    return event")
     for command in ("check", "run"):
         status, _, errors = run(command, *(["--allow-root"] if command == "run" else []), path)
         assert status == 2
@@ -114,15 +115,8 @@ def test_a_handler_with_other_arguments_is_refused_by_file_and_line(run: Run, tm
 
 def test_check_says_it(run: Run, tmp_path: Path) -> None:
     """As a note: the filter runs, and does less than its author thinks."""
-    path = tmp_path / "forgetful.py"
-    path.write_text(
-        "from demyjpy import add_header, define_event_handlers\n"
-        'handlers = define_event_handlers(actions={"add_header"})\n'
-        "@handlers.end_of_message\n"
-        "def end(event, ctx):\n"
-        '    add_header(ctx, "X-A", "b")\n'
-        "    return ctx\n"
-    )
+    lines = ("@handlers.end_of_message", "def end(event, ctx):", "    add_header(ctx, 'X-A', 'b')")
+    path = written(tmp_path, *lines, "    return ctx")
     status, shown, _ = run("check", path)
     assert status == 0
     assert "forgetful.py:5: nobody uses what add_header returns: write ctx = add_header(...)" in shown

@@ -32,19 +32,29 @@ def test_it_is_obeyed_in_a_thread_and_once_more_where_it_came_meanwhile():
     assert signal.getsignal(DUMP) is before
 
 
-def test_it_is_obeyed_at_whatever_moment_of_obeying_it_comes_again():
+def test_it_is_obeyed_at_whatever_moment_of_obeying_it_comes_again(monkeypatch):
     """None is lost, also where the thread is about to end."""
-    done = []
+    done, started, ended = [], [], []
+    start = _thread.start_new_thread  # `threading` has a name of its own for it
+
+    def start_counted(run, arguments):
+        def act():
+            run(*arguments)
+            ended.append(1)
+
+        started.append(1)
+        return start(act, ())
+
+    monkeypatch.setattr(_thread, "start_new_thread", start_counted)
     with obeying(lambda: done.append(1)):
         handler = signal.getsignal(DUMP)
-        threads = _thread._count()
         for place in count():
             done.clear()
             handler._is_asked = True
             if not interrupt(place, handler._run, lambda: signal.raise_signal(DUMP)):
                 break
             wait_until(lambda: done and not handler._is_asked)
-            wait_until(lambda: _thread._count() <= threads)  # or the last one does what is asked next
+            wait_until(lambda: ended == started)  # or the last one does what is asked next
     assert place > 20  # it has instructions
 
 

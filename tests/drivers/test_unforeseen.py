@@ -49,6 +49,23 @@ def waiting(gate):
     return handlers
 
 
+@frozen
+class Slow(Question):
+    """Answered when the gate is open."""
+
+    gate: threading.Event
+
+    def perform(self, resources):
+        return self.gate.wait(20)
+
+
+def asking(gate):
+    """A filter that asks at MAIL, and is answered when the gate opens."""
+    handlers = define_event_handlers()
+    handlers.mail(lambda event, ctx: ctx, asking=lambda event, ctx: {"q": Slow(gate)})
+    return handlers
+
+
 def test_after_a_handler(broken, gate):
     """The connection is closed, so that the MTA knows."""
     told = []
@@ -124,19 +141,21 @@ def test_when_accepting_cannot_go_on(monkeypatch):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_what_ends_a_program_ends_it_after_a_handler(monkeypatch, gate, error):
-    """It is not held back."""
-    resume = hot_path.resume
+@pytest.mark.parametrize("where", ["resume", "take_answer"])
+def test_what_ends_a_program_ends_it(monkeypatch, gate, error, where):
+    """It is not held back after a handler, nor after an answer."""
+    handlers = waiting(gate) if where == "resume" else asking(gate)
+    known = getattr(hot_path, where)
 
     def stop(*arguments):
-        monkeypatch.setattr(hot_path, "resume", resume)  # the server is closed while the program ends
+        monkeypatch.setattr(hot_path, where, known)  # the server is closed while the program ends
         raise error
 
     async def main():
-        async with served(waiting(gate), []) as server:
+        async with served(handlers, []) as server:
             with Peer(server.address) as peer:
                 await asyncio.to_thread(peer.begin)
-                monkeypatch.setattr(hot_path, "resume", stop)
+                monkeypatch.setattr(hot_path, where, stop)
                 peer.say(Mail("a"))
                 gate.set()
                 await asyncio.sleep(20)
@@ -184,24 +203,12 @@ def asking_early(gate, answered):
     return handlers
 
 
-@frozen
-class Slow(Question):
-    """Answered when the gate is open."""
-
-    gate: threading.Event
-
-    def perform(self, resources):
-        return self.gate.wait(20)
-
-
 def test_after_an_answer(broken, gate):
     """The connection is closed, so that the MTA knows."""
     told = []
-    handlers = define_event_handlers()
-    handlers.mail(lambda event, ctx: ctx, asking=lambda event, ctx: {"q": Slow(gate)})
 
     async def main():
-        async with served(handlers, told) as server:
+        async with served(asking(gate), told) as server:
             with Peer(server.address) as peer:
                 await asyncio.to_thread(peer.begin)
                 peer.say(Mail("a"))
@@ -213,30 +220,6 @@ def test_after_an_answer(broken, gate):
 
     asyncio.run(main())
     assert [str(one["exception"]) for one in told] == ["no report"] * 2
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_what_ends_a_program_ends_it_after_an_answer(monkeypatch, gate, error):
-    """It is not held back."""
-    handlers = define_event_handlers()
-    handlers.mail(lambda event, ctx: ctx, asking=lambda event, ctx: {"q": Slow(gate)})
-    take_answer = hot_path.take_answer
-
-    def stop(*arguments):
-        monkeypatch.setattr(hot_path, "take_answer", take_answer)
-        raise error
-
-    async def main():
-        async with served(handlers, []) as server:
-            with Peer(server.address) as peer:
-                await asyncio.to_thread(peer.begin)
-                monkeypatch.setattr(hot_path, "take_answer", stop)
-                peer.say(Mail("a"))
-                gate.set()
-                await asyncio.sleep(20)
-
-    with pytest.raises(error):
-        asyncio.run(main())
 
 
 def test_after_an_answer_when_the_peer_has_gone(broken, gate):

@@ -120,9 +120,9 @@ class BackgroundWriter:
         end = time.monotonic() + LONGEST_PARTING
         left = self.waiting + 1
         is_done = False
-        while not is_done and self.waiting < left and time.monotonic() < end:
+        while not is_done and self.waiting < left and (still := end - time.monotonic()) > 0:
             left = self.waiting
-            is_done = self.wait(PARTING)
+            is_done = self.wait(min(PARTING, still))
         if not is_done:
             log.warning("%s: ended before all was written; left: %d", self._name, self.waiting)
         with self._changed:
