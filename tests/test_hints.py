@@ -151,7 +151,7 @@ def test_a_key_that_may_have_come_with_a_mail_is_not_shown(key: Any) -> None:
     with pytest.raises(MissingKeyError) as raised:
         new_context()[key]
     assert "ann" not in str(raised.value)
-    assert len(str(raised.value)) < 150
+    assert "xxx" not in str(raised.value)
 
 
 def test_a_context_has_no_attributes() -> None:

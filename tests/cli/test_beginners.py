@@ -1,4 +1,4 @@
-"""`demyjpy check` sees that a handler drops what an action returns."""
+"""What the command line says to a beginner: results that nobody uses, and names that are none."""
 
 import functools
 from collections.abc import Callable
@@ -111,6 +111,22 @@ def test_a_handler_with_other_arguments_is_refused_by_file_and_line(run: Run, tm
         status, _, errors = run(command, *(["--allow-root"] if command == "run" else []), path)
         assert status == 2
         assert "forgetful.py:3: expected a handler for 'mail' as a function (event, ctx)" in errors
+
+
+def test_a_command_that_is_none_is_near_to_one(run: Run) -> None:
+    """And so is a choice of an option."""
+    assert "did you mean 'check'?" in run("chekc")[2]
+    assert "did you mean 'threads'?" in run("check", "x.py", "--driver", "thread")[2]
+    assert "did you mean" not in run("xyzzy")[2]
+
+
+@pytest.mark.parametrize("command", ["explain", "trace"])
+def test_a_directory_without_traces_says_how_there_come_some(
+    run: Run, tmp_path: Path, command: str
+) -> None:
+    status, _, errors = run(command, tmp_path)
+    assert status == 2
+    assert "found none: demyjpy run --record DIRECTORY writes all sessions there" in errors
 
 
 def test_check_says_it(run: Run, tmp_path: Path) -> None:
